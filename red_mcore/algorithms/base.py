@@ -1,0 +1,89 @@
+"""What every algorithm shares: group statistics, aggregation with global denominators, and the phases' interface.
+
+An algorithm is its settings (a dataclass of the recipe) with four small methods, called by the loop in this order:
+
+``compose(groups)``   advantages, betas and dropped groups from rewards; the same on every rank, no communication
+``weigh(groups, state)``   per-sample weights from entropies and the state that lasts between steps
+``aggregate(groups, total)``   coefficients: what multiplies each token loss, global denominators included
+``token_losses(fields)``   token loss [T] of each component, from packed fields
+
+State is a small JSON-able dict, so that a checkpoint can hold it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from red_mcore.records import Group, Sample
+from red_mcore.recipe import Algorithm, Recipe
+
+Aggregation = Literal["constant", "sequence", "token"]
+
+
+@dataclass
+class GroupAlgorithm(Algorithm):
+    """Algorithms that compare the samples of a group."""
+
+    std_normalise: bool = True
+    """Divide advantages by the group's standard deviation (GRPO); False subtracts the mean only (Dr.GRPO)."""
+    aggregation: Aggregation = "constant"
+    """Normaliser of summed token losses: ``constant`` x sequences, each sequence's own length, or all trained tokens."""
+    constant: float = 3000.0
+    """Tokens by which ``constant`` aggregation divides each sequence's sum."""
+
+    traces: ClassVar[int] = 0
+    """Teacher traces that join each group."""
+
+    def check(self, recipe: Recipe) -> None:
+        """RecipeError where the algorithm cannot work with the recipe."""
+
+    def compose(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, float]]:
+        """Set advantage and beta of every sample; returns the groups worth training on, and metrics."""
+        kept = []
+        for group in groups:
+            rewards = [s.reward for s in group.samples]
+            for sample, advantage in zip(group.samples, advantages(rewards, self.std_normalise), strict=True):
+                sample.advantage = advantage
+            if any(s.advantage for s in group.samples):
+                kept.append(group)
+        return kept, {"groups/kept": len(kept), "groups/dropped": len(groups) - len(kept)}
+
+    def weigh(self, groups: Sequence[Group], state: dict[str, Any]) -> dict[str, float]:
+        """Set per-sample weights, update ``state`` in place, return metrics."""
+        return {}
+
+    def component(self, sample: Sample) -> str:
+        """Loss component that a sample feeds."""
+        return "rl"
+
+    def aggregate(self, groups: Sequence[Group], sequences: int) -> None:
+        """Set every sample's coefficient; ``sequences`` is N of the formulas: the samples of this update, dropped ones too.
+
+        Dropped groups have zero advantage, so counting them gives the gradient of the undropped batch.
+        """
+        samples = [s for g in groups for s in g.samples]
+        tokens = sum(len(s.response) for s in samples)
+        for sample in samples:
+            if self.aggregation == "constant":
+                scale = 1 / (self.constant * sequences)
+            elif self.aggregation == "sequence":
+                scale = 1 / (len(sample.response) * sequences)
+            else:
+                scale = 1 / tokens
+            sample.coefficient = {self.component(sample): scale}
+
+    def token_losses(self, fields: dict) -> dict:
+        """Component -> token loss [T]; ``fields`` as in MicroBatch plus ``logp`` and ``entropy``."""
+        raise TypeError(f"{type(self).__name__} defines no token losses")
+
+
+def advantages(rewards: Sequence[float], std_normalise: bool = True, eps: float = 1e-9) -> list[float]:
+    """R - mean, over the sample standard deviation (ddof 1) plus eps; exact zeros where all rewards are equal."""
+    mean = statistics.fmean(rewards)
+    if len(rewards) < 2 or max(rewards) == min(rewards):
+        return [0.0] * len(rewards)
+    scale = statistics.stdev(rewards) + eps if std_normalise else 1.0
+    return [(r - mean) / scale for r in rewards]

@@ -1,0 +1,87 @@
+"""RED: Recall-Extend Dynamics (arXiv 2508.16677).
+
+Each group holds the rollouts of a prompt ("recall") and one teacher trace ("extend"). Rollouts get the GRPO loss; the trace
+gets a policy-gradient loss of its own, with an importance ratio whose teacher probability is defined through the group's
+accuracy (policy shift), and a weight from the ratio of the two entropies' changes (dynamic entropy regulation):
+
+    on-policy   l = -rho A
+    offline     l = -w A p / (p + (1 - p) beta)          L = (1/N) sum_i (1/C) sum_t l_it
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from red_mcore.algorithms.base import GroupAlgorithm
+from red_mcore.records import Group, Sample
+
+
+@dataclass
+class RED(GroupAlgorithm):
+    """Constants as in the authors' code; options where the paper and its code can be read in more than one way."""
+
+    shift: Literal["detached", "autograd", "off"] = "detached"
+    """Whether the shift's denominator carries a gradient; only ``detached`` tends to imitation as beta goes to 0."""
+    beta: Literal["group", "rollouts", "reverse"] = "group"
+    """Accuracy of the whole group, of its rollouts alone, or 1 - accuracy of the group (an ablation)."""
+    entropy_weight: bool = True
+    """False keeps w = 1."""
+    entropy_change: Literal["relative", "absolute"] = "relative"
+    weight_min: float = 1.0
+    weight_max: float = 7.0
+    """At 7 = G - 1 a trace weighs at most as much as the seven rollouts of its group."""
+
+    traces: ClassVar[int] = 1
+
+    def compose(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, float]]:
+        for group in groups:
+            counted = group.rollouts if self.beta == "rollouts" else group.samples
+            accuracy = statistics.fmean(s.accuracy for s in counted)
+            for sample in group.samples:
+                sample.beta = 1 - accuracy if self.beta == "reverse" else accuracy
+        kept, metrics = super().compose(groups)
+        traces = [s for g in groups for s in g.samples if s.is_offline]
+        return kept, metrics | {
+            "red/beta_mean": statistics.fmean(s.beta for s in traces) if traces else 0.0,
+            "groups/without_trace": len(groups) - len(traces),
+        }
+
+    def weigh(self, groups: Sequence[Group], state: dict[str, Any]) -> dict[str, float]:
+        """w of this step's traces; ``state`` keeps the sample-mean entropies (nats) of the last trained batch."""
+        samples = [s for g in groups for s in g.samples]
+        offline = [s.entropy for s in samples if s.is_offline]
+        online = [s.entropy for s in samples if not s.is_offline]
+        weight = raw = 1.0
+        metrics: dict[str, float] = {}
+        if offline and online:
+            now = {"offline": statistics.fmean(offline), "online": statistics.fmean(online)}
+            if self.entropy_weight and state:
+                raw = change_ratio(state, now, self.entropy_change)
+                weight = min(max(abs(raw), self.weight_min), self.weight_max)
+            state.update(now)
+            metrics = {"entropy/offline_nats": now["offline"], "entropy/rollout_nats": now["online"]}
+        for sample in samples:
+            sample.weight = weight if sample.is_offline else 1.0
+        return metrics | {"red/weight": weight, "red/weight_raw": raw}
+
+    def component(self, sample: Sample) -> str:
+        return "offline" if sample.is_offline else "rl"
+
+    def token_losses(self, fields: dict) -> dict:
+        from red_mcore.losses import token  # torch stays out of planning
+
+        ratio = token.policy_shift(fields["logp"], fields["beta"], self.shift)
+        return {
+            "rl": token.policy_gradient(fields["logp"], fields["old_logp"], fields["advantage"]),
+            "offline": -fields["weight"] * fields["advantage"] * ratio,
+        }
+
+
+def change_ratio(before: dict[str, float], now: dict[str, float], change: str = "relative") -> float:
+    """Change of the offline entropy over change of the rollouts' entropy between two steps; may be negative."""
+    if change == "absolute":
+        return (now["offline"] - before["offline"]) / (now["online"] - before["online"] + 1e-8)
+    return (1 - now["offline"] / before["offline"]) / (1 - now["online"] / before["online"] + 1e-8)

@@ -1,0 +1,162 @@
+"""Hugging Face folder <-> ranks: load, stream, export, and make a fresh model's folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+from torch import Tensor
+
+from red_mcore.architecture import Architecture
+from red_mcore.convert.rules import Rule, hf_shapes, rules
+from red_mcore.recipe import RecipeError
+
+
+def load_weights(model: torch.nn.Module, arch: Architecture, folder: Path) -> None:
+    """Set this rank's parameters from the safetensors of ``folder``; each tensor is read and cut on its own.
+
+    Raises RecipeError for a missing, unexpected or mis-shaped tensor, by name.
+    """
+    files = _tensor_files(folder)
+    expected = hf_shapes(arch)
+    if missing := sorted(expected.keys() - files.keys()):
+        raise RecipeError(f"{folder} lacks tensor {missing[0]} ({len(missing)} missing in all)")
+    allowed = expected.keys() | ({"lm_head.weight"} if arch.tied else set())
+    if unknown := sorted(files.keys() - allowed):
+        raise RecipeError(f"{folder} has tensor {unknown[0]} that the model does not know ({len(unknown)} in all)")
+    from safetensors import safe_open
+
+    rank, size = _tensor_coordinates()
+    parameters = _local_parameters(model)
+    handles: dict[Path, Any] = {}
+    for rule, parameter in _owned(arch, parameters):
+        tensors = []
+        for name, shape in rule.hf:
+            file = files[name]
+            handle = handles.setdefault(file, safe_open(file, framework="pt"))
+            tensor = handle.get_tensor(name)
+            if tuple(tensor.shape) != shape:
+                raise RecipeError(f"{folder}: {name} has shape {tuple(tensor.shape)}, config.json implies {shape}")
+            tensors.append(tensor)
+        parameter.data.copy_(rule.split(tensors, rank, size))
+
+
+def stream_weights(model: torch.nn.Module, arch: Architecture) -> Iterator[tuple[str, Tensor]]:
+    """Every HF tensor as (name, whole tensor) on every rank, one Megatron parameter at a time; a collective.
+
+    The owning pipeline stage merges its tensor-parallel parts and broadcasts the result to the other stages.
+    """
+    parameters = _local_parameters(model)
+    _, size = _tensor_coordinates()
+    stages = parallel_state.get_pipeline_model_parallel_world_size()
+    stage = parallel_state.get_pipeline_model_parallel_rank()
+    pipeline = parallel_state.get_pipeline_model_parallel_group()
+    sample = next(model.parameters())
+    for rule in rules(arch):
+        owner = _stage_of(rule, arch, stages)
+        if stage == owner:
+            part = parameters[rule.megatron].detach().contiguous()
+            parts = [part]
+            if size > 1:
+                parts = [torch.empty_like(part) for _ in range(size)]
+                dist.all_gather(parts, part, group=parallel_state.get_tensor_model_parallel_group())
+            whole = [tensor.contiguous() for tensor in rule.merge(parts)]
+        else:
+            whole = [torch.empty(shape, dtype=sample.dtype, device=sample.device) for _, shape in rule.hf]
+        for (name, _), tensor in zip(rule.hf, whole, strict=True):
+            if stages > 1:
+                dist.broadcast(tensor, src=dist.get_global_rank(pipeline, owner), group=pipeline)
+            yield name, tensor
+
+
+def export_folder(model: torch.nn.Module, arch: Architecture, source: Path, folder: Path, main: bool) -> None:
+    """Write an HF folder that transformers and vLLM load: weights from the ranks, all else from ``source``; a collective.
+
+    Written beside ``folder`` and moved into place when complete. ``main`` marks the rank that writes.
+    """
+    tensors = {}
+    for name, tensor in stream_weights(model, arch):
+        if main:
+            tensors[name] = tensor.cpu()
+    if main:
+        from safetensors.torch import save_file
+
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for file in source.iterdir():
+            if file.is_file() and not file.name.endswith((".safetensors", ".safetensors.index.json", ".bin", ".pt")):
+                shutil.copy(file, partial / file.name)
+        save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    dist.barrier()
+
+
+def make_fresh(config: dict[str, Any], tokenizer, folder: Path, seed: int, dtype: torch.dtype) -> None:
+    """Write the HF folder of a randomly initialised model: transformers' own initialisation, seeded, and the tokenizer."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    fields = {key: value for key, value in config.items() if key != "model_type"}
+    fields |= {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(config["model_type"], **fields), dtype=dtype)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _tensor_files(folder: Path) -> dict[str, Path]:
+    """Tensor name -> safetensors file."""
+    from safetensors import safe_open
+
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        return {name: folder / file for name, file in json.loads(index.read_text())["weight_map"].items()}
+    single = folder / "model.safetensors"
+    if not single.is_file():
+        raise RecipeError(f"{folder} holds neither model.safetensors nor model.safetensors.index.json")
+    with safe_open(single, framework="pt") as handle:
+        return dict.fromkeys(handle.keys(), single)
+
+
+def _tensor_coordinates() -> tuple[int, int]:
+    return (
+        parallel_state.get_tensor_model_parallel_rank(),
+        parallel_state.get_tensor_model_parallel_world_size(),
+    )
+
+
+def _stage_of(rule: Rule, arch: Architecture, stages: int) -> int:
+    """Pipeline stage that owns the parameter (of a tied output layer: the first, which owns the embedding)."""
+    if rule.layer is not None:
+        return rule.layer // (arch.layers // stages)
+    return 0 if rule.megatron.startswith("embedding") else stages - 1
+
+
+def _local_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """This rank's parameters by their names in the whole model."""
+    decoder = model.decoder
+    out = {}
+    for name, parameter in model.named_parameters():
+        if name.startswith("decoder.layers."):
+            local, rest = name.removeprefix("decoder.layers.").split(".", 1)
+            name = f"decoder.layers.{decoder.layers[int(local)].layer_number - 1}.{rest}"
+        out[name] = parameter
+    return out
+
+
+def _owned(arch: Architecture, parameters: dict) -> Iterator[tuple[Rule, torch.nn.Parameter]]:
+    """Rules of the parameters that this rank holds, a tied output layer's copy on the last stage included."""
+    for rule in rules(arch):
+        if rule.megatron in parameters:
+            yield rule, parameters[rule.megatron]
+        if arch.tied and rule.megatron.startswith("embedding") and "output_layer.weight" in parameters:
+            yield rule, parameters["output_layer.weight"]
+

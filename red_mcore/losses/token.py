@@ -1,0 +1,60 @@
+"""Token losses: pure functions on packed tokens, each [T] -> [T], to be minimised after weighting and summing.
+
+Denominators, masks and per-sample weights come in from outside (``Sample.coefficient``); nothing here communicates.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+def policy_gradient(
+    logp: Tensor, old_logp: Tensor, advantage: Tensor, clip_low: float | None = None, clip_high: float | None = None
+) -> Tensor:
+    """-min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A) with rho = exp(logp - old_logp); None: no clipping.
+
+    PPO's surrogate as GRPO (arXiv 2402.03300) uses it; unequal bounds are DAPO's (arXiv 2503.14476). All inputs [T].
+    """
+    ratio = (logp - old_logp).exp()
+    if clip_low is None or clip_high is None:
+        return -ratio * advantage
+    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip_low, 1 + clip_high) * advantage)
+
+
+def imitation(logp: Tensor) -> Tensor:
+    """-log p of the teacher's token: cross-entropy, SFT."""
+    return -logp
+
+
+Shift = Literal["detached", "autograd", "off"]
+
+
+def policy_shift(logp: Tensor, beta: Tensor, shift: Shift) -> Tensor:
+    """Importance ratio of an offline token whose teacher probability is defined as p + (1 - p) beta (RED, Eq. 8).
+
+    ``detached`` keeps the denominator out of the gradient: d ratio / d logp = ratio, so beta = 0 is plain imitation and
+    beta = 1 weighs by p. ``autograd`` differentiates it too: p beta / (p + (1-p) beta)^2. ``off`` is the bare p. Computed
+    in log space, so that p = 0 and beta = 0 are safe.
+    """
+    if shift == "off":
+        return logp.exp()
+    # log(1 - p) is -inf at p = 1, with an infinite slope; the clamp moves p by one float32 step.
+    log_rest = torch.log1p(-logp.exp().clamp(max=1 - 2**-24)) + beta.log()
+    if shift == "detached":
+        return (logp - torch.logaddexp(logp, log_rest).detach()).exp()
+    # At beta = 0 the ratio is 1 whatever p is: its gradient is 0, not the NaN of an infinite logarithm.
+    safe = torch.where(beta > 0, log_rest, torch.full_like(log_rest, -1e4))
+    return (logp - torch.logaddexp(logp, safe)).exp()
+
+
+def kl(logp: Tensor, ref_logp: Tensor, estimator: Literal["k1", "k2", "k3"] = "k3") -> Tensor:
+    """Sample estimate of KL(policy || reference) per token, nats: k1 = d, k2 = d^2 / 2, k3 = e^-d + d - 1, d = logp - ref."""
+    diff = logp - ref_logp
+    if estimator == "k1":
+        return diff
+    if estimator == "k2":
+        return 0.5 * diff.square()
+    return torch.exp(-diff) + diff - 1

@@ -1,0 +1,72 @@
+"""GPTModel from an HF architecture, on this rank's tensor and pipeline coordinates."""
+
+from __future__ import annotations
+
+import torch
+from megatron.core import parallel_state
+from megatron.core.models.gpt.gpt_model import GPTModel
+from megatron.core.transformer.transformer_config import TransformerConfig
+
+from red_mcore.architecture import Architecture
+from red_mcore.megatron import shim
+from red_mcore.megatron.attention import layer_spec
+from red_mcore.recipe import Parallel
+
+
+def transformer_config(arch: Architecture, parallel: Parallel, dtype: torch.dtype) -> TransformerConfig:
+    """Megatron's configuration of ``arch``; every field that would silently change the result is named here."""
+    return TransformerConfig(
+        num_layers=arch.layers,
+        hidden_size=arch.hidden_size,
+        ffn_hidden_size=arch.ffn_size,
+        num_attention_heads=arch.heads,
+        num_query_groups=arch.kv_groups,
+        kv_channels=arch.head_dim,
+        normalization="RMSNorm",
+        layernorm_epsilon=arch.norm_eps,
+        gated_linear_unit=True,
+        activation_func=torch.nn.functional.silu,
+        add_bias_linear=False,
+        add_qkv_bias=arch.qkv_bias,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        params_dtype=dtype,
+        pipeline_dtype=dtype,
+        bf16=dtype == torch.bfloat16,
+        tensor_model_parallel_size=parallel.tensor,
+        pipeline_model_parallel_size=parallel.pipeline,
+        sequence_parallel=parallel.sequence,
+        # Gradients are plain sums over micro-batches and ranks: losses carry their global denominators (policy.py).
+        calculate_per_token_loss=True,
+        use_cpu_initialization=shim.needed(),
+        # Weights are loaded later, but only initialisation marks parameters as sharded; unmarked ones fall out of the norm.
+        perform_initialization=True,
+        bias_dropout_fusion=False,
+        masked_softmax_fusion=False,
+        gradient_accumulation_fusion=False,
+        apply_rope_fusion=False,
+    )
+
+
+def padded_vocab(vocab_size: int, tensor: int) -> int:
+    """Smallest multiple of ``tensor`` that holds the vocabulary; the added rows are masked in the loss."""
+    return -(-vocab_size // tensor) * tensor
+
+
+def build_model(arch: Architecture, parallel: Parallel, dtype: torch.dtype) -> GPTModel:
+    """This rank's part of the model, weights not yet set, on this rank's device."""
+    with shim.on_device():
+        config = transformer_config(arch, parallel, dtype)
+        model = GPTModel(
+            config=config,
+            transformer_layer_spec=layer_spec(config),
+            vocab_size=padded_vocab(arch.vocab_size, parallel.tensor),
+            max_sequence_length=arch.max_positions,
+            pre_process=parallel_state.is_pipeline_first_stage(),
+            post_process=parallel_state.is_pipeline_last_stage(),
+            parallel_output=True,
+            share_embeddings_and_output_weights=arch.tied,
+            position_embedding_type="rope",
+            rotary_base=arch.rope_theta,
+        )
+        return model.to(shim.device())

@@ -1,0 +1,137 @@
+"""From groups of samples to packed micro-batches, the same plan on every rank.
+
+Every rank knows all samples, so dealing and packing need no communication: each rank computes the whole plan and builds
+tensors for its own share alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from red_mcore.megatron.attention import Packing
+from red_mcore.records import Group, Sample
+
+_TOKEN_FIELDS = ("old_logp", "ref_logp")
+_SAMPLE_FIELDS = ("advantage", "beta", "weight", "is_offline")
+
+
+@dataclass
+class MicroBatch:
+    """Packed sequences of one forward and backward. Entry t of every [T] tensor speaks of predicting token t + 1."""
+
+    tokens: Tensor
+    """[1, T] int64."""
+    targets: Tensor
+    """[T] int64, the next token within the sequence; 0 where there is none."""
+    packing: Packing
+    coefficient: dict[str, Tensor]
+    """Component -> [T] float32: what multiplies its token loss, denominators included; 0 off the component's tokens."""
+    fields: dict[str, Tensor]
+    """``advantage``, ``beta``, ``weight``, ``is_offline``, ``old_logp``, ``ref_logp``: each [T] float32, 0 off responses."""
+    spans: list[tuple[int, slice]]
+    """(index of the sample in the rank's list, where its response is predicted)."""
+
+
+def deal(groups: Sequence[Group], ranks: int, hidden_size: int) -> list[list[Sample]]:
+    """Samples of each data-parallel rank: whole groups, the dearest first to the rank with the least work so far."""
+    work = [0.0] * ranks
+    hands: list[list[Sample]] = [[] for _ in range(ranks)]
+    priced = sorted(((sum(_cost(s, hidden_size) for s in g.samples), i) for i, g in enumerate(groups)), reverse=True)
+    for cost, i in priced:
+        rank = min(range(ranks), key=lambda r: (work[r], r))
+        work[rank] += cost
+        hands[rank].extend(groups[i].samples)
+    return hands
+
+
+def _cost(sample: Sample, hidden_size: int) -> float:
+    """Relative FLOPs: a layer's matrices cost about 24 h^2 per token, causal attention about 2 h per token and position."""
+    return sample.tokens * (1 + sample.tokens / (12 * hidden_size))
+
+
+def bins(samples: Sequence[Sample], budget: int) -> list[list[int]]:
+    """First-fit decreasing: indices of samples whose tokens fit ``budget`` together."""
+    out: list[list[int]] = []
+    room: list[int] = []
+    for i in sorted(range(len(samples)), key=lambda i: (-samples[i].tokens, i)):
+        size = samples[i].tokens
+        if size > budget:
+            raise ValueError(f"a sequence of {size} tokens exceeds the micro-batch budget of {budget} tokens")
+        slot = next((b for b, free in enumerate(room) if free >= size), None)
+        if slot is None:
+            out.append([])
+            room.append(budget)
+            slot = len(out) - 1
+        out[slot].append(i)
+        room[slot] -= size
+    return out
+
+
+def pack(
+    hands: Sequence[Sequence[Sample]],
+    rank: int,
+    budget: int,
+    *,
+    multiple: int,
+    static: bool,
+    components: Sequence[str],
+    device: torch.device,
+) -> list[MicroBatch]:
+    """Micro-batches of data-parallel ``rank``; every rank gets the same number of them.
+
+    ``multiple`` pads each to a multiple (sequence parallel), ``static`` pads all ranks' micro-batches to one common length,
+    as pipeline stages that exchange activations of a fixed shape need. A rank that runs out of samples gets micro-batches
+    of padding alone, whose loss is an exact 0.
+    """
+    plans = [bins(hand, budget) for hand in hands]
+    count = max(1, *(len(plan) for plan in plans))
+    sizes = [[sum(hand[i].tokens for i in b) for b in plan] for hand, plan in zip(hands, plans, strict=True)]
+    common = max((size for rank_sizes in sizes for size in rank_sizes), default=0)
+    mine = plans[rank] + [[] for _ in range(count - len(plans[rank]))]
+    out = []
+    for members in mine:
+        used = sum(hands[rank][i].tokens for i in members)
+        length = -(-max(common if static else used, 1) // multiple) * multiple
+        out.append(_build(hands[rank], members, length, components, device))
+    return out
+
+
+def _build(
+    samples: Sequence[Sample], members: list[int], length: int, components: Sequence[str], device: torch.device
+) -> MicroBatch:
+    tokens = np.zeros(length, np.int64)
+    targets = np.zeros(length, np.int64)
+    coefficient = {name: np.zeros(length, np.float32) for name in components}
+    fields = {name: np.zeros(length, np.float32) for name in (*_SAMPLE_FIELDS, *_TOKEN_FIELDS)}
+    spans, lengths, at = [], [], 0
+    for i in members:
+        sample = samples[i]
+        end = at + sample.tokens
+        tokens[at:end] = np.concatenate((sample.prompt, sample.response))
+        targets[at : end - 1] = tokens[at + 1 : end]
+        span = slice(at + len(sample.prompt) - 1, end - 1)
+        spans.append((i, span))
+        for name in components:
+            coefficient[name][span] = sample.coefficient.get(name, 0.0)
+        for name in _SAMPLE_FIELDS:
+            fields[name][span] = getattr(sample, name)
+        for name in _TOKEN_FIELDS:
+            if getattr(sample, name) is not None:
+                fields[name][span] = getattr(sample, name)
+        lengths.append(sample.tokens)
+        at = end
+    if at < length:
+        lengths.append(length - at)  # the padding is a sequence of its own: no other sequence sees it
+    return MicroBatch(
+        tokens=torch.from_numpy(tokens)[None].to(device),
+        targets=torch.from_numpy(targets).to(device),
+        packing=Packing.of(lengths, device),
+        coefficient={name: torch.from_numpy(x).to(device) for name, x in coefficient.items()},
+        fields={name: torch.from_numpy(x).to(device) for name, x in fields.items()},
+        spans=spans,
+    )

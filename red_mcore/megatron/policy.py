@@ -1,0 +1,237 @@
+"""A policy on Megatron ranks: scoring, the update, and its optimizer and schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from megatron.core import parallel_state
+from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
+from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
+from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
+from megatron.core.pipeline_parallel import get_forward_backward_func
+from torch import Tensor
+
+from red_mcore.architecture import Architecture
+from red_mcore.megatron import shim
+from red_mcore.megatron.model import build_model
+from red_mcore.megatron.packing import MicroBatch, deal, pack
+from red_mcore.megatron.ranks import Ranks, from_last_stage, max_over_data, sum_over_data
+from red_mcore.megatron.vocab import logprob_and_entropy
+from red_mcore.records import Group, Sample
+from red_mcore.recipe import Optimizer, Recipe
+
+TokenLosses = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+"""Fields of a micro-batch, with ``logp`` and ``entropy`` [T] -> component -> token loss [T]."""
+
+
+class Policy:
+    """A GPTModel split over the ranks; trainable once ``start_optimizer`` was called, a frozen reference otherwise."""
+
+    def __init__(self, recipe: Recipe, arch: Architecture, ranks: Ranks):
+        self.arch, self.ranks = arch, ranks
+        self.temperature = recipe.rollout.temperature
+        self._budget = recipe.batch.tokens_per_micro_batch
+        self._parallel = recipe.parallel
+        self.dtype = getattr(torch, recipe.model.dtype)
+        self.model = build_model(arch, recipe.parallel, self.dtype)
+        self.config = self.model.config
+        self._ddp: DistributedDataParallel | None = None
+        self.optimizer = self.schedule = None
+
+    def start_optimizer(self, settings: Optimizer, steps: int) -> None:
+        """A new optimizer (fresh moments) on the weights as they are, its schedule ``steps`` updates long."""
+        with shim.on_device():
+            if self._ddp is None:
+                self._ddp = DistributedDataParallel(
+                    self.config,
+                    DistributedDataParallelConfig(
+                        grad_reduce_in_fp32=True,
+                        use_distributed_optimizer=settings.distributed,
+                        overlap_grad_reduce=False,
+                        average_in_collective=False,
+                    ),
+                    self.model,
+                )
+                self.config.finalize_model_grads_func = finalize_model_grads
+            self.optimizer = get_megatron_optimizer(
+                OptimizerConfig(
+                    optimizer="adam",
+                    lr=settings.lr,
+                    min_lr=settings.lr * settings.min_lr_ratio,
+                    weight_decay=settings.weight_decay,
+                    adam_beta1=settings.betas[0],
+                    adam_beta2=settings.betas[1],
+                    adam_eps=settings.eps,
+                    clip_grad=settings.clip_grad,
+                    bf16=self.dtype == torch.bfloat16,
+                    params_dtype=self.dtype,
+                    use_distributed_optimizer=settings.distributed,
+                ),
+                [self._ddp],
+            )
+            self.schedule = _schedule(self.optimizer, settings, steps)
+
+    def weights_changed(self) -> None:
+        """Tell the optimizer that the model's weights were set from outside (its float32 copies follow them)."""
+        if self.optimizer is not None:
+            with shim.on_device():
+                self.optimizer.reload_model_params()
+
+    def score(self, groups: Sequence[Group]) -> dict[str, float]:
+        """Fill ``old_logp`` (this data-parallel rank's samples) and ``entropy`` (every sample, on every rank).
+
+        Returns the difference to the engine's log-probs over all rollouts: ``rollout/logprob_gap_{max,mean}_nats``.
+        """
+        samples = [s for g in groups for s in g.samples]
+        for sample in samples:
+            sample.entropy = 0.0
+        gap_max, gap_sum, count = 0.0, 0.0, 0
+        for sample, logp, entropy in self._scored(groups):
+            sample.old_logp, sample.entropy = logp.copy(), float(entropy.mean())
+            if sample.sampler_logp is not None:
+                gap = np.abs(logp - sample.sampler_logp)
+                gap_max, gap_sum, count = max(gap_max, float(gap.max())), gap_sum + float(gap.sum()), count + gap.size
+        sums = sum_over_data(torch.tensor([gap_sum, count, *(s.entropy for s in samples)], dtype=torch.float64))
+        gap_sum, count, *entropies = sums.tolist()
+        for sample, entropy in zip(samples, entropies, strict=True):
+            sample.entropy = entropy
+        return {
+            "rollout/logprob_gap_max_nats": max_over_data(gap_max),
+            "rollout/logprob_gap_mean_nats": gap_sum / max(count, 1),
+        }
+
+    def score_reference(self, groups: Sequence[Group]) -> None:
+        """Fill ``ref_logp`` of this data-parallel rank's samples; called on the reference."""
+        for sample, logp, _ in self._scored(groups):
+            sample.ref_logp = logp.copy()
+
+    def _scored(self, groups: Sequence[Group]) -> Iterator[tuple[Sample, np.ndarray, np.ndarray]]:
+        """(sample, log-probs [T], entropies [T]) of each sample that this data-parallel rank holds."""
+        hands, batches = self._plan(groups, ())
+        results: list[Tensor] = []
+
+        def keep(batch: MicroBatch, logits: Tensor):
+            results.append(torch.stack(self._logprobs(batch, logits)))
+            return logits.new_zeros(()), {}
+
+        with torch.no_grad():
+            self._run(batches, keep, forward_only=True)
+        for i, batch in enumerate(batches):
+            shape = (2, batch.targets.numel())
+            scored = results[i] if self.ranks.is_last_stage else torch.empty(shape, device=batch.targets.device)
+            logp, entropy = from_last_stage(scored).cpu().numpy()
+            for index, span in batch.spans:
+                yield hands[self.ranks.data_rank][index], logp[span], entropy[span]
+
+    def update(self, groups: Sequence[Group], token_losses: TokenLosses) -> dict[str, float]:
+        """One optimizer step on ``groups``; the loss is the sum over components of coefficient x token loss.
+
+        Coefficients hold global denominators, so the result does not depend on micro-batches or layout. Returns
+        ``loss/total`` and ``loss/<component>``, ``update/grad_norm``, ``update/lr`` and ``update/skipped``.
+        """
+        components = sorted({name for g in groups for s in g.samples for name in s.coefficient})
+        _, batches = self._plan(groups, components)
+        sums = torch.zeros(len(components), dtype=torch.float64)
+
+        def loss(batch: MicroBatch, logits: Tensor):
+            logp, entropy = self._logprobs(batch, logits)
+            token_loss = token_losses({**batch.fields, "logp": logp, "entropy": entropy})
+            total = logp.sum() * 0.0  # keeps the graph of a micro-batch without trained tokens alive
+            for i, name in enumerate(components):
+                coefficient = batch.coefficient[name]
+                # where, not a product: a token loss may be infinite off its component's tokens
+                part = torch.where(coefficient != 0, coefficient * token_loss[name], 0.0).sum()
+                sums[i] += part.item()
+                total = total + part
+            return undo_schedule_scale(total, len(batches)), {}
+
+        with shim.on_device():
+            self._ddp.zero_grad_buffer()
+            self.optimizer.zero_grad()
+        self._run(batches, loss, forward_only=False)
+        lr = self.optimizer.param_groups[0]["lr"]
+        with shim.on_device():
+            updated, grad_norm, _ = self.optimizer.step()
+            if updated:
+                self.schedule.step(increment=1)
+        from_last_stage(sum_over_data(sums))
+        out = {f"loss/{name}": value for name, value in zip(components, sums.tolist(), strict=True)}
+        return {
+            "loss/total": sum(sums.tolist()),
+            **out,
+            "update/grad_norm": float(grad_norm or 0.0),
+            "update/lr": lr,
+            "update/skipped": float(not updated),
+        }
+
+    def _plan(self, groups: Sequence[Group], components: Sequence[str]):
+        hands = deal(groups, self.ranks.data, self.arch.hidden_size)
+        batches = pack(
+            hands,
+            self.ranks.data_rank,
+            self._budget,
+            multiple=self._parallel.tensor if self._parallel.sequence else 1,
+            static=self._parallel.pipeline > 1,
+            components=components,
+            device=shim.device(),
+        )
+        return hands, batches
+
+    def _run(self, batches: list[MicroBatch], loss, forward_only: bool) -> None:
+        def forward_step(iterator, model):
+            batch = next(iterator)
+            logits = model(
+                input_ids=batch.tokens, position_ids=None, attention_mask=None, packed_seq_params=batch.packing
+            )
+            return logits, partial(loss, batch)
+
+        model = self._ddp if self._ddp is not None else self.model
+        model.train(not forward_only)
+        with shim.on_device():
+            get_forward_backward_func()(
+                forward_step_func=forward_step,
+                data_iterator=iter(batches),
+                model=[model],
+                num_microbatches=len(batches),
+                seq_length=batches[0].tokens.shape[1],
+                micro_batch_size=1,
+                forward_only=forward_only,
+            )
+
+    def _logprobs(self, batch: MicroBatch, logits: Tensor) -> tuple[Tensor, Tensor]:
+        return logprob_and_entropy(
+            logits[0],
+            batch.targets,
+            vocab_size=self.arch.vocab_size,
+            temperature=self.temperature,
+            group=parallel_state.get_tensor_model_parallel_group(),
+        )
+
+
+def undo_schedule_scale(loss: Tensor, micro_batches: int) -> Tensor:
+    """``loss`` times what Megatron's schedule divides it by: the number of micro-batches, over the context-parallel size.
+
+    With ``calculate_per_token_loss`` and a loss function that returns (loss, log), that division is all that happens to a
+    loss between here and the summed gradient (megatron.core.pipeline_parallel.schedules.forward_step_calc_loss).
+    """
+    return loss * (micro_batches / parallel_state.get_context_parallel_world_size())
+
+
+def _schedule(optimizer, settings: Optimizer, steps: int) -> OptimizerParamScheduler:
+    """Learning rate per successful update; the first update has lr / (warmup + 1) rather than an idle 0."""
+    return OptimizerParamScheduler(
+        optimizer,
+        init_lr=settings.lr / (settings.warmup_steps + 1),
+        max_lr=settings.lr,
+        min_lr=settings.lr * settings.min_lr_ratio,
+        lr_warmup_steps=settings.warmup_steps,
+        lr_decay_steps=max(steps, settings.warmup_steps + 1),
+        lr_decay_style=settings.schedule,
+        start_wd=settings.weight_decay,
+        end_wd=settings.weight_decay,
+        wd_incr_steps=0,
+        wd_incr_style="constant",
+    )

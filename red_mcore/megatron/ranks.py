@@ -1,0 +1,137 @@
+"""The ranks: process groups, coordinates, seeds, and the few collectives the loop needs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from red_mcore.megatron import shim
+from red_mcore.recipe import Parallel
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Coordinates of this process. Order of ranks: tensor fastest, then data, then pipeline (Megatron's default)."""
+
+    rank: int
+    world: int
+    tensor_rank: int
+    tensor: int
+    pipeline_rank: int
+    pipeline: int
+    data_rank: int
+    data: int
+
+    @property
+    def is_main(self) -> bool:
+        """The rank that prints, tracks and writes shared files."""
+        return self.rank == 0
+
+    @property
+    def is_last_stage(self) -> bool:
+        return self.pipeline_rank == self.pipeline - 1
+
+
+def start(parallel: Parallel, seed: int, timeout_minutes: float = 30.0) -> Ranks:
+    """Join the process group that the launcher's environment describes and build Megatron's groups.
+
+    Must come before the rollout engine is made: the engine would otherwise create a default group of its own.
+    """
+    _quiet()
+    shim.install()
+    from megatron.core import parallel_state
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    else:
+        torch.set_num_threads(1)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
+    with shim.on_device():
+        parallel_state.initialize_model_parallel(
+            tensor_model_parallel_size=parallel.tensor, pipeline_model_parallel_size=parallel.pipeline
+        )
+        from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
+
+        torch.manual_seed(seed)
+        model_parallel_cuda_manual_seed(seed)
+    return Ranks(
+        rank=dist.get_rank(),
+        world=dist.get_world_size(),
+        tensor_rank=parallel_state.get_tensor_model_parallel_rank(),
+        tensor=parallel.tensor,
+        pipeline_rank=parallel_state.get_pipeline_model_parallel_rank(),
+        pipeline=parallel.pipeline,
+        data_rank=parallel_state.get_data_parallel_rank(),
+        data=parallel.data,
+    )
+
+
+def stop() -> None:
+    """Leave the process groups."""
+    from megatron.core import parallel_state
+
+    parallel_state.destroy_model_parallel()
+    dist.destroy_process_group()
+
+
+def any_rank(flag: bool) -> bool:
+    """True on every rank if ``flag`` is on any."""
+    value = torch.tensor(int(flag), device=shim.device())
+    dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return bool(value.item())
+
+
+def from_main(value: object) -> object:
+    """Rank 0's ``value`` on every rank."""
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def from_last_stage(tensor: torch.Tensor) -> torch.Tensor:
+    """The last pipeline stage's ``tensor`` (same shape and dtype on all stages) on every stage."""
+    from megatron.core import parallel_state
+
+    if parallel_state.get_pipeline_model_parallel_world_size() > 1:
+        dist.broadcast(
+            tensor,
+            src=parallel_state.get_pipeline_model_parallel_last_rank(),
+            group=parallel_state.get_pipeline_model_parallel_group(),
+        )
+    return tensor
+
+
+def sum_over_data(tensor: torch.Tensor) -> torch.Tensor:
+    """``tensor`` summed over the data-parallel ranks, in place."""
+    from megatron.core import parallel_state
+
+    dist.all_reduce(tensor, group=parallel_state.get_data_parallel_group())
+    return tensor
+
+
+def max_over_data(value: float) -> float:
+    """Largest ``value`` of all data-parallel ranks."""
+    from megatron.core import parallel_state
+
+    tensor = torch.tensor(value, dtype=torch.float64)
+    dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=parallel_state.get_data_parallel_group())
+    return tensor.item()
+
+
+def _quiet() -> None:
+    """Silence, once, what libraries repeat on every rank and what nobody can act on."""
+    # Megatron announces each optional package (Transformer Engine, Apex, fused kernels) that a CPU machine lacks.
+    warnings.filterwarnings("ignore", module=r"megatron\.core.*")
+    warnings.filterwarnings("ignore", message=r".*(Transformer Engine|transformer_engine|Apex|apex|torch_norm).*")
+    # The optimizer's shards are views of the gradient buffer; reading their empty .grad is part of its design.
+    warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor that is not a leaf.*")
+    # Schedules and checkpointing call torch functions whose successors the pinned Megatron-Core does not use yet.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|megatron).*")
+    logging.getLogger("megatron.core").setLevel(logging.ERROR)

@@ -1,0 +1,342 @@
+"""What a run is: plain dataclasses, built by a recipe file and adjusted by ``a.b=c`` overrides.
+
+A recipe file is Python with a function ``recipe() -> Recipe``. Nothing here imports torch, so that planning works on a
+login node. A section that is ``None`` is off; numbers that follow from others are properties, never fields.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import sys
+import traceback
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+
+class RecipeError(ValueError):
+    """Bad input that the user can mend; its message is one line naming the field or file, the numbers and the fix."""
+
+
+@dataclass
+class Model:
+    """The policy: a Hugging Face folder or hub name, or a fresh model made from ``config`` alone."""
+
+    path: str | None = None
+    """Folder (or hub name) with config.json, safetensors and tokenizer; None: a model at random from ``config``."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Fields of config.json, laid over the folder's own; the whole configuration where ``path`` is None."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of weights and activations; logits, losses and optimizer state are float32 in any case."""
+
+
+@dataclass
+class Parallel:
+    """How the ranks are arranged; data parallel is what is left: ranks / (tensor x pipeline)."""
+
+    ranks: int = 1
+    """Processes in all, one per accelerator; a launcher (torchrun, srun) must start exactly as many."""
+    tensor: int = 1
+    pipeline: int = 1
+    sequence: bool = False
+    """Sequence parallel: activations between the tensor-parallel parts are split along the sequence."""
+
+    @property
+    def data(self) -> int:
+        return self.ranks // (self.tensor * self.pipeline)
+
+
+@dataclass
+class Batch:
+    """The four batch numbers; everything else is derived from them and printed at start."""
+
+    prompts_per_step: int = 64
+    samples_per_prompt: int = 7
+    """Rollouts per prompt; an algorithm that learns from traces adds the trace to the group."""
+    updates_per_step: int = 1
+    """Optimizer steps on the samples of one step, whole groups in each."""
+    tokens_per_micro_batch: int = 8192
+    """Most tokens (prompts and responses) packed into one micro-batch of one data-parallel rank."""
+
+
+@dataclass
+class Rollout:
+    """How the engine samples."""
+
+    max_prompt_tokens: int = 1024
+    max_response_tokens: int = 8192
+    temperature: float = 1.0
+    top_p: float = 1.0
+    tensor: int = 1
+    """Tensor-parallel size of one engine; ranks / tensor engines share the prompts."""
+    kv_cache_mib: int = 1024
+    """Key-value cache of one engine rank, MiB."""
+    logprob_gap_limit: float | None = None
+    """Largest allowed |trainer - engine| log-prob difference, nats; a larger one stops the run. None only records."""
+
+
+@dataclass
+class Algorithm:
+    """Base of the algorithms' settings; see ``red_mcore.algorithms``."""
+
+    traces: ClassVar[int] = 0
+    """Teacher traces that join the rollouts of a group: 0 or 1."""
+
+    def check(self, recipe: Recipe) -> None:
+        """Raises RecipeError where ``recipe`` does not suit the algorithm; the base asks for nothing."""
+
+
+@dataclass
+class Arithmetic:
+    """Built-in verifiable task: chains of one-digit operations modulo 10 (``red_mcore.data.arithmetic``)."""
+
+    operations: int = 5
+    """Operations per problem."""
+    recheck: float = 0.45
+    """Chance that the teacher re-checks a step once more (geometric)."""
+    slip: float = 0.03
+    """Chance that the teacher errs in a step and repairs it at once."""
+    leap: float = 0.08
+    """Chance that the teacher does two operations in its head in one go."""
+    world: int = 0
+    """Seed of the misconceptions that the base corpus plants about the operations * and @."""
+
+
+@dataclass
+class Data:
+    """Training problems: a JSONL or parquet file, a hub name, or (``path`` None) the built-in arithmetic."""
+
+    path: str | None = None
+    split: str = "train"
+    """Split of a hub data set."""
+    problem_field: str | None = None
+    """Column of the problem text; None recognises the formats in ``red_mcore.data.files``."""
+    gold_field: str | None = None
+    trace_field: str | None = None
+    problems: int | None = None
+    """Use at most this many problems (arithmetic: make this many)."""
+    held_out: int = 512
+    """Problems kept for evaluation, taken from the end of a file (arithmetic: drawn apart)."""
+    system_prompt: str | None = None
+    instruction: str = ""
+    """Text put after each problem in the user turn."""
+    arithmetic: Arithmetic = field(default_factory=Arithmetic)
+
+
+@dataclass
+class Overlong:
+    """Soft length penalty: 0 up to ``limit - buffer`` tokens, then linear down to -1 at ``limit`` (DAPO)."""
+
+    buffer: int = 2000
+    """Tokens before ``rollout.max_response_tokens`` over which the penalty grows."""
+
+
+@dataclass
+class Reward:
+    """Verifiable reward: math-verify in child processes that a wall clock can kill."""
+
+    workers: int = 1
+    """Verifier processes per engine."""
+    timeout_seconds: float = 5.0
+    """Wall-clock limit of one verdict; then the child is killed and the sample counts as ``timeout``."""
+    boxed_only: bool = True
+    """Only the last \\boxed{...} counts as an answer; otherwise math-verify searches the whole text."""
+    overlong: Overlong | None = None
+
+
+@dataclass
+class Optimizer:
+    """AdamW with a schedule that advances on successful steps only."""
+
+    lr: float = 2e-6
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    min_lr_ratio: float = 0.1
+    """Final learning rate as a fraction of ``lr`` (linear, cosine)."""
+    warmup_steps: int = 0
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip_grad: float = 1.0
+    """Largest global gradient norm; 0 is off."""
+    distributed: bool = True
+    """Shard optimizer state over data-parallel ranks."""
+
+
+@dataclass
+class Base:
+    """Supervised training of the fresh model on the base corpus before the algorithm starts."""
+
+    steps: int = 800
+    sequences_per_step: int = 128
+    optimizer: Optimizer = field(default_factory=Optimizer)
+
+
+@dataclass
+class Checkpoint:
+    every: int = 50
+    """Steps between checkpoints; 0 saves only at the end and when interrupted."""
+    keep: int = 2
+    """Checkpoints kept."""
+
+
+@dataclass
+class Tracking:
+    mlflow: bool = True
+    uri: str | None = None
+    """MLflow tracking address; None is a SQLite file in the run folder."""
+    experiment: str = "red-mcore"
+    rollout_rows: int = 16
+    """Rollouts with their verdicts kept as a table at each evaluation."""
+
+
+@dataclass
+class Evaluation:
+    every: int = 0
+    """Steps between evaluations; 0 evaluates only before and after training."""
+    samples: int = 8
+    """Samples per held-out problem."""
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 7
+
+
+@dataclass
+class Recipe:
+    """One run. ``python -m red_mcore.run FILE a.b=c`` builds it, validates it and starts the ranks."""
+
+    name: str
+    model: Model
+    algorithm: Algorithm
+    steps: int = 500
+    """Steps of the algorithm: sample, grade, score, weigh, update, publish."""
+    seed: int = 0
+    runs: str = "runs"
+    """Folder of run folders; this run lives in ``runs/name``."""
+    parallel: Parallel = field(default_factory=Parallel)
+    batch: Batch = field(default_factory=Batch)
+    rollout: Rollout = field(default_factory=Rollout)
+    data: Data = field(default_factory=Data)
+    reward: Reward = field(default_factory=Reward)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    base: Base | None = None
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    tracking: Tracking = field(default_factory=Tracking)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.runs) / self.name
+
+
+def load(file: str, overrides: list[str] = ()) -> Recipe:
+    """Recipe of ``file`` with ``a.b=c`` overrides applied.
+
+    Raises RecipeError for a missing or broken file, an unknown field (naming the nearest) or a value of the wrong type.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise RecipeError(f"recipe file {file} does not exist")
+    spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up by name
+    sys.path.insert(0, str(path.resolve().parent.parent))  # a recipe may build on another: `from recipes.x import ...`
+    try:
+        spec.loader.exec_module(module)
+        built = module.recipe()
+    except RecipeError:
+        raise
+    except Exception as error:  # whatever a user's Python may raise
+        raise RecipeError(f"recipe file {file}{_line(error, path)}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    if not isinstance(built, Recipe):
+        raise RecipeError(f"recipe file {file}: recipe() returned {type(built).__name__}, want Recipe")
+    try:
+        return override(built, overrides)
+    except OmegaConfBaseException as error:
+        raise RecipeError(f"recipe file {file}: {error.full_key}: {str(error).splitlines()[0]}") from None
+
+
+def override(recipe: Recipe, overrides: list[str]) -> Recipe:
+    """A copy of ``recipe`` with each ``a.b=c`` applied; values are read as YAML and checked against the field's type.
+
+    A mapping changes the fields that it names, and turns on a section that is off: ``reward.overlong={}``.
+    """
+    config = OmegaConf.structured(recipe)
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise RecipeError(f"override '{text}' has no '='; write a.b=c")
+        is_text = _check_key(config, key)
+        try:
+            OmegaConf.update(config, key, _yaml(value, is_text), merge=True)
+        except (OmegaConfBaseException, YAMLError) as error:
+            raise RecipeError(f"override {key}={value}: {str(error).splitlines()[0]}") from None
+    return OmegaConf.to_object(config)
+
+
+def to_yaml(recipe: Recipe) -> str:
+    return OmegaConf.to_yaml(OmegaConf.structured(recipe))
+
+
+def flatten(recipe: Recipe) -> dict[str, Any]:
+    """``{"a.b": value}`` of every leaf, as a tracker wants its parameters."""
+    out: dict[str, Any] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                walk(f"{prefix}.{key}" if prefix else str(key), item)
+        else:
+            out[prefix] = value
+
+    walk("", OmegaConf.to_container(OmegaConf.structured(recipe)))
+    return out
+
+
+def _line(error: Exception, path: Path) -> str:
+    """`` line N`` of the recipe file, where the error passed through it."""
+    if isinstance(error, SyntaxError):
+        return f" line {error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f" line {lines[-1]}" if lines else ""
+
+
+def _yaml(value: str, is_text: bool) -> Any:
+    # A sentence with a colon is a mapping to YAML, 007 a number, *so* an error: a text field takes them as typed.
+    try:
+        found = OmegaConf.to_container(OmegaConf.from_dotlist([f"v={value}"]))["v"]
+    except YAMLError:
+        if is_text:
+            return value
+        raise
+    return value if is_text and not isinstance(found, str | None) else found
+
+
+def _check_key(config: DictConfig, key: str) -> bool:
+    """Whether the field is text; RecipeError where there is no such field."""
+    node, seen, is_text = config, [], False
+    for part in key.split("."):
+        if node is None:
+            off = ".".join(seen)
+            raise RecipeError(f"override {key}: '{off}' is off (None) in this recipe; turn it on with '{off}={{}}'")
+        if not isinstance(node, DictConfig):
+            raise RecipeError(f"override {key}: '{'.'.join(seen)}' is a value and has no field '{part}'")
+        kind = OmegaConf.get_type(node)
+        if kind is not None and kind is not dict:
+            names = [f.name for f in fields(kind)]
+            if part not in names:
+                near = difflib.get_close_matches(part, names, n=1, cutoff=0.0)
+                where = f"'{'.'.join(seen)}'" if seen else "the recipe"
+                raise RecipeError(f"override {key}: {where} has no field '{part}'; nearest is '{near[0]}'")
+            is_text = get_type_hints(kind)[part] in (str, str | None)
+        elif part not in node:
+            return False  # an open mapping (model.config) takes any key
+        node = node._get_node(part)
+        node = None if node is None or node._is_none() else (node if isinstance(node, DictConfig) else node._value())
+        seen.append(part)
+    return is_text

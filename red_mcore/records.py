@@ -1,0 +1,80 @@
+"""What flows between the parts: problems, samples, groups. Plain data; numpy only.
+
+Token ids are the only truth from the engine to the loss; text is for rewards and tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One training or evaluation problem."""
+
+    id: int
+    text: str
+    """What the user asks (without chat template)."""
+    gold: str
+    """Reference answer as the verifier wants it, e.g. ``7`` or ``\\frac{1}{2}``."""
+    trace: str | None = None
+    """A teacher's response, ending in its answer; None where there is none."""
+
+
+@dataclass
+class Sample:
+    """One response to one prompt, from the policy (rollout) or from a teacher (offline trace).
+
+    ``advantage``, ``beta`` and ``weight`` are per-sample scalars set by the algorithm; ``coefficient[c]`` multiplies each
+    token loss of component ``c`` and already holds that component's global denominator, so that a loss is a plain sum.
+    """
+
+    prompt: np.ndarray
+    """[P] int32 token ids."""
+    response: np.ndarray
+    """[T] int32 token ids, end-of-sequence included where there was one."""
+    is_offline: bool = False
+    sampler_logp: np.ndarray | None = None
+    """[T] float32 log-probs of the engine, nats; None for a trace."""
+    truncated: bool = False
+    """Stopped by the length limit instead of an end-of-sequence token."""
+    text: str = ""
+    verdict: str = ""
+    """correct, wrong, unparsable, timeout or crash."""
+    accuracy: float = 0.0
+    """1 if the verifier accepts the answer, else 0."""
+    reward: float = 0.0
+    """Accuracy plus the recipe's other reward terms."""
+    policy_version: int = -1
+    """Publications that the sampling engine had received; -1 for a trace."""
+    advantage: float = 0.0
+    beta: float = 0.0
+    weight: float = 1.0
+    coefficient: dict[str, float] = field(default_factory=dict)
+    old_logp: np.ndarray | None = None
+    """[T] float32 log-probs of the policy before this step's updates, nats, from the scoring pass."""
+    ref_logp: np.ndarray | None = None
+    entropy: float = 0.0
+    """Mean over the response's tokens of the policy's full-vocabulary entropy before this step's updates, nats."""
+
+    @property
+    def tokens(self) -> int:
+        return len(self.prompt) + len(self.response)
+
+
+@dataclass
+class Group:
+    """All samples of one problem in one step; stays whole on one data-parallel rank."""
+
+    problem: Problem
+    samples: list[Sample]
+
+    @property
+    def rollouts(self) -> list[Sample]:
+        return [s for s in self.samples if not s.is_offline]
+
+    @property
+    def tokens(self) -> int:
+        return sum(s.tokens for s in self.samples)
