@@ -72,6 +72,7 @@ class Policy:
                 ),
                 [self._ddp],
             )
+            _allocate_state(self.optimizer)
             self.schedule = _schedule(self.optimizer, settings, steps)
 
     def weights_changed(self) -> None:
@@ -218,6 +219,19 @@ def undo_schedule_scale(loss: Tensor, micro_batches: int) -> Tensor:
     loss between here and the summed gradient (megatron.core.pipeline_parallel.schedules.forward_step_calc_loss).
     """
     return loss * (micro_batches / parallel_state.get_context_parallel_world_size())
+
+
+def _allocate_state(optimizer) -> None:
+    """Zero moments before the first step: torch's AdamW would make them then, but a checkpoint loads into existing state."""
+    for part in optimizer.chained_optimizers:
+        if not isinstance(part.optimizer, torch.optim.AdamW):
+            continue
+        for group in part.optimizer.param_groups:
+            for parameter in group["params"]:
+                state = part.optimizer.state[parameter]
+                state["step"] = torch.tensor(0.0)
+                state["exp_avg"] = torch.zeros_like(parameter)
+                state["exp_avg_sq"] = torch.zeros_like(parameter)
 
 
 def _schedule(optimizer, settings: Optimizer, steps: int) -> OptimizerParamScheduler:

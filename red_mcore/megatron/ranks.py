@@ -133,5 +133,5 @@ def _quiet() -> None:
     # The optimizer's shards are views of the gradient buffer; reading their empty .grad is part of its design.
     warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor that is not a leaf.*")
     # Schedules and checkpointing call torch functions whose successors the pinned Megatron-Core does not use yet.
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|megatron).*")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|megatron|red_mcore\.megatron\.shim).*")
     logging.getLogger("megatron.core").setLevel(logging.ERROR)
