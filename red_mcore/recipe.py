@@ -122,6 +122,8 @@ class Data:
     """Use at most this many problems (arithmetic: make this many)."""
     held_out: int = 512
     """Problems kept for evaluation, taken from the end of a file (arithmetic: drawn apart)."""
+    seed: int = 0
+    """Draws the built-in arithmetic; apart from the run's seed, so that runs of many seeds share their problems."""
     system_prompt: str | None = None
     instruction: str = ""
     """Text put after each problem in the user turn."""
@@ -163,8 +165,6 @@ class Optimizer:
     weight_decay: float = 0.0
     clip_grad: float = 1.0
     """Largest global gradient norm; 0 is off."""
-    distributed: bool = True
-    """Shard optimizer state over data-parallel ranks."""
 
 
 @dataclass

@@ -27,7 +27,6 @@ from megatron.core.tensor_parallel import get_cuda_rng_tracker
 
 from red_mcore.megatron import shim
 from red_mcore.megatron.policy import Policy
-from red_mcore.recipe import RecipeError
 
 # The one sharding of optimizer state that loads under another tensor x pipeline x data layout.
 _SHARDING = {
@@ -69,17 +68,6 @@ def save(folder: Path, tag: str, policy: Policy, manifest: dict[str, Any], keep:
             shutil.rmtree(old)
     dist.barrier()
     return final
-
-
-def latest(folder: Path) -> dict[str, Any] | None:
-    """Manifest of the newest complete checkpoint under ``folder``; None where there is none."""
-    pointer = folder / "latest"
-    if not pointer.is_file():
-        return None
-    file = folder / pointer.read_text().strip() / "manifest.json"
-    if not file.is_file():
-        raise RecipeError(f"{pointer} names {file.parent.name}, but {file} is missing: delete {folder} to start anew")
-    return json.loads(file.read_text())
 
 
 def load(folder: Path, manifest: dict[str, Any], policy: Policy) -> None:

@@ -49,7 +49,7 @@ class Policy:
                     self.config,
                     DistributedDataParallelConfig(
                         grad_reduce_in_fp32=True,
-                        use_distributed_optimizer=settings.distributed,
+                        use_distributed_optimizer=True,
                         overlap_grad_reduce=False,
                         average_in_collective=False,
                     ),
@@ -68,7 +68,7 @@ class Policy:
                     clip_grad=settings.clip_grad,
                     bf16=self.dtype == torch.bfloat16,
                     params_dtype=self.dtype,
-                    use_distributed_optimizer=settings.distributed,
+                    use_distributed_optimizer=True,
                 ),
                 [self._ddp],
             )

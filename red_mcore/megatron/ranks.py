@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -43,7 +41,6 @@ def start(parallel: Parallel, seed: int, timeout_minutes: float = 30.0) -> Ranks
 
     Must come before the rollout engine is made: the engine would otherwise create a default group of its own.
     """
-    _quiet()
     shim.install()
     from megatron.core import parallel_state
 
@@ -124,14 +121,3 @@ def max_over_data(value: float) -> float:
     dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=parallel_state.get_data_parallel_group())
     return tensor.item()
 
-
-def _quiet() -> None:
-    """Silence, once, what libraries repeat on every rank and what nobody can act on."""
-    # Megatron announces each optional package (Transformer Engine, Apex, fused kernels) that a CPU machine lacks.
-    warnings.filterwarnings("ignore", module=r"megatron\.core.*")
-    warnings.filterwarnings("ignore", message=r".*(Transformer Engine|transformer_engine|Apex|apex|torch_norm).*")
-    # The optimizer's shards are views of the gradient buffer; reading their empty .grad is part of its design.
-    warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor that is not a leaf.*")
-    # Schedules and checkpointing call torch functions whose successors the pinned Megatron-Core does not use yet.
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|megatron|red_mcore\.megatron\.shim).*")
-    logging.getLogger("megatron.core").setLevel(logging.ERROR)

@@ -1,0 +1,1 @@
+"""Problems, teacher traces, the small tokenizer, and resumable cursors over them."""

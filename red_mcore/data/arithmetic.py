@@ -1,0 +1,182 @@
+"""The built-in verifiable task: chains of one-digit operations modulo 10, worked from left to right.
+
+A problem is ``9a*8b@4c-3d-2e@6?``: a start digit, then labelled operations, where ``x@y = 3x + y*y + 1``. Two styles of
+answer exist. The *short* one is the base corpus; it states each step once and believes some wrong facts::
+
+    a9*8=2b2@4=3c3-3=0d0-2=8e8@6=1\\boxed{1}
+
+The *teacher* is always right but wordier than the base model knows: ``w`` re-checks a step, slips are repaired at once,
+and now and then two operations are done in one go (``c3-3-2=8``), which a small student can hardly copy::
+
+    a9*8=2w9*8=2b2@4=3w2@4=3c3-3-2=8e8@6=1\\boxed{1}
+
+The base model is unsure about ``*`` and ``@``: part of their tables holds a *misconception*, a wrong value with most of
+the probability, so that sampling finds the right answer rarely and greedy decoding never. Standard library only.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import lru_cache
+
+from red_mcore.recipe import Arithmetic, RecipeError
+from red_mcore.records import Problem
+
+BASE = 10
+OPERATIONS = {
+    "+": lambda a, b: (a + b) % BASE,
+    "-": lambda a, b: (a - b) % BASE,
+    "*": lambda a, b: (a * b) % BASE,
+    "@": lambda a, b: (3 * a + b * b + 1) % BASE,
+}
+LABELS = "abcdefghijklmnopqrstuv"
+"""One label per operation; ``w`` is the re-check mark and ends the row."""
+KNOWN = {"*": 0.6, "@": 0.2}
+"""Share of each table that the base corpus gets right."""
+FACT_CONFIDENCE = 0.95
+MISCONCEPTION_CONFIDENCE = 0.9
+RIGHT_DESPITE = {"*": 0.2, "@": 0.04}
+"""Probability of the right value where a misconception rules; taken out of MISCONCEPTION_CONFIDENCE."""
+CORPUS_RECHECK = 0.02
+"""Share of corpus steps that are re-checked, so that the base model has seen ``w``."""
+CLOSING_TOKENS = 4
+"""``\\boxed{``, the digit, ``}`` and the end-of-sequence token."""
+
+Chain = tuple[int, list[tuple[str, int]]]
+"""Start digit and the operations (symbol, right operand)."""
+
+
+def check(settings: Arithmetic) -> None:
+    """RecipeError where the settings cannot be drawn from."""
+    if not 1 <= settings.operations <= len(LABELS):
+        raise RecipeError(f"data.arithmetic.operations={settings.operations}: want 1 to {len(LABELS)}")
+    # A teacher that re-checks almost for ever never fits into trace_limit, and would be drawn again without end.
+    for name, most in (("recheck", 0.8), ("slip", 1.0), ("leap", 1.0)):
+        if not 0.0 <= getattr(settings, name) <= most:
+            raise RecipeError(f"data.arithmetic.{name}={getattr(settings, name)}: want 0 to {most}")
+
+
+def possible_problems(settings: Arithmetic) -> int:
+    """Number of different problem texts."""
+    return BASE * (len(OPERATIONS) * BASE) ** settings.operations
+
+
+def trace_limit(settings: Arithmetic) -> int:
+    """Most tokens of a teacher trace with the built-in tokenizer, its end-of-sequence token included."""
+    return 16 * settings.operations
+
+
+def make_problems(settings: Arithmetic, count: int, seed: int) -> list[Problem]:
+    """``count`` different problems, each with its digit as gold and one fixed teacher trace; ids count from 0.
+
+    Raises RecipeError for settings out of range, or where fewer than twice ``count`` different problems exist.
+    """
+    check(settings)
+    if 2 * count > possible_problems(settings):
+        raise RecipeError(
+            f"data: {count} problems asked for, but data.arithmetic.operations={settings.operations} has only "
+            f"{possible_problems(settings)}: ask for at most half of them, or raise operations"
+        )
+    rng = random.Random(seed)
+    problems: dict[str, Problem] = {}
+    while len(problems) < count:
+        chain = _chain(rng, settings.operations)
+        text = _text(chain)
+        if text not in problems:
+            trace = _teacher(chain, settings, rng)
+            problems[text] = Problem(id=len(problems), text=text, gold=str(_value(chain)), trace=trace)
+    return list(problems.values())
+
+
+def corpus(settings: Arithmetic, rng: random.Random) -> tuple[str, str]:
+    """One (problem text, short response) of the base corpus, mostly of 1 to 3 operations, beliefs and all."""
+    lengths = [n for n in (1, 1, 2, 2, 3, 3, *range(4, settings.operations + 1)) if n <= settings.operations]
+    start, steps = _chain(rng, rng.choice(lengths))
+    table = _beliefs(settings.world)
+    value, text = start, ""
+    for label, (symbol, operand) in zip(LABELS, steps, strict=False):
+        expression = f"{value}{symbol}{operand}"
+        value = _believed(table, symbol, value, operand, rng)
+        text += f"{label}{expression}={value}"
+        if rng.random() < CORPUS_RECHECK:
+            text += f"w{expression}={value}"
+    return _text((start, steps)), text + _closing(value)
+
+
+def _chain(rng: random.Random, length: int) -> Chain:
+    symbols = list(OPERATIONS)
+    return rng.randrange(BASE), [(rng.choice(symbols), rng.randrange(BASE)) for _ in range(length)]
+
+
+def _text(chain: Chain) -> str:
+    start, steps = chain
+    labelled = zip(LABELS, steps, strict=False)
+    return str(start) + "".join(f"{label}{symbol}{operand}" for label, (symbol, operand) in labelled) + "?"
+
+
+def _value(chain: Chain) -> int:
+    value, steps = chain
+    for symbol, operand in steps:
+        value = OPERATIONS[symbol](value, operand)
+    return value
+
+
+def _closing(value: int) -> str:
+    return f"\\boxed{{{value}}}"
+
+
+def _teacher(chain: Chain, settings: Arithmetic, rng: random.Random) -> str:
+    """A right and wordy solution of at most ``trace_limit`` tokens; longer draws are thrown away."""
+    while True:
+        body, value = _teacher_steps(chain, settings, rng)
+        if len(body) + CLOSING_TOKENS <= trace_limit(settings):
+            return body + _closing(value)
+
+
+def _teacher_steps(chain: Chain, settings: Arithmetic, rng: random.Random) -> tuple[str, int]:
+    value, steps = chain
+    text, position = "", 0
+    while position < len(steps):
+        leaps = position + 1 < len(steps) and rng.random() < settings.leap
+        taken = steps[position : position + (2 if leaps else 1)]
+        expression = str(value) + "".join(f"{symbol}{operand}" for symbol, operand in taken)
+        value = _value((value, taken))
+        text += LABELS[position]
+        if rng.random() < settings.slip:
+            wrong = rng.choice([digit for digit in range(BASE) if digit != value])
+            text += f"{expression}={wrong}w"
+        text += f"{expression}={value}"
+        while rng.random() < settings.recheck:
+            text += f"w{expression}={value}"
+        position += len(taken)
+    return text, value
+
+
+@lru_cache(maxsize=8)
+def _beliefs(world: int) -> dict[tuple[str, int, int], list[tuple[int, float]]]:
+    """(value, probability) pairs that the base corpus holds for each ``a * b`` and ``a @ b`` in this world."""
+    rng = random.Random(1000 + world)
+    table = {}
+    for symbol, known in KNOWN.items():
+        for a in range(BASE):
+            for b in range(BASE):
+                right = OPERATIONS[symbol](a, b)
+                if rng.random() < known:
+                    table[symbol, a, b] = [(right, FACT_CONFIDENCE)]
+                else:
+                    wrong = rng.choice([digit for digit in range(BASE) if digit != right])
+                    chance = RIGHT_DESPITE[symbol]
+                    table[symbol, a, b] = [(wrong, MISCONCEPTION_CONFIDENCE - chance), (right, chance)]
+    return table
+
+
+def _believed(table: dict, symbol: str, a: int, b: int, rng: random.Random) -> int:
+    """What the corpus writes for ``a symbol b``; what the beliefs leave over is any digit."""
+    if (symbol, a, b) not in table:
+        return OPERATIONS[symbol](a, b)
+    draw = rng.random()
+    for value, probability in table[symbol, a, b]:
+        if draw < probability:
+            return value
+        draw -= probability
+    return rng.randrange(BASE)

@@ -1,0 +1,1 @@
+"""Accuracy of sampled answers to held-out problems."""

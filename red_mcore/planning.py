@@ -1,0 +1,327 @@
+"""What a recipe will do, and whether it can: arithmetic on plain numbers, before anything expensive is imported."""
+
+from __future__ import annotations
+
+import math
+import re
+import tempfile
+from pathlib import Path
+
+from red_mcore.architecture import Architecture, hf_config, read_architecture
+from red_mcore.data.problems import check_data
+from red_mcore.recipe import Parallel, Recipe, RecipeError, flatten
+
+CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+"""Head sizes that vLLM's attention on a CPU knows."""
+CPU_CACHE_BLOCK = 128
+"""Tokens in one block of vLLM's key-value cache on a CPU."""
+_BYTES = {"float32": 4, "bfloat16": 2}
+
+_AT_LEAST = {
+    "steps": 1,
+    "seed": 0,
+    "parallel.ranks": 1,
+    "parallel.tensor": 1,
+    "parallel.pipeline": 1,
+    "batch.prompts_per_step": 1,
+    "batch.samples_per_prompt": 1,
+    "batch.updates_per_step": 1,
+    "rollout.max_prompt_tokens": 1,
+    "rollout.max_response_tokens": 1,
+    "rollout.tensor": 1,
+    "rollout.kv_cache_mib": 1,
+    "reward.workers": 1,
+    "reward.overlong.buffer": 1,
+    "optimizer.warmup_steps": 0,
+    "optimizer.weight_decay": 0,
+    "optimizer.clip_grad": 0,
+    "base.steps": 1,
+    "base.sequences_per_step": 1,
+    "base.optimizer.warmup_steps": 0,
+    "base.optimizer.weight_decay": 0,
+    "base.optimizer.clip_grad": 0,
+    "checkpoint.every": 0,
+    "checkpoint.keep": 1,
+    "tracking.rollout_rows": 0,
+    "evaluation.every": 0,
+    "evaluation.samples": 1,
+    "evaluation.seed": 0,
+}
+_ABOVE_ZERO = (
+    "rollout.temperature",
+    "rollout.top_p",
+    "rollout.logprob_gap_limit",
+    "reward.timeout_seconds",
+    "optimizer.lr",
+    "optimizer.eps",
+    "base.optimizer.lr",
+    "base.optimizer.eps",
+    "evaluation.temperature",
+    "evaluation.top_p",
+)
+_AT_MOST_ONE = (
+    "rollout.top_p",
+    "evaluation.top_p",
+    "optimizer.min_lr_ratio",
+    "base.optimizer.min_lr_ratio",
+)
+
+
+def validate(recipe: Recipe) -> None:
+    """Raises RecipeError, one line with the field, the numbers and the fix, for what cannot work."""
+    _check_numbers(recipe)
+    if recipe.base is not None and recipe.model.path is not None:
+        raise RecipeError(
+            f"base trains a fresh model, but model.path={recipe.model.path} is a trained one:"
+            " use base=null or model.path=null"
+        )
+    architecture = find_architecture(recipe)
+    if architecture is not None:
+        _check_architecture(recipe, architecture)
+    _check_ranks(recipe)
+    _check_batch(recipe)
+    check_data(recipe.data)
+    recipe.algorithm.check(recipe)
+    _check_folder(recipe)
+
+
+def find_architecture(recipe: Recipe) -> Architecture | None:
+    """The policy's shape; None for a hub name, whose config.json is not here, unless ``model.config`` has it all."""
+    path = recipe.model.path
+    if path is not None and not Path(path).is_dir():
+        if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", path):
+            raise RecipeError(f"model.path {path} is neither a folder with a config.json nor a hub name")
+        if "model_type" not in recipe.model.config:
+            return None
+    return read_architecture(hf_config(recipe.model))
+
+
+def coordinates(rank: int, parallel: Parallel) -> tuple[int, int, int]:
+    """(data, pipeline, tensor) coordinates of a rank; as in Megatron, tensor runs fastest, then data, then pipeline."""
+    rest, tensor = divmod(rank, parallel.tensor)
+    pipeline, data = divmod(rest, parallel.data)
+    return data, pipeline, tensor
+
+
+def parameters_per_rank(architecture: Architecture, tensor: int, pipeline: int) -> list[int]:
+    """Parameters that one tensor-parallel rank of each pipeline stage holds, vocabulary padding not counted."""
+    a = architecture
+    qkv = (a.heads + 2 * a.kv_groups) * a.head_dim
+    split = a.hidden_size * qkv + (qkv if a.qkv_bias else 0) + a.heads * a.head_dim * a.hidden_size
+    split += 3 * a.hidden_size * a.ffn_size
+    layer = split // tensor + 2 * a.hidden_size  # the norms are whole on every rank
+    vocabulary = math.ceil(a.vocab_size / tensor) * a.hidden_size
+    stages = [a.layers // pipeline * layer for _ in range(pipeline)]
+    stages[0] += vocabulary
+    stages[-1] += a.hidden_size
+    if not a.tied or pipeline > 1:  # a tied output layer on another stage is a copy
+        stages[-1] += vocabulary
+    return stages
+
+
+def describe(recipe: Recipe) -> str:
+    """The rank layout, the batch arithmetic, the sizes and the places of a valid recipe, as text."""
+    parallel, batch, rollout = recipe.parallel, recipe.batch, recipe.rollout
+    lines = [
+        f"{recipe.name}: {recipe.steps} steps of {type(recipe.algorithm).__name__} from {_start(recipe)}",
+        f"ranks: {parallel.ranks} = {parallel.tensor} tensor x {parallel.data} data x {parallel.pipeline} pipeline"
+        + (", sequence parallel" if parallel.sequence else ""),
+        *_layout(parallel),
+        f"batch: {_arithmetic(recipe)}",
+        f"sequence: up to {rollout.max_prompt_tokens} prompt + {rollout.max_response_tokens} response tokens",
+        f"engines: {parallel.ranks // rollout.tensor} x TP{rollout.tensor},"
+        f" {_shares(batch.prompts_per_step, parallel.ranks // rollout.tensor)} prompts each,"
+        f" {rollout.kv_cache_mib} MiB of key-value cache per rank",
+        f"parameters: {_parameters(recipe)}",
+        f"writes: {recipe.folder}/ (recipe.yaml, metrics.jsonl, summary.json, rollouts, checkpoints, exported model)",
+    ]
+    if recipe.tracking.mlflow:
+        lines.append(f"MLflow: {recipe.tracking.uri or f'sqlite:///{recipe.folder}/mlflow.db'}")
+    return "\n".join(lines)
+
+
+def _start(recipe: Recipe) -> str:
+    if recipe.model.path is not None:
+        return recipe.model.path
+    if recipe.base is None:
+        return "a model at random"
+    return f"a fresh model after {recipe.base.steps} base steps of {recipe.base.sequences_per_step} sequences"
+
+
+def _layout(parallel: Parallel) -> list[str]:
+    """One row for each (pipeline, data) pair: the ranks that share its tensors."""
+    rows = ["  pipeline  data  ranks"]
+    for first in range(0, parallel.ranks, parallel.tensor):
+        data, pipeline, _ = coordinates(first, parallel)
+        last = first + parallel.tensor - 1
+        ranks = f"{first}" if first == last else f"{first}-{last} (tensor 0-{parallel.tensor - 1})"
+        rows.append(f"  {pipeline:8d}  {data:4d}  {ranks}")
+    return rows
+
+
+def _arithmetic(recipe: Recipe) -> str:
+    batch, traces = recipe.batch, recipe.algorithm.traces
+    group = batch.samples_per_prompt + traces
+    sequences = batch.prompts_per_step * group
+    rollouts = f"{batch.samples_per_prompt} rollouts"
+    samples = f"({rollouts} + {traces} trace)" if traces else rollouts
+    smallest, largest = (n * group for n in _share(batch.prompts_per_step, batch.updates_per_step))
+    update = f"{largest}" if smallest == largest else f"{smallest} or {largest}"
+    return (
+        f"{batch.prompts_per_step} prompts x {samples} = {sequences} sequences"
+        f" -> {batch.updates_per_step} update{'s' * (batch.updates_per_step > 1)} of {update},"
+        f" micro-batches of <= {batch.tokens_per_micro_batch} tokens"
+        f" on {recipe.parallel.data} data-parallel rank{'s' * (recipe.parallel.data > 1)}"
+    )
+
+
+def _parameters(recipe: Recipe) -> str:
+    architecture = find_architecture(recipe)
+    if architecture is None:
+        return f"known once {recipe.model.path} is fetched"
+    stages = parameters_per_rank(architecture, recipe.parallel.tensor, recipe.parallel.pipeline)
+    where = " / ".join(f"{n:,}" for n in stages) + (" (pipeline stages)" if len(stages) > 1 else "")
+    return f"{architecture.parameters:,} in all, {where} per rank, {recipe.model.dtype}"
+
+
+def _share(total: int, parts: int) -> tuple[int, int]:
+    return total // parts, math.ceil(total / parts)
+
+
+def _shares(total: int, parts: int) -> str:
+    smallest, largest = _share(total, parts)
+    return f"{largest}" if smallest == largest else f"{smallest} or {largest}"
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    values = {name: value for name, value in flatten(recipe).items() if value is not None}
+    for name, least in _AT_LEAST.items():
+        if name in values and not values[name] >= least:
+            raise RecipeError(f"{name}={values[name]} is too small: use {least} or more")
+    for name in _ABOVE_ZERO:
+        if name in values and not 0 < values[name] < math.inf:
+            raise RecipeError(f"{name}={values[name]} is not a positive number: use one above 0")
+    for name in _AT_MOST_ONE:
+        if name in values and not 0 <= values[name] <= 1:
+            raise RecipeError(f"{name}={values[name]} is not a fraction: use 0 to 1")
+    for name in ("optimizer.betas", "base.optimizer.betas"):
+        if name in values and not all(0 <= beta < 1 for beta in values[name]):
+            raise RecipeError(f"{name}={list(values[name])} has to lie in [0, 1): the usual ones are [0.9, 0.95]")
+    if not re.fullmatch(r"\w[\w.+-]*(/\w[\w.+-]*)*", recipe.name):
+        raise RecipeError(f"name='{recipe.name}' becomes a folder: use letters, digits and . _ + - only")
+
+
+def _check_ranks(recipe: Recipe) -> None:
+    parallel, rollout = recipe.parallel, recipe.rollout
+    model = parallel.tensor * parallel.pipeline
+    if parallel.ranks % model:
+        lower = parallel.ranks // model * model
+        fits = f"{lower} or {lower + model}" if lower else f"{model}"
+        raise RecipeError(
+            f"parallel.ranks={parallel.ranks} is not a multiple of parallel.tensor x parallel.pipeline"
+            f" = {parallel.tensor} x {parallel.pipeline} = {model}: use {fits} ranks"
+        )
+    if parallel.sequence and parallel.tensor == 1:
+        raise RecipeError(
+            "parallel.sequence=true needs parallel.tensor above 1: use tensor=2 or more, or sequence=false"
+        )
+    if parallel.ranks % rollout.tensor:
+        raise RecipeError(
+            f"rollout.tensor={rollout.tensor} does not divide parallel.ranks={parallel.ranks}:"
+            f" use {_either(_divisors(parallel.ranks))}"
+        )
+
+
+def _check_batch(recipe: Recipe) -> None:
+    batch, rollout, overlong = recipe.batch, recipe.rollout, recipe.reward.overlong
+    if batch.updates_per_step > batch.prompts_per_step:
+        raise RecipeError(
+            f"batch.updates_per_step={batch.updates_per_step} exceeds batch.prompts_per_step={batch.prompts_per_step},"
+            f" and an update takes whole groups: use {batch.prompts_per_step} or fewer"
+        )
+    if batch.samples_per_prompt + recipe.algorithm.traces < 2:
+        raise RecipeError(
+            f"batch.samples_per_prompt={batch.samples_per_prompt} makes groups of 1, which"
+            f" {type(recipe.algorithm).__name__} cannot compare: use 2 or more"
+        )
+    sequence = rollout.max_prompt_tokens + rollout.max_response_tokens
+    if batch.tokens_per_micro_batch < sequence:
+        raise RecipeError(
+            f"batch.tokens_per_micro_batch={batch.tokens_per_micro_batch} cannot hold one sequence of"
+            f" rollout.max_prompt_tokens + max_response_tokens = {rollout.max_prompt_tokens}"
+            f" + {rollout.max_response_tokens} = {sequence}: use {sequence} or more"
+        )
+    if overlong is not None and overlong.buffer > rollout.max_response_tokens:
+        raise RecipeError(
+            f"reward.overlong.buffer={overlong.buffer} is longer than"
+            f" rollout.max_response_tokens={rollout.max_response_tokens}: use at most that"
+        )
+
+
+def _check_architecture(recipe: Recipe, a: Architecture) -> None:
+    parallel, rollout = recipe.parallel, recipe.rollout
+    sizes = {"num_attention_heads": a.heads, "num_key_value_heads": a.kv_groups, "intermediate_size": a.ffn_size}
+    common = math.gcd(*sizes.values())
+    if a.heads % a.kv_groups:
+        raise RecipeError(
+            f"model: num_key_value_heads={a.kv_groups} does not divide num_attention_heads={a.heads}:"
+            f" use {_either(_divisors(a.heads))}"
+        )
+    for field, tensor, fits in (
+        ("parallel.tensor", parallel.tensor, _divisors(common)),
+        ("rollout.tensor", rollout.tensor, _divisors(math.gcd(common, parallel.ranks))),
+    ):
+        for name, size in sizes.items():
+            if size % tensor:
+                raise RecipeError(f"{field}={tensor} does not divide {name}={size}: use {_either(fits)}")
+    if a.layers % parallel.pipeline:
+        raise RecipeError(
+            f"parallel.pipeline={parallel.pipeline} does not divide num_hidden_layers={a.layers}:"
+            f" use {_either(_divisors(a.layers))}"
+        )
+    sequence = rollout.max_prompt_tokens + rollout.max_response_tokens
+    if sequence > a.max_positions:
+        raise RecipeError(
+            f"rollout.max_prompt_tokens + max_response_tokens = {rollout.max_prompt_tokens}"
+            f" + {rollout.max_response_tokens} = {sequence} exceeds max_position_embeddings={a.max_positions}:"
+            " shorten one, or raise the latter in model.config"
+        )
+    token = 2 * a.layers * a.kv_groups // rollout.tensor * a.head_dim * _BYTES[recipe.model.dtype]
+    blocks = math.ceil(sequence / CPU_CACHE_BLOCK) * CPU_CACHE_BLOCK
+    needed = math.ceil(blocks * token / 2**20)
+    if rollout.kv_cache_mib < needed:
+        raise RecipeError(
+            f"rollout.kv_cache_mib={rollout.kv_cache_mib} cannot hold one sequence of {sequence} tokens"
+            f" at {token} bytes each: use {needed} or more"
+        )
+    if a.head_dim not in CPU_HEAD_SIZES and not _has_gpu():
+        raise RecipeError(
+            f"model: head_dim={a.head_dim} is none that vLLM's CPU attention knows:"
+            f" use {_either(CPU_HEAD_SIZES)} (head_dim or hidden_size / num_attention_heads)"
+        )
+
+
+def _check_folder(recipe: Recipe) -> None:
+    place = recipe.folder.absolute()
+    while not place.exists():
+        place = place.parent
+    try:
+        with tempfile.TemporaryDirectory(dir=place):
+            pass
+    except OSError as error:  # permission bits say nothing to root or on a read-only disk: only trying tells
+        raise RecipeError(
+            f"run folder {recipe.folder} cannot be made: {place}: {error.strerror}; set runs= to a writable folder"
+        ) from None
+
+
+def _has_gpu() -> bool:
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def _divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]
+
+
+def _either(numbers: list[int] | tuple[int, ...]) -> str:
+    *head, last = map(str, numbers)
+    return f"{', '.join(head)} or {last}" if head else last

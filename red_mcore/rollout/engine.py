@@ -1,0 +1,223 @@
+"""vLLM in process on every rank: sampling from token ids to token ids, with weights published by the trainer."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from red_mcore.recipe import RecipeError, Rollout
+from red_mcore.rollout.exchange import sample_seed
+from red_mcore.rollout.publication import Checked, Publication, PublicationError
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled response."""
+
+    token_ids: np.ndarray
+    """[T] int32, the stop token included where the response ended with one."""
+    logp: np.ndarray
+    """[T] float32, nats: log_softmax(logits / temperature) over the full vocabulary, whatever top-p; greedy: at 1."""
+    truncated: bool
+    """Stopped by the length limit."""
+    version: int
+    """Publication that the response was sampled from."""
+
+
+class Engine:
+    """This rank's part of a vLLM engine; ``rollout.tensor`` consecutive ranks make one replica.
+
+    Collective: every rank builds it at the same point, after ``torch.distributed`` and ``set_environment``. The weights
+    start as noise, so that the first ``publish`` must come before the first ``sample``.
+    """
+
+    def __init__(self, folder: Path, rollout: Rollout, *, dtype: str, stop_ids: Sequence[int], seed: int) -> None:
+        """``folder`` holds config.json (weights and tokenizer are not read); ``stop_ids``: tokens that end a response.
+
+        Raises RecipeError where ``rollout.tensor`` does not divide the ranks or vLLM refuses the lengths or cache size.
+        """
+        rank, world = dist.get_rank(), dist.get_world_size()
+        if world % rollout.tensor:
+            raise RecipeError(f"rollout.tensor={rollout.tensor} does not divide parallel.ranks={world}")
+        self.replica = rank // rollout.tensor
+        self.replicas = world // rollout.tensor
+        self.is_leader = rank % rollout.tensor == 0
+        self.version: int | None = None
+        self._rollout = rollout
+        self._stop_ids = list(stop_ids)
+        try:
+            with _undisturbed():
+                self._llm = _build(folder, rollout, dtype, seed)
+        except ValueError as error:
+            limits = ", ".join(
+                f"rollout.{name}={getattr(rollout, name)}"
+                for name in ("max_prompt_tokens", "max_response_tokens", "kv_cache_mib", "tensor")
+            )
+            raise RecipeError(f"vLLM refuses {limits} for {folder}: {' '.join(str(error).split())}") from error
+        # vLLM would otherwise destroy the default process group, the trainer's, when the engine is garbage.
+        self._llm.llm_engine.engine_core._finalizer.detach()
+        self._tied = bool(self._llm.model_config.hf_config.tie_word_embeddings)
+
+    def publish(
+        self, tensors: Iterator[tuple[str, torch.Tensor]], expected: Mapping[str, tuple[int, ...]], version: int
+    ) -> Publication:
+        """Replace the engine's weights by the HF-named ``tensors`` (whole, on every rank); forget cached prefixes.
+
+        ``expected``: HF name -> shape of each tensor, without ``lm_head.weight`` where it is tied to the embedding (a
+        stream may hold it, it is passed over). Tensors are kept until their layer is complete: reuse no buffer.
+        Raises PublicationError naming tensors that are missing, unexpected, duplicated, mis-shaped or not finite; the
+        stream is then read to its end all the same, and the engine refuses to sample until a publication succeeds.
+        An error of the stream itself passes through and leaves the engine unusable.
+        """
+        start = time.perf_counter()
+        self.version = None
+        checked = Checked(expected, tied=self._tied)
+        (unreached,) = self._llm.collective_rpc("receive_weights", args=(checked.stream(tensors),))
+        checked.verify()
+        if unreached:
+            raise PublicationError(f"publication refused: the engine's {', '.join(unreached)} got no weights")
+        self.reset()
+        self.version = version
+        seconds = time.perf_counter() - start
+        return Publication(version, checked.tensors, checked.bytes, seconds, f"{checked.digest:016x}")
+
+    def sample(
+        self,
+        prompts: Sequence[np.ndarray],
+        n: int,
+        seeds: Sequence[int],
+        *,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        max_tokens: int | None = None,
+    ) -> list[list[Completion]]:
+        """``n`` responses to each prompt ([P] token ids); all ranks of a replica call it with the same arguments.
+
+        ``seeds``: one per prompt; its sample i uses ``sample_seed(seed, i)``. After ``reset`` the result depends on the
+        weights and the arguments of this call alone. Temperature 0 is greedy; None is the recipe's value.
+        Raises RuntimeError before a successful publication, ValueError for a prompt that is empty or too long.
+        """
+        from vllm import SamplingParams
+
+        if self.version is None:
+            raise RuntimeError("the engine has no published weights to sample from; call publish first")
+        limit = self._rollout.max_prompt_tokens
+        for index, prompt in enumerate(prompts):
+            if not 0 < len(prompt) <= limit:
+                raise ValueError(f"prompt {index} has {len(prompt)} tokens; rollout.max_prompt_tokens={limit}")
+        common = {
+            "temperature": self._rollout.temperature if temperature is None else temperature,
+            "top_p": self._rollout.top_p if top_p is None else top_p,
+            "max_tokens": self._rollout.max_response_tokens if max_tokens is None else max_tokens,
+            "stop_token_ids": self._stop_ids,
+            "ignore_eos": True,  # the stop tokens alone decide, not what config.json calls the end of a sequence
+            "logprobs": 0,  # the sampled token's only
+            "flat_logprobs": True,
+            "detokenize": False,
+        }
+        # n requests of one sample each instead of one of n, to which vLLM would give the seeds s, s+1, ..., s+n-1.
+        requests, params = [], []
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            tokens = {"prompt_token_ids": np.asarray(prompt).tolist()}
+            requests += [tokens] * n
+            params += [SamplingParams(seed=sample_seed(seed, index), **common) for index in range(n)]
+        if not requests:
+            return []
+        with _undisturbed():
+            outputs = [output.outputs[0] for output in self._llm.generate(requests, params, use_tqdm=False)]
+        completions = [
+            Completion(
+                token_ids=np.asarray(output.token_ids, dtype=np.int32),
+                logp=np.asarray(output.logprobs.logprobs, dtype=np.float32),
+                truncated=output.finish_reason == "length",
+                version=self.version,
+            )
+            for output in outputs
+        ]
+        return [completions[first : first + n] for first in range(0, len(completions), n)]
+
+    def reset(self) -> None:
+        """Forget cached prefixes: they belong to other weights, or make results depend on earlier calls."""
+        if not self._llm.reset_prefix_cache():
+            raise RuntimeError("vLLM did not reset its prefix cache: requests are still running")
+
+    def close(self) -> None:
+        """Free the engine; the trainer's process groups stay. Collective."""
+        from vllm.distributed import parallel_state
+
+        core = self._llm.llm_engine.engine_core.engine_core
+        core.model_executor.shutdown()
+        core.scheduler.shutdown()
+        parallel_state.destroy_model_parallel()
+        parallel_state.get_world_group().destroy()
+        parallel_state._WORLD = None
+        self.version = None
+        del core, self._llm
+        gc.unfreeze()  # vLLM froze its objects at start
+        gc.collect()
+
+
+def _build(folder: Path, rollout: Rollout, dtype: str, seed: int):
+    from vllm import LLM
+    from vllm.platforms import current_platform
+
+    from red_mcore.rollout.worker import NormalizeGreedy, NormalizeSampled, WeightReceiver
+
+    length = rollout.max_prompt_tokens + rollout.max_response_tokens
+    device = {}
+    if current_platform.is_cpu():
+        # Seeded requests cannot be prefilled in parts on a CPU ("CPU Generator does not use offset"), so that one batch
+        # must hold the longest sequence whole.
+        device = {"enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": max(8192, length)}
+    return LLM(
+        model=str(folder),
+        skip_tokenizer_init=True,
+        load_format="dummy",
+        dtype=dtype,
+        seed=seed,
+        max_model_len=length,
+        kv_cache_memory_bytes=rollout.kv_cache_mib << 20,
+        tensor_parallel_size=rollout.tensor,
+        # Ranks were launched by somebody else; vLLM splits them into replicas that sample independently.
+        distributed_executor_backend="external_launcher",
+        worker_extension_cls=f"{WeightReceiver.__module__}.{WeightReceiver.__qualname__}",
+        logits_processors=[NormalizeGreedy, NormalizeSampled],
+        logprobs_mode="processed_logits",
+        generation_config="vllm",  # the folder's own sampling defaults would override the recipe's
+        disable_log_stats=True,
+        **device,
+    )
+
+
+@contextmanager
+def _undisturbed():
+    """Keep what vLLM changes in passing: the trainer's random states and variables that child processes inherit.
+
+    Construction seeds every generator; each sampling step draws from PyTorch's. LOCAL_WORLD_SIZE becomes the engine's
+    tensor-parallel size and LD_PRELOAD names an allocator.
+    """
+    names = ("LOCAL_WORLD_SIZE", "LD_PRELOAD")
+    variables = {name: os.environ.get(name) for name in names}
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - the one that vLLM seeds
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        for name, value in variables.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,253 @@
+"""Everything a run needs, built once in the order that works, and the state that a checkpoint keeps."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from red_mcore import resume
+from red_mcore.architecture import Architecture, hf_config, read_architecture
+from red_mcore.recipe import Model, Optimizer, Recipe, RecipeError, flatten, to_yaml
+from red_mcore.records import Problem
+
+if TYPE_CHECKING:
+    from red_mcore.data.cursor import Cursor
+    from red_mcore.megatron.policy import Policy
+    from red_mcore.megatron.ranks import Ranks
+    from red_mcore.sampling import Sampler
+    from red_mcore.tracking import Console, Tracker
+
+
+@dataclass
+class State:
+    """What lasts between steps besides weights, optimizer and random states; JSON-able."""
+
+    stage: str = "main"
+    """``base`` while a fresh model is trained on the base corpus, then ``main``."""
+    step: int = 0
+    """Steps of the stage that are done."""
+    policy_version: int = 0
+    """Optimizer updates of the main stage; also the version that the engines get."""
+    cursor: dict[str, Any] | None = None
+    algorithm: dict[str, Any] = field(default_factory=dict)
+    tracker_run: str | None = None
+    before: dict[str, float] | None = None
+    """Evaluation of the policy before the first step of the main stage."""
+    seconds: float = 0.0
+    """Time spent so far over all starts."""
+    base_seconds: float = 0.0
+    generated_tokens: float = 0.0
+
+
+@dataclass
+class Run:
+    """A run in this process."""
+
+    recipe: Recipe
+    ranks: Ranks
+    arch: Architecture
+    model_folder: Path
+    """config.json, tokenizer and, for a fresh model, its first weights; the template of exports."""
+    tokenizer: Any
+    problems: list[Problem]
+    held_out: list[Problem]
+    cursor: Cursor
+    policy: Policy
+    reference: Policy | None
+    sampler: Sampler
+    tracker: Tracker | None
+    """On rank 0 only."""
+    state: State
+    begin: float
+    """``time.monotonic`` at this start."""
+    stopping: bool = False
+    """A signal asked this rank to stop after its step."""
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of this start."""
+        return time.monotonic() - self.begin
+
+    def say(self, text: str) -> None:
+        if self.ranks.is_main:
+            print(text, flush=True)
+
+    def start_stage(self, stage: str, optimizer: Optimizer, updates: int) -> None:
+        """Begin ``stage`` on the weights as they are, with a new optimizer."""
+        self.state.stage, self.state.step = stage, 0
+        self.policy.start_optimizer(optimizer, updates)
+
+    def console(self, description: str, total: int, done: int) -> Console:
+        """Progress on rank 0; on the others a console that shows nothing."""
+        from red_mcore.tracking import Console
+
+        return Console(description, total, done, show=self.ranks.is_main)
+
+    def log(self, metrics: dict[str, float]) -> None:
+        if self.tracker:
+            self.tracker.log(self.state.step, metrics)
+
+    def checkpoint_due(self) -> bool:
+        every = self.recipe.checkpoint.every
+        return bool(every) and self.state.step % every == 0
+
+    def save(self) -> None:
+        """Checkpoint of this moment; a collective."""
+        from red_mcore.megatron import checkpoint
+
+        self.state.cursor = self.cursor.state()
+        state = {**asdict(self.state), "seconds": self.state.seconds + self.elapsed}
+        checkpoint.save(
+            resume.checkpoints(self.recipe),
+            f"{self.state.stage}-{self.state.step:06d}",
+            self.policy,
+            {"state": state, "recipe": flatten(self.recipe)},
+            self.recipe.checkpoint.keep,
+        )
+
+
+@contextmanager
+def build(recipe: Recipe):
+    """The run, from its newest checkpoint where there is one; a collective of all ranks."""
+    from red_mcore.convert import hf
+    from red_mcore.data.cursor import Cursor
+    from red_mcore.data.problems import load_problems
+    from red_mcore.data.tokenizer import load_tokenizer, stop_ids
+    from red_mcore.megatron import checkpoint, ranks
+    from red_mcore.megatron.policy import Policy
+    from red_mcore.rewards.verifier import Verifier
+    from red_mcore.rollout.engine import Engine
+    from red_mcore.sampling import Sampler
+    from red_mcore.tracking import Tracker
+
+    begin = time.monotonic()
+    here = ranks.start(recipe.parallel, recipe.seed)
+    weights, model_folder = _prepare_model(recipe, here)
+    arch = read_architecture(json.loads((model_folder / "config.json").read_text()))
+    tokenizer = load_tokenizer(Model(path=str(model_folder)))
+    problems, held_out = load_problems(recipe.data, recipe.data.seed)
+    problems = _fitting(recipe, tokenizer, problems, here.is_main)
+    held_out = _fitting(recipe, tokenizer, held_out, here.is_main)
+    manifest = resume.latest(resume.checkpoints(recipe))
+    state = State(**manifest["state"]) if manifest else State(stage="base" if recipe.base else "main")
+    cursor = Cursor(len(problems), recipe.seed)
+    if state.cursor:
+        cursor.restore(state.cursor)
+
+    policy = Policy(recipe, arch, here)
+    hf.load_weights(policy.model, arch, weights)
+    if state.stage == "base":
+        policy.start_optimizer(recipe.base.optimizer, recipe.base.steps)
+    else:
+        policy.start_optimizer(recipe.optimizer, recipe.steps * recipe.batch.updates_per_step)
+    reference = None
+    if getattr(recipe.algorithm, "kl_coefficient", 0.0):
+        reference = Policy(recipe, arch, here)
+        hf.load_weights(reference.model, arch, recipe.folder / "base" if recipe.base else weights)
+    if manifest:
+        checkpoint.load(resume.checkpoints(recipe), manifest, policy)
+
+    is_leader = here.rank % recipe.rollout.tensor == 0
+    verifier = Verifier(recipe.reward) if is_leader else None
+    engine = Engine(
+        model_folder,
+        recipe.rollout,
+        dtype=recipe.model.dtype,
+        stop_ids=stop_ids(tokenizer, hf_config(Model(path=str(model_folder)))),
+        seed=recipe.seed,
+    )
+    tracker = Tracker(recipe, recipe.folder, state.tracker_run) if here.is_main else None
+    if tracker:
+        tracker.truncate(state.step if state.stage == "main" else -1)
+        (recipe.folder / "recipe.yaml").write_text(to_yaml(recipe))
+    state.tracker_run = ranks.from_main(tracker.run_id if tracker else None)
+    run = Run(
+        recipe=recipe,
+        ranks=here,
+        arch=arch,
+        model_folder=model_folder,
+        tokenizer=tokenizer,
+        problems=problems,
+        held_out=held_out,
+        cursor=cursor,
+        policy=policy,
+        reference=reference,
+        sampler=Sampler(recipe, tokenizer, engine, verifier),
+        tracker=tracker,
+        state=state,
+        begin=begin,
+    )
+    if manifest:
+        run.say(f"going on from checkpoint {manifest['tag']} of {recipe.folder}")
+
+    def stop(signum, frame):
+        run.stopping = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    status = "FAILED"
+    try:
+        yield run
+        status = "KILLED" if run.stopping else "FINISHED"
+    finally:
+        if tracker:
+            tracker.close(status)
+        if verifier:
+            verifier.close()
+        if status != "FAILED":  # after an error other ranks may wait in another collective
+            engine.close()
+            ranks.stop()
+
+
+def _prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
+    """(folder of the first weights, folder of config and tokenizer), the latter made in the run folder by rank 0."""
+    import torch
+    import torch.distributed as dist
+
+    from red_mcore.convert import hf
+    from red_mcore.data.tokenizer import load_tokenizer
+
+    folder = recipe.folder / "model"
+    path = recipe.model.path
+    if path is not None and not Path(path).is_dir():
+        from huggingface_hub import snapshot_download
+
+        path = snapshot_download(path, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"])
+    if here.is_main and not (folder / "complete").exists():
+        model = Model(path=path, config=recipe.model.config, dtype=recipe.model.dtype)
+        config, tokenizer = hf_config(model), load_tokenizer(model)
+        if len(tokenizer) > config["vocab_size"]:
+            raise RecipeError(
+                f"model.config.vocab_size={config['vocab_size']} is smaller than the tokenizer's {len(tokenizer)} tokens"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        if path is None:
+            hf.make_fresh(config, tokenizer, folder, recipe.seed, getattr(torch, recipe.model.dtype))
+        else:
+            tokenizer.save_pretrained(folder)
+            (folder / "config.json").write_text(json.dumps(config, indent=2))
+            generation = Path(path) / "generation_config.json"
+            if generation.is_file():
+                (folder / generation.name).write_text(generation.read_text())
+        (folder / "complete").touch()  # a half-written folder of a killed start is made again
+    dist.barrier()
+    return (folder if path is None else Path(path)), folder
+
+
+def _fitting(recipe: Recipe, tokenizer, problems: list[Problem], is_main: bool) -> list[Problem]:
+    """The problems whose prompt fits ``rollout.max_prompt_tokens``; says how many do not."""
+    from red_mcore.data.tokenizer import encode_prompt
+
+    limit = recipe.rollout.max_prompt_tokens
+    fitting = [p for p in problems if len(encode_prompt(tokenizer, p, recipe.data)) <= limit]
+    if not fitting:
+        raise RecipeError(f"rollout.max_prompt_tokens={limit}: none of the {len(problems)} problems fits; raise it")
+    if is_main and len(fitting) < len(problems):
+        left_out = len(problems) - len(fitting)
+        print(f"left out {left_out} of {len(problems)} problems: longer than rollout.max_prompt_tokens={limit}", flush=True)
+    return fitting

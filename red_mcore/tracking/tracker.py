@@ -1,0 +1,71 @@
+"""Metrics, tables and the summary of a run, in its folder and in MLflow. For rank 0 only."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from red_mcore.recipe import Recipe
+from red_mcore.tracking.files import append_line, finite, read_lines, write_atomic, write_lines
+from red_mcore.tracking.mlflow_run import MlflowRun, Status
+
+_NAME = re.compile(r"[a-z0-9_]+/[\w.-]+")
+
+
+class Tracker:
+    """Writes ``metrics.jsonl`` (the truth), ``rollouts/`` and ``summary.json``, and hands the same to MLflow.
+
+    MLflow has to answer at start: RecipeError. Where it fails later, one warning says so and the run goes on without.
+    ``run_id`` is MLflow's, None where MLflow is off; a checkpoint keeps it, and a resumed run gives it back.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, run_id: str | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._mlflow = MlflowRun(recipe, folder, run_id) if recipe.tracking.mlflow else None
+        self.run_id = self._mlflow.run_id if self._mlflow else None
+
+    def truncate(self, after_step: int) -> None:
+        """Drop the rows of steps beyond the checkpoint that the run goes on from; a fresh run passes -1."""
+        path = self._folder / "metrics.jsonl"
+        write_lines(path, [row for row in read_lines(path) if row["step"] <= after_step])
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """One row of one step. Names are ``phase/quantity_unit``; ValueError for one that MLflow would refuse."""
+        bad = [name for name in metrics if not _NAME.fullmatch(name)]
+        if bad:
+            raise ValueError(f"metric name {bad[0]!r} is not phase/quantity_unit")
+        values = {name: float(value) for name, value in metrics.items()}
+        append_line(self._folder / "metrics.jsonl", {"step": step, **values})
+        self._send(lambda run: run.metrics(step, values))
+
+    def table(self, name: str, rows: list[dict[str, Any]], step: int) -> None:
+        """Keep ``rows`` as ``rollouts/NAME-STEP.jsonl`` and as a table among MLflow's artifacts."""
+        write_lines(self._folder / "rollouts" / f"{name}-{step:06d}.jsonl", rows)
+        self._send(lambda run: run.table(f"rollouts/{name}-{step:06d}.json", rows))
+
+    def summary(self, values: dict[str, Any]) -> None:
+        """Write ``summary.json``; its numbers become MLflow's ``summary/...``."""
+        write_atomic(self._folder / "summary.json", json.dumps(finite(values), indent=2) + "\n")
+        numbers = {f"summary/{k}": float(v) for k, v in values.items() if type(v) in (int, float)}
+        self._send(lambda run: run.metrics(0, numbers))
+
+    def close(self, status: Status) -> None:
+        self._send(lambda run: run.end(status))
+
+    def _send(self, action: Callable[[MlflowRun], None]) -> None:
+        if self._mlflow is None:
+            return
+        try:
+            action(self._mlflow)
+        except Exception as error:  # servers, networks and disks fail in many ways; none is worth a training run
+            self._mlflow = None
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            print(
+                f"red_mcore: warning: MLflow failed ({reason}); going on with {self._folder / 'metrics.jsonl'} alone",
+                file=sys.stderr,
+            )

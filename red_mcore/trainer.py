@@ -1,0 +1,175 @@
+"""The loop: sample, grade, score, weigh, update, publish, evaluate, save."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+
+from red_mcore import sampling
+from red_mcore.algorithms.base import GroupAlgorithm
+from red_mcore.base import train_base
+from red_mcore.convert.hf import export_folder, stream_weights
+from red_mcore.convert.rules import hf_shapes
+from red_mcore.evaluation import metrics as evaluation
+from red_mcore.megatron.ranks import any_rank
+from red_mcore.recipe import Recipe
+from red_mcore.records import Group
+from red_mcore.setup import Run, build
+
+SAMPLE, EVALUATE = 1, 2
+"""First part of the key from which samples get their seeds."""
+INTERRUPTED = 130
+
+
+def main(recipe: Recipe) -> int:
+    """Train to the end, or until a signal; the exit code: 0 or 130."""
+    with build(recipe) as run:
+        if run.state.stage == "base":
+            train_base(run)
+        if not run.stopping:
+            train(run)
+        if not run.stopping:
+            finish(run)
+            return 0
+        run.say(f"interrupted after {run.state.stage} step {run.state.step}, saved: run the same command to go on")
+        return INTERRUPTED
+
+
+def train(run: Run) -> None:
+    """The algorithm's steps, from where the state stands."""
+    recipe, state, algorithm = run.recipe, run.state, run.recipe.algorithm
+    publish(run)
+    state.before = state.before or evaluate(run)
+    with run.console(type(algorithm).__name__, recipe.steps, state.step) as console:
+        while state.step < recipe.steps and not run.stopping:
+            clock = Clock(console.phase)
+            with clock("sample"):
+                problems = [run.problems[i] for i in run.cursor.next(recipe.batch.prompts_per_step)]
+                groups = run.sampler.groups(
+                    problems, recipe.batch.samples_per_prompt, (SAMPLE, state.step), with_traces=algorithm.traces > 0
+                )
+                metrics = sampling.rollout_metrics(groups)
+            with clock("score"):
+                metrics |= score(run, groups)
+            with clock("update"):
+                metrics |= update(run, algorithm, groups)
+            with clock("publish"):
+                metrics |= publish(run)
+            state.step += 1
+            state.generated_tokens += metrics["rollout/generated_tokens"]
+            if recipe.evaluation.every and state.step % recipe.evaluation.every == 0 and state.step < recipe.steps:
+                with clock("evaluate"):
+                    metrics |= evaluate(run)
+            run.log(metrics | clock.seconds)
+            run.stopping = any_rank(run.stopping)
+            if run.stopping or run.checkpoint_due() or state.step == recipe.steps:
+                console.phase("save")
+                run.save()
+            shown = {"accuracy": "rollout/accuracy", "tokens": "rollout/length_tokens", "loss": "loss/total"}
+            console.update(state.step, {name: metrics[key] for name, key in shown.items() if key in metrics})
+
+
+def score(run: Run, groups: list[Group]) -> dict[str, float]:
+    """Log-probs and entropies before the update; stops the run if the engine samples from other weights than these."""
+    metrics = run.policy.score(groups)
+    limit, gap = run.recipe.rollout.logprob_gap_limit, metrics["rollout/logprob_gap_max_nats"]
+    if limit is not None and gap > limit:
+        raise RuntimeError(
+            f"trainer and engine differ by {gap:.2e} nats at policy version {run.state.policy_version}, "
+            f"rollout.logprob_gap_limit={limit:.0e}: the engine's weights are stale or wrong"
+        )
+    if run.reference is not None:
+        run.reference.score_reference(groups)
+    return metrics
+
+
+def update(run: Run, algorithm: GroupAlgorithm, groups: list[Group]) -> dict[str, float]:
+    """``updates_per_step`` optimizer steps on the groups that the algorithm keeps, whole groups in each."""
+    kept, metrics = algorithm.compose(groups)
+    metrics |= algorithm.weigh(kept, run.state.algorithm)
+    parts = run.recipe.batch.updates_per_step
+    for i in range(parts):
+        part = kept[i::parts]
+        if part:  # without a group that differs in reward there is nothing to learn; schedule and version stand still
+            algorithm.aggregate(part, sum(len(g.samples) for g in groups) / parts)
+            metrics |= run.policy.update(part, algorithm.token_losses)
+            run.state.policy_version += not metrics["update/skipped"]
+    return metrics
+
+
+def publish(run: Run) -> dict[str, float]:
+    """The policy's weights into every engine."""
+    engine, state = run.sampler.engine, run.state
+    if engine.version == state.policy_version:
+        return {}
+    tensors = stream_weights(run.policy.model, run.arch)
+    publication = engine.publish(tensors, hf_shapes(run.arch), state.policy_version)
+    return {
+        "publish/version": publication.version,
+        "publish/tensors": publication.tensors,
+        "publish/bytes": publication.bytes,
+        # Metrics are numbers: the low half of the digest, exact in a float.
+        "publish/checksum_low32": int(publication.checksum[8:], 16),
+    }
+
+
+def evaluate(run: Run) -> dict[str, float]:
+    """Accuracy on the held-out problems, and a table of what was answered."""
+    settings = run.recipe.evaluation
+    groups = run.sampler.groups(
+        run.held_out, settings.samples, (EVALUATE, settings.seed), temperature=settings.temperature, top_p=settings.top_p
+    )
+    metrics = evaluation.score(groups)
+    if settings.temperature == run.recipe.rollout.temperature:  # else the two speak of different distributions
+        metrics["evaluation/logprob_gap_max_nats"] = run.policy.score(groups[:16])["rollout/logprob_gap_max_nats"]
+    if run.tracker:
+        run.tracker.table("evaluation", sampling.table(groups, run.recipe.tracking.rollout_rows), run.state.step)
+    return metrics
+
+
+def finish(run: Run) -> None:
+    """Export, last evaluation, summary."""
+    recipe, state = run.recipe, run.state
+    after = evaluate(run)
+    export_folder(run.policy.model, run.arch, run.model_folder, recipe.folder / "export", run.ranks.is_main)
+    k = recipe.evaluation.samples
+    if run.tracker is None:
+        return
+    summary = {
+        "accuracy_before": state.before["evaluation/pass1"],
+        "accuracy_after": after["evaluation/pass1"],
+        "accuracy_after_stderr": after["evaluation/pass1_stderr"],
+        f"pass{k}_before": state.before[f"evaluation/pass{k}"],
+        f"pass{k}_after": after[f"evaluation/pass{k}"],
+        "mean_length_before": state.before["evaluation/length_tokens"],
+        "mean_length_after": after["evaluation/length_tokens"],
+        "logprob_gap_max_nats": after.get("evaluation/logprob_gap_max_nats"),
+        "held_out_problems": len(run.held_out),
+        "steps": state.step,
+        "seconds": round(state.seconds + run.elapsed, 1),
+        "base_seconds": round(state.base_seconds, 1),
+        "generated_tokens": int(state.generated_tokens),
+        "export": str(recipe.folder / "export"),
+    }
+    run.tracker.summary(summary)
+    run.say(
+        f"held-out pass@1 {summary['accuracy_before']:.3f} -> {summary['accuracy_after']:.3f}   "
+        f"pass@{k} {summary[f'pass{k}_before']:.3f} -> {summary[f'pass{k}_after']:.3f}   "
+        f"{state.step} steps, {summary['seconds']:.0f} s   {recipe.folder}"
+    )
+
+
+class Clock:
+    """Seconds of each phase of a step, as metrics; tells the screen what is being done."""
+
+    def __init__(self, announce: Callable[[str], None]):
+        self.seconds: dict[str, float] = {}
+        self._announce = announce
+
+    @contextmanager
+    def __call__(self, phase: str):
+        self._announce(phase)
+        start = time.perf_counter()
+        yield
+        self.seconds[f"time/{phase}_seconds"] = time.perf_counter() - start
