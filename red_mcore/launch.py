@@ -69,13 +69,16 @@ def launch(command: list[str], ranks: int) -> int:
     finally:
         signals.restore()
         rendezvous.shutdown()
+    codes = {rank: failure.exitcode for rank, failure in failures.items()}
+    if BAD_INPUT in codes.values():
+        return BAD_INPUT  # that rank has printed its line; others may have failed for want of it
     # The first one is the cause: those after it were stopped by the agent.
-    rank, code = next(((rank, failure.exitcode) for rank, failure in failures.items()), (None, 0))
+    rank, code = next(iter(codes.items()), (None, 0))
     before_first_step = (INTERRUPTED, -signal.SIGINT, -signal.SIGTERM)  # ranks that had no handler yet
     if signals.received > 1 or (signals.received and code in (0, *before_first_step)):
         return INTERRUPTED
-    if code in (0, BAD_INPUT):
-        return code
+    if code == 0:
+        return 0
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
     print(f"red_mcore: error: rank {rank} {how}; the other ranks were stopped", file=sys.stderr)
     return 1

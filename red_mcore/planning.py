@@ -133,7 +133,7 @@ def describe(recipe: Recipe) -> str:
         f" {_shares(batch.prompts_per_step, parallel.ranks // rollout.tensor)} prompts each,"
         f" {rollout.kv_cache_mib} MiB of key-value cache per rank",
         f"parameters: {_parameters(recipe)}",
-        f"writes: {recipe.folder}/ (recipe.yaml, metrics.jsonl, summary.json, rollouts, checkpoints, exported model)",
+        f"writes: {recipe.folder}/ (recipe.yaml, metrics.jsonl, summary.json, rollouts/, checkpoints/, model/)",
     ]
     if recipe.tracking.mlflow:
         lines.append(f"MLflow: {recipe.tracking.uri or f'sqlite:///{recipe.folder}/mlflow.db'}")

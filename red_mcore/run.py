@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -31,6 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             print(to_yaml(recipe))
             print(planning.describe(recipe))
+            return 0
+        if summary := resume.finished(recipe):
+            print(json.dumps(summary, indent=2))
+            print(f"{recipe.folder} has done its {summary['steps']} steps; delete it or set name= to run again")
             return 0
         if launch.join():
             launch.check_world(recipe.parallel.ranks)

@@ -21,7 +21,7 @@ class Console:
         self._description, self._total, self._done = description, total, done
         self._step, self._metrics = done, ""
         self._begin = time.monotonic()
-        self._last_line = float("-inf")
+        self._last_line = self._last_update = float("-inf")
         self._show = show
         self._bar: Progress | None = None
         if show and sys.stdout.isatty():
@@ -51,18 +51,18 @@ class Console:
 
     def update(self, step: int, metrics: dict[str, float]) -> None:
         """``step`` steps are done; ``metrics`` are shown under the names given, four digits each."""
-        self._step = step
+        self._step, self._last_update = step, time.monotonic()
         self._metrics = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         if self._bar is not None:
             self._bar.update(self._task, completed=step, metrics=self._metrics)
-        elif self._is_due() or step == self._total:
+        elif self._is_due(self._last_line) or step == self._total:
             self._line(f"left {self._left()}  {self._metrics}")
 
     def phase(self, text: str) -> None:
         """What is being done now. In a file it shows only where a step is long, as a sign of life."""
         if self._bar is not None:
             self._bar.update(self._task, phase=text)
-        elif self._is_due():
+        elif self._is_due(self._last_line) and self._is_due(self._last_update):
             self._line(text)
 
     def print(self, text: str) -> None:
@@ -72,8 +72,9 @@ class Console:
         elif self._show:
             print(text, flush=True)
 
-    def _is_due(self) -> bool:
-        return time.monotonic() - self._last_line >= LINE_SECONDS
+    @staticmethod
+    def _is_due(last: float) -> bool:
+        return time.monotonic() - last >= LINE_SECONDS
 
     def _line(self, text: str) -> None:
         self._last_line = time.monotonic()

@@ -1,0 +1,41 @@
+"""What several folders of tests share. pytest puts this file's folder on sys.path, so that they find ``launching``."""
+
+from pathlib import Path
+
+import pytest
+
+LAYOUTS = {"one": 1, "dp2": 2, "tp2": 2, "tp2_sequence": 2, "pp2": 2}
+"""Ranks of each layout; data parallel first, for the others load its checkpoint."""
+
+
+class Layouts:
+    """Findings of tests/parallel/layout_program.py under each layout; ``folder`` has the models and exports."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._found: dict[str, dict] = {}
+
+    def __getitem__(self, name: str) -> dict:
+        import torch
+
+        if name not in self._found:
+            self._found[name] = torch.load(self.folder / f"{name}.pt", weights_only=False)
+        return self._found[name]
+
+
+@pytest.fixture(scope="session")
+def layouts(tmp_path_factory) -> Layouts:
+    """Every layout, run once: a minute or so on two cores."""
+    import torch
+    from launching import launch
+    from layout_samples import config
+
+    from red_mcore.convert.hf import make_fresh
+    from red_mcore.data.tokenizer import build_tokenizer
+
+    folder = tmp_path_factory.mktemp("layouts")
+    for name, tied in (("tied", True), ("untied", False)):
+        make_fresh(config(tied), build_tokenizer(), folder / name, seed=0, dtype=torch.float32)
+    for name, ranks in LAYOUTS.items():
+        launch(Path(__file__).parent / "parallel" / "layout_program.py", ranks, name, folder)
+    return Layouts(folder)

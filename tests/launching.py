@@ -1,0 +1,75 @@
+"""Starts a script as the ranks of one process group on this machine, as a launcher would."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+_SHOWN = 3000
+"""Characters of a failing rank's output that the error shows."""
+
+
+def launch(script: Path, ranks: int, *arguments: object, timeout: float = 300.0) -> None:
+    """Run ``script`` as ranks 0..ranks-1 to their end; ``timeout`` in seconds.
+
+    AssertionError with the output of the failing ranks if one fails, of all if time is up; no rank outlives the call.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [Path(folder) / f"rank{rank}.log" for rank in range(ranks)]
+        processes = _start([sys.executable, str(script), *map(str, arguments)], logs)
+        try:
+            codes = _wait(processes, time.monotonic() + timeout)
+        finally:
+            for process in processes:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        for rank, code in enumerate(codes):
+            if code:
+                shown = [f"-- rank {r} --\n{logs[r].read_text()[-_SHOWN:]}" for r, c in enumerate(codes) if c]
+                raise AssertionError(f"{script.name}: rank {rank} failed with exit code {code}\n" + "\n".join(shown))
+        if None in codes:
+            shown = [f"-- rank {r} --\n{log.read_text()[-_SHOWN:]}" for r, log in enumerate(logs)]
+            raise AssertionError(f"{script.name}: not done after {timeout} seconds\n" + "\n".join(shown))
+
+
+def _start(command: list[str], logs: list[Path]) -> list[subprocess.Popen]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = []
+    for rank, log in enumerate(logs):
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(len(logs)),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",  # gloo ranks on the CPU, also where there are fewer GPUs than ranks
+        }
+        with log.open("w") as output:
+            processes.append(
+                subprocess.Popen(
+                    command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                )
+            )
+    return processes
+
+
+def _wait(processes: list[subprocess.Popen], deadline: float) -> list[int | None]:
+    """Exit codes once all have ended, one has failed (and those that it took along), or time is up."""
+    while time.monotonic() < deadline:
+        codes = [process.poll() for process in processes]
+        if None not in codes or any(codes):
+            break
+        time.sleep(0.05)
+    time.sleep(0.5 if any(codes) else 0)
+    return [process.poll() for process in processes]

@@ -1,0 +1,209 @@
+"""Whole runs of ``recipes/red_tiny.py`` through the command line: real ranks, engines, verifier and tracker."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SMALL = [
+    "base=null",
+    "batch.prompts_per_step=8",
+    "data.held_out=12",
+    "evaluation.samples=2",
+    "tracking.mlflow=false",
+]
+STEPS = 3
+
+
+def command(folder: Path, name: str, *overrides: str, recipe: str = "recipes/red_tiny.py") -> list[str]:
+    return [sys.executable, "-m", "red_mcore.run", recipe, f"name={name}", f"runs={folder}", *overrides]
+
+
+def run(folder: Path, name: str, *overrides: str, recipe: str = "recipes/red_tiny.py") -> str:
+    done = subprocess.run(
+        command(folder, name, *overrides, recipe=recipe), cwd=ROOT, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def rows(folder: Path, name: str) -> list[dict]:
+    return [json.loads(line) for line in (folder / name / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_seconds(row: dict) -> dict:
+    return {key: value for key, value in row.items() if not key.startswith("time/")}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def base(folder) -> str:
+    """A model with some skill, and the run of two data-parallel ranks that made it, with MLflow and a base stage."""
+    run(
+        folder,
+        "data2",
+        *SMALL[1:4],
+        "base.steps=60",
+        "base.sequences_per_step=48",
+        f"steps={STEPS}",
+        "evaluation.every=2",
+        "checkpoint.every=2",
+    )
+    return f"model.path={folder}/data2/base"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder, base) -> list[dict]:
+    run(folder, "undisturbed", base, *SMALL, f"steps={STEPS}")
+    return rows(folder, "undisturbed")
+
+
+def test_a_run_leaves_what_the_readme_promises(folder, base):
+    made = folder / "data2"
+    summary = json.loads((made / "summary.json").read_text())
+    wanted = {"accuracy_before", "accuracy_after", "mean_length_after", "steps", "seconds"}
+    assert wanted <= summary.keys()
+    assert summary["steps"] == STEPS
+    for file in ("recipe.yaml", "mlflow.db", "export/model.safetensors", "export/tokenizer.json"):
+        assert (made / file).is_file()
+    assert [row["step"] for row in rows(folder, "data2")] == [1, 2, 3]
+    assert (made / "rollouts" / "evaluation-000002.jsonl").read_text().count("verdict") > 0
+    import mlflow
+
+    found = mlflow.tracking.MlflowClient(f"sqlite:///{made}/mlflow.db").search_runs(["1"])
+    assert found[0].info.status == "FINISHED"
+    assert found[0].data.metrics["rollout/accuracy"] == rows(folder, "data2")[-1]["rollout/accuracy"]
+
+
+def test_trainer_and_engine_agree_after_every_publication(folder, undisturbed):
+    for row in undisturbed:
+        assert row["rollout/logprob_gap_max_nats"] < 1e-3
+        assert row["rollout/logprob_gap_max_nats"] > 0  # two programs never agree to the last bit
+        assert row["publish/version"] == row["step"]
+    after_the_last = json.loads((folder / "undisturbed" / "summary.json").read_text())["logprob_gap_max_nats"]
+    assert 0 < after_the_last < 1e-3
+
+
+@pytest.mark.parametrize("layout", ["parallel.tensor=2", "parallel.pipeline=2"])
+def test_first_step_is_the_same_under_any_layout(folder, base, undisturbed, layout):
+    name = layout.replace(".", "-").replace("=", "-")
+    run(folder, name, base, *SMALL, f"steps={STEPS}", layout)
+    first, other = undisturbed[0], rows(folder, name)[0]
+    # The same rollouts: the engines of both layouts sampled the same tokens.
+    for key in ("rollout/generated_tokens", "rollout/accuracy", "trace/length_tokens"):
+        assert other[key] == first[key]
+    assert abs(first["loss/total"]) > 1e-6
+    for key in ("loss/total", "loss/rl", "loss/offline", "update/grad_norm", "entropy/offline_nats"):
+        assert other[key] == pytest.approx(first[key], rel=1e-4, abs=1e-7), key
+    assert len(rows(folder, name)) == STEPS
+
+
+def test_killed_and_started_again_ends_as_if_undisturbed(folder, base, undisturbed):
+    arguments = [base, *SMALL, f"steps={STEPS}", "checkpoint.every=1"]
+    process = subprocess.Popen(command(folder, "killed", *arguments), cwd=ROOT, start_new_session=True)
+    try:
+        wait_for(folder / "killed" / "checkpoints" / "latest", process)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    done = json.loads((folder / "killed/checkpoints" / latest(folder, "killed") / "manifest.json").read_text())
+    assert 0 < done["state"]["step"] < STEPS
+    assert "going on from checkpoint" in run(folder, "killed", *arguments)
+    assert [without_seconds(row) for row in rows(folder, "killed")] == [without_seconds(row) for row in undisturbed]
+    summaries = [json.loads((folder / name / "summary.json").read_text()) for name in ("killed", "undisturbed")]
+    assert summaries[0]["accuracy_after"] == summaries[1]["accuracy_after"]
+
+
+def latest(folder: Path, name: str) -> str:
+    return (folder / name / "checkpoints" / "latest").read_text()
+
+
+def wait_for(file: Path, process: subprocess.Popen, seconds: float = 200) -> None:
+    deadline = time.monotonic() + seconds
+    while not file.exists():
+        assert process.poll() is None, "the run ended too early"
+        assert time.monotonic() < deadline, f"{file} did not appear"
+        time.sleep(0.02)
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(folder, base):
+    arguments = [base, *SMALL, "steps=500", "checkpoint.every=0"]
+    process = subprocess.Popen(
+        command(folder, "interrupted", *arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    wait_for(folder / "interrupted" / "metrics.jsonl", process)
+    while not (folder / "interrupted" / "metrics.jsonl").read_text():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "run the same command to go on" in output
+    assert "Traceback" not in output
+    step = json.loads((folder / "interrupted/checkpoints" / latest(folder, "interrupted") / "manifest.json").read_text())
+    assert step["state"]["step"] == len(rows(folder, "interrupted")) > 0
+
+
+def test_grade_school_problems_train_under_tensor_parallel(folder, tmp_path):
+    """The file format of GSM8K: problems with worked solutions, from a fresh model, whose accuracy is near zero."""
+    file = tmp_path / "gsm8k_train.jsonl"
+    file.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "question": f"Ann has {i} apples and buys {i + 2} more. How many apples has she now?",
+                    "answer": f"She has {i}+{i + 2}=<<{i}+{i + 2}={2 * i + 2}>>{2 * i + 2} apples.\n#### {2 * i + 2}",
+                }
+            )
+            + "\n"
+            for i in range(40)
+        )
+    )
+    run(
+        folder,
+        "gsm8k",
+        f"data.path={file}",
+        *SMALL,
+        "steps=2",
+        "parallel.tensor=2",
+        "batch.prompts_per_step=4",
+        "rollout.max_prompt_tokens=128",
+        "rollout.max_response_tokens=128",
+    )
+    for row in rows(folder, "gsm8k"):
+        assert all(math.isfinite(value) for value in row.values())
+        assert row["trace/accuracy"] == 1.0
+        assert row["update/grad_norm"] > 0
+
+
+def test_grpo_recipe_completes(folder, base):
+    run(folder, "grpo", base, *SMALL, "steps=2", "algorithm.kl_coefficient=0.01", recipe="recipes/grpo_tiny.py")
+    assert len(rows(folder, "grpo")) == 2
+
+
+def test_a_changed_recipe_is_refused_in_the_same_folder(folder, undisturbed, base):
+    done = subprocess.run(
+        command(folder, "undisturbed", base, *SMALL, f"steps={STEPS}", "optimizer.lr=5e-4"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "optimizer.lr=0.001" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_finished_run_says_so_at_once(folder, undisturbed, base):
+    assert "has done its 3 steps" in run(folder, "undisturbed", base, *SMALL, f"steps={STEPS}")

@@ -1,0 +1,132 @@
+"""The command itself: exit codes, one-line errors, and a dry run that imports nothing heavy."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "vllm", "megatron", "transformers", "mlflow", "datasets", "math_verify", "pyarrow", "pandas")
+RECIPE = """
+from red_mcore.algorithms.red import RED
+from red_mcore.recipe import Base, Batch, Model, Parallel, Recipe, Rollout
+
+def recipe():
+    return Recipe(
+        name="small",
+        runs="{runs}",
+        algorithm=RED(),
+        base=Base(),
+        model=Model(config=dict(
+            model_type="qwen2", vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=2,
+        )),
+        parallel=Parallel(ranks=2),
+        batch=Batch(prompts_per_step=24, samples_per_prompt=7, tokens_per_micro_batch=2048),
+        rollout=Rollout(max_prompt_tokens=64, max_response_tokens=96, kv_cache_mib=64),
+    )
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path) -> str:
+    file = tmp_path / "small.py"
+    file.write_text(RECIPE.replace("{runs}", str(tmp_path / "runs")))
+    return str(file)
+
+
+def red(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "red_mcore.run", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.path=nowhere.jsonl", "nowhere.jsonl"),
+        ("parallel.tensr=2", "'parallel' has no field 'tensr'; nearest is 'tensor'"),
+        ("parallel.tensor=3", "parallel.tensor=3 does not divide num_attention_heads=2: use 1 or 2"),
+        ("runs=/proc/red", "run folder /proc/red/small cannot be made"),
+        ("model.config.model_type=gpt2", "model_type 'gpt2' is not supported; supported: qwen2"),
+    ],
+)
+def test_bad_input_ends_with_one_line_and_code_2(recipe, override, message):
+    done = red(recipe, override)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("red_mcore: error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_missing_recipe_and_a_bad_option():
+    assert red("nowhere.py").stderr == "red_mcore: error: recipe file nowhere.py does not exist\n"
+    done = red("nowhere.py", "--dry")
+    assert done.returncode == 2
+    assert "--dry" in done.stderr
+
+
+def test_a_dry_run_prints_recipe_layout_and_arithmetic(recipe, tmp_path):
+    done = red(recipe, "--dry-run", "steps=3")
+    assert done.returncode == 0, done.stderr
+    for part in ("steps: 3\n", "24 prompts x (7 rollouts + 1 trace) = 192 sequences", "ranks: 2 = 1 tensor x 2 data"):
+        assert part in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("data", ["arithmetic", "file"])
+def test_a_dry_run_imports_nothing_heavy(recipe, tmp_path, data):
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text('{"question": "1 + 1?", "answer": "It is 2. #### 2"}\n' * 8)
+    path = "null" if data == "arithmetic" else problems
+    code = f"""
+import sys
+from red_mcore.run import main
+code = main([{recipe!r}, "--dry-run", "data.path={path}", "data.held_out=2"])
+print("heavy:", [name for name in {HEAVY!r} if name in sys.modules], code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.endswith("heavy: [] 0\n"), done.stdout + done.stderr
+
+
+def test_print_config_is_the_resolved_recipe(recipe):
+    done = red(recipe, "--print-config", "yaml", "parallel.tensor=2")
+    assert done.stdout.startswith("name: small\n")
+    assert "  tensor: 2\n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "3"},
+        {
+            "SLURM_JOB_ID": "1",
+            "SLURM_STEP_ID": "0",
+            "SLURM_STEP_NUM_TASKS": "3",
+            "SLURM_STEP_NODELIST": "localhost",
+            "SLURM_PROCID": "0",
+            "SLURM_LOCALID": "0",
+        },
+    ],
+    ids=["torchrun", "srun"],
+)
+def test_a_launcher_has_to_start_as_many_ranks_as_the_recipe_wants(recipe, launcher):
+    done = red(recipe, **launcher)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "red_mcore: error: parallel.ranks=2, but the launcher started 3: set parallel.ranks=3 or start 2\n"
+    )
+
+
+def test_the_recipes_of_the_repository_pass_a_dry_run():
+    recipes = sorted((Path(__file__).parent.parent / "recipes").glob("*.py"))
+    assert recipes
+    for file in recipes:
+        done = red(str(file), "--dry-run")
+        assert done.returncode == 0, done.stderr
