@@ -40,7 +40,8 @@ def save(folder: Path, tag: str, policy: Policy, manifest: dict[str, Any], keep:
     """Write checkpoint ``tag`` under ``folder`` and remove all but the newest ``keep``; a collective."""
     partial_folder = folder / f"{tag}.partial"
     if policy.ranks.is_main:
-        shutil.rmtree(partial_folder, ignore_errors=True)
+        for leftover in folder.glob("*.partial/"):  # of killed saves, whatever their tags
+            shutil.rmtree(leftover)
         (partial_folder / "weights").mkdir(parents=True)
     dist.barrier()
     with shim.on_device():

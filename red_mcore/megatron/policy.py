@@ -18,7 +18,7 @@ from red_mcore.architecture import Architecture
 from red_mcore.megatron import shim
 from red_mcore.megatron.model import build_model
 from red_mcore.megatron.packing import MicroBatch, deal, pack
-from red_mcore.megatron.ranks import Ranks, from_last_stage, max_over_data, sum_over_data
+from red_mcore.megatron.ranks import Ranks, from_last_stage, sum_over_data
 from red_mcore.megatron.vocab import logprob_and_entropy
 from red_mcore.records import Group, Sample
 from red_mcore.recipe import Optimizer, Recipe
@@ -82,35 +82,25 @@ class Policy:
                 self.optimizer.reload_model_params()
 
     def score(self, groups: Sequence[Group]) -> dict[str, float]:
-        """Fill ``old_logp`` (this data-parallel rank's samples) and ``entropy`` (every sample, on every rank).
+        """Fill ``old_logp`` and ``entropy`` of every sample, on every rank: dealing for an update may move a group.
 
         Returns the difference to the engine's log-probs over all rollouts: ``rollout/logprob_gap_{max,mean}_nats``.
         """
-        samples = [s for g in groups for s in g.samples]
-        for sample in samples:
-            sample.entropy = 0.0
         gap_max, gap_sum, count = 0.0, 0.0, 0
         for sample, logp, entropy in self._scored(groups):
-            sample.old_logp, sample.entropy = logp.copy(), float(entropy.mean())
+            sample.old_logp, sample.entropy = logp, float(entropy.mean())
             if sample.sampler_logp is not None:
                 gap = np.abs(logp - sample.sampler_logp)
                 gap_max, gap_sum, count = max(gap_max, float(gap.max())), gap_sum + float(gap.sum()), count + gap.size
-        sums = sum_over_data(torch.tensor([gap_sum, count, *(s.entropy for s in samples)], dtype=torch.float64))
-        gap_sum, count, *entropies = sums.tolist()
-        for sample, entropy in zip(samples, entropies, strict=True):
-            sample.entropy = entropy
-        return {
-            "rollout/logprob_gap_max_nats": max_over_data(gap_max),
-            "rollout/logprob_gap_mean_nats": gap_sum / max(count, 1),
-        }
+        return {"rollout/logprob_gap_max_nats": gap_max, "rollout/logprob_gap_mean_nats": gap_sum / max(count, 1)}
 
     def score_reference(self, groups: Sequence[Group]) -> None:
-        """Fill ``ref_logp`` of this data-parallel rank's samples; called on the reference."""
+        """Fill ``ref_logp`` of every sample, on every rank; called on the reference."""
         for sample, logp, _ in self._scored(groups):
-            sample.ref_logp = logp.copy()
+            sample.ref_logp = logp
 
     def _scored(self, groups: Sequence[Group]) -> Iterator[tuple[Sample, np.ndarray, np.ndarray]]:
-        """(sample, log-probs [T], entropies [T]) of each sample that this data-parallel rank holds."""
+        """(sample, log-probs [T], entropies [T]) of every sample in order, on every rank."""
         hands, batches = self._plan(groups, ())
         results: list[Tensor] = []
 
@@ -120,12 +110,18 @@ class Policy:
 
         with torch.no_grad():
             self._run(batches, keep, forward_only=True)
-        for i, batch in enumerate(batches):
-            shape = (2, batch.targets.numel())
-            scored = results[i] if self.ranks.is_last_stage else torch.empty(shape, device=batch.targets.device)
-            logp, entropy = from_last_stage(scored).cpu().numpy()
-            for index, span in batch.spans:
-                yield hands[self.ranks.data_rank][index], logp[span], entropy[span]
+        samples = [s for g in groups for s in g.samples]
+        ends = np.cumsum([len(s.response) for s in samples])
+        places = {id(s): slice(end - len(s.response), end) for s, end in zip(samples, ends, strict=True)}
+        scored = torch.zeros(2, int(ends[-1]))
+        if self.ranks.is_last_stage:
+            for batch, result in zip(batches, results, strict=True):
+                for index, span in batch.spans:
+                    scored[:, places[id(hands[self.ranks.data_rank][index])]] = result[:, span].cpu()
+        logp, entropy = from_last_stage(sum_over_data(scored)).numpy()
+        for sample in samples:
+            place = places[id(sample)]
+            yield sample, logp[place], entropy[place]
 
     def update(self, groups: Sequence[Group], token_losses: TokenLosses) -> dict[str, float]:
         """One optimizer step on ``groups``; the loss is the sum over components of coefficient x token loss.
@@ -138,7 +134,9 @@ class Policy:
         sums = torch.zeros(len(components), dtype=torch.float64)
 
         def loss(batch: MicroBatch, logits: Tensor):
-            logp, entropy = self._logprobs(batch, logits)
+            trained = sum(c != 0 for c in batch.coefficient.values()) > 0
+            # A token loss may overflow where nothing is trained; this stops its gradient there, which would be NaN.
+            logp, entropy = (torch.where(trained, x, 0.0) for x in self._logprobs(batch, logits))
             token_loss = token_losses({**batch.fields, "logp": logp, "entropy": entropy})
             total = logp.sum() * 0.0  # keeps the graph of a micro-batch without trained tokens alive
             for i, name in enumerate(components):

@@ -111,13 +111,3 @@ def sum_over_data(tensor: torch.Tensor) -> torch.Tensor:
 
     dist.all_reduce(tensor, group=parallel_state.get_data_parallel_group())
     return tensor
-
-
-def max_over_data(value: float) -> float:
-    """Largest ``value`` of all data-parallel ranks."""
-    from megatron.core import parallel_state
-
-    tensor = torch.tensor(value, dtype=torch.float64)
-    dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=parallel_state.get_data_parallel_group())
-    return tensor.item()
-

@@ -77,9 +77,9 @@ def test_default_header_starts_one_launcher_of_eight_ranks_per_node(slurm: MiniS
     dry_run, *launchers = record(slurm, tmp_path, SCRIPT, "steps=100")
     run = "-m red_mcore.run recipes/red_1p5b.py steps=100 parallel.ranks=16"
     assert dry_run == f"python on node1: {run} --dry-run"
-    for line, node, is_host in zip(launchers, ("node1", "node2"), (1, 0), strict=True):
-        assert line.startswith(f"torchrun on {node}: --rdzv-conf=is_host={is_host} --nnodes=2 --nproc-per-node=8 ")
-        assert "--rdzv-endpoint=127.0.0.1:" in line
+    for node, line in enumerate(launchers):
+        assert line.startswith(f"torchrun on node{node + 1}: --node-rank={node} --nnodes=2 --nproc-per-node=8 ")
+        assert "--rdzv-backend=static --rdzv-endpoint=127.0.0.1:" in line
         assert line.endswith(run)
 
 

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+
+from red_mcore.algorithms.base import GroupAlgorithm, advantages
+from red_mcore.algorithms.grpo import GRPO
+from red_mcore.algorithms.sft import SFT
+from red_mcore.losses import token
+from red_mcore.recipe import Batch, Model, Recipe, RecipeError
+from red_mcore.records import Group, Problem, Sample
+
+OLD = [np.log([0.5, 0.4, 0.8]), np.log([0.6, 0.3])]
+DIFFERENCE = [np.array([0.30, -0.05, 0.22]), np.log([0.7, 1.5])]
+
+
+def rewarded(*rewards: float) -> Group:
+    prompt, response = np.zeros(3, np.int32), np.zeros(2, np.int32)
+    return Group(Problem(0, "", ""), [Sample(prompt, response, reward=r, accuracy=r) for r in rewards])
+
+
+@pytest.mark.parametrize(
+    ("rewards", "normalised", "plain"),
+    [
+        ([1, 0, 0, 0, 0, 0, 0, 0], (2.47487373, -0.35355339), (0.875, -0.125)),
+        ([1, 1, 0, 0], (0.86602540, -0.86602540), (0.5, -0.5)),
+        ([1, 1, 1, 1, 1, 0, 0, 0], (0.72456884, -1.20761473), (0.375, -0.625)),
+    ],
+)
+def test_advantages(rewards, normalised, plain):
+    for std_normalise, expected in ((True, normalised), (False, plain)):
+        found = advantages(rewards, std_normalise)
+        assert (found[0], found[-1]) == pytest.approx(expected, abs=1e-6)
+        assert len(set(found)) == 2
+
+
+@pytest.mark.parametrize("rewards", [[0.1] * 7, [1.0], [0, 0]])
+def test_equal_rewards_have_exactly_no_advantage(rewards):
+    assert advantages(rewards) == [0.0] * len(rewards)
+
+
+def test_groups_without_variance_are_dropped_and_counted():
+    groups = [rewarded(1, 0, 0), rewarded(1, 1, 1), rewarded(0, 0, 0), rewarded(0.5, 1, 1)]
+    kept, metrics = GroupAlgorithm().compose(groups)
+    assert kept == [groups[0], groups[3]]
+    assert metrics == {"groups/kept": 2, "groups/dropped": 2}
+
+
+def loss(algorithm: GroupAlgorithm, sequences: int = 2) -> float:
+    """What the update sums: two sequences of 3 and 2 tokens, one right and one wrong."""
+    samples = [
+        Sample(np.zeros(4, np.int32), np.zeros(len(old), np.int32), reward=1.0 - i, old_logp=old)
+        for i, old in enumerate(OLD)
+    ]
+    groups = [Group(Problem(0, "", ""), samples)]
+    kept, _ = algorithm.compose(groups)
+    algorithm.aggregate(kept, sequences)
+    total = 0.0
+    for sample, difference in zip(samples, DIFFERENCE, strict=True):
+        old = torch.from_numpy(sample.old_logp)
+        fields = {
+            "logp": old + torch.from_numpy(difference),
+            "old_logp": old,
+            "ref_logp": old - 0.1,
+            "advantage": torch.full_like(old, sample.advantage),
+        }
+        total += (sample.coefficient["rl"] * algorithm.token_losses(fields)["rl"]).sum().item()
+    return total
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "expected"),
+    [
+        (GRPO(), 0.01164022),
+        (GRPO(kl_coefficient=0.04), 0.01387128),
+        (GRPO(aggregation="token", clip_high=0.28), -0.16649623),  # DAPO
+        (GRPO(aggregation="constant", constant=8.0, std_normalise=False), -0.03285092),  # Dr.GRPO
+    ],
+)
+def test_aggregations(algorithm, expected):
+    assert loss(algorithm) == pytest.approx(expected, abs=1e-6)
+
+
+def test_dropped_sequences_stay_in_the_denominator():
+    assert loss(GRPO(), sequences=6) == pytest.approx(0.01164022 / 3, abs=1e-6)
+
+
+def test_sft_is_the_mean_over_all_target_tokens():
+    """Sequences of 3 tokens with a summed loss of 3 and of 1 token with 2: 5/4, not the mean of their means."""
+    samples = [Sample(np.zeros(2, np.int32), np.zeros(n, np.int32), is_offline=True) for n in (3, 1)]
+    SFT().aggregate([Group(Problem(i, "", ""), [s]) for i, s in enumerate(samples)], 2)
+    sums = (3.0, 2.0)
+    assert sum(s.coefficient["sft"] * x for s, x in zip(samples, sums, strict=True)) == pytest.approx(1.25)
+    logp = torch.tensor([-1.0, -2.0])
+    assert torch.equal(SFT().token_losses({"logp": logp})["sft"], token.imitation(logp))
+
+
+def test_grpo_refuses_groups_of_one():
+    recipe = Recipe(name="x", model=Model(), algorithm=GRPO(), batch=Batch(samples_per_prompt=1))
+    with pytest.raises(RecipeError, match=r"batch\.samples_per_prompt=1: GRPO compares .* use at least 2"):
+        recipe.algorithm.check(recipe)
