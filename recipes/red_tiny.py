@@ -44,9 +44,9 @@ def recipe() -> Recipe:
         data=Data(problems=2048, held_out=512),
         optimizer=Optimizer(lr=1e-3, warmup_steps=2),
         base=Base(
-            steps=800,
+            steps=500,
             sequences_per_step=128,
-            optimizer=Optimizer(lr=3e-3, warmup_steps=30, weight_decay=0.01),
+            optimizer=Optimizer(lr=2e-3, warmup_steps=30, weight_decay=0.01),
         ),
         checkpoint=Checkpoint(every=50),
     )

@@ -89,9 +89,12 @@ def make_problems(settings: Arithmetic, count: int, seed: int) -> list[Problem]:
 
 
 def corpus(settings: Arithmetic, rng: random.Random) -> tuple[str, str]:
-    """One (problem text, short response) of the base corpus, mostly of 1 to 3 operations, beliefs and all."""
-    lengths = [n for n in (1, 1, 2, 2, 3, 3, *range(4, settings.operations + 1)) if n <= settings.operations]
-    start, steps = _chain(rng, rng.choice(lengths))
+    """One (problem text, short response) of the base corpus, of 1 to ``operations`` operations, beliefs and all.
+
+    The full length is drawn twice as often as the others: to copy operands from the prompt a small model needs many long
+    ones, and while it cannot, its answers are noise that no algorithm learns from.
+    """
+    start, steps = _chain(rng, rng.choice([*range(1, settings.operations + 1), settings.operations]))
     table = _beliefs(settings.world)
     value, text = start, ""
     for label, (symbol, operand) in zip(LABELS, steps, strict=False):

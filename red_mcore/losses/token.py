@@ -36,18 +36,18 @@ def policy_shift(logp: Tensor, beta: Tensor, shift: Shift) -> Tensor:
     """Importance ratio of an offline token whose teacher probability is defined as p + (1 - p) beta (RED, Eq. 8).
 
     ``detached`` keeps the denominator out of the gradient: d ratio / d logp = ratio, so beta = 0 is plain imitation and
-    beta = 1 weighs by p. ``autograd`` differentiates it too: p beta / (p + (1-p) beta)^2. ``off`` is the bare p. Computed
-    in log space, so that p = 0 and beta = 0 are safe.
+    beta = 1 weighs by p. ``autograd`` differentiates it too: p beta / (p + (1-p) beta)^2. ``off`` is the bare p. Value and
+    gradient are finite for any finite logp and beta in [0, 1].
     """
+    p = logp.exp()
     if shift == "off":
-        return logp.exp()
-    # log(1 - p) is -inf at p = 1, with an infinite slope; the clamp moves p by one float32 step.
-    log_rest = torch.log1p(-logp.exp().clamp(max=1 - 2**-24)) + beta.log()
-    if shift == "detached":
-        return (logp - torch.logaddexp(logp, log_rest).detach()).exp()
-    # At beta = 0 the ratio is 1 whatever p is: its gradient is 0, not the NaN of an infinite logarithm.
-    safe = torch.where(beta > 0, log_rest, torch.full_like(log_rest, -1e4))
-    return (logp - torch.logaddexp(logp, safe)).exp()
+        return p
+    # At beta = 0 the ratio is 1 whatever p is, also where p underflows to 0.
+    positive = beta > 0
+    ratio = torch.where(positive, p / torch.where(positive, p + (1 - p) * beta, 1.0), 1.0)
+    if shift == "autograd":
+        return ratio
+    return ratio.detach() * (logp - logp.detach()).exp()
 
 
 def kl(logp: Tensor, ref_logp: Tensor, estimator: Literal["k1", "k2", "k3"] = "k3") -> Tensor:

@@ -32,7 +32,10 @@ class MicroBatch:
     coefficient: dict[str, Tensor]
     """Component -> [T] float32: what multiplies its token loss, denominators included; 0 off the component's tokens."""
     fields: dict[str, Tensor]
-    """``advantage``, ``beta``, ``weight``, ``is_offline``, ``old_logp``, ``ref_logp``: each [T] float32, 0 off responses."""
+    """``advantage``, ``beta``, ``weight``, ``is_offline``, ``old_logp``, ``ref_logp``: each [T] float32, 0 off responses.
+
+    A log-prob that not all samples have is left out, so that a loss which needs it fails instead of reading zeros.
+    """
     spans: list[tuple[int, slice]]
     """(index of the sample in the rank's list, where its response is predicted)."""
 
@@ -107,7 +110,8 @@ def _build(
     tokens = np.zeros(length, np.int64)
     targets = np.zeros(length, np.int64)
     coefficient = {name: np.zeros(length, np.float32) for name in components}
-    fields = {name: np.zeros(length, np.float32) for name in (*_SAMPLE_FIELDS, *_TOKEN_FIELDS)}
+    scored = [name for name in _TOKEN_FIELDS if all(getattr(samples[i], name) is not None for i in members)]
+    fields = {name: np.zeros(length, np.float32) for name in (*_SAMPLE_FIELDS, *scored)}
     spans, lengths, at = [], [], 0
     for i in members:
         sample = samples[i]
@@ -118,11 +122,8 @@ def _build(
         spans.append((i, span))
         for name in components:
             coefficient[name][span] = sample.coefficient.get(name, 0.0)
-        for name in _SAMPLE_FIELDS:
-            fields[name][span] = getattr(sample, name)
-        for name in _TOKEN_FIELDS:
-            if getattr(sample, name) is not None:
-                fields[name][span] = getattr(sample, name)
+        for name, field in fields.items():
+            field[span] = getattr(sample, name)
         lengths.append(sample.tokens)
         at = end
     if at < length:

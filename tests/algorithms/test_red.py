@@ -53,7 +53,7 @@ def test_which_groups_are_kept():
 def test_beta(beta, expected):
     groups = [group(1, 1, 0, 0), group(1, 0, 0, 0)]
     RED(beta=beta).compose(groups)
-    assert {s.beta for s in groups[0].samples} == {pytest.approx(expected)}
+    assert [s.beta for s in groups[0].samples] == pytest.approx([expected] * 4)
     assert groups[1].samples[0].beta == {"group": 0.25, "rollouts": 0.0, "reverse": 0.75}[beta]
 
 

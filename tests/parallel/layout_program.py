@@ -105,6 +105,22 @@ def sft_step(policy: Policy, groups) -> dict[str, float]:
     return policy.update(groups, algorithm.token_losses)
 
 
+def whole_logits(policy: Policy) -> tuple[np.ndarray, np.ndarray]:
+    """One sequence of tokens and its [T, V] logits, which a single pipeline stage and all tensor-parallel ranks make."""
+    tokens = torch.arange(5, 25)
+    policy.model.eval()
+    with torch.no_grad(), shim.on_device():
+        logits = policy.model(
+            input_ids=tokens[None],
+            position_ids=None,
+            attention_mask=None,
+            packed_seq_params=Packing.of([len(tokens)], torch.device("cpu")),
+        )[0]
+    parts = [torch.empty_like(logits) for _ in range(policy.ranks.tensor)]
+    dist.all_gather(parts, logits.contiguous(), group=parallel_state.get_tensor_model_parallel_group())
+    return tokens.numpy(), torch.cat(parts, dim=1)[:, : policy.arch.vocab_size].numpy()
+
+
 def check_scores(layout: Layout) -> dict:
     """Metrics, log-probs and entropies of every sample as rank 0 knows them."""
     found = {}
@@ -124,13 +140,15 @@ def check_updates(layout: Layout) -> dict:
     """(metrics, weights) after one update of each kind, and a GRPO update after a RED one."""
     found = {}
     for tied in (True, False):
+        found["start", tied] = layout.weights(layout.policy(tied, trained=False))
         for count, budget in BUDGETS.items():
             policy = layout.policy(tied, budget)
             metrics = red_step(policy, make_groups(), dict(BEFORE))
             found["red", tied, count] = metrics, layout.weights(policy)
-        hf.export_folder(
-            policy.model, policy.arch, layout.source(tied), layout.out / f"export-{layout.name}-{tied}", layout.ranks.is_main
-        )
+        export = layout.out / f"export-{layout.name}-{tied}"
+        hf.export_folder(policy.model, policy.arch, layout.source(tied), export, layout.ranks.is_main)
+        if layout.parallel.pipeline == 1:
+            found["logits", tied] = whole_logits(policy)
         groups = make_groups()
         policy.score(groups)
         found["exported", tied] = [s.old_logp for g in groups for s in g.samples]
@@ -139,27 +157,6 @@ def check_updates(layout: Layout) -> dict:
     # One group leaves a second data-parallel rank without any sample.
     policy = layout.policy(False, BUDGETS[4])
     found["sft of one group", False, 1] = sft_step(policy, make_groups()[4:]), layout.weights(policy)
-    return found
-
-
-def check_logits(layout: Layout) -> dict:
-    """[T, V] logits of one sequence; only where a single stage has the whole depth."""
-    if layout.parallel.pipeline > 1:
-        return {}
-    tokens = torch.arange(5, 25)[None]
-    found = {}
-    for tied in (True, False):
-        policy = layout.policy(tied, trained=False)
-        with torch.no_grad(), shim.on_device():
-            logits = policy.model(
-                input_ids=tokens,
-                position_ids=None,
-                attention_mask=None,
-                packed_seq_params=Packing.of([tokens.numel()], torch.device("cpu")),
-            )[0]
-        parts = [torch.empty_like(logits) for _ in range(layout.parallel.tensor)]
-        dist.all_gather(parts, logits.contiguous(), group=parallel_state.get_tensor_model_parallel_group())
-        found[tied] = torch.cat(parts, dim=1)[:, : policy.arch.vocab_size].numpy()
     return found
 
 
@@ -198,6 +195,7 @@ def check_continuation(layout: Layout) -> dict:
                 for tag in ("main-0", "main-1", "main-2"):
                     checkpoint.save(root, tag, policy, {"algorithm": state}, keep=2)
                 drawn = torch.rand(3)
+                found["saved", dtype] = layout.weights(policy)
             last = red_step(policy, make_groups(), state)
         found["uninterrupted", dtype] = last, layout.weights(policy)
         found["resumed", dtype] = continued(layout, root, dtype, drawn)
@@ -261,7 +259,7 @@ def check_loss_scale(layout: Layout) -> float | None:
 
 
 def check_load_errors(layout: Layout) -> dict[str, str]:
-    """What is said of folders that lack a tensor, have one too many, or one of another shape."""
+    """What is said of folders that lack a tensor or all of them, have one too many, or one of another shape."""
     if layout.name != "one":
         return {}
     from safetensors.torch import load_file, save_file
@@ -272,13 +270,15 @@ def check_load_errors(layout: Layout) -> dict[str, str]:
         "missing": {key: t for key, t in tensors.items() if key != name},
         "unexpected": tensors | {"model.layers.2.mlp.up_proj.weight": torch.zeros(3)},
         "shape": tensors | {name: torch.zeros(96, 63)},
+        "empty": None,
     }
     policy = layout.policy(False, trained=False)
     found = {}
     for kind, content in broken.items():
         folder = layout.out / f"broken-{kind}"
         folder.mkdir()
-        save_file(content, folder / "model.safetensors")
+        if content is not None:
+            save_file(content, folder / "model.safetensors")
         try:
             hf.load_weights(policy.model, policy.arch, folder)
         except RecipeError as error:

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+
+from red_mcore.megatron.packing import bins, deal, pack
+from red_mcore.records import Group, Problem, Sample
+
+CPU = torch.device("cpu")
+
+
+def sample(prompt: int, response: int, first: int = 1) -> Sample:
+    """Token ids count up from ``first``; log-probs are minus the tokens that they speak of."""
+    ids = np.arange(first, first + prompt + response, dtype=np.int32)
+    return Sample(
+        prompt=ids[:prompt],
+        response=ids[prompt:],
+        advantage=2.0,
+        beta=0.5,
+        weight=3.0,
+        coefficient={"rl": 0.25},
+        old_logp=-ids[prompt:].astype(np.float32),
+    )
+
+
+def groups(count: int, seed: int = 0) -> list[Group]:
+    rng = np.random.default_rng(seed)
+    return [
+        Group(Problem(g, "", ""), [sample(int(rng.integers(1, 9)), int(rng.integers(1, 60))) for _ in range(4)])
+        for g in range(count)
+    ]
+
+
+def packed(hands: list[list[Sample]], rank: int = 0, budget: int = 100, **settings):
+    options = {"multiple": 1, "static": False, "components": ("rl",), "device": CPU} | settings
+    return pack(hands, rank, budget, **options)
+
+
+def test_bins_fill_the_budget_and_never_exceed_it():
+    samples = [s for g in groups(6) for s in g.samples]
+    found = bins(samples, 100)
+    assert sorted(i for b in found for i in b) == list(range(len(samples)))
+    sizes = [sum(samples[i].tokens for i in b) for b in found]
+    assert max(sizes) <= 100
+    assert sum(size <= 50 for size in sizes) <= 1  # two of them would have become one
+    assert bins([sample(40, 60)], 100) == [[0]]
+
+
+def test_a_sequence_beyond_the_budget_is_refused():
+    with pytest.raises(ValueError, match="a sequence of 101 tokens exceeds the micro-batch budget of 100 tokens"):
+        bins([sample(1, 3), sample(1, 100)], 100)
+
+
+def test_deal_keeps_groups_whole_and_balances_their_cost():
+    dealt = groups(7)
+    hands = deal(dealt, 3, 64)
+    owners = {id(s): rank for rank, hand in enumerate(hands) for s in hand}
+    assert len(owners) == 28
+    assert all(len({owners[id(s)] for s in g.samples}) == 1 for g in dealt)
+    tokens = [sum(s.tokens for s in hand) for hand in hands]
+    assert max(tokens) < 2 * min(tokens)
+
+
+def test_deal_is_the_same_in_every_process():
+    """Equal costs, too, are dealt by position alone."""
+    first, second = ([[s.tokens for s in hand] for hand in deal(groups(7), 3, 64)] for _ in range(2))
+    assert first == second
+    equal = [Group(Problem(i, "", ""), [sample(3, 4, first=i)]) for i in range(4)]
+    assert [[s.prompt[0] for s in hand] for hand in deal(equal, 2, 64)] == [[3, 1], [2, 0]]
+
+
+def test_all_ranks_get_as_many_micro_batches_an_idle_one_too():
+    hands = [[sample(3, 60), sample(3, 60), sample(3, 20)], [sample(2, 5)], []]
+    batches = [packed(hands, rank, multiple=4) for rank in range(3)]
+    assert [len(b) for b in batches] == [2, 2, 2]
+    assert [[len(m.spans) for m in b] for b in batches] == [[2, 1], [1, 0], [0, 0]]
+    assert [[m.tokens.numel() for m in b] for b in batches] == [[88, 64], [8, 4], [4, 4]]
+    idle = batches[2][0]
+    assert not idle.coefficient["rl"].any()
+    assert idle.packing.cu_seqlens_q.tolist() == [0, 4]
+
+
+def test_pipeline_stages_exchange_one_shape():
+    hands = [[sample(3, 60), sample(3, 20)], [sample(2, 5)]]
+    shapes = {m.tokens.shape for rank in range(2) for m in packed(hands, rank, budget=70, static=True, multiple=2)}
+    assert shapes == {(1, 64)}
+
+
+def test_every_field_stands_where_its_token_is_predicted():
+    first, second = sample(3, 2, first=10), sample(1, 3, first=50)
+    second.is_offline, second.coefficient = True, {"offline": 0.5}
+    (batch,) = packed([[second, first]], multiple=4, components=("offline", "rl"))
+    assert batch.tokens.tolist() == [[10, 11, 12, 13, 14, 50, 51, 52, 53, 0, 0, 0]]
+    assert batch.targets.tolist() == [11, 12, 13, 14, 0, 51, 52, 53, 0, 0, 0, 0]
+    assert batch.spans == [(1, slice(2, 4)), (0, slice(5, 8))]
+    assert batch.packing.cu_seqlens_q.tolist() == [0, 5, 9, 12]
+    trained = torch.tensor([0, 0, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0.0])
+    offline = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0.0])
+    assert torch.equal(batch.fields["advantage"], 2 * trained)
+    assert torch.equal(batch.fields["beta"], 0.5 * trained)
+    assert torch.equal(batch.fields["weight"], 3 * trained)
+    assert torch.equal(batch.fields["is_offline"], offline)
+    assert torch.equal(batch.fields["old_logp"], -batch.targets * trained)
+    assert torch.equal(batch.coefficient["offline"], 0.5 * offline)
+    assert torch.equal(batch.coefficient["rl"], 0.25 * (trained - offline))
+
+
+def test_a_log_prob_that_was_never_scored_is_absent_rather_than_zero():
+    scored, fresh = sample(2, 3), sample(2, 3)
+    fresh.old_logp = None
+    assert "old_logp" not in packed([[scored, fresh]])[0].fields
+    assert "old_logp" in packed([[scored]])[0].fields
+    assert "ref_logp" in packed([[scored], []], rank=1)[0].fields  # an idle rank has nothing to miss

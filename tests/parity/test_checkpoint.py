@@ -1,0 +1,47 @@
+"""Going on from a checkpoint against never having stopped."""
+
+import json
+
+import numpy as np
+import pytest
+
+from red_mcore import resume
+
+LAYOUTS = ["one", "dp2", "tp2", "tp2_sequence", "pp2"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_same_layout_goes_on_bit_by_bit(layouts, layout, dtype):
+    found = layouts[layout]["continuation"]
+    (metrics, weights), (resumed, resumed_weights) = found["uninterrupted", dtype], found["resumed", dtype]
+    assert resumed == metrics
+    assert resumed_weights.keys() == weights.keys()
+    for name, tensor in weights.items():
+        np.testing.assert_array_equal(resumed_weights[name], tensor, err_msg=name)
+
+
+@pytest.mark.parametrize("layout", ["tp2", "pp2"])
+def test_another_layout_goes_on(layouts, layout):
+    metrics, weights = layouts["dp2"]["continuation"]["uninterrupted", "float32"]
+    resumed, resumed_weights = layouts[layout]["continuation"]["resumed from dp2"]
+    assert resumed == pytest.approx(metrics, rel=1e-5, abs=1e-5)
+    for name, tensor in weights.items():
+        np.testing.assert_allclose(resumed_weights[name], tensor, rtol=0, atol=1e-5, err_msg=name)
+
+
+def test_steps_after_the_checkpoint_change_the_weights(layouts):
+    """Else a checkpoint that restored nothing could pass: two steps differ from four."""
+    found = layouts["dp2"]["continuation"]
+    four, two = found["uninterrupted", "float32"][1], found["saved", "float32"]
+    assert min(np.abs(four[name] - two[name]).max() for name in four) > 1e-4
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_newest_are_kept_and_what_killed_saves_left_is_gone(layouts, layout):
+    folder = layouts.folder / f"checkpoints-{layout}-float32"
+    assert {path.name for path in folder.iterdir()} == {"latest", "main-1", "main-2"}
+    manifest = resume.latest(folder)
+    assert manifest["tag"] == "main-2"
+    assert manifest == json.loads((folder / "main-2" / "manifest.json").read_text())
+    assert set(manifest["algorithm"]) == {"offline", "online"}

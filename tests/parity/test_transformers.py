@@ -1,0 +1,66 @@
+"""The policy on ranks against transformers on the same folder, before an update and after an export."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from layout_samples import TEMPERATURE, make_groups
+
+LAYOUTS = ["one", "dp2", "tp2", "tp2_sequence", "pp2"]
+LIMIT = 1e-4
+
+
+@cache
+def model(folder: Path):
+    from transformers import AutoModelForCausalLM
+
+    loaded, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not any(info.values()), info
+    return loaded.eval()
+
+
+def logits(folder: Path, tokens) -> torch.Tensor:
+    with torch.no_grad():
+        return model(folder)(torch.as_tensor(tokens, dtype=torch.long)[None]).logits[0]
+
+
+def logprobs(folder: Path) -> list[np.ndarray]:
+    """Of each sample's response, at the temperature of the rollouts."""
+    found = []
+    for sample in (s for g in make_groups() for s in g.samples):
+        tokens = np.concatenate((sample.prompt, sample.response))
+        log_p = (logits(folder, tokens) / TEMPERATURE).log_softmax(-1).numpy()
+        found.append(log_p[np.arange(len(sample.prompt) - 1, len(tokens) - 1), sample.response])
+    return found
+
+
+def gap(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
+    return max(np.abs(a - b).max() for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_logprobs(layouts, layout, tied):
+    folder = layouts.folder / ("tied" if tied else "untied")
+    assert gap(layouts[layout]["scores"][tied]["old_logp"], logprobs(folder)) < LIMIT
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_exported_folder(layouts, layout, tied):
+    folder = layouts.folder / f"export-{layout}-{tied}"
+    expected = logprobs(folder)
+    assert gap(layouts[layout]["updates"]["exported", tied], expected) < LIMIT
+    source = layouts.folder / ("tied" if tied else "untied")
+    assert gap(logprobs(source), expected) > 100 * LIMIT  # the update is in it
+    assert {f.name for f in folder.iterdir()} == {f.name for f in source.iterdir()}
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "pp2"])
+def test_exported_logits(layouts, layout, tied):
+    tokens, found = layouts[layout]["updates"]["logits", tied]
+    expected = logits(layouts.folder / f"export-{layout}-{tied}", tokens).numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=LIMIT)

@@ -1,0 +1,65 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from red_mcore import resume
+from red_mcore.algorithms.red import RED
+from red_mcore.recipe import Model, Optimizer, Parallel, Recipe, RecipeError, flatten
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Recipe:
+    return Recipe(name="r", runs=str(tmp_path), model=Model(config={"vocab_size": 9}), algorithm=RED())
+
+
+def saved(recipe: Recipe, tag: str = "main-000002") -> None:
+    folder = resume.checkpoints(recipe)
+    (folder / tag).mkdir(parents=True)
+    (folder / tag / "manifest.json").write_text(json.dumps({"tag": tag, "recipe": flatten(recipe)}))
+    (folder / "latest").write_text(tag)
+
+
+def test_nothing_to_resume(recipe):
+    resume.check(recipe)
+    assert resume.latest(resume.checkpoints(recipe)) is None
+    assert resume.finished(recipe) is None
+
+
+def test_the_same_recipe_goes_on(recipe):
+    saved(recipe)
+    resume.check(recipe)
+    assert resume.latest(resume.checkpoints(recipe))["tag"] == "main-000002"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": Optimizer(lr=0.5)}, r"was started with optimizer\.lr=2e-06, now it is 0\.5"),
+        ({"algorithm": RED(shift="autograd")}, r"algorithm\.shift=detached, now it is autograd"),
+        ({"model": Model(config={"vocab_size": 10})}, r"model\.config\.vocab_size=9, now it is 10"),
+        ({"steps": 7}, r"steps=500, now it is 7: go on with the old value, choose another name=\.\.\., or delete"),
+    ],
+)
+def test_another_recipe_is_refused_by_the_changed_field(recipe, change, message):
+    saved(recipe)
+    with pytest.raises(RecipeError, match=message):
+        resume.check(replace(recipe, **change))
+
+
+def test_layout_may_change(recipe):
+    saved(recipe)
+    resume.check(replace(recipe, parallel=Parallel(ranks=8, tensor=2, pipeline=2)))
+
+
+def test_a_pointer_to_nothing_is_refused(recipe):
+    saved(recipe)
+    (resume.checkpoints(recipe) / "main-000002" / "manifest.json").unlink()
+    with pytest.raises(RecipeError, match="names a checkpoint without"):
+        resume.check(recipe)
+
+
+def test_finished_run_has_a_summary(recipe):
+    recipe.folder.mkdir()
+    (recipe.folder / "summary.json").write_text('{"steps": 3}')
+    assert resume.finished(recipe) == {"steps": 3}
