@@ -42,7 +42,7 @@ def recipe() -> Recipe:
         rollout=Rollout(max_prompt_tokens=32, max_response_tokens=80, kv_cache_mib=128, logprob_gap_limit=1e-3),
         algorithm=RED(constant=80.0),
         data=Data(problems=2048, held_out=512),
-        optimizer=Optimizer(lr=1e-3, warmup_steps=2),
+        optimizer=Optimizer(lr=6e-4, warmup_steps=2),
         base=Base(
             steps=500,
             sequences_per_step=128,

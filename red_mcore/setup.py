@@ -126,6 +126,11 @@ def build(recipe: Recipe):
     from red_mcore.tracking import Tracker
 
     begin = time.monotonic()
+
+    def say(text: str) -> None:
+        if here.is_main:
+            print(f"[{time.monotonic() - begin:5.1f} s] {text}", flush=True)
+
     here = ranks.start(recipe.parallel, recipe.seed)
     weights, model_folder = _prepare_model(recipe, here)
     arch = read_architecture(json.loads((model_folder / "config.json").read_text()))
@@ -139,6 +144,7 @@ def build(recipe: Recipe):
     if state.cursor:
         cursor.restore(state.cursor)
 
+    say(f"{len(problems)} problems, {len(held_out)} held out; building the policy")
     policy = Policy(recipe, arch, here)
     hf.load_weights(policy.model, arch, weights)
     if state.stage == "base":
@@ -152,6 +158,7 @@ def build(recipe: Recipe):
     if manifest:
         checkpoint.load(resume.checkpoints(recipe), manifest, policy)
 
+    say("starting the engines and the verifiers")
     is_leader = here.rank % recipe.rollout.tensor == 0
     verifier = Verifier(recipe.reward) if is_leader else None
     engine = Engine(
@@ -161,11 +168,17 @@ def build(recipe: Recipe):
         stop_ids=stop_ids(tokenizer, hf_config(Model(path=str(model_folder)))),
         seed=recipe.seed,
     )
-    tracker = Tracker(recipe, recipe.folder, state.tracker_run) if here.is_main else None
-    if tracker:
+    say("opening the tracker")
+    tracker = None
+
+    def open_tracker() -> str | None:
+        nonlocal tracker
+        tracker = Tracker(recipe, recipe.folder, state.tracker_run)
         tracker.truncate(state.step if state.stage == "main" else -1)
         (recipe.folder / "recipe.yaml").write_text(to_yaml(recipe))
-    state.tracker_run = ranks.from_main(tracker.run_id if tracker else None)
+        return tracker.run_id
+
+    state.tracker_run = ranks.on_main(here, open_tracker)
     run = Run(
         recipe=recipe,
         ranks=here,
@@ -182,8 +195,7 @@ def build(recipe: Recipe):
         state=state,
         begin=begin,
     )
-    if manifest:
-        run.say(f"going on from checkpoint {manifest['tag']} of {recipe.folder}")
+    say(f"going on from checkpoint {manifest['tag']} of {recipe.folder}" if manifest else "ready")
 
     def stop(signum, frame):
         run.stopping = True
@@ -207,10 +219,10 @@ def build(recipe: Recipe):
 def _prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
     """(folder of the first weights, folder of config and tokenizer), the latter made in the run folder by rank 0."""
     import torch
-    import torch.distributed as dist
 
     from red_mcore.convert import hf
     from red_mcore.data.tokenizer import load_tokenizer
+    from red_mcore.megatron.ranks import on_main
 
     folder = recipe.folder / "model"
     path = recipe.model.path
@@ -218,7 +230,10 @@ def _prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
         from huggingface_hub import snapshot_download
 
         path = snapshot_download(path, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"])
-    if here.is_main and not (folder / "complete").exists():
+
+    def prepare() -> None:
+        if (folder / "complete").exists():
+            return
         model = Model(path=path, config=recipe.model.config, dtype=recipe.model.dtype)
         config, tokenizer = hf_config(model), load_tokenizer(model)
         if len(tokenizer) > config["vocab_size"]:
@@ -235,7 +250,8 @@ def _prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
             if generation.is_file():
                 (folder / generation.name).write_text(generation.read_text())
         (folder / "complete").touch()  # a half-written folder of a killed start is made again
-    dist.barrier()
+
+    on_main(here, prepare)
     return (folder if path is None else Path(path)), folder
 
 

@@ -18,6 +18,10 @@ from red_mcore.convert.rules import Rule, hf_shapes, rules
 from red_mcore.recipe import RecipeError
 
 
+_NOT_EXPORTED = ("complete", "model.safetensors.index.json")
+"""Files of the source folder that an export does not take over, besides its weights."""
+
+
 def load_weights(model: torch.nn.Module, arch: Architecture, folder: Path) -> None:
     """Set this rank's parameters from the safetensors of ``folder``; each tensor is read and cut on its own.
 
@@ -91,7 +95,7 @@ def export_folder(model: torch.nn.Module, arch: Architecture, source: Path, fold
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         for file in source.iterdir():
-            if file.is_file() and not file.name.endswith((".safetensors", ".safetensors.index.json", ".bin", ".pt")):
+            if file.is_file() and file.name not in _NOT_EXPORTED and file.suffix != ".safetensors":
                 shutil.copy(file, partial / file.name)
         save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
         shutil.rmtree(folder, ignore_errors=True)
@@ -102,7 +106,9 @@ def export_folder(model: torch.nn.Module, arch: Architecture, source: Path, fold
 def make_fresh(config: dict[str, Any], tokenizer, folder: Path, seed: int, dtype: torch.dtype) -> None:
     """Write the HF folder of a randomly initialised model: transformers' own initialisation, seeded, and the tokenizer."""
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # a bar for every saved file of a model this small
     fields = {key: value for key, value in config.items() if key != "model_type"}
     fields |= {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
     with torch.random.fork_rng():

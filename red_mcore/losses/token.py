@@ -36,8 +36,8 @@ def policy_shift(logp: Tensor, beta: Tensor, shift: Shift) -> Tensor:
     """Importance ratio of an offline token whose teacher probability is defined as p + (1 - p) beta (RED, Eq. 8).
 
     ``detached`` keeps the denominator out of the gradient: d ratio / d logp = ratio, so beta = 0 is plain imitation and
-    beta = 1 weighs by p. ``autograd`` differentiates it too: p beta / (p + (1-p) beta)^2. ``off`` is the bare p. Value and
-    gradient are finite for any finite logp and beta in [0, 1].
+    beta = 1 weighs by p. ``autograd`` differentiates it too: p beta / (p + (1-p) beta)^2. ``off`` is the bare p. Value
+    and gradient are finite for any finite logp and beta in [0, 1].
     """
     p = logp.exp()
     if shift == "off":

@@ -32,7 +32,7 @@ class MicroBatch:
     coefficient: dict[str, Tensor]
     """Component -> [T] float32: what multiplies its token loss, denominators included; 0 off the component's tokens."""
     fields: dict[str, Tensor]
-    """``advantage``, ``beta``, ``weight``, ``is_offline``, ``old_logp``, ``ref_logp``: each [T] float32, 0 off responses.
+    """``advantage``, ``beta``, ``weight``, ``is_offline``, ``old_logp``, ``ref_logp``: [T] float32, 0 off responses.
 
     A log-prob that not all samples have is left out, so that a loss which needs it fails instead of reading zeros.
     """

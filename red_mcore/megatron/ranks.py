@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
 from red_mcore.megatron import shim
-from red_mcore.recipe import Parallel
+from red_mcore.recipe import Parallel, RecipeError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,25 @@ def from_main(value: object) -> object:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def on_main(here: Ranks, function: Callable[[], T]) -> T:
+    """Result of ``function``, which runs on rank 0 alone, on every rank.
+
+    Where it raises RecipeError, rank 0 raises it and the others leave with the same exit code, quietly.
+    """
+    value, problem = None, None
+    if here.is_main:
+        try:
+            value = function()
+        except RecipeError as error:
+            problem = error
+    value, failed = from_main((value, problem is not None))
+    if problem is not None:
+        raise problem
+    if failed:
+        raise SystemExit(2)
+    return value
 
 
 def from_last_stage(tensor: torch.Tensor) -> torch.Tensor:

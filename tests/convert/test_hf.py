@@ -13,7 +13,10 @@ NAME = r"model\.layers\.1\.mlp\.up_proj\.weight"
     ("kind", "message"),
     [
         ("missing", rf"broken-missing lacks tensor {NAME} \(1 missing in all\)"),
-        ("unexpected", r"broken-unexpected has tensor model\.layers\.2\.mlp\.up_proj\.weight that the model does not know"),
+        (
+            "unexpected",
+            r"broken-unexpected has tensor model\.layers\.2\.mlp\.up_proj\.weight that the model does not know",
+        ),
         ("shape", rf"broken-shape: {NAME} has shape \(96, 63\), config\.json implies \(96, 64\)"),
         ("empty", r"broken-empty holds neither model\.safetensors nor model\.safetensors\.index\.json"),
     ],

@@ -7,7 +7,11 @@ from red_mcore.megatron.attention import PackedAttention, Packing, RMSNorm
 
 HEADS, GROUPS, DIM = 4, 2, 8
 CONFIG = TransformerConfig(
-    num_layers=1, hidden_size=HEADS * DIM, num_attention_heads=HEADS, num_query_groups=GROUPS, use_cpu_initialization=True
+    num_layers=1,
+    hidden_size=HEADS * DIM,
+    num_attention_heads=HEADS,
+    num_query_groups=GROUPS,
+    use_cpu_initialization=True,
 )
 LENGTHS = [[1], [1, 1, 1], [7], [5, 1, 9, 8, 2, 3], [33, 1, 17, 16, 31, 32, 2]]
 

@@ -99,7 +99,9 @@ def test_bfloat16_logits_are_reduced_in_float32(large):
 
 def test_extreme_logits_stay_finite():
     logits = torch.tensor([[1e4, 0.0, -1e4], [0.0, 0.0, 0.0]])
-    logp, entropy, gradient = both_ways(logprob_and_entropy, logits, torch.tensor([2, 0]), torch.ones(2, 1), vocab_size=3)
+    logp, entropy, gradient = both_ways(
+        logprob_and_entropy, logits, torch.tensor([2, 0]), torch.ones(2, 1), vocab_size=3
+    )
     near(logp, torch.tensor([-2e4, -math.log(3)]))
     near(entropy, torch.tensor([0, math.log(3)]))
     assert gradient.isfinite().all()

@@ -3,6 +3,8 @@
 layout_program.py LAYOUT OUT, with the models' folders OUT/tied and OUT/untied. The tests compare layouts.
 """
 
+# ruff: noqa: E402 - the environment has to be set before torch and Megatron are imported
+
 from __future__ import annotations
 
 import os
@@ -16,9 +18,9 @@ set_environment(offline=True)
 import numpy as np
 import torch
 import torch.distributed as dist
+from layout_samples import BUDGETS, TEMPERATURE, config, make_groups
 from megatron.core import parallel_state
 from megatron.core.pipeline_parallel.schedules import forward_step_calc_loss
-from layout_samples import BUDGETS, TEMPERATURE, config, make_groups
 
 from red_mcore import resume
 from red_mcore.algorithms.grpo import GRPO
@@ -106,7 +108,7 @@ def sft_step(policy: Policy, groups) -> dict[str, float]:
 
 
 def whole_logits(policy: Policy) -> tuple[np.ndarray, np.ndarray]:
-    """One sequence of tokens and its [T, V] logits, which a single pipeline stage and all tensor-parallel ranks make."""
+    """Tokens of one sequence and their [T, V] logits, which a single stage and all its tensor-parallel ranks make."""
     tokens = torch.arange(5, 25)
     policy.model.eval()
     with torch.no_grad(), shim.on_device():
