@@ -1,11 +1,12 @@
 """RED on Qwen2.5-Math-1.5B, the settings of the authors' code (arXiv 2508.16677), on one node of eight GPUs.
 
 64 prompts x (7 rollouts + 1 trace of a larger teacher), one update per step, learning rate 2e-6 with cosine decay to a
-tenth, no KL term, responses up to 8192 tokens. The base model's positions are extended to 16384 by a rope theta of 40000,
-as in the authors' checkpoint. Problems and traces: OpenR1-Math prompts with DeepSeek-R1 responses of at most 8192 tokens.
+tenth, no KL term, responses up to 8192 tokens. The base model's positions are extended to 16384 by a rope theta of
+40000, as in the authors' checkpoint. Problems and traces: OpenR1-Math prompts with DeepSeek-R1 responses of at most
+8192 tokens.
 
-Reported by the paper (pass@1, other harnesses differ by far, so compare within one): MATH-500 65.5 against 63.8 for LUFFY
-and about 60.2 for SFT+GRPO; mean response length 2050 tokens.
+Reported by the paper (pass@1, other harnesses differ by far, so compare within one): MATH-500 65.5 against 63.8 for
+LUFFY and about 60.2 for SFT+GRPO; mean response length 2050 tokens.
 """
 
 from red_mcore.algorithms.red import RED

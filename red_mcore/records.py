@@ -27,8 +27,9 @@ class Problem:
 class Sample:
     """One response to one prompt, from the policy (rollout) or from a teacher (offline trace).
 
-    ``advantage``, ``beta`` and ``weight`` are per-sample scalars set by the algorithm; ``coefficient[c]`` multiplies each
-    token loss of component ``c`` and already holds that component's global denominator, so that a loss is a plain sum.
+    ``advantage``, ``beta`` and ``weight`` are per-sample scalars set by the algorithm; ``coefficient[c]`` multiplies
+    each token loss of component ``c`` and already holds that component's global denominator, so that a loss is a plain
+    sum.
     """
 
     prompt: np.ndarray

@@ -8,8 +8,18 @@ from typing import Any
 
 from red_mcore.recipe import Recipe, RecipeError, flatten
 
-_MAY_CHANGE = ("runs", "parallel.", "tracking.", "checkpoint.", "evaluation.every", "rollout.tensor", "rollout.kv_cache_mib",
-               "rollout.logprob_gap_limit", "reward.workers", "batch.tokens_per_micro_batch")  # fmt: skip
+_MAY_CHANGE = (
+    "runs",
+    "parallel.",
+    "tracking.",
+    "checkpoint.",
+    "evaluation.every",
+    "rollout.tensor",
+    "rollout.kv_cache_mib",
+    "rollout.logprob_gap_limit",
+    "reward.workers",
+    "batch.tokens_per_micro_batch",
+)
 """Fields that change neither what is learnt nor how it is measured."""
 
 

@@ -1,4 +1,4 @@
-"""From problems to graded groups: every engine samples its share, its leader grades it, and all ranks get everything."""
+"""From problems to graded groups: every engine samples its share, its leader grades it, all ranks get everything."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Sampler:
     ) -> list[Group]:
         """``count`` graded samples of each problem, in order, the same on every rank; the trace first where asked for.
 
-        The tokens depend on the weights, the recipe's seed, ``key`` and each problem's id, not on what was sampled before.
-        A trace that is missing, empty or longer than ``rollout.max_response_tokens`` is left out.
+        The tokens depend on the weights, the recipe's seed, ``key`` and each problem's id, not on what was sampled
+        before. A trace that is missing, empty or longer than ``rollout.max_response_tokens`` is left out.
         """
         engine = self.engine
         share = [problems[i] for i in split_prompts(len(problems), engine.replicas, engine.replica)]

@@ -238,7 +238,7 @@ def _prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
         config, tokenizer = hf_config(model), load_tokenizer(model)
         if len(tokenizer) > config["vocab_size"]:
             raise RecipeError(
-                f"model.config.vocab_size={config['vocab_size']} is smaller than the tokenizer's {len(tokenizer)} tokens"
+                f"model.config.vocab_size={config['vocab_size']} does not hold the tokenizer's {len(tokenizer)} tokens"
             )
         folder.mkdir(parents=True, exist_ok=True)
         if path is None:
@@ -265,5 +265,8 @@ def _fitting(recipe: Recipe, tokenizer, problems: list[Problem], is_main: bool) 
         raise RecipeError(f"rollout.max_prompt_tokens={limit}: none of the {len(problems)} problems fits; raise it")
     if is_main and len(fitting) < len(problems):
         left_out = len(problems) - len(fitting)
-        print(f"left out {left_out} of {len(problems)} problems: longer than rollout.max_prompt_tokens={limit}", flush=True)
+        print(
+            f"left out {left_out} of {len(problems)} problems: longer than rollout.max_prompt_tokens={limit}",
+            flush=True,
+        )
     return fitting

@@ -118,7 +118,11 @@ def evaluate(run: Run) -> dict[str, float]:
     """Accuracy on the held-out problems, and a table of what was answered."""
     settings = run.recipe.evaluation
     groups = run.sampler.groups(
-        run.held_out, settings.samples, (EVALUATE, settings.seed), temperature=settings.temperature, top_p=settings.top_p
+        run.held_out,
+        settings.samples,
+        (EVALUATE, settings.seed),
+        temperature=settings.temperature,
+        top_p=settings.top_p,
     )
     metrics = evaluation.score(groups)
     if settings.temperature == run.recipe.rollout.temperature:  # else the two speak of different distributions

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from red_mcore import resume
+
 ROOT = Path(__file__).parent.parent
 SMALL = [
     "base=null",
@@ -88,6 +90,21 @@ def test_a_run_leaves_what_the_readme_promises(folder, base):
     assert found[0].data.metrics["rollout/accuracy"] == rows(folder, "data2")[-1]["rollout/accuracy"]
 
 
+def test_the_export_loads_in_transformers_and_in_vllm(folder, base):
+    """As any user would load it: nothing of ours but the folder."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests/parity/vllm_export.py", folder / "data2/export"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    answers = json.loads(done.stdout.splitlines()[-1])
+    assert answers["vllm"] == answers["transformers"]
+    assert len(set(answers["vllm"])) > 1
+
+
 def test_trainer_and_engine_agree_after_every_publication(folder, undisturbed):
     for row in undisturbed:
         assert row["rollout/logprob_gap_max_nats"] < 1e-3
@@ -119,16 +136,15 @@ def test_killed_and_started_again_ends_as_if_undisturbed(folder, base, undisturb
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    done = json.loads((folder / "killed/checkpoints" / latest(folder, "killed") / "manifest.json").read_text())
-    assert 0 < done["state"]["step"] < STEPS
+    assert 0 < saved_step(folder, "killed") < STEPS
     assert "going on from checkpoint" in run(folder, "killed", *arguments)
     assert [without_seconds(row) for row in rows(folder, "killed")] == [without_seconds(row) for row in undisturbed]
     summaries = [json.loads((folder / name / "summary.json").read_text()) for name in ("killed", "undisturbed")]
     assert summaries[0]["accuracy_after"] == summaries[1]["accuracy_after"]
 
 
-def latest(folder: Path, name: str) -> str:
-    return (folder / name / "checkpoints" / "latest").read_text()
+def saved_step(folder: Path, name: str) -> int:
+    return resume.latest(folder / name / "checkpoints")["state"]["step"]
 
 
 def wait_for(file: Path, process: subprocess.Popen, seconds: float = 200) -> None:
@@ -142,7 +158,11 @@ def wait_for(file: Path, process: subprocess.Popen, seconds: float = 200) -> Non
 def test_ctrl_c_saves_and_the_same_command_goes_on(folder, base):
     arguments = [base, *SMALL, "steps=500", "checkpoint.every=0"]
     process = subprocess.Popen(
-        command(folder, "interrupted", *arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command(folder, "interrupted", *arguments),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     wait_for(folder / "interrupted" / "metrics.jsonl", process)
     while not (folder / "interrupted" / "metrics.jsonl").read_text():
@@ -152,8 +172,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(folder, base):
     assert process.returncode == 130, output
     assert "run the same command to go on" in output
     assert "Traceback" not in output
-    step = json.loads((folder / "interrupted/checkpoints" / latest(folder, "interrupted") / "manifest.json").read_text())
-    assert step["state"]["step"] == len(rows(folder, "interrupted")) > 0
+    assert saved_step(folder, "interrupted") == len(rows(folder, "interrupted")) > 0
 
 
 def test_grade_school_problems_train_under_tensor_parallel(folder, tmp_path):

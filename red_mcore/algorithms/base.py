@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from red_mcore.records import Group, Sample
 from red_mcore.recipe import Algorithm, Recipe
+from red_mcore.records import Group, Sample
 
 Aggregation = Literal["constant", "sequence", "token"]
 
@@ -30,7 +30,7 @@ class GroupAlgorithm(Algorithm):
     std_normalise: bool = True
     """Divide advantages by the group's standard deviation (GRPO); False subtracts the mean only (Dr.GRPO)."""
     aggregation: Aggregation = "constant"
-    """Normaliser of summed token losses: ``constant`` x sequences, each sequence's own length, or all trained tokens."""
+    """Normaliser of summed token losses: ``constant`` x sequences, each sequence's length, or all trained tokens."""
     constant: float = 3000.0
     """Tokens by which ``constant`` aggregation divides each sequence's sum."""
 
@@ -60,7 +60,7 @@ class GroupAlgorithm(Algorithm):
         return "rl"
 
     def aggregate(self, groups: Sequence[Group], sequences: int) -> None:
-        """Set every sample's coefficient; ``sequences`` is N of the formulas: the samples of this update, dropped ones too.
+        """Set every sample's coefficient; ``sequences`` is N of the formulas: this update's samples before dropping.
 
         Dropped groups have zero advantage, so counting them gives the gradient of the undropped batch.
         """

@@ -23,7 +23,8 @@ class GRPO(GroupAlgorithm):
     def check(self, recipe: Recipe) -> None:
         if recipe.batch.samples_per_prompt < 2:
             raise RecipeError(
-                f"batch.samples_per_prompt={recipe.batch.samples_per_prompt}: GRPO compares the samples of a group, use at least 2"
+                f"batch.samples_per_prompt={recipe.batch.samples_per_prompt}: GRPO compares the samples of a group,"
+                " use at least 2"
             )
 
     def token_losses(self, fields: dict) -> dict:

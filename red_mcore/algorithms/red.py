@@ -1,8 +1,8 @@
 """RED: Recall-Extend Dynamics (arXiv 2508.16677).
 
-Each group holds the rollouts of a prompt ("recall") and one teacher trace ("extend"). Rollouts get the GRPO loss; the trace
-gets a policy-gradient loss of its own, with an importance ratio whose teacher probability is defined through the group's
-accuracy (policy shift), and a weight from the ratio of the two entropies' changes (dynamic entropy regulation):
+Each group holds the rollouts of a prompt ("recall") and one teacher trace ("extend"). Rollouts get the GRPO loss; the
+trace gets a policy-gradient loss of its own, with an importance ratio whose teacher probability is defined through the
+group's accuracy (policy shift), and a weight from the ratio of the two entropies' changes (dynamic entropy regulation):
 
     on-policy   l = -rho A
     offline     l = -w A p / (p + (1 - p) beta)          L = (1/N) sum_i (1/C) sum_t l_it

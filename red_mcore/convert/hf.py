@@ -17,7 +17,6 @@ from red_mcore.architecture import Architecture
 from red_mcore.convert.rules import Rule, hf_shapes, rules
 from red_mcore.recipe import RecipeError
 
-
 _NOT_EXPORTED = ("complete", "model.safetensors.index.json")
 """Files of the source folder that an export does not take over, besides its weights."""
 
@@ -80,9 +79,9 @@ def stream_weights(model: torch.nn.Module, arch: Architecture) -> Iterator[tuple
 
 
 def export_folder(model: torch.nn.Module, arch: Architecture, source: Path, folder: Path, main: bool) -> None:
-    """Write an HF folder that transformers and vLLM load: weights from the ranks, all else from ``source``; a collective.
+    """Write an HF folder that transformers and vLLM load: weights from the ranks, all else from ``source``.
 
-    Written beside ``folder`` and moved into place when complete. ``main`` marks the rank that writes.
+    A collective. Written beside ``folder`` and moved into place when complete; ``main`` marks the rank that writes.
     """
     tensors = {}
     for name, tensor in stream_weights(model, arch):
@@ -104,7 +103,7 @@ def export_folder(model: torch.nn.Module, arch: Architecture, source: Path, fold
 
 
 def make_fresh(config: dict[str, Any], tokenizer, folder: Path, seed: int, dtype: torch.dtype) -> None:
-    """Write the HF folder of a randomly initialised model: transformers' own initialisation, seeded, and the tokenizer."""
+    """Write the HF folder of a random model: transformers' own initialisation, seeded, and the tokenizer."""
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
@@ -165,4 +164,3 @@ def _owned(arch: Architecture, parameters: dict) -> Iterator[tuple[Rule, torch.n
             yield rule, parameters[rule.megatron]
         if arch.tied and rule.megatron.startswith("embedding") and "output_layer.weight" in parameters:
             yield rule, parameters["output_layer.weight"]
-

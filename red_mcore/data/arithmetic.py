@@ -91,8 +91,8 @@ def make_problems(settings: Arithmetic, count: int, seed: int) -> list[Problem]:
 def corpus(settings: Arithmetic, rng: random.Random) -> tuple[str, str]:
     """One (problem text, short response) of the base corpus, of 1 to ``operations`` operations, beliefs and all.
 
-    The full length is drawn twice as often as the others: to copy operands from the prompt a small model needs many long
-    ones, and while it cannot, its answers are noise that no algorithm learns from.
+    The full length is drawn twice as often as the others: to copy operands from the prompt a small model needs many
+    long ones, and while it cannot, its answers are noise that no algorithm learns from.
     """
     start, steps = _chain(rng, rng.choice([*range(1, settings.operations + 1), settings.operations]))
     table = _beliefs(settings.world)

@@ -10,7 +10,7 @@ from red_mcore.records import Group
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:
-    """Unbiased chance that one of ``k`` of the ``samples`` drawn is right: 1 - C(n-c, k) / C(n, k) (arXiv 2107.03374)."""
+    """Unbiased chance that one of ``k`` drawn samples is right: 1 - C(n-c, k) / C(n, k) (arXiv 2107.03374)."""
     if not 0 < k <= samples:
         raise ValueError(f"pass@{k} needs at least {k} samples, there are {samples}")
     return 1.0 - math.comb(samples - correct, k) / math.comb(samples, k)

@@ -51,7 +51,10 @@ def policy_shift(logp: Tensor, beta: Tensor, shift: Shift) -> Tensor:
 
 
 def kl(logp: Tensor, ref_logp: Tensor, estimator: Literal["k1", "k2", "k3"] = "k3") -> Tensor:
-    """Sample estimate of KL(policy || reference) per token, nats: k1 = d, k2 = d^2 / 2, k3 = e^-d + d - 1, d = logp - ref."""
+    """Sample estimate of KL(policy || reference) per token, nats; with d = logp - ref_logp
+
+    k1 = d, k2 = d^2 / 2, k3 = e^-d + d - 1.
+    """
     diff = logp - ref_logp
     if estimator == "k1":
         return diff

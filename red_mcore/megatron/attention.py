@@ -32,8 +32,8 @@ class RMSNorm(torch.nn.Module):
 class Packing(PackedSeqParams):
     """Sequence borders of a micro-batch, with the padded buckets that the core attention computes in.
 
-    Sequences are grouped by the next power of two of their length, so a pack costs at most log2(longest) attention calls
-    and no bucket is padded beyond twice its tokens.
+    Sequences are grouped by the next power of two of their length, so a pack costs at most log2(longest) attention
+    calls and no bucket is padded beyond twice its tokens.
     """
 
     buckets: list[Tensor] = field(default_factory=list)

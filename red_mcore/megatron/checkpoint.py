@@ -1,8 +1,8 @@
 """Checkpoints: Megatron's distributed format, random states, and one manifest that is written last.
 
-``checkpoints/<tag>/`` holds ``weights/`` (model and optimizer), ``rng-<rank>.pt`` and ``manifest.json``. It is filled under
-another name and moved into place when complete; ``checkpoints/latest`` then names it. Kill the run anywhere: either the
-old or the new checkpoint is whole.
+``checkpoints/<tag>/`` holds ``weights/`` (model and optimizer), ``rng-<rank>.pt`` and ``manifest.json``. It is filled
+under another name and moved into place when complete; ``checkpoints/latest`` then names it. Kill the run anywhere:
+either the old or the new checkpoint is whole.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def _set_random_states(states: dict[str, Any]) -> None:
 def _adamw_steps(optimizer) -> Iterator[None]:
     """Loading a distributed optimizer over torch's AdamW, which Megatron-Core 0.16.1 gets wrong in two ways.
 
-    It asks the checkpoint for each parameter's ``step``, which it stores once for all; and it leaves one step tensor shared
-    by all parameters, which the next update would then advance once per parameter.
+    It asks the checkpoint for each parameter's ``step``, which it stores once for all; and it leaves one step tensor
+    shared by all parameters, which the next update would then advance once per parameter.
     """
     parts = [p for p in optimizer.chained_optimizers if isinstance(p.optimizer, torch.optim.AdamW)]
     for part in parts:
@@ -132,8 +132,8 @@ def _set_with_step(part, parameter, tensors) -> None:
 class _InProcess(TorchDistSaveShardedStrategy):
     """Megatron's writer without its forked processes.
 
-    A rank runs threads of gloo and of the engine, which a fork may leave with a held lock, and when a writer process dies
-    the rank waits for its answer for ever. Here the same code writes the same files in the calling thread.
+    A rank runs threads of gloo and of the engine, which a fork may leave with a held lock, and when a writer process
+    dies the rank waits for its answer for ever. Here the same code writes the same files in the calling thread.
     """
 
     def async_save(self, sharded_state_dict, checkpoint_dir):

@@ -39,7 +39,8 @@ def transformer_config(arch: Architecture, parallel: Parallel, dtype: torch.dtyp
         # Gradients are plain sums over micro-batches and ranks: losses carry their global denominators (policy.py).
         calculate_per_token_loss=True,
         use_cpu_initialization=shim.needed(),
-        # Weights are loaded later, but only initialisation marks parameters as sharded; unmarked ones fall out of the norm.
+        # Weights are loaded later, but only initialisation marks parameters as sharded; unmarked ones fall out of the
+        # norm.
         perform_initialization=True,
         bias_dropout_fusion=False,
         masked_softmax_fusion=False,

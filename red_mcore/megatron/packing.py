@@ -53,7 +53,8 @@ def deal(groups: Sequence[Group], ranks: int, hidden_size: int) -> list[list[Sam
 
 
 def _cost(sample: Sample, hidden_size: int) -> float:
-    """Relative FLOPs: a layer's matrices cost about 24 h^2 per token, causal attention about 2 h per token and position."""
+    """Relative FLOPs: a layer's matrices cost about 24 h^2 per token, causal attention about 2 h per token and
+    position."""
     return sample.tokens * (1 + sample.tokens / (12 * hidden_size))
 
 
@@ -87,9 +88,9 @@ def pack(
 ) -> list[MicroBatch]:
     """Micro-batches of data-parallel ``rank``; every rank gets the same number of them.
 
-    ``multiple`` pads each to a multiple (sequence parallel), ``static`` pads all ranks' micro-batches to one common length,
-    as pipeline stages that exchange activations of a fixed shape need. A rank that runs out of samples gets micro-batches
-    of padding alone, whose loss is an exact 0.
+    ``multiple`` pads each to a multiple (sequence parallel), ``static`` pads all ranks' micro-batches to one common
+    length, as pipeline stages that exchange activations of a fixed shape need. A rank that runs out of samples gets
+    micro-batches of padding alone, whose loss is an exact 0.
     """
     plans = [bins(hand, budget) for hand in hands]
     count = max(1, *(len(plan) for plan in plans))

@@ -20,8 +20,8 @@ from red_mcore.megatron.model import build_model
 from red_mcore.megatron.packing import MicroBatch, deal, pack
 from red_mcore.megatron.ranks import Ranks, from_last_stage, sum_over_data
 from red_mcore.megatron.vocab import logprob_and_entropy
-from red_mcore.records import Group, Sample
 from red_mcore.recipe import Optimizer, Recipe
+from red_mcore.records import Group, Sample
 
 TokenLosses = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 """Fields of a micro-batch, with ``logp`` and ``entropy`` [T] -> component -> token loss [T]."""
@@ -211,16 +211,18 @@ class Policy:
 
 
 def undo_schedule_scale(loss: Tensor, micro_batches: int) -> Tensor:
-    """``loss`` times what Megatron's schedule divides it by: the number of micro-batches, over the context-parallel size.
+    """``loss`` times what Megatron's schedule divides it by: the number of micro-batches, over the context-parallel
+    size.
 
-    With ``calculate_per_token_loss`` and a loss function that returns (loss, log), that division is all that happens to a
-    loss between here and the summed gradient (megatron.core.pipeline_parallel.schedules.forward_step_calc_loss).
+    With ``calculate_per_token_loss`` and a loss function that returns (loss, log), that division is all that happens to
+    a loss between here and the summed gradient (megatron.core.pipeline_parallel.schedules.forward_step_calc_loss).
     """
     return loss * (micro_batches / parallel_state.get_context_parallel_world_size())
 
 
 def _allocate_state(optimizer) -> None:
-    """Zero moments before the first step: torch's AdamW would make them then, but a checkpoint loads into existing state."""
+    """Zero moments before the first step: torch's AdamW would make them then, but a checkpoint loads into existing
+    state."""
     for part in optimizer.chained_optimizers:
         if not isinstance(part.optimizer, torch.optim.AdamW):
             continue

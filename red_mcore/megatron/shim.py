@@ -1,8 +1,8 @@
 """Megatron-Core 0.16.1 on CPU ranks: what it asks of the CUDA device is answered by the CPU.
 
-Megatron-Core writes ``device="cuda"``, ``torch.cuda.current_device()`` and CUDA streams into its code. ``install`` replaces
-those entry points once per process, and ``on_device`` redirects literal cuda devices while Megatron code runs. Neither
-does anything where a CUDA device is present, so CPU and GPU ranks share one code path.
+Megatron-Core writes ``device="cuda"``, ``torch.cuda.current_device()`` and CUDA streams into its code. ``install``
+replaces those entry points once per process, and ``on_device`` redirects literal cuda devices while Megatron code runs.
+Neither does anything where a CUDA device is present, so CPU and GPU ranks share one code path.
 """
 
 from __future__ import annotations

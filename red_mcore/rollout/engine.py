@@ -208,14 +208,14 @@ def _undisturbed():
     """
     names = ("LOCAL_WORLD_SIZE", "LD_PRELOAD")
     variables = {name: os.environ.get(name) for name in names}
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - the one that vLLM seeds
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:
         with torch.random.fork_rng(devices=devices):
             yield
     finally:
         random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        np.random.set_state(numpy_state)
         for name, value in variables.items():
             if value is None:
                 os.environ.pop(name, None)

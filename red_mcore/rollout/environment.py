@@ -64,4 +64,8 @@ def _quiet() -> None:
     # Its optimizer's shards are views of the gradient buffer; reading their empty .grad is part of the design.
     warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor that is not a leaf.*")
     # It calls torch functions whose successors the pinned version does not use yet.
-    warnings.filterwarnings("ignore", category=FutureWarning, message=r".*(ShardedTensor|DTensor|load_state_dict|torch\.distributed\.\w+_tensor).*")
+    warnings.filterwarnings(
+        "ignore",
+        category=FutureWarning,
+        message=r".*(ShardedTensor|DTensor|load_state_dict|torch\.distributed\.\w+_tensor).*",
+    )
