@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 
+import psutil
+
 from red_mcore import sampling
 from red_mcore.algorithms.base import GroupAlgorithm
 from red_mcore.base import train_base
@@ -61,6 +63,7 @@ def train(run: Run) -> None:
             if recipe.evaluation.every and state.step % recipe.evaluation.every == 0 and state.step < recipe.steps:
                 with clock("evaluate"):
                     metrics |= evaluate(run)
+            metrics["memory/rank0_mib"] = psutil.Process().memory_info().rss / 2**20
             run.log(metrics | clock.seconds)
             run.stopping = any_rank(run.stopping)
             if run.stopping or run.checkpoint_due() or state.step == recipe.steps:

@@ -43,7 +43,7 @@ def rows(folder: Path, name: str) -> list[dict]:
 
 
 def without_seconds(row: dict) -> dict:
-    return {key: value for key, value in row.items() if not key.startswith("time/")}
+    return {key: value for key, value in row.items() if not key.startswith(("time/", "memory/"))}
 
 
 @pytest.fixture(scope="module")
