@@ -42,14 +42,16 @@ class GroupAlgorithm(Algorithm):
 
     def compose(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, float]]:
         """Set advantage and beta of every sample; returns the groups worth training on, and metrics."""
-        kept = []
         for group in groups:
             rewards = [s.reward for s in group.samples]
             for sample, advantage in zip(group.samples, advantages(rewards, self.std_normalise), strict=True):
                 sample.advantage = advantage
-            if any(s.advantage for s in group.samples):
-                kept.append(group)
+        kept = [group for group in groups if self.teaches(group)]
         return kept, {"groups/kept": len(kept), "groups/dropped": len(groups) - len(kept)}
+
+    def teaches(self, group: Group) -> bool:
+        """Whether a group, its advantages set, is trained on."""
+        return any(s.advantage for s in group.samples)
 
     def weigh(self, groups: Sequence[Group], state: dict[str, Any]) -> dict[str, float]:
         """Set per-sample weights, update ``state`` in place, return metrics."""

@@ -49,6 +49,10 @@ class RED(GroupAlgorithm):
             "groups/without_trace": len(groups) - len(traces),
         }
 
+    def teaches(self, group: Group) -> bool:
+        """The authors' filter: accuracies differ. Rewards may also differ by length alone."""
+        return len({s.accuracy for s in group.samples}) > 1
+
     def weigh(self, groups: Sequence[Group], state: dict[str, Any]) -> dict[str, float]:
         """w of this step's traces; ``state`` keeps the sample-mean entropies (nats) of the last trained batch."""
         samples = [s for g in groups for s in g.samples]

@@ -14,14 +14,16 @@ from torch import Tensor
 def policy_gradient(
     logp: Tensor, old_logp: Tensor, advantage: Tensor, clip_low: float | None = None, clip_high: float | None = None
 ) -> Tensor:
-    """-min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A) with rho = exp(logp - old_logp); None: no clipping.
+    """-min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A) with rho = exp(logp - old_logp); None: no such bound.
 
     PPO's surrogate as GRPO (arXiv 2402.03300) uses it; unequal bounds are DAPO's (arXiv 2503.14476). All inputs [T].
     """
     ratio = (logp - old_logp).exp()
-    if clip_low is None or clip_high is None:
+    if clip_low is None and clip_high is None:
         return -ratio * advantage
-    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip_low, 1 + clip_high) * advantage)
+    low = None if clip_low is None else 1 - clip_low
+    high = None if clip_high is None else 1 + clip_high
+    return -torch.minimum(ratio * advantage, ratio.clamp(low, high) * advantage)
 
 
 def imitation(logp: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -74,12 +75,6 @@ class Policy:
             )
             _allocate_state(self.optimizer)
             self.schedule = _schedule(self.optimizer, settings, steps)
-
-    def weights_changed(self) -> None:
-        """Tell the optimizer that the model's weights were set from outside (its float32 copies follow them)."""
-        if self.optimizer is not None:
-            with shim.on_device():
-                self.optimizer.reload_model_params()
 
     def score(self, groups: Sequence[Group]) -> dict[str, float]:
         """Fill ``old_logp`` and ``entropy`` of every sample, on every rank: dealing for an update may move a group.
@@ -156,12 +151,18 @@ class Policy:
             updated, grad_norm, _ = self.optimizer.step()
             if updated:
                 self.schedule.step(increment=1)
+        grad_norm = float(grad_norm or 0.0)
+        if not math.isfinite(grad_norm):
+            raise FloatingPointError(
+                f"the gradient norm is {grad_norm}: the weights are spoilt and not saved;"
+                " go on from the last checkpoint with a lower optimizer.lr"
+            )
         from_last_stage(sum_over_data(sums))
         out = {f"loss/{name}": value for name, value in zip(components, sums.tolist(), strict=True)}
         return {
             "loss/total": sum(sums.tolist()),
             **out,
-            "update/grad_norm": float(grad_norm or 0.0),
+            "update/grad_norm": grad_norm,
             "update/lr": lr,
             "update/skipped": float(not updated),
         }
