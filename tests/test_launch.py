@@ -80,7 +80,9 @@ def wait_for(*files: Path) -> None:
 def test_ranks_get_torchrun_s_variables_and_their_arguments_as_they_are(start):
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR")
     # One write a rank, so that the lines of two ranks cannot mix.
-    script = f"import os, sys; os.write(1, ' '.join([os.environ[n] for n in {names}] + sys.argv[1:] + ['\\n']).encode())"
+    script = (
+        f"import os, sys; os.write(1, ' '.join([os.environ[n] for n in {names}] + sys.argv[1:] + ['\\n']).encode())"
+    )
     output, errors = (process := start(script, "a=$$x$$", "${local_rank}")).communicate()
     assert process.returncode == 0
     assert sorted(output.splitlines()) == [f"{r} {r} 2 localhost a=$$x$$ ${{local_rank}} " for r in (0, 1)]
