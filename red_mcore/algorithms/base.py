@@ -13,6 +13,7 @@ State is a small JSON-able dict, so that a checkpoint can hold it.
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -57,25 +58,25 @@ class GroupAlgorithm(Algorithm):
         """Set per-sample weights, update ``state`` in place, return metrics."""
         return {}
 
-    def component(self, sample: Sample) -> str:
-        """Loss component that a sample feeds."""
-        return "rl"
+    def components(self, sample: Sample) -> dict[str, Aggregation]:
+        """Loss components that a sample feeds, and how each sums its tokens."""
+        return {"rl": self.aggregation}
 
-    def aggregate(self, groups: Sequence[Group], sequences: int) -> None:
-        """Set every sample's coefficient; ``sequences`` is N of the formulas: this update's samples before dropping.
+    def aggregate(self, groups: Sequence[Group], sequences: float) -> None:
+        """Set every sample's coefficients; ``sequences`` is N of the formulas: this update's samples before dropping.
 
-        Dropped groups have zero advantage, so counting them gives the gradient of the undropped batch.
+        Dropped groups have zero advantage, so counting them gives the gradient of the undropped batch. ``token``
+        aggregation divides by the tokens of the component itself, over all ranks and micro-batches.
         """
         samples = [s for g in groups for s in g.samples]
-        tokens = sum(len(s.response) for s in samples)
+        tokens: Counter[str] = Counter()
         for sample in samples:
-            if self.aggregation == "constant":
-                scale = 1 / (self.constant * sequences)
-            elif self.aggregation == "sequence":
-                scale = 1 / (len(sample.response) * sequences)
-            else:
-                scale = 1 / tokens
-            sample.coefficient = {self.component(sample): scale}
+            tokens.update(dict.fromkeys(self.components(sample), len(sample.response)))
+        for sample in samples:
+            scales = {"constant": 1 / (self.constant * sequences), "sequence": 1 / (len(sample.response) * sequences)}
+            sample.coefficient = {
+                name: scales.get(aggregation, 1 / tokens[name]) for name, aggregation in self.components(sample).items()
+            }
 
     def token_losses(self, fields: dict) -> dict:
         """Component -> token loss [T]; ``fields`` as in MicroBatch plus ``logp`` and ``entropy``."""

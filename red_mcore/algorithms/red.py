@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from red_mcore.algorithms.base import GroupAlgorithm
+from red_mcore.algorithms.base import Aggregation, GroupAlgorithm
 from red_mcore.records import Group, Sample
 
 
@@ -71,8 +71,8 @@ class RED(GroupAlgorithm):
             sample.weight = weight if sample.is_offline else 1.0
         return metrics | {"red/weight": weight, "red/weight_raw": raw}
 
-    def component(self, sample: Sample) -> str:
-        return "offline" if sample.is_offline else "rl"
+    def components(self, sample: Sample) -> dict[str, Aggregation]:
+        return {"offline" if sample.is_offline else "rl": self.aggregation}
 
     def token_losses(self, fields: dict) -> dict:
         from red_mcore.losses import token  # torch stays out of planning

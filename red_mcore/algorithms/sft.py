@@ -15,8 +15,8 @@ class SFT(GroupAlgorithm):
 
     aggregation: Aggregation = "token"
 
-    def component(self, sample: Sample) -> str:
-        return "sft"
+    def components(self, sample: Sample) -> dict[str, Aggregation]:
+        return {"sft": self.aggregation}
 
     def compose(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, float]]:
         return list(groups), {}
