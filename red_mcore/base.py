@@ -8,7 +8,6 @@ from red_mcore.algorithms.sft import SFT
 from red_mcore.convert.hf import export_folder
 from red_mcore.data.arithmetic import corpus
 from red_mcore.data.tokenizer import encode_prompt, encode_response
-from red_mcore.megatron.ranks import any_rank
 from red_mcore.records import Group, Problem, Sample
 from red_mcore.setup import Run
 
@@ -27,7 +26,7 @@ def train_base(run: Run) -> None:
             metrics = run.policy.update(groups, algorithm.token_losses)
             state.step += 1
             console.update(state.step, {"loss": metrics["loss/total"]})
-            run.stopping = any_rank(run.stopping)
+            run.agree_to_stop()
             if run.stopping or (run.checkpoint_due() and state.step < base.steps):
                 run.save()
             if run.stopping:

@@ -65,8 +65,10 @@ class Run:
     state: State
     begin: float
     """``time.monotonic`` at this start."""
+    stop_asked: bool = False
+    """A signal asked this rank to stop; set by the handler at any moment."""
     stopping: bool = False
-    """A signal asked this rank to stop after its step."""
+    """All ranks agreed to stop, after a step."""
 
     @property
     def elapsed(self) -> float:
@@ -91,6 +93,15 @@ class Run:
     def log(self, metrics: dict[str, float]) -> None:
         if self.tracker:
             self.tracker.log(self.state.step, metrics)
+
+    def agree_to_stop(self) -> None:
+        """Set ``stopping`` on every rank if a signal reached any; a collective.
+
+        The two flags are apart: a signal during the collective must not be overwritten by its result.
+        """
+        from red_mcore.megatron.ranks import any_rank
+
+        self.stopping = any_rank(self.stop_asked)
 
     def checkpoint_due(self) -> bool:
         every = self.recipe.checkpoint.every
@@ -198,7 +209,7 @@ def build(recipe: Recipe):
     say(f"going on from checkpoint {manifest['tag']} of {recipe.folder}" if manifest else "ready")
 
     def stop(signum, frame):
-        run.stopping = True
+        run.stop_asked = True
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)

@@ -14,7 +14,6 @@ from red_mcore.base import train_base
 from red_mcore.convert.hf import export_folder, stream_weights
 from red_mcore.convert.rules import hf_shapes
 from red_mcore.evaluation import metrics as evaluation
-from red_mcore.megatron.ranks import any_rank
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group
 from red_mcore.setup import Run, build
@@ -65,7 +64,7 @@ def train(run: Run) -> None:
                     metrics |= evaluate(run)
             metrics["memory/rank0_mib"] = psutil.Process().memory_info().rss / 2**20
             run.log(metrics | clock.seconds)
-            run.stopping = any_rank(run.stopping)
+            run.agree_to_stop()
             if run.stopping or run.checkpoint_due() or state.step == recipe.steps:
                 console.phase("save")
                 run.save()
