@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -9,7 +10,6 @@ from contextlib import contextmanager
 import psutil
 
 from red_mcore import sampling
-from red_mcore.algorithms.base import GroupAlgorithm
 from red_mcore.base import train_base
 from red_mcore.convert.hf import export_folder, stream_weights
 from red_mcore.convert.rules import hf_shapes
@@ -51,10 +51,12 @@ def train(run: Run) -> None:
                     problems, recipe.batch.samples_per_prompt, (SAMPLE, state.step), with_traces=algorithm.traces > 0
                 )
                 metrics = sampling.rollout_metrics(groups)
+            kept, composed = algorithm.compose(groups)
+            metrics |= composed
             with clock("score"):
-                metrics |= score(run, groups)
+                metrics |= score(run, groups, kept)
             with clock("update"):
-                metrics |= update(run, algorithm, groups)
+                metrics |= update(run, groups, kept)
             with clock("publish"):
                 metrics |= publish(run)
             state.step += 1
@@ -72,31 +74,56 @@ def train(run: Run) -> None:
             console.update(state.step, {name: metrics[key] for name, key in shown.items() if key in metrics})
 
 
-def score(run: Run, groups: list[Group]) -> dict[str, float]:
-    """Log-probs and entropies before the update; stops the run if the engine samples from other weights than these."""
-    metrics = run.policy.score(groups)
-    limit, gap = run.recipe.rollout.logprob_gap_limit, metrics["rollout/logprob_gap_max_nats"]
+def on_policy(run: Run) -> bool:
+    """Whether the update's own forward pass tells all that the rollouts' losses and the traces' weights need."""
+    return run.recipe.batch.updates_per_step == 1 and run.recipe.algorithm.scores != "all"
+
+
+def score(run: Run, groups: list[Group], kept: list[Group]) -> dict[str, float]:
+    """Log-probs and entropies that must be known before the update, of the samples that are trained on."""
+    if not kept:
+        return checked_gap(run, run.policy.score(groups))  # nothing to train on; the engine is watched all the same
+    if run.reference is not None:
+        run.reference.score_reference(kept)
+    if not on_policy(run):
+        return checked_gap(run, run.policy.score(kept))
+    traces = [Group(g.problem, [s for s in g.samples if s.is_offline]) for g in kept]
+    if run.recipe.algorithm.scores == "traces" and any(g.samples for g in traces):
+        run.policy.score(traces)
+    return {}
+
+
+def update(run: Run, groups: list[Group], kept: list[Group]) -> dict[str, float]:
+    """``updates_per_step`` optimizer steps on the groups that the algorithm keeps, whole groups in each."""
+    algorithm, state, policy = run.recipe.algorithm, run.state, run.policy
+    parts = run.recipe.batch.updates_per_step
+    metrics: dict[str, float] = {}
+
+    def weigh() -> None:
+        metrics.update(algorithm.weigh(kept, state.algorithm))
+
+    if not on_policy(run):
+        weigh()
+    for i in range(parts):
+        part = kept[i::parts]
+        if part:  # without a group that differs in reward there is nothing to learn; schedule and version stand still
+            algorithm.aggregate(part, sum(len(g.samples) for g in groups) / parts)
+            losses = policy.backward(part, algorithm.token_losses, weigh if on_policy(run) else None)
+            metrics |= checked_gap(run, losses) | policy.step()
+            state.policy_version += not metrics["update/skipped"]
+    if kept and "entropy/rollout_nats" not in metrics:
+        metrics["entropy/rollout_nats"] = statistics.fmean(s.entropy for g in kept for s in g.rollouts)
+    return metrics
+
+
+def checked_gap(run: Run, metrics: dict[str, float]) -> dict[str, float]:
+    """``metrics``; stops the run, before the weights change, if the engine samples from other weights than these."""
+    limit, gap = run.recipe.rollout.logprob_gap_limit, metrics.get("rollout/logprob_gap_max_nats", 0.0)
     if limit is not None and gap > limit:
         raise RuntimeError(
             f"trainer and engine differ by {gap:.2e} nats at policy version {run.state.policy_version}, "
             f"rollout.logprob_gap_limit={limit:.0e}: the engine's weights are stale or wrong"
         )
-    if run.reference is not None:
-        run.reference.score_reference(groups)
-    return metrics
-
-
-def update(run: Run, algorithm: GroupAlgorithm, groups: list[Group]) -> dict[str, float]:
-    """``updates_per_step`` optimizer steps on the groups that the algorithm keeps, whole groups in each."""
-    kept, metrics = algorithm.compose(groups)
-    metrics |= algorithm.weigh(kept, run.state.algorithm)
-    parts = run.recipe.batch.updates_per_step
-    for i in range(parts):
-        part = kept[i::parts]
-        if part:  # without a group that differs in reward there is nothing to learn; schedule and version stand still
-            algorithm.aggregate(part, sum(len(g.samples) for g in groups) / parts)
-            metrics |= run.policy.update(part, algorithm.token_losses)
-            run.state.policy_version += not metrics["update/skipped"]
     return metrics
 
 

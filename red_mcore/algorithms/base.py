@@ -37,6 +37,9 @@ class GroupAlgorithm(Algorithm):
 
     traces: ClassVar[int] = 0
     """Teacher traces that join each group."""
+    scores: ClassVar[Literal["all", "traces", "none"]] = "all"
+    """Whose entropies must be known before the update. With one update per step the rollouts' are measured in it, in
+    time for the traces' weights; an algorithm that weighs rollouts by entropy needs ``all``."""
 
     def check(self, recipe: Recipe) -> None:
         """RecipeError where the algorithm cannot work with the recipe."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from red_mcore.algorithms.base import Aggregation, GroupAlgorithm
 from red_mcore.recipe import Recipe, RecipeError
@@ -19,6 +19,8 @@ class GRPO(GroupAlgorithm):
     kl_coefficient: float = 0.0
     """Weight of the KL term to the reference (the policy at start); 0 builds no reference."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+
+    scores: ClassVar = "none"
 
     def check(self, recipe: Recipe) -> None:
         if recipe.batch.samples_per_prompt < 2:

@@ -35,6 +35,7 @@ class RED(GroupAlgorithm):
     """At 7 = G - 1 a trace weighs at most as much as the seven rollouts of its group."""
 
     traces: ClassVar[int] = 1
+    scores: ClassVar = "traces"
 
     def compose(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, float]]:
         for group in groups:

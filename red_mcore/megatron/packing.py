@@ -36,8 +36,13 @@ class MicroBatch:
 
     A log-prob that not all samples have is left out, so that a loss which needs it fails instead of reading zeros.
     """
-    spans: list[tuple[int, slice]]
-    """(index of the sample in the rank's list, where its response is predicted)."""
+    spans: list[tuple[Sample, slice]]
+    """Each sample, and where its response is predicted."""
+
+    def refresh(self, name: str) -> None:
+        """Write the per-sample field ``name`` anew, where the samples' values have changed since packing."""
+        for sample, span in self.spans:
+            self.fields[name][span] = getattr(sample, name)
 
 
 def deal(groups: Sequence[Group], ranks: int, hidden_size: int) -> list[list[Sample]]:
@@ -83,6 +88,7 @@ def pack(
     *,
     multiple: int,
     static: bool,
+    offline_last: bool = False,
     components: Sequence[str],
     device: torch.device,
 ) -> list[MicroBatch]:
@@ -90,19 +96,27 @@ def pack(
 
     ``multiple`` pads each to a multiple (sequence parallel), ``static`` pads all ranks' micro-batches to one common
     length, as pipeline stages that exchange activations of a fixed shape need. A rank that runs out of samples gets
-    micro-batches of padding alone, whose loss is an exact 0.
+    micro-batches of padding alone, whose loss is an exact 0. ``offline_last`` keeps traces out of the rollouts'
+    micro-batches and puts theirs at the end.
     """
-    plans = [bins(hand, budget) for hand in hands]
+    plans = [_plan(hand, budget, offline_last) for hand in hands]
     count = max(1, *(len(plan) for plan in plans))
     sizes = [[sum(hand[i].tokens for i in b) for b in plan] for hand, plan in zip(hands, plans, strict=True)]
     common = max((size for rank_sizes in sizes for size in rank_sizes), default=0)
-    mine = plans[rank] + [[] for _ in range(count - len(plans[rank]))]
+    mine = [[] for _ in range(count - len(plans[rank]))] + plans[rank]
     out = []
     for members in mine:
         used = sum(hands[rank][i].tokens for i in members)
         length = -(-max(common if static else used, 1) // multiple) * multiple
         out.append(_build(hands[rank], members, length, components, device))
     return out
+
+
+def _plan(samples: Sequence[Sample], budget: int, offline_last: bool) -> list[list[int]]:
+    if not offline_last:
+        return bins(samples, budget)
+    parts = ([i for i, s in enumerate(samples) if s.is_offline is offline] for offline in (False, True))
+    return [[part[i] for i in b] for part in parts for b in bins([samples[i] for i in part], budget)]
 
 
 def _build(
@@ -120,7 +134,7 @@ def _build(
         tokens[at:end] = np.concatenate((sample.prompt, sample.response))
         targets[at : end - 1] = tokens[at + 1 : end]
         span = slice(at + len(sample.prompt) - 1, end - 1)
-        spans.append((i, span))
+        spans.append((sample, span))
         for name in components:
             coefficient[name][span] = sample.coefficient.get(name, 0.0)
         for name, field in fields.items():

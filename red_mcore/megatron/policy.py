@@ -79,15 +79,15 @@ class Policy:
     def score(self, groups: Sequence[Group]) -> dict[str, float]:
         """Fill ``old_logp`` and ``entropy`` of every sample, on every rank: dealing for an update may move a group.
 
-        Returns the difference to the engine's log-probs over all rollouts: ``rollout/logprob_gap_{max,mean}_nats``.
+        Returns the difference to the engine's log-probs over the rollouts (``_gap``), where there are any.
         """
-        gap_max, gap_sum, count = 0.0, 0.0, 0
+        gaps = []
         for sample, logp, entropy in self._scored(groups):
             sample.old_logp, sample.entropy = logp, float(entropy.mean())
             if sample.sampler_logp is not None:
                 gap = np.abs(logp - sample.sampler_logp)
-                gap_max, gap_sum, count = max(gap_max, float(gap.max())), gap_sum + float(gap.sum()), count + gap.size
-        return {"rollout/logprob_gap_max_nats": gap_max, "rollout/logprob_gap_mean_nats": gap_sum / max(count, 1)}
+                gaps.append((float(gap.max()), float(gap.sum()), gap.size))
+        return _gap(gaps)
 
     def score_reference(self, groups: Sequence[Group]) -> None:
         """Fill ``ref_logp`` of every sample, on every rank; called on the reference."""
@@ -96,7 +96,7 @@ class Policy:
 
     def _scored(self, groups: Sequence[Group]) -> Iterator[tuple[Sample, np.ndarray, np.ndarray]]:
         """(sample, log-probs [T], entropies [T]) of every sample in order, on every rank."""
-        hands, batches = self._plan(groups, ())
+        batches = self._plan(groups, ())
         results: list[Tensor] = []
 
         def keep(batch: MicroBatch, logits: Tensor):
@@ -111,27 +111,40 @@ class Policy:
         scored = torch.zeros(2, int(ends[-1]))
         if self.ranks.is_last_stage:
             for batch, result in zip(batches, results, strict=True):
-                for index, span in batch.spans:
-                    scored[:, places[id(hands[self.ranks.data_rank][index])]] = result[:, span].cpu()
+                for sample, span in batch.spans:
+                    scored[:, places[id(sample)]] = result[:, span].cpu()
         logp, entropy = from_last_stage(sum_over_data(scored)).numpy()
         for sample in samples:
             place = places[id(sample)]
             yield sample, logp[place], entropy[place]
 
     def update(self, groups: Sequence[Group], token_losses: TokenLosses) -> dict[str, float]:
-        """One optimizer step on ``groups``; the loss is the sum over components of coefficient x token loss.
+        """``backward`` and ``step``."""
+        return self.backward(groups, token_losses) | self.step()
+
+    def backward(
+        self, groups: Sequence[Group], token_losses: TokenLosses, weigh: Callable[[], None] | None = None
+    ) -> dict[str, float]:
+        """Gradient of the loss: the sum over components and tokens of coefficient x token loss.
 
         Coefficients hold global denominators, so the result does not depend on micro-batches or layout. Returns
-        ``loss/total`` and ``loss/<component>``, ``update/grad_norm``, ``update/lr`` and ``update/skipped``.
+        ``loss/total`` and ``loss/<component>``.
+
+        With ``weigh`` the rollouts need no scoring: they are the policy's own, so their old log-probs are this pass's
+        log-probs, and their entropies and difference to the engine (``_gap``) are taken from it too. Traces then come
+        last; ``weigh`` is called on every rank, once, when the rollouts' ``entropy`` is known, before a trace's loss.
         """
         components = sorted({name for g in groups for s in g.samples for name in s.coefficient})
-        _, batches = self._plan(groups, components)
+        batches = self._plan(groups, components, offline_last=weigh is not None)
         sums = torch.zeros(len(components), dtype=torch.float64)
+        own = _OwnRollouts(groups, self.ranks.is_last_stage, weigh) if weigh is not None else None
 
         def loss(batch: MicroBatch, logits: Tensor):
             trained = sum(c != 0 for c in batch.coefficient.values()) > 0
             # A token loss may overflow where nothing is trained; this stops its gradient there, which would be NaN.
             logp, entropy = (torch.where(trained, x, 0.0) for x in self._logprobs(batch, logits))
+            if own is not None:
+                own.measure(batch, logp.detach(), entropy.detach())
             token_loss = token_losses({**batch.fields, "logp": logp, "entropy": entropy})
             total = logp.sum() * 0.0  # keeps the graph of a micro-batch without trained tokens alive
             for i, name in enumerate(components):
@@ -146,6 +159,16 @@ class Policy:
             self._ddp.zero_grad_buffer()
             self.optimizer.zero_grad()
         self._run(batches, loss, forward_only=False)
+        from_last_stage(sum_over_data(sums))
+        out = {f"loss/{name}": value for name, value in zip(components, sums.tolist(), strict=True)}
+        return {"loss/total": sum(sums.tolist()), **out} | (own.finish() if own is not None else {})
+
+    def step(self) -> dict[str, float]:
+        """One optimizer step on the gradient; the schedule advances only with it.
+
+        Returns ``update/grad_norm``, ``update/lr`` and ``update/skipped``; FloatingPointError for a norm that is not
+        finite.
+        """
         lr = self.optimizer.param_groups[0]["lr"]
         with shim.on_device():
             updated, grad_norm, _ = self.optimizer.step()
@@ -157,28 +180,19 @@ class Policy:
                 f"the gradient norm is {grad_norm}: the weights are spoilt and not saved;"
                 " go on from the last checkpoint with a lower optimizer.lr"
             )
-        from_last_stage(sum_over_data(sums))
-        out = {f"loss/{name}": value for name, value in zip(components, sums.tolist(), strict=True)}
-        return {
-            "loss/total": sum(sums.tolist()),
-            **out,
-            "update/grad_norm": grad_norm,
-            "update/lr": lr,
-            "update/skipped": float(not updated),
-        }
+        return {"update/grad_norm": grad_norm, "update/lr": lr, "update/skipped": float(not updated)}
 
-    def _plan(self, groups: Sequence[Group], components: Sequence[str]):
-        hands = deal(groups, self.ranks.data, self.arch.hidden_size)
-        batches = pack(
-            hands,
+    def _plan(self, groups: Sequence[Group], components: Sequence[str], offline_last: bool = False) -> list[MicroBatch]:
+        return pack(
+            deal(groups, self.ranks.data, self.arch.hidden_size),
             self.ranks.data_rank,
             self._budget,
             multiple=self._parallel.tensor if self._parallel.sequence else 1,
             static=self._parallel.pipeline > 1,
+            offline_last=offline_last,
             components=components,
             device=shim.device(),
         )
-        return hands, batches
 
     def _run(self, batches: list[MicroBatch], loss, forward_only: bool) -> None:
         def forward_step(iterator, model):
@@ -209,6 +223,63 @@ class Policy:
             temperature=self.temperature,
             group=parallel_state.get_tensor_model_parallel_group(),
         )
+
+
+class _OwnRollouts:
+    """What a training pass learns about the policy's own rollouts, and the weights that depend on it."""
+
+    def __init__(self, groups: Sequence[Group], is_last_stage: bool, weigh: Callable[[], None]):
+        self._rollouts = [s for g in groups for s in g.rollouts]
+        self._index = {id(s): i for i, s in enumerate(self._rollouts)}
+        # Mean entropy, largest and summed difference to the engine of each rollout; 0 where another rank has it.
+        self._measured = torch.zeros(3, len(self._rollouts), dtype=torch.float64)
+        self._is_last_stage, self._weigh, self._weighed = is_last_stage, weigh, False
+
+    def measure(self, batch: MicroBatch, logp: Tensor, entropy: Tensor) -> None:
+        """Called before a micro-batch's loss, on the last stage: notes its rollouts or sets its traces' weights."""
+        batch.fields["old_logp"] = logp
+        for sample, span in batch.spans:
+            if sample.is_offline:
+                continue
+            gap = (logp[span].cpu() - torch.from_numpy(sample.sampler_logp)).abs()
+            self._measured[:, self._index[id(sample)]] = torch.stack((entropy[span].mean().cpu(), gap.max(), gap.sum()))
+        if any(sample.is_offline for sample, _ in batch.spans):
+            self._set_weights()
+            batch.refresh("weight")
+
+    def finish(self) -> dict[str, float]:
+        """After the pass, on every rank: the weights where they are not yet set, and the difference to the engine."""
+        if self._is_last_stage:
+            self._set_weights()
+            sum_over_data(self._measured[1:])
+        from_last_stage(self._measured)
+        if not self._is_last_stage:
+            self._set_entropies_and_weigh()
+        sizes = [len(s.response) for s in self._rollouts]
+        return _gap(list(zip(*self._measured[1:].tolist(), sizes, strict=True)))
+
+    def _set_weights(self) -> None:
+        """A collective of the last stage's data-parallel ranks, each at its first trace or at the end."""
+        if not self._weighed:
+            sum_over_data(self._measured[0])
+            self._set_entropies_and_weigh()
+
+    def _set_entropies_and_weigh(self) -> None:
+        for sample, entropy in zip(self._rollouts, self._measured[0].tolist(), strict=True):
+            sample.entropy = entropy
+        self._weigh()
+        self._weighed = True
+
+
+def _gap(gaps: list[tuple[float, float, int]]) -> dict[str, float]:
+    """``rollout/logprob_gap_{max,mean}_nats`` from each rollout's largest and summed |trainer - engine| and tokens."""
+    if not gaps:
+        return {}
+    largest, total, tokens = zip(*gaps, strict=True)
+    return {
+        "rollout/logprob_gap_max_nats": max(largest),
+        "rollout/logprob_gap_mean_nats": sum(total) / sum(tokens),
+    }
 
 
 def undo_schedule_scale(loss: Tensor, micro_batches: int) -> Tensor:

@@ -72,11 +72,23 @@ def test_all_ranks_get_as_many_micro_batches_an_idle_one_too():
     hands = [[sample(3, 60), sample(3, 60), sample(3, 20)], [sample(2, 5)], []]
     batches = [packed(hands, rank, multiple=4) for rank in range(3)]
     assert [len(b) for b in batches] == [2, 2, 2]
-    assert [[len(m.spans) for m in b] for b in batches] == [[2, 1], [1, 0], [0, 0]]
-    assert [[m.tokens.numel() for m in b] for b in batches] == [[88, 64], [8, 4], [4, 4]]
+    assert [[len(m.spans) for m in b] for b in batches] == [[2, 1], [0, 1], [0, 0]]
+    assert [[m.tokens.numel() for m in b] for b in batches] == [[88, 64], [4, 8], [4, 4]]
     idle = batches[2][0]
     assert not idle.coefficient["rl"].any()
     assert idle.packing.cu_seqlens_q.tolist() == [0, 4]
+
+
+def test_traces_can_be_kept_for_the_end():
+    rollouts, traces = [sample(3, 20) for _ in range(3)], [sample(3, 20) for _ in range(2)]
+    for trace in traces:
+        trace.is_offline = True
+    hand = [traces[0], rollouts[0], rollouts[1], traces[1], rollouts[2]]
+    batches = packed([hand], budget=50, offline_last=True)
+    assert [[s.is_offline for s, _ in m.spans] for m in batches] == [[False, False], [False], [True, True]]
+    traces[0].weight = 7.0
+    batches[-1].refresh("weight")
+    assert 7.0 in batches[-1].fields["weight"]
 
 
 def test_pipeline_stages_exchange_one_shape():
@@ -91,7 +103,7 @@ def test_every_field_stands_where_its_token_is_predicted():
     (batch,) = packed([[second, first]], multiple=4, components=("offline", "rl"))
     assert batch.tokens.tolist() == [[10, 11, 12, 13, 14, 50, 51, 52, 53, 0, 0, 0]]
     assert batch.targets.tolist() == [11, 12, 13, 14, 0, 51, 52, 53, 0, 0, 0, 0]
-    assert batch.spans == [(1, slice(2, 4)), (0, slice(5, 8))]
+    assert [(id(s), span) for s, span in batch.spans] == [(id(first), slice(2, 4)), (id(second), slice(5, 8))]
     assert batch.packing.cu_seqlens_q.tolist() == [0, 5, 9, 12]
     trained = torch.tensor([0, 0, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0.0])
     offline = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0.0])

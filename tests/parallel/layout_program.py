@@ -34,6 +34,7 @@ from red_mcore.megatron.attention import Packing
 from red_mcore.megatron.policy import Policy, undo_schedule_scale
 from red_mcore.megatron.vocab import logprob_and_entropy
 from red_mcore.recipe import Batch, Model, Optimizer, Parallel, Recipe, RecipeError, Rollout
+from red_mcore.records import Group
 
 LAYOUTS = {
     "one": Parallel(ranks=1),
@@ -86,6 +87,18 @@ def red_step(policy: Policy, groups, state: dict) -> dict[str, float]:
     metrics |= more | algorithm.weigh(kept, state)
     algorithm.aggregate(kept, sum(len(g.samples) for g in groups))
     return metrics | policy.update(kept, algorithm.token_losses)
+
+
+def red_step_in_one_pass(policy: Policy, groups, state: dict) -> dict[str, float]:
+    """As the loop does it: only traces are scored ahead, the rollouts' entropies come from their own training pass."""
+    algorithm = RED(constant=8.0)
+    kept, metrics = algorithm.compose(groups)
+    policy.score([Group(g.problem, [s for s in g.samples if s.is_offline]) for g in kept])
+    algorithm.aggregate(kept, sum(len(g.samples) for g in groups))
+    weighed = []
+    metrics |= policy.backward(kept, algorithm.token_losses, lambda: weighed.append(algorithm.weigh(kept, state)))
+    assert len(weighed) == 1
+    return metrics | weighed[0] | policy.step()
 
 
 def grpo_step(policy: Policy, reference: Policy, groups) -> dict[str, float]:
@@ -147,6 +160,12 @@ def check_updates(layout: Layout) -> dict:
             policy = layout.policy(tied, budget)
             metrics = red_step(policy, make_groups(), dict(BEFORE))
             found["red", tied, count] = metrics, layout.weights(policy)
+        for count in (1, 4):
+            policy = layout.policy(tied, BUDGETS[count])
+            metrics = red_step_in_one_pass(policy, make_groups(), dict(BEFORE))
+            found["red in one pass", tied, count] = metrics, layout.weights(policy)
+        policy = layout.policy(tied, BUDGETS[4])
+        red_step(policy, make_groups(), dict(BEFORE))
         export = layout.out / f"export-{layout.name}-{tied}"
         hf.export_folder(policy.model, policy.arch, layout.source(tied), export, layout.ranks.is_main)
         if layout.parallel.pipeline == 1:

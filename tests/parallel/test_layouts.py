@@ -49,6 +49,24 @@ def test_micro_batches(layouts, tied, count):
     same(updates["red", tied, count], updates["red", tied, 1])
 
 
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("layout", ["one", *SPLIT])
+def test_one_pass_equals_two(layouts, layout, tied, count):
+    """Weights of traces that depend on rollouts not yet seen when the pass starts."""
+    updates = layouts[layout]["updates"]
+    metrics, weights = updates["red in one pass", tied, count]
+    expected, expected_weights = updates["red", tied, count]
+    shared = metrics.keys() & expected.keys() - {"rollout/logprob_gap_max_nats", "rollout/logprob_gap_mean_nats"}
+    assert {"loss/rl", "loss/offline", "red/weight", "update/grad_norm", "entropy/rollout_nats"} <= shared
+    same(
+        ({k: metrics[k] for k in shared}, weights),
+        ({k: expected[k] for k in shared}, expected_weights),
+    )
+    # The dropped group is not part of the update; only two-pass scoring compares its rollouts with the engine.
+    assert 0 < metrics["rollout/logprob_gap_mean_nats"] < 2 * expected["rollout/logprob_gap_mean_nats"]
+
+
 def test_the_comparison_means_something(layouts):
     """The update moves weights far beyond the tolerance, and all parts of the loss take part."""
     for update in UPDATES:
