@@ -32,6 +32,9 @@ _AT_LEAST = {
     "rollout.kv_cache_mib": 1,
     "reward.workers": 1,
     "reward.overlong.buffer": 1,
+    "algorithm.gate": 0,
+    "algorithm.warmup_steps": 0,
+    "algorithm.decay_steps": 0,
     "optimizer.warmup_steps": 0,
     "optimizer.weight_decay": 0,
     "optimizer.clip_grad": 0,
@@ -52,6 +55,8 @@ _ABOVE_ZERO = (
     "rollout.top_p",
     "rollout.logprob_gap_limit",
     "reward.timeout_seconds",
+    "algorithm.constant",
+    "algorithm.gamma",
     "optimizer.lr",
     "optimizer.eps",
     "base.optimizer.lr",
@@ -63,6 +68,9 @@ _AT_MOST_ONE = (
     "rollout.top_p",
     "evaluation.top_p",
     "optimizer.min_lr_ratio",
+    "algorithm.peak",
+    "algorithm.valley",
+    "algorithm.entropy_ema",
     "base.optimizer.min_lr_ratio",
 )
 
@@ -161,10 +169,11 @@ def _layout(parallel: Parallel) -> list[str]:
 
 def _arithmetic(recipe: Recipe) -> str:
     batch, traces = recipe.batch, recipe.algorithm.traces
-    group = batch.samples_per_prompt + traces
+    sampled = batch.samples_per_prompt if recipe.algorithm.rollouts else 0
+    group = sampled + traces
     sequences = batch.prompts_per_step * group
-    rollouts = f"{batch.samples_per_prompt} rollouts"
-    samples = f"({rollouts} + {traces} trace)" if traces else rollouts
+    parts = [f"{sampled} rollouts"] * (sampled > 0) + [f"{traces} trace"] * (traces > 0)
+    samples = f"({' + '.join(parts)})" if len(parts) > 1 else parts[0]
     smallest, largest = (n * group for n in _share(batch.prompts_per_step, batch.updates_per_step))
     update = f"{largest}" if smallest == largest else f"{smallest} or {largest}"
     return (
@@ -239,7 +248,7 @@ def _check_batch(recipe: Recipe) -> None:
             f"batch.updates_per_step={batch.updates_per_step} exceeds batch.prompts_per_step={batch.prompts_per_step},"
             f" and an update takes whole groups: use {batch.prompts_per_step} or fewer"
         )
-    if batch.samples_per_prompt + recipe.algorithm.traces < 2:
+    if recipe.algorithm.rollouts and batch.samples_per_prompt + recipe.algorithm.traces < 2:
         raise RecipeError(
             f"batch.samples_per_prompt={batch.samples_per_prompt} makes groups of 1, which"
             f" {type(recipe.algorithm).__name__} cannot compare: use 2 or more"

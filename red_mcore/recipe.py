@@ -86,6 +86,8 @@ class Algorithm:
 
     traces: ClassVar[int] = 0
     """Teacher traces that join the rollouts of a group: 0 or 1."""
+    rollouts: ClassVar[bool] = True
+    """Whether rollouts are sampled at all; imitation needs none."""
 
     def check(self, recipe: Recipe) -> None:
         """Raises RecipeError where ``recipe`` does not suit the algorithm; the base asks for nothing."""
@@ -243,7 +245,9 @@ def load(file: str, overrides: list[str] = ()) -> Recipe:
         raise RecipeError(f"recipe file {file} does not exist")
     spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up by name
-    sys.path.insert(0, str(path.resolve().parent.parent))  # a recipe may build on another: `from recipes.x import ...`
+    # A recipe may build on another, `from recipes.x import ...`, wherever the command is run.
+    root = next((p.parent for p in path.resolve().parents if p.name == "recipes"), path.resolve().parent)
+    sys.path.insert(0, str(root))
     try:
         spec.loader.exec_module(module)
         built = module.recipe()

@@ -45,8 +45,10 @@ class Sampler:
         share = [problems[i] for i in split_prompts(len(problems), engine.replicas, engine.replica)]
         prompts = [encode_prompt(self.tokenizer, p, self.recipe.data) for p in share]
         seeds = [sample_seed(self.recipe.seed, *key, p.id) for p in share]
-        engine.reset()
-        completions = engine.sample(prompts, count, seeds, temperature=temperature, top_p=top_p)
+        completions = [[] for _ in share]
+        if count:
+            engine.reset()
+            completions = engine.sample(prompts, count, seeds, temperature=temperature, top_p=top_p)
         mine: list[list[Sample]] = []
         if engine.is_leader:
             for problem, prompt, responses in zip(share, prompts, completions, strict=True):
@@ -90,21 +92,23 @@ class Sampler:
 
 
 def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
-    """Accuracy, reward, lengths, verdicts and zero-variance shares of a step's rollouts."""
+    """Accuracy, reward, lengths, verdicts and zero-variance shares of a step's rollouts, and of its traces."""
     rollouts = [s for g in groups for s in g.rollouts]
-    count = len(rollouts)
-    out = {
-        "rollout/accuracy": sum(s.accuracy for s in rollouts) / count,
-        "rollout/reward_mean": sum(s.reward for s in rollouts) / count,
-        "rollout/length_tokens": sum(len(s.response) for s in rollouts) / count,
-        "rollout/truncated": sum(s.truncated for s in rollouts) / count,
-        "rollout/generated_tokens": float(sum(len(s.response) for s in rollouts)),
-        "groups/all_wrong": sum(all(s.accuracy == 0 for s in g.rollouts) for g in groups) / len(groups),
-        "groups/all_right": sum(all(s.accuracy == 1 for s in g.rollouts) for g in groups) / len(groups),
-    }
-    for verdict in ("correct", "wrong", "unparsable", "timeout", "crash"):
-        out[f"reward/{verdict}"] = float(sum(s.verdict == verdict for s in rollouts))
     traces = [s for g in groups for s in g.samples if s.is_offline]
+    out: dict[str, float] = {}
+    if rollouts:
+        count = len(rollouts)
+        out = {
+            "rollout/accuracy": sum(s.accuracy for s in rollouts) / count,
+            "rollout/reward_mean": sum(s.reward for s in rollouts) / count,
+            "rollout/length_tokens": sum(len(s.response) for s in rollouts) / count,
+            "rollout/truncated": sum(s.truncated for s in rollouts) / count,
+            "rollout/generated_tokens": float(sum(len(s.response) for s in rollouts)),
+            "groups/all_wrong": sum(all(s.accuracy == 0 for s in g.rollouts) for g in groups) / len(groups),
+            "groups/all_right": sum(all(s.accuracy == 1 for s in g.rollouts) for g in groups) / len(groups),
+        }
+        for verdict in ("correct", "wrong", "unparsable", "timeout", "crash"):
+            out[f"reward/{verdict}"] = float(sum(s.verdict == verdict for s in rollouts))
     if traces:
         out["trace/accuracy"] = sum(s.accuracy for s in traces) / len(traces)
         out["trace/length_tokens"] = sum(len(s.response) for s in traces) / len(traces)

@@ -48,7 +48,10 @@ def train(run: Run) -> None:
             with clock("sample"):
                 problems = [run.problems[i] for i in run.cursor.next(recipe.batch.prompts_per_step)]
                 groups = run.sampler.groups(
-                    problems, recipe.batch.samples_per_prompt, (SAMPLE, state.step), with_traces=algorithm.traces > 0
+                    problems,
+                    recipe.batch.samples_per_prompt if algorithm.rollouts else 0,
+                    (SAMPLE, state.step),
+                    with_traces=algorithm.traces > 0,
                 )
                 metrics = sampling.rollout_metrics(groups)
             kept, composed = algorithm.compose(groups)
@@ -60,7 +63,7 @@ def train(run: Run) -> None:
             with clock("publish"):
                 metrics |= publish(run)
             state.step += 1
-            state.generated_tokens += metrics["rollout/generated_tokens"]
+            state.generated_tokens += metrics.get("rollout/generated_tokens", 0.0)
             if recipe.evaluation.every and state.step % recipe.evaluation.every == 0 and state.step < recipe.steps:
                 with clock("evaluate"):
                     metrics |= evaluate(run)
@@ -81,8 +84,8 @@ def on_policy(run: Run) -> bool:
 
 def score(run: Run, groups: list[Group], kept: list[Group]) -> dict[str, float]:
     """Log-probs and entropies that must be known before the update, of the samples that are trained on."""
-    if not kept:
-        return checked_gap(run, run.policy.score(groups))  # nothing to train on; the engine is watched all the same
+    if not kept:  # nothing to train on; the engine is watched all the same
+        return checked_gap(run, run.policy.score(groups)) if any(g.samples for g in groups) else {}
     if run.reference is not None:
         run.reference.score_reference(kept)
     if not on_policy(run):
@@ -102,17 +105,21 @@ def update(run: Run, groups: list[Group], kept: list[Group]) -> dict[str, float]
     def weigh() -> None:
         metrics.update(algorithm.weigh(kept, state.algorithm))
 
-    if not on_policy(run):
+    in_pass = on_policy(run) and algorithm.scores == "traces"
+    if not in_pass:
         weigh()
     for i in range(parts):
         part = kept[i::parts]
         if part:  # without a group that differs in reward there is nothing to learn; schedule and version stand still
-            algorithm.aggregate(part, sum(len(g.samples) for g in groups) / parts)
-            losses = policy.backward(part, algorithm.token_losses, weigh if on_policy(run) else None)
+            algorithm.aggregate(part, algorithm.sequences(groups) / parts)
+            losses = policy.backward(
+                part, algorithm.token_losses, on_policy=on_policy(run), weigh=weigh if in_pass else None
+            )
             metrics |= checked_gap(run, losses) | policy.step()
             state.policy_version += not metrics["update/skipped"]
-    if kept and "entropy/rollout_nats" not in metrics:
-        metrics["entropy/rollout_nats"] = statistics.fmean(s.entropy for g in kept for s in g.rollouts)
+    rollouts = [s.entropy for g in kept for s in g.rollouts]
+    if rollouts:
+        metrics.setdefault("entropy/rollout_nats", statistics.fmean(rollouts))
     return metrics
 
 

@@ -4,7 +4,7 @@ An algorithm is its settings (a dataclass of the recipe) with four small methods
 
 ``compose(groups)``   advantages, betas and dropped groups from rewards; the same on every rank, no communication
 ``weigh(groups, state)``   per-sample weights from entropies and the state that lasts between steps
-``aggregate(groups, total)``   coefficients: what multiplies each token loss, global denominators included
+``aggregate(groups, sequences)``   coefficients: what multiplies each token loss, global denominators included
 ``token_losses(fields)``   token loss [T] of each component, from packed fields
 
 State is a small JSON-able dict, so that a checkpoint can hold it.
@@ -35,8 +35,6 @@ class GroupAlgorithm(Algorithm):
     constant: float = 3000.0
     """Tokens by which ``constant`` aggregation divides each sequence's sum."""
 
-    traces: ClassVar[int] = 0
-    """Teacher traces that join each group."""
     scores: ClassVar[Literal["all", "traces", "none"]] = "all"
     """Whose entropies must be known before the update. With one update per step the rollouts' are measured in it, in
     time for the traces' weights; an algorithm that weighs rollouts by entropy needs ``all``."""
@@ -65,8 +63,12 @@ class GroupAlgorithm(Algorithm):
         """Loss components that a sample feeds, and how each sums its tokens."""
         return {"rl": self.aggregation}
 
+    def sequences(self, groups: Sequence[Group]) -> int:
+        """N of the formulas for the groups as sampled, before dropping: here all samples."""
+        return sum(len(g.samples) for g in groups)
+
     def aggregate(self, groups: Sequence[Group], sequences: float) -> None:
-        """Set every sample's coefficients; ``sequences`` is N of the formulas: this update's samples before dropping.
+        """Set every sample's coefficients; ``sequences`` is this update's share of N, see there.
 
         Dropped groups have zero advantage, so counting them gives the gradient of the undropped batch. ``token``
         aggregation divides by the tokens of the component itself, over all ranks and micro-batches.

@@ -1,17 +1,30 @@
-"""GRPO: group-relative policy optimisation with verifiable rewards (arXiv 2402.03300), and its Dr.GRPO settings."""
+"""GRPO: group-relative policy optimisation with verifiable rewards (arXiv 2402.03300), and its relatives.
+
+    u = rho A,  c = clip(rho, 1 - low, 1 + high) A,  l = -min(u, c) + k KL(policy || reference)
+
+| | A | clip | sum over tokens divided by | groups |
+|---|---|---|---|---|
+| GRPO | (R - mean) / std | .2 / .2 | each sequence's length, N | rewards differ |
+| Dr.GRPO (arXiv 2503.20783) | R - mean | .2 / .2 | the generation budget, N | rewards differ |
+| DAPO (arXiv 2503.14476) | (R - mean) / std | .2 / .28 | all trained tokens | accuracies differ |
+
+A group whose samples are all right or all wrong has no advantage and is dropped.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from red_mcore.algorithms.base import Aggregation, GroupAlgorithm
+from red_mcore.algorithms.base import Aggregation
+from red_mcore.algorithms.entropy_bonus import EntropyBonus
 from red_mcore.recipe import Recipe, RecipeError
+from red_mcore.records import Group
 
 
 @dataclass
-class GRPO(GroupAlgorithm):
-    """Rollouts only. Defaults are GRPO's; ``std_normalise=False, aggregation="constant"`` is Dr.GRPO."""
+class GRPO(EntropyBonus):
+    """Rollouts only. Defaults are GRPO's."""
 
     aggregation: Aggregation = "sequence"
     clip_low: float | None = 0.2
@@ -19,15 +32,22 @@ class GRPO(GroupAlgorithm):
     kl_coefficient: float = 0.0
     """Weight of the KL term to the reference (the policy at start); 0 builds no reference."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    keep: Literal["reward", "accuracy"] = "reward"
+    """Groups trained on: whose rewards differ, or (DAPO) whose accuracies do. Rewards may differ by length alone."""
 
     scores: ClassVar = "none"
 
     def check(self, recipe: Recipe) -> None:
         if recipe.batch.samples_per_prompt < 2:
             raise RecipeError(
-                f"batch.samples_per_prompt={recipe.batch.samples_per_prompt}: GRPO compares the samples of a group,"
-                " use at least 2"
+                f"batch.samples_per_prompt={recipe.batch.samples_per_prompt}: {type(self).__name__} compares the"
+                " rollouts of a group, use at least 2"
             )
+
+    def teaches(self, group: Group) -> bool:
+        if self.keep == "accuracy" and len({s.accuracy for s in group.rollouts}) < 2:
+            return False
+        return super().teaches(group)
 
     def token_losses(self, fields: dict) -> dict:
         from red_mcore.losses import token  # torch stays out of planning
@@ -37,4 +57,14 @@ class GRPO(GroupAlgorithm):
         )
         if self.kl_coefficient:
             loss = loss + self.kl_coefficient * token.kl(fields["logp"], fields["ref_logp"], self.kl_estimator)
-        return {"rl": loss}
+        return {"rl": loss, "entropy": -fields["entropy"]}
+
+
+def dr_grpo(max_response_tokens: int) -> GRPO:
+    """Dr.GRPO with the generation budget (``rollout.max_response_tokens``) as constant."""
+    return GRPO(std_normalise=False, aggregation="constant", constant=float(max_response_tokens))
+
+
+def dapo() -> GRPO:
+    """DAPO's loss and group filter; its overlong penalty is ``reward.overlong``. No KL term."""
+    return GRPO(aggregation="token", clip_high=0.28, keep="accuracy")

@@ -25,11 +25,16 @@ class RED(GroupAlgorithm):
 
     shift: Literal["detached", "autograd", "off"] = "detached"
     """Whether the shift's denominator carries a gradient; only ``detached`` tends to imitation as beta goes to 0."""
-    beta: Literal["group", "rollouts", "reverse"] = "group"
-    """Accuracy of the whole group, of its rollouts alone, or 1 - accuracy of the group (an ablation)."""
+    beta: Literal["group", "rollouts", "batch", "reverse"] = "group"
+    """Accuracy of the whole group, of its rollouts alone, of all samples of the step, or 1 - accuracy of the group (an
+    ablation)."""
     entropy_weight: bool = True
     """False keeps w = 1."""
     entropy_change: Literal["relative", "absolute"] = "relative"
+    entropy_average: Literal["sample", "token"] = "sample"
+    """Entropy of a step: mean over samples of their means, or over tokens, which favours the long ones."""
+    entropy_ema: float = 0.0
+    """Share of the past in moving averages of the two entropies, which are noisy; 0 takes each step's own."""
     weight_min: float = 1.0
     weight_max: float = 7.0
     """At 7 = G - 1 a trace weighs at most as much as the seven rollouts of its group."""
@@ -38,8 +43,9 @@ class RED(GroupAlgorithm):
     scores: ClassVar = "traces"
 
     def compose(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, float]]:
+        everything = [s for g in groups for s in g.samples]
         for group in groups:
-            counted = group.rollouts if self.beta == "rollouts" else group.samples
+            counted = {"rollouts": group.rollouts, "batch": everything}.get(self.beta, group.samples)
             accuracy = statistics.fmean(s.accuracy for s in counted)
             for sample in group.samples:
                 sample.beta = 1 - accuracy if self.beta == "reverse" else accuracy
@@ -55,22 +61,30 @@ class RED(GroupAlgorithm):
         return len({s.accuracy for s in group.samples}) > 1
 
     def weigh(self, groups: Sequence[Group], state: dict[str, Any]) -> dict[str, float]:
-        """w of this step's traces; ``state`` keeps the sample-mean entropies (nats) of the last trained batch."""
+        """w of this step's traces; ``state`` keeps mean entropies (nats) of the last trained batch, or their EMA."""
         samples = [s for g in groups for s in g.samples]
-        offline = [s.entropy for s in samples if s.is_offline]
-        online = [s.entropy for s in samples if not s.is_offline]
+        offline = [s for s in samples if s.is_offline]
+        online = [s for s in samples if not s.is_offline]
         weight = raw = 1.0
         metrics: dict[str, float] = {}
         if offline and online:
-            now = {"offline": statistics.fmean(offline), "online": statistics.fmean(online)}
+            now = {"offline": self._mean_entropy(offline), "online": self._mean_entropy(online)}
+            metrics = {"entropy/offline_nats": now["offline"], "entropy/rollout_nats": now["online"]}
+            now = {
+                kind: self.entropy_ema * state.get(kind, new) + (1 - self.entropy_ema) * new
+                for kind, new in now.items()
+            }
             if self.entropy_weight and state:
                 raw = change_ratio(state, now, self.entropy_change)
                 weight = min(max(abs(raw), self.weight_min), self.weight_max)
             state.update(now)
-            metrics = {"entropy/offline_nats": now["offline"], "entropy/rollout_nats": now["online"]}
         for sample in samples:
             sample.weight = weight if sample.is_offline else 1.0
         return metrics | {"red/weight": weight, "red/weight_raw": raw}
+
+    def _mean_entropy(self, samples: Sequence[Sample]) -> float:
+        sizes = [len(s.response) for s in samples] if self.entropy_average == "token" else None
+        return statistics.fmean((s.entropy for s in samples), weights=sizes)
 
     def components(self, sample: Sample) -> dict[str, Aggregation]:
         return {"offline" if sample.is_offline else "rl": self.aggregation}

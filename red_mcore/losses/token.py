@@ -5,6 +5,7 @@ Denominators, masks and per-sample weights come in from outside (``Sample.coeffi
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -26,9 +27,29 @@ def policy_gradient(
     return -torch.minimum(ratio * advantage, ratio.clamp(low, high) * advantage)
 
 
-def imitation(logp: Tensor) -> Tensor:
-    """-log p of the teacher's token: cross-entropy, SFT."""
-    return -logp
+Emphasis = Literal["equal", "probable", "uncertain"]
+
+
+def imitation(logp: Tensor, emphasis: Emphasis = "equal") -> Tensor:
+    """-m log p of the teacher's token, its multiplier m without gradient.
+
+    ``equal`` m = 1, cross-entropy; ``probable`` m = p, DFT (arXiv 2508.05629); ``uncertain`` m = p (1 - p), CHORD-phi
+    (arXiv 2508.11408), which passes over tokens that the policy is sure of, either way.
+    """
+    if emphasis == "equal":
+        return -logp
+    p = logp.detach().exp()
+    return -logp * (p if emphasis == "probable" else p * (1 - p))
+
+
+def shaping(logp: Tensor, gamma: float | None) -> Tensor:
+    """f(p) = p / (p + gamma) with its gradient, gamma p / (p + gamma)^2 per unit of logp (LUFFY, arXiv 2504.14945).
+
+    Stands where the importance ratio of an offline token would; None is the bare p. Finite for any finite logp.
+    """
+    if gamma is None:
+        return logp.exp()
+    return torch.sigmoid(logp - math.log(gamma))
 
 
 Shift = Literal["detached", "autograd", "off"]

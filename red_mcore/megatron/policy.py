@@ -123,21 +123,27 @@ class Policy:
         return self.backward(groups, token_losses) | self.step()
 
     def backward(
-        self, groups: Sequence[Group], token_losses: TokenLosses, weigh: Callable[[], None] | None = None
+        self,
+        groups: Sequence[Group],
+        token_losses: TokenLosses,
+        *,
+        on_policy: bool = False,
+        weigh: Callable[[], None] | None = None,
     ) -> dict[str, float]:
         """Gradient of the loss: the sum over components and tokens of coefficient x token loss.
 
         Coefficients hold global denominators, so the result does not depend on micro-batches or layout. Returns
         ``loss/total`` and ``loss/<component>``.
 
-        With ``weigh`` the rollouts need no scoring: they are the policy's own, so their old log-probs are this pass's
-        log-probs, and their entropies and difference to the engine (``_gap``) are taken from it too. Traces then come
-        last; ``weigh`` is called on every rank, once, when the rollouts' ``entropy`` is known, before a trace's loss.
+        ``on_policy``: the rollouts are this very policy's and were not scored. Their old log-probs are then this pass's
+        log-probs, and their entropies and difference to the engine (``_gap``) are taken from it, too. ``weigh``, if
+        given, is called on every rank, once, when the rollouts' ``entropy`` is known and before a trace's loss; traces
+        come last.
         """
         components = sorted({name for g in groups for s in g.samples for name in s.coefficient})
         batches = self._plan(groups, components, offline_last=weigh is not None)
         sums = torch.zeros(len(components), dtype=torch.float64)
-        own = _OwnRollouts(groups, self.ranks.is_last_stage, weigh) if weigh is not None else None
+        own = _OwnRollouts(groups, self.ranks.is_last_stage, weigh) if on_policy else None
 
         def loss(batch: MicroBatch, logits: Tensor):
             trained = sum(c != 0 for c in batch.coefficient.values()) > 0
@@ -228,7 +234,7 @@ class Policy:
 class _OwnRollouts:
     """What a training pass learns about the policy's own rollouts, and the weights that depend on it."""
 
-    def __init__(self, groups: Sequence[Group], is_last_stage: bool, weigh: Callable[[], None]):
+    def __init__(self, groups: Sequence[Group], is_last_stage: bool, weigh: Callable[[], None] | None):
         self._rollouts = [s for g in groups for s in g.rollouts]
         self._index = {id(s): i for i, s in enumerate(self._rollouts)}
         # Mean entropy, largest and summed difference to the engine of each rollout; 0 where another rank has it.
@@ -243,7 +249,7 @@ class _OwnRollouts:
                 continue
             gap = (logp[span].cpu() - torch.from_numpy(sample.sampler_logp)).abs()
             self._measured[:, self._index[id(sample)]] = torch.stack((entropy[span].mean().cpu(), gap.max(), gap.sum()))
-        if any(sample.is_offline for sample, _ in batch.spans):
+        if self._weigh is not None and any(sample.is_offline for sample, _ in batch.spans):
             self._set_weights()
             batch.refresh("weight")
 
@@ -267,7 +273,8 @@ class _OwnRollouts:
     def _set_entropies_and_weigh(self) -> None:
         for sample, entropy in zip(self._rollouts, self._measured[0].tolist(), strict=True):
             sample.entropy = entropy
-        self._weigh()
+        if self._weigh is not None:
+            self._weigh()
         self._weighed = True
 
 

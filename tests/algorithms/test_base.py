@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from red_mcore.algorithms.base import GroupAlgorithm, advantages
-from red_mcore.algorithms.grpo import GRPO
+from red_mcore.algorithms.grpo import GRPO, dapo, dr_grpo
 from red_mcore.algorithms.sft import SFT
 from red_mcore.losses import token
 from red_mcore.recipe import Batch, Model, Recipe, RecipeError
@@ -45,14 +45,28 @@ def test_groups_without_variance_are_dropped_and_counted():
     assert metrics == {"groups/kept": 2, "groups/dropped": 2}
 
 
+def test_dapo_keeps_groups_whose_accuracies_differ():
+    """An overlong penalty tells samples apart that are all wrong; a bonus for entropy brings such groups back in GRPO
+    alone."""
+    late, mixed, right = rewarded(0, 0, -0.5), rewarded(0, 1, 1), rewarded(1, 1, 1)
+    for sample in late.samples:
+        sample.accuracy = 0.0
+    groups = [late, mixed, right]
+    assert dapo().compose(groups)[0] == [mixed]
+    assert GRPO().compose(groups)[0] == [late, mixed]
+    assert GRPO(entropy_coefficient=0.001).compose(groups)[0] == groups
+    assert GRPO(entropy_coefficient=0.001, keep="accuracy").compose(groups)[0] == [mixed]
+
+
 def loss(algorithm: GroupAlgorithm, sequences: int = 2) -> float:
     """What the update sums: two sequences of 3 and 2 tokens, one right and one wrong."""
     samples = [
-        Sample(np.zeros(4, np.int32), np.zeros(len(old), np.int32), reward=1.0 - i, old_logp=old)
+        Sample(np.zeros(4, np.int32), np.zeros(len(old), np.int32), accuracy=1.0 - i, reward=1.0 - i, old_logp=old)
         for i, old in enumerate(OLD)
     ]
     groups = [Group(Problem(0, "", ""), samples)]
     kept, _ = algorithm.compose(groups)
+    assert algorithm.sequences(groups) == 2
     algorithm.aggregate(kept, sequences)
     total = 0.0
     for sample, difference in zip(samples, DIFFERENCE, strict=True):
@@ -62,6 +76,7 @@ def loss(algorithm: GroupAlgorithm, sequences: int = 2) -> float:
             "old_logp": old,
             "ref_logp": old - 0.1,
             "advantage": torch.full_like(old, sample.advantage),
+            "entropy": torch.ones_like(old),
         }
         total += (sample.coefficient["rl"] * algorithm.token_losses(fields)["rl"]).sum().item()
     return total
@@ -72,8 +87,8 @@ def loss(algorithm: GroupAlgorithm, sequences: int = 2) -> float:
     [
         (GRPO(), 0.01164022),
         (GRPO(kl_coefficient=0.04), 0.01387128),
-        (GRPO(aggregation="token", clip_high=0.28), -0.16649623),  # DAPO
-        (GRPO(aggregation="constant", constant=8.0, std_normalise=False), -0.03285092),  # Dr.GRPO
+        (dapo(), -0.16649623),
+        (dr_grpo(max_response_tokens=8), -0.03285092),
     ],
 )
 def test_aggregations(algorithm, expected):

@@ -49,12 +49,14 @@ def test_which_groups_are_kept():
     assert wrong_trace.samples[0].advantage == pytest.approx(-1.5)  # what a wrong teacher did is discouraged
 
 
-@pytest.mark.parametrize(("beta", "expected"), [("group", 0.5), ("rollouts", 1 / 3), ("reverse", 0.5)])
+@pytest.mark.parametrize(
+    ("beta", "expected"), [("group", 0.5), ("rollouts", 1 / 3), ("batch", 3 / 8), ("reverse", 0.5)]
+)
 def test_beta(beta, expected):
     groups = [group(1, 1, 0, 0), group(1, 0, 0, 0)]
     RED(beta=beta).compose(groups)
     assert [s.beta for s in groups[0].samples] == pytest.approx([expected] * 4)
-    assert groups[1].samples[0].beta == {"group": 0.25, "rollouts": 0.0, "reverse": 0.75}[beta]
+    assert groups[1].samples[0].beta == {"group": 0.25, "rollouts": 0.0, "batch": 3 / 8, "reverse": 0.75}[beta]
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,25 @@ def test_entropies_are_means_over_samples_of_all_ranks():
     metrics = RED().weigh([Group(Problem(i, "", ""), s) for i, s in enumerate((one, two))], {})
     assert metrics["entropy/offline_nats"] == pytest.approx(1.20)
     assert metrics["entropy/rollout_nats"] == pytest.approx(0.86)  # .85 would be the mean of the ranks' means
+
+
+def test_entropies_can_be_means_over_tokens():
+    """Tokens of .5 and 1.5, and of 1, 2 and 3 nats: 1.5 by sample, 1.6 by token."""
+    samples = [sample(1, offline=True), sample(1, entropy=1.0, length=2), sample(0, entropy=2.0, length=3)]
+    for average, expected in (("sample", 1.5), ("token", 1.6)):
+        metrics = RED(entropy_average=average).weigh([Group(Problem(0, "", ""), samples)], {})
+        assert metrics["entropy/rollout_nats"] == pytest.approx(expected)
+
+
+def test_moving_averages_of_the_entropies():
+    """Half of the past: both changes are halved, so the first ratio is as without; the next one knows the past."""
+    algorithm, state = RED(entropy_ema=0.5), {}
+    algorithm.weigh(entropies(1.20, 0.80), state)
+    assert algorithm.weigh(entropies(1.26, 0.78), state)["red/weight_raw"] == pytest.approx(-2, rel=1e-6)
+    assert state == pytest.approx({"offline": 1.23, "online": 0.79})
+    metrics = algorithm.weigh(entropies(1.29, 0.77), state)
+    assert metrics["red/weight_raw"] == pytest.approx((0.03 / 1.23) / (-0.01 / 0.79), rel=1e-5)
+    assert metrics["entropy/offline_nats"] == 1.29  # what is reported is the step's own
 
 
 def test_a_step_without_traces_leaves_the_state_alone():

@@ -90,12 +90,41 @@ def test_limits_that_join_the_algorithms():
     advantage = 0.875
     for shift in ("detached", "autograd"):
         near(shifted(P, 1.0, shift)[1] * advantage, P * advantage)  # no shaping: weighs by p
-    shaped = with_gradient(lambda x: 1.1 * x.exp() / (x.exp() + 0.1), P.log())  # LUFFY's, gamma = beta / (1 - beta)
+    shaped = with_gradient(lambda x: 1.1 * token.shaping(x, 0.1), P.log())  # gamma = beta / (1 - beta)
     for found, expected in zip(shifted(P, 1 / 11, "autograd"), shaped, strict=True):
         near(found, expected)
     _, cross_entropy = with_gradient(token.imitation, P.log())
     near(-shifted(P, 0.0, "detached")[1] * advantage, cross_entropy * advantage)
 
 
-def test_imitation():
-    near(token.imitation(P.log()), [0.10536052, 0.69314718, 4.60517019])
+@pytest.mark.parametrize(
+    ("emphasis", "loss", "gradient"),
+    [
+        ("equal", [0.10536052, 0.69314718, 4.60517019], [-1, -1, -1]),
+        ("probable", [0.09482446, 0.34657359, 0.04605170], [-0.9, -0.5, -0.01]),
+        ("uncertain", [0.00948245, 0.17328680, 0.04559119], [-0.09, -0.25, -0.0099]),
+    ],
+)
+def test_imitation(emphasis, loss, gradient):
+    found, slope = with_gradient(lambda x: token.imitation(x, emphasis), P.log())
+    near(found, loss)
+    near(slope, gradient)
+
+
+def test_shaping():
+    value, gradient = with_gradient(lambda x: token.shaping(x, 0.1), P.log())
+    near(value, [0.9, 0.83333333, 0.09090909])
+    near(gradient, [0.09, 0.13888889, 0.08264463])
+    for found in with_gradient(lambda x: token.shaping(x, None), P.log()):
+        near(found, P)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_losses_of_certain_and_impossible_tokens_are_finite(dtype):
+    logp = torch.tensor([0.0, -1000.0], dtype=dtype)
+    for loss in (
+        lambda x: token.shaping(x, 0.1),
+        lambda x: token.imitation(x, "probable"),
+        lambda x: token.imitation(x, "uncertain"),
+    ):
+        assert all(x.isfinite().all() for x in with_gradient(loss, logp))

@@ -23,9 +23,16 @@ from megatron.core import parallel_state
 from megatron.core.pipeline_parallel.schedules import forward_step_calc_loss
 
 from red_mcore import resume
+from red_mcore.algorithms.chord import CHORD
+from red_mcore.algorithms.dft import DFT
 from red_mcore.algorithms.grpo import GRPO
+from red_mcore.algorithms.hpt import HPT
+from red_mcore.algorithms.luffy import LUFFY
 from red_mcore.algorithms.red import RED
+from red_mcore.algorithms.red_coda import REDCoDA
 from red_mcore.algorithms.sft import SFT
+from red_mcore.algorithms.sft_grpo import SFTGRPO
+from red_mcore.algorithms.srft import SRFT
 from red_mcore.architecture import read_architecture
 from red_mcore.convert import hf
 from red_mcore.convert.rules import rules
@@ -85,7 +92,7 @@ def red_step(policy: Policy, groups, state: dict) -> dict[str, float]:
     metrics = policy.score(groups)
     kept, more = algorithm.compose(groups)
     metrics |= more | algorithm.weigh(kept, state)
-    algorithm.aggregate(kept, sum(len(g.samples) for g in groups))
+    algorithm.aggregate(kept, algorithm.sequences(groups))
     return metrics | policy.update(kept, algorithm.token_losses)
 
 
@@ -94,9 +101,11 @@ def red_step_in_one_pass(policy: Policy, groups, state: dict) -> dict[str, float
     algorithm = RED(constant=8.0)
     kept, metrics = algorithm.compose(groups)
     policy.score([Group(g.problem, [s for s in g.samples if s.is_offline]) for g in kept])
-    algorithm.aggregate(kept, sum(len(g.samples) for g in groups))
+    algorithm.aggregate(kept, algorithm.sequences(groups))
     weighed = []
-    metrics |= policy.backward(kept, algorithm.token_losses, lambda: weighed.append(algorithm.weigh(kept, state)))
+    metrics |= policy.backward(
+        kept, algorithm.token_losses, on_policy=True, weigh=lambda: weighed.append(algorithm.weigh(kept, state))
+    )
     assert len(weighed) == 1
     return metrics | weighed[0] | policy.step()
 
@@ -110,8 +119,17 @@ def grpo_step(policy: Policy, reference: Policy, groups) -> dict[str, float]:
     for sample in (s for g in groups for s in g.samples):
         sample.old_logp = sample.old_logp + rng.normal(0, 0.3, len(sample.response)).astype(np.float32)
     kept, _ = algorithm.compose(groups)
-    algorithm.aggregate(kept, sum(len(g.samples) for g in groups))
+    algorithm.aggregate(kept, algorithm.sequences(groups))
     return policy.update(kept, algorithm.token_losses)
+
+
+def step_of(algorithm, policy: Policy, groups) -> dict[str, float]:
+    """One step of any algorithm, as the loop does it with everything scored ahead."""
+    kept, metrics = algorithm.compose(groups)
+    policy.score(kept)
+    metrics |= algorithm.weigh(kept, {})
+    algorithm.aggregate(kept, algorithm.sequences(groups))
+    return metrics | policy.update(kept, algorithm.token_losses)
 
 
 def sft_step(policy: Policy, groups) -> dict[str, float]:
@@ -175,6 +193,9 @@ def check_updates(layout: Layout) -> dict:
         found["exported", tied] = [s.old_logp for g in groups for s in g.samples]
         metrics = grpo_step(policy, layout.policy(tied, trained=False), groups)
         found["grpo", tied, 4] = metrics, layout.weights(policy)
+    for kind in (LUFFY, SRFT, SFTGRPO, HPT, CHORD, REDCoDA, DFT):
+        policy = layout.policy(False, BUDGETS[4])
+        found[kind.__name__, False, 4] = step_of(kind(constant=8.0), policy, make_groups()), layout.weights(policy)
     # One group leaves a second data-parallel rank without any sample.
     policy = layout.policy(False, BUDGETS[4])
     found["sft of one group", False, 1] = sft_step(policy, make_groups()[4:]), layout.weights(policy)

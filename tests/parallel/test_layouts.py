@@ -11,6 +11,7 @@ SPLIT = ["dp2", "tp2", "tp2_sequence", "pp2"]
 TOLERANCE = 1e-5
 UPDATES = [*(("red", tied, n) for tied in (True, False) for n in BUDGETS), ("grpo", True, 4), ("grpo", False, 4)]
 UPDATES.append(("sft of one group", False, 1))
+OTHERS = [(name, False, 4) for name in ("LUFFY", "SRFT", "SFTGRPO", "HPT", "CHORD", "REDCoDA", "DFT")]
 
 
 def kept_groups():
@@ -36,7 +37,7 @@ def test_scores(layouts, layout, tied):
         np.testing.assert_allclose(a, b, rtol=0, atol=2 * TOLERANCE)
 
 
-@pytest.mark.parametrize("update", UPDATES, ids=str)
+@pytest.mark.parametrize("update", UPDATES + OTHERS, ids=str)
 @pytest.mark.parametrize("layout", SPLIT)
 def test_updates(layouts, layout, update):
     same(layouts[layout]["updates"][update], layouts["one"]["updates"][update])
@@ -69,10 +70,13 @@ def test_one_pass_equals_two(layouts, layout, tied, count):
 
 def test_the_comparison_means_something(layouts):
     """The update moves weights far beyond the tolerance, and all parts of the loss take part."""
-    for update in UPDATES:
+    for update in UPDATES + OTHERS:
         metrics, weights = layouts["one"]["updates"][update]
         start = layouts["one"]["updates"]["start", update[1]]
         moved = [np.abs(weights[name] - start[name]).max() for name in start]
+        assert max(moved) > 100 * TOLERANCE, update
+        if update in OTHERS:
+            continue
         assert min(moved) > 100 * TOLERANCE, update
         assert metrics["update/grad_norm"] > 1, "clipping takes part"
         assert metrics["update/skipped"] == 0

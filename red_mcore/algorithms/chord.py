@@ -1,0 +1,66 @@
+"""CHORD: controllable harmonisation of on- and off-policy reinforcement learning (arXiv 2508.11408).
+
+    L = (1 - mu) L_grpo(rollouts) + mu x mean_t (-m_t log p_t)      the mean over the tokens of all traces
+
+mu falls as training goes on: a linear rise to ``peak`` in ``warmup_steps``, a cosine to ``valley`` in ``decay_steps``,
+then constant. m = 1, or with ``phi`` m = p (1 - p) without gradient, which damps tokens far from the policy and tokens
+that it has learnt. The authors mix separate expert rows into a batch (64 to 256 rollouts); here each group's trace is
+one.
+
+Groups as in ``sft_grpo``: without variance the rollouts are left out and the trace is imitated, verdict or not; without
+a trace a group is a plain group of rollouts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from red_mcore.algorithms.sft_grpo import TraceGRPO
+from red_mcore.records import Group
+
+
+@dataclass
+class CHORD(TraceGRPO):
+    """CHORD-mu's schedule by default; clips of .2 and no KL term as in GRPO."""
+
+    warmup_steps: int = 0
+    decay_steps: int = 200
+    peak: float = 0.9
+    valley: float = 0.05
+    phi: bool = False
+    """Weigh each token of the trace by p (1 - p)."""
+
+    def weigh(self, groups: Sequence[Group], state: dict[str, Any]) -> dict[str, float]:
+        """mu and 1 - mu; ``state`` keeps the number of steps so far."""
+        step = state.get("step", 0)
+        mu = self.mu(step)
+        for sample in (s for g in groups for s in g.samples):
+            sample.weight = mu if sample.is_offline else 1 - mu
+        state["step"] = step + 1
+        return {"chord/mu": mu}
+
+    def mu(self, step: int) -> float:
+        """Share of imitation in the loss of a step, counted from 0."""
+        if step < self.warmup_steps:
+            return step / self.warmup_steps * self.peak
+        done = step - self.warmup_steps
+        if done >= self.decay_steps:
+            return self.valley
+        return self.valley + (self.peak - self.valley) * 0.5 * (1 + math.cos(math.pi * done / self.decay_steps))
+
+    def token_losses(self, fields: dict) -> dict:
+        from red_mcore.losses import token  # torch stays out of planning
+
+        losses = super().token_losses(fields)
+        return losses | {
+            "rl": fields["weight"] * losses["rl"],
+            "sft": fields["weight"] * token.imitation(fields["logp"], "uncertain" if self.phi else "equal"),
+        }
+
+
+def chord_phi() -> CHORD:
+    """CHORD-phi: mu = .1 throughout, tokens weighed by p (1 - p)."""
+    return CHORD(decay_steps=0, valley=0.1, phi=True)

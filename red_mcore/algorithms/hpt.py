@@ -1,0 +1,41 @@
+"""HPT: hybrid post-training, imitation or reinforcement by what the policy can already do (arXiv 2509.04419).
+
+    right rollouts of a group <= gate   the rollouts are dropped, the trace is imitated:  c x mean_t (-log p_t)
+    otherwise                           GRPO on the rollouts, without the trace: no deviation, no clip, constant sum
+
+The mean is over the tokens of all imitated traces, N all rollouts, dropped ones too: with c = 0 and gate 0 this is
+Dr.GRPO without a clip. All rollouts wrong: the trace is imitated, verdict or not. All right: no advantage, only the
+entropy bonus learns; without bonus the group is dropped. A group without a trace is never gated: its rollouts train as
+far as their rewards differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from red_mcore.algorithms.sft_grpo import SFTGRPO
+from red_mcore.records import Group
+
+
+@dataclass
+class HPT(SFTGRPO):
+    """Settings of the authors' code for Qwen2.5-Math-1.5B, groups of eight rollouts."""
+
+    sft_weight: float = 0.3
+    """c, the weight of imitation; 1 for the 7B model."""
+    gate: int = 0
+    """Most right rollouts of a group that is imitated; 2 for Llama-3.1-8B."""
+    entropy_coefficient: float = 0.001
+
+    def compose(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, float]]:
+        gated = [self._gated(g) for g in groups]
+        kept, metrics = super().compose(gated)
+        traces, imitated = (sum(any(s.is_offline for s in g.samples) for g in gs) for gs in (groups, gated))
+        return kept, metrics | {"groups/without_trace": len(groups) - traces, "groups/imitated": imitated}
+
+    def _gated(self, group: Group) -> Group:
+        """The group's trace alone, or its rollouts alone."""
+        traces, rollouts = [s for s in group.samples if s.is_offline], group.rollouts
+        solved = sum(s.accuracy > 0 for s in rollouts)
+        return Group(group.problem, traces if traces and solved <= self.gate else rollouts)

@@ -1,0 +1,89 @@
+"""SRFT: supervised and reinforcement fine-tuning in one stage (arXiv 2506.19767).
+
+Four terms, the weights without gradient, H the mean entropy (nats) of the sequence before the update:
+
+    trace, imitated       l = -w_sft log p      w_sft = .5 exp(-H)      mean over the tokens of all traces
+    trace, reinforced     l = -A p              A over the whole group
+    right rollout         l = -w_rl log p       w_rl = .1 exp(H)
+    wrong rollout         l = +log p
+
+The last three are summed over tokens and divided by ``constant`` x N, N all samples. Signs are the paper's (its
+released code weighs imitation by exp(+H)); the separate normaliser of the first term follows the re-implementation in
+Unify-Post-Training, which also shapes the second term with gamma = .1 and takes A without the deviation.
+
+Right and wrong rollouts train whatever their group looks like, so no group is dropped. All wrong: the trace is
+imitated with A > 0, the rollouts are discouraged; the last term has no lower bound, so a policy that is wrong for long
+diverges. All right: A = 0, imitation of the trace and of the rollouts. A wrong trace is imitated nonetheless (the
+method takes traces as verified) but reinforced with A <= 0. A group without a trace has the last two terms only.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from red_mcore.algorithms.base import Aggregation
+from red_mcore.algorithms.entropy_bonus import EntropyBonus
+from red_mcore.records import Group, Sample
+
+
+@dataclass
+class SRFT(EntropyBonus):
+    """The paper's form."""
+
+    constant: float = 8192.0
+    """The response limit of the paper's runs."""
+    imitation_aggregation: Aggregation = "token"
+    """Normaliser of the trace's imitation; ``constant`` is the same one for all four terms."""
+    sft_weight: float = 0.5
+    """Factor of w_sft."""
+    rl_weight: float = 0.1
+    """Factor of w_rl."""
+    gamma: float | None = None
+    """Shaping p / (p + gamma) of the trace's reinforced probability; None takes p itself, as the paper does."""
+
+    traces: ClassVar[int] = 1
+    scores: ClassVar = "all"
+
+    def teaches(self, group: Group) -> bool:
+        """Every group: right and wrong rollouts train without an advantage."""
+        return True
+
+    def weigh(self, groups: Sequence[Group], state: dict[str, Any]) -> dict[str, float]:
+        """w_sft of traces, w_rl of right rollouts, 1 of wrong ones; the state stays empty."""
+        weights: dict[str, list[float]] = {"sft": [], "right": [], "wrong": []}
+        for sample in (s for g in groups for s in g.samples):
+            kind = _kind(sample)
+            if kind == "sft":
+                sample.weight = self.sft_weight * math.exp(-sample.entropy)
+            else:
+                sample.weight = self.rl_weight * math.exp(sample.entropy) if kind == "right" else 1.0
+            weights[kind].append(sample.weight)
+        return {f"srft/{kind}_weight_mean": statistics.fmean(w) for kind, w in weights.items() if w and kind != "wrong"}
+
+    def components(self, sample: Sample) -> dict[str, Aggregation]:
+        kind = _kind(sample)
+        if kind == "sft":
+            return {"sft": self.imitation_aggregation, "offline": self.aggregation}
+        return {kind: self.aggregation}
+
+    def token_losses(self, fields: dict) -> dict:
+        from red_mcore.losses import token  # torch stays out of planning
+
+        weighted = fields["weight"] * token.imitation(fields["logp"])
+        return {
+            "sft": weighted,
+            "offline": -fields["advantage"] * token.shaping(fields["logp"], self.gamma),
+            "right": weighted,
+            "wrong": -weighted,
+            "entropy": -fields["entropy"],
+        }
+
+
+def _kind(sample: Sample) -> str:
+    if sample.is_offline:
+        return "sft"
+    return "right" if sample.accuracy > 0 else "wrong"
