@@ -1,0 +1,15 @@
+"""RED-CoDA on the task, model and budget of ``red_tiny``: seven rollouts and a trace per prompt.
+
+The learning rate is RED's, not tuned for this method.
+"""
+
+from recipes.red_tiny import recipe as red_tiny
+from red_mcore.algorithms.red_coda import REDCoDA
+from red_mcore.recipe import Recipe
+
+
+def recipe() -> Recipe:
+    r = red_tiny()
+    r.name = "red_coda_tiny"
+    r.algorithm = REDCoDA(aggregation="constant", constant=80.0)
+    return r
