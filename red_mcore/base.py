@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from red_mcore.algorithms.sft import SFT
-from red_mcore.convert.hf import export_folder
+from red_mcore.convert.hf import export_folder, load_weights
 from red_mcore.data.arithmetic import corpus
 from red_mcore.data.tokenizer import encode_prompt, encode_response
 from red_mcore.records import Group, Problem, Sample
@@ -32,6 +32,8 @@ def train_base(run: Run) -> None:
             if run.stopping:
                 return
     export_folder(run.policy.model, run.arch, run.model_folder, recipe.folder / "base", run.ranks.is_main)
+    if run.reference is not None:
+        load_weights(run.reference.model, run.arch, recipe.folder / "base")
     run.start_stage("main", recipe.optimizer, recipe.steps * recipe.batch.updates_per_step)
     state.base_seconds = state.seconds + run.elapsed
     run.save()

@@ -157,7 +157,8 @@ def build(recipe: Recipe):
 
     say(f"{len(problems)} problems, {len(held_out)} held out; building the policy")
     policy = Policy(recipe, arch, here)
-    hf.load_weights(policy.model, arch, weights)
+    if manifest is None:
+        hf.load_weights(policy.model, arch, weights)
     if state.stage == "base":
         policy.start_optimizer(recipe.base.optimizer, recipe.base.steps)
     else:
@@ -165,7 +166,8 @@ def build(recipe: Recipe):
     reference = None
     if getattr(recipe.algorithm, "kl_coefficient", 0.0):
         reference = Policy(recipe, arch, here)
-        hf.load_weights(reference.model, arch, recipe.folder / "base" if recipe.base else weights)
+        if state.stage == "main":  # else the base stage, which makes its weights, loads them
+            hf.load_weights(reference.model, arch, recipe.folder / "base" if recipe.base else weights)
     if manifest:
         checkpoint.load(resume.checkpoints(recipe), manifest, policy)
 

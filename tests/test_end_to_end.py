@@ -207,9 +207,18 @@ def test_grade_school_problems_train_under_tensor_parallel(folder, tmp_path):
         assert row["update/grad_norm"] > 0
 
 
-def test_grpo_recipe_completes(folder, base):
-    run(folder, "grpo", base, *SMALL, "steps=2", "algorithm.kl_coefficient=0.01", recipe="recipes/grpo_tiny.py")
-    assert len(rows(folder, "grpo")) == 2
+def test_grpo_with_a_reference_from_the_base_stage(folder):
+    run(
+        folder,
+        "grpo",
+        *SMALL[1:],
+        "base.steps=60",
+        "base.sequences_per_step=48",
+        "steps=2",
+        "algorithm.kl_coefficient=0.01",
+        recipe="recipes/grpo_tiny.py",
+    )
+    assert [row["publish/version"] for row in rows(folder, "grpo")] == [1, 2]
 
 
 def test_a_changed_recipe_is_refused_in_the_same_folder(folder, undisturbed, base):
