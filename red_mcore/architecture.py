@@ -53,7 +53,10 @@ def hf_config(model: Model) -> dict[str, Any]:
             found = json.loads(file.read_text())
         except json.JSONDecodeError as error:
             raise RecipeError(f"{file} is not JSON: {error}") from None
-    return {**found, **model.config}
+    config = {**found, **model.config}
+    if "rope_theta" in model.config and "rope_parameters" in found:  # where newer files keep it, and readers look first
+        config["rope_parameters"] = {**found["rope_parameters"], "rope_theta": model.config["rope_theta"]}
+    return config
 
 
 def read_architecture(config: dict[str, Any]) -> Architecture:

@@ -48,6 +48,8 @@ _AT_LEAST = {
     "tracking.rollout_rows": 0,
     "evaluation.every": 0,
     "evaluation.samples": 1,
+    "evaluation.temperature": 0,
+    "data.held_out": 1,
     "evaluation.seed": 0,
 }
 _ABOVE_ZERO = (
@@ -61,7 +63,6 @@ _ABOVE_ZERO = (
     "optimizer.eps",
     "base.optimizer.lr",
     "base.optimizer.eps",
-    "evaluation.temperature",
     "evaluation.top_p",
 )
 _AT_MOST_ONE = (

@@ -30,7 +30,8 @@ class Model:
     path: str | None = None
     """Folder (or hub name) with config.json, safetensors and tokenizer; None: a model at random from ``config``."""
     config: dict[str, Any] = field(default_factory=dict)
-    """Fields of config.json, laid over the folder's own; the whole configuration where ``path`` is None."""
+    """Fields of config.json, laid over the folder's own; the whole configuration where ``path`` is None. A recipe made
+    for a fresh model starts from another folder with ``model.path=FOLDER model.config={}``."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of weights and activations; logits, losses and optimizer state are float32 in any case."""
 
@@ -116,6 +117,8 @@ class Data:
     path: str | None = None
     split: str = "train"
     """Split of a hub data set."""
+    subset: str | None = None
+    """Configuration of a hub data set that has several, e.g. ``main``."""
     problem_field: str | None = None
     """Column of the problem text; None recognises the formats in ``red_mcore.data.files``."""
     gold_field: str | None = None
@@ -277,7 +280,10 @@ def override(recipe: Recipe, overrides: list[str]) -> Recipe:
             raise RecipeError(f"override '{text}' has no '='; write a.b=c")
         is_text = _check_key(config, key)
         try:
-            OmegaConf.update(config, key, _yaml(value, is_text), merge=True)
+            # model.config={} empties the mapping; a section's {} keeps what it does not name.
+            now = OmegaConf.select(config, key)
+            is_open = isinstance(now, DictConfig) and OmegaConf.get_type(now) is dict
+            OmegaConf.update(config, key, _yaml(value, is_text), merge=not is_open)
         except (OmegaConfBaseException, YAMLError) as error:
             raise RecipeError(f"override {key}={value}: {str(error).splitlines()[0]}") from None
     return OmegaConf.to_object(config)

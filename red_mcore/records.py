@@ -49,7 +49,7 @@ class Sample:
     reward: float = 0.0
     """Accuracy plus the recipe's other reward terms."""
     policy_version: int = -1
-    """Publications that the sampling engine had received; -1 for a trace."""
+    """Optimizer updates that the sampling engine's weights had seen; -1 for a trace."""
     advantage: float = 0.0
     beta: float = 0.0
     weight: float = 1.0

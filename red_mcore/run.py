@@ -55,7 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _train(recipe: Recipe) -> int:
     from red_mcore.rollout.environment import set_environment
 
-    set_environment(offline=recipe.model.path is None or Path(recipe.model.path).is_dir())
+    names = (recipe.model.path, recipe.data.path)
+    set_environment(offline=all(name is None or Path(name).exists() for name in names))
     from red_mcore import trainer  # only now: it imports what reads the environment
 
     return trainer.main(recipe)

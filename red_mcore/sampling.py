@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from red_mcore.data.tokenizer import encode_prompt, encode_response
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group, Problem, Sample
 from red_mcore.rewards.terms import reward
-from red_mcore.rewards.verifier import Verifier
+from red_mcore.rewards.verifier import VERDICTS, Verifier
 from red_mcore.rollout.engine import Engine
 from red_mcore.rollout.exchange import gather_samples, sample_seed, split_prompts
 
@@ -42,9 +43,17 @@ class Sampler:
         before. A trace that is missing, empty or longer than ``rollout.max_response_tokens`` is left out.
         """
         engine = self.engine
-        share = [problems[i] for i in split_prompts(len(problems), engine.replicas, engine.replica)]
+        mine_of = split_prompts(len(problems), engine.replicas, engine.replica)
+        share = [problems[i] for i in mine_of]
         prompts = [encode_prompt(self.tokenizer, p, self.recipe.data) for p in share]
-        seeds = [sample_seed(self.recipe.seed, *key, p.id) for p in share]
+        # A problem that comes twice (a step over the end of an epoch) is sampled anew the second time.
+        drawn: Counter[int] = Counter()
+        keys = []
+        for problem in problems:
+            again = drawn[problem.id]
+            drawn[problem.id] += 1
+            keys.append((*key, problem.id, again) if again else (*key, problem.id))
+        seeds = [sample_seed(self.recipe.seed, *keys[i]) for i in mine_of]
         completions = [[] for _ in share]
         if count:
             engine.reset()
@@ -107,7 +116,7 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
             "groups/all_wrong": sum(all(s.accuracy == 0 for s in g.rollouts) for g in groups) / len(groups),
             "groups/all_right": sum(all(s.accuracy == 1 for s in g.rollouts) for g in groups) / len(groups),
         }
-        for verdict in ("correct", "wrong", "unparsable", "timeout", "crash"):
+        for verdict in VERDICTS:
             out[f"reward/{verdict}"] = float(sum(s.verdict == verdict for s in rollouts))
     if traces:
         out["trace/accuracy"] = sum(s.accuracy for s in traces) / len(traces)

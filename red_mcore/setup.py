@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ class State:
     tracker_run: str | None = None
     before: dict[str, float] | None = None
     """Evaluation of the policy before the first step of the main stage."""
+    after: dict[str, float] | None = None
+    """Evaluation after the last step."""
     seconds: float = 0.0
     """Time spent so far over all starts."""
     base_seconds: float = 0.0
@@ -240,13 +243,15 @@ def _prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
     folder = recipe.folder / "model"
     path = recipe.model.path
     if path is not None and not Path(path).is_dir():
-        from huggingface_hub import snapshot_download
-
-        path = snapshot_download(path, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"])
+        on_main(here, lambda: _download(recipe.model.path))
+        path = _download(path)  # from the cache, or on another node that does not share it
 
     def prepare() -> None:
-        if (folder / "complete").exists():
+        made = folder / "complete"
+        identity = json.dumps([recipe.seed, recipe.model.path, recipe.model.config, recipe.model.dtype])
+        if made.exists() and made.read_text() == identity:
             return
+        shutil.rmtree(folder, ignore_errors=True)  # half-written, or of another recipe's start that never saved
         model = Model(path=path, config=recipe.model.config, dtype=recipe.model.dtype)
         config, tokenizer = hf_config(model), load_tokenizer(model)
         if len(tokenizer) > config["vocab_size"]:
@@ -258,14 +263,28 @@ def _prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
             hf.make_fresh(config, tokenizer, folder, recipe.seed, getattr(torch, recipe.model.dtype))
         else:
             tokenizer.save_pretrained(folder)
-            (folder / "config.json").write_text(json.dumps(config, indent=2))
+            config = {key: value for key, value in config.items() if key != "torch_dtype"}
+            (folder / "config.json").write_text(json.dumps(config | {"dtype": recipe.model.dtype}, indent=2))
             generation = Path(path) / "generation_config.json"
             if generation.is_file():
                 (folder / generation.name).write_text(generation.read_text())
-        (folder / "complete").touch()  # a half-written folder of a killed start is made again
+        made.write_text(identity)
 
     on_main(here, prepare)
     return (folder if path is None else Path(path)), folder
+
+
+def _download(name: str) -> str:
+    """Folder of the hub model ``name``; RecipeError where there is no such model or no way to it."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"])
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise RecipeError(
+            f"model.path {name} is no folder here and cannot be fetched from the hub: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _fitting(recipe: Recipe, tokenizer, problems: list[Problem], is_main: bool) -> list[Problem]:

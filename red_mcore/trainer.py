@@ -64,13 +64,15 @@ def train(run: Run) -> None:
                 metrics |= publish(run)
             state.step += 1
             state.generated_tokens += metrics.get("rollout/generated_tokens", 0.0)
-            if recipe.evaluation.every and state.step % recipe.evaluation.every == 0 and state.step < recipe.steps:
+            last, every = state.step == recipe.steps, recipe.evaluation.every
+            if last or (every and state.step % every == 0):
                 with clock("evaluate"):
-                    metrics |= evaluate(run)
+                    state.after = evaluate(run)
+                metrics |= state.after
             metrics["memory/rank0_mib"] = psutil.Process().memory_info().rss / 2**20
             run.log(metrics | clock.seconds)
             run.agree_to_stop()
-            if run.stopping or run.checkpoint_due() or state.step == recipe.steps:
+            if run.stopping or run.checkpoint_due() or last:
                 console.phase("save")
                 run.save()
             shown = {"accuracy": "rollout/accuracy", "tokens": "rollout/length_tokens", "loss": "loss/total"}
@@ -97,7 +99,7 @@ def score(run: Run, groups: list[Group], kept: list[Group]) -> dict[str, float]:
 
 
 def update(run: Run, groups: list[Group], kept: list[Group]) -> dict[str, float]:
-    """``updates_per_step`` optimizer steps on the groups that the algorithm keeps, whole groups in each."""
+    """``updates_per_step`` optimizer steps on the kept groups, whole groups in each; metrics are means over them."""
     algorithm, state, policy = run.recipe.algorithm, run.state, run.policy
     parts = run.recipe.batch.updates_per_step
     metrics: dict[str, float] = {}
@@ -105,6 +107,7 @@ def update(run: Run, groups: list[Group], kept: list[Group]) -> dict[str, float]
     def weigh() -> None:
         metrics.update(algorithm.weigh(kept, state.algorithm))
 
+    updates: list[dict[str, float]] = []
     in_pass = on_policy(run) and algorithm.scores == "traces"
     if not in_pass:
         weigh()
@@ -115,8 +118,10 @@ def update(run: Run, groups: list[Group], kept: list[Group]) -> dict[str, float]
             losses = policy.backward(
                 part, algorithm.token_losses, on_policy=on_policy(run), weigh=weigh if in_pass else None
             )
-            metrics |= checked_gap(run, losses) | policy.step()
-            state.policy_version += not metrics["update/skipped"]
+            updates.append(checked_gap(run, losses) | policy.step())
+            state.policy_version += not updates[-1]["update/skipped"]
+    for name in {name for done in updates for name in done}:
+        metrics[name] = statistics.fmean(done[name] for done in updates if name in done)
     rollouts = [s.entropy for g in kept for s in g.rollouts]
     if rollouts:
         metrics.setdefault("entropy/rollout_nats", statistics.fmean(rollouts))
@@ -145,6 +150,7 @@ def publish(run: Run) -> dict[str, float]:
         "publish/version": publication.version,
         "publish/tensors": publication.tensors,
         "publish/bytes": publication.bytes,
+        "publish/engine_seconds": publication.seconds,
         # Metrics are numbers: the low half of the digest, exact in a float.
         "publish/checksum_low32": int(publication.checksum[8:], 16),
     }
@@ -169,9 +175,9 @@ def evaluate(run: Run) -> dict[str, float]:
 
 
 def finish(run: Run) -> None:
-    """Export, last evaluation, summary."""
+    """Export and summary."""
     recipe, state = run.recipe, run.state
-    after = evaluate(run)
+    after = state.after
     export_folder(run.policy.model, run.arch, run.model_folder, recipe.folder / "export", run.ranks.is_main)
     k = recipe.evaluation.samples
     if run.tracker is None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-LAYOUTS = {"one": 1, "dp2": 2, "tp2": 2, "tp2_sequence": 2, "pp2": 2}
+LAYOUTS = {"one": 1, "dp2": 2, "tp2": 2, "tp2_sequence": 2, "pp2": 2, "tp2_dp2": 4, "tp2_pp2": 4, "pp2_dp2": 4}
 """Ranks of each layout; data parallel first, for the others load its checkpoint."""
 
 

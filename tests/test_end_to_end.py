@@ -51,19 +51,16 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("runs")
 
 
+def base_run(name: str) -> list[str]:
+    """Name and overrides of a run with a base stage."""
+    base = ["base.steps=60", "base.sequences_per_step=48", "checkpoint.every=2", "evaluation.every=2"]
+    return [name, *SMALL[1:4], *base, f"steps={STEPS}"]
+
+
 @pytest.fixture(scope="module")
 def base(folder) -> str:
     """A model with some skill, and the run of two data-parallel ranks that made it, with MLflow and a base stage."""
-    run(
-        folder,
-        "data2",
-        *SMALL[1:4],
-        "base.steps=60",
-        "base.sequences_per_step=48",
-        f"steps={STEPS}",
-        "evaluation.every=2",
-        "checkpoint.every=2",
-    )
+    run(folder, *base_run("data2"))
     return f"model.path={folder}/data2/base"
 
 
@@ -110,8 +107,10 @@ def test_trainer_and_engine_agree_after_every_publication(folder, undisturbed):
         assert row["rollout/logprob_gap_max_nats"] < 1e-3
         assert row["rollout/logprob_gap_max_nats"] > 0  # two programs never agree to the last bit
         assert row["publish/version"] == row["step"]
-    after_the_last = json.loads((folder / "undisturbed" / "summary.json").read_text())["logprob_gap_max_nats"]
+    after_the_last = undisturbed[-1]["evaluation/logprob_gap_max_nats"]
     assert 0 < after_the_last < 1e-3
+    summary = json.loads((folder / "undisturbed" / "summary.json").read_text())
+    assert summary["logprob_gap_max_nats"] == after_the_last
 
 
 @pytest.mark.parametrize("layout", ["parallel.tensor=2", "parallel.pipeline=2"])
@@ -141,6 +140,33 @@ def test_killed_and_started_again_ends_as_if_undisturbed(folder, base, undisturb
     assert [without_seconds(row) for row in rows(folder, "killed")] == [without_seconds(row) for row in undisturbed]
     summaries = [json.loads((folder / name / "summary.json").read_text()) for name in ("killed", "undisturbed")]
     assert summaries[0]["accuracy_after"] == summaries[1]["accuracy_after"]
+
+
+def test_killed_while_the_base_is_trained(folder, base):
+    arguments = base_run("killed_base")
+    process = subprocess.Popen(command(folder, *arguments), cwd=ROOT, start_new_session=True)
+    try:
+        wait_for(folder / "killed_base" / "checkpoints" / "latest", process)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert resume.latest(folder / "killed_base" / "checkpoints")["state"]["stage"] == "base"
+    assert "going on from checkpoint base-" in run(folder, *arguments)
+    assert [without_seconds(row) for row in rows(folder, "killed_base")] == [
+        without_seconds(row) for row in rows(folder, "data2")
+    ]
+
+
+def test_a_folder_of_a_start_that_never_saved_is_made_anew(folder, base, tmp_path):
+    """Another recipe under the same name must not train the model that an earlier start left there."""
+    stale = tmp_path / "other" / "model"
+    stale.mkdir(parents=True)
+    (stale / "complete").write_text("of an earlier recipe")
+    (stale / "config.json").write_text("{}")
+    run(tmp_path, "other", base, *SMALL, "steps=1", "evaluation.samples=1")
+    config = json.loads((tmp_path / "other/export/config.json").read_text())
+    assert config["hidden_size"] == 128
+    assert config["dtype"] == "float32"
 
 
 def saved_step(folder: Path, name: str) -> int:

@@ -101,6 +101,8 @@ class RED(GroupAlgorithm):
 
 def change_ratio(before: dict[str, float], now: dict[str, float], change: str = "relative") -> float:
     """Change of the offline entropy over change of the rollouts' entropy between two steps; may be negative."""
+    if change == "relative" and not (before["offline"] and before["online"]):
+        return 1.0  # a policy without any entropy left has no relative change
     if change == "absolute":
         return (now["offline"] - before["offline"]) / (now["online"] - before["online"] + 1e-8)
     return (1 - now["offline"] / before["offline"]) / (1 - now["online"] / before["online"] + 1e-8)

@@ -61,6 +61,19 @@ def is_file(path: str) -> bool:
     return False
 
 
+def count(path: str) -> int:
+    """Rows of a file, without reading more of them than it takes to count."""
+    file = Path(path)
+    if file.suffix == ".jsonl":
+        with file.open("rb") as lines:
+            return sum(1 for line in lines if line.strip())
+    if file.suffix == ".json":
+        return sum(1 for _ in _json_list(file))
+    import pyarrow.parquet
+
+    return pyarrow.parquet.read_metadata(file).num_rows
+
+
 def row_reader(first: Row, data: Data, where: str) -> Callable[[Row], Content]:
     """How to read rows like ``first``. Raises RecipeError where its columns are of no known format."""
     columns = ", ".join(first)
@@ -178,7 +191,7 @@ def _hub(data: Data) -> Iterator[tuple[str, Row]]:
     from datasets import load_dataset
 
     try:
-        table = load_dataset(data.path, split=data.split)
+        table = load_dataset(data.path, data.subset, split=data.split)
     except (OSError, ValueError) as error:
         raise RecipeError(
             f"data.path {data.path} is no file, and datasets cannot load its split '{data.split}': "

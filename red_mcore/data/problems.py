@@ -27,28 +27,33 @@ def load_problems(data: Data, seed: int) -> tuple[list[Problem], list[Problem]]:
         # The held-out ones come first, so that they stay the same when data.problems changes.
         return drawn[data.held_out :], drawn[: data.held_out]
     problems = _read(data)
+    _check_held_out(data, len(problems))
     count = len(problems) - data.held_out
-    if count < 1:
-        raise RecipeError(
-            f"data.held_out={data.held_out} leaves nothing to train on: {data.path} has {len(problems)} problems; "
-            f"lower data.held_out"
-        )
     return problems[:count][: data.problems], problems[count:]
 
 
 def check_data(data: Data) -> None:
-    """What can be told in milliseconds: counts, settings, the file's existence and suffix, its first row's columns.
+    """What can be told at once: counts, settings, the file's existence, suffix, number of rows and first row's columns.
 
-    Parquet and hub data are opened only in ``load_problems``. Raises RecipeError.
+    Hub data are opened only in ``load_problems``. Raises RecipeError.
     """
     _check_counts(data)
     if data.path is None:
         arithmetic.check(data.arithmetic)
-    elif files.is_file(data.path) and not data.path.endswith(".parquet"):
+    elif files.is_file(data.path):
         where, first = next(files.rows(data), (data.path, None))
         if first is None:
             raise RecipeError(f"data.path {data.path} is empty")
         files.problem_fields(files.row_reader(first, data, where), first, where)
+        _check_held_out(data, files.count(data.path))
+
+
+def _check_held_out(data: Data, count: int) -> None:
+    if data.held_out >= count:
+        raise RecipeError(
+            f"data.held_out={data.held_out} leaves nothing to train on: {data.path} has {count} problems; "
+            f"lower data.held_out"
+        )
 
 
 def _check_counts(data: Data) -> None:

@@ -99,19 +99,20 @@ def from_main(value: object) -> object:
 def on_main(here: Ranks, function: Callable[[], T]) -> T:
     """Result of ``function``, which runs on rank 0 alone, on every rank.
 
-    Where it raises RecipeError, rank 0 raises it and the others leave with the same exit code, quietly.
+    Where it raises, rank 0 raises and the others leave quietly: with the exit code of bad input if it was RecipeError.
     """
     value, problem = None, None
     if here.is_main:
         try:
             value = function()
-        except RecipeError as error:
+        except Exception as error:  # raised again below, once the other ranks know
             problem = error
-    value, failed = from_main((value, problem is not None))
+    code = 0 if problem is None else 2 if isinstance(problem, RecipeError) else 1
+    value, code = from_main((value, code))
     if problem is not None:
         raise problem
-    if failed:
-        raise SystemExit(2)
+    if code:
+        raise SystemExit(code)
     return value
 
 

@@ -49,6 +49,9 @@ LAYOUTS = {
     "tp2": Parallel(ranks=2, tensor=2),
     "tp2_sequence": Parallel(ranks=2, tensor=2, sequence=True),
     "pp2": Parallel(ranks=2, pipeline=2),
+    "tp2_dp2": Parallel(ranks=4, tensor=2),
+    "tp2_pp2": Parallel(ranks=4, tensor=2, pipeline=2),
+    "pp2_dp2": Parallel(ranks=4, pipeline=2),
 }
 # A large eps keeps Adam's step smooth: where a gradient is nearly zero, rounding must not decide its sign.
 OPTIMIZER = Optimizer(lr=1e-2, eps=1e-3, warmup_steps=1, weight_decay=0.1)

@@ -7,7 +7,7 @@ from layout_samples import BUDGETS, config, make_groups
 from red_mcore.algorithms.red import RED
 from red_mcore.megatron.packing import bins, deal
 
-SPLIT = ["dp2", "tp2", "tp2_sequence", "pp2"]
+SPLIT = ["dp2", "tp2", "tp2_sequence", "pp2", "tp2_dp2", "tp2_pp2", "pp2_dp2"]
 TOLERANCE = 1e-5
 UPDATES = [*(("red", tied, n) for tied in (True, False) for n in BUDGETS), ("grpo", True, 4), ("grpo", False, 4)]
 UPDATES.append(("sft of one group", False, 1))
