@@ -150,7 +150,7 @@ def publish(run: Run) -> dict[str, float]:
         "publish/version": publication.version,
         "publish/tensors": publication.tensors,
         "publish/bytes": publication.bytes,
-        "publish/engine_seconds": publication.seconds,
+        "time/publish_engine_seconds": publication.seconds,
         # Metrics are numbers: the low half of the digest, exact in a float.
         "publish/checksum_low32": int(publication.checksum[8:], 16),
     }
