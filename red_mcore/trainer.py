@@ -120,7 +120,7 @@ def update(run: Run, groups: list[Group], kept: list[Group]) -> dict[str, float]
             )
             updates.append(checked_gap(run, losses) | policy.step())
             state.policy_version += not updates[-1]["update/skipped"]
-    for name in {name for done in updates for name in done}:
+    for name in dict.fromkeys(name for done in updates for name in done):
         metrics[name] = statistics.fmean(done[name] for done in updates if name in done)
     rollouts = [s.entropy for g in kept for s in g.rollouts]
     if rollouts:
