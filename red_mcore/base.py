@@ -13,7 +13,7 @@ from red_mcore.setup import Run
 
 
 def train_base(run: Run) -> None:
-    """All steps of ``recipe.base``, from where the state stands; ends with an export and the main stage's optimizer.
+    """All steps of ``recipe.base``, from where the state stands; ends with an export and the algorithm's optimizers.
 
     Stops early, after saving, when a signal asked for it.
     """
@@ -34,7 +34,7 @@ def train_base(run: Run) -> None:
     export_folder(run.policy.model, run.arch, run.model_folder, recipe.folder / "base", run.ranks.is_main)
     if run.reference is not None:
         load_weights(run.reference.model, run.arch, recipe.folder / "base")
-    run.start_stage("main", recipe.optimizer, recipe.steps * recipe.batch.updates_per_step)
+    run.start_main()
     state.base_seconds = state.seconds + run.elapsed
     run.save()
 

@@ -18,7 +18,7 @@ CPU_CACHE_BLOCK = 128
 _BYTES = {"float32": 4, "bfloat16": 2}
 
 _AT_LEAST = {
-    "steps": 1,
+    "steps": 0,
     "seed": 0,
     "parallel.ranks": 1,
     "parallel.tensor": 1,
@@ -26,6 +26,7 @@ _AT_LEAST = {
     "batch.prompts_per_step": 1,
     "batch.samples_per_prompt": 1,
     "batch.updates_per_step": 1,
+    "batch.refills": 0,
     "rollout.max_prompt_tokens": 1,
     "rollout.max_response_tokens": 1,
     "rollout.tensor": 1,
@@ -33,6 +34,16 @@ _AT_LEAST = {
     "reward.workers": 1,
     "reward.overlong.buffer": 1,
     "algorithm.gate": 0,
+    "algorithm.demonstrations": 1,
+    "algorithm.sft_steps": 1,
+    "algorithm.first_lessons": 1,
+    "algorithm.fade_steps": 1,
+    "algorithm.lesson_traces": 1,
+    "algorithm.probe_prompts": 1,
+    "algorithm.episodes": 2,
+    "algorithm.imitation.warmup_steps": 0,
+    "algorithm.imitation.weight_decay": 0,
+    "algorithm.imitation.clip_grad": 0,
     "algorithm.warmup_steps": 0,
     "algorithm.decay_steps": 0,
     "optimizer.warmup_steps": 0,
@@ -63,6 +74,8 @@ _ABOVE_ZERO = (
     "optimizer.eps",
     "base.optimizer.lr",
     "base.optimizer.eps",
+    "algorithm.imitation.lr",
+    "algorithm.imitation.eps",
     "evaluation.top_p",
 )
 _AT_MOST_ONE = (
@@ -72,6 +85,10 @@ _AT_MOST_ONE = (
     "algorithm.peak",
     "algorithm.valley",
     "algorithm.entropy_ema",
+    "algorithm.accuracy_ema",
+    "algorithm.band_low",
+    "algorithm.band_high",
+    "algorithm.imitation.min_lr_ratio",
     "base.optimizer.min_lr_ratio",
 )
 
@@ -79,6 +96,8 @@ _AT_MOST_ONE = (
 def validate(recipe: Recipe) -> None:
     """Raises RecipeError, one line with the field, the numbers and the fix, for what cannot work."""
     _check_numbers(recipe)
+    if recipe.base is None and recipe.steps == 0:
+        raise RecipeError("steps=0 without a base stage does nothing: use 1 or more")
     if recipe.base is not None and recipe.model.path is not None:
         raise RecipeError(
             f"base trains a fresh model, but model.path={recipe.model.path} is a trained one:"
@@ -137,6 +156,7 @@ def describe(recipe: Recipe) -> str:
         + (", sequence parallel" if parallel.sequence else ""),
         *_layout(parallel),
         f"batch: {_arithmetic(recipe)}",
+        f"learning rate: {_rates(recipe)}",
         f"sequence: up to {rollout.max_prompt_tokens} prompt + {rollout.max_response_tokens} response tokens",
         f"engines: {parallel.ranks // rollout.tensor} x TP{rollout.tensor},"
         f" {_shares(batch.prompts_per_step, parallel.ranks // rollout.tensor)} prompts each,"
@@ -177,12 +197,22 @@ def _arithmetic(recipe: Recipe) -> str:
     samples = f"({' + '.join(parts)})" if len(parts) > 1 else parts[0]
     smallest, largest = (n * group for n in _share(batch.prompts_per_step, batch.updates_per_step))
     update = f"{largest}" if smallest == largest else f"{smallest} or {largest}"
+    refills = f", up to {batch.refills} further rounds for groups that teach nothing" if batch.refills else ""
     return (
-        f"{batch.prompts_per_step} prompts x {samples} = {sequences} sequences"
+        f"{batch.prompts_per_step} prompts x {samples} = {sequences} sequences{refills}"
         f" -> {batch.updates_per_step} update{'s' * (batch.updates_per_step > 1)} of {update},"
         f" micro-batches of <= {batch.tokens_per_micro_batch} tokens"
         f" on {recipe.parallel.data} data-parallel rank{'s' * (recipe.parallel.data > 1)}"
     )
+
+
+def _rates(recipe: Recipe) -> str:
+    """Rate and length of each optimizer's schedule."""
+    parts = []
+    for name, (settings, updates) in recipe.algorithm.optimizers(recipe).items():
+        warmup = f", {settings.warmup_steps} of warm-up" if settings.warmup_steps else ""
+        parts.append(f"{name} {settings.lr:g} {settings.schedule} over {updates} updates{warmup}")
+    return "; ".join(parts)
 
 
 def _parameters(recipe: Recipe) -> str:
@@ -214,7 +244,7 @@ def _check_numbers(recipe: Recipe) -> None:
     for name in _AT_MOST_ONE:
         if name in values and not 0 <= values[name] <= 1:
             raise RecipeError(f"{name}={values[name]} is not a fraction: use 0 to 1")
-    for name in ("optimizer.betas", "base.optimizer.betas"):
+    for name in ("optimizer.betas", "base.optimizer.betas", "algorithm.imitation.betas"):
         if name in values and not all(0 <= beta < 1 for beta in values[name]):
             raise RecipeError(f"{name}={list(values[name])} has to lie in [0, 1): the usual ones are [0.9, 0.95]")
     if not re.fullmatch(r"\w[\w.+-]*(/\w[\w.+-]*)*", recipe.name):

@@ -54,13 +54,15 @@ class Parallel:
 
 @dataclass
 class Batch:
-    """The four batch numbers; everything else is derived from them and printed at start."""
+    """The batch numbers; everything else is derived from them and printed at start."""
 
     prompts_per_step: int = 64
     samples_per_prompt: int = 7
     """Rollouts per prompt; an algorithm that learns from traces adds the trace to the group."""
     updates_per_step: int = 1
     """Optimizer steps on the samples of one step, whole groups in each."""
+    refills: int = 0
+    """Most further rounds of sampling in a step, each with a fresh prompt for every group that teaches nothing."""
     tokens_per_micro_batch: int = 8192
     """Most tokens (prompts and responses) packed into one micro-batch of one data-parallel rank."""
 
@@ -195,6 +197,8 @@ class Tracking:
     uri: str | None = None
     """MLflow tracking address; None is a SQLite file in the run folder."""
     experiment: str = "red-mcore"
+    parent: str | None = None
+    """Id of the MLflow run that this one is nested under."""
     rollout_rows: int = 16
     """Rollouts with their verdicts kept as a table at each evaluation."""
 
@@ -218,7 +222,7 @@ class Recipe:
     model: Model
     algorithm: Algorithm
     steps: int = 500
-    """Steps of the algorithm: sample, grade, score, weigh, update, publish."""
+    """Steps of the algorithm: sample, grade, score, weigh, update, publish; 0 trains the base alone."""
     seed: int = 0
     runs: str = "runs"
     """Folder of run folders; this run lives in ``runs/name``."""

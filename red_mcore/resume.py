@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +40,43 @@ def latest(folder: Path) -> dict[str, Any] | None:
 
 
 def check(recipe: Recipe) -> None:
-    """RecipeError if the run folder holds a checkpoint of a recipe that learns something else."""
+    """RecipeError if the run folder holds a checkpoint of a recipe that learns something else.
+
+    ``steps`` may change, down to those that are done, where no learning rate depends on it.
+    """
     manifest = latest(checkpoints(recipe))
     if manifest is None:
         return
     then, now = manifest["recipe"], json.loads(json.dumps(flatten(recipe)))
     for field in sorted(then.keys() | now.keys()):
-        if then.get(field) != now.get(field) and not field.startswith(_MAY_CHANGE):
+        if then.get(field) == now.get(field) or field.startswith(_MAY_CHANGE):
+            continue
+        if field == "steps" and not schedules_that_differ(recipe, then["steps"]):
+            done = manifest["state"]["step"] if manifest["state"]["stage"] == "main" else 0
+            if recipe.steps < done:
+                raise RecipeError(
+                    f"{recipe.folder} has done {done} steps, more than steps={recipe.steps}:"
+                    f" use steps={done} or more, choose another name=..., or delete the folder"
+                )
+        else:
             raise RecipeError(
                 f"{recipe.folder} was started with {field}={then.get(field)}, now it is {now.get(field)}: "
                 "go on with the old value, choose another name=..., or delete the folder"
             )
 
 
+def schedules_that_differ(recipe: Recipe, steps: int) -> list[str]:
+    """The optimizers whose learning rates would be others in a run of ``steps`` steps instead of ``recipe.steps``."""
+    there = recipe.algorithm.optimizers(replace(recipe, steps=steps))
+    return [
+        name
+        for name, (settings, updates) in recipe.algorithm.optimizers(recipe).items()
+        if settings.schedule != "constant" and updates != there[name][1]
+    ]
+
+
 def finished(recipe: Recipe) -> dict[str, Any] | None:
-    """The summary of a run that has done all its steps; None otherwise."""
+    """The summary of a run that has done the recipe's steps, or more; None otherwise."""
     file = recipe.folder / "summary.json"
-    return json.loads(file.read_text()) if file.is_file() else None
+    summary = json.loads(file.read_text()) if file.is_file() else None
+    return summary if summary and summary["steps"] >= recipe.steps else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from red_mcore.data.episodes import split
 from red_mcore.data.tokenizer import encode_prompt, encode_response
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group, Problem, Sample
@@ -19,7 +20,7 @@ from red_mcore.rollout.exchange import gather_samples, sample_seed, split_prompt
 
 @dataclass
 class Sampler:
-    """Sampling and grading on this rank's engine; ``groups`` is a collective of all ranks."""
+    """Sampling and grading on this rank's engine; ``groups`` and ``continuations`` are collectives of all ranks."""
 
     recipe: Recipe
     tokenizer: object
@@ -34,18 +35,27 @@ class Sampler:
         key: tuple[int, ...],
         *,
         with_traces: bool = False,
+        prefixes: Sequence[np.ndarray] | None = None,
         temperature: float | None = None,
         top_p: float | None = None,
     ) -> list[Group]:
         """``count`` graded samples of each problem, in order, the same on every rank; the trace first where asked for.
 
         The tokens depend on the weights, the recipe's seed, ``key`` and each problem's id, not on what was sampled
-        before. A trace that is missing, empty or longer than ``rollout.max_response_tokens`` is left out.
+        before. A trace that is not ``usable`` is left out.
+        ``prefixes``: token ids that begin each problem's responses, fewer than ``rollout.max_response_tokens``. They
+        are part of a sample's prompt; its response goes on from there, is graded alone, and has what they leave of
+        ``max_response_tokens``.
         """
         engine = self.engine
         mine_of = split_prompts(len(problems), engine.replicas, engine.replica)
         share = [problems[i] for i in mine_of]
-        prompts = [encode_prompt(self.tokenizer, p, self.recipe.data) for p in share]
+        prompts = [self._prompt(p) for p in share]
+        limits = [self.recipe.rollout.max_response_tokens] * len(share)
+        if prefixes is not None:
+            begun = [prefixes[i] for i in mine_of]
+            prompts = [np.concatenate(pair) for pair in zip(prompts, begun, strict=True)]
+            limits = [limit - len(prefix) for limit, prefix in zip(limits, begun, strict=True)]
         # A problem that comes twice (a step over the end of an epoch) is sampled anew the second time.
         drawn: Counter[int] = Counter()
         keys = []
@@ -57,7 +67,7 @@ class Sampler:
         completions = [[] for _ in share]
         if count:
             engine.reset()
-            completions = engine.sample(prompts, count, seeds, temperature=temperature, top_p=top_p)
+            completions = engine.sample(prompts, count, seeds, temperature=temperature, top_p=top_p, max_tokens=limits)
         mine: list[list[Sample]] = []
         if engine.is_leader:
             for problem, prompt, responses in zip(share, prompts, completions, strict=True):
@@ -71,9 +81,9 @@ class Sampler:
                     )
                     for c in responses
                 ]
-                trace = self.trace(problem, prompt) if with_traces else None
+                trace = self.trace(problem) if with_traces else None
                 mine.append([trace, *samples] if trace else samples)
-            self._grade(share, mine)
+            self._grade(share, mine, limits)
         gathered = gather_samples(
             mine,
             len(problems),
@@ -83,21 +93,59 @@ class Sampler:
         )
         return [Group(problem, samples) for problem, samples in zip(problems, gathered, strict=True)]
 
-    def trace(self, problem: Problem, prompt: np.ndarray) -> Sample | None:
-        if not problem.trace:
-            return None
-        response = encode_response(self.tokenizer, problem.trace)
-        if len(response) > self.recipe.rollout.max_response_tokens:
-            return None
-        return Sample(prompt=prompt, response=response, is_offline=True)
+    def continuations(
+        self, problems: Sequence[Problem], leading: Sequence[int], episodes: int, count: int, key: tuple[int, ...]
+    ) -> list[Group]:
+        """As ``groups``, each response going on after ``leading[i]`` of the ``episodes`` of problem i's trace.
 
-    def _grade(self, problems: Sequence[Problem], groups: list[list[Sample]]) -> None:
-        flat = [(p, s) for p, samples in zip(problems, groups, strict=True) for s in samples]
-        texts = self.tokenizer.batch_decode([s.response for _, s in flat], skip_special_tokens=True)
-        verdicts = self.verifier.grade([(p.gold, text) for (p, _), text in zip(flat, texts, strict=True)])
-        for (_, sample), text, verdict in zip(flat, texts, verdicts, strict=True):
+        A trace of fewer episodes gives what it has; the last episode is never given. A problem whose trace is not
+        ``usable`` has a group without samples. ``key`` has to differ from call to call.
+        """
+        able = [i for i, problem in enumerate(problems) if self.usable(problem)]
+        prefixes = [self._leading(problems[i], leading[i], episodes) for i in able]
+        found = dict(zip(able, self.groups([problems[i] for i in able], count, key, prefixes=prefixes), strict=True))
+        return [found.get(i, Group(problem, [])) for i, problem in enumerate(problems)]
+
+    def traces(self, problems: Sequence[Problem]) -> list[Group]:
+        """The traces alone, ungraded, a group each, in order; problems whose trace is not ``usable`` are left out."""
+        found = [(problem, self.trace(problem)) for problem in problems]
+        return [Group(problem, [trace]) for problem, trace in found if trace]
+
+    def usable(self, problem: Problem) -> bool:
+        """Whether there is a trace, neither empty nor longer than ``rollout.max_response_tokens``.
+
+        One that is nothing but its end-of-sequence token is empty: it would teach to give no answer.
+        """
+        return self._trace_tokens(problem) is not None
+
+    def trace(self, problem: Problem) -> Sample | None:
+        """The problem's trace, ungraded; None where it is not ``usable``."""
+        response = self._trace_tokens(problem)
+        if response is None:
+            return None
+        return Sample(prompt=self._prompt(problem), response=response, is_offline=True)
+
+    def _trace_tokens(self, problem: Problem) -> np.ndarray | None:
+        tokens = encode_response(self.tokenizer, problem.trace or "")
+        return tokens if 1 < len(tokens) <= self.recipe.rollout.max_response_tokens else None
+
+    def _leading(self, problem: Problem, leading: int, episodes: int) -> np.ndarray:
+        """[P] int32 ids of the first ``leading`` episodes, of at most all but the last."""
+        parts = split(problem.trace, episodes)[:-1]
+        tokens = encode_response(self.tokenizer, "".join(parts[:leading]))[:-1]
+        # Where a cut splits a token its parts may be more than one, in theory as many as the rest of the trace has.
+        return tokens[: self.recipe.rollout.max_response_tokens - 1]
+
+    def _prompt(self, problem: Problem) -> np.ndarray:
+        return encode_prompt(self.tokenizer, problem, self.recipe.data)
+
+    def _grade(self, problems: Sequence[Problem], groups: list[list[Sample]], limits: Sequence[int]) -> None:
+        flat = [(p, s, n) for p, samples, n in zip(problems, groups, limits, strict=True) for s in samples]
+        texts = self.tokenizer.batch_decode([s.response for _, s, _ in flat], skip_special_tokens=True)
+        verdicts = self.verifier.grade([(p.gold, text) for (p, _, _), text in zip(flat, texts, strict=True)])
+        for (_, sample, limit), text, verdict in zip(flat, texts, verdicts, strict=True):
             sample.text, sample.verdict, sample.accuracy = text, verdict, float(verdict == "correct")
-            sample.reward = reward(sample, self.recipe.reward, self.recipe.rollout.max_response_tokens)
+            sample.reward = reward(sample, self.recipe.reward, limit)
 
 
 def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:

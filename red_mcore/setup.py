@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from red_mcore import resume
 from red_mcore.architecture import Architecture, hf_config, read_architecture
-from red_mcore.recipe import Model, Optimizer, Recipe, RecipeError, flatten, to_yaml
+from red_mcore.recipe import Model, Recipe, RecipeError, flatten, to_yaml
 from red_mcore.records import Problem
 
 if TYPE_CHECKING:
@@ -82,10 +82,10 @@ class Run:
         if self.ranks.is_main:
             print(text, flush=True)
 
-    def start_stage(self, stage: str, optimizer: Optimizer, updates: int) -> None:
-        """Begin ``stage`` on the weights as they are, with a new optimizer."""
-        self.state.stage, self.state.step = stage, 0
-        self.policy.start_optimizer(optimizer, updates)
+    def start_main(self) -> None:
+        """Begin the algorithm's stage on the weights as they are, with new optimizers."""
+        self.state.stage, self.state.step = "main", 0
+        self.policy.start_optimizers(self.recipe.algorithm.optimizers(self.recipe))
 
     def console(self, description: str, total: int, done: int) -> Console:
         """Progress on rank 0; on the others a console that shows nothing."""
@@ -163,9 +163,9 @@ def build(recipe: Recipe):
     if manifest is None:
         hf.load_weights(policy.model, arch, weights)
     if state.stage == "base":
-        policy.start_optimizer(recipe.base.optimizer, recipe.base.steps)
+        policy.start_optimizers({"main": (recipe.base.optimizer, recipe.base.steps)})
     else:
-        policy.start_optimizer(recipe.optimizer, recipe.steps * recipe.batch.updates_per_step)
+        policy.start_optimizers(recipe.algorithm.optimizers(recipe))
     reference = None
     if getattr(recipe.algorithm, "kl_coefficient", 0.0):
         reference = Policy(recipe, arch, here)
@@ -190,7 +190,7 @@ def build(recipe: Recipe):
     def open_tracker() -> str | None:
         nonlocal tracker
         tracker = Tracker(recipe, recipe.folder, state.tracker_run)
-        tracker.truncate(state.step if state.stage == "main" else -1)
+        tracker.truncate(-1 if state.before is None else state.step)
         (recipe.folder / "recipe.yaml").write_text(to_yaml(recipe))
         return tracker.run_id
 

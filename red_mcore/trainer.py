@@ -1,4 +1,4 @@
-"""The loop: sample, grade, score, weigh, update, publish, evaluate, save."""
+"""The loop: sample, grade, score, weigh, update, teach, publish, evaluate, save."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from contextlib import contextmanager
 import psutil
 
 from red_mcore import sampling
+from red_mcore.algorithms.base import GroupAlgorithm, Library
 from red_mcore.base import train_base
 from red_mcore.convert.hf import export_folder, stream_weights
 from red_mcore.convert.rules import hf_shapes
 from red_mcore.evaluation import metrics as evaluation
+from red_mcore.groups import EVALUATE, collect, means
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group
 from red_mcore.setup import Run, build
 
-SAMPLE, EVALUATE = 1, 2
-"""First part of the key from which samples get their seeds."""
 INTERRUPTED = 130
 
 
@@ -39,27 +39,25 @@ def main(recipe: Recipe) -> int:
 
 def train(run: Run) -> None:
     """The algorithm's steps, from where the state stands."""
-    recipe, state, algorithm = run.recipe, run.state, run.recipe.algorithm
+    recipe, state = run.recipe, run.state
     publish(run)
-    state.before = state.before or evaluate(run)
-    with run.console(type(algorithm).__name__, recipe.steps, state.step) as console:
+    if state.before is None:
+        state.before = state.after = evaluate(run)
+        run.log(state.before)
+    with run.console(type(recipe.algorithm).__name__, recipe.steps, state.step) as console:
         while state.step < recipe.steps and not run.stopping:
             clock = Clock(console.phase)
+            algorithm = recipe.algorithm.at(state.step)
             with clock("sample"):
-                problems = [run.problems[i] for i in run.cursor.next(recipe.batch.prompts_per_step)]
-                groups = run.sampler.groups(
-                    problems,
-                    recipe.batch.samples_per_prompt if algorithm.rollouts else 0,
-                    (SAMPLE, state.step),
-                    with_traces=algorithm.traces > 0,
-                )
-                metrics = sampling.rollout_metrics(groups)
+                groups, metrics = collect(run, algorithm)
             kept, composed = algorithm.compose(groups)
             metrics |= composed
             with clock("score"):
-                metrics |= score(run, groups, kept)
+                metrics |= score(run, algorithm, groups, kept)
             with clock("update"):
-                metrics |= update(run, groups, kept)
+                metrics |= update(run, algorithm, groups, kept)
+            with clock("teach"):
+                metrics |= teach(run, algorithm, groups)
             with clock("publish"):
                 metrics |= publish(run)
             state.step += 1
@@ -79,28 +77,28 @@ def train(run: Run) -> None:
             console.update(state.step, {name: metrics[key] for name, key in shown.items() if key in metrics})
 
 
-def on_policy(run: Run) -> bool:
+def on_policy(run: Run, algorithm: GroupAlgorithm) -> bool:
     """Whether the update's own forward pass tells all that the rollouts' losses and the traces' weights need."""
-    return run.recipe.batch.updates_per_step == 1 and run.recipe.algorithm.scores != "all"
+    return run.recipe.batch.updates_per_step == 1 and algorithm.scores != "all"
 
 
-def score(run: Run, groups: list[Group], kept: list[Group]) -> dict[str, float]:
+def score(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[Group]) -> dict[str, float]:
     """Log-probs and entropies that must be known before the update, of the samples that are trained on."""
     if not kept:  # nothing to train on; the engine is watched all the same
         return checked_gap(run, run.policy.score(groups)) if any(g.samples for g in groups) else {}
     if run.reference is not None:
         run.reference.score_reference(kept)
-    if not on_policy(run):
+    if not on_policy(run, algorithm):
         return checked_gap(run, run.policy.score(kept))
     traces = [Group(g.problem, [s for s in g.samples if s.is_offline]) for g in kept]
-    if run.recipe.algorithm.scores == "traces" and any(g.samples for g in traces):
+    if algorithm.scores == "traces" and any(g.samples for g in traces):
         run.policy.score(traces)
     return {}
 
 
-def update(run: Run, groups: list[Group], kept: list[Group]) -> dict[str, float]:
+def update(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[Group]) -> dict[str, float]:
     """``updates_per_step`` optimizer steps on the kept groups, whole groups in each; metrics are means over them."""
-    algorithm, state, policy = run.recipe.algorithm, run.state, run.policy
+    state, policy = run.state, run.policy
     parts = run.recipe.batch.updates_per_step
     metrics: dict[str, float] = {}
 
@@ -108,7 +106,7 @@ def update(run: Run, groups: list[Group], kept: list[Group]) -> dict[str, float]
         metrics.update(algorithm.weigh(kept, state.algorithm))
 
     updates: list[dict[str, float]] = []
-    in_pass = on_policy(run) and algorithm.scores == "traces"
+    in_pass = on_policy(run, algorithm) and algorithm.scores == "traces"
     if not in_pass:
         weigh()
     for i in range(parts):
@@ -116,16 +114,38 @@ def update(run: Run, groups: list[Group], kept: list[Group]) -> dict[str, float]
         if part:  # without a group that differs in reward there is nothing to learn; schedule and version stand still
             algorithm.aggregate(part, algorithm.sequences(groups) / parts)
             losses = policy.backward(
-                part, algorithm.token_losses, on_policy=on_policy(run), weigh=weigh if in_pass else None
+                part,
+                algorithm.token_losses,
+                on_policy=on_policy(run, algorithm),
+                weigh=weigh if in_pass else None,
             )
-            updates.append(checked_gap(run, losses) | policy.step())
+            updates.append(checked_gap(run, losses) | policy.step(algorithm.optimizer))
             state.policy_version += not updates[-1]["update/skipped"]
-    for name in dict.fromkeys(name for done in updates for name in done):
-        metrics[name] = statistics.fmean(done[name] for done in updates if name in done)
+    metrics |= means(updates)
     rollouts = [s.entropy for g in kept for s in g.rollouts]
     if rollouts:
         metrics.setdefault("entropy/rollout_nats", statistics.fmean(rollouts))
     return metrics
+
+
+def teach(run: Run, algorithm: GroupAlgorithm, groups: list[Group]) -> dict[str, float]:
+    """The algorithm's lessons, each an update on traces alone; metrics are means over them."""
+    state = run.state
+    library = Library(run.problems, run.sampler.usable, run.recipe.seed)
+    updates: list[dict[str, float]] = []
+    taught = 0
+    for lesson in algorithm.lessons(groups, state.algorithm, library, state.step):
+        traces = run.sampler.traces(lesson.problems)
+        if not traces:
+            continue
+        taught += len(traces)
+        for group in traces:
+            group.samples[0].beta = lesson.beta
+        algorithm.aggregate(traces, len(traces))
+        done = run.policy.update(traces, algorithm.token_losses, optimizer="imitation", lr_scale=lesson.lr_scale)
+        updates.append({f"lesson/{name.replace('/', '_')}": value for name, value in done.items()})
+        state.policy_version += not done["update/skipped"]
+    return means(updates) | ({"lesson/updates": len(updates), "lesson/traces": taught} if updates else {})
 
 
 def checked_gap(run: Run, metrics: dict[str, float]) -> dict[str, float]:

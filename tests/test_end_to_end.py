@@ -39,7 +39,11 @@ def run(folder: Path, name: str, *overrides: str, recipe: str = "recipes/red_tin
 
 
 def rows(folder: Path, name: str) -> list[dict]:
-    return [json.loads(line) for line in (folder / name / "metrics.jsonl").read_text().splitlines()]
+    """Metrics of the steps; the row before them, of step 0, holds the evaluation at start."""
+    first, *rest = [json.loads(line) for line in (folder / name / "metrics.jsonl").read_text().splitlines()]
+    assert first["step"] == 0
+    assert all(key == "step" or key.startswith("evaluation/") for key in first)
+    return rest
 
 
 def without_seconds(row: dict) -> dict:
@@ -233,6 +237,54 @@ def test_grade_school_problems_train_under_tensor_parallel(folder, tmp_path):
         assert row["update/grad_norm"] > 0
 
 
+RELIFT = ["recipes/tiny/relift.py", "algorithm.demonstrations=3", "checkpoint.every=2", "steps=4"]
+
+
+def test_relift_killed_and_started_again_ends_as_if_undisturbed(folder, base):
+    """A buffer of problems and a second optimizer have to come back, too."""
+    recipe, *overrides = RELIFT
+    arguments = [base, *SMALL, *overrides]
+    run(folder, "relift", *arguments, recipe=recipe)
+    process = subprocess.Popen(
+        command(folder, "relift_killed", *arguments, recipe=recipe), cwd=ROOT, start_new_session=True
+    )
+    try:
+        wait_for(folder / "relift_killed" / "checkpoints" / "latest", process)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert saved_step(folder, "relift_killed") == 2
+    assert "going on from checkpoint" in run(folder, "relift_killed", *arguments, recipe=recipe)
+    undisturbed = rows(folder, "relift")
+    assert [without_seconds(row) for row in rows(folder, "relift_killed")] == [without_seconds(r) for r in undisturbed]
+    assert any(row.get("lesson/traces") == 3 for row in undisturbed[:2])
+    assert any(row.get("lesson/traces") == 3 for row in undisturbed[2:])
+    assert all(row["lesson/update_lr"] == pytest.approx(1e-3) for row in undisturbed[2:] if "lesson/update_lr" in row)
+
+
+def test_sft_goes_over_into_grpo_and_a_run_can_be_made_longer(folder, base):
+    recipe, stage = "recipes/tiny/sft_then_grpo.py", "algorithm.sft_steps=2"
+    run(folder, "staged", base, *SMALL, stage, "steps=2", recipe=recipe)
+    assert "going on from checkpoint" in run(folder, "staged", base, *SMALL, stage, "steps=4", recipe=recipe)
+    found = rows(folder, "staged")
+    assert ["loss/sft" in row for row in found] == [True, True, False, False]
+    assert ["rollout/generated_tokens" in row for row in found] == [False, False, True, True]
+    assert [row["publish/version"] for row in found] == [1, 2, 3, 4]
+    # Warm-up of three updates in each stage.
+    assert [row["update/lr"] / found[2]["update/lr"] for row in found[2:]] == pytest.approx([1, 2])
+
+
+def test_branches_and_refills(folder, base):
+    """A base this weak solves few groups: most go on from a part of their trace, and some give way to fresh prompts."""
+    run(folder, "bread", base, *SMALL, "steps=2", "batch.refills=1", recipe="recipes/tiny/bread.py")
+    for row in rows(folder, "bread"):
+        assert row["groups/branched"] > 0
+        assert 8 <= row["groups/sampled"] <= 16
+        assert row["groups/kept"] + row["groups/dropped"] == 8
+        assert row["rollout/generated_tokens"] > row["groups/sampled"] * 8 * row["rollout/length_tokens"]
+        assert row["update/grad_norm"] > 0
+
+
 def test_grpo_with_a_reference_from_the_base_stage(folder):
     run(
         folder,
@@ -242,7 +294,7 @@ def test_grpo_with_a_reference_from_the_base_stage(folder):
         "base.sequences_per_step=48",
         "steps=2",
         "algorithm.kl_coefficient=0.01",
-        recipe="recipes/grpo_tiny.py",
+        recipe="recipes/tiny/grpo.py",
     )
     assert [row["publish/version"] for row in rows(folder, "grpo")] == [1, 2]
 

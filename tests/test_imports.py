@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "red_mcore"
 TIERS = (
     ("run", "launch"),
-    ("trainer", "base", "sampling", "setup"),
+    ("trainer", "base", "groups", "sampling", "setup"),
     ("planning", "resume"),
     ("algorithms", "rollout", "evaluation", "convert", "data", "rewards", "tracking"),
     ("megatron", "losses"),

@@ -5,6 +5,7 @@ import pytest
 
 from red_mcore import resume
 from red_mcore.algorithms.red import RED
+from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
 from red_mcore.recipe import Model, Optimizer, Parallel, Recipe, RecipeError, flatten
 
 
@@ -16,7 +17,9 @@ def recipe(tmp_path) -> Recipe:
 def saved(recipe: Recipe, tag: str = "main-000002") -> None:
     folder = resume.checkpoints(recipe)
     (folder / tag).mkdir(parents=True)
-    (folder / tag / "manifest.json").write_text(json.dumps({"tag": tag, "recipe": flatten(recipe)}))
+    stage, step = tag.split("-")
+    manifest = {"tag": tag, "recipe": flatten(recipe), "state": {"stage": stage, "step": int(step)}}
+    (folder / tag / "manifest.json").write_text(json.dumps(manifest))
     (folder / "latest").write_text(tag)
 
 
@@ -59,7 +62,35 @@ def test_a_pointer_to_nothing_is_refused(recipe):
         resume.check(recipe)
 
 
-def test_finished_run_has_a_summary(recipe):
+@pytest.mark.parametrize(("tag", "fewest"), [("main-000040", 40), ("base-000300", 0)])
+def test_steps_may_change_down_to_those_done_where_the_rate_is_constant(recipe, tag, fewest):
+    recipe.optimizer.schedule = "constant"
+    saved(recipe, tag)
+    for steps in (fewest, 499, 5000):
+        resume.check(replace(recipe, steps=steps))
+    if fewest:
+        with pytest.raises(RecipeError, match=r"has done 40 steps, more than steps=39: use steps=40 or more"):
+            resume.check(replace(recipe, steps=39))
+
+
+@pytest.mark.parametrize(
+    ("main", "imitation", "steps", "differing"),
+    [
+        ("constant", "cosine", 900, []),  # its own stage of 300 updates is as long as before
+        ("cosine", "constant", 900, ["main"]),
+        ("cosine", "cosine", 250, ["main"]),
+        ("constant", "constant", 250, []),
+    ],
+)
+def test_every_schedule_counts(recipe, main, imitation, steps, differing):
+    recipe.optimizer.schedule = main
+    staged = replace(recipe, algorithm=SFTThenGRPO(sft_steps=300, imitation=Optimizer(schedule=imitation)))
+    assert resume.schedules_that_differ(staged, steps) == differing
+
+
+def test_a_run_is_finished_once_its_summary_has_the_steps(recipe):
     recipe.folder.mkdir()
     (recipe.folder / "summary.json").write_text('{"steps": 3}')
-    assert resume.finished(recipe) == {"steps": 3}
+    for steps in (0, 3):
+        assert resume.finished(replace(recipe, steps=steps)) == {"steps": 3}
+    assert resume.finished(replace(recipe, steps=4)) is None

@@ -49,7 +49,7 @@ def main(tensor: int) -> None:
     dist.barrier()
     policy = Policy(recipe, arch, here)
     hf.load_weights(policy.model, arch, folder)
-    policy.start_optimizer(recipe.optimizer, 10 * STEPS)
+    policy.start_optimizers({"main": (recipe.optimizer, 10 * STEPS)})
     red, grpo = RED(constant=80.0), GRPO(aggregation="constant", constant=80.0)
 
     def make(seed: int, with_trace: bool) -> list[Group]:

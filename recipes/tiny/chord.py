@@ -1,15 +1,16 @@
-"""CHORD-mu on the task, model and budget of ``red_tiny``: mu falls from .9 to .05 in 100 steps.
+"""CHORD-mu: GRPO on eight rollouts and imitation of the trace, whose share falls from .9 to .05 in 100 steps."""
 
-The learning rate is RED's, not tuned for this method.
-"""
-
-from recipes.red_tiny import recipe as red_tiny
+from recipes.tiny.red import rates
+from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.chord import CHORD
 from red_mcore.recipe import Recipe
 
+TRIALS = rates(3e-4, 6e-4, 1.2e-3, 2.4e-3)
+
 
 def recipe() -> Recipe:
-    r = red_tiny()
-    r.name = "chord_tiny"
+    r = red()
+    r.name = "chord"
     r.algorithm = CHORD(aggregation="constant", constant=80.0, decay_steps=100)
+    r.batch.samples_per_prompt = 8
     return r

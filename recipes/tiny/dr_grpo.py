@@ -1,16 +1,17 @@
-"""Dr.GRPO on the task, model and budget of ``red_tiny``: eight rollouts per prompt, no traces.
+"""Dr.GRPO: eight rollouts per prompt, no traces, advantages not divided by their deviation."""
 
-The learning rate is RED's, not tuned for this method.
-"""
-
-from recipes.red_tiny import recipe as red_tiny
+from recipes.tiny.red import rates
+from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.grpo import dr_grpo
 from red_mcore.recipe import Recipe
 
+TRIALS = rates(1.5e-4, 3e-4, 6e-4, 1.2e-3)
+
 
 def recipe() -> Recipe:
-    r = red_tiny()
-    r.name = "dr_grpo_tiny"
+    r = red()
+    r.name = "dr_grpo"
     r.algorithm = dr_grpo(r.rollout.max_response_tokens)
     r.batch.samples_per_prompt = 8
+    r.optimizer.lr = 3e-4
     return r

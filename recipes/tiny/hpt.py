@@ -1,15 +1,16 @@
-"""HPT on the task, model and budget of ``red_tiny``: seven rollouts and a trace per prompt.
+"""HPT: eight rollouts per prompt train by GRPO if one is right, else the trace is imitated."""
 
-The learning rate is RED's, not tuned for this method.
-"""
-
-from recipes.red_tiny import recipe as red_tiny
+from recipes.tiny.red import rates
+from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.hpt import HPT
 from red_mcore.recipe import Recipe
 
+TRIALS = rates(3e-4, 6e-4, 1.2e-3, 2.4e-3)
+
 
 def recipe() -> Recipe:
-    r = red_tiny()
-    r.name = "hpt_tiny"
+    r = red()
+    r.name = "hpt"
     r.algorithm = HPT(constant=80.0)
+    r.batch.samples_per_prompt = 8
     return r

@@ -1,15 +1,15 @@
-"""LUFFY on the task, model and budget of ``red_tiny``: seven rollouts and a trace per prompt.
+"""LUFFY: seven rollouts and a trace per prompt, the trace's tokens shaped by p / (p + .1)."""
 
-The learning rate is RED's, not tuned for this method.
-"""
-
-from recipes.red_tiny import recipe as red_tiny
+from recipes.tiny.red import rates
+from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.luffy import LUFFY
 from red_mcore.recipe import Recipe
 
+TRIALS = rates(3e-4, 6e-4, 1.2e-3, 2.4e-3)
+
 
 def recipe() -> Recipe:
-    r = red_tiny()
-    r.name = "luffy_tiny"
+    r = red()
+    r.name = "luffy"
     r.algorithm = LUFFY(constant=80.0)
     return r

@@ -1,15 +1,15 @@
-"""RED-CoDA on the task, model and budget of ``red_tiny``: seven rollouts and a trace per prompt.
+"""RED-CoDA: a weighted cross-entropy beside GRPO, moving averages of entropy, a factor from the step's accuracy."""
 
-The learning rate is RED's, not tuned for this method.
-"""
-
-from recipes.red_tiny import recipe as red_tiny
+from recipes.tiny.red import rates
+from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.red_coda import REDCoDA
 from red_mcore.recipe import Recipe
 
+TRIALS = rates(3e-4, 6e-4, 1.2e-3, 2.4e-3)
+
 
 def recipe() -> Recipe:
-    r = red_tiny()
-    r.name = "red_coda_tiny"
+    r = red()
+    r.name = "red_coda"
     r.algorithm = REDCoDA(aggregation="constant", constant=80.0)
     return r

@@ -1,15 +1,17 @@
-"""Imitation of the traces alone on the task, model and prompts of ``red_tiny``: 24 traces a step, no rollouts.
+"""SFT: imitation of 24 traces a step, no rollouts."""
 
-The learning rate is RED's, not tuned for this method.
-"""
-
-from recipes.red_tiny import recipe as red_tiny
+from recipes.tiny.red import rates
+from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.sft import SFT
 from red_mcore.recipe import Recipe
 
+TRIALS = rates(5e-4, 1e-3, 2e-3, 4e-3)
+
 
 def recipe() -> Recipe:
-    r = red_tiny()
-    r.name = "sft_tiny"
+    r = red()
+    r.name = "sft"
     r.algorithm = SFT()
+    r.evaluation.every = 100
+    r.optimizer.lr = 2e-3
     return r

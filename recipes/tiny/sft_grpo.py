@@ -1,15 +1,15 @@
-"""GRPO and imitation at once on the task, model and budget of ``red_tiny``: seven rollouts and a trace per prompt.
+"""GRPO on seven rollouts per prompt plus cross-entropy on the trace, at once and with a fixed weight."""
 
-Advantages as in ``grpo_tiny``, over the rollouts alone. The learning rate is RED's, not tuned for this method.
-"""
-
-from recipes.red_tiny import recipe as red_tiny
+from recipes.tiny.red import rates
+from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.sft_grpo import SFTGRPO
 from red_mcore.recipe import Recipe
 
+TRIALS = rates(3e-4, 6e-4, 1.2e-3, 2.4e-3)
+
 
 def recipe() -> Recipe:
-    r = red_tiny()
-    r.name = "sft_grpo_tiny"
+    r = red()
+    r.name = "sft_grpo"
     r.algorithm = SFTGRPO(std_normalise=True, constant=80.0)
     return r

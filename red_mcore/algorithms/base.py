@@ -7,6 +7,9 @@ An algorithm is its settings (a dataclass of the recipe) with four small methods
 ``aggregate(groups, sequences)``   coefficients: what multiplies each token loss, global denominators included
 ``token_losses(fields)``   token loss [T] of each component, from packed fields
 
+Few need more: ``at`` to be another algorithm for some steps, ``prompts`` and ``branch`` to have a say in sampling,
+``lessons`` to imitate traces in updates of their own, with an optimizer of their own (``optimizers``).
+
 State is a small JSON-able dict, so that a checkpoint can hold it.
 """
 
@@ -14,14 +17,37 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from red_mcore.recipe import Algorithm, Recipe
-from red_mcore.records import Group, Sample
+from red_mcore.recipe import Algorithm, Optimizer, Recipe
+from red_mcore.records import Group, Problem, Sample
 
 Aggregation = Literal["constant", "sequence", "token"]
+Continue = Callable[[Sequence[Problem], Sequence[int]], list[Group]]
+"""(problems, episodes given) -> graded groups whose rollouts go on after so many leading episodes of the trace."""
+
+
+@dataclass
+class Lesson:
+    """Traces to imitate in one update of the optimizer ``imitation``."""
+
+    problems: Sequence[Problem]
+    beta: float = 0.0
+    lr_scale: float = 1.0
+    """Multiplies the learning rate that the optimizer's schedule gives."""
+
+
+@dataclass
+class Library:
+    """The training problems, for lessons."""
+
+    problems: Sequence[Problem]
+    usable: Callable[[Problem], bool]
+    """Whether a problem has a trace that is neither empty nor too long."""
+    seed: int
+    """The run's."""
 
 
 @dataclass
@@ -39,8 +65,27 @@ class GroupAlgorithm(Algorithm):
     """Whose entropies must be known before the update. With one update per step the rollouts' are measured in it, in
     time for the traces' weights; an algorithm that weighs rollouts by entropy needs ``all``."""
 
+    optimizer: ClassVar[str] = "main"
+    """Optimizer of its updates, one of ``optimizers``."""
+
     def check(self, recipe: Recipe) -> None:
         """RecipeError where the algorithm cannot work with the recipe."""
+
+    def optimizers(self, recipe: Recipe) -> dict[str, tuple[Optimizer, int]]:
+        """Optimizers over the same weights, each with moments and schedule of its own: name -> (settings, updates)."""
+        return {"main": (recipe.optimizer, recipe.steps * recipe.batch.updates_per_step)}
+
+    def at(self, step: int) -> GroupAlgorithm:
+        """The algorithm of step ``step``, counted from 0."""
+        return self
+
+    def prompts(self, step: int, wanted: int) -> int:
+        """Prompts to sample in step ``step``, where the recipe wants ``wanted``."""
+        return wanted
+
+    def branch(self, groups: list[Group], sample_after: Continue) -> tuple[list[Group], dict[str, float]]:
+        """The groups that go on to ``compose``, some perhaps sampled anew after a part of their trace; and metrics."""
+        return groups, {}
 
     def compose(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, float]]:
         """Set advantage and beta of every sample; returns the groups worth training on, and metrics."""
@@ -58,6 +103,10 @@ class GroupAlgorithm(Algorithm):
     def weigh(self, groups: Sequence[Group], state: dict[str, Any]) -> dict[str, float]:
         """Set per-sample weights, update ``state`` in place, return metrics."""
         return {}
+
+    def lessons(self, groups: Sequence[Group], state: dict[str, Any], library: Library, step: int) -> list[Lesson]:
+        """Updates on traces alone after the step's own; ``groups`` as sampled. May change ``state``."""
+        return []
 
     def components(self, sample: Sample) -> dict[str, Aggregation]:
         """Loss components that a sample feeds, and how each sums its tokens."""
@@ -88,9 +137,14 @@ class GroupAlgorithm(Algorithm):
         raise TypeError(f"{type(self).__name__} defines no token losses")
 
 
-def advantages(rewards: Sequence[float], std_normalise: bool = True, eps: float = 1e-9) -> list[float]:
-    """R - mean, over the sample standard deviation (ddof 1) plus eps; exact zeros where all rewards are equal."""
-    mean = statistics.fmean(rewards)
+def advantages(
+    rewards: Sequence[float], std_normalise: bool = True, eps: float = 1e-9, baseline: float | None = None
+) -> list[float]:
+    """R - baseline, over the sample standard deviation (ddof 1) plus eps; exact zeros where all rewards are equal.
+
+    ``baseline`` None is the mean of the rewards.
+    """
+    mean = statistics.fmean(rewards) if baseline is None else baseline
     if len(rewards) < 2 or max(rewards) == min(rewards):
         return [0.0] * len(rewards)
     scale = statistics.stdev(rewards) + eps if std_normalise else 1.0

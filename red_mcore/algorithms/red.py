@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from red_mcore.algorithms.base import Aggregation, GroupAlgorithm
+from red_mcore.algorithms.base import Aggregation, GroupAlgorithm, advantages
 from red_mcore.records import Group, Sample
 
 
@@ -23,11 +23,17 @@ from red_mcore.records import Group, Sample
 class RED(GroupAlgorithm):
     """Constants as in the authors' code; options where the paper and its code can be read in more than one way."""
 
-    shift: Literal["detached", "autograd", "off"] = "detached"
-    """Whether the shift's denominator carries a gradient; only ``detached`` tends to imitation as beta goes to 0."""
+    shift: Literal["detached", "autograd", "off", "shaping"] = "detached"
+    """Whether the shift's denominator carries a gradient; only ``detached`` tends to imitation as beta goes to 0. For
+    comparison: the bare p, or LUFFY's p / (p + gamma)."""
+    gamma: float = 0.1
+    """Of ``shaping``."""
     beta: Literal["group", "rollouts", "batch", "reverse"] = "group"
     """Accuracy of the whole group, of its rollouts alone, of all samples of the step, or 1 - accuracy of the group (an
     ablation)."""
+    baseline: Literal["group", "rollouts"] = "group"
+    """Whose mean reward is subtracted: that of the whole group, or of its rollouts alone. The deviation is the group's
+    in either case: that of rollouts that are all wrong would be 0."""
     entropy_weight: bool = True
     """False keeps w = 1."""
     entropy_change: Literal["relative", "absolute"] = "relative"
@@ -50,6 +56,12 @@ class RED(GroupAlgorithm):
             for sample in group.samples:
                 sample.beta = 1 - accuracy if self.beta == "reverse" else accuracy
         kept, metrics = super().compose(groups)
+        if self.baseline == "rollouts":
+            for group in (g for g in kept if g.rollouts):
+                mean = statistics.fmean(s.reward for s in group.rollouts)
+                found = advantages([s.reward for s in group.samples], self.std_normalise, baseline=mean)
+                for sample, advantage in zip(group.samples, found, strict=True):
+                    sample.advantage = advantage
         traces = [s for g in groups for s in g.samples if s.is_offline]
         return kept, metrics | {
             "red/beta_mean": statistics.fmean(s.beta for s in traces) if traces else 0.0,
@@ -92,7 +104,10 @@ class RED(GroupAlgorithm):
     def token_losses(self, fields: dict) -> dict:
         from red_mcore.losses import token  # torch stays out of planning
 
-        ratio = token.policy_shift(fields["logp"], fields["beta"], self.shift)
+        if self.shift == "shaping":
+            ratio = token.shaping(fields["logp"], self.gamma)
+        else:
+            ratio = token.policy_shift(fields["logp"], fields["beta"], self.shift)
         return {
             "rl": token.policy_gradient(fields["logp"], fields["old_logp"], fields["advantage"]),
             "offline": -fields["weight"] * fields["advantage"] * ratio,

@@ -1,6 +1,6 @@
 """Checkpoints: Megatron's distributed format, random states, and one manifest that is written last.
 
-``checkpoints/<tag>/`` holds ``weights/`` (model and optimizer), ``rng-<rank>.pt`` and ``manifest.json``. It is filled
+``checkpoints/<tag>/`` holds ``weights/`` (model and optimizers), ``rng-<rank>.pt`` and ``manifest.json``. It is filled
 under another name and moved into place when complete; ``checkpoints/latest`` then names it. Kill the run anywhere:
 either the old or the new checkpoint is whole.
 """
@@ -23,10 +23,12 @@ import torch.distributed as dist
 from megatron.core import dist_checkpointing
 from megatron.core.dist_checkpointing.strategies import filesystem_async
 from megatron.core.dist_checkpointing.strategies.torch import TorchDistSaveShardedStrategy
+from megatron.core.dist_checkpointing.utils import add_prefix_for_sharding
 from megatron.core.tensor_parallel import get_cuda_rng_tracker
 
 from red_mcore.megatron import shim
 from red_mcore.megatron.policy import Policy
+from red_mcore.recipe import RecipeError
 
 # The one sharding of optimizer state that loads under another tensor x pipeline x data layout.
 _SHARDING = {
@@ -46,18 +48,15 @@ def save(folder: Path, tag: str, policy: Policy, manifest: dict[str, Any], keep:
     dist.barrier()
     with shim.on_device():
         model = policy.model.sharded_state_dict()
-        state = {
-            "model": model,
-            "optimizer": policy.optimizer.sharded_state_dict({"model": model}, is_loading=False, metadata=_SHARDING),
-        }
+        state = {"model": model, "optimizers": _optimizers(policy, model, is_loading=False)}
         dist_checkpointing.save(state, str(partial_folder / "weights"), sharded_strategy=_InProcess("torch_dist", 1))
     torch.save(_random_states(), partial_folder / f"rng-{policy.ranks.rank}.pt")
     dist.barrier()
     final = folder / tag
     if policy.ranks.is_main:
         layout = [policy.ranks.tensor, policy.ranks.pipeline, policy.ranks.data]
-        schedule = policy.schedule.state_dict()
-        text = json.dumps({**manifest, "tag": tag, "layout": layout, "schedule": schedule}, indent=1)
+        schedules = {name: slot.schedule.state_dict() for name, slot in policy.slots.items()}
+        text = json.dumps({**manifest, "tag": tag, "layout": layout, "schedules": schedules}, indent=1)
         (partial_folder / "manifest.json").write_text(text)
         shutil.rmtree(final, ignore_errors=True)
         partial_folder.rename(final)
@@ -72,19 +71,42 @@ def save(folder: Path, tag: str, policy: Policy, manifest: dict[str, Any], keep:
 
 
 def load(folder: Path, manifest: dict[str, Any], policy: Policy) -> None:
-    """Restore weights, optimizer, schedule and, under the layout they were saved in, random states; a collective."""
-    source = folder / manifest["tag"]
+    """Restore weights, optimizers, schedules and, under the layout they were saved in, random states; a collective.
+
+    RecipeError where the checkpoint lacks one of the policy's optimizers.
+    """
+    source, schedules = folder / manifest["tag"], manifest.get("schedules", {})
+    if missing := [name for name in policy.slots if name not in schedules]:
+        raise RecipeError(
+            f"checkpoint {source} has no optimizer {missing[0]} (it has {', '.join(schedules) or 'none'}):"
+            " go on with the algorithm that saved it, or start anew under another name"
+        )
     with shim.on_device():
         model = policy.model.sharded_state_dict()
-        optimizer = policy.optimizer.sharded_state_dict({"model": model}, is_loading=True, metadata=_SHARDING)
-        state = dist_checkpointing.load({"model": model, "optimizer": optimizer}, str(source / "weights"))
+        optimizers = _optimizers(policy, model, is_loading=True)
+        state = dist_checkpointing.load({"model": model, "optimizers": optimizers}, str(source / "weights"))
         policy.model.load_state_dict(state["model"])
-        with _adamw_steps(policy.optimizer):
-            policy.optimizer.load_state_dict(state["optimizer"])
-    policy.schedule.load_state_dict(manifest["schedule"])
+        for name in policy.slots:
+            slot = policy.activate(name)
+            with _keeping_what_is_not_stored(policy.optimizer):
+                policy.optimizer.load_state_dict(state["optimizers"][name])
+            slot.schedule.load_state_dict(schedules[name])
     ranks = policy.ranks
     if manifest["layout"] == [ranks.tensor, ranks.pipeline, ranks.data]:
         _set_random_states(torch.load(source / f"rng-{ranks.rank}.pt", weights_only=False))
+
+
+def _optimizers(policy: Policy, model: dict[str, Any], is_loading: bool) -> dict[str, Any]:
+    """Sharded state of every slot: the float32 weights, which they share, with the first alone."""
+    found = {}
+    for name in policy.slots:
+        policy.activate(name)
+        found[name] = policy.optimizer.sharded_state_dict({"model": model}, is_loading, metadata=_SHARDING)
+        if len(found) > 1:
+            for tensors in found[name]["param_state"].values():
+                del tensors["param"]
+        add_prefix_for_sharding(found[name], f"{name}.")
+    return found
 
 
 def _random_states() -> dict[str, Any]:
@@ -107,26 +129,25 @@ def _set_random_states(states: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _adamw_steps(optimizer) -> Iterator[None]:
-    """Loading a distributed optimizer over torch's AdamW, which Megatron-Core 0.16.1 gets wrong in two ways.
+def _keeping_what_is_not_stored(optimizer) -> Iterator[None]:
+    """Loading a distributed optimizer whose checkpoint lacks some of its tensors, which then stay as they are.
 
-    It asks the checkpoint for each parameter's ``step``, which it stores once for all; and it leaves one step tensor
-    shared by all parameters, which the next update would then advance once per parameter.
+    Megatron-Core 0.16.1 asks for each parameter's ``step`` of torch's AdamW, which it stores once for all. It then
+    leaves one step tensor shared by all parameters, which the next update would advance once per parameter.
     """
-    parts = [p for p in optimizer.chained_optimizers if isinstance(p.optimizer, torch.optim.AdamW)]
-    for part in parts:
-        if hasattr(part, "_set_main_param_and_optimizer_states"):
-            part._set_main_param_and_optimizer_states = partial(_set_with_step, part)
+    for part in optimizer.chained_optimizers:
+        part._set_main_param_and_optimizer_states = partial(_set_stored, part)
     yield
-    for part in parts:
-        part.__dict__.pop("_set_main_param_and_optimizer_states", None)
+    for part in optimizer.chained_optimizers:
+        del part._set_main_param_and_optimizer_states
         for state in part.optimizer.state.values():
-            state["step"] = state["step"].clone()
+            if "step" in state:
+                state["step"] = state["step"].clone()
 
 
-def _set_with_step(part, parameter, tensors) -> None:
-    step = part._get_main_param_and_optimizer_states(parameter)["step"]
-    type(part)._set_main_param_and_optimizer_states(part, parameter, {"step": step, **tensors})
+def _set_stored(part, parameter, tensors) -> None:
+    present = part._get_main_param_and_optimizer_states(parameter)
+    type(part)._set_main_param_and_optimizer_states(part, parameter, present | tensors)
 
 
 class _InProcess(TorchDistSaveShardedStrategy):

@@ -1,8 +1,9 @@
-"""A policy on Megatron ranks: scoring, the update, and its optimizer and schedule."""
+"""A policy on Megatron ranks: scoring, the update, and its optimizers and schedules."""
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -29,7 +30,7 @@ TokenLosses = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
 class Policy:
-    """A GPTModel split over the ranks; trainable once ``start_optimizer`` was called, a frozen reference otherwise."""
+    """A GPTModel split over the ranks; trainable once ``start_optimizers`` was called, a frozen reference otherwise."""
 
     def __init__(self, recipe: Recipe, arch: Architecture, ranks: Ranks):
         self.arch, self.ranks = arch, ranks
@@ -40,10 +41,13 @@ class Policy:
         self.model = build_model(arch, recipe.parallel, self.dtype)
         self.config = self.model.config
         self._ddp: DistributedDataParallel | None = None
-        self.optimizer = self.schedule = None
+        self.optimizer = None
+        """Megatron's, once started; it works with the slot that is active."""
+        self.slots: dict[str, Slot] = {}
+        """By name, in the order asked for."""
 
-    def start_optimizer(self, settings: Optimizer, steps: int) -> None:
-        """A new optimizer (fresh moments) on the weights as they are, its schedule ``steps`` updates long."""
+    def start_optimizers(self, wanted: dict[str, tuple[Optimizer, int]]) -> None:
+        """New optimizers (fresh moments) on the weights as they are: name -> (settings, updates of the schedule)."""
         with shim.on_device():
             if self._ddp is None:
                 self._ddp = DistributedDataParallel(
@@ -60,21 +64,23 @@ class Policy:
             self.optimizer = get_megatron_optimizer(
                 OptimizerConfig(
                     optimizer="adam",
-                    lr=settings.lr,
-                    min_lr=settings.lr * settings.min_lr_ratio,
-                    weight_decay=settings.weight_decay,
-                    adam_beta1=settings.betas[0],
-                    adam_beta2=settings.betas[1],
-                    adam_eps=settings.eps,
-                    clip_grad=settings.clip_grad,
+                    lr=0.0,  # this and the other settings come with the slots
                     bf16=self.dtype == torch.bfloat16,
                     params_dtype=self.dtype,
                     use_distributed_optimizer=True,
                 ),
                 [self._ddp],
             )
-            _allocate_state(self.optimizer)
-            self.schedule = _schedule(self.optimizer, settings, steps)
+            self.slots = {name: Slot(self.optimizer, *settings) for name, settings in wanted.items()}
+        self._active = next(iter(self.slots.values()))
+        self._active.enter()
+
+    def activate(self, name: str) -> Slot:
+        """Let ``optimizer`` work with slot ``name``; returns it."""
+        self._active.leave()
+        self._active = self.slots[name]
+        self._active.enter()
+        return self._active
 
     def score(self, groups: Sequence[Group]) -> dict[str, float]:
         """Fill ``old_logp`` and ``entropy`` of every sample, on every rank: dealing for an update may move a group.
@@ -118,9 +124,11 @@ class Policy:
             place = places[id(sample)]
             yield sample, logp[place], entropy[place]
 
-    def update(self, groups: Sequence[Group], token_losses: TokenLosses) -> dict[str, float]:
+    def update(
+        self, groups: Sequence[Group], token_losses: TokenLosses, *, optimizer: str = "main", lr_scale: float = 1.0
+    ) -> dict[str, float]:
         """``backward`` and ``step``."""
-        return self.backward(groups, token_losses) | self.step()
+        return self.backward(groups, token_losses) | self.step(optimizer, lr_scale)
 
     def backward(
         self,
@@ -169,17 +177,19 @@ class Policy:
         out = {f"loss/{name}": value for name, value in zip(components, sums.tolist(), strict=True)}
         return {"loss/total": sum(sums.tolist()), **out} | (own.finish() if own is not None else {})
 
-    def step(self) -> dict[str, float]:
-        """One optimizer step on the gradient; the schedule advances only with it.
+    def step(self, optimizer: str = "main", lr_scale: float = 1.0) -> dict[str, float]:
+        """One step of an optimizer on the gradient; its schedule, and only its own, advances if the step is done.
 
-        Returns ``update/grad_norm``, ``update/lr`` and ``update/skipped``; FloatingPointError for a norm that is not
-        finite.
+        ``lr_scale`` multiplies the learning rate of this step. Returns ``update/grad_norm``, ``update/lr`` (as used)
+        and ``update/skipped``; FloatingPointError for a norm that is not finite.
         """
+        slot = self.activate(optimizer)
+        for group in self.optimizer.param_groups:
+            group["lr"] *= lr_scale
         lr = self.optimizer.param_groups[0]["lr"]
         with shim.on_device():
             updated, grad_norm, _ = self.optimizer.step()
-            if updated:
-                self.schedule.step(increment=1)
+        slot.schedule.step(increment=int(updated))  # also takes the scale out again
         grad_norm = float(grad_norm or 0.0)
         if not math.isfinite(grad_norm):
             raise FloatingPointError(
@@ -299,32 +309,48 @@ def undo_schedule_scale(loss: Tensor, micro_batches: int) -> Tensor:
     return loss * (micro_batches / parallel_state.get_context_parallel_world_size())
 
 
-def _allocate_state(optimizer) -> None:
-    """Zero moments before the first step: torch's AdamW would make them then, but a checkpoint loads into existing
-    state."""
-    for part in optimizer.chained_optimizers:
-        if not isinstance(part.optimizer, torch.optim.AdamW):
-            continue
-        for group in part.optimizer.param_groups:
-            for parameter in group["params"]:
-                state = part.optimizer.state[parameter]
-                state["step"] = torch.tensor(0.0)
-                state["exp_avg"] = torch.zeros_like(parameter)
-                state["exp_avg_sq"] = torch.zeros_like(parameter)
+class Slot:
+    """One of several optimizers over the same weights: moments, step, settings and schedule, without the weights.
 
+    A second Megatron optimizer would have float32 weights of its own, which would miss the updates of the first. Slots
+    take turns in one.
+    """
 
-def _schedule(optimizer, settings: Optimizer, steps: int) -> OptimizerParamScheduler:
-    """Learning rate per successful update; the first update has lr / (warmup + 1) rather than an idle 0."""
-    return OptimizerParamScheduler(
-        optimizer,
-        init_lr=settings.lr / (settings.warmup_steps + 1),
-        max_lr=settings.lr,
-        min_lr=settings.lr * settings.min_lr_ratio,
-        lr_warmup_steps=settings.warmup_steps,
-        lr_decay_steps=max(steps, settings.warmup_steps + 1),
-        lr_decay_style=settings.schedule,
-        start_wd=settings.weight_decay,
-        end_wd=settings.weight_decay,
-        wd_incr_steps=0,
-        wd_incr_style="constant",
-    )
+    def __init__(self, optimizer, settings: Optimizer, steps: int):
+        self._parts, self._config, self._clip_grad = optimizer.chained_optimizers, optimizer.config, settings.clip_grad
+        # Megatron's schedule prefers a group's own bounds of the learning rate.
+        bounds = {"max_lr": settings.lr, "min_lr": settings.lr * settings.min_lr_ratio}
+        own = {"betas": settings.betas, "eps": settings.eps, **bounds}
+        self._groups = [[group | own for group in part.optimizer.param_groups] for part in self._parts]
+        self._moments = [defaultdict(dict) for _ in self._parts]
+        self.enter()
+        for part in self._parts:
+            # Zero moments now rather than at the first step: a checkpoint may come earlier, or load into them.
+            part.init_state_fn(part.optimizer)
+            if isinstance(part.optimizer, torch.optim.AdamW):
+                for state in part.optimizer.state.values():
+                    state["step"] = torch.tensor(0.0)
+        self.schedule = OptimizerParamScheduler(
+            optimizer,
+            init_lr=settings.lr / (settings.warmup_steps + 1),  # of the first update, which would idle at 0
+            **bounds,
+            lr_warmup_steps=settings.warmup_steps,
+            lr_decay_steps=max(steps, settings.warmup_steps + 1),
+            lr_decay_style=settings.schedule,
+            start_wd=settings.weight_decay,
+            end_wd=settings.weight_decay,
+            wd_incr_steps=0,
+            wd_incr_style="constant",
+        )
+        self.leave()
+
+    def enter(self) -> None:
+        """Put the slot's state into Megatron's optimizer."""
+        self._config.clip_grad = self._clip_grad
+        for part, groups, moments in zip(self._parts, self._groups, self._moments, strict=True):
+            part.optimizer.param_groups, part.optimizer.state = groups, moments
+
+    def leave(self) -> None:
+        """Keep what Megatron's optimizer holds now: loading a checkpoint puts new objects there."""
+        self._groups = [part.optimizer.param_groups for part in self._parts]
+        self._moments = [part.optimizer.state for part in self._parts]

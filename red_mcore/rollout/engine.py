@@ -99,26 +99,33 @@ class Engine:
         *,
         temperature: float | None = None,
         top_p: float | None = None,
-        max_tokens: int | None = None,
+        max_tokens: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
         """``n`` responses to each prompt ([P] token ids); all ranks of a replica call it with the same arguments.
 
         ``seeds``: one per prompt; its sample i uses ``sample_seed(seed, i)``. After ``reset`` the result depends on the
         weights and the arguments of this call alone. Temperature 0 is greedy; None is the recipe's value.
+        ``max_tokens``: most tokens of a response, one number per prompt; None is ``rollout.max_response_tokens`` for
+        all. A prompt may be longer than ``rollout.max_prompt_tokens``, as long as it and its ``max_tokens`` together
+        have at most ``max_prompt_tokens + max_response_tokens``.
         Raises RuntimeError before a successful publication, ValueError for a prompt that is empty or too long.
         """
         from vllm import SamplingParams
 
         if self.version is None:
             raise RuntimeError("the engine has no published weights to sample from; call publish first")
-        limit = self._rollout.max_prompt_tokens
-        for index, prompt in enumerate(prompts):
-            if not 0 < len(prompt) <= limit:
-                raise ValueError(f"prompt {index} has {len(prompt)} tokens; rollout.max_prompt_tokens={limit}")
+        most_prompt, most_response = self._rollout.max_prompt_tokens, self._rollout.max_response_tokens
+        limits = [most_response] * len(prompts) if max_tokens is None else max_tokens
+        for index, (prompt, limit) in enumerate(zip(prompts, limits, strict=True)):
+            room = most_prompt + most_response - limit
+            if not 0 < len(prompt) <= room:
+                raise ValueError(
+                    f"prompt {index} has {len(prompt)} tokens; with max_tokens={limit} it may have 1 to {room},"
+                    f" together rollout.max_prompt_tokens={most_prompt} + max_response_tokens={most_response}"
+                )
         common = {
             "temperature": self._rollout.temperature if temperature is None else temperature,
             "top_p": self._rollout.top_p if top_p is None else top_p,
-            "max_tokens": self._rollout.max_response_tokens if max_tokens is None else max_tokens,
             "stop_token_ids": self._stop_ids,
             "ignore_eos": True,  # the stop tokens alone decide, not what config.json calls the end of a sequence
             "logprobs": 0,  # the sampled token's only
@@ -127,10 +134,10 @@ class Engine:
         }
         # n requests of one sample each instead of one of n, to which vLLM would give the seeds s, s+1, ..., s+n-1.
         requests, params = [], []
-        for prompt, seed in zip(prompts, seeds, strict=True):
+        for prompt, seed, limit in zip(prompts, seeds, limits, strict=True):
             tokens = {"prompt_token_ids": np.asarray(prompt).tolist()}
             requests += [tokens] * n
-            params += [SamplingParams(seed=sample_seed(seed, index), **common) for index in range(n)]
+            params += [SamplingParams(seed=sample_seed(seed, index), max_tokens=limit, **common) for index in range(n)]
         if not requests:
             return []
         with _undisturbed():

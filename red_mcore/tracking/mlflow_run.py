@@ -6,12 +6,21 @@ import json
 import logging
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from red_mcore.recipe import Recipe, RecipeError, flatten
 
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+_PARENT = "mlflow.parentRunId"
+"""MLflow's tag of a nested run."""
+_NESTS = "red_mcore.nests"
+"""Tag of a run that others are nested under, with its name."""
 
 
 class MlflowRun:
@@ -19,36 +28,19 @@ class MlflowRun:
 
     def __init__(self, recipe: Recipe, folder: Path, run_id: str | None) -> None:
         """RecipeError where the server or the database cannot be used, or does not know ``run_id``."""
-        # MLflow reads these only from the environment. A training run reports to nobody; and a server that is gone
-        # should hold up a step for seconds, not for the four minutes of seven retries.
-        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        from mlflow.exceptions import MlflowException
-        from mlflow.tracking import MlflowClient
-
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it announces each table it creates
-
         folder = folder.absolute()
         uri = recipe.tracking.uri or f"sqlite:///{folder}/mlflow.db"
         artifacts = None if recipe.tracking.uri else (folder / "artifacts").as_uri()  # a server has a place of its own
-        try:
-            self._client = MlflowClient(tracking_uri=uri)
+        with _opened(uri) as self._client:
             self.run_id = run_id or self._create(recipe, artifacts)
             self._client.update_run(self.run_id, status="RUNNING")
-        except (MlflowException, OSError) as error:
-            raise RecipeError(
-                f"MLflow at {uri} (tracking.uri) does not work: {str(error).splitlines()[0]};"
-                " mend it or set tracking.mlflow=false"
-            ) from error
 
     def _create(self, recipe: Recipe, artifacts: str | None) -> str:
         from mlflow.entities import Param
 
-        name = recipe.tracking.experiment
-        experiment = self._client.get_experiment_by_name(name)
-        experiment_id = experiment.experiment_id if experiment else self._client.create_experiment(name, artifacts)
-        run_id = self._client.create_run(experiment_id, run_name=recipe.name).info.run_id
+        experiment_id = _experiment(self._client, recipe.tracking.experiment, artifacts)
+        tags = {_PARENT: recipe.tracking.parent} if recipe.tracking.parent else None
+        run_id = self._client.create_run(experiment_id, tags=tags, run_name=recipe.name).info.run_id
         params = [Param(key, str(value)) for key, value in flatten(recipe).items()]
         for first in range(0, len(params), 100):  # a batch takes 100
             self._client.log_batch(run_id, params=params[first : first + 100])
@@ -68,3 +60,50 @@ class MlflowRun:
 
     def end(self, status: Status) -> None:
         self._client.set_terminated(self.run_id, status)
+
+
+class MlflowParent:
+    """The run ``name`` under which others are nested (``tracking.parent``): made anew, or found again by that name."""
+
+    def __init__(self, uri: str, experiment: str, name: str, artifacts: Path) -> None:
+        """``artifacts``: folder for those of the whole experiment. RecipeError where MLflow at ``uri`` fails."""
+        with _opened(uri) as self._client:
+            experiment_id = _experiment(self._client, experiment, artifacts.absolute().as_uri())
+            found = self._client.search_runs([experiment_id], f"tags.`{_NESTS}` = '{name}'", max_results=1)
+            run = found[0] if found else self._client.create_run(experiment_id, tags={_NESTS: name}, run_name=name)
+            self.run_id = run.info.run_id
+            self._client.update_run(self.run_id, status="RUNNING")
+
+    def artifact(self, file: Path) -> None:
+        """Keep a copy of ``file`` in the run, over an earlier one."""
+        self._client.log_artifact(self.run_id, str(file))
+
+    def end(self, status: Status) -> None:
+        self._client.set_terminated(self.run_id, status)
+
+
+def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
+    """Id of the experiment, made with the address ``artifacts`` where there is none of that name."""
+    found = client.get_experiment_by_name(name)
+    return found.experiment_id if found else client.create_experiment(name, artifacts)
+
+
+@contextmanager
+def _opened(uri: str) -> Iterator[MlflowClient]:
+    """A client; RecipeError for what MLflow raises in the block."""
+    # MLflow reads these only from the environment. A training run reports to nobody; and a server that is gone should
+    # hold up a step for seconds, not for the four minutes of seven retries.
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it announces each table it creates
+    try:
+        yield MlflowClient(tracking_uri=uri)
+    except (MlflowException, OSError) as error:
+        raise RecipeError(
+            f"MLflow at {uri} (tracking.uri) does not work: {str(error).splitlines()[0]};"
+            " mend it or set tracking.mlflow=false"
+        ) from error

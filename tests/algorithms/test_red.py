@@ -179,3 +179,24 @@ def test_loss_of_a_group(shift, expected):
     assert losses == pytest.approx([-0.00321726] + [0.00023570] * 7, abs=1e-8)
     assert total == pytest.approx(-0.00019592, abs=1e-8)
     assert gradient.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_rollouts_alone_can_be_the_baseline():
+    groups = [group(1, 1, 0, 0, 0)]
+    RED(baseline="rollouts").compose(groups)
+    deviation = 0.5477225575
+    assert [s.advantage for s in groups[0].samples] == pytest.approx(
+        [a / deviation for a in (0.75, 0.75, -0.25, -0.25, -0.25)]
+    )
+    groups = [group(1, 0, 0, 0)]  # rollouts without any deviation
+    RED(baseline="rollouts").compose(groups)
+    assert [s.advantage for s in groups[0].samples] == pytest.approx([2, 0, 0, 0])
+
+
+def test_shaping_instead_of_a_shift():
+    logp = P.log().requires_grad_()
+    scalars = {name: torch.ones_like(P) for name in ("advantage", "beta", "weight")}
+    loss = RED(shift="shaping").token_losses({"logp": logp, "old_logp": logp.detach(), **scalars})["offline"]
+    assert loss.tolist() == pytest.approx([-0.9, -0.83333333, -0.09090909], abs=1e-6)
+    (gradient,) = torch.autograd.grad(loss.sum(), logp)
+    assert gradient.tolist() == pytest.approx([-0.09, -0.13888889, -0.08264463], abs=1e-6)

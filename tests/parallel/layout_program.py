@@ -80,7 +80,7 @@ class Layout:
         policy = Policy(recipe, read_architecture(conf), self.ranks)
         hf.load_weights(policy.model, policy.arch, self.source(tied))
         if trained:
-            policy.start_optimizer(OPTIMIZER, 6)
+            policy.start_optimizers({"main": (OPTIMIZER, 6)})
         return policy
 
     def source(self, tied: bool) -> Path:

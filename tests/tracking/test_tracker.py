@@ -8,6 +8,7 @@ from mlflow.tracking import MlflowClient
 from red_mcore.recipe import Algorithm, Model, Recipe, RecipeError
 from red_mcore.tracking import Tracker
 from red_mcore.tracking.files import read_lines, write_atomic
+from red_mcore.tracking.mlflow_run import MlflowParent
 
 
 @pytest.fixture
@@ -44,6 +45,30 @@ def test_a_run_is_in_mlflow_and_goes_on_under_its_id(recipe):
         "columns": ["text", "verdict", "reward"],
         "data": [["a", "wrong", None], ["b", None, 1.0]],
     }
+
+
+def test_runs_are_nested_under_a_parent_that_is_found_again(recipe, tmp_path):
+    recipe.tracking.uri, recipe.tracking.experiment = f"sqlite:///{tmp_path}/mlflow.db", "comparison"
+    parent, again, other = (
+        MlflowParent(recipe.tracking.uri, "comparison", name, tmp_path / "artifacts") for name in ("all", "all", "none")
+    )
+    assert parent.run_id == again.run_id != other.run_id
+    recipe.tracking.parent = parent.run_id
+    recipe.name = "all"  # a nested run of the parent's name is not taken for it
+    nested = Tracker(recipe, recipe.folder)
+    assert MlflowParent(recipe.tracking.uri, "comparison", "all", tmp_path / "artifacts").run_id == parent.run_id
+
+    client = MlflowClient(tracking_uri=recipe.tracking.uri)
+    run = client.get_run(nested.run_id)
+    assert run.data.tags["mlflow.parentRunId"] == parent.run_id
+    assert run.info.experiment_id == client.get_run(parent.run_id).info.experiment_id
+    for text in ("first", "second"):
+        (tmp_path / "table.md").write_text(text)
+        parent.artifact(tmp_path / "table.md")
+    (kept,) = (tmp_path / "artifacts").rglob("table.md")
+    assert kept.read_text() == "second"
+    parent.end("FINISHED")
+    assert client.get_run(parent.run_id).info.status == "FINISHED"
 
 
 def test_a_failing_mlflow_is_an_error_at_start(recipe):

@@ -1,13 +1,16 @@
-"""GRPO on the task, model and budget of ``red_tiny``: eight rollouts per prompt, no traces."""
+"""GRPO: eight rollouts per prompt, no traces."""
 
-from recipes.red_tiny import recipe as red_tiny
+from recipes.tiny.red import rates
+from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.recipe import Recipe
 
+TRIALS = rates(1.5e-4, 3e-4, 6e-4, 1.2e-3)
+
 
 def recipe() -> Recipe:
-    r = red_tiny()
-    r.name = "grpo_tiny"
+    r = red()
+    r.name = "grpo"
     r.algorithm = GRPO(aggregation="constant", constant=80.0)
     r.batch.samples_per_prompt = 8
     r.optimizer.lr = 3e-4

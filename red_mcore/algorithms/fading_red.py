@@ -1,0 +1,78 @@
+"""Experimental: GRPO beside trace imitation that fades out, its policy shift set by the measured accuracy.
+
+Not a published method. It grew out of RED's idea that an able policy should take less from the teacher. Each step makes
+a GRPO update on rollouts alone; then ``k`` small updates imitate traces with an optimizer of their own:
+
+    s = (1 + cos(pi min(1, step / fade_steps))) / 2       k = round(first_lessons s)       learning rate x s
+    l = -p / (p + (1 - p) beta) log p                     beta = (moving average of the rollouts' accuracy)^2
+
+the factor without gradient, the mean over tokens. Squared, because at chance level the accuracy itself would already
+hold back facts that the policy does not know yet. While s > 1/2 only ``probe_prompts`` prompts are sampled: they
+measure the accuracy, and no tokens are spent on a policy that moves fast.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from red_mcore.algorithms.base import Aggregation, Lesson, Library
+from red_mcore.algorithms.grpo import GRPO
+from red_mcore.data.cursor import Cursor
+from red_mcore.recipe import Optimizer, Recipe
+from red_mcore.records import Group, Sample
+
+
+@dataclass
+class FadingRED(GRPO):
+    """Defaults are what was tried on the built-in arithmetic."""
+
+    first_lessons: int = 32
+    """Imitation updates of the first step."""
+    fade_steps: int = 20
+    lesson_traces: int = 24
+    """Traces of one imitation update."""
+    probe_prompts: int = 4
+    accuracy_ema: float = 0.7
+    """Share of the past in the moving average of accuracy."""
+    imitation: Optimizer = field(default_factory=lambda: Optimizer(lr=3e-3, schedule="constant", warmup_steps=2))
+
+    def strength(self, step: int) -> float:
+        """s, from 1 to 0."""
+        return (1 + math.cos(math.pi * min(1.0, step / self.fade_steps))) / 2
+
+    def _lessons_in(self, step: int) -> int:
+        return round(self.first_lessons * self.strength(step))
+
+    def optimizers(self, recipe: Recipe) -> dict[str, tuple[Optimizer, int]]:
+        lessons = sum(self._lessons_in(step) for step in range(min(recipe.steps, self.fade_steps)))
+        return super().optimizers(recipe) | {"imitation": (self.imitation, lessons)}
+
+    def prompts(self, step: int, wanted: int) -> int:
+        return min(self.probe_prompts, wanted) if self.strength(step) > 0.5 else wanted
+
+    def lessons(self, groups: Sequence[Group], state: dict[str, Any], library: Library, step: int) -> list[Lesson]:
+        count = self._lessons_in(step)
+        if not count:
+            return []
+        now = statistics.fmean(s.accuracy for g in groups for s in g.rollouts)
+        past = state.get("accuracy", now)
+        state["accuracy"] = self.accuracy_ema * past + (1 - self.accuracy_ema) * now
+        cursor = Cursor(len(library.problems), library.seed + 1)  # an order of its own
+        if "cursor" in state:
+            cursor.restore(state["cursor"])
+        drawn = [[library.problems[i] for i in cursor.next(self.lesson_traces)] for _ in range(count)]
+        state["cursor"] = cursor.state()
+        return [Lesson(problems, state["accuracy"] ** 2, self.strength(step)) for problems in drawn]
+
+    def components(self, sample: Sample) -> dict[str, Aggregation]:
+        return {"sft": "token"} if sample.is_offline else super().components(sample)
+
+    def token_losses(self, fields: dict) -> dict:
+        from red_mcore.losses import token  # torch stays out of planning
+
+        factor = token.policy_shift(fields["logp"], fields["beta"], "detached").detach()
+        return super().token_losses(fields) | {"sft": factor * token.imitation(fields["logp"])}

@@ -1,0 +1,38 @@
+"""SFT, then GRPO: the two stages in one run, each with an optimizer of its own.
+
+The baseline that any method which mixes the two has to beat (arXiv 2604.23747): imitation with its own learning rate
+until ``sft_steps`` steps are done, no rollouts sampled; from then on GRPO on the weights as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from red_mcore.algorithms.base import GroupAlgorithm
+from red_mcore.algorithms.grpo import GRPO
+from red_mcore.algorithms.sft import SFT
+from red_mcore.recipe import Optimizer, Recipe
+
+
+class _Imitation(SFT):
+    optimizer: ClassVar[str] = "imitation"
+
+
+@dataclass
+class SFTThenGRPO(GRPO):
+    """The settings are GRPO's; ``recipe.steps`` counts both stages and ``recipe.optimizer`` is the second's."""
+
+    sft_steps: int = 300
+    """Steps of imitation, each on the traces of ``batch.prompts_per_step`` problems."""
+    imitation: Optimizer = field(default_factory=lambda: Optimizer(lr=5e-5, min_lr_ratio=0.1))
+
+    def optimizers(self, recipe: Recipe) -> dict[str, tuple[Optimizer, int]]:
+        per_step = recipe.batch.updates_per_step
+        return {
+            "main": (recipe.optimizer, max(0, recipe.steps - self.sft_steps) * per_step),
+            "imitation": (self.imitation, self.sft_steps * per_step),
+        }
+
+    def at(self, step: int) -> GroupAlgorithm:
+        return _Imitation() if step < self.sft_steps else self

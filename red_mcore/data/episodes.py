@@ -1,0 +1,52 @@
+"""A worked solution in episodes, so that a policy can be given the first few of them."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from red_mcore.rewards.terms import last_boxed
+
+_LINE = r"\n(?:\s*\n)?"
+_NO_END = r"(?<!\b[A-Za-z])(?<!^\d)(?<!^\d\d)(?<!\.)(?<!\\left)(?<!\\right)" + "".join(
+    rf"(?<!\b{word})"
+    for word in ("vs", "cf", "approx", "resp", "Eq", "Eqs", "Fig", "Mr", "Mrs", "Ms", "Dr", "Prof", "St")
+)
+"""What a full stop does not end: single letters (so also ``i.e.``), list numbers, dots, delimiters, abbreviations."""
+_SENTENCE = rf"{_LINE}|{_NO_END}[.!?][\"'”’)\]}}$*]*(?=[ \t]+(?:[^\W\d_a-z]|[$(\"'“‘*]|\\[(\[]))"
+_WORD = rf"{_LINE}|\S(?=[ \t])"
+_STEP = r"\d(?=[A-Za-z])"
+_PIECE = r"\\(?:[A-Za-z]+\{?|.)|\d+(?:[.,]\d+)*|[^\W\d_]+|."
+_UNITS = tuple(re.compile(unit, re.MULTILINE | re.DOTALL) for unit in (_SENTENCE, _WORD, _STEP, _PIECE))
+"""A cut is where a match ends: after lines, but before spaces, as tokenizers put a word's space in front of it. Steps
+are those of compact notations (``a9*8=2b2@4=3``); a piece is a LaTeX command, a number, a word or any other character.
+"""
+
+
+def split(trace: str, count: int) -> list[str]:
+    """``trace`` in at most ``count`` consecutive episodes of about as many units each; joined they are ``trace``.
+
+    Units are sentences (lines and paragraphs, too) where there are enough of them, which is half as many as episodes
+    are wanted; else words, else steps, else pieces. The last episode holds everything from the first ``\\boxed`` with
+    the final answer on, or, where nothing is boxed, the last sentence, so that no other states the answer. A trace that
+    begins with its box, or is a single sentence without one, is one episode.
+    """
+    last = _answer_start(trace)
+    for unit in _UNITS:
+        cuts = [m.end() for m in unit.finditer(trace) if m.end() <= last]
+        if 2 * (len(cuts) + 1) >= count:
+            break
+    units = len(cuts) + 1
+    episodes = min(count, units)
+    ends = [0, *(cuts[units * i // episodes - 1] for i in range(1, episodes)), len(trace)]
+    return [trace[start:end] for start, end in pairwise(ends)]
+
+
+def _answer_start(trace: str) -> int:
+    """Where the last episode begins at the latest."""
+    answer = last_boxed(trace)
+    if answer is not None:
+        return trace.index(f"\\boxed{{{answer}}}")
+    if "\\boxed" in trace:
+        return trace.rindex("\\boxed")
+    return max((m.end() for m in _UNITS[0].finditer(trace) if trace[m.end() :].strip()), default=0)

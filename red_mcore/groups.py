@@ -1,0 +1,72 @@
+"""One step's groups: sampled, branched where the algorithm wants it, refilled where they teach nothing."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from red_mcore.algorithms.base import GroupAlgorithm
+from red_mcore.records import Group, Problem
+from red_mcore.sampling import rollout_metrics
+from red_mcore.setup import Run
+
+SAMPLE, EVALUATE, REFILL, CONTINUE = 1, 2, 3, 4
+"""First part of the key from which samples get their seeds."""
+
+
+def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], dict[str, float]]:
+    """The groups of the step that comes next, as many as the algorithm wants, and metrics of all that was sampled.
+
+    With ``batch.refills``, each group that teaches nothing gives its place to a fresh prompt, in as many further rounds
+    as allowed. A round asks for exactly the missing groups and waits for all of them, so nothing is thrown away by
+    draw, and no short response is preferred to a long one. What still teaches nothing then stays, for ``compose`` to
+    drop and count.
+    """
+    batch, step = run.recipe.batch, run.state.step
+    count = batch.samples_per_prompt if algorithm.rollouts else 0
+    bare: list[Group] = []
+    """Groups from prompts alone: what the policy can do."""
+    continued: list[Group] = []
+    branches: list[dict[str, float]] = []
+    rounds = 0
+
+    def sample(wanted: int, key: tuple[int, ...]) -> list[Group]:
+        problems = [run.problems[i] for i in run.cursor.next(wanted)]
+        groups = run.sampler.groups(problems, count, key, with_traces=algorithm.traces > 0)
+        bare.extend(groups)
+        groups, metrics = algorithm.branch(groups, sample_after)
+        branches.append(metrics)
+        return groups
+
+    def sample_after(problems: Sequence[Problem], leading: Sequence[int]) -> list[Group]:
+        nonlocal rounds
+        rounds += 1
+        groups = run.sampler.continuations(problems, leading, algorithm.episodes, count, (CONTINUE, step, rounds))
+        continued.extend(groups)
+        return groups
+
+    wanted = algorithm.prompts(step, batch.prompts_per_step)
+    groups = sample(wanted, (SAMPLE, step))
+    refills = 0
+    while refills < batch.refills and len(kept := _teaching(algorithm, groups)) < wanted:
+        refills += 1
+        groups = kept + sample(wanted - len(kept), (REFILL, step, refills))
+
+    metrics = rollout_metrics(bare)
+    if continued:
+        metrics["rollout/generated_tokens"] += sum(len(s.response) for g in continued for s in g.rollouts)
+    if batch.refills:
+        metrics |= {"groups/refills": refills, "groups/sampled": len(bare)}
+    return groups, metrics | means(branches)
+
+
+def means(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Mean of each metric over the rows that have it."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: statistics.fmean(row[name] for row in rows if name in row) for name in names}
+
+
+def _teaching(algorithm: GroupAlgorithm, groups: list[Group]) -> list[Group]:
+    """The groups whose problem ``compose`` keeps, with all their samples."""
+    kept = {id(g.problem) for g in algorithm.compose(groups)[0]}
+    return [g for g in groups if id(g.problem) in kept]

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from red_mcore.algorithms.bread import BREAD, AnchorSearch
+from red_mcore.recipe import Batch, Model, Recipe, RecipeError
+from red_mcore.records import Group, Problem, Sample
+
+RATES = {1: 0, 2: 0, 3: 0, 4: 0.125, 5: 0.25, 6: 0.5, 7: 0.75, 8: 1, 9: 1}
+"""Share of right rollouts of eight after so many of ten episodes."""
+TRACE = "".join(f"Step {i}.\n" for i in range(1, 10)) + "\\boxed{10}"
+PROMPT, RESPONSE = np.zeros(3, np.int32), np.zeros(2, np.int32)
+
+
+def problem(number: int, trace: str | None = TRACE) -> Problem:
+    return Problem(number, "", "", trace)
+
+
+def rolled(asked: Problem, right: int, count: int = 8) -> Group:
+    return Group(asked, [Sample(PROMPT, RESPONSE, accuracy=i < right, reward=i < right) for i in range(count)])
+
+
+class Policy:
+    """Continues each problem with the shares of right rollouts given for it; notes what was asked in each round."""
+
+    def __init__(self, **rates: dict[int, float]):
+        self.rates = {int(name[1:]): shares for name, shares in rates.items()}
+        self.rounds: list[list[tuple[int, int]]] = []
+        self.groups: dict[tuple[int, int], Group] = {}
+
+    def __call__(self, problems, leading):
+        self.rounds.append([(p.id, k) for p, k in zip(problems, leading, strict=True)])
+        for p, k in zip(problems, leading, strict=True):
+            found = self.rates[p.id]
+            self.groups[p.id, k] = rolled(p, round(8 * found[k])) if found else Group(p, [])
+        return [self.groups[asked] for asked in self.rounds[-1]]
+
+
+def search(rates: dict[int, float], episodes: int, low: float, high: float) -> tuple[list[int], int | None]:
+    found, probes = AnchorSearch(episodes, low, high), []
+    while found.probe is not None:
+        probes.append(found.probe)
+        found.tell(rates[found.probe])
+    return probes, found.anchor
+
+
+@pytest.mark.parametrize(("band", "anchor"), [((0.125, 0.875), 4), ((0.25, 0.75), 5)])
+def test_the_shortest_prefix_in_the_band_is_found(band, anchor):
+    assert search(RATES, 10, *band) == ([5, 2, 3, 4], anchor)
+
+
+@pytest.mark.parametrize(
+    ("rates", "episodes", "expected"),
+    [
+        (dict.fromkeys(range(1, 10), 0), 10, ([5, 7, 8, 9], 9)),
+        (dict.fromkeys(range(1, 10), 1), 10, ([5, 2, 1, 9], 9)),
+        ({k: float(k > 6) for k in range(1, 10)}, 10, ([5, 7, 6, 9], 9)),
+        ({5: 0, 7: 1, 6: 0, 9: 0.5}, 10, ([5, 7, 6, 9], 9)),
+        ({5: 0, 7: 0, 8: 0.5}, 10, ([5, 7, 8], 8)),
+        ({1: 1, 2: 1}, 3, ([1, 2], 2)),
+        ({1: 1}, 2, ([1], 1)),
+        ({}, 1, ([], None)),
+    ],
+)
+def test_with_nothing_in_the_band_all_episodes_but_the_last_are_given(rates, episodes, expected):
+    assert search(rates, episodes, 0.125, 0.875) == expected
+
+
+def test_unsolved_groups_search_together_and_train_on_their_anchor_s_rollouts():
+    policy = Policy(p1=RATES, p3=dict.fromkeys(range(1, 10), 1), p4=None, p6={1: 0.5})
+    groups = [
+        rolled(problem(0), 1),
+        rolled(problem(1), 0),
+        rolled(problem(2, None), 0),
+        rolled(problem(3), 0),
+        rolled(problem(4), 0),  # its trace turns out to be too long
+        rolled(problem(5, "\\boxed{1}"), 0),
+        rolled(problem(6, "One.\nTwo.\n\\boxed{3}"), 0),
+    ]
+    before = list(groups)
+    algorithm = BREAD(episodes=6)
+    algorithm.episodes = 10
+    branched, metrics = algorithm.branch(groups, policy)
+    assert groups == before
+    assert policy.rounds[0][:3] == [(1, 5), (3, 5), (4, 5)]

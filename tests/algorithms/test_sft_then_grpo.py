@@ -1,0 +1,21 @@
+from red_mcore.algorithms.sft import SFT
+from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
+from red_mcore.recipe import Batch, Model, Optimizer, Recipe
+
+
+def test_stages():
+    algorithm = SFTThenGRPO(sft_steps=30)
+    assert [type(algorithm.at(step)) is SFTThenGRPO for step in (0, 29, 30, 99)] == [False, False, True, True]
+    first = algorithm.at(0)
+    assert isinstance(first, SFT)
+    assert (first.rollouts, first.traces, first.optimizer) == (False, 1, "imitation")
+    assert (algorithm.rollouts, algorithm.traces, algorithm.optimizer) == (True, 0, "main")
+
+
+def test_each_stage_has_a_schedule_of_its_own_length():
+    algorithm = SFTThenGRPO(sft_steps=30, imitation=Optimizer(lr=1e-3))
+    recipe = Recipe(name="x", model=Model(), algorithm=algorithm, steps=100, batch=Batch(updates_per_step=2))
+    assert algorithm.optimizers(recipe) == {
+        "main": (recipe.optimizer, 140),
+        "imitation": (Optimizer(lr=1e-3), 60),
+    }
