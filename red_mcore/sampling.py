@@ -141,7 +141,8 @@ class Sampler:
 
     def _grade(self, problems: Sequence[Problem], groups: list[list[Sample]], limits: Sequence[int]) -> None:
         flat = [(p, s, n) for p, samples, n in zip(problems, groups, limits, strict=True) for s in samples]
-        texts = self.tokenizer.batch_decode([s.response for _, s, _ in flat], skip_special_tokens=True)
+        # One by one: batch_decode makes a text of no sample at all, and an engine may have no share of a few problems.
+        texts = [self.tokenizer.decode(s.response, skip_special_tokens=True) for _, s, _ in flat]
         verdicts = self.verifier.grade([(p.gold, text) for (p, _, _), text in zip(flat, texts, strict=True)])
         for (_, sample, limit), text, verdict in zip(flat, texts, verdicts, strict=True):
             sample.text, sample.verdict, sample.accuracy = text, verdict, float(verdict == "correct")

@@ -142,7 +142,10 @@ def teach(run: Run, algorithm: GroupAlgorithm, groups: list[Group]) -> dict[str,
         for group in traces:
             group.samples[0].beta = lesson.beta
         algorithm.aggregate(traces, len(traces))
-        done = run.policy.update(traces, algorithm.token_losses, optimizer="imitation", lr_scale=lesson.lr_scale)
+        if run.reference is not None:
+            run.reference.score_reference(traces)
+        losses = run.policy.backward(traces, algorithm.token_losses, on_policy=True)
+        done = losses | run.policy.step("imitation", lesson.lr_scale)
         updates.append({f"lesson/{name.replace('/', '_')}": value for name, value in done.items()})
         state.policy_version += not done["update/skipped"]
     return means(updates) | ({"lesson/updates": len(updates), "lesson/traces": taught} if updates else {})

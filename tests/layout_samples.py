@@ -1,14 +1,44 @@
-"""The model and the samples that every layout works on; the same in each process."""
+"""The model, samples, algorithms and optimizers that every layout works with; the same in each process."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from red_mcore.algorithms.grpo import GRPO
+from red_mcore.algorithms.luffy import LUFFY
+from red_mcore.algorithms.red import RED
+from red_mcore.algorithms.sft import SFT
+from red_mcore.algorithms.srft import SRFT
+from red_mcore.megatron.packing import bins
+from red_mcore.recipe import Optimizer
 from red_mcore.records import Group, Problem, Sample
 
 TEMPERATURE = 0.8
-BUDGETS = {1: 1000, 2: 260, 4: 140}
-"""Tokens per micro-batch by the number of micro-batches that they give on one rank (checked in test_layouts.py)."""
+BUDGET = 140
+"""Tokens per micro-batch where nothing else is said: four micro-batches on one rank."""
+COUNTS = (1, 2, 4)
+"""Numbers of micro-batches on one rank."""
+GRID = {
+    "red": RED(constant=8.0),
+    "grpo": GRPO(kl_coefficient=0.1),
+    "luffy": LUFFY(constant=8.0, entropy_coefficient=0.1),
+    "srft": SRFT(constant=8.0),
+    "sft": SFT(),
+}
+# A large eps keeps Adam's step smooth: where a gradient is nearly zero, rounding must not decide its sign.
+MAIN = Optimizer(lr=1e-2, eps=1e-3, warmup_steps=1, weight_decay=0.1), 6
+IMITATION = Optimizer(lr=5e-3, eps=1e-3, schedule="constant", betas=(0.8, 0.9), clip_grad=0.5), 6
+
+
+class Update(NamedTuple):
+    """What an update leaves behind; tensors by Hugging Face name."""
+
+    metrics: dict[str, float]
+    weights: dict[str, np.ndarray]
+    gradients: dict[str, np.ndarray]
+    """Before they are clipped."""
 
 
 def config(tied: bool) -> dict:
@@ -53,3 +83,23 @@ def make_groups() -> list[Group]:
             )
         groups.append(Group(Problem(id=g, text="", gold=""), samples))
     return groups
+
+
+def groups_of(kind: str) -> list[Group]:
+    """What the algorithm ``kind`` of the grid is given; to SFT every sample is a trace."""
+    groups = make_groups()
+    if kind == "sft":
+        for sample in (s for g in groups for s in g.samples):
+            sample.is_offline, sample.sampler_logp = True, None
+    return groups
+
+
+def kept_of(kind: str) -> list[Group]:
+    """The groups that it trains on."""
+    return GRID[kind].compose(groups_of(kind))[0]
+
+
+def budget(groups: list[Group], count: int) -> int:
+    """The most tokens per micro-batch that make ``count`` micro-batches on one rank."""
+    samples = [s for g in groups for s in g.samples]
+    return next(b for b in range(sum(s.tokens for s in samples), 0, -1) if len(bins(samples, b)) == count)

@@ -1,5 +1,7 @@
 """Every recipe that ships can be planned on a machine with nothing but Python."""
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from red_mcore.recipe import load
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(path.relative_to(ROOT) for path in (ROOT / "recipes").rglob("*.py"))
+PAPER, TINY = ({path.stem: path for path in RECIPES if path.parent.name == folder} for folder in ("paper", "tiny"))
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=str)
@@ -16,9 +19,33 @@ def test_recipe(file, tmp_path):
     recipe = load(str(ROOT / file), [f"runs={tmp_path}"])
     validate(recipe)
     assert f"{recipe.steps} steps of {type(recipe.algorithm).__name__}" in describe(recipe)
+    for name, (settings, updates) in recipe.algorithm.optimizers(recipe).items():
+        assert 0 <= settings.warmup_steps < updates, name
 
 
 def test_names_are_different():
     names = [load(str(ROOT / file)).name for file in RECIPES]
     assert len(RECIPES) > 10
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("method", PAPER)
+def test_every_published_method_has_a_tiny_recipe(method):
+    assert method in TINY
+    paper, tiny = (load(str(ROOT / files[method])).algorithm for files in (PAPER, TINY))
+    assert type(paper) is type(tiny)
+    assert load(str(ROOT / PAPER[method])).name == f"paper_{method}"
+
+
+@pytest.mark.parametrize("method", PAPER)
+def test_a_paper_recipe_says_where_its_settings_come_from_and_what_was_reported(method):
+    text = ast.get_docstring(ast.parse((ROOT / PAPER[method]).read_text()))
+    assert re.search(r"arXiv \d{4}\.\d{5}", text)
+    for part in ("known", "reported"):
+        assert part in text.lower()
+
+
+def test_paper_recipes_that_share_a_model_do_not_change_it_for_each_other():
+    """Two papers train the model with its positions as they are; the others extend them."""
+    positions = {name: load(str(ROOT / path)).model.config["max_position_embeddings"] for name, path in PAPER.items()}
+    assert positions == dict.fromkeys(PAPER, 16384) | {"dft": 4096, "dr_grpo": 4096}

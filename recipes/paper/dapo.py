@@ -1,12 +1,13 @@
-"""DAPO (arXiv 2503.14476), batch and optimizer of verl's script for Qwen2.5-Math-7B; no traces.
+"""DAPO (arXiv 2503.14476), batch and optimizer of verl's scripts, lengths of the one for Qwen2.5-Math-7B; no traces.
 
-The paper trains Qwen2.5-32B with 20480 tokens, the last 4096 of them penalised. Known, of verl's scripts for 32B and
-for 7B: 512 prompts x 16 rollouts, 16 updates per step, lr 1e-6 after 10 steps of warm-up, weight decay .1, gradient clip 1,
-clip .2 / .28, mean over all tokens, no KL term, groups that are all right or all wrong replaced in up to 10 rounds
-(first included), and for 7B 2048 + 8192 tokens, the last 4096 penalised, 200 steps, which stand here.
+Known, of verl's script for the paper's Qwen2.5-32B: 512 prompts x 16 rollouts, 16 updates per step, lr 1e-6 after 10
+steps of warm-up, weight decay .1, gradient clip 1, clip .2 / .28, mean over all tokens, no KL term, groups that are
+all right or all wrong replaced, in up to 10 rounds of three times the prompts; 2048 + 20480 tokens, the last 4096
+penalised. Of the one for 7B: 2048 + 8192 tokens, the last 4096 penalised, 200 steps, which stand here.
 
-Unknown, and what stands here: Adam's betas, (.9, .999). On purpose otherwise: the problems are the other recipes' instead
-of DAPO-Math-17k, so that methods differ in nothing else, with the chat template's own system prompt.
+Unknown, and what stands here: Adam's betas, (.9, .999). On purpose otherwise: the problems are the other recipes'
+instead of DAPO-Math-17k, so that methods differ in nothing else, with the chat template's own system prompt; a round
+samples as many prompts as groups are missing.
 
 Reported (32B, AIME24 avg@32): 50; verl's own run 52, without dynamic sampling 50, without token mean as well 44. No
 1.5B figure.
@@ -23,7 +24,7 @@ def recipe() -> Recipe:
     r.steps = 200
     r.algorithm = dapo()
     r.batch = Batch(
-        prompts_per_step=512, samples_per_prompt=16, updates_per_step=16, refills=9, tokens_per_micro_batch=16384
+        prompts_per_step=512, samples_per_prompt=16, updates_per_step=16, refills=10, tokens_per_micro_batch=16384
     )
     r.rollout.max_prompt_tokens = 2048
     r.reward.overlong = Overlong(buffer=4096)

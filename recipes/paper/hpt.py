@@ -1,8 +1,9 @@
 """HPT with its authors' settings for Qwen2.5-Math-1.5B (arXiv 2509.04419, code TsinghuaC3I/Unify-Post-Training).
 
-Known: 128 prompts x 8 rollouts, the trace for prompts that none of them solves, two updates per step, lr 5e-6 constant,
-500 steps, gradient clip 80, imitation weight .3 (1 for 7B), gate 0 (2 for Llama-3.1-8B), no clip, no deviation, token sums
-divided by 8192, entropy bonus .001, 8192 tokens, temperature 1; the code is LUFFY's, with its data and AdamW.
+Known: 128 prompts x 8 rollouts, the trace for prompts that none of them solves, two updates per step, lr 5e-6
+constant, 500 steps, gradient clip 80, imitation weight .3 (1 for 7B), gate 0 (2 for Llama-3.1-8B), no clip, no
+deviation, token sums divided by 8192, entropy bonus .001, 8192 tokens, temperature 1; the code is LUFFY's, with its
+data and AdamW.
 
 Unknown: nothing that has a field here. On purpose otherwise: what ``recipes/paper/luffy.py`` says.
 

@@ -1,18 +1,19 @@
 """LUFFY (arXiv 2504.14945, code ElliottYan/LUFFY) on Qwen2.5-Math-1.5B; also the protocol that its rivals share.
 
-Known: 128 prompts x (7 rollouts + 1 trace), two updates per step, lr 1e-6 constant, AdamW (.9, .999), weight decay .01,
-gradient clip 1, no KL term, entropy bonus .001, 1024 + 8192 tokens, temperature 1, gamma .1, no clip, no deviation,
-token sums divided by 8192, no filter of groups, a right or wrong answer as the only reward, the data's system prompt.
+Known: 128 prompts x (7 rollouts + 1 trace), two updates per step, lr 1e-6 constant, AdamW (.9, .999), weight decay
+.01, gradient clip 1, no KL term, entropy bonus .001, 1024 + 8192 tokens, temperature 1, gamma .1, no clip, no
+deviation, token sums divided by 8192, no filter of groups, a right or wrong answer as the only reward, the data's
+system prompt.
 
-Unknown, and what stands here: number of steps of the 1.5B run, 500 as in the papers that compare with it.
+Unknown, and what stands here: number of steps of the 1.5B run, 500 as of the 7B run (64k prompts).
 
-On purpose not as in the code: N divides the loss, where the code has the data-parallel size (the gradient clip hides the
-difference); the chat template does not open the think tag, the traces begin with it; answers are searched in the whole
+On purpose not as in the code: N divides the loss, where the code has the data-parallel size, which the gradient clip
+hides; the chat template does not open the think tag, the traces begin with it; answers are searched in the whole
 text, not behind the closing tag alone.
 
 Reported (1.5B; avg@32 on AIME and AMC, pass@1 else, temperature .6, 8192 tokens): AIME24 16.0, AIME25 13.1, AMC 47.1,
-MATH-500 80.2, Minerva 30.5, Olympiad 41.0, mean 38.0; untrained 7.2, 3.6, 26.4, 28.0, 9.6, 21.2, mean 16.0. 7B: mean 50.1;
-46.3 when run anew by arXiv 2604.23747. 1.5B run anew by arXiv 2509.04419: mean 34.7.
+MATH-500 80.2, Minerva 30.5, Olympiad 41.0, mean 38.0; untrained 7.2, 3.6, 26.4, 28.0, 9.6, 21.2, mean 16.0. 7B: mean
+50.1; 46.3 when run anew by arXiv 2604.23747. 1.5B run anew by arXiv 2509.04419: mean 34.7.
 """
 
 from recipes.red_1p5b import recipe as red_1p5b
@@ -23,10 +24,10 @@ SYSTEM_PROMPT = (
     "Your task is to follow a systematic, thorough reasoning process before providing the final solution. This involves"
     " analyzing, summarizing, exploring, reassessing, and refining your thought process through multiple iterations."
     " Structure your response into two sections: Thought and Solution. In the Thought section, present your reasoning"
-    ' using the format: "<think>\n {thoughts} </think>\n". Each thought should include detailed analysis, brainstorming,'
-    ' verification, and refinement of ideas. After "</think>\n," in the Solution section, provide the final, logical,'
-    " and accurate answer, clearly derived from the exploration in the Thought section. If applicable, include the"
-    " answer in \\boxed{} for closed-form results like multiple choices or mathematical solutions."
+    ' using the format: "<think>\n {thoughts} </think>\n". Each thought should include detailed analysis,'
+    ' brainstorming, verification, and refinement of ideas. After "</think>\n," in the Solution section, provide the'
+    " final, logical, and accurate answer, clearly derived from the exploration in the Thought section. If applicable,"
+    " include the answer in \\boxed{} for closed-form results like multiple choices or mathematical solutions."
 )
 """First turn of every row of the data set."""
 

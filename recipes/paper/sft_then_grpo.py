@@ -8,8 +8,9 @@ traces of both stages are the same, where LUFFY's own SFT+RL has other prompts f
 
 A step of the first stage has two updates of 64 traces each, like a step of the second.
 
-Reported (7B): AIME24 40.4, AIME25 29.8, AMC 73.2, MATH-500 92.0, Minerva 43.9, Olympiad 62.8, mean 57.0; with 50 RL steps at
-lr 5e-6 a mean of 55.6. LUFFY's paper has 48.2 for its SFT+RL. 1.5B: only what RED's summaries give, MATH-500 about 60.2.
+Reported (7B): AIME24 40.4, AIME25 29.8, AMC 73.2, MATH-500 92.0, Minerva 43.9, Olympiad 62.8, mean 57.0; with 50 RL
+steps at lr 5e-6 a mean of 55.6. LUFFY's paper has 48.2 for its SFT+RL. 1.5B: only what RED's summaries give, MATH-500
+about 60.2.
 """
 
 from recipes.paper.luffy import recipe as luffy

@@ -5,10 +5,10 @@ from red_mcore.algorithms.relift import ReLIFT
 from red_mcore.recipe import Optimizer, Recipe
 
 TRIALS = [
+    ["optimizer.lr=3e-4", "algorithm.imitation.lr=3e-4"],
     ["optimizer.lr=3e-4", "algorithm.imitation.lr=1e-3"],
-    ["optimizer.lr=3e-4", "algorithm.imitation.lr=2e-3"],
+    ["optimizer.lr=6e-4", "algorithm.imitation.lr=3e-4"],
     ["optimizer.lr=6e-4", "algorithm.imitation.lr=1e-3"],
-    ["optimizer.lr=6e-4", "algorithm.imitation.lr=2e-3"],
 ]
 
 

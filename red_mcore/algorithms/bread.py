@@ -9,8 +9,8 @@ episodes given are context like the prompt: no loss on them, and ratios and adva
 As the policy improves, k shrinks. The last episode, with the answer, is never given; where no probe falls into the band
 all others are, and if that group teaches nothing it is dropped. Without a usable trace a group stays as it is.
 
-The paper's abstract and introduction name neither band nor samples per probe; both are the widest that teach: any mix
-of right and wrong, and a whole group.
+Band and rollouts per probe are choices made here: any mix of right and wrong, for it teaches, and as many as a group
+has. There is no KL term unless ``kl_coefficient`` asks for one.
 """
 
 from __future__ import annotations

@@ -65,20 +65,68 @@ def test_with_nothing_in_the_band_all_episodes_but_the_last_are_given(rates, epi
     assert search(rates, episodes, 0.125, 0.875) == expected
 
 
-def test_unsolved_groups_search_together_and_train_on_their_anchor_s_rollouts():
-    policy = Policy(p1=RATES, p3=dict.fromkeys(range(1, 10), 1), p4=None, p6={1: 0.5})
+def test_unsolved_groups_search_together_and_train_on_their_anchors():
+    policy = Policy(p1=RATES, p3=dict.fromkeys(range(1, 10), 0), p4=None, p6={2: 1, 1: 0.5})
     groups = [
         rolled(problem(0), 1),
         rolled(problem(1), 0),
         rolled(problem(2, None), 0),
         rolled(problem(3), 0),
-        rolled(problem(4), 0),  # its trace turns out to be too long
+        rolled(problem(4), 0),  # the sampler finds its trace too long
         rolled(problem(5, "\\boxed{1}"), 0),
-        rolled(problem(6, "One.\nTwo.\n\\boxed{3}"), 0),
+        rolled(problem(6, "One.\nTwo.\nThree.\nFour.\n\\boxed{5}"), 0),
     ]
     before = list(groups)
-    algorithm = BREAD(episodes=6)
-    algorithm.episodes = 10
+    algorithm = BREAD()
     branched, metrics = algorithm.branch(groups, policy)
     assert groups == before
-    assert policy.rounds[0][:3] == [(1, 5), (3, 5), (4, 5)]
+    first = [(1, 5), (3, 5), (4, 5), (6, 2)]
+    assert policy.rounds == [first, [(1, 2), (3, 7), (6, 1)], [(1, 3), (3, 8)], [(1, 4), (3, 9)]]
+    anchors = {1: (1, 4), 3: (3, 9), 6: (6, 1)}
+    for index, group in enumerate(branched):
+        assert group is (policy.groups[anchors[index]] if index in anchors else groups[index])
+    assert metrics == {
+        "groups/branched": 3,
+        "bread/probes": 4,
+        "bread/anchor_mean": pytest.approx((0.4 + 0.9 + 0.2) / 3),
+    }
+    kept, _ = algorithm.compose(branched)
+    assert [g.problem.id for g in kept] == [0, 1, 6]
+
+
+def test_nothing_is_sampled_where_every_group_has_a_right_rollout():
+    groups = [rolled(problem(0), 1), rolled(problem(1), 8)]
+    policy = Policy()
+    assert BREAD().branch(groups, policy) == (groups, {"groups/branched": 0, "bread/probes": 0})
+    assert policy.rounds == []
+
+
+def test_the_band_of_the_recipe_is_obeyed():
+    policy = Policy(p1=RATES)
+    (group,), metrics = BREAD(band_low=0.25, band_high=0.75).branch([rolled(problem(1), 0)], policy)
+    assert group is policy.groups[1, 5]
+    assert metrics["bread/anchor_mean"] == 0.5
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 8, 49])
+def test_by_default_any_mix_of_right_and_wrong_is_in_the_band(count):
+    low, high = BREAD().band(count)
+    assert [right for right in range(count + 1) if low <= right / count <= high] == list(range(1, count))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"episodes": 1}, "algorithm.episodes=1: use at least 2"),
+        ({"band_low": 0.0}, "band_low=0, band_high=0.875: want a band between 0 and 1"),
+        ({"band_high": 1.0}, "band_low=0.125, band_high=1: "),
+        ({"band_low": 0.3, "band_high": 0.35}, "batch.samples_per_prompt=8 rollouts, as 0.125 to 0.875 does"),
+        ({"band_low": 0.7, "band_high": 0.3}, "band_low=0.7, band_high=0.3: "),
+    ],
+)
+def test_settings_under_which_no_anchor_could_teach_are_refused(settings, message):
+    recipe = Recipe("x", Model(), BREAD(**settings), batch=Batch(samples_per_prompt=8))
+    with pytest.raises(RecipeError) as error:
+        recipe.algorithm.check(recipe)
+    assert message in str(error.value)
+    BREAD(band_low=0.2, band_high=0.8).check(recipe)

@@ -35,11 +35,8 @@ def test_many_sentences_are_shared_out_evenly():
 
 
 def test_without_a_box_the_last_sentence_is_the_answer():
-    assert split("The sum is 5. It is odd.\nThe answer is 5.\n", 4) == [
-        "The sum is 5.",
-        " It is odd.\n",
-        "The answer is 5.\n",
-    ]
+    parts = ["The sum is 5.", " It is odd.\n", "The answer is 5.\n"]
+    assert split("".join(parts), 4) == parts
     assert split("It is odd.\nThe answer is 5.", 10)[-1] == "The answer is 5."
 
 
@@ -59,24 +56,8 @@ def test_steps_of_a_compact_notation():
 
 
 def test_even_pieces_as_a_last_resort_keep_commands_and_numbers_whole():
-    trace = "\\frac{1}{2}+3.14159-\\sqrt{70}=1,000*\\boxed{4}"
-    pieces = [
-        "\\frac{",
-        "1",
-        "}",
-        "{",
-        "2",
-        "}",
-        "+",
-        "3.14159",
-        "-",
-        "\\sqrt{",
-        "70",
-        "}",
-        "=",
-        "1,000",
-        "*\\boxed{4}",
-    ]
+    spaced = "\\frac{ 1 } { 2 } + 3.14159 - \\sqrt{ 70 } = 1,000 *\\boxed{4}"
+    pieces, trace = spaced.split(" "), spaced.replace(" ", "")
     assert split(trace, 15) == pieces
     assert split(trace, 5) == ["".join(pieces[i : i + 3]) for i in range(0, 15, 3)]
 

@@ -81,13 +81,16 @@ class Checks:
         self.models = {(tied, seed): make_model(tied, seed) for tied in (False, True) for seed in (0, 1)}
         self.prompts = make_prompts()
 
-    def build(self, tied, tensor):
+    def settings(self, tensor=1):
         from red_mcore.recipe import Rollout
+
+        return Rollout(max_prompt_tokens=160, max_response_tokens=40, tensor=tensor, kv_cache_mib=64)
+
+    def build(self, tied, tensor):
         from red_mcore.rollout.engine import Engine
 
         folder = self.folder / f"model{int(tied)}"
-        rollout = Rollout(max_prompt_tokens=160, max_response_tokens=40, tensor=tensor, kv_cache_mib=64)
-        return Engine(folder, rollout, dtype="float32", stop_ids=[STOP], seed=0)
+        return Engine(folder, self.settings(tensor), dtype="float32", stop_ids=[STOP], seed=0)
 
     def publish(self, engine, model, version=1, change=lambda tensors: None, shapes=None):
         tensors, expected = weights(model)
@@ -136,7 +139,7 @@ class Checks:
     def check_greedy(self, engine):
         import torch
 
-        groups = self.sample(engine, temperature=0, max_tokens=8)
+        groups = self.sample(engine, temperature=0, max_tokens=[8] * 3)
         assert gap(self.models[False, 0], self.prompts, groups) < 1e-4
         for prompt, group in zip(self.prompts, groups, strict=True):
             ids = prompt.tolist() + group[0].token_ids.tolist()
@@ -146,7 +149,8 @@ class Checks:
 
     def check_seeds_alone_decide(self, engine):
         first = self.sample(engine)
-        engine.sample(self.prompts[: 1 + engine.replica], 2, [1, 2][: 1 + engine.replica], max_tokens=9)
+        few = 1 + engine.replica
+        engine.sample(self.prompts[:few], 2, [1, 2][:few], max_tokens=[9, 5][:few])
         again = self.sample(engine)
         assert tokens(first) == tokens(again)
         for one, two in zip(chain(*first), chain(*again), strict=True):
@@ -163,8 +167,60 @@ class Checks:
         assert all(len(c.token_ids) == len(c.logp) for c in completions)
 
     def check_prompt_length(self, engine):
-        raises(ValueError, lambda: engine.sample([np.zeros(161, np.int32)], 1, [0]), "161", "160")
+        def sample(length, max_tokens=None):
+            return engine.sample([np.full(length, 7, np.int32)], 1, [0], max_tokens=max_tokens)
+
+        raises(ValueError, lambda: sample(161), "161", "160")
+        raises(ValueError, lambda: sample(0), "0 tokens", "160")
+        raises(ValueError, lambda: sample(196, [5]), "196", "max_tokens=5", "1 to 195")
+        assert len(sample(195, [5])[0][0].token_ids) <= 5
+        assert len(sample(199, [1])[0][0].token_ids) == 1
         assert engine.sample([], 3, []) == []
+
+    def check_each_prompt_has_its_own_limit(self, engine):
+        limits = [1, 12, 50]  # the last may have more than max_response_tokens, for its prompt leaves room
+        groups = self.sample(engine, max_tokens=limits)
+        for limit, group in zip(limits, groups, strict=True):
+            assert all(len(c.token_ids) == limit if c.truncated else c.token_ids[-1] == STOP for c in group)
+            assert max(len(c.token_ids) for c in group) == limit
+        assert gap(self.models[False, 0], self.prompts, groups) < 1e-4
+
+    def check_continuations(self, engine):
+        import torch.distributed as dist
+
+        from red_mcore.algorithms.grpo import GRPO
+        from red_mcore.data.episodes import split
+        from red_mcore.data.tokenizer import build_tokenizer, encode_prompt
+        from red_mcore.recipe import Model, Recipe
+        from red_mcore.records import Problem
+        from red_mcore.sampling import Sampler
+
+        class Judge:
+            def grade(self, pairs):
+                return ["wrong"] * len(pairs)
+
+        recipe = Recipe("continuations", Model(), GRPO(), rollout=self.settings())
+        tokenizer, trace = build_tokenizer(), "a8*7=6b6+9=5c5@5=1d1-4=7\\boxed{7}"
+        sampler = Sampler(recipe, tokenizer, engine, Judge())
+        problems = [Problem(i, f"{i}*7+9@5-4?", "7", trace if i != 2 else None) for i in range(4)]
+        leading = [1, 3, 2, 2]
+        groups = sampler.continuations(problems, leading, 5, 3, (1, 0))
+        assert [len(g.samples) for g in groups] == [3, 3, 0, 3]
+        for problem, given, group in zip(problems, leading, groups, strict=True):
+            prefix = tokenizer.encode("".join(split(trace, 5)[:given]))
+            for sample in group.samples:
+                assert sample.prompt.tolist() == encode_prompt(tokenizer, problem, recipe.data).tolist() + prefix
+                whole = len(prefix) + len(sample.response)
+                assert whole == 40 if sample.truncated else whole <= 40 and sample.response[-1] == STOP
+                expected = reference_logp(self.models[False, 0], sample.prompt, sample.response)
+                assert np.abs(sample.sampler_logp - expected).max() < 1e-4
+        drawn = [s.response.tolist() for g in groups for s in g.samples]
+        assert len(set(map(str, drawn))) == 9
+        everyone = [None] * dist.get_world_size()
+        dist.all_gather_object(everyone, drawn)
+        assert everyone[0] == everyone[1]
+        (alone,) = sampler.continuations(problems[:1], leading[:1], 5, 3, (1, 0))  # the other rank samples nothing
+        assert [s.response.tolist() for s in alone.samples] == drawn[:3]
 
     def check_second_publication_replaces_the_first(self, engine):
         old = self.sample(engine)
@@ -244,6 +300,8 @@ PHASES = {
         "seeds_alone_decide",
         "stop_and_truncation",
         "prompt_length",
+        "each_prompt_has_its_own_limit",
+        "continuations",
         "second_publication_replaces_the_first",
         "faulty_publications",
         "ranks_share_prompts",

@@ -8,9 +8,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from red_mcore import planning, resume
-from red_mcore.recipe import Recipe, RecipeError, flatten, load, override
+from red_mcore.recipe import Data, Recipe, RecipeError, flatten, load, override
 
-EQUAL = ("model.", "data.", "base", "batch.prompts_per_step", "rollout.", "reward.", "evaluation.", "steps", "parallel.")
+EQUAL = (
+    "model.",
+    "data.",
+    "base",
+    "batch.prompts_per_step",
+    "rollout.",
+    "reward.",
+    "evaluation.",
+    "steps",
+    "parallel.",
+)
 """Fields that all recipes of a comparison share."""
 MAY_DIFFER = ("evaluation.every", "rollout.logprob_gap_limit")
 """Fields among them that are free."""
@@ -42,9 +52,14 @@ class Method:
     """The trial's own overrides, the last of ``overrides``."""
 
     @property
-    def samples(self) -> bool:
-        """Whether it generates tokens in any of the steps that it may get."""
-        return any(self.recipe.algorithm.at(step).rollouts for step in range(MOST * self.recipe.steps))
+    def most(self) -> int:
+        """Steps that it may get."""
+        return MOST * self.recipe.steps
+
+    @property
+    def generates(self) -> bool:
+        """Whether it generates tokens in any of those steps."""
+        return any(self.recipe.algorithm.at(step).rollouts for step in range(self.most))
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,10 @@ class Plan:
         return [self.reference, *(m for m in self.methods if m.name != self.reference.name)]
 
     @property
+    def steps(self) -> int:
+        return self.reference.recipe.steps
+
+    @property
     def has_base(self) -> bool:
         return self.reference.recipe.base is not None
 
@@ -75,13 +94,14 @@ class Plan:
         """Overrides that put a run in its place; with them the same command goes on with it."""
         place = [f"name={name}", f"runs={self.out / f'seed{seed}'}", f"seed={seed}", *self.tracking]
         if name == BASE:
-            return [*place, "steps=0"]
+            return place
         return [*place, f"model.path={self.folder(seed, BASE) / BASE}", "base=null"] if self.has_base else place
 
     def recipe(self, seed: int, method: Method | None) -> Recipe:
         """The recipe of one run; None is the base's."""
-        source = self.reference if method is None else method
-        return override(source.recipe, self.own(seed, BASE if method is None else method.name))
+        if method is None:
+            return override(self.reference.recipe, [*self.own(seed, BASE), "steps=0"])
+        return override(method.recipe, self.own(seed, method.name))
 
 
 def comparison(files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None) -> Plan:
@@ -100,17 +120,16 @@ def sweep(files: list[str], overrides: list[str], out: Path, seeds: list[int], r
     _check_overrides(overrides)
     methods, trials = [], {}
     for file in files:
-        method = _method(file, overrides)
-        own = load(file).data.seed
-        if method.recipe.data.seed == own:
-            raise RecipeError(
-                f"{method.name}: data.seed={own} is the recipe's own, so that it would be tuned on the problems of the"
-                f" comparison: add data.seed={own + 1}"
-            )
-        load(file)
-        tried = getattr(sys.modules[f"recipe_{Path(file).stem}"], "TRIALS", None)
+        own = load(file)
+        tried = getattr(sys.modules[f"recipe_{Path(file).stem}"], "TRIALS", None)  # as `load` has left it
         if not tried:
-            raise RecipeError(f"recipe file {file} has no TRIALS: list the overrides to try, e.g. [['optimizer.lr=1e-3']]")
+            raise RecipeError(f"recipe file {file} has no TRIALS: list overrides to try, e.g. [['optimizer.lr=1e-3']]")
+        method = _method(file, overrides)
+        if _problems(method.recipe.data) == _problems(own.data):
+            other = f"data.seed={own.data.seed + 1}" if method.recipe.data.path is None else "another data.path"
+            raise RecipeError(
+                f"{method.name} would be tuned on its own problems, those of the final comparison: add {other}"
+            )
         methods.append(method)
         trials[method.name] = [tuple(settings) for settings in tried]
     if len(set(map(len, trials.values()))) > 1:
@@ -139,10 +158,17 @@ def _method(file: str, overrides: list[str]) -> Method:
     return Method(recipe.name, file, tuple(overrides), recipe)
 
 
+def _problems(data: Data) -> object:
+    """What tells one set of problems from another."""
+    return data.seed if data.path is None else (data.path, data.split, data.subset)
+
+
 def _find(methods: list[Method], name: str | None) -> Method:
     found = [m for m in methods if name in (None, m.name)]
     if not found:
-        raise RecipeError(f"--reference {name}: no recipe has that name, there are {', '.join(m.name for m in methods)}")
+        raise RecipeError(
+            f"--reference {name}: no recipe has that name, there are {', '.join(m.name for m in methods)}"
+        )
     return found[0]
 
 
@@ -179,7 +205,7 @@ def _check_cut_anywhere(method: Method) -> None:
         raise RecipeError(f"{method.name}: evaluation.every=0 leaves nothing to read along the run: set it to 20, say")
     if not recipe.steps:
         raise RecipeError(f"{method.name}: steps=0 trains nothing: use 1 or more")
-    for name in resume.schedules_that_differ(recipe, MOST * recipe.steps):
+    for name in resume.schedules_that_differ(recipe, method.most):
         where = "optimizer" if name == "main" else f"algorithm.{name}"
         settings, _ = recipe.algorithm.optimizers(recipe)[name]
         raise RecipeError(

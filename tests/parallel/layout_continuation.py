@@ -1,0 +1,93 @@
+"""Two optimizers over the same weights, and checkpoints of both, under this rank's layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from layout_rank import Layout, WatchedPolicy
+from layout_samples import GRID, Update, make_groups
+from layout_updates import step
+
+from red_mcore import resume
+from red_mcore.algorithms.sft import SFT
+from red_mcore.megatron import checkpoint
+from red_mcore.recipe import RecipeError
+from red_mcore.records import Group
+
+LESSON_SCALE = 0.5
+"""Of the learning rate of imitation."""
+
+
+def imitate(policy: WatchedPolicy) -> dict[str, float]:
+    """One update on traces alone, with the optimizer that is kept for it."""
+    groups, algorithm = make_groups(), SFT()
+    traces = [Group(g.problem, [s for s in g.samples if s.is_offline]) for g in groups[:2]]
+    algorithm.aggregate(traces, len(traces))
+    return policy.update(traces, algorithm.token_losses, optimizer="imitation", lr_scale=LESSON_SCALE)
+
+
+def round_of_both(policy: WatchedPolicy, state: dict) -> dict[str, float]:
+    metrics = step(GRID["red"], policy, make_groups(), state)
+    return metrics | {f"lesson/{name}": value for name, value in imitate(policy).items()}
+
+
+def check_two_optimizers(layout: Layout) -> list[tuple[str, Update]]:
+    """(optimizer, update) in turn, the weights at the start first."""
+    if layout.name != "one":
+        return []
+    policy, state = layout.policy(False), {}
+    found = [("start", Update({}, policy.weights(), {}))]
+    for _ in range(3):
+        found.append(("main", layout.left(step(GRID["red"], policy, make_groups(), state), policy)))
+        found.append(("imitation", layout.left(imitate(policy), policy)))
+    return found
+
+
+def check_continuation(layout: Layout) -> dict:
+    """Two rounds of both optimizers, a checkpoint, two more; and the latter again after loading into a fresh policy."""
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        root = layout.out / f"checkpoints-{layout.name}-{dtype}"
+        policy, state = layout.policy(False, 260, dtype), {}
+        if layout.ranks.is_main:  # what starts that were killed while saving leave behind
+            (root / "main-8.partial" / "weights").mkdir(parents=True)
+            (root / "main-9.partial").mkdir()
+            (root / "main-9.partial" / "manifest.json").write_text("{}")
+        dist.barrier()
+        for i in range(4):
+            if i == 2:
+                for tag in ("main-0", "main-1", "main-2"):
+                    checkpoint.save(root, tag, policy, {"algorithm": state}, keep=2)
+                drawn = torch.rand(3)
+                found["saved", dtype] = policy.weights()
+            metrics = round_of_both(policy, state)
+        found["uninterrupted", dtype] = layout.left(metrics, policy)
+        found["resumed", dtype] = continued(layout, root, dtype, drawn)
+    if layout.name in ("tp2", "pp2"):
+        found["resumed from dp2"] = continued(layout, layout.out / "checkpoints-dp2-float32", "float32", None)
+    return found
+
+
+def continued(layout: Layout, root: Path, dtype: str, drawn: torch.Tensor | None) -> Update:
+    manifest = resume.latest(root)
+    policy, state = layout.policy(False, 260, dtype), dict(manifest["algorithm"])
+    torch.manual_seed(99)
+    checkpoint.load(root, manifest, policy)
+    if drawn is not None:
+        assert torch.equal(torch.rand(3), drawn), "random states differ"
+    for _ in range(2):
+        metrics = round_of_both(policy, state)
+    return layout.left(metrics, policy)
+
+
+def check_missing_optimizer(layout: Layout) -> str:
+    """What is said of a checkpoint of a run that had one optimizer less."""
+    root, policy = layout.out / f"checkpoints-{layout.name}-float32", layout.policy(False)
+    manifest = resume.latest(root)
+    try:
+        checkpoint.load(root, manifest | {"schedules": {"main": manifest["schedules"]["main"]}}, policy)
+    except RecipeError as error:
+        return str(error)
+    return "nothing"

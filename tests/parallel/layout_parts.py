@@ -1,0 +1,108 @@
+"""Single parts of the package that need ranks: names, vocabulary, loss scale, loading."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from layout_rank import Layout
+from layout_samples import make_groups
+from megatron.core import parallel_state
+from megatron.core.pipeline_parallel.schedules import forward_step_calc_loss
+
+from red_mcore.algorithms.sft import SFT
+from red_mcore.convert import hf
+from red_mcore.convert.rules import rules
+from red_mcore.megatron import ranks
+from red_mcore.megatron.policy import undo_schedule_scale
+from red_mcore.megatron.vocab import logprob_and_entropy
+from red_mcore.recipe import RecipeError
+
+
+def check_rules_cover_the_model(layout: Layout) -> None:
+    for tied in (True, False):
+        policy = layout.policy(tied, trained=False)
+        ruled = {rule.megatron for rule in rules(policy.arch)} | ({"output_layer.weight"} if tied else set())
+        local = set(hf._local_parameters(policy.model))
+        assert local <= ruled, local - ruled
+
+
+def check_overflow_off_responses(layout: Layout) -> None:
+    """A token loss that is infinite wherever nothing is trained must not reach loss or gradient."""
+    policy, groups = layout.policy(False), make_groups()
+    SFT().aggregate(groups, len(groups))
+    for sample in (s for g in groups for s in g.samples):
+        sample.weight = 1.0
+    metrics = policy.update(groups, lambda fields: {"sft": -fields["logp"] / fields["weight"]})
+    assert all(np.isfinite(value) for value in metrics.values()), metrics
+    assert metrics["update/grad_norm"] > 0
+
+
+def check_vocabulary(layout: Layout) -> dict:
+    """Log-prob, entropy and their gradients of six columns over two ranks; the sixth as padding, too."""
+    if layout.name != "tp2":
+        return {}
+    logits = torch.tensor([[2, 0.5, -1, 0, 1, -2], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [-3, 4, 0, 1, -1, 2]])
+    group, rank = parallel_state.get_tensor_model_parallel_group(), layout.ranks.tensor_rank
+    found = {}
+    for vocab_size, targets in ((6, [0, 4, 5]), (5, [0, 4, 3])):
+        shard = logits[:, 3 * rank : 3 * rank + 3].clone().requires_grad_()
+        outputs = logprob_and_entropy(shard, torch.tensor(targets), vocab_size=vocab_size, group=group)
+        gradients = []
+        for output in outputs:
+            (gradient,) = torch.autograd.grad(output.sum(), shard, retain_graph=True)
+            parts = [torch.empty_like(gradient) for _ in range(2)]
+            dist.all_gather(parts, gradient, group=group)
+            gradients.append(torch.cat(parts, dim=1))
+        found[vocab_size] = [x.detach() for x in (*outputs, *gradients)]
+    return found
+
+
+def check_loss_scale(layout: Layout) -> float | None:
+    """G9: token-loss sums of 2 data-parallel ranks x 2 micro-batches, through Megatron's own loss step."""
+    if layout.name != "dp2":
+        return None
+    sums, constant, sequences = [[-3.0, 1.2], [0.6, -0.8]], 3000, 8
+    total = torch.zeros((), dtype=torch.float64)
+    for part in sums[layout.ranks.data_rank]:
+        loss = torch.tensor(part / (constant * sequences), dtype=torch.float64)
+        scaled, _ = forward_step_calc_loss(
+            model=None,
+            output_tensor=loss,
+            loss_func=lambda x: (undo_schedule_scale(x, 2), {}),
+            config=layout.policy(False, trained=False).config,
+            vp_stage=None,
+            collect_non_loss_data=False,
+            num_microbatches=2,
+            forward_data_store=[],
+        )
+        total += scaled
+    return ranks.sum_over_data(total).item()
+
+
+def check_load_errors(layout: Layout) -> dict[str, str]:
+    """What is said of folders that lack a tensor or all of them, have one too many, or one of another shape."""
+    if layout.name != "one":
+        return {}
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(layout.source(False) / "model.safetensors")
+    name = "model.layers.1.mlp.up_proj.weight"
+    broken = {
+        "missing": {key: t for key, t in tensors.items() if key != name},
+        "unexpected": tensors | {"model.layers.2.mlp.up_proj.weight": torch.zeros(3)},
+        "shape": tensors | {name: torch.zeros(96, 63)},
+        "empty": None,
+    }
+    policy = layout.policy(False, trained=False)
+    found = {}
+    for kind, content in broken.items():
+        folder = layout.out / f"broken-{kind}"
+        folder.mkdir()
+        if content is not None:
+            save_file(content, folder / "model.safetensors")
+        try:
+            hf.load_weights(policy.model, policy.arch, folder)
+        except RecipeError as error:
+            found[kind] = str(error)
+    return found

@@ -1,0 +1,85 @@
+"""This rank's policies under a layout, and what they hold, whole and by Hugging Face name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch.distributed as dist
+from layout_samples import BUDGET, IMITATION, MAIN, TEMPERATURE, Update, config
+from megatron.core import parallel_state
+
+from red_mcore.algorithms.red import RED
+from red_mcore.architecture import read_architecture
+from red_mcore.convert import hf
+from red_mcore.megatron import ranks
+from red_mcore.megatron.policy import Policy
+from red_mcore.recipe import Batch, Model, Parallel, Recipe, Rollout
+
+LAYOUTS = {
+    "one": Parallel(ranks=1),
+    "dp2": Parallel(ranks=2),
+    "tp2": Parallel(ranks=2, tensor=2),
+    "tp2_sequence": Parallel(ranks=2, tensor=2, sequence=True),
+    "pp2": Parallel(ranks=2, pipeline=2),
+    "tp2_dp2": Parallel(ranks=4, tensor=2),
+    "tp2_pp2": Parallel(ranks=4, tensor=2, pipeline=2),
+    "pp2_dp2": Parallel(ranks=4, pipeline=2),
+}
+
+
+class WatchedPolicy(Policy):
+    """Keeps the gradients of its last step, as they were before the step clipped them."""
+
+    def step(self, *args, **settings) -> dict[str, float]:
+        self.gradients = self._whole_gradients()
+        return super().step(*args, **settings)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return {name: t.float().cpu().numpy() for name, t in hf.stream_weights(self.model, self.arch)}
+
+    def _whole_gradients(self) -> dict[str, np.ndarray]:
+        # A data-parallel rank has the sums of its own part of each bucket alone.
+        for bucket in (bucket for buffer in self._ddp.buffers for bucket in buffer.buckets):
+            parts = list(bucket.grad_data.chunk(self.ranks.data))
+            own = parts[self.ranks.data_rank].clone()
+            dist.all_gather(parts, own, group=parallel_state.get_data_parallel_group())
+        weights = {parameter: parameter.data for parameter in self.model.parameters()}
+        for parameter in weights:
+            parameter.data = parameter.main_grad.to(parameter.dtype)
+        gradients = self.weights()
+        for parameter, weight in weights.items():
+            parameter.data = weight
+        return {name: gradient.copy() for name, gradient in gradients.items()}
+
+
+class Layout:
+    """This rank's share of a layout."""
+
+    def __init__(self, name: str, out: Path):
+        self.name, self.out, self.parallel = name, out, LAYOUTS[name]
+        self.ranks = ranks.start(self.parallel, seed=0)
+
+    def policy(self, tied: bool, tokens: int = BUDGET, dtype: str = "float32", trained: bool = True) -> WatchedPolicy:
+        """A policy with the first weights."""
+        conf = config(tied)
+        recipe = Recipe(
+            name="layout",
+            model=Model(config=conf, dtype=dtype),
+            algorithm=RED(),
+            parallel=self.parallel,
+            batch=Batch(tokens_per_micro_batch=tokens),
+            rollout=Rollout(temperature=TEMPERATURE),
+        )
+        policy = WatchedPolicy(recipe, read_architecture(conf), self.ranks)
+        hf.load_weights(policy.model, policy.arch, self.source(tied))
+        if trained:
+            policy.start_optimizers({"main": MAIN, "imitation": IMITATION})
+        return policy
+
+    def source(self, tied: bool) -> Path:
+        return self.out / ("tied" if tied else "untied")
+
+    def left(self, metrics: dict[str, float], policy: WatchedPolicy) -> Update:
+        """What the update that returned ``metrics`` leaves behind."""
+        return Update(metrics, policy.weights(), policy.gradients)

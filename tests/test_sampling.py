@@ -1,0 +1,116 @@
+"""What the sampler asks of its engine and makes of the answers; a stand-in gives them."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch.distributed as dist
+
+from red_mcore.algorithms.grpo import GRPO
+from red_mcore.data.episodes import split
+from red_mcore.data.tokenizer import build_tokenizer, encode_prompt, encode_response
+from red_mcore.recipe import Model, Overlong, Recipe, Reward, Rollout
+from red_mcore.records import Problem
+from red_mcore.rollout.engine import Completion
+from red_mcore.sampling import Sampler
+
+LIMIT = 50
+TRACE = "a8*7=6b6+9=5c5@5=1w5@5=1d1-4=7\\boxed{7}"
+PROBLEMS = [
+    Problem(0, "8a*7b+9c@5d-4?", "7", TRACE),
+    Problem(1, "no trace", "7"),
+    Problem(2, "an empty one", "7", ""),
+    Problem(3, "nothing but its end", "7", "<|im_end|>"),
+    Problem(4, "one too long", "7", "a" * LIMIT),
+    Problem(5, "one that just fits", "7", "a" * (LIMIT - 1)),
+    Problem(0, "8a*7b+9c@5d-4?", "7", TRACE),
+]
+
+
+@dataclass
+class Parrot:
+    """Answers every prompt with the last digit of the seed, boxed."""
+
+    tokenizer: object
+    replica: int = 0
+    replicas: int = 1
+    is_leader: bool = True
+    asked: dict = field(default_factory=dict)
+
+    def reset(self):
+        self.asked = {}
+
+    def sample(self, prompts, n, seeds, **options):
+        self.asked = {"prompts": prompts, "seeds": seeds, **options}
+        answers = [encode_response(self.tokenizer, f"\\boxed{{{seed % 10}}}") for seed in seeds]
+        return [[Completion(a, np.zeros(len(a), np.float32), False, 3)] * n for a in answers]
+
+
+class Judge:
+    def grade(self, pairs):
+        return ["correct" if text == f"\\boxed{{{gold}}}" else "wrong" for gold, text in pairs]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_rank():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.fixture
+def sampler() -> Sampler:
+    tokenizer = build_tokenizer()
+    rollout = Rollout(max_prompt_tokens=32, max_response_tokens=LIMIT)
+    recipe = Recipe("x", Model(), GRPO(), rollout=rollout, reward=Reward(overlong=Overlong(buffer=LIMIT)))
+    return Sampler(recipe, tokenizer, Parrot(tokenizer), Judge())
+
+
+def test_usable_traces_have_an_answer_and_fit(sampler):
+    assert [p.id for p in PROBLEMS if sampler.usable(p)] == [0, 5, 0]
+    groups = sampler.traces(PROBLEMS)
+    assert [g.problem for g in groups] == [PROBLEMS[0], PROBLEMS[5], PROBLEMS[6]]
+    (trace,) = groups[0].samples
+    assert trace.is_offline
+    assert trace.prompt.tolist() == encode_prompt(sampler.tokenizer, PROBLEMS[0], sampler.recipe.data).tolist()
+    assert trace.response.tolist() == encode_response(sampler.tokenizer, TRACE).tolist()
+    assert len(groups[1].samples[0].response) == LIMIT
+
+
+def test_groups_have_the_trace_first_and_the_whole_budget(sampler):
+    groups = sampler.groups(PROBLEMS, 2, (1, 0), with_traces=True)
+    assert [[s.is_offline for s in g.samples] for g in groups] == [
+        [True, False, False] if g.problem.id in (0, 5) else [False, False] for g in groups
+    ]
+    assert sampler.engine.asked["max_tokens"] == [LIMIT] * len(PROBLEMS)
+    assert len(set(sampler.engine.asked["seeds"])) == len(PROBLEMS)
+
+
+def test_an_engine_without_a_share_of_the_problems_grades_nothing(sampler):
+    assert sampler.groups([], 2, (1, 0)) == []
+
+
+@pytest.mark.parametrize("leading", [1, 3, 4, 9])
+def test_a_continuation_goes_on_after_the_leading_episodes(sampler, leading):
+    groups = sampler.continuations(PROBLEMS, [leading] * len(PROBLEMS), 10, 4, (2, 0))
+    prefix = "".join(split(TRACE, 10)[: min(leading, 4)])
+    bare = sampler.groups(PROBLEMS[:1], 1, (1, 0))[0].samples[0].prompt
+    prompt = bare.tolist() + sampler.tokenizer.encode(prefix)
+    assert [g.problem for g in groups] == PROBLEMS
+    assert [len(g.samples) for g in groups] == [4, 0, 0, 0, 0, 4, 4]
+    assert all(s.prompt.tolist() == prompt for g in (groups[0], groups[6]) for s in g.samples)
+    assert all(s.prompt.dtype == np.int32 and not s.is_offline for g in groups for s in g.samples)
+
+
+def test_a_continuation_has_the_budget_that_its_prefix_leaves(sampler):
+    sampler.continuations(PROBLEMS[:1] * 2, [2, 4], 10, 4, (2, 0))
+    given = [len("".join(split(TRACE, 10)[:k])) for k in (2, 4)]
+    assert sampler.engine.asked["max_tokens"] == [LIMIT - tokens for tokens in given]
+
+
+def test_a_continuation_is_graded_alone_and_charged_for_its_whole_length(sampler):
+    (group,) = sampler.continuations(PROBLEMS[:1], [4], 10, 1, (2, 0))
+    (sample,) = group.samples
+    assert sample.text == f"\\boxed{{{sampler.engine.asked['seeds'][0] % 10}}}"
+    whole = len("".join(split(TRACE, 10)[:4])) + len(sample.response)
+    assert sample.reward - sample.accuracy == pytest.approx(-whole / LIMIT)

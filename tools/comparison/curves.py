@@ -1,0 +1,123 @@
+"""One run as curves over steps, generated tokens and seconds; where it is read, and how far it has to go."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from comparison.plan import Method
+from red_mcore.tracking.files import read_lines
+
+AXES = ("steps", "tokens", "seconds")
+"""What methods are matched on: optimizer steps, generated tokens, training seconds."""
+NOT_TRAINING = ("time/evaluate_seconds", "time/publish_engine_seconds")
+"""Timings that do not count as training: evaluation, and a part of ``time/publish_seconds``."""
+MARGIN = 1.03
+"""A run is extended by so much more than its pace predicts, for a second start costs more than a few steps."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A run at one budget."""
+
+    pass1: float
+    stderr: float
+    """Standard error of ``pass1`` over the held-out problems."""
+    passk: float
+    length: float
+    truncated: float
+    note: str = ""
+    """``end``: it generates no tokens and is read at its last evaluation. ``short``: it ended before the budget, too."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """``metrics.jsonl`` of a run; a step that a resumed run repeated counts once, as it was last."""
+
+    rows: list[dict[str, Any]]
+    """By step, 0 (the evaluation of the start) included."""
+    samples: int
+    """Per held-out problem: the k of pass@k."""
+
+    @cached_property
+    def spending(self) -> dict[str, np.ndarray]:
+        """Axis -> what had been spent of it after each row, [rows]."""
+        return {
+            "steps": np.array([row["step"] for row in self.rows], float),
+            "tokens": np.cumsum([row.get("rollout/generated_tokens", 0.0) for row in self.rows]),
+            "seconds": np.cumsum([training_seconds(row) for row in self.rows]),
+        }
+
+    @cached_property
+    def evaluated(self) -> np.ndarray:
+        """Indices of the rows with an evaluation."""
+        return np.array([i for i, row in enumerate(self.rows) if "evaluation/pass1" in row], int)
+
+    def spent(self, axis: str, step: int) -> float:
+        """Spent of ``axis`` up to ``step``."""
+        return float(np.interp(step, self.spending["steps"], self.spending[axis]))
+
+    def evaluation(self, axis: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(spent of ``axis``, value of ``evaluation/name``) at every evaluation."""
+        values = np.array([self.rows[i][f"evaluation/{name}"] for i in self.evaluated], float)
+        return self.spending[axis][self.evaluated], values
+
+    def metric(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(steps, values) of the rows that have a number under ``name``."""
+        found = [(row["step"], row[name]) for row in self.rows if row.get(name) is not None]
+        steps, values = zip(*found, strict=True) if found else ((), ())
+        return np.array(steps, float), np.array(values, float)
+
+    def read(self, axis: str, budget: float, *, generates: bool = True) -> Reading:
+        """Between the two evaluations around ``budget``, in a straight line; at the last one where none follows."""
+        names = ("pass1", "pass1_stderr", f"pass{self.samples}", "length_tokens", "truncated")
+        last = float(self.spending[axis][self.evaluated[-1]])
+        if axis == "tokens" and not generates:
+            note, place = "end", np.inf
+        else:
+            note, place = ("short" if budget > last * (1 + 1e-9) else ""), budget
+        if place >= last:  # the last of several at the same place, as where no tokens are generated
+            return Reading(*(float(self.evaluation(axis, name)[1][-1]) for name in names), note)
+        return Reading(*(float(np.interp(place, *self.evaluation(axis, name))) for name in names), note)
+
+
+def read_curves(folder: Path, samples: int) -> Curves:
+    rows = {row["step"]: row for row in read_lines(folder / "metrics.jsonl")}
+    return Curves([rows[step] for step in sorted(rows)], samples)
+
+
+def training_seconds(row: dict[str, Any]) -> float:
+    """Seconds that a step took, evaluation left out."""
+    return sum(v or 0.0 for name, v in row.items() if name.startswith("time/") and name not in NOT_TRAINING)
+
+
+def budgets(reference: Curves, steps: int) -> dict[str, float]:
+    """What the reference has spent in its ``steps`` steps."""
+    return {axis: reference.spent(axis, steps) for axis in AXES}
+
+
+def extended(curves: Curves, done: int, wanted: dict[str, float], method: Method) -> int | None:
+    """Steps that a run of ``done`` steps should have to spend ``wanted``; None where it has, or may go no further.
+
+    The pace is that of the last fifth of the steps that the budget of steps allows. Where the algorithm begins or ends
+    to sample on the way, the run goes only as far as it takes to see the new pace.
+    """
+    algorithm, most = method.recipe.algorithm, method.most
+    recent = max(1, round(wanted["steps"] / 5))
+    needed = []
+    for axis in ("tokens", "seconds") if method.generates else ("seconds",):
+        have = curves.spent(axis, done)
+        pace = (have - curves.spent(axis, max(0, done - recent))) / min(recent, done)
+        if have < wanted[axis]:
+            needed.append(done + (wanted[axis] - have) / pace if pace else most)
+    if not needed or done >= most:
+        return None
+    target = min(most, math.ceil(MARGIN * max(needed)))
+    now = algorithm.at(done - 1).rollouts
+    turn = next((step for step in range(done, target) if algorithm.at(step).rollouts != now), None)
+    return target if turn is None else min(target, turn + recent)

