@@ -57,7 +57,10 @@ def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], dict[str,
         metrics["rollout/generated_tokens"] += sum(len(s.response) for g in continued for s in g.rollouts)
     if batch.refills:
         metrics |= {"groups/refills": refills, "groups/sampled": len(bare)}
-    return groups, metrics | means(branches)
+    for name in dict.fromkeys(name for found in branches for name in found):
+        values = [found[name] for found in branches if name in found]
+        metrics[name] = sum(values) if name.startswith("groups/") else statistics.fmean(values)
+    return groups, metrics
 
 
 def means(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -24,6 +24,7 @@ from pathlib import Path
 from comparison import plan as planned
 from comparison.drive import drive
 from comparison.results import collect
+
 from red_mcore.recipe import RecipeError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130

@@ -12,6 +12,6 @@ def recipe() -> Recipe:
     r = red()
     r.name = "sft"
     r.algorithm = SFT()
-    r.evaluation.every = 100
+    r.evaluation.every = 80
     r.optimizer.lr = 2e-3
     return r

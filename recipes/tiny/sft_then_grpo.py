@@ -21,5 +21,7 @@ def recipe() -> Recipe:
         sft_steps=300,
         imitation=Optimizer(lr=2e-3, schedule="constant", warmup_steps=2),
     )
+    r.steps += r.algorithm.sft_steps
     r.batch.samples_per_prompt = 8
+    r.evaluation.every = 40
     return r

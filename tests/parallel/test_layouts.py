@@ -2,29 +2,34 @@
 
 import numpy as np
 import pytest
-from layout_samples import BUDGETS, config, make_groups
+from layout_samples import COUNTS, GRID, Update, budget, config, groups_of, kept_of, make_groups
 
-from red_mcore.algorithms.red import RED
 from red_mcore.megatron.packing import bins, deal
 
 SPLIT = ["dp2", "tp2", "tp2_sequence", "pp2", "tp2_dp2", "tp2_pp2", "pp2_dp2"]
 TOLERANCE = 1e-5
-UPDATES = [*(("red", tied, n) for tied in (True, False) for n in BUDGETS), ("grpo", True, 4), ("grpo", False, 4)]
-UPDATES.append(("sft of one group", False, 1))
-OTHERS = [(name, False, 4) for name in ("LUFFY", "SRFT", "SFTGRPO", "HPT", "CHORD", "REDCoDA", "DFT")]
+UPDATES = [
+    *((kind, tied, 4) for kind in GRID for tied in (True, False)),
+    *(("red", tied, count) for tied in (True, False) for count in (1, 2)),
+    ("grpo of one group", False, 1),
+    ("sft of one group", False, 1),
+]
+OTHERS = [(name, False, 4) for name in ("SFTGRPO", "HPT", "CHORD", "REDCoDA", "DFT", "ReLIFT")]
 
 
-def kept_groups():
-    return RED().compose(make_groups())[0]
+def same(found: Update, expected: Update) -> None:
+    """Metrics relative, weights absolute, gradients relative to the largest entry of their tensor."""
+    assert found.metrics == pytest.approx(expected.metrics, rel=TOLERANCE, abs=TOLERANCE)
+    assert found.weights.keys() == found.gradients.keys() == expected.weights.keys() == expected.gradients.keys()
+    for name, tensor in expected.weights.items():
+        np.testing.assert_allclose(found.weights[name], tensor, rtol=0, atol=TOLERANCE, err_msg=name)
+    for name, tensor in expected.gradients.items():
+        atol = TOLERANCE * np.abs(tensor).max()
+        np.testing.assert_allclose(found.gradients[name], tensor, rtol=0, atol=atol, err_msg=f"gradient of {name}")
 
 
-def same(found: tuple[dict, dict], expected: tuple[dict, dict]) -> None:
-    """Metrics relative, weights absolute."""
-    metrics, weights = expected
-    assert found[0] == pytest.approx(metrics, rel=TOLERANCE, abs=TOLERANCE)
-    assert found[1].keys() == weights.keys()
-    for name, tensor in weights.items():
-        np.testing.assert_allclose(found[1][name], tensor, rtol=0, atol=TOLERANCE, err_msg=name)
+def left(findings: dict, update: tuple) -> Update:
+    return findings["updates" if update in OTHERS else "grid"][update]
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -40,14 +45,19 @@ def test_scores(layouts, layout, tied):
 @pytest.mark.parametrize("update", UPDATES + OTHERS, ids=str)
 @pytest.mark.parametrize("layout", SPLIT)
 def test_updates(layouts, layout, update):
-    same(layouts[layout]["updates"][update], layouts["one"]["updates"][update])
+    same(left(layouts[layout], update), left(layouts["one"], update))
 
 
-@pytest.mark.parametrize("count", [n for n in BUDGETS if n > 1])
+@pytest.mark.parametrize("count", [*COUNTS[1:], "unpacked"])
 @pytest.mark.parametrize("tied", [True, False])
-def test_micro_batches(layouts, tied, count):
-    updates = layouts["one"]["updates"]
-    same(updates["red", tied, count], updates["red", tied, 1])
+@pytest.mark.parametrize("kind", GRID)
+def test_micro_batches(layouts, kind, tied, count):
+    """``unpacked``: every sequence in a micro-batch of its own."""
+    grid = layouts["one"]["grid"]
+    same(grid[kind, tied, count], grid[kind, tied, 1])
+
+
+IN_ONE_PASS = (("updates", "red in one pass"), ("grid", "red"))
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -55,45 +65,55 @@ def test_micro_batches(layouts, tied, count):
 @pytest.mark.parametrize("layout", ["one", *SPLIT])
 def test_one_pass_equals_two(layouts, layout, tied, count):
     """Weights of traces that depend on rollouts not yet seen when the pass starts."""
-    updates = layouts[layout]["updates"]
-    metrics, weights = updates["red in one pass", tied, count]
-    expected, expected_weights = updates["red", tied, count]
-    shared = metrics.keys() & expected.keys() - {"rollout/logprob_gap_max_nats", "rollout/logprob_gap_mean_nats"}
+    found, expected = (layouts[layout][part][key, tied, count] for part, key in IN_ONE_PASS)
+    shared = found.metrics.keys() & expected.metrics.keys()
+    shared -= {"rollout/logprob_gap_max_nats", "rollout/logprob_gap_mean_nats"}
     assert {"loss/rl", "loss/offline", "red/weight", "update/grad_norm", "entropy/rollout_nats"} <= shared
-    same(
-        ({k: metrics[k] for k in shared}, weights),
-        ({k: expected[k] for k in shared}, expected_weights),
-    )
+    same(*(update._replace(metrics={name: update.metrics[name] for name in shared}) for update in (found, expected)))
     # The dropped group is not part of the update; only two-pass scoring compares its rollouts with the engine.
-    assert 0 < metrics["rollout/logprob_gap_mean_nats"] < 2 * expected["rollout/logprob_gap_mean_nats"]
+    mean = "rollout/logprob_gap_mean_nats"
+    assert 0 < found.metrics[mean] < 2 * expected.metrics[mean]
 
 
 def test_the_comparison_means_something(layouts):
-    """The update moves weights far beyond the tolerance, and all parts of the loss take part."""
+    """The update moves weights far beyond the tolerance; every tensor has a gradient, all parts of the loss take part."""
     for update in UPDATES + OTHERS:
-        metrics, weights = layouts["one"]["updates"][update]
-        start = layouts["one"]["updates"]["start", update[1]]
+        metrics, weights, gradients = left(layouts["one"], update)
+        start = layouts["one"]["grid"]["start", update[1]]
         moved = [np.abs(weights[name] - start[name]).max() for name in start]
         assert max(moved) > 100 * TOLERANCE, update
+        assert min(np.abs(gradient).max() for gradient in gradients.values()) > 0, update
+        assert metrics["update/skipped"] == 0
         if update in OTHERS:
             continue
         assert min(moved) > 100 * TOLERANCE, update
         assert metrics["update/grad_norm"] > 1, "clipping takes part"
-        assert metrics["update/skipped"] == 0
+        parts = [abs(value) for name, value in metrics.items() if name.startswith("loss/")]
+        assert min(parts) > 100 * TOLERANCE, update
         if update[0] == "red":
             assert 1 < metrics["red/weight"] < 7
-            assert min(abs(metrics["loss/rl"]), abs(metrics["loss/offline"])) > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize("kind", GRID)
+def test_a_component_is_absent_from_some_micro_batch(kind):
+    """Among four on one rank; GRPO and SFT, which have one component only, on a second rank without a sample."""
+    algorithm, kept = GRID[kind], kept_of(kind)
+    samples = [s for g in kept for s in g.samples]
+    batches = [
+        {name for i in members for name in algorithm.components(samples[i])}
+        for members in bins(samples, budget(kept, 4))
+    ]
+    assert len(batches) == 4
+    if kind in ("grpo", "sft"):
+        hands = deal(groups_of(kind)[4:], 2, config(True)["hidden_size"])
+        assert [len(hand) for hand in hands] == [4, 0]
+    else:
+        assert set.intersection(*batches) < set.union(*batches)
 
 
 def test_what_the_samples_were_made_for():
-    kept = kept_groups()
-    samples = [s for g in kept for s in g.samples]
-    assert len(kept) == len(make_groups()) - 1
-    plans = {count: bins(samples, budget) for count, budget in BUDGETS.items()}
-    assert {count: len(plan) for count, plan in plans.items()} == {n: n for n in BUDGETS}
-    with_trace = [any(samples[i].is_offline for i in members) for members in plans[4]]
-    assert True in with_trace
-    assert False in with_trace  # no token of the offline component there
+    samples = [s for g in kept_of("red") for s in g.samples]
+    assert len(samples) == 4 * (len(make_groups()) - 1)
     assert min(len(s.response) for s in samples) == 1
     assert config(True)["vocab_size"] % 2 == 1
 
@@ -105,7 +125,7 @@ def test_dropping_a_group_moves_another_to_another_rank():
         hands = deal(groups, 2, config(True)["hidden_size"])
         return {int(s.prompt[0]) * 1000 + len(s.prompt): rank for rank, hand in enumerate(hands) for s in hand}
 
-    scoring, update = owner(make_groups()), owner(kept_groups())
+    scoring, update = owner(make_groups()), owner(kept_of("red"))
     assert any(scoring[prompt] != rank for prompt, rank in update.items())
 
 

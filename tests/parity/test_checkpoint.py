@@ -13,28 +13,38 @@ LAYOUTS = ["one", "dp2", "tp2", "tp2_sequence", "pp2"]
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_same_layout_goes_on_bit_by_bit(layouts, layout, dtype):
+    """Two optimizers in turn, each with its own moments and schedule."""
     found = layouts[layout]["continuation"]
-    (metrics, weights), (resumed, resumed_weights) = found["uninterrupted", dtype], found["resumed", dtype]
-    assert resumed == metrics
-    assert resumed_weights.keys() == weights.keys()
-    for name, tensor in weights.items():
-        np.testing.assert_array_equal(resumed_weights[name], tensor, err_msg=name)
+    expected, resumed = found["uninterrupted", dtype], found["resumed", dtype]
+    assert resumed.metrics == expected.metrics
+    assert resumed.weights.keys() == expected.weights.keys()
+    for name, tensor in expected.weights.items():
+        np.testing.assert_array_equal(resumed.weights[name], tensor, err_msg=name)
 
 
 @pytest.mark.parametrize("layout", ["tp2", "pp2"])
 def test_another_layout_goes_on(layouts, layout):
-    metrics, weights = layouts["dp2"]["continuation"]["uninterrupted", "float32"]
-    resumed, resumed_weights = layouts[layout]["continuation"]["resumed from dp2"]
-    assert resumed == pytest.approx(metrics, rel=1e-5, abs=1e-5)
-    for name, tensor in weights.items():
-        np.testing.assert_allclose(resumed_weights[name], tensor, rtol=0, atol=1e-5, err_msg=name)
+    expected = layouts["dp2"]["continuation"]["uninterrupted", "float32"]
+    resumed = layouts[layout]["continuation"]["resumed from dp2"]
+    assert resumed.metrics == pytest.approx(expected.metrics, rel=1e-5, abs=1e-5)
+    for name, tensor in expected.weights.items():
+        np.testing.assert_allclose(resumed.weights[name], tensor, rtol=0, atol=1e-5, err_msg=name)
 
 
 def test_steps_after_the_checkpoint_change_the_weights(layouts):
-    """Else a checkpoint that restored nothing could pass: two steps differ from four."""
+    """Else a checkpoint that restored nothing could pass: two rounds differ from four."""
     found = layouts["dp2"]["continuation"]
-    four, two = found["uninterrupted", "float32"][1], found["saved", "float32"]
+    four, two = found["uninterrupted", "float32"].weights, found["saved", "float32"]
     assert min(np.abs(four[name] - two[name]).max() for name in four) > 1e-4
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_checkpoint_without_one_of_the_optimizers_is_refused(layouts, layout):
+    said = layouts[layout]["missing_optimizer"]
+    assert said.endswith(
+        "main-2 has no optimizer imitation (it has main): go on with the algorithm that saved it, or start anew under"
+        " another name"
+    )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -45,3 +55,7 @@ def test_the_newest_are_kept_and_what_killed_saves_left_is_gone(layouts, layout)
     assert manifest["tag"] == "main-2"
     assert manifest == json.loads((folder / "main-2" / "manifest.json").read_text())
     assert set(manifest["algorithm"]) == {"offline", "online"}
+    assert {name: schedule["num_steps"] for name, schedule in manifest["schedules"].items()} == {
+        "main": 2,
+        "imitation": 2,
+    }

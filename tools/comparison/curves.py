@@ -32,7 +32,7 @@ class Reading:
     length: float
     truncated: float
     note: str = ""
-    """``end``: it generates no tokens and is read at its last evaluation. ``short``: it ended before the budget, too."""
+    """Read at its last evaluation; ``end``: because it generates no tokens, ``short``: because it ended too early."""
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,10 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's, without the yellow, which white paper swallows; black is the reference."""
 MARKERS = ("s", "^", "D", "v", "P", "X")
 GREY, FAINT = "#b5b5b5", "#dedede"
-PLAIN = ("GRPO", "SFT")
-"""Algorithms shown in colour however they do: the two plain ways that the others combine."""
+ALWAYS = ("grpo", "sft", "sft_then_grpo")
+"""Methods shown in colour however they do: the plain ways that the others combine."""
+SMOOTHING = 0.1
+"""Running means of what is logged at each step are over this share of the reference's steps."""
 LABELS = {"steps": "optimizer steps", "tokens": "generated tokens", "seconds": "training seconds"}
 _STYLE = {
     "font.size": 9,
@@ -36,7 +38,7 @@ _STYLE = {
     "legend.frameon": False,
     "svg.hashsalt": "comparison",
 }
-_POINTS = 120
+_POINTS = 60
 """Points of a line."""
 Series = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 """x, y and, where known, the standard error of y, of one seed."""
@@ -125,7 +127,10 @@ class Figures:
             return lambda curves: (*curves.evaluation("steps", name), None)
 
         def logged(name: str) -> Callable[[Curves], Series]:
-            return lambda curves: (*smooth(*curves.metric(name), max(1, self.results.plan.steps // 25)), None)
+            return lambda curves: (
+                *smooth(*curves.metric(name), max(1, round(SMOOTHING * self.results.plan.steps))),
+                None,
+            )
 
         quantities = {
             "tokens per held-out answer": evaluated("length_tokens"),
@@ -157,7 +162,11 @@ class Figures:
 
     def _dot(self, panel: Axes, row: int, result: Result, axis: str) -> None:
         colour, marker = self.shown.get(result.name, ("#777777", "o"))
-        mean, half, values = result.mean(axis), result.half(axis), list(result.values(axis).values())
+        mean, half, values = (
+            result.mean(axis),
+            result.half(axis, over_seeds=self.results.over_seeds),
+            list(result.values(axis).values()),
+        )
         # No accuracy lies in the rest of a wide interval.
         panel.plot([max(0, mean - half), min(1, mean + half)], [row, row], color=colour, lw=1.5, zorder=2)
         panel.plot(mean, row, marker, color=colour, ms=6, zorder=3)
@@ -180,16 +189,18 @@ class Figures:
         x = np.linspace(max(x[0] for x, _, _ in series), min(limit, *ends), _POINTS)
         values = np.array([np.interp(x, at, y) for at, y, _ in series])
         colour, marker = self.shown.get(result.name, (GREY, None))
-        style = {"color": colour, "lw": 1.9 if result.name in self.shown else 0.8, **style}
+        if marker and not style:
+            panel.plot(x[-1], values.mean(0)[-1], marker, color=colour, ms=5, zorder=4, clip_on=False)
+        style = {"color": colour, "lw": 1.9 if marker else 0.8, **style}
         z = 3 if style["lw"] > 1 else 2
         panel.plot(x, values.mean(0), zorder=z, **style)
-        if marker and "ls" not in style and len(style) == 2:
-            panel.plot(x[-1], values.mean(0)[-1], marker, color=colour, ms=5, zorder=4, clip_on=False)
         if series[0][2] is not None:
             errors = np.array([np.interp(x, at, error) for at, _, error in series])
-            half = np.array([half_width(v, e) for v, e in zip(values.T, errors.T, strict=True)])
+            half = np.array(
+                [half_width(v, e, over_seeds=self.results.over_seeds) for v, e in zip(values.T, errors.T, strict=True)]
+            )
             low, high = values.mean(0) - half, values.mean(0) + half
-            panel.fill_between(x, low.clip(0), high.clip(max=1), color=style["color"], alpha=0.13, lw=0, zorder=z - 1)
+            panel.fill_between(x, low.clip(0), high.clip(max=1), color=style["color"], alpha=0.09, lw=0, zorder=z - 1)
 
     def _axis(self, panel: Axes, axis: str, *, label: bool = True) -> None:
         if limit := self.results.budget(axis):
@@ -214,13 +225,12 @@ class Figures:
 
 
 def highlights(results: Results) -> dict[str, tuple[str, str]]:
-    """Name -> (colour, marker): the reference, the first of each plain algorithm, then the highest at equal seconds."""
-    plain = [next((r for r in results.all if type(r.method.recipe.algorithm).__name__ == kind), None) for kind in PLAIN]
-    wanted = [r.name for r in (*plain, *results.ranked) if r is not None and r is not results.reference]
-    chosen = list(dict.fromkeys(wanted))[: len(COLOURS)]
-    return {results.reference.name: ("black", "o")} | {
-        name: style for name, style in zip(chosen, zip(COLOURS, MARKERS, strict=True), strict=False)
-    }
+    """Name -> (colour, marker): the reference, the plain methods, then the highest at equal seconds."""
+    names = [r.name for r in results.ranked if r is not results.reference]
+    chosen = [name for name in ALWAYS if name in names]
+    chosen += [name for name in names if name not in chosen][: len(COLOURS) - len(chosen)]
+    styles = zip(COLOURS, MARKERS, strict=True)
+    return {results.reference.name: ("black", "o")} | dict(zip(chosen, styles, strict=False))
 
 
 def smooth(x: np.ndarray, y: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:

@@ -52,7 +52,7 @@ def _legs_of(plan: Plan, seed: int) -> list[Leg]:
     for method in plan.all:
         summary = resume.finished(plan.recipe(seed, method))
         if summary is None:
-            found.append(_leg(plan, seed, method, plan.steps))
+            found.append(_leg(plan, seed, method, method.recipe.steps))
         elif wanted and method is not plan.reference:
             steps = extended(curves_of(plan, seed, method), summary["steps"], wanted, method)
             if steps is not None:

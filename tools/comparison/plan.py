@@ -18,7 +18,6 @@ EQUAL = (
     "rollout.",
     "reward.",
     "evaluation.",
-    "steps",
     "parallel.",
 )
 """Fields that all recipes of a comparison share."""
@@ -54,7 +53,6 @@ class Method:
     @property
     def most(self) -> int:
         """Steps that it may get."""
-        return MOST * self.recipe.steps
 
     @property
     def generates(self) -> bool:
@@ -182,7 +180,7 @@ def _checked(plan: Plan) -> Plan:
             raise RecipeError(f"a recipe is named {name}: '{BASE}' and '/' have another use here, rename it")
     for method in plan.all:
         _check_equal(plan.reference, method)
-        _check_cut_anywhere(method)
+        _check_cut_anywhere(method, plan.steps)
         planning.validate(override(method.recipe, [f"runs={plan.out}"]))
     _check_earlier(plan)
     return plan
@@ -198,13 +196,15 @@ def _check_equal(reference: Method, method: Method) -> None:
             )
 
 
-def _check_cut_anywhere(method: Method) -> None:
+def _check_cut_anywhere(method: Method, least: int) -> None:
     """RecipeError unless every evaluation along the run is also the end of a shorter run."""
     recipe = method.recipe
     if not recipe.evaluation.every:
         raise RecipeError(f"{method.name}: evaluation.every=0 leaves nothing to read along the run: set it to 20, say")
-    if not recipe.steps:
-        raise RecipeError(f"{method.name}: steps=0 trains nothing: use 1 or more")
+    if recipe.steps < max(1, least):
+        raise RecipeError(
+            f"{method.name}: steps={recipe.steps} end before the reference's {least}: use {max(1, least)} or more"
+        )
     for name in resume.schedules_that_differ(recipe, method.most):
         where = "optimizer" if name == "main" else f"algorithm.{name}"
         settings, _ = recipe.algorithm.optimizers(recipe)[name]

@@ -116,11 +116,10 @@ def notes(results: Results, jobs: int) -> list[str]:
             f" {short(spent['tokens'])} generated tokens and {short(spent['seconds'])} training seconds. Every other"
             f" method ran {plan.steps} steps and, where it had then spent less, went on until it had spent as much."
         )
-    seeds = len(plan.seeds)
-    interval = "Student's t on the means of the seeds" if seeds > 2 else "normal, from the standard error over problems"
+    interval = "Student's t on the values of the seeds" if results.over_seeds else "normal, from errors over problems"
     lines += [
-        "Learning rates are constant after warm-up, so that a point along a run is also the end of a shorter run. Values"
-        " between two evaluations lie on the straight line between them.",
+        "Learning rates are constant after warm-up, so that a point along a run is also the end of a shorter one."
+        " Values between two evaluations lie on the straight line between them.",
         "Training seconds are those of sampling, grading, scoring, updating and publishing; starting, evaluating and"
         " saving do not count."
         + (f" {jobs} runs shared the machine, so seconds compare only if it has cores for all." if jobs > 1 else ""),
@@ -146,7 +145,8 @@ def _body(results: Results, failed: dict[Run, list[str]], made: dict[str, str], 
         "<h2>pass@1 at equal steps, tokens and seconds</h2>",
         figures.budgets(),
         "<p class=note>Means over seeds, with 95 % intervals where coloured. In colour: the reference, the plain"
-        " algorithms, and those with the highest pass@1 at equal seconds.</p>",
+        " methods, and those with the highest pass@1 at equal seconds. Methods that generate no tokens are not in the"
+        " middle panel.</p>",
         figures.dots(),
         f"<p class=note>Mean, 95 % interval, a ring per seed; the dotted line is {html.escape(name)}.</p>",
         "<h2>Every method</h2>",
@@ -168,6 +168,9 @@ def _body(results: Results, failed: dict[Run, list[str]], made: dict[str, str], 
             f"<p class=note>pass@1 against training seconds: the method blue, {html.escape(name)} dashed.</p>",
         ]
     parts += [f"<h2>pass@{k}</h2>", figures.pass_k(), "<h2>Behaviour</h2>", figures.behaviour()]
+    parts.append(
+        "<p class=note>Entropies and weight: means over seeds, and running means over a tenth of the steps.</p>"
+    )
     if len(results.plan.seeds) > 1:
         parts.append("<h2>Every pair</h2><p class=note>▲ the row is above the column in all seeds, ▼ below.</p>")
         for axis in AXES:

@@ -36,9 +36,10 @@ class Result:
         values = self.values(axis, name).values()
         return statistics.fmean(values) if values else None
 
-    def half(self, axis: str) -> float:
-        """Half of the 95 % confidence interval of ``mean(axis)``."""
-        return half_width(list(self.values(axis).values()), list(self.values(axis, "stderr").values()))
+    def half(self, axis: str, *, over_seeds: bool) -> float:
+        """Half of the 95 % confidence interval of ``mean(axis)``, see ``half_width``."""
+        values, stderrs = (list(self.values(axis, name).values()) for name in ("pass1", "stderr"))
+        return half_width(values, stderrs, over_seeds=over_seeds)
 
     def notes(self, axis: str) -> set[str]:
         return {reading.note for reading in self.readings[axis].values()} - {""}
@@ -67,6 +68,11 @@ class Results:
     @property
     def k(self) -> int:
         return self.plan.reference.recipe.evaluation.samples
+
+    @property
+    def over_seeds(self) -> bool:
+        """Whether intervals are over seeds; fewer than three tell too little of them."""
+        return len(self.plan.seeds) > 2
 
     @property
     def ranked(self) -> list[Result]:
@@ -127,7 +133,7 @@ def _method_json(results: Results, result: Result) -> dict[str, Any]:
         "failed_seeds": result.failed,
         "readings": {axis: {seed: vars(r) for seed, r in by.items()} for axis, by in result.readings.items()},
         "pass1": {
-            axis: {"mean": result.mean(axis), "half_width_95": result.half(axis)}
+            axis: {"mean": result.mean(axis), "half_width_95": result.half(axis, over_seeds=results.over_seeds)}
             for axis in AXES
             if result.readings[axis]
         },

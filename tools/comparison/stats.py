@@ -11,14 +11,14 @@ _T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """97.5 % point of Student's t at 1, 2, ... degrees of freedom."""
 
 
-def half_width(values: Sequence[float], stderrs: Sequence[float]) -> float:
+def half_width(values: Sequence[float], stderrs: Sequence[float], *, over_seeds: bool) -> float:
     """Half of the 95 % confidence interval of the mean of ``values``, one for each seed.
 
-    Three seeds or more: Student's t on the values, whose spread holds that of the seeds and that of the samples. Fewer
-    tell nothing about seeds: the normal interval from ``stderrs``, those of the values over problems.
+    ``over_seeds``: Student's t on the values, whose spread holds that of the seeds and that of the samples. Otherwise,
+    and for a single value, the normal interval from ``stderrs``, those of the values over problems.
     """
     count = len(values)
-    if count < 3:
+    if count < 2 or not over_seeds:
         return 1.96 * math.sqrt(sum(error**2 for error in stderrs)) / count
     t = _T_95[count - 2] if count - 1 <= len(_T_95) else 1.96 + 2.5 / (count - 1)  # within 1 %
     return t * statistics.stdev(values) / math.sqrt(count)

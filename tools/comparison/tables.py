@@ -44,16 +44,18 @@ def methods(results: Results) -> Table:
         "seconds",
         "learning rate",
     ]
-    return header, [_method(result) for result in results.ranked]
+    return header, [_method(result, results.over_seeds) for result in results.ranked]
 
 
-def _method(result: Result) -> list[Cell]:
+def _method(result: Result, over_seeds: bool) -> list[Cell]:
     failed = f"(failed in seed {', '.join(map(str, result.failed))})" if result.failed else ""
     cells = [Cell(result.name, failed)]
     for axis in AXES:
         marks = "".join(MARKS[note] for note in sorted(result.notes(axis)))
         mean = result.mean(axis)
-        text = "-" if mean is None else f"{fraction(mean)} ± {fraction(result.half(axis))}{marks}"
+        text = (
+            "-" if mean is None else f"{fraction(mean)} ± {fraction(result.half(axis, over_seeds=over_seeds))}{marks}"
+        )
         cells.append(Cell(text, _seeds(result.values(axis).values())))
     for axis in AXES:
         cells.append(_mean(result, axis, "passk"))

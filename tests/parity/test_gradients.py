@@ -1,0 +1,60 @@
+"""Loss and every gradient against transformers and torch's autograd on each sequence by itself.
+
+Nothing of the package takes part but the algorithm's token losses and the coefficients that it gave the samples.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from layout_samples import GRID, TEMPERATURE
+
+from red_mcore.records import Sample
+
+LIMIT = 1e-5
+
+
+def token_losses(algorithm, sample: Sample, model) -> dict[str, torch.Tensor]:
+    """Component -> [T] of one sequence."""
+    tokens = torch.from_numpy(np.concatenate((sample.prompt, sample.response)).astype(np.int64))
+    logits = model(tokens[None]).logits[0] / TEMPERATURE
+    log_p = logits[len(sample.prompt) - 1 : -1].log_softmax(-1)
+    fields = {
+        name: torch.full((len(sample.response),), float(getattr(sample, name)))
+        for name in ("advantage", "beta", "weight", "is_offline")
+    }
+    fields |= {name: torch.from_numpy(getattr(sample, name)) for name in ("old_logp", "ref_logp")}
+    fields["logp"] = log_p[torch.arange(len(log_p)), torch.from_numpy(sample.response.astype(np.int64))]
+    fields["entropy"] = -(log_p.exp() * log_p).sum(-1)
+    return algorithm.token_losses(fields)
+
+
+def reference(algorithm, samples: list[Sample], folder: Path) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """(component -> loss, gradients); a tied head's gradient is part of the embedding's."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    losses: dict[str, float] = {}
+    for sample in samples:
+        found = token_losses(algorithm, sample, model)
+        parts = {name: coefficient * found[name].sum() for name, coefficient in sample.coefficient.items()}
+        sum(parts.values()).backward()
+        for name, part in parts.items():
+            losses[name] = losses.get(name, 0.0) + part.item()
+    return losses, {name: parameter.grad.numpy() for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("kind", GRID)
+def test_loss_and_gradients(layouts, kind, tied):
+    grid = layouts["one"]["grid"]
+    folder = layouts.folder / ("tied" if tied else "untied")
+    losses, gradients = reference(GRID[kind], grid["samples", kind, tied], folder)
+    metrics, _, found = grid[kind, tied, 4]
+    assert metrics["loss/total"] == pytest.approx(sum(losses.values()), rel=LIMIT, abs=LIMIT)
+    assert {name: metrics[f"loss/{name}"] for name in losses} == pytest.approx(losses, rel=LIMIT, abs=LIMIT)
+    assert found.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        atol = LIMIT * np.abs(gradient).max()
+        np.testing.assert_allclose(found[name], gradient, rtol=0, atol=atol, err_msg=name)
