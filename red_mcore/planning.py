@@ -10,6 +10,7 @@ from pathlib import Path
 from red_mcore.architecture import Architecture, hf_config, read_architecture
 from red_mcore.data.problems import check_data
 from red_mcore.recipe import Parallel, Recipe, RecipeError, flatten
+from red_mcore.resume import schedules_that_differ
 
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 """Head sizes that vLLM's attention on a CPU knows."""
@@ -49,6 +50,9 @@ _AT_LEAST = {
     "optimizer.warmup_steps": 0,
     "optimizer.weight_decay": 0,
     "optimizer.clip_grad": 0,
+    "until.generated_tokens": 0,
+    "until.train_seconds": 0,
+    "until.most_steps": 1,
     "base.steps": 1,
     "base.sequences_per_step": 1,
     "base.optimizer.warmup_steps": 0,
@@ -98,6 +102,7 @@ def validate(recipe: Recipe) -> None:
     _check_numbers(recipe)
     if recipe.base is None and recipe.steps == 0:
         raise RecipeError("steps=0 without a base stage does nothing: use 1 or more")
+    _check_until(recipe)
     if recipe.base is not None and recipe.model.path is not None:
         raise RecipeError(
             f"base trains a fresh model, but model.path={recipe.model.path} is a trained one:"
@@ -150,8 +155,10 @@ def parameters_per_rank(architecture: Architecture, tensor: int, pipeline: int) 
 def describe(recipe: Recipe) -> str:
     """The rank layout, the batch arithmetic, the sizes and the places of a valid recipe, as text."""
     parallel, batch, rollout = recipe.parallel, recipe.batch, recipe.rollout
+    until = recipe.until
+    more = f", then until {until.generated_tokens:g} tokens and {until.train_seconds:g} s are spent" if until else ""
     lines = [
-        f"{recipe.name}: {recipe.steps} steps of {type(recipe.algorithm).__name__} from {_start(recipe)}",
+        f"{recipe.name}: {recipe.steps} steps of {type(recipe.algorithm).__name__} from {_start(recipe)}{more}",
         f"ranks: {parallel.ranks} = {parallel.tensor} tensor x {parallel.data} data x {parallel.pipeline} pipeline"
         + (", sequence parallel" if parallel.sequence else ""),
         *_layout(parallel),
@@ -338,6 +345,26 @@ def _check_architecture(recipe: Recipe, a: Architecture) -> None:
         raise RecipeError(
             f"model: head_dim={a.head_dim} is none that vLLM's CPU attention knows:"
             f" use {_either(CPU_HEAD_SIZES)} (head_dim or hidden_size / num_attention_heads)"
+        )
+
+
+def _check_until(recipe: Recipe) -> None:
+    until = recipe.until
+    if until is None:
+        return
+    if until.most_steps < recipe.steps:
+        raise RecipeError(f"until.most_steps={until.most_steps} is less than steps={recipe.steps}: use that or more")
+    for name in schedules_that_differ(recipe, until.most_steps):
+        settings, _ = recipe.algorithm.optimizers(recipe)[name]
+        where = "optimizer" if name == "main" else f"algorithm.{name}"
+        raise RecipeError(
+            f"until makes the number of steps unknown, which {where}.schedule={settings.schedule} depends on:"
+            f" use {where}.schedule=constant, or until=null"
+        )
+    if until.generated_tokens and not recipe.algorithm.at(until.most_steps - 1).rollouts:
+        raise RecipeError(
+            f"until.generated_tokens={until.generated_tokens:g}:"
+            f" {type(recipe.algorithm).__name__} generates none, use 0"
         )
 
 

@@ -215,6 +215,17 @@ class Evaluation:
 
 
 @dataclass
+class Until:
+    """What a run has to spend before it ends, beside its ``steps``: for methods whose steps cost differently."""
+
+    generated_tokens: float = 0.0
+    train_seconds: float = 0.0
+    """Seconds in the steps' phases, evaluation and saving left out."""
+    most_steps: int = 10000
+    """Steps after which the run ends all the same."""
+
+
+@dataclass
 class Recipe:
     """One run. ``python -m red_mcore.run FILE a.b=c`` builds it, validates it and starts the ranks."""
 
@@ -223,6 +234,8 @@ class Recipe:
     algorithm: Algorithm
     steps: int = 500
     """Steps of the algorithm: sample, grade, score, weigh, update, publish; 0 trains the base alone."""
+    until: Until | None = None
+    """Go on after ``steps``; the learning rates have to be constant."""
     seed: int = 0
     runs: str = "runs"
     """Folder of run folders; this run lives in ``runs/name``."""

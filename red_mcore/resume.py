@@ -11,6 +11,7 @@ from red_mcore.recipe import Recipe, RecipeError, flatten
 
 _MAY_CHANGE = (
     "runs",
+    "until",
     "parallel.",
     "tracking.",
     "checkpoint.",
@@ -76,7 +77,13 @@ def schedules_that_differ(recipe: Recipe, steps: int) -> list[str]:
 
 
 def finished(recipe: Recipe) -> dict[str, Any] | None:
-    """The summary of a run that has done the recipe's steps, or more; None otherwise."""
+    """The summary of a run that has done the recipe's steps, or more, and spent what it has to; None otherwise."""
     file = recipe.folder / "summary.json"
     summary = json.loads(file.read_text()) if file.is_file() else None
-    return summary if summary and summary["steps"] >= recipe.steps else None
+    if summary is None or summary["steps"] < recipe.steps:
+        return None
+    until = recipe.until
+    if until is None or summary["steps"] >= until.most_steps:
+        return summary
+    spent = all(summary[name] >= getattr(until, name) for name in ("generated_tokens", "train_seconds"))
+    return summary if spent else None

@@ -44,6 +44,8 @@ class State:
     seconds: float = 0.0
     """Time spent so far over all starts."""
     base_seconds: float = 0.0
+    train_seconds: float = 0.0
+    """In the phases of the steps, evaluation left out."""
     generated_tokens: float = 0.0
 
 

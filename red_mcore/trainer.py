@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from red_mcore.convert.hf import export_folder, stream_weights
 from red_mcore.convert.rules import hf_shapes
 from red_mcore.evaluation import metrics as evaluation
 from red_mcore.groups import EVALUATE, collect, means
+from red_mcore.megatron.ranks import from_main
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group
 from red_mcore.setup import Run, build
@@ -45,7 +47,7 @@ def train(run: Run) -> None:
         state.before = state.after = evaluate(run)
         run.log(state.before)
     with run.console(type(recipe.algorithm).__name__, recipe.steps, state.step) as console:
-        while state.step < recipe.steps and not run.stopping:
+        while not done(run) and not run.stopping:
             clock = Clock(console.phase)
             algorithm = recipe.algorithm.at(state.step)
             with clock("sample"):
@@ -62,7 +64,8 @@ def train(run: Run) -> None:
                 metrics |= publish(run)
             state.step += 1
             state.generated_tokens += metrics.get("rollout/generated_tokens", 0.0)
-            last, every = state.step == recipe.steps, recipe.evaluation.every
+            state.train_seconds += from_main(sum(clock.seconds.values()))  # ranks have to end together
+            last, every = done(run), recipe.evaluation.every
             if last or (every and state.step % every == 0):
                 with clock("evaluate"):
                     state.after = evaluate(run)
@@ -74,7 +77,29 @@ def train(run: Run) -> None:
                 console.phase("save")
                 run.save()
             shown = {"accuracy": "rollout/accuracy", "tokens": "rollout/length_tokens", "loss": "loss/total"}
-            console.update(state.step, {name: metrics[key] for name, key in shown.items() if key in metrics})
+            console.update(
+                state.step, {name: metrics[key] for name, key in shown.items() if key in metrics}, expected_steps(run)
+            )
+
+
+def done(run: Run) -> bool:
+    """Whether the run has done its steps, and spent what it has to."""
+    state, until = run.state, run.recipe.until
+    if state.step < run.recipe.steps:
+        return False
+    if until is None or state.step >= until.most_steps:
+        return True
+    return state.generated_tokens >= until.generated_tokens and state.train_seconds >= until.train_seconds
+
+
+def expected_steps(run: Run) -> int:
+    """Steps in all, as far as the pace so far tells."""
+    state, until, steps = run.state, run.recipe.until, run.recipe.steps
+    if until is None or state.step < steps:
+        return steps
+    paces = ((state.generated_tokens, until.generated_tokens), (state.train_seconds, until.train_seconds))
+    longest = max(state.step * wanted / spent for spent, wanted in paces if spent)
+    return min(max(state.step, math.ceil(longest)), until.most_steps)
 
 
 def on_policy(run: Run, algorithm: GroupAlgorithm) -> bool:
@@ -219,6 +244,7 @@ def finish(run: Run) -> None:
         "seconds": round(state.seconds + run.elapsed, 1),
         "base_seconds": round(state.base_seconds, 1),
         "generated_tokens": int(state.generated_tokens),
+        "train_seconds": state.train_seconds,
         "export": str(recipe.folder / "export"),
     }
     run.tracker.summary(summary)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-LAYOUTS = {"one": 1, "dp2": 2, "tp2": 2, "tp2_sequence": 2, "pp2": 2, "tp2_dp2": 4, "tp2_pp2": 4, "pp2_dp2": 4}
-"""Ranks of each layout; data parallel first, for the others load its checkpoint."""
+LAYOUTS = {1: ["one"], 2: ["dp2", "tp2", "tp2_sequence", "pp2"], 4: ["tp2_dp2", "tp2_pp2", "pp2_dp2"]}
+"""By their number of ranks; data parallel first, for the others load its checkpoint."""
 
 
 class Layouts:
@@ -36,6 +36,7 @@ def layouts(tmp_path_factory) -> Layouts:
     folder = tmp_path_factory.mktemp("layouts")
     for name, tied in (("tied", True), ("untied", False)):
         make_fresh(config(tied), build_tokenizer(), folder / name, seed=0, dtype=torch.float32)
-    for name, ranks in LAYOUTS.items():
-        launch(Path(__file__).parent / "parallel" / "layout_program.py", ranks, name, folder)
+    program = Path(__file__).parent / "parallel" / "layout_program.py"
+    for ranks, names in LAYOUTS.items():
+        launch(program, ranks, folder, *names, timeout=500)
     return Layouts(folder)

@@ -1,8 +1,10 @@
 """Bad recipes are refused by name, and the layout and batch arithmetic are right."""
 
 import json
+import re
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,9 @@ from red_mcore import planning
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.algorithms.red import RED
 from red_mcore.architecture import hf_config, read_architecture
-from red_mcore.recipe import Base, Batch, Model, Parallel, Recipe, RecipeError, Rollout, override
+from red_mcore.recipe import Base, Batch, Model, Parallel, Recipe, RecipeError, Rollout, load, override
+
+RECIPES = Path(__file__).parent.parent / "recipes"
 
 CONFIG = {
     "model_type": "qwen2",
@@ -170,3 +174,26 @@ def test_the_description_of_uneven_shares(recipe):
     text = planning.describe(override(recipe, ["batch.updates_per_step=5", "parallel.ranks=5"]))
     assert "24 prompts x 7 rollouts = 168 sequences -> 5 updates of 28 or 35" in text
     assert "engines: 5 x TP1, 4 or 5 prompts each" in text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["until={}"], "until makes the number of steps unknown, which optimizer.schedule=cosine depends on"),
+        (["until.most_steps=10"], "until.most_steps=10 is less than steps=150"),
+        (["until.train_seconds=-1"], "until.train_seconds=-1.0 is too small"),
+    ],
+)
+def test_open_end(tmp_path, overrides, message):
+    recipe = load(str(RECIPES / "red_tiny.py"), ["until={}", *overrides, f"runs={tmp_path}"])
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        planning.validate(recipe)
+
+
+def test_a_method_without_rollouts_cannot_wait_for_tokens(tmp_path):
+    file = str(RECIPES / "tiny/sft.py")
+    recipe = load(file, ["until={}", "until.generated_tokens=5", f"runs={tmp_path}"])
+    with pytest.raises(RecipeError, match="SFT generates none, use 0"):
+        planning.validate(recipe)
+    shown = planning.describe(load(file, ["until={}", "until.train_seconds=9"]))
+    assert "then until 0 tokens and 9 s are spent" in shown

@@ -4,9 +4,9 @@
     python tools/compare.py --sweep recipes/tiny/*.py --seeds 1 --first-seed 100 data.seed=1
 
 Per seed, one base is trained and every recipe starts from it. The first recipe (or ``--reference``) is the reference:
-what it spends in its steps are the budgets. The others run as many steps, and go on where they have then generated
-fewer tokens or trained for fewer seconds. Learning rates are constant, so that one run per method is read at equal
-steps, at equal tokens and at equal seconds. Stop it at any moment, even with kill -9: the same command goes on.
+what it spends in its steps are the budgets. The others run as many steps or more, and go on where they have then
+generated fewer tokens or trained for fewer seconds. Learning rates are constant, so that one run per method is read at
+equal steps, at equal tokens and at equal seconds. Stop it at any moment, even with kill -9: the same command goes on.
 
 ``--sweep`` tunes instead: it runs the ``TRIALS`` of each recipe file, lists of overrides, as many for each, on problems
 of its own, and names the best of each method.

@@ -5,7 +5,7 @@ from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.grpo import dr_grpo
 from red_mcore.recipe import Recipe
 
-TRIALS = rates(1.5e-4, 3e-4, 6e-4, 1.2e-3)
+TRIALS = rates(1.5e-4, 3e-4, 6e-4)
 
 
 def recipe() -> Recipe:

@@ -14,13 +14,13 @@ def rates(*rates: float) -> list[list[str]]:
     return [[f"optimizer.lr={rate}"] for rate in rates]
 
 
-TRIALS = rates(3e-4, 6e-4, 1.2e-3, 2.4e-3)
+TRIALS = rates(3e-4, 6e-4, 1.2e-3)
 
 
 def recipe() -> Recipe:
     r = red_tiny()
     r.name = "red"
-    r.steps = 80
+    r.steps = 50
     r.optimizer.schedule = "constant"
-    r.evaluation.every = 20
+    r.evaluation.every = 25
     return r

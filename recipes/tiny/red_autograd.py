@@ -5,7 +5,7 @@ from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.red import RED
 from red_mcore.recipe import Recipe
 
-TRIALS = rates(3e-4, 6e-4, 1.2e-3, 2.4e-3)
+TRIALS = rates(3e-4, 6e-4, 1.2e-3)
 
 
 def recipe() -> Recipe:

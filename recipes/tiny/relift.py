@@ -6,7 +6,6 @@ from red_mcore.recipe import Optimizer, Recipe
 
 TRIALS = [
     ["optimizer.lr=3e-4", "algorithm.imitation.lr=3e-4"],
-    ["optimizer.lr=3e-4", "algorithm.imitation.lr=1e-3"],
     ["optimizer.lr=6e-4", "algorithm.imitation.lr=3e-4"],
     ["optimizer.lr=6e-4", "algorithm.imitation.lr=1e-3"],
 ]

@@ -5,7 +5,6 @@ from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
 from red_mcore.recipe import Optimizer, Recipe
 
 TRIALS = [
-    ["optimizer.lr=3e-4", "algorithm.sft_steps=150"],
     ["optimizer.lr=3e-4", "algorithm.sft_steps=300"],
     ["optimizer.lr=6e-4", "algorithm.sft_steps=150"],
     ["optimizer.lr=6e-4", "algorithm.sft_steps=300"],
@@ -23,5 +22,5 @@ def recipe() -> Recipe:
     )
     r.steps += r.algorithm.sft_steps
     r.batch.samples_per_prompt = 8
-    r.evaluation.every = 40
+    r.evaluation.every = 50
     return r

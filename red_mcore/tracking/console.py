@@ -49,12 +49,16 @@ class Console:
         if self._bar is not None:
             self._bar.stop()
 
-    def update(self, step: int, metrics: dict[str, float]) -> None:
-        """``step`` steps are done; ``metrics`` are shown under the names given, four digits each."""
+    def update(self, step: int, metrics: dict[str, float], total: int | None = None) -> None:
+        """``step`` steps are done; ``metrics`` are shown under the names given, four digits each.
+
+        ``total`` replaces the number of steps in all, where that only shows on the way.
+        """
+        self._total = total or self._total
         self._step, self._last_update = step, time.monotonic()
         self._metrics = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         if self._bar is not None:
-            self._bar.update(self._task, completed=step, metrics=self._metrics)
+            self._bar.update(self._task, completed=step, total=self._total, metrics=self._metrics)
         elif self._is_due(self._last_line) or step == self._total:
             self._line(f"left {self._left()}  {self._metrics}")
 

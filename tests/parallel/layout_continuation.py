@@ -47,6 +47,8 @@ def check_two_optimizers(layout: Layout) -> list[tuple[str, Update]]:
 
 def check_continuation(layout: Layout) -> dict:
     """Two rounds of both optimizers, a checkpoint, two more; and the latter again after loading into a fresh policy."""
+    if layout.ranks.world > 2:
+        return {}
     found = {}
     for dtype in ("float32", "bfloat16"):
         root = layout.out / f"checkpoints-{layout.name}-{dtype}"
@@ -84,6 +86,8 @@ def continued(layout: Layout, root: Path, dtype: str, drawn: torch.Tensor | None
 
 def check_missing_optimizer(layout: Layout) -> str:
     """What is said of a checkpoint of a run that had one optimizer less."""
+    if layout.ranks.world > 2:
+        return ""
     root, policy = layout.out / f"checkpoints-{layout.name}-float32", layout.policy(False)
     manifest = resume.latest(root)
     try:

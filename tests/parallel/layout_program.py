@@ -1,6 +1,7 @@
-"""One rank of a layout: scores, updates, exports, checkpoints, and leaves what it saw in OUT/LAYOUT.pt.
+"""One rank of some layouts: scores, updates, exports, checkpoints, and leaves what it saw in OUT/LAYOUT.pt.
 
-layout_program.py LAYOUT OUT, with the models' folders OUT/tied and OUT/untied. The tests compare layouts.
+layout_program.py OUT LAYOUT..., layouts of equally many ranks, with the models' folders OUT/tied and OUT/untied. The
+tests compare layouts.
 """
 
 # ruff: noqa: E402 - the environment has to be set before torch and Megatron are imported
@@ -8,6 +9,7 @@ layout_program.py LAYOUT OUT, with the models' folders OUT/tied and OUT/untied. 
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -24,7 +26,16 @@ from layout_rank import Layout
 from red_mcore.megatron import ranks
 
 
-def main(name: str, out: Path) -> None:
+def main(out: Path, names: list[str]) -> None:
+    for name in names:
+        try:
+            run(name, out)
+        except Exception as error:
+            error.add_note(f"under layout {name}")
+            raise
+
+
+def run(name: str, out: Path) -> None:
     layout = Layout(name, out)
     found = {}
     for module in (layout_updates, layout_continuation, layout_parts):
@@ -33,8 +44,15 @@ def main(name: str, out: Path) -> None:
     if layout.ranks.is_main:
         torch.save(found, out / f"{name}.partial")
         os.replace(out / f"{name}.partial", out / f"{name}.pt")
+    os.environ["MASTER_PORT"] = str(ranks.from_main(free_port()))  # of the next layout's process group
     ranks.stop()
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(Path(sys.argv[1]), sys.argv[2:])

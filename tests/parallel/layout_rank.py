@@ -36,7 +36,7 @@ class WatchedPolicy(Policy):
         return super().step(*args, **settings)
 
     def weights(self) -> dict[str, np.ndarray]:
-        return {name: t.float().cpu().numpy() for name, t in hf.stream_weights(self.model, self.arch)}
+        return {name: t.float().cpu().numpy().copy() for name, t in hf.stream_weights(self.model, self.arch)}
 
     def _whole_gradients(self) -> dict[str, np.ndarray]:
         # A data-parallel rank has the sums of its own part of each bucket alone.
@@ -50,7 +50,7 @@ class WatchedPolicy(Policy):
         gradients = self.weights()
         for parameter, weight in weights.items():
             parameter.data = weight
-        return {name: gradient.copy() for name, gradient in gradients.items()}
+        return gradients
 
 
 class Layout:

@@ -19,7 +19,7 @@ OTHERS = [(name, False, 4) for name in ("SFTGRPO", "HPT", "CHORD", "REDCoDA", "D
 
 def same(found: Update, expected: Update) -> None:
     """Metrics relative, weights absolute, gradients relative to the largest entry of their tensor."""
-    assert found.metrics == pytest.approx(expected.metrics, rel=TOLERANCE, abs=TOLERANCE)
+    assert found.metrics == pytest.approx(expected.metrics, rel=TOLERANCE, abs=TOLERANCE / 10)
     assert found.weights.keys() == found.gradients.keys() == expected.weights.keys() == expected.gradients.keys()
     for name, tensor in expected.weights.items():
         np.testing.assert_allclose(found.weights[name], tensor, rtol=0, atol=TOLERANCE, err_msg=name)
@@ -76,7 +76,7 @@ def test_one_pass_equals_two(layouts, layout, tied, count):
 
 
 def test_the_comparison_means_something(layouts):
-    """The update moves weights far beyond the tolerance; every tensor has a gradient, all parts of the loss take part."""
+    """Updates move weights far beyond the tolerance; every tensor has a gradient; all parts of the loss take part."""
     for update in UPDATES + OTHERS:
         metrics, weights, gradients = left(layouts["one"], update)
         start = layouts["one"]["grid"]["start", update[1]]
@@ -86,10 +86,10 @@ def test_the_comparison_means_something(layouts):
         assert metrics["update/skipped"] == 0
         if update in OTHERS:
             continue
-        assert min(moved) > 100 * TOLERANCE, update
+        assert min(moved) > 50 * TOLERANCE, update
         assert metrics["update/grad_norm"] > 1, "clipping takes part"
         parts = [abs(value) for name, value in metrics.items() if name.startswith("loss/")]
-        assert min(parts) > 100 * TOLERANCE, update
+        assert min(parts) > 20 * TOLERANCE, update
         if update[0] == "red":
             assert 1 < metrics["red/weight"] < 7
 

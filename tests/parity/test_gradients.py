@@ -35,6 +35,7 @@ def reference(algorithm, samples: list[Sample], folder: Path) -> tuple[dict[str,
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder)
+    model.get_input_embeddings().padding_idx = None  # the padding token, here one like others, would have no gradient
     losses: dict[str, float] = {}
     for sample in samples:
         found = token_losses(algorithm, sample, model)

@@ -19,7 +19,6 @@ from rich.text import Text
 
 from comparison.legs import Leg, Run, legs
 from comparison.plan import BASE, Plan
-from red_mcore import resume
 
 # The process that runs a leg is killed with this one, however this one ends: two must never write to one folder.
 _START = (
@@ -54,6 +53,7 @@ def drive(plan: Plan, jobs: int) -> Outcome:
     try:
         with Screen(plan, jobs) as screen:
             waiting = legs(plan, set())
+            screen.update((), {leg.run for leg in waiting})
             while running or (waiting and not outcome.interrupted):
                 while waiting and len(running) < jobs and not outcome.interrupted:
                     running.append(_Running(waiting.pop(0)))
@@ -123,9 +123,10 @@ class Screen:
     def __init__(self, plan: Plan, jobs: int) -> None:
         self._plan, self._jobs = plan, jobs
         methods = [None, *plan.all] if plan.has_base else plan.all
-        self._runs = {(seed, m.name if m else BASE): plan.recipe(seed, m) for seed in plan.seeds for m in methods}
+        self._runs = {(seed, m.name if m else BASE): m for seed in plan.seeds for m in methods}
         self._live = Live(auto_refresh=False, transient=True) if sys.stdout.isatty() else None
-        self.update((), ())
+        self._seconds: dict[Run, float] = {}
+        self._left: list[Run] = []
 
     def __enter__(self) -> Screen:
         if self._live:
@@ -138,9 +139,10 @@ class Screen:
 
     def update(self, failed: Collection[Run], unfinished: Collection[Run]) -> None:
         """``unfinished``: runs that go on or wait to, though they may have done their recipe's steps."""
-        summaries = {run: resume.finished(recipe) for run, recipe in self._runs.items()}
+        summaries = {run: self._plan.finished(run[0], method) for run, method in self._runs.items()}
         self._seconds = {run: s["seconds"] for run, s in summaries.items() if s and run not in unfinished}
-        self._left = [run for run in self._runs if run not in self._seconds and run not in failed]
+        over = {*self._seconds, *failed, *(run for run in self._runs if (run[0], BASE) in failed)}
+        self._left = [run for run in self._runs if run not in over]
 
     def show(self, running: list[_Running]) -> None:
         if not self._live:

@@ -242,9 +242,9 @@ def smooth(x: np.ndarray, y: np.ndarray, window: int) -> tuple[np.ndarray, np.nd
 
 
 def short(number: float) -> str:
-    """A count in few characters: 950, 1.2k, 0.60M."""
+    """A count in few characters: 9.5, 950, 1.2k, 0.6M."""
     if number < 1000:
-        return f"{number:.0f}"
+        return f"{number:.3g}"
     return f"{number / 1000:.3g}k" if number < 999_500 else f"{number / 1e6:.3g}M"
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from comparison.curves import Curves, budgets, extended, read_curves
 from comparison.plan import BASE, Method, Plan
-from red_mcore import resume
 
 Run = tuple[int, str]
 """Seed, and name of the method or ``base``."""
@@ -38,19 +37,19 @@ def legs(plan: Plan, failed: set[Run]) -> list[Leg]:
 
 def curves_of(plan: Plan, seed: int, method: Method) -> Curves | None:
     """The run's curves once it has done the recipe's steps; None before that."""
-    if resume.finished(plan.recipe(seed, method)) is None:
+    if plan.finished(seed, method) is None:
         return None
     return read_curves(plan.folder(seed, method.name), method.recipe.evaluation.samples)
 
 
 def _legs_of(plan: Plan, seed: int) -> list[Leg]:
-    if plan.has_base and resume.finished(plan.recipe(seed, None)) is None:
+    if plan.has_base and plan.finished(seed, None) is None:
         return [_leg(plan, seed, None, 0)]
     reference = curves_of(plan, seed, plan.reference)
     wanted = budgets(reference, plan.steps) if reference else None
     found = []
     for method in plan.all:
-        summary = resume.finished(plan.recipe(seed, method))
+        summary = plan.finished(seed, method)
         if summary is None:
             found.append(_leg(plan, seed, method, method.recipe.steps))
         elif wanted and method is not plan.reference:

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from red_mcore import planning, resume
 from red_mcore.recipe import Data, Recipe, RecipeError, flatten, load, override
@@ -53,6 +54,7 @@ class Method:
     @property
     def most(self) -> int:
         """Steps that it may get."""
+        return MOST * self.recipe.steps
 
     @property
     def generates(self) -> bool:
@@ -79,6 +81,7 @@ class Plan:
 
     @property
     def steps(self) -> int:
+        """Of the reference; the others do as many or more."""
         return self.reference.recipe.steps
 
     @property
@@ -100,6 +103,12 @@ class Plan:
         if method is None:
             return override(self.reference.recipe, [*self.own(seed, BASE), "steps=0"])
         return override(method.recipe, self.own(seed, method.name))
+
+    def finished(self, seed: int, method: Method | None) -> dict[str, Any] | None:
+        """Summary of a run that has done its recipe's steps, though it may have to go on; None otherwise."""
+        name, steps = (BASE, 0) if method is None else (method.name, method.recipe.steps)
+        place = self.folder(seed, name)
+        return resume.finished(replace(self.reference.recipe, runs=str(place.parent), name=name, steps=steps))
 
 
 def comparison(files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None) -> Plan:

@@ -17,7 +17,6 @@ from comparison.figures import Figures, short
 from comparison.legs import Run
 from comparison.plan import EQUAL, MAY_DIFFER, Plan
 from comparison.results import Results, as_json
-from red_mcore import resume
 from red_mcore.tracking.files import write_atomic
 
 _STYLE = """
@@ -71,7 +70,7 @@ def provenance(plan: Plan, command: list[str], jobs: int) -> dict[str, str]:
         summary["held_out_problems"]
         for seed in plan.seeds
         for method in plan.all
-        if (summary := resume.finished(plan.recipe(seed, method)))
+        if (summary := plan.finished(seed, method))
     }
     return {
         "command": shlex.join(command),
@@ -114,14 +113,14 @@ def notes(results: Results, jobs: int) -> list[str]:
         lines.append(
             f"The budgets of each seed are what {name} spends in {plan.steps} steps: on average"
             f" {short(spent['tokens'])} generated tokens and {short(spent['seconds'])} training seconds. Every other"
-            f" method ran {plan.steps} steps and, where it had then spent less, went on until it had spent as much."
+            f" method ran as many steps or more and, where it had then spent less, went on until it had spent as much."
         )
     interval = "Student's t on the values of the seeds" if results.over_seeds else "normal, from errors over problems"
     lines += [
         "Learning rates are constant after warm-up, so that a point along a run is also the end of a shorter one."
         " Values between two evaluations lie on the straight line between them.",
         "Training seconds are those of sampling, grading, scoring, updating and publishing; starting, evaluating and"
-        " saving do not count."
+        " saving do not count. They are of this machine, with whatever else it had to do."
         + (f" {jobs} runs shared the machine, so seconds compare only if it has cores for all." if jobs > 1 else ""),
         f"± is half of the 95 % confidence interval: {interval}. The held-out problems are the same for all methods and"
         " seeds; a difference between two methods is therefore known better than their intervals say.",
