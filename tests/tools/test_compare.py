@@ -13,6 +13,7 @@ import threading
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 import pytest
@@ -22,9 +23,9 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import compare  # noqa: E402
 from comparison import drive, legs, plan, report, results, stats, sweep, tables  # noqa: E402
-from comparison.curves import AXES, Curves, budgets, extended, read_curves, training_seconds  # noqa: E402
+from comparison.curves import AXES, Curves, budgets, read_curves, training_seconds  # noqa: E402
 
-from red_mcore.recipe import RecipeError, flatten  # noqa: E402
+from red_mcore.recipe import RecipeError, Until, flatten  # noqa: E402
 
 TINY = {name: f"recipes/tiny/{name}.py" for name in ("red", "grpo", "sft", "sft_then_grpo")}
 OFF = ["tracking.mlflow=false"]
@@ -78,6 +79,8 @@ def write_run(folder: Path, steps: int, pass1=lambda step: 0.2 + 0.01 * step, **
     rows = [row(step, pass1(step), **spent) for step in range(steps + 1)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     summary = {"steps": steps, "seconds": 60.0, "held_out_problems": 512}
+    summary["generated_tokens"] = sum(r["rollout/generated_tokens"] for r in rows)
+    summary["train_seconds"] = sum(training_seconds(r) for r in rows)
     (folder / "summary.json").write_text(json.dumps(summary))
 
 
@@ -154,14 +157,14 @@ class TestRefusals(Refused):
         folder = made.folder(0, "grpo") / "checkpoints" / "main-000012"
         folder.mkdir(parents=True)
         (folder.parent / "latest").write_text(folder.name)
-        earlier = flatten(made.recipe(0, made.methods[1])) | {"steps": 12}
+        earlier = flatten(made.recipe(0, made.methods[1]))
         for changed in ({}, {"optimizer.lr": 0.5}):
             manifest = {"recipe": earlier | changed, "state": {"stage": "main", "step": 12}}
             (folder / "manifest.json").write_text(json.dumps(manifest))
             if changed:
                 with pytest.raises(RecipeError, match=r"was started with optimizer\.lr=0\.5"):
                     make("red", "grpo", seeds=1)
-            else:  # it had been extended
+            else:
                 make("red", "grpo", seeds=1)
 
     def test_another_comparison_in_the_folder(self, tmp_path):
@@ -204,81 +207,42 @@ class TestReading:
         assert Curves(rows, 8).read("tokens", 50).pass1 == pytest.approx(0.55)
 
 
-class TestExtension:
-    def extended(self, made: plan.Plan, name: str, done: int, **spent: float) -> int | None:
-        """Steps asked for, where the reference spends 100 tokens and 1 s in each of its 10."""
-        method = next(m for m in made.methods if m.name == name)
-        curves = Curves([row(step, 0.2, **spent) for step in range(done + 1)], 8)
-        return extended(curves, done, {"steps": 10, "tokens": 1000, "seconds": 10}, method)
+class TestBudgets:
+    WANTED: ClassVar = {"steps": 10, "tokens": 1000.0, "seconds": 12.5}
 
-    @pytest.mark.parametrize(
-        ("spent", "steps"),
-        [
-            ({}, None),
-            ({"tokens": 110, "seconds": 1.2}, None),
-            ({"tokens": 50}, 21),  # 20 steps and 3 %
-            ({"seconds": 0.4}, 26),
-            ({"tokens": 80, "seconds": 0.8}, 13),
-            ({"seconds": 0.01}, 200),  # 20 times, no more
-        ],
-    )
-    def test_as_far_as_the_own_pace_takes(self, make, spent, steps):
-        assert self.extended(make("red", "grpo"), "grpo", 10, **spent) == steps
+    def until(self, made: plan.Plan) -> list[Until]:
+        return [method.until(self.WANTED) for method in made.methods]
 
-    def test_at_most_once_the_most(self, make):
-        assert self.extended(make("red", "grpo"), "grpo", 200, seconds=0.01) is None
-
-    def test_no_tokens_are_asked_of_imitation(self, make):
-        assert self.extended(make("red", "sft"), "sft", 10, tokens=0, seconds=1.0) is None
-        assert self.extended(make("red", "sft"), "sft", 10, tokens=0, seconds=0.5) == 21
-
-    def test_the_pace_is_the_latest(self, make):
-        method = make("red", "grpo").methods[1]
-        rows = [row(step, 0.2, tokens=100 if step < 9 else 40) for step in range(11)]
-        # 880 tokens are there, 40 a step now
-        assert extended(Curves(rows, 8), 10, {"steps": 10, "tokens": 1000, "seconds": 10}, method) == 14
-
-    def test_where_sampling_begins_the_pace_is_taken_anew(self, make):
-        made = make("red", "sft_then_grpo")
-        method = made.methods[1]
-        method.recipe.algorithm.sft_steps = 30
-        assert self.extended(made, "sft_then_grpo", 10, tokens=0, seconds=0.1) == 32
-        rows = [row(step, 0.2, tokens=0 if step <= 30 else 200, seconds=0.1) for step in range(33)]
-        assert extended(Curves(rows, 8), 32, {"steps": 10, "tokens": 1000, "seconds": 0}, method) == 37
+    def test_a_run_goes_on_until_it_has_spent_as_much(self, make):
+        full = Until(1000.0, 12.5, 200)
+        assert self.until(make("red", "grpo", "sft")) == [full, full, Until(0.0, 12.5, 200)]  # SFT generates none
 
 
 class TestLegs:
     def names(self, made: plan.Plan, failed=()) -> list[str]:
         return [str(leg) for leg in legs.legs(made, set(failed))]
 
-    def test_base_then_reference_then_the_others_then_what_is_lacking(self, make):
+    def test_base_then_reference_then_the_others(self, make):
         made = make("grpo", "red", "sft", seeds=1)
         assert self.names(made) == ["seed 0  base"]
         write_run(made.folder(0, "base"), 0)
-        assert self.names(made) == ["seed 0  grpo  10 steps", "seed 0  red  10 steps", "seed 0  sft  10 steps"]
-        write_run(made.folder(0, "red"), 10, tokens=50)
-        assert self.names(made) == ["seed 0  grpo  10 steps", "seed 0  sft  10 steps"]  # no budgets yet
+        assert self.names(made) == ["seed 0  grpo"]
         write_run(made.folder(0, "grpo"), 10)
-        write_run(made.folder(0, "sft"), 10, tokens=0, seconds=0.125)
-        assert self.names(made) == ["seed 0  red  21 steps", "seed 0  sft  83 steps"]
-        write_run(made.folder(0, "red"), 21, tokens=50)
-        write_run(made.folder(0, "sft"), 83, tokens=0, seconds=0.125)
-        assert self.names(made) == []
-
-    def test_a_kill_in_an_extension_changes_nothing_of_what_is_asked(self, make):
-        made = make("grpo", "red", seeds=1)
-        for name in ("base", "grpo"):
-            write_run(made.folder(0, name), 0 if name == "base" else 10)
+        assert self.names(made) == ["seed 0  red", "seed 0  sft"]
+        red, sft = legs.legs(made, set())
+        assert {"until.generated_tokens=1000.0", "until.train_seconds=10.0", "until.most_steps=200"} < {*red.arguments}
+        assert "until.generated_tokens=0.0" in sft.arguments
         write_run(made.folder(0, "red"), 10, tokens=50)
-        with (made.folder(0, "red") / "metrics.jsonl").open("a") as file:
-            file.writelines(json.dumps(row(step, tokens=500)) + "\n" for step in range(11, 15))
-        assert self.names(made) == ["seed 0  red  21 steps"]
+        write_run(made.folder(0, "sft"), 80, tokens=0, seconds=0.125)
+        assert self.names(made) == ["seed 0  red"]  # whose tokens are only half as many
+        write_run(made.folder(0, "red"), 20, tokens=50)
+        assert self.names(made) == []
 
     def test_what_failed_is_left_out_with_what_needs_it(self, make):
         made = make("grpo", "red", seeds=2)
         write_run(made.folder(1, "base"), 0)
         left = self.names(made, [(0, "base"), (1, "grpo")])
-        assert left == ["seed 1  red  10 steps"]
+        assert left == ["seed 1  red"]
         write_run(made.folder(1, "red"), 10, tokens=50)
         assert self.names(made, [(0, "base"), (1, "grpo")]) == []
 
@@ -290,14 +254,15 @@ class TestLegs:
         place = (f"runs={out}/seed0", "seed=0")
         assert base.arguments == (TINY["grpo"], *small, "name=base", *place, "steps=0")
         write_run(made.folder(0, "base"), 0)
-        start = (f"model.path={out}/seed0/base/base", "base=null", "steps=10")
-        assert legs.legs(made, set())[1].arguments == (TINY["red"], *small, "name=red", *place, *start)
+        (grpo,) = legs.legs(made, set())
+        start = (f"model.path={out}/seed0/base/base", "base=null")
+        assert grpo.arguments == (TINY["grpo"], *small, "name=grpo", *place, *start)
         assert base.log == out / "seed0" / "base.log"
 
     def test_without_a_base_stage_there_is_no_base_run(self, make):
         made = make("grpo", "red", seeds=1, overrides=("base=null",))
-        (first, _) = legs.legs(made, set())
-        assert first.arguments[-1] == "steps=10"
+        (first,) = legs.legs(made, set())
+        assert first.arguments[-1] == "seed=0"
         assert not any(text.startswith("model.path=") for text in first.arguments)
 
     def test_the_time_left_is_as_other_seeds_took(self):

@@ -1,8 +1,7 @@
-"""One run as curves over steps, generated tokens and seconds; where it is read, and how far it has to go."""
+"""One run as curves over steps, generated tokens and seconds, and where it is read."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,15 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from comparison.plan import Method
 from red_mcore.tracking.files import read_lines
 
 AXES = ("steps", "tokens", "seconds")
 """What methods are matched on: optimizer steps, generated tokens, training seconds."""
 NOT_TRAINING = ("time/evaluate_seconds", "time/publish_engine_seconds")
 """Timings that do not count as training: evaluation, and a part of ``time/publish_seconds``."""
-MARGIN = 1.03
-"""A run is extended by so much more than its pace predicts, for a second start costs more than a few steps."""
 
 
 @dataclass(frozen=True)
@@ -99,25 +95,3 @@ def training_seconds(row: dict[str, Any]) -> float:
 def budgets(reference: Curves, steps: int) -> dict[str, float]:
     """What the reference has spent in its ``steps`` steps."""
     return {axis: reference.spent(axis, steps) for axis in AXES}
-
-
-def extended(curves: Curves, done: int, wanted: dict[str, float], method: Method) -> int | None:
-    """Steps that a run of ``done`` steps should have to spend ``wanted``; None where it has, or may go no further.
-
-    The pace is that of the last fifth of the steps that the budget of steps allows. Where the algorithm begins or ends
-    to sample on the way, the run goes only as far as it takes to see the new pace.
-    """
-    algorithm, most = method.recipe.algorithm, method.most
-    recent = max(1, round(wanted["steps"] / 5))
-    needed = []
-    for axis in ("tokens", "seconds") if method.generates else ("seconds",):
-        have = curves.spent(axis, done)
-        pace = (have - curves.spent(axis, max(0, done - recent))) / min(recent, done)
-        if have < wanted[axis]:
-            needed.append(done + (wanted[axis] - have) / pace if pace else most)
-    if not needed or done >= most:
-        return None
-    target = min(most, math.ceil(MARGIN * max(needed)))
-    now = algorithm.at(done - 1).rollouts
-    turn = next((step for step in range(done, target) if algorithm.at(step).rollouts != now), None)
-    return target if turn is None else min(target, turn + recent)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from comparison.curves import Curves, budgets, extended, read_curves
+from comparison.curves import Curves, budgets, read_curves
 from comparison.plan import BASE, Method, Plan
 
 Run = tuple[int, str]
@@ -17,8 +17,6 @@ class Leg:
     """One start of ``python -m red_mcore.run``."""
 
     run: Run
-    steps: int
-    """Steps of the run when it is done."""
     arguments: tuple[str, ...]
     """Recipe file and overrides."""
     log: Path
@@ -26,12 +24,12 @@ class Leg:
 
     def __str__(self) -> str:
         seed, name = self.run
-        return f"seed {seed}  {name}" + ("" if name == BASE else f"  {self.steps} steps")
+        return f"seed {seed}  {name}"
 
 
 def legs(plan: Plan, failed: set[Run]) -> list[Leg]:
     """Legs that can start now, in the order in which they should; ``failed`` runs and what needs them are left out."""
-    found = [leg for seed in plan.seeds for leg in _legs_of(plan, seed)]
+    found = [leg for seed in plan.seeds for leg in _legs_of(plan, seed, failed)]
     return [leg for leg in found if leg.run not in failed]
 
 
@@ -42,24 +40,24 @@ def curves_of(plan: Plan, seed: int, method: Method) -> Curves | None:
     return read_curves(plan.folder(seed, method.name), method.recipe.evaluation.samples)
 
 
-def _legs_of(plan: Plan, seed: int) -> list[Leg]:
+def _legs_of(plan: Plan, seed: int, failed: set[Run]) -> list[Leg]:
+    """The base, then the reference, then the others until they have spent as much, or without budgets if it failed."""
     if plan.has_base and plan.finished(seed, None) is None:
-        return [_leg(plan, seed, None, 0)]
+        return [_leg(plan, seed, None)]
     reference = curves_of(plan, seed, plan.reference)
+    if reference is None and (seed, plan.reference.name) not in failed:
+        return [_leg(plan, seed, plan.reference)]
     wanted = budgets(reference, plan.steps) if reference else None
-    found = []
-    for method in plan.all:
-        summary = plan.finished(seed, method)
-        if summary is None:
-            found.append(_leg(plan, seed, method, method.recipe.steps))
-        elif wanted and method is not plan.reference:
-            steps = extended(curves_of(plan, seed, method), summary["steps"], wanted, method)
-            if steps is not None:
-                found.append(_leg(plan, seed, method, steps))
-    return found
+    others = [method for method in plan.all if method is not plan.reference]
+    return [_leg(plan, seed, m, wanted) for m in others if plan.finished(seed, m, wanted) is None]
 
 
-def _leg(plan: Plan, seed: int, method: Method | None, steps: int) -> Leg:
-    source, name = (plan.reference, BASE) if method is None else (method, method.name)
-    arguments = (source.file, *source.overrides, *plan.own(seed, name), f"steps={steps}")
-    return Leg((seed, name), steps, arguments, plan.folder(seed, f"{name}.log"))
+def _leg(plan: Plan, seed: int, method: Method | None, wanted: dict[str, float] | None = None) -> Leg:
+    if method is None:
+        source, name, end = plan.reference, BASE, ["steps=0"]
+    else:
+        source, name, end = method, method.name, []
+    if wanted:
+        end = ["until={}", *(f"until.{field}={value!r}" for field, value in asdict(method.until(wanted)).items())]
+    arguments = (source.file, *source.overrides, *plan.own(seed, name), *end)
+    return Leg((seed, name), arguments, plan.folder(seed, f"{name}.log"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from red_mcore import planning, resume
-from red_mcore.recipe import Data, Recipe, RecipeError, flatten, load, override
+from red_mcore.recipe import Data, Recipe, RecipeError, Until, flatten, load, override
 
 EQUAL = (
     "model.",
@@ -52,14 +52,13 @@ class Method:
     """The trial's own overrides, the last of ``overrides``."""
 
     @property
-    def most(self) -> int:
-        """Steps that it may get."""
-        return MOST * self.recipe.steps
-
-    @property
     def generates(self) -> bool:
-        """Whether it generates tokens in any of those steps."""
-        return any(self.recipe.algorithm.at(step).rollouts for step in range(self.most))
+        """Whether it generates tokens in the end."""
+        return self.recipe.algorithm.at(MOST * self.recipe.steps).rollouts
+
+    def until(self, wanted: dict[str, float]) -> Until:
+        """What lets a run go on until it has spent the ``tokens`` and ``seconds`` wanted."""
+        return Until(wanted["tokens"] if self.generates else 0.0, wanted["seconds"], MOST * self.recipe.steps)
 
 
 @dataclass(frozen=True)
@@ -104,11 +103,17 @@ class Plan:
             return override(self.reference.recipe, [*self.own(seed, BASE), "steps=0"])
         return override(method.recipe, self.own(seed, method.name))
 
-    def finished(self, seed: int, method: Method | None) -> dict[str, Any] | None:
-        """Summary of a run that has done its recipe's steps, though it may have to go on; None otherwise."""
-        name, steps = (BASE, 0) if method is None else (method.name, method.recipe.steps)
-        place = self.folder(seed, name)
-        return resume.finished(replace(self.reference.recipe, runs=str(place.parent), name=name, steps=steps))
+    def finished(
+        self, seed: int, method: Method | None, wanted: dict[str, float] | None = None
+    ) -> dict[str, Any] | None:
+        """Summary of a run that has done its recipe's steps, and spent what is ``wanted``; None otherwise."""
+        name = BASE if method is None else method.name
+        recipe = replace((method or self.reference).recipe, runs=str(self.folder(seed, name).parent), name=name)
+        if method is None:
+            recipe = replace(recipe, steps=0)
+        elif wanted:
+            recipe = replace(recipe, until=method.until(wanted))
+        return resume.finished(recipe)
 
 
 def comparison(files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None) -> Plan:
@@ -214,7 +219,7 @@ def _check_cut_anywhere(method: Method, least: int) -> None:
         raise RecipeError(
             f"{method.name}: steps={recipe.steps} end before the reference's {least}: use {max(1, least)} or more"
         )
-    for name in resume.schedules_that_differ(recipe, method.most):
+    for name in resume.schedules_that_differ(recipe, MOST * recipe.steps):
         where = "optimizer" if name == "main" else f"algorithm.{name}"
         settings, _ = recipe.algorithm.optimizers(recipe)[name]
         raise RecipeError(
@@ -227,8 +232,4 @@ def _check_earlier(plan: Plan) -> None:
     """RecipeError where a run of another recipe lies in the place of one of this plan's."""
     for seed in plan.seeds:
         for method in [None, *plan.all] if plan.has_base else plan.all:
-            recipe = plan.recipe(seed, method)
-            manifest = resume.latest(resume.checkpoints(recipe))
-            if manifest and method and manifest["state"]["stage"] == "main":  # it may have been extended
-                recipe = replace(recipe, steps=max(recipe.steps, manifest["state"]["step"]))
-            resume.check(recipe)
+            resume.check(plan.recipe(seed, method))
