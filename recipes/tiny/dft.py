@@ -5,7 +5,7 @@ from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.dft import DFT
 from red_mcore.recipe import Recipe
 
-TRIALS = rates(1e-3, 2e-3, 4e-3)
+TRIALS = rates(1e-4, 3e-4, 1e-3)
 
 
 def recipe() -> Recipe:
@@ -13,5 +13,5 @@ def recipe() -> Recipe:
     r.name = "dft"
     r.algorithm = DFT()
     r.evaluation.every = 100
-    r.optimizer.lr = 2e-3
+    r.optimizer.lr = 3e-4
     return r

@@ -148,6 +148,13 @@ class TestRefusals(Refused):
         change = "r.evaluation.every = 7; r.optimizer.lr = 1e-4; r.batch.samples_per_prompt = 5; r.steps += 9"
         plan.comparison([TINY["red"], written("other", change)], OFF, tmp_path / "out", [0], None)
 
+    def test_every_method_is_evaluated_where_the_reference_ends(self, written, tmp_path):
+        files = [TINY["red"], *(written(f"every{n}", f"r.evaluation.every = {n}") for n in (5, 7, 100))]
+        made = plan.comparison(files, [*OFF, "steps=50"], tmp_path / "out", [0], None)
+        assert [m.recipe.evaluation.every for m in made.methods[1:]] == [5, 5, 50]
+        assert made.methods[3].overrides[-1] == "evaluation.every=50"
+        assert made.reference in made.methods
+
     def test_a_schedule_of_an_optimizer_of_its_own(self):
         line = self.line(TINY["sft_then_grpo"], TINY["grpo"], "optimizer.schedule=cosine")
         assert "sft_then_grpo: optimizer.schedule=cosine" in line
@@ -501,7 +508,7 @@ def test_no_tool_imports_mlflow_itself():
 
 
 def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, capsys):
-    """Two methods for real: a base, the reference killed, an extension of a finished run, and nothing done twice."""
+    """Two methods for real: a base, the reference killed, the other until it has spent as much; nothing done twice."""
     out = tmp_path / "out"
     small = ["base.steps=30", "base.sequences_per_step=48", "steps=4", "data.held_out=8", "evaluation.samples=2"]
     small += ["evaluation.every=1", "batch.prompts_per_step=8", "parallel.ranks=1"]
@@ -523,7 +530,7 @@ def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, capsys):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "base" not in done.stdout.replace(str(out), "")  # it was done
-    assert "done     seed 0  sft  4 steps" in done.stdout
+    assert "done     seed 0  sft" in done.stdout
     numbers = json.loads((out / "results.json").read_text())
     sft = numbers["methods"]["sft"]
     last = sft["evaluations"]["0"][-1]

@@ -196,6 +196,8 @@ def _checked(plan: Plan) -> Plan:
         _check_equal(plan.reference, method)
         _check_cut_anywhere(method, plan.steps)
         planning.validate(override(method.recipe, [f"runs={plan.out}"]))
+    methods = [_evaluated_at(plan.steps, method) for method in plan.methods]
+    plan = replace(plan, methods=methods, reference=_evaluated_at(plan.steps, plan.reference))
     _check_earlier(plan)
     return plan
 
@@ -228,8 +230,18 @@ def _check_cut_anywhere(method: Method, least: int) -> None:
         )
 
 
+def _evaluated_at(step: int, method: Method) -> Method:
+    """The method, evaluated more often where it would not be at ``step``."""
+    every = next(n for n in range(method.recipe.evaluation.every, 0, -1) if step % n == 0)
+    if every == method.recipe.evaluation.every:
+        return method
+    more = f"evaluation.every={every}"
+    return replace(method, overrides=(*method.overrides, more), recipe=override(method.recipe, [more]))
+
+
 def _check_earlier(plan: Plan) -> None:
     """RecipeError where a run of another recipe lies in the place of one of this plan's."""
     for seed in plan.seeds:
         for method in [None, *plan.all] if plan.has_base else plan.all:
-            resume.check(plan.recipe(seed, method))
+            if plan.folder(seed, method.name if method else BASE).is_dir():
+                resume.check(plan.recipe(seed, method))
