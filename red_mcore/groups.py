@@ -14,8 +14,8 @@ SAMPLE, EVALUATE, REFILL, CONTINUE = 1, 2, 3, 4
 """First part of the key from which samples get their seeds."""
 
 
-def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], dict[str, float]]:
-    """The groups of the step that comes next, as many as the algorithm wants, and metrics of all that was sampled.
+def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], list[Group], dict[str, float]]:
+    """The groups of the step that comes next, as many as the algorithm wants; those of all prompts drawn; metrics.
 
     With ``batch.refills``, each group that teaches nothing gives its place to a fresh prompt, in as many further rounds
     as allowed. A round asks for exactly the missing groups and waits for all of them, so nothing is thrown away by
@@ -60,16 +60,10 @@ def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], dict[str,
     for name in dict.fromkeys(name for found in branches for name in found):
         values = [found[name] for found in branches if name in found]
         metrics[name] = sum(values) if name.startswith("groups/") else statistics.fmean(values)
-    return groups, metrics
-
-
-def means(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Mean of each metric over the rows that have it."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: statistics.fmean(row[name] for row in rows if name in row) for name in names}
+    return groups, bare, metrics
 
 
 def _teaching(algorithm: GroupAlgorithm, groups: list[Group]) -> list[Group]:
-    """The groups whose problem ``compose`` keeps, with all their samples."""
-    kept = {id(g.problem) for g in algorithm.compose(groups)[0]}
-    return [g for g in groups if id(g.problem) in kept]
+    """The groups of which ``compose`` keeps a sample, with all their samples."""
+    kept = {id(s) for g in algorithm.compose(groups)[0] for s in g.samples}
+    return [g for g in groups if any(id(s) in kept for s in g.samples)]

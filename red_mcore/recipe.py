@@ -89,6 +89,8 @@ class Algorithm:
 
     traces: ClassVar[int] = 0
     """Teacher traces that join the rollouts of a group: 0 or 1."""
+    needs_traces: ClassVar[bool] = False
+    """Whether traces are needed beside those."""
     rollouts: ClassVar[bool] = True
     """Whether rollouts are sampled at all; imitation needs none."""
 
@@ -223,6 +225,11 @@ class Until:
     """Seconds in the steps' phases, evaluation and saving left out."""
     most_steps: int = 10000
     """Steps after which the run ends all the same."""
+
+    @property
+    def budgets(self) -> tuple[float, float]:
+        """(generated tokens, seconds)."""
+        return self.generated_tokens, self.train_seconds
 
 
 @dataclass

@@ -85,5 +85,5 @@ def finished(recipe: Recipe) -> dict[str, Any] | None:
     until = recipe.until
     if until is None or summary["steps"] >= until.most_steps:
         return summary
-    spent = all(summary[name] >= getattr(until, name) for name in ("generated_tokens", "train_seconds"))
-    return summary if spent else None
+    spent = (summary["generated_tokens"], summary["train_seconds"])
+    return summary if all(now >= wanted for now, wanted in zip(spent, until.budgets, strict=True)) else None

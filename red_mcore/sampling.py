@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from red_mcore.data.episodes import split
-from red_mcore.data.tokenizer import encode_prompt, encode_response
+from red_mcore.data.tokenizer import encode_prompt, encode_response, encode_trace
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group, Problem, Sample
 from red_mcore.rewards.terms import reward
@@ -112,10 +112,7 @@ class Sampler:
         return [Group(problem, [trace]) for problem, trace in found if trace]
 
     def usable(self, problem: Problem) -> bool:
-        """Whether there is a trace, neither empty nor longer than ``rollout.max_response_tokens``.
-
-        One that is nothing but its end-of-sequence token is empty: it would teach to give no answer.
-        """
+        """Whether there is a trace, neither empty nor longer than ``rollout.max_response_tokens``."""
         return self._trace_tokens(problem) is not None
 
     def trace(self, problem: Problem) -> Sample | None:
@@ -126,8 +123,7 @@ class Sampler:
         return Sample(prompt=self._prompt(problem), response=response, is_offline=True)
 
     def _trace_tokens(self, problem: Problem) -> np.ndarray | None:
-        tokens = encode_response(self.tokenizer, problem.trace or "")
-        return tokens if 1 < len(tokens) <= self.recipe.rollout.max_response_tokens else None
+        return encode_trace(self.tokenizer, problem, self.recipe.rollout.max_response_tokens)
 
     def _leading(self, problem: Problem, leading: int, episodes: int) -> np.ndarray:
         """[P] int32 ids of the first ``leading`` episodes, of at most all but the last."""

@@ -40,7 +40,9 @@ class State:
     before: dict[str, float] | None = None
     """Evaluation of the policy before the first step of the main stage."""
     after: dict[str, float] | None = None
-    """Evaluation after the last step."""
+    """The last evaluation."""
+    evaluated: int = -1
+    """Step of the last evaluation."""
     seconds: float = 0.0
     """Time spent so far over all starts."""
     base_seconds: float = 0.0
@@ -153,6 +155,7 @@ def build(recipe: Recipe):
     tokenizer = load_tokenizer(Model(path=str(model_folder)))
     problems, held_out = load_problems(recipe.data, recipe.data.seed)
     problems = _fitting(recipe, tokenizer, problems, here.is_main)
+    _check_traces(recipe, tokenizer, problems)
     held_out = _fitting(recipe, tokenizer, held_out, here.is_main)
     manifest = resume.latest(resume.checkpoints(recipe))
     state = State(**manifest["state"]) if manifest else State(stage="base" if recipe.base else "main")
@@ -169,7 +172,7 @@ def build(recipe: Recipe):
     else:
         policy.start_optimizers(recipe.algorithm.optimizers(recipe))
     reference = None
-    if getattr(recipe.algorithm, "kl_coefficient", 0.0):
+    if recipe.algorithm.uses_reference:
         reference = Policy(recipe, arch, here)
         if state.stage == "main":  # else the base stage, which makes its weights, loads them
             hf.load_weights(reference.model, arch, recipe.folder / "base" if recipe.base else weights)
@@ -287,6 +290,20 @@ def _download(name: str) -> str:
         raise RecipeError(
             f"model.path {name} is no folder here and cannot be fetched from the hub: {str(error).splitlines()[0]}"
         ) from error
+
+
+def _check_traces(recipe: Recipe, tokenizer, problems: list[Problem]) -> None:
+    """RecipeError where the algorithm learns from traces and no problem has one that can be used."""
+    from red_mcore.data.tokenizer import encode_trace
+
+    algorithm, limit = recipe.algorithm, recipe.rollout.max_response_tokens
+    if not (algorithm.traces or algorithm.needs_traces):
+        return
+    if all(encode_trace(tokenizer, problem, limit) is None for problem in problems):
+        raise RecipeError(
+            f"{type(algorithm).__name__} learns from traces, but none of the {len(problems)} problems has one of at"
+            f" most rollout.max_response_tokens={limit} tokens: set data.trace_field, or raise the limit"
+        )
 
 
 def _fitting(recipe: Recipe, tokenizer, problems: list[Problem], is_main: bool) -> list[Problem]:

@@ -16,7 +16,7 @@ from red_mcore.base import train_base
 from red_mcore.convert.hf import export_folder, stream_weights
 from red_mcore.convert.rules import hf_shapes
 from red_mcore.evaluation import metrics as evaluation
-from red_mcore.groups import EVALUATE, collect, means
+from red_mcore.groups import EVALUATE, collect
 from red_mcore.megatron.ranks import from_main
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group
@@ -45,13 +45,15 @@ def train(run: Run) -> None:
     publish(run)
     if state.before is None:
         state.before = state.after = evaluate(run)
+        state.evaluated = state.step
         run.log(state.before)
     with run.console(type(recipe.algorithm).__name__, recipe.steps, state.step) as console:
         while not done(run) and not run.stopping:
             clock = Clock(console.phase)
+            before = spent(run)
             algorithm = recipe.algorithm.at(state.step)
             with clock("sample"):
-                groups, metrics = collect(run, algorithm)
+                groups, sampled, metrics = collect(run, algorithm)
             kept, composed = algorithm.compose(groups)
             metrics |= composed
             with clock("score"):
@@ -59,16 +61,16 @@ def train(run: Run) -> None:
             with clock("update"):
                 metrics |= update(run, algorithm, groups, kept)
             with clock("teach"):
-                metrics |= teach(run, algorithm, groups)
+                metrics |= teach(run, algorithm, sampled)
             with clock("publish"):
                 metrics |= publish(run)
             state.step += 1
             state.generated_tokens += metrics.get("rollout/generated_tokens", 0.0)
             state.train_seconds += from_main(sum(clock.seconds.values()))  # ranks have to end together
             last, every = done(run), recipe.evaluation.every
-            if last or (every and state.step % every == 0):
+            if last or crossed(run, before) or (every and state.step % every == 0):
                 with clock("evaluate"):
-                    state.after = evaluate(run)
+                    state.after, state.evaluated = evaluate(run), state.step
                 metrics |= state.after
             metrics["memory/rank0_mib"] = psutil.Process().memory_info().rss / 2**20
             run.log(metrics | clock.seconds)
@@ -80,6 +82,8 @@ def train(run: Run) -> None:
             console.update(
                 state.step, {name: metrics[key] for name, key in shown.items() if key in metrics}, expected_steps(run)
             )
+    if done(run) and state.evaluated != state.step:  # stopped between evaluations, and then asked for no more steps
+        state.after, state.evaluated = evaluate(run), state.step
 
 
 def done(run: Run) -> bool:
@@ -89,7 +93,20 @@ def done(run: Run) -> bool:
         return False
     if until is None or state.step >= until.most_steps:
         return True
-    return state.generated_tokens >= until.generated_tokens and state.train_seconds >= until.train_seconds
+    return all(now >= wanted for now, wanted in zip(spent(run), until.budgets, strict=True))
+
+
+def spent(run: Run) -> tuple[float, float]:
+    """What ``Until.budgets`` limit."""
+    return run.state.generated_tokens, run.state.train_seconds
+
+
+def crossed(run: Run, before: tuple[float, float]) -> bool:
+    """Whether the step that is just done has spent one of the budgets, where runs are compared."""
+    until = run.recipe.until
+    if until is None:
+        return False
+    return any(was < wanted <= now for was, wanted, now in zip(before, until.budgets, spent(run), strict=True))
 
 
 def expected_steps(run: Run) -> int:
@@ -97,8 +114,7 @@ def expected_steps(run: Run) -> int:
     state, until, steps = run.state, run.recipe.until, run.recipe.steps
     if until is None or state.step < steps:
         return steps
-    paces = ((state.generated_tokens, until.generated_tokens), (state.train_seconds, until.train_seconds))
-    longest = max(state.step * wanted / spent for spent, wanted in paces if spent)
+    longest = max(state.step * wanted / now for now, wanted in zip(spent(run), until.budgets, strict=True) if now)
     return min(max(state.step, math.ceil(longest)), until.most_steps)
 
 
@@ -111,7 +127,7 @@ def score(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[G
     """Log-probs and entropies that must be known before the update, of the samples that are trained on."""
     if not kept:  # nothing to train on; the engine is watched all the same
         return checked_gap(run, run.policy.score(groups)) if any(g.samples for g in groups) else {}
-    if run.reference is not None:
+    if run.reference is not None and algorithm.uses_reference:
         run.reference.score_reference(kept)
     if not on_policy(run, algorithm):
         return checked_gap(run, run.policy.score(kept))
@@ -146,7 +162,7 @@ def update(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[
             )
             updates.append(checked_gap(run, losses) | policy.step(algorithm.optimizer))
             state.policy_version += not updates[-1]["update/skipped"]
-    metrics |= means(updates)
+    metrics |= means(updates) | {"update/tokens": float(sum(g.tokens for g in kept))}
     rollouts = [s.entropy for g in kept for s in g.rollouts]
     if rollouts:
         metrics.setdefault("entropy/rollout_nats", statistics.fmean(rollouts))
@@ -154,26 +170,36 @@ def update(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[
 
 
 def teach(run: Run, algorithm: GroupAlgorithm, groups: list[Group]) -> dict[str, float]:
-    """The algorithm's lessons, each an update on traces alone; metrics are means over them."""
+    """The algorithm's lessons, each an update on traces alone; metrics are means over them.
+
+    ``groups`` are those of the prompts as drawn, before any gave way to another or was sampled anew.
+    """
     state = run.state
     library = Library(run.problems, run.sampler.usable, run.recipe.seed)
     updates: list[dict[str, float]] = []
-    taught = 0
+    taught = tokens = 0
     for lesson in algorithm.lessons(groups, state.algorithm, library, state.step):
         traces = run.sampler.traces(lesson.problems)
         if not traces:
             continue
         taught += len(traces)
+        tokens += sum(g.tokens for g in traces)
         for group in traces:
             group.samples[0].beta = lesson.beta
         algorithm.aggregate(traces, len(traces))
-        if run.reference is not None:
-            run.reference.score_reference(traces)
         losses = run.policy.backward(traces, algorithm.token_losses, on_policy=True)
         done = losses | run.policy.step("imitation", lesson.lr_scale)
         updates.append({f"lesson/{name.replace('/', '_')}": value for name, value in done.items()})
         state.policy_version += not done["update/skipped"]
-    return means(updates) | ({"lesson/updates": len(updates), "lesson/traces": taught} if updates else {})
+    if not updates:
+        return {}
+    return means(updates) | {"lesson/updates": len(updates), "lesson/traces": taught, "lesson/tokens": tokens}
+
+
+def means(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Mean of each metric over the rows that have it."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: statistics.fmean(row[name] for row in rows if name in row) for name in names}
 
 
 def checked_gap(run: Run, metrics: dict[str, float]) -> dict[str, float]:

@@ -264,7 +264,7 @@ def test_relift_killed_and_started_again_ends_as_if_undisturbed(folder, base):
 
 def test_sft_goes_over_into_grpo_and_a_run_can_be_made_longer(folder, base):
     recipe, stage = "recipes/tiny/sft_then_grpo.py", "algorithm.sft_steps=2"
-    run(folder, "staged", base, *SMALL, stage, "steps=2", recipe=recipe)
+    run(folder, "staged", base, *SMALL, stage, "steps=3", recipe=recipe)
     assert "going on from checkpoint" in run(folder, "staged", base, *SMALL, stage, "steps=4", recipe=recipe)
     found = rows(folder, "staged")
     assert ["loss/sft" in row for row in found] == [True, True, False, False]

@@ -49,7 +49,8 @@ def step(teaching: set[int], refills: int, algorithm: GRPO | None = None):
         problems=PROBLEMS,
         sampler=Table(teaching),
     )
-    groups, metrics = collect(run, recipe.algorithm)
+    groups, sampled, metrics = collect(run, recipe.algorithm)
+    assert [g.problem.id for g in sampled] == [i for _, ids in run.sampler.asked for i in ids]
     return [g.problem.id for g in groups], metrics, run
 
 

@@ -20,7 +20,7 @@ TRIALS = rates(3e-4, 6e-4, 1.2e-3)
 def recipe() -> Recipe:
     r = red_tiny()
     r.name = "red"
-    r.steps = 50
+    r.steps = 100
     r.optimizer.schedule = "constant"
     r.evaluation.every = 25
     return r

@@ -5,7 +5,7 @@ from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.sft import SFT
 from red_mcore.recipe import Recipe
 
-TRIALS = rates(1e-3, 2e-3, 4e-3)
+TRIALS = rates(5e-4, 1e-3, 2e-3)
 
 
 def recipe() -> Recipe:

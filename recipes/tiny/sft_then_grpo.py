@@ -5,8 +5,8 @@ from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
 from red_mcore.recipe import Optimizer, Recipe
 
 TRIALS = [
+    ["optimizer.lr=3e-4", "algorithm.sft_steps=150"],
     ["optimizer.lr=3e-4", "algorithm.sft_steps=300"],
-    ["optimizer.lr=6e-4", "algorithm.sft_steps=150"],
     ["optimizer.lr=6e-4", "algorithm.sft_steps=300"],
 ]
 

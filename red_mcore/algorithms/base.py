@@ -26,7 +26,8 @@ from red_mcore.records import Group, Problem, Sample
 
 Aggregation = Literal["constant", "sequence", "token"]
 Continue = Callable[[Sequence[Problem], Sequence[int]], list[Group]]
-"""(problems, episodes given) -> graded groups whose rollouts go on after so many leading episodes of the trace."""
+"""(problems, episodes given) -> graded groups whose rollouts go on after so many leading episodes of the trace; a group
+without samples where the trace is not usable."""
 
 
 @dataclass
@@ -68,6 +69,11 @@ class GroupAlgorithm(Algorithm):
     optimizer: ClassVar[str] = "main"
     """Optimizer of its updates, one of ``optimizers``."""
 
+    @property
+    def uses_reference(self) -> bool:
+        """Whether a loss compares with the policy at start."""
+        return False
+
     def check(self, recipe: Recipe) -> None:
         """RecipeError where the algorithm cannot work with the recipe."""
 
@@ -105,7 +111,10 @@ class GroupAlgorithm(Algorithm):
         return {}
 
     def lessons(self, groups: Sequence[Group], state: dict[str, Any], library: Library, step: int) -> list[Lesson]:
-        """Updates on traces alone after the step's own; ``groups`` as sampled. May change ``state``."""
+        """Updates on traces alone after the step's own; may change ``state``.
+
+        ``groups`` are those of all prompts that were drawn, as first sampled: what the policy can do.
+        """
         return []
 
     def components(self, sample: Sample) -> dict[str, Aggregation]:

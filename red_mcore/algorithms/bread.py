@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from typing import ClassVar
 
 from red_mcore.algorithms.base import Continue
 from red_mcore.algorithms.grpo import GRPO
@@ -36,10 +37,10 @@ class BREAD(GRPO):
     band_high: float | None = None
     """Largest share; None is (G - 1)/G."""
 
+    needs_traces: ClassVar[bool] = True
+
     def check(self, recipe: Recipe) -> None:
         super().check(recipe)
-        if self.episodes < 2:
-            raise RecipeError(f"algorithm.episodes={self.episodes}: use at least 2, the last one is never given")
         count = recipe.batch.samples_per_prompt
         low, high = self.band(count)
         if not (low > 0 and high < 1 and any(low <= right / count <= high for right in range(1, count))):
@@ -78,7 +79,8 @@ class BREAD(GRPO):
         anchors = {index: search for index, search in searches.items() if search.anchor is not None}
         for index, search in anchors.items():
             out[index] = probed[index][search.anchor]
-        metrics = {"groups/branched": len(anchors), "bread/probes": rounds}
+        probes = sum(map(len, probed.values()))
+        metrics = {"groups/branched": len(anchors), "groups/probed": probes, "bread/rounds": rounds}
         if anchors:
             metrics["bread/anchor_mean"] = statistics.fmean(s.anchor / s.episodes for s in anchors.values())
         return out, metrics

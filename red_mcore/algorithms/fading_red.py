@@ -17,7 +17,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from red_mcore.algorithms.base import Aggregation, Lesson, Library
 from red_mcore.algorithms.grpo import GRPO
@@ -39,6 +39,8 @@ class FadingRED(GRPO):
     accuracy_ema: float = 0.7
     """Share of the past in the moving average of accuracy."""
     imitation: Optimizer = field(default_factory=lambda: Optimizer(lr=3e-3, schedule="constant", warmup_steps=2))
+
+    needs_traces: ClassVar[bool] = True
 
     def strength(self, step: int) -> float:
         """s, from 1 to 0."""

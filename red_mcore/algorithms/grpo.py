@@ -37,6 +37,10 @@ class GRPO(EntropyBonus):
 
     scores: ClassVar = "none"
 
+    @property
+    def uses_reference(self) -> bool:
+        return self.kl_coefficient != 0
+
     def check(self, recipe: Recipe) -> None:
         if recipe.batch.samples_per_prompt < 2:
             raise RecipeError(
@@ -55,7 +59,7 @@ class GRPO(EntropyBonus):
         loss = token.policy_gradient(
             fields["logp"], fields["old_logp"], fields["advantage"], self.clip_low, self.clip_high
         )
-        if self.kl_coefficient:
+        if self.kl_coefficient and "ref_logp" in fields:  # traces of a lesson have none, nor a policy-gradient loss
             loss = loss + self.kl_coefficient * token.kl(fields["logp"], fields["ref_logp"], self.kl_estimator)
         return {"rl": loss, "entropy": -fields["entropy"]}
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from red_mcore.algorithms.base import Aggregation, Lesson, Library
 from red_mcore.algorithms.grpo import GRPO
@@ -37,6 +37,8 @@ class ReLIFT(GRPO):
     demonstrations: int = 128
     """Traces of one imitation update."""
     imitation: Optimizer = field(default_factory=lambda: Optimizer(lr=1e-6, schedule="constant"))
+
+    needs_traces: ClassVar[bool] = True
 
     def optimizers(self, recipe: Recipe) -> dict[str, tuple[Optimizer, int]]:
         return super().optimizers(recipe) | {"imitation": (self.imitation, recipe.steps)}

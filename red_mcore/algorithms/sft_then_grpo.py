@@ -12,7 +12,7 @@ from typing import ClassVar
 from red_mcore.algorithms.base import GroupAlgorithm
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.algorithms.sft import SFT
-from red_mcore.recipe import Optimizer, Recipe
+from red_mcore.recipe import Optimizer, Recipe, RecipeError
 
 
 class _Imitation(SFT):
@@ -26,6 +26,20 @@ class SFTThenGRPO(GRPO):
     sft_steps: int = 300
     """Steps of imitation, each on the traces of ``batch.prompts_per_step`` problems."""
     imitation: Optimizer = field(default_factory=lambda: Optimizer(lr=5e-5, min_lr_ratio=0.1))
+
+    needs_traces: ClassVar[bool] = True
+
+    def check(self, recipe: Recipe) -> None:
+        super().check(recipe)
+        if self.kl_coefficient:
+            raise RecipeError(
+                f"algorithm.kl_coefficient={self.kl_coefficient}: the reference would be the model before SFT; use 0"
+            )
+        if recipe.until is None and 0 < recipe.steps <= self.sft_steps:
+            raise RecipeError(
+                f"algorithm.sft_steps={self.sft_steps} leaves no step of steps={recipe.steps} to GRPO:"
+                " use fewer, or more steps"
+            )
 
     def optimizers(self, recipe: Recipe) -> dict[str, tuple[Optimizer, int]]:
         per_step = recipe.batch.updates_per_step

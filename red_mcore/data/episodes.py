@@ -28,7 +28,8 @@ def split(trace: str, count: int) -> list[str]:
 
     Units are sentences (lines and paragraphs, too) where there are enough of them, which is half as many as episodes
     are wanted; else words, else steps, else pieces. The last episode holds everything from the first ``\\boxed`` with
-    the final answer on, or, where nothing is boxed, the last sentence, so that no other states the answer. A trace that
+    the final answer on, or, where nothing is boxed, the last sentence, so that no other holds the box; prose
+    before it may still tell the answer. A trace that
     begins with its box, or is a single sentence without one, is one episode.
     """
     last = _answer_start(trace)

@@ -102,6 +102,15 @@ def encode_response(tokenizer: PreTrainedTokenizerBase, text: str) -> np.ndarray
     return np.array(ids, dtype=np.int32)
 
 
+def encode_trace(tokenizer: PreTrainedTokenizerBase, problem: Problem, limit: int) -> np.ndarray | None:
+    """[T] int32 token ids of the problem's trace; None where there is none, it is empty or has more than ``limit``.
+
+    One that is nothing but its end-of-sequence token is empty: it would teach to give no answer.
+    """
+    ids = encode_response(tokenizer, problem.trace or "")
+    return ids if 1 < len(ids) <= limit else None
+
+
 def stop_ids(tokenizer: PreTrainedTokenizerBase, config: dict[str, Any]) -> list[int]:
     """Sorted ids of every token that ends a response: the tokenizer's, ``config.json``'s, and STOP_TOKENS it knows.
 

@@ -194,7 +194,7 @@ class Policy:
         if not math.isfinite(grad_norm):
             raise FloatingPointError(
                 f"the gradient norm is {grad_norm}: the weights are spoilt and not saved;"
-                " go on from the last checkpoint with a lower optimizer.lr"
+                " go on from the last checkpoint with a lower learning rate"
             )
         return {"update/grad_norm": grad_norm, "update/lr": lr, "update/skipped": float(not updated)}
 

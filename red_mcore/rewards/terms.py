@@ -38,7 +38,7 @@ def overlong_penalty(tokens: int, limit: int, buffer: int) -> float:
 
 
 def reward(sample: Sample, settings: Reward, limit: int) -> float:
-    """Accuracy plus the length penalty, where that is on; ``limit`` is ``rollout.max_response_tokens``.
+    """Accuracy plus the length penalty, where that is on; ``limit`` is the most tokens it could have had.
 
     A teacher's trace gets no length penalty: its length is not the policy's doing, and a long trace would otherwise
     lose its place in the group statistics although it is right.

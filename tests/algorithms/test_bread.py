@@ -87,7 +87,8 @@ def test_unsolved_groups_search_together_and_train_on_their_anchors():
         assert group is (policy.groups[anchors[index]] if index in anchors else groups[index])
     assert metrics == {
         "groups/branched": 3,
-        "bread/probes": 4,
+        "groups/probed": 10,
+        "bread/rounds": 4,
         "bread/anchor_mean": pytest.approx((0.4 + 0.9 + 0.2) / 3),
     }
     kept, _ = algorithm.compose(branched)
@@ -97,7 +98,7 @@ def test_unsolved_groups_search_together_and_train_on_their_anchors():
 def test_nothing_is_sampled_where_every_group_has_a_right_rollout():
     groups = [rolled(problem(0), 1), rolled(problem(1), 8)]
     policy = Policy()
-    assert BREAD().branch(groups, policy) == (groups, {"groups/branched": 0, "bread/probes": 0})
+    assert BREAD().branch(groups, policy) == (groups, {"groups/branched": 0, "groups/probed": 0, "bread/rounds": 0})
     assert policy.rounds == []
 
 
@@ -117,7 +118,6 @@ def test_by_default_any_mix_of_right_and_wrong_is_in_the_band(count):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"episodes": 1}, "algorithm.episodes=1: use at least 2"),
         ({"band_low": 0.0}, "band_low=0, band_high=0.875: want a band between 0 and 1"),
         ({"band_high": 1.0}, "band_low=0.125, band_high=1: "),
         ({"band_low": 0.3, "band_high": 0.35}, "batch.samples_per_prompt=8 rollouts, as 0.125 to 0.875 does"),

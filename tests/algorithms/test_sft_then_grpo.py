@@ -1,6 +1,10 @@
+from contextlib import nullcontext
+
+import pytest
+
 from red_mcore.algorithms.sft import SFT
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
-from red_mcore.recipe import Batch, Model, Optimizer, Recipe
+from red_mcore.recipe import Batch, Model, Optimizer, Recipe, RecipeError, Until
 
 
 def test_stages():
@@ -19,3 +23,18 @@ def test_each_stage_has_a_schedule_of_its_own_length():
         "main": (recipe.optimizer, 140),
         "imitation": (Optimizer(lr=1e-3), 60),
     }
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "until", "message"),
+    [
+        (SFTThenGRPO(sft_steps=30, kl_coefficient=0.1), None, "the reference would be the model before SFT"),
+        (SFTThenGRPO(sft_steps=100), None, "algorithm.sft_steps=100 leaves no step of steps=100 to GRPO"),
+        (SFTThenGRPO(sft_steps=100), Until(), None),
+        (SFTThenGRPO(sft_steps=99), None, None),
+    ],
+)
+def test_what_cannot_work(algorithm, until, message):
+    recipe = Recipe(name="x", model=Model(), algorithm=algorithm, steps=100, until=until)
+    with pytest.raises(RecipeError, match=message) if message else nullcontext():
+        algorithm.check(recipe)
