@@ -56,7 +56,7 @@ def _run(plan: planned.Plan, kind: str, command: list[str], jobs: int) -> int:
     if plan.reference.recipe.tracking.mlflow:
         from red_mcore.tracking.mlflow_run import MlflowParent
 
-        uri = f"sqlite:///{plan.out}/mlflow.db"
+        uri = f"sqlite:///{plan.out.absolute()}/mlflow.db"
         parent = MlflowParent(uri, "comparison", kind, plan.out / "artifacts")
         nested = (f"tracking.uri={uri}", "tracking.experiment=comparison", f"tracking.parent={parent.run_id}")
         plan = replace(plan, tracking=nested)

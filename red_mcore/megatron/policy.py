@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -12,7 +11,6 @@ import torch
 from megatron.core import parallel_state
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
 from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
-from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from torch import Tensor
 
@@ -21,6 +19,7 @@ from red_mcore.megatron import shim
 from red_mcore.megatron.model import build_model
 from red_mcore.megatron.packing import MicroBatch, deal, pack
 from red_mcore.megatron.ranks import Ranks, from_last_stage, sum_over_data
+from red_mcore.megatron.slots import Slot
 from red_mcore.megatron.vocab import logprob_and_entropy
 from red_mcore.recipe import Optimizer, Recipe
 from red_mcore.records import Group, Sample
@@ -307,50 +306,3 @@ def undo_schedule_scale(loss: Tensor, micro_batches: int) -> Tensor:
     a loss between here and the summed gradient (megatron.core.pipeline_parallel.schedules.forward_step_calc_loss).
     """
     return loss * (micro_batches / parallel_state.get_context_parallel_world_size())
-
-
-class Slot:
-    """One of several optimizers over the same weights: moments, step, settings and schedule, without the weights.
-
-    A second Megatron optimizer would have float32 weights of its own, which would miss the updates of the first. Slots
-    take turns in one.
-    """
-
-    def __init__(self, optimizer, settings: Optimizer, steps: int):
-        self._parts, self._config, self._clip_grad = optimizer.chained_optimizers, optimizer.config, settings.clip_grad
-        # Megatron's schedule prefers a group's own bounds of the learning rate.
-        bounds = {"max_lr": settings.lr, "min_lr": settings.lr * settings.min_lr_ratio}
-        own = {"betas": settings.betas, "eps": settings.eps, **bounds}
-        self._groups = [[group | own for group in part.optimizer.param_groups] for part in self._parts]
-        self._moments = [defaultdict(dict) for _ in self._parts]
-        self.enter()
-        for part in self._parts:
-            # Zero moments now rather than at the first step: a checkpoint may come earlier, or load into them.
-            part.init_state_fn(part.optimizer)
-            if isinstance(part.optimizer, torch.optim.AdamW):
-                for state in part.optimizer.state.values():
-                    state["step"] = torch.tensor(0.0)
-        self.schedule = OptimizerParamScheduler(
-            optimizer,
-            init_lr=settings.lr / (settings.warmup_steps + 1),  # of the first update, which would idle at 0
-            **bounds,
-            lr_warmup_steps=settings.warmup_steps,
-            lr_decay_steps=max(steps, settings.warmup_steps + 1),
-            lr_decay_style=settings.schedule,
-            start_wd=settings.weight_decay,
-            end_wd=settings.weight_decay,
-            wd_incr_steps=0,
-            wd_incr_style="constant",
-        )
-        self.leave()
-
-    def enter(self) -> None:
-        """Put the slot's state into Megatron's optimizer."""
-        self._config.clip_grad = self._clip_grad
-        for part, groups, moments in zip(self._parts, self._groups, self._moments, strict=True):
-            part.optimizer.param_groups, part.optimizer.state = groups, moments
-
-    def leave(self) -> None:
-        """Keep what Megatron's optimizer holds now: loading a checkpoint puts new objects there."""
-        self._groups = [part.optimizer.param_groups for part in self._parts]
-        self._moments = [part.optimizer.state for part in self._parts]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import ClassVar
@@ -25,6 +26,7 @@ import compare  # noqa: E402
 from comparison import drive, legs, plan, report, results, stats, sweep, tables  # noqa: E402
 from comparison.curves import AXES, Curves, budgets, read_curves, training_seconds  # noqa: E402
 
+from red_mcore.planning import find_architecture  # noqa: E402
 from red_mcore.recipe import RecipeError, Until, flatten  # noqa: E402
 
 TINY = {name: f"recipes/tiny/{name}.py" for name in ("red", "grpo", "sft", "sft_then_grpo")}
@@ -120,6 +122,7 @@ class TestRefusals(Refused):
             ([TINY["red"], TINY["grpo"], "optimizer.schedule=cosine"], "red: optimizer.schedule=cosine depends on the"),
             ([TINY["red"], TINY["grpo"], "evaluation.every=0"], "red: evaluation.every=0 leaves nothing to read"),
             ([TINY["red"], TINY["grpo"], "steps=0"], "red: steps=0"),
+            ([TINY["red"], TINY["grpo"], "until={}"], "red: until is set by the command, use until=null"),
             ([TINY["red"], TINY["grpo"], "parallel.tensor=3"], "parallel.tensor=3 does not divide"),
         ],
     )
@@ -203,15 +206,26 @@ class TestReading:
         late = curves.read("seconds", 8.1)
         assert (late.pass1, late.note) == (0.8, "short")
 
-    def test_a_method_without_tokens_is_read_at_its_end(self):
-        curves = Curves([row(step, 0.2 + step / 10, tokens=0) for step in range(4)], 8)
-        read = curves.read("tokens", 500, generates=False)
-        assert (read.pass1, read.note) == (pytest.approx(0.5), "end")
+    def test_the_step_that_spends_the_budget_is_read_where_it_is_evaluated(self):
+        curves = Curves([row(0, 0.2), row(1, 0.4), row(2), row(3, 0.5, tokens=0), row(4, 0.9)], 8)
+        assert [curves.read("tokens", budget).pass1 for budget in (60, 100, 201, 300)] == [0.4, 0.4, 0.9, 0.9]
+        assert curves.read("tokens", 150).pass1 == pytest.approx(0.45)  # step 2 is not evaluated
+        assert curves.read("seconds", 2.5).pass1 == 0.5
 
     def test_steps_without_tokens_before_those_with(self):
         """SFT, then GRPO: at few tokens it has all of its imitation behind it."""
         rows = [row(step, 0.2 + step / 10, tokens=0 if step < 4 else 100) for step in range(6)]
+        rows[4] = row(4)
         assert Curves(rows, 8).read("tokens", 50).pass1 == pytest.approx(0.55)
+        assert Curves(rows, 8).read("tokens", 0).pass1 == pytest.approx(0.5)
+
+    def test_updates_and_trained_tokens_to_the_end(self):
+        rows = [row(0, 0.2), row(1), row(2), row(3, 0.4)]
+        assert (Curves(rows, 8).updates, Curves(rows, 8).trained_tokens) == (0, None)
+        rows[1] |= {"publish/version": 3, "update/tokens": 70.0, "lesson/tokens": 20}
+        rows[2] |= {"publish/version": 5, "update/tokens": 50.0}
+        rows[3] |= {"update/tokens": 0.0}
+        assert (Curves(rows, 8).updates, Curves(rows, 8).trained_tokens) == (5, 140)
 
 
 class TestBudgets:
@@ -221,8 +235,14 @@ class TestBudgets:
         return [method.until(self.WANTED) for method in made.methods]
 
     def test_a_run_goes_on_until_it_has_spent_as_much(self, make):
-        full = Until(1000.0, 12.5, 200)
-        assert self.until(make("red", "grpo", "sft")) == [full, full, Until(0.0, 12.5, 200)]  # SFT generates none
+        full = Until(1000.0, 12.5, 2000)
+        assert self.until(make("red", "grpo", "sft")) == [full, full, Until(0.0, 12.5, 2000)]  # SFT generates none
+
+    def test_the_first_stage_of_a_method_that_has_two(self, make):
+        red, staged = make("red", "sft_then_grpo").methods
+        last = staged.recipe.algorithm.sft_steps
+        assert [staged.in_first_stage(steps) for steps in (1, last, last + 1)] == [True, True, False]
+        assert not red.in_first_stage(1)
 
 
 class TestLegs:
@@ -237,7 +257,7 @@ class TestLegs:
         write_run(made.folder(0, "grpo"), 10)
         assert self.names(made) == ["seed 0  red", "seed 0  sft"]
         red, sft = legs.legs(made, set())
-        assert {"until.generated_tokens=1000.0", "until.train_seconds=10.0", "until.most_steps=200"} < {*red.arguments}
+        assert {"until.generated_tokens=1000.0", "until.train_seconds=10.0", "until.most_steps=2000"} < {*red.arguments}
         assert "until.generated_tokens=0.0" in sft.arguments
         write_run(made.folder(0, "red"), 10, tokens=50)
         write_run(made.folder(0, "sft"), 80, tokens=0, seconds=0.125)
@@ -266,6 +286,10 @@ class TestLegs:
         assert grpo.arguments == (TINY["grpo"], *small, "name=grpo", *place, *start)
         assert base.log == out / "seed0" / "base.log"
 
+    def test_a_folder_stays_as_it_was_given(self):
+        made = plan.comparison([TINY["red"], TINY["grpo"]], OFF, Path("runs/a_folder"), [0], None)
+        assert {"runs=runs/a_folder/seed0", "model.path=runs/a_folder/seed0/base/base"} < {*made.own(0, "grpo")}
+
     def test_without_a_base_stage_there_is_no_base_run(self, make):
         made = make("grpo", "red", seeds=1, overrides=("base=null",))
         (first,) = legs.legs(made, set())
@@ -283,7 +307,8 @@ class TestStatistics:
     def test_intervals(self):
         errors = [0.03, 0.04, 0.0]
         assert stats.half_width([0.5], [0.02], over_seeds=False) == pytest.approx(1.96 * 0.02)
-        assert stats.half_width([0.5, 0.7], errors[:2], over_seeds=False) == pytest.approx(1.96 * 0.05 / 2)
+        # the seeds share the problems
+        assert stats.half_width([0.5, 0.7], errors[:2], over_seeds=False) == pytest.approx(1.96 * 0.035)
         # t at 2 degrees of freedom x standard deviation .1 / sqrt 3
         assert stats.half_width([0.4, 0.5, 0.6], errors, over_seeds=True) == pytest.approx(4.303 * 0.1 / 3**0.5)
         assert stats.half_width([0.5], [0.02], over_seeds=True) == pytest.approx(1.96 * 0.02)
@@ -385,6 +410,44 @@ class TestReport:
             ["grpo", "·", "▼", ""],
         ]
 
+    def test_marks_stay_with_the_values(self, make):
+        made = make("red", "sft", "sft_then_grpo", seeds=2)
+        write_all(made, {"red": [0.5, 0.6], "sft": [0.6, 0.7], "sft_then_grpo": [0.3, 0.5]}, seconds=0.5)
+        for seed, end in ((0, 0.8), (1, 0.9)):  # half as fast: at equal seconds it has done half of its steps
+            write_run(made.folder(seed, "sft"), 10, lambda step, end=end: end - 0.4 + 0.04 * step, tokens=0)
+        found = results.collect(made, ())
+        sft = found.all[1]
+        assert sft.values("tokens") == sft.values("seconds") == pytest.approx({0: 0.6, 1: 0.7})
+        steps, tokens, seconds = tables.verdicts(found)
+        assert steps.endswith("below it in all: sft_then_grpo§ (-.150); neither: none.")
+        assert "sft† (+.100)" in tokens
+        assert "sft (+.100)" in seconds
+        gaps = {line[0].text: [cell.text for cell in line[1:]] for line in tables.against_reference(found)[1]}
+        assert gaps["sft"] == ["▲ +.300", "▲ +.100†", "▲ +.100"]
+        assert gaps["sft_then_grpo"][0] == "▼ -.150§"
+        assert [cell.text for cell in tables.pairs(found, "tokens")[1][0]] == ["sft", "", "▲†", "▲†"]
+        assert [line[0] for line in tables.legend(found)] == ["†", "§"]
+        assert set(tables.legend(found)) < set(report.notes(found, 1))
+        sft_as_reference = replace(found, plan=replace(made, reference=made.methods[1]))
+        assert tables.against_reference(sft_as_reference)[1][0][2].text == "▼ -.100†"
+
+    def test_what_a_run_spent(self, make):
+        made = make("red", "grpo", seeds=2)
+        write_all(made, {"red": [0.5, 0.6], "grpo": [0.4, 0.5]})
+        for seed, tokens in ((0, 100), (1, 300)):
+            file = made.folder(seed, "red") / "metrics.jsonl"
+            lines = [json.loads(line) for line in file.read_text().splitlines()]
+            for line in lines[1:]:
+                line |= {"publish/version": 4 * line["step"], "update/tokens": tokens}
+            file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        header, rows = tables.methods(results.collect(made, ()))
+        red, grpo = ({name: cell.text for name, cell in zip(header, line, strict=True)} for line in rows)
+        names = ("steps", "updates", "generated tokens", "trained tokens")
+        assert [red[name] for name in names] == ["10", "40", "1k", "2k"]
+        parameters = find_architecture(made.reference.recipe).parameters
+        assert red["FLOPs"] == f"{(6 * 2000 + 2 * 1000) * parameters:.2e}"
+        assert (grpo["trained tokens"], grpo["FLOPs"]) == ("-", "-")  # not counted
+
     def test_one_seed_says_nothing_about_signs(self, make):
         made = make("red", "grpo", seeds=1)
         write_all(made, {"red": [0.5], "grpo": [0.4]})
@@ -454,6 +517,14 @@ class TestSweep(Refused):
         assert {f"{name}-{i}" for name in ("one", "two") for i in range(3)} <= set(
             re.findall(r"\w+-\d", Page(files[2].read_text()).text)
         )
+
+    def test_trials_that_are_close_are_named(self, made):
+        ends = {"two": 0.3, "one-0": 0.56, "one-1": 0.6, "one-2": 0.5, "two-0": 0.5, "two-1": 0.4, "two-2": 0.49}
+        write_all(made, {name: [end] for name, end in ends.items()})  # each with a standard error of .02
+        assert [line.partition("; not")[2] for line in sweep.choices(results.collect(made, {(100, "two-2")}))] == [
+            " told apart from one-0",
+            "",  # its second failed
+        ]
 
 
 SAVES = """
@@ -535,7 +606,7 @@ def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, capsys):
     sft = numbers["methods"]["sft"]
     last = sft["evaluations"]["0"][-1]
     assert last["steps"] > 4
-    assert last["seconds"] >= numbers["budgets"]["0"]["seconds"] or last["steps"] == 80
+    assert last["seconds"] >= numbers["budgets"]["0"]["seconds"] or last["steps"] == 800
     start = {name: method["evaluations"]["0"][0] for name, method in numbers["methods"].items()}
     assert start["sft"] == start["red"]  # the same base
     for name in ("red", "sft"):

@@ -12,7 +12,7 @@ import numpy as np
 from red_mcore.tracking.files import read_lines
 
 AXES = ("steps", "tokens", "seconds")
-"""What methods are matched on: optimizer steps, generated tokens, training seconds."""
+"""What methods are matched on: steps of the loop, generated tokens, training seconds."""
 NOT_TRAINING = ("time/evaluate_seconds", "time/publish_engine_seconds")
 """Timings that do not count as training: evaluation, and a part of ``time/publish_seconds``."""
 
@@ -28,7 +28,8 @@ class Reading:
     length: float
     truncated: float
     note: str = ""
-    """Read at its last evaluation; ``end``: because it generates no tokens, ``short``: because it ended too early."""
+    """``end``: read at equal seconds, as it generates no tokens; ``short``: at its last evaluation, as it ended too
+    early; ``stage``: while still in its first stage."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +70,31 @@ class Curves:
         steps, values = zip(*found, strict=True) if found else ((), ())
         return np.array(steps, float), np.array(values, float)
 
-    def read(self, axis: str, budget: float, *, generates: bool = True) -> Reading:
-        """Between the two evaluations around ``budget``, in a straight line; at the last one where none follows."""
+    @property
+    def updates(self) -> float:
+        """Optimizer updates to the end of the run."""
+        _, versions = self.metric("publish/version")
+        return float(versions[-1]) if len(versions) else 0.0
+
+    @property
+    def trained_tokens(self) -> float | None:
+        """Tokens of all samples and lessons trained on, prompts included; None where the run did not count them."""
+        if not len(self.metric("update/tokens")[0]):
+            return None
+        return float(sum(self.metric(name)[1].sum() for name in ("update/tokens", "lesson/tokens")))
+
+    def read(self, axis: str, budget: float) -> Reading:
+        """At the evaluation of the step that spends ``budget``.
+
+        Where that step has none: in a straight line between the two around it, or at the last if none follows.
+        """
         names = ("pass1", "pass1_stderr", f"pass{self.samples}", "length_tokens", "truncated")
-        last = float(self.spending[axis][self.evaluated[-1]])
-        if axis == "tokens" and not generates:
-            note, place = "end", np.inf
-        else:
-            note, place = ("short" if budget > last * (1 + 1e-9) else ""), budget
-        if place >= last:  # the last of several at the same place, as where no tokens are generated
-            return Reading(*(float(self.evaluation(axis, name)[1][-1]) for name in names), note)
-        return Reading(*(float(np.interp(place, *self.evaluation(axis, name))) for name in names), note)
+        spent = self.spending[axis]
+        crossing = int(np.searchsorted(spent, budget))
+        if crossing > 0 and crossing in self.evaluated:
+            return Reading(*(float(self.rows[crossing][f"evaluation/{name}"]) for name in names))
+        note = "short" if budget > spent[self.evaluated[-1]] * (1 + 1e-9) else ""
+        return Reading(*(float(np.interp(budget, *self.evaluation(axis, name))) for name in names), note)
 
 
 def read_curves(folder: Path, samples: int) -> Curves:

@@ -25,7 +25,7 @@ ALWAYS = ("grpo", "sft", "sft_then_grpo")
 """Methods shown in colour however they do: the plain ways that the others combine."""
 SMOOTHING = 0.1
 """Running means of what is logged at each step are over this share of the reference's steps."""
-LABELS = {"steps": "optimizer steps", "tokens": "generated tokens", "seconds": "training seconds"}
+LABELS = {"steps": "steps", "tokens": "generated tokens", "seconds": "training seconds"}
 _STYLE = {
     "font.size": 9,
     "axes.titlesize": 9.5,

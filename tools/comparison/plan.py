@@ -33,7 +33,7 @@ OURS = {
     "tracking.parent": "it is made by the command",
 }
 """Fields that the command sets."""
-MOST = 20
+MOST = 200
 """A method runs at most so many times the recipe's steps."""
 BASE = "base"
 
@@ -54,7 +54,12 @@ class Method:
     @property
     def generates(self) -> bool:
         """Whether it generates tokens in the end."""
-        return self.recipe.algorithm.at(MOST * self.recipe.steps).rollouts
+        return self.recipe.algorithm.at(MOST * self.recipe.steps - 1).rollouts
+
+    def in_first_stage(self, steps: int) -> bool:
+        """Whether the last of so many steps is of another stage than the method ends with."""
+        algorithm = self.recipe.algorithm
+        return type(algorithm.at(steps - 1)) is not type(algorithm.at(MOST * self.recipe.steps - 1))
 
     def until(self, wanted: dict[str, float]) -> Until:
         """What lets a run go on until it has spent the ``tokens`` and ``seconds`` wanted."""
@@ -120,7 +125,7 @@ def comparison(files: list[str], overrides: list[str], out: Path, seeds: list[in
     """RecipeError for recipes that cannot be compared, or that differ from those of runs that are there already."""
     _check_overrides(overrides)
     methods = [_method(file, overrides) for file in files]
-    return _checked(Plan(out.absolute(), seeds, methods, _find(methods, reference)))
+    return _checked(Plan(out, seeds, methods, _find(methods, reference)))
 
 
 def sweep(files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None) -> Plan:
@@ -156,7 +161,7 @@ def sweep(files: list[str], overrides: list[str], out: Path, seeds: list[int], r
             if method is chosen and flatten(trial.recipe) == flatten(chosen.recipe):
                 named = chosen = replace(named, name=chosen.name)  # the same run
             everything.append(named)
-    return _checked(Plan(out.absolute(), seeds, everything, chosen))
+    return _checked(Plan(out, seeds, everything, chosen))
 
 
 def _check_overrides(overrides: list[str]) -> None:
@@ -193,9 +198,14 @@ def _checked(plan: Plan) -> Plan:
         if name == BASE or "/" in name:
             raise RecipeError(f"a recipe is named {name}: '{BASE}' and '/' have another use here, rename it")
     for method in plan.all:
+        if method.recipe.until is not None:
+            raise RecipeError(f"{method.name}: until is set by the command, use until=null")
         _check_equal(plan.reference, method)
         _check_cut_anywhere(method, plan.steps)
-        planning.validate(override(method.recipe, [f"runs={plan.out}"]))
+        recipe = override(method.recipe, [f"runs={plan.out}"])
+        if method is not plan.reference:  # the others go on after their steps
+            recipe = replace(recipe, until=method.until({"tokens": 0.0, "seconds": 0.0}))
+        planning.validate(recipe)
     methods = [_evaluated_at(plan.steps, method) for method in plan.methods]
     plan = replace(plan, methods=methods, reference=_evaluated_at(plan.steps, plan.reference))
     _check_earlier(plan)

@@ -115,24 +115,26 @@ def notes(results: Results, jobs: int) -> list[str]:
             f" {short(spent['tokens'])} generated tokens and {short(spent['seconds'])} training seconds. Every other"
             f" method ran as many steps or more and, where it had then spent less, went on until it had spent as much."
         )
-    interval = "Student's t on the values of the seeds" if results.over_seeds else "normal, from errors over problems"
+    interval = (
+        "Student's t on the values of the seeds; it does not hold the choice of the problems"
+        if results.over_seeds
+        else "normal, from errors over problems"
+    )
     lines += [
         "Learning rates are constant after warm-up, so that a point along a run is also the end of a shorter one."
-        " Values between two evaluations lie on the straight line between them.",
+        " Values at a budget are read at the evaluation of the step that spends it; where that step has none, they lie"
+        " on the straight line between the evaluations around it.",
         "Training seconds are those of sampling, grading, scoring, updating and publishing; starting, evaluating and"
         " saving do not count. They are of this machine, with whatever else it had to do."
         + (f" {jobs} runs shared the machine, so seconds compare only if it has cores for all." if jobs > 1 else ""),
         f"± is half of the 95 % confidence interval: {interval}. The held-out problems are the same for all methods and"
         " seeds; a difference between two methods is therefore known better than their intervals say.",
-        "Length and share cut off are those at equal seconds. Steps, tokens and seconds are of the whole run. Rows are"
-        " sorted by pass@1 at equal seconds.",
+        "Length and share cut off are those at equal seconds. Steps (of the loop), updates (of the optimizer), tokens,"
+        " FLOPs and seconds are of the whole run. Rows are sorted by pass@1 at equal seconds.",
+        "Trained tokens are those of all samples and lessons trained on, prompts included. FLOPs = (6 x trained + 2 x"
+        " generated tokens) x parameters; scoring, and prompts in sampling, are left out.",
     ]
-    marks = {note for result in results.all for axis in AXES for note in result.notes(axis)}
-    if "end" in marks:
-        lines.append("† generates no tokens and is read at its last evaluation.")
-    if "short" in marks:
-        lines.append("‡ had not spent the budget in some seed when it ended, and is read at its last evaluation there.")
-    return lines
+    return lines + tables.legend(results)
 
 
 def _body(results: Results, failed: dict[Run, list[str]], made: dict[str, str], jobs: int) -> str:

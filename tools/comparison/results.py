@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from comparison.curves import AXES, Curves, Reading, budgets
 from comparison.legs import Run, curves_of
 from comparison.plan import BASE, Method, Plan
 from comparison.stats import Gap, gap, half_width
+from red_mcore.planning import find_architecture
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,25 @@ class Result:
         """Spent to the end of the run, mean over seeds."""
         spent = [float(curves.spending[axis][-1]) for curves in self.curves.values()]
         return statistics.fmean(spent) if spent else None
+
+    @property
+    def updates(self) -> float | None:
+        """Optimizer updates to the end of the run, mean over seeds."""
+        return statistics.fmean(c.updates for c in self.curves.values()) if self.curves else None
+
+    @property
+    def trained_tokens(self) -> float | None:
+        """To the end of the run, mean over seeds; None where a run did not count them."""
+        counts = [curves.trained_tokens for curves in self.curves.values()]
+        return statistics.fmean(counts) if counts and None not in counts else None
+
+    @cached_property
+    def flops(self) -> float | None:
+        """(6 x trained + 2 x generated tokens) x parameters, mean over seeds; None where one of them is not known."""
+        architecture, trained = find_architecture(self.method.recipe), self.trained_tokens
+        if architecture is None or trained is None:
+            return None
+        return (6 * trained + 2 * self.total("tokens")) * architecture.parameters
 
     @cached_property
     def learning_rates(self) -> str:
@@ -106,8 +126,15 @@ def _result(plan: Plan, method: Method, limits: dict[int, dict[str, float]], fai
     curves = {seed: one for seed, one in found.items() if one is not None}
     readings: dict[str, dict[int, Reading]] = {axis: {} for axis in AXES}
     for seed, one in curves.items():
-        for axis, budget in limits.get(seed, {"steps": plan.steps}).items():
-            readings[axis][seed] = one.read(axis, budget, generates=method.generates)
+        wanted = limits.get(seed, {"steps": plan.steps})
+        for axis, budget in wanted.items():
+            if axis == "tokens" and not method.generates:
+                reading = replace(one.read("seconds", wanted["seconds"]), note="end")
+            else:
+                reading = one.read(axis, budget)
+            if axis == "steps" and method.in_first_stage(plan.steps):
+                reading = replace(reading, note="stage")
+            readings[axis][seed] = reading
     broken = tuple(seed for seed in plan.seeds if (seed, method.name) in failed or (seed, BASE) in failed)
     return Result(method, curves, readings, broken)
 
@@ -131,6 +158,8 @@ def _method_json(results: Results, result: Result) -> dict[str, Any]:
         "overrides": result.method.overrides,
         "learning_rates": result.learning_rates,
         "failed_seeds": result.failed,
+        "whole_run": {axis: result.total(axis) for axis in AXES}
+        | {"updates": result.updates, "trained_tokens": result.trained_tokens, "flops": result.flops},
         "readings": {axis: {seed: vars(r) for seed, r in by.items()} for axis, by in result.readings.items()},
         "pass1": {
             axis: {"mean": result.mean(axis), "half_width_95": result.half(axis, over_seeds=results.over_seeds)}

@@ -15,11 +15,12 @@ def half_width(values: Sequence[float], stderrs: Sequence[float], *, over_seeds:
     """Half of the 95 % confidence interval of the mean of ``values``, one for each seed.
 
     ``over_seeds``: Student's t on the values, whose spread holds that of the seeds and that of the samples. Otherwise,
-    and for a single value, the normal interval from ``stderrs``, those of the values over problems.
+    and for a single value, the normal interval from ``stderrs``, those of the values over problems; the seeds share the
+    problems, so that more of them do not make it narrower.
     """
     count = len(values)
     if count < 2 or not over_seeds:
-        return 1.96 * math.sqrt(sum(error**2 for error in stderrs)) / count
+        return 1.96 * statistics.fmean(stderrs)
     t = _T_95[count - 2] if count - 1 <= len(_T_95) else 1.96 + 2.5 / (count - 1)  # within 1 %
     return t * statistics.stdev(values) / math.sqrt(count)
 

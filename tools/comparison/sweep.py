@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import statistics
 from pathlib import Path
 
@@ -22,6 +23,11 @@ def score(result: Result) -> float | None:
     return None if None in means else statistics.fmean(means)
 
 
+def error(result: Result) -> float:
+    """Standard error of ``score``; the seeds and budgets share the problems, so that it is their mean."""
+    return statistics.fmean(result.mean(axis, "stderr") for axis in AXES)
+
+
 def by_method(results: Results) -> dict[str, list[Result]]:
     """Trials of each recipe, in the order given."""
     found: dict[str, list[Result]] = {}
@@ -33,8 +39,20 @@ def by_method(results: Results) -> dict[str, list[Result]]:
 
 def best(trials: list[Result]) -> Result | None:
     """The trial of the highest score, the first of equals; a trial that failed in some seed is out."""
-    scored = [t for t in trials if score(t) is not None and not t.failed]
-    return max(scored, key=score, default=None)
+    return max(_scored(trials), key=score, default=None)
+
+
+def _scored(trials: list[Result]) -> list[Result]:
+    return [t for t in trials if score(t) is not None and not t.failed]
+
+
+def close(chosen: Result, trials: list[Result]) -> list[str]:
+    """Trials whose score is less than two standard errors of the difference below that of ``chosen``."""
+    return [
+        t.name
+        for t in _scored(trials)
+        if t is not chosen and score(chosen) - score(t) < 2 * math.hypot(error(chosen), error(t))
+    ]
 
 
 def edges(chosen: Result, trials: list[Result]) -> list[str]:
@@ -59,8 +77,7 @@ def trials_table(results: Results) -> tables.Table:
             cells = [Cell(trial.name), Cell(" ".join(trial.method.settings))]
             for axis in AXES:
                 mean = trial.mean(axis)
-                marks = "".join(tables.MARKS[note] for note in sorted(trial.notes(axis)))
-                cells.append(Cell("-" if mean is None else f"{fraction(mean)}{marks}"))
+                cells.append(Cell("-" if mean is None else f"{fraction(mean)}{tables.marks(axis, trial)}"))
             total = score(trial)
             remark = "best" if trial is chosen else "failed" if trial.failed else ""
             rows.append([*cells, Cell("-" if total is None else fraction(total)), Cell(remark)])
@@ -68,7 +85,7 @@ def trials_table(results: Results) -> tables.Table:
 
 
 def choices(results: Results) -> list[str]:
-    """A line for each method: the best trial, and whether it lies at the edge of what was tried."""
+    """A line for each method: the best trial, whether it lies at the edge of what was tried, and which are close."""
     lines = []
     for name, trials in by_method(results).items():
         chosen = best(trials)
@@ -77,6 +94,8 @@ def choices(results: Results) -> list[str]:
             continue
         remarks = edges(chosen, trials)
         remark = f"; at the edge: {', '.join(remarks)}" if remarks else ""
+        if others := close(chosen, trials):
+            remark += f"; not told apart from {', '.join(others)}"
         lines.append(f"{name}: {' '.join(chosen.method.settings)}{remark}")
     return lines
 
@@ -105,8 +124,8 @@ def write_sweep(results: Results, failed: dict[Run, list[str]], command: list[st
 
 def _how(results: Results) -> str:
     plan = results.plan
-    return (
+    how = (
         f"Budgets are what {plan.reference.name} spends in {plan.steps} steps as its recipe is, in each seed"
         f" ({', '.join(map(str, plan.seeds))}). The best trial has the highest mean of the three columns."
-        " † generates no tokens and is read at its last evaluation; ‡ had not spent the budget when it ended."
     )
+    return " ".join([how, *tables.legend(results)])

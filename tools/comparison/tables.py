@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from comparison.curves import AXES
 from comparison.figures import short
 from comparison.results import Result, Results
-from comparison.stats import Gap
 
-MARKS = {"end": "†", "short": "‡"}
+MARKS = {"end": "†", "short": "‡", "stage": "§"}
+EXPLAINED = {
+    "end": "generates no tokens and is read at equal seconds instead.",
+    "short": "had not spent the budget in some seed when it ended, and is read at its last evaluation there.",
+    "stage": "is read at equal steps while still in its first stage.",
+}
 SIGNS = {1: "▲", -1: "▼", 0: "·"}
 
 
@@ -40,7 +44,10 @@ def methods(results: Results) -> Table:
         "tokens per answer",
         "cut off",
         "steps",
-        "tokens",
+        "updates",
+        "generated tokens",
+        "trained tokens",
+        "FLOPs",
         "seconds",
         "learning rate",
     ]
@@ -51,19 +58,34 @@ def _method(result: Result, over_seeds: bool) -> list[Cell]:
     failed = f"(failed in seed {', '.join(map(str, result.failed))})" if result.failed else ""
     cells = [Cell(result.name, failed)]
     for axis in AXES:
-        marks = "".join(MARKS[note] for note in sorted(result.notes(axis)))
         mean = result.mean(axis)
-        text = (
-            "-" if mean is None else f"{fraction(mean)} ± {fraction(result.half(axis, over_seeds=over_seeds))}{marks}"
-        )
+        text = "-"
+        if mean is not None:
+            text = f"{fraction(mean)} ± {fraction(result.half(axis, over_seeds=over_seeds))}{marks(axis, result)}"
         cells.append(Cell(text, _seeds(result.values(axis).values())))
     for axis in AXES:
         cells.append(_mean(result, axis, "passk"))
     cells.append(Cell("-" if (length := result.mean("seconds", "length")) is None else f"{length:.1f}"))
     cells.append(_mean(result, "seconds", "truncated", detail=False))
-    for axis in AXES:
-        cells.append(Cell("-" if (spent := result.total(axis)) is None else short(spent)))
+    steps, tokens, seconds = (_count(result.total(axis)) for axis in AXES)
+    flops = Cell("-" if result.flops is None else f"{result.flops:.2e}")
+    cells += [steps, _count(result.updates), tokens, _count(result.trained_tokens), flops, seconds]
     return [*cells, Cell(result.learning_rates)]
+
+
+def marks(axis: str, *results: Result) -> str:
+    """The marks of ``results`` at ``axis``, each once."""
+    return "".join(MARKS[note] for note in sorted(set().union(*(result.notes(axis) for result in results))))
+
+
+def legend(results: Results) -> list[str]:
+    """What the marks mean that are in the tables."""
+    found = "".join(marks(axis, *results.all) for axis in AXES)
+    return [f"{mark} {EXPLAINED[note]}" for note, mark in MARKS.items() if mark in found]
+
+
+def _count(number: float | None) -> Cell:
+    return Cell("-" if number is None else short(number))
 
 
 def _mean(result: Result, axis: str, name: str, *, detail: bool = True) -> Cell:
@@ -77,18 +99,18 @@ def against_reference(results: Results) -> Table:
     rows = []
     for result in results.ranked:
         if result is not results.reference:
-            gaps = [results.gap(result, results.reference, axis) for axis in AXES]
-            rows.append([Cell(result.name), *(_gap(gap) for gap in gaps)])
+            rows.append([Cell(result.name), *(_gap(results, result, axis) for axis in AXES)])
     return ["method", *(f"at equal {axis}" for axis in AXES)], rows
 
 
-def _gap(gap: Gap | None) -> Cell:
+def _gap(results: Results, result: Result, axis: str) -> Cell:
+    gap = results.gap(result, results.reference, axis)
     if gap is None:
         return Cell("-")
     mark = SIGNS[gap.sign] if gap.seeds > 1 else ""
     differences = " ".join(signed(d) for d in gap.differences)
     detail = f"[{differences}]" if gap.seeds > 1 else ""
-    return Cell(f"{mark} {signed(gap.mean)}".strip(), detail, gap.sign)
+    return Cell(f"{mark} {signed(gap.mean)}{marks(axis, result, results.reference)}".strip(), detail, gap.sign)
 
 
 def pairs(results: Results, axis: str) -> Table:
@@ -99,7 +121,7 @@ def pairs(results: Results, axis: str) -> Table:
         cells = [Cell(one.name)]
         for other in ranked:
             gap = results.gap(one, other, axis) if one is not other else None
-            cells.append(Cell(SIGNS[gap.sign], sign=gap.sign) if gap else Cell(""))
+            cells.append(Cell(SIGNS[gap.sign] + marks(axis, one, other), sign=gap.sign) if gap else Cell(""))
         rows.append(cells)
     return ["", *(r.name for r in ranked)], rows
 
@@ -115,9 +137,10 @@ def verdicts(results: Results) -> list[str]:
         for result in results.ranked:
             if result is not results.reference:
                 gap = results.gap(result, results.reference, axis)
-                names[gap.sign if gap else 0].append(result.name + (f" ({signed(gap.mean)})" if gap else " (no value)"))
+                value = signed(gap.mean) if gap else "no value"
+                names[gap.sign if gap else 0].append(f"{result.name}{marks(axis, result)} ({value})")
         parts = (
-            f"above {results.reference.name} in all {seeds} seeds: {_list(names[1])}",
+            f"above {results.reference.name}{marks(axis, results.reference)} in all {seeds} seeds: {_list(names[1])}",
             f"below it in all: {_list(names[-1])}",
             f"neither: {_list(names[0])}",
         )
