@@ -10,6 +10,7 @@ from pathlib import Path
 
 from red_mcore import launch, planning, resume
 from red_mcore.recipe import Recipe, RecipeError, load, to_yaml
+from red_mcore.validation import validate
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
             code = _train(recipe)
             # To the agent anything but 0 is a failure, on which it stops the ranks that are still saving.
             return 0 if code == launch.INTERRUPTED else code
-        planning.validate(recipe)
+        validate(recipe)
         resume.check(recipe)
         if options.dry_run:
             print(to_yaml(recipe))

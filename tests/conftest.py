@@ -7,6 +7,18 @@ import pytest
 LAYOUTS = {1: ["one"], 2: ["dp2", "tp2", "tp2_sequence", "pp2"], 4: ["tp2_dp2", "tp2_pp2", "pp2_dp2"]}
 """By their number of ranks; data parallel first, for the others load its checkpoint."""
 
+QWEN2 = {
+    "model_type": "qwen2",
+    "vocab_size": 513,
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 512,
+}
+
 
 class Layouts:
     """Findings of tests/parallel/layout_program.py under each layout; ``folder`` has the models and exports."""
@@ -40,3 +52,23 @@ def layouts(tmp_path_factory) -> Layouts:
     for ranks, names in LAYOUTS.items():
         launch(program, ranks, folder, *names, timeout=500)
     return Layouts(folder)
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """A small valid recipe, on a machine without a GPU."""
+    from red_mcore import validation
+    from red_mcore.algorithms.red import RED
+    from red_mcore.recipe import Base, Batch, Model, Parallel, Recipe, Rollout
+
+    monkeypatch.setattr(validation, "_has_gpu", lambda: False)
+    return Recipe(
+        name="small",
+        runs=str(tmp_path),
+        model=Model(config=dict(QWEN2)),
+        algorithm=RED(),
+        base=Base(),
+        parallel=Parallel(ranks=4),
+        batch=Batch(prompts_per_step=24, samples_per_prompt=7, tokens_per_micro_batch=2048),
+        rollout=Rollout(max_prompt_tokens=64, max_response_tokens=96, kv_cache_mib=64),
+    )

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "red_mcore"
 TIERS = (
     ("run", "launch"),
     ("trainer", "base", "groups", "sampling", "setup"),
-    ("planning", "resume"),
+    ("planning", "resume", "validation"),
     ("algorithms", "rollout", "evaluation", "convert", "data", "rewards", "tracking"),
     ("megatron", "losses"),
     ("recipe", "architecture", "records"),

@@ -1,139 +1,13 @@
-"""Bad recipes are refused by name, and the layout and batch arithmetic are right."""
+"""The layout and the batch arithmetic are right."""
 
-import json
-import re
-import shlex
-from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
 
 from red_mcore import planning
 from red_mcore.algorithms.grpo import GRPO
-from red_mcore.algorithms.red import RED
 from red_mcore.architecture import hf_config, read_architecture
-from red_mcore.recipe import Base, Batch, Model, Parallel, Recipe, RecipeError, Rollout, load, override
+from red_mcore.recipe import Parallel, load, override
 
 RECIPES = Path(__file__).parent.parent / "recipes"
-
-CONFIG = {
-    "model_type": "qwen2",
-    "vocab_size": 513,
-    "hidden_size": 128,
-    "intermediate_size": 256,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "tie_word_embeddings": True,
-    "max_position_embeddings": 512,
-}
-
-
-@pytest.fixture
-def recipe(tmp_path, monkeypatch) -> Recipe:
-    monkeypatch.setattr(planning, "_has_gpu", lambda: False)
-    return Recipe(
-        name="small",
-        runs=str(tmp_path),
-        model=Model(config=dict(CONFIG)),
-        algorithm=RED(),
-        base=Base(),
-        parallel=Parallel(ranks=4),
-        batch=Batch(prompts_per_step=24, samples_per_prompt=7, tokens_per_micro_batch=2048),
-        rollout=Rollout(max_prompt_tokens=64, max_response_tokens=96, kv_cache_mib=64),
-    )
-
-
-BAD = [
-    ("parallel.tensor=4", "parallel.tensor=4 does not divide num_key_value_heads=2: use 1 or 2"),
-    ("rollout.tensor=4", "rollout.tensor=4 does not divide num_key_value_heads=2: use 1 or 2"),
-    ("parallel.tensor=2 model.config.intermediate_size=255", "does not divide intermediate_size=255: use 1"),
-    ("parallel.pipeline=3", "parallel.pipeline=3 does not divide num_hidden_layers=4: use 1, 2 or 4"),
-    ("parallel.ranks=5 parallel.tensor=2", "parallel.ranks=5 is not a multiple of parallel.tensor x parallel.pipeline"),
-    ("parallel.ranks=3 rollout.tensor=2", "rollout.tensor=2 does not divide parallel.ranks=3: use 1 or 3"),
-    ("parallel.sequence=true", "parallel.sequence=true needs parallel.tensor above 1"),
-    ("model.config.head_dim=48", "head_dim=48 is none that vLLM's CPU attention knows: use 32, 64"),
-    (
-        "model.config.num_key_value_heads=3",
-        "num_key_value_heads=3 does not divide num_attention_heads=4: use 1, 2 or 4",
-    ),
-    ("model.config.max_position_embeddings=128", "64 + 96 = 160 exceeds max_position_embeddings=128"),
-    ("model.config.model_type=llama", "model_type 'llama' is not supported; supported: qwen2"),
-    ("model.config.rope_scaling='{type: yarn}'", "rope type 'yarn' is not supported"),
-    (
-        "rollout.kv_cache_mib=1 model.config.num_hidden_layers=16",
-        "cannot hold one sequence of 160 tokens at 8192 bytes each",
-    ),
-    ("batch.tokens_per_micro_batch=159", "batch.tokens_per_micro_batch=159 cannot hold one sequence"),
-    ("batch.updates_per_step=25", "batch.updates_per_step=25 exceeds batch.prompts_per_step=24"),
-    ("batch.samples_per_prompt=0", "batch.samples_per_prompt=0 is too small: use 1 or more"),
-    ("parallel.ranks=0", "parallel.ranks=0 is too small: use 1 or more"),
-    ("base.steps=0", "base.steps=0 is too small: use 1 or more"),
-    ("rollout.temperature=0", "rollout.temperature=0.0 is not a positive number"),
-    ("optimizer.lr=.nan", "optimizer.lr=nan is not a positive number"),
-    ("evaluation.top_p=1.5", "evaluation.top_p=1.5 is not a fraction"),
-    ("optimizer.betas=[0.9,1]", "optimizer.betas=[0.9, 1.0] has to lie in [0, 1)"),
-    ("reward.overlong='{buffer: 97}'", "reward.overlong.buffer=97 is longer than rollout.max_response_tokens=96"),
-    ("name=../x", "name='../x' becomes a folder"),
-    ("data.path=nowhere.jsonl", "nowhere.jsonl does not exist"),
-    ("runs=/proc", "run folder /proc/small cannot be made"),
-    ("model.path=Qwen/x", "base trains a fresh model, but model.path=Qwen/x is a trained one"),
-    ("model.path=/nowhere base=null", "model.path /nowhere is neither a folder with a config.json nor a hub name"),
-]
-
-
-@pytest.mark.parametrize(("overrides", "message"), BAD, ids=[overrides for overrides, _ in BAD])
-def test_a_bad_recipe_is_refused_in_one_line(recipe, overrides, message):
-    with pytest.raises(RecipeError) as error:
-        planning.validate(override(recipe, shlex.split(overrides)))
-    assert message in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_good_recipe_passes_and_leaves_no_trace(recipe, tmp_path):
-    planning.validate(recipe)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_groups_of_one_rollout_need_a_trace(recipe):
-    recipe.batch.samples_per_prompt = 1
-    planning.validate(recipe)
-    recipe.algorithm = GRPO()
-    with pytest.raises(RecipeError, match=r"batch\.samples_per_prompt=1 makes groups of 1, which GRPO cannot compare"):
-        planning.validate(recipe)
-
-
-def test_an_algorithm_may_refuse_a_recipe(recipe):
-    @dataclass
-    class Picky(RED):
-        def check(self, recipe):
-            raise RecipeError("algorithm: no")
-
-    recipe.algorithm = Picky()
-    with pytest.raises(RecipeError, match="algorithm: no"):
-        planning.validate(recipe)
-
-
-def test_a_run_folder_below_a_file(recipe, tmp_path):
-    (tmp_path / "file").touch()
-    recipe.runs = str(tmp_path / "file")
-    with pytest.raises(RecipeError, match="file: Not a directory"):
-        planning.validate(recipe)
-
-
-def test_a_model_folder_is_read_and_one_without_config_refused(recipe, tmp_path):
-    recipe.base, recipe.model = None, Model(path=str(tmp_path), config={"num_hidden_layers": 2})
-    with pytest.raises(RecipeError, match=r"has no config\.json"):
-        planning.validate(recipe)
-    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    planning.validate(recipe)
-    assert planning.find_architecture(recipe).layers == 2
-
-
-def test_a_hub_model_s_shape_is_unknown_until_fetched(recipe):
-    recipe.base, recipe.model = None, Model(path="Qwen/Qwen2.5-Math-1.5B")
-    planning.validate(recipe)
-    assert "known once Qwen/Qwen2.5-Math-1.5B is fetched" in planning.describe(recipe)
 
 
 def test_coordinates_are_megatron_s():
@@ -176,24 +50,6 @@ def test_the_description_of_uneven_shares(recipe):
     assert "engines: 5 x TP1, 4 or 5 prompts each" in text
 
 
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["until={}"], "until makes the number of steps unknown, which optimizer.schedule=cosine depends on"),
-        (["until.most_steps=10"], "until.most_steps=10 is less than steps=150"),
-        (["until.train_seconds=-1"], "until.train_seconds=-1.0 is too small"),
-    ],
-)
-def test_open_end(tmp_path, overrides, message):
-    recipe = load(str(RECIPES / "red_tiny.py"), ["until={}", *overrides, f"runs={tmp_path}"])
-    with pytest.raises(RecipeError, match=re.escape(message)):
-        planning.validate(recipe)
-
-
-def test_a_method_without_rollouts_cannot_wait_for_tokens(tmp_path):
-    file = str(RECIPES / "tiny/sft.py")
-    recipe = load(file, ["until={}", "until.generated_tokens=5", f"runs={tmp_path}"])
-    with pytest.raises(RecipeError, match="SFT generates none, use 0"):
-        planning.validate(recipe)
-    shown = planning.describe(load(file, ["until={}", "until.train_seconds=9"]))
-    assert "then until 0 tokens and 9 s are spent" in shown
+def test_the_description_of_an_open_end():
+    text = planning.describe(load(str(RECIPES / "tiny/sft.py"), ["until={}", "until.train_seconds=9"]))
+    assert "then until 0 tokens and 9 s are spent" in text

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from red_mcore.planning import describe, validate
+from red_mcore.planning import describe
 from red_mcore.recipe import load
+from red_mcore.validation import validate
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(path.relative_to(ROOT) for path in (ROOT / "recipes").rglob("*.py"))

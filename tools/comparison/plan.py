@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from red_mcore import planning, resume
+from red_mcore import resume
 from red_mcore.recipe import Data, Recipe, RecipeError, Until, flatten, load, override
+from red_mcore.validation import validate
 
 EQUAL = (
     "model.",
@@ -205,7 +206,7 @@ def _checked(plan: Plan) -> Plan:
         recipe = override(method.recipe, [f"runs={plan.out}"])
         if method is not plan.reference:  # the others go on after their steps
             recipe = replace(recipe, until=method.until({"tokens": 0.0, "seconds": 0.0}))
-        planning.validate(recipe)
+        validate(recipe)
     methods = [_evaluated_at(plan.steps, method) for method in plan.methods]
     plan = replace(plan, methods=methods, reference=_evaluated_at(plan.steps, plan.reference))
     _check_earlier(plan)

@@ -1,0 +1,273 @@
+"""Whether a recipe can work: everything that numbers and files tell, before anything expensive is imported."""
+
+from __future__ import annotations
+
+import math
+import re
+import tempfile
+from pathlib import Path
+
+from red_mcore.architecture import Architecture
+from red_mcore.data.problems import check_data
+from red_mcore.planning import find_architecture
+from red_mcore.recipe import Recipe, RecipeError, flatten
+from red_mcore.resume import schedules_that_differ
+
+CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+"""Head sizes that vLLM's attention on a CPU knows."""
+CPU_CACHE_BLOCK = 128
+"""Tokens in one block of vLLM's key-value cache on a CPU."""
+_BYTES = {"float32": 4, "bfloat16": 2}
+
+_AT_LEAST = {
+    "steps": 0,
+    "seed": 0,
+    "parallel.ranks": 1,
+    "parallel.tensor": 1,
+    "parallel.pipeline": 1,
+    "batch.prompts_per_step": 1,
+    "batch.samples_per_prompt": 1,
+    "batch.updates_per_step": 1,
+    "batch.refills": 0,
+    "rollout.max_prompt_tokens": 1,
+    "rollout.max_response_tokens": 1,
+    "rollout.tensor": 1,
+    "rollout.kv_cache_mib": 1,
+    "reward.workers": 1,
+    "reward.overlong.buffer": 1,
+    "algorithm.gate": 0,
+    "algorithm.demonstrations": 1,
+    "algorithm.sft_steps": 1,
+    "algorithm.first_lessons": 1,
+    "algorithm.fade_steps": 1,
+    "algorithm.lesson_traces": 1,
+    "algorithm.probe_prompts": 1,
+    "algorithm.episodes": 2,
+    "algorithm.imitation.warmup_steps": 0,
+    "algorithm.imitation.weight_decay": 0,
+    "algorithm.imitation.clip_grad": 0,
+    "algorithm.warmup_steps": 0,
+    "algorithm.decay_steps": 0,
+    "optimizer.warmup_steps": 0,
+    "optimizer.weight_decay": 0,
+    "optimizer.clip_grad": 0,
+    "until.generated_tokens": 0,
+    "until.train_seconds": 0,
+    "until.most_steps": 1,
+    "base.steps": 1,
+    "base.sequences_per_step": 1,
+    "base.optimizer.warmup_steps": 0,
+    "base.optimizer.weight_decay": 0,
+    "base.optimizer.clip_grad": 0,
+    "checkpoint.every": 0,
+    "checkpoint.keep": 1,
+    "tracking.rollout_rows": 0,
+    "evaluation.every": 0,
+    "evaluation.samples": 1,
+    "evaluation.temperature": 0,
+    "data.held_out": 1,
+    "evaluation.seed": 0,
+}
+_ABOVE_ZERO = (
+    "rollout.temperature",
+    "rollout.top_p",
+    "rollout.logprob_gap_limit",
+    "reward.timeout_seconds",
+    "algorithm.constant",
+    "algorithm.gamma",
+    "optimizer.lr",
+    "optimizer.eps",
+    "base.optimizer.lr",
+    "base.optimizer.eps",
+    "algorithm.imitation.lr",
+    "algorithm.imitation.eps",
+    "evaluation.top_p",
+)
+_AT_MOST_ONE = (
+    "rollout.top_p",
+    "evaluation.top_p",
+    "optimizer.min_lr_ratio",
+    "algorithm.peak",
+    "algorithm.valley",
+    "algorithm.entropy_ema",
+    "algorithm.accuracy_ema",
+    "algorithm.band_low",
+    "algorithm.band_high",
+    "algorithm.imitation.min_lr_ratio",
+    "base.optimizer.min_lr_ratio",
+)
+
+
+def validate(recipe: Recipe) -> None:
+    """Raises RecipeError, one line with the field, the numbers and the fix, for what cannot work."""
+    _check_numbers(recipe)
+    if recipe.base is None and recipe.steps == 0:
+        raise RecipeError("steps=0 without a base stage does nothing: use 1 or more")
+    _check_until(recipe)
+    if recipe.base is not None and recipe.model.path is not None:
+        raise RecipeError(
+            f"base trains a fresh model, but model.path={recipe.model.path} is a trained one:"
+            " use base=null or model.path=null"
+        )
+    architecture = find_architecture(recipe)
+    if architecture is not None:
+        _check_architecture(recipe, architecture)
+    _check_ranks(recipe)
+    _check_batch(recipe)
+    check_data(recipe.data)
+    recipe.algorithm.check(recipe)
+    _check_folder(recipe)
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    values = {name: value for name, value in flatten(recipe).items() if value is not None}
+    for name, least in _AT_LEAST.items():
+        if name in values and not values[name] >= least:
+            raise RecipeError(f"{name}={values[name]} is too small: use {least} or more")
+    for name in _ABOVE_ZERO:
+        if name in values and not 0 < values[name] < math.inf:
+            raise RecipeError(f"{name}={values[name]} is not a positive number: use one above 0")
+    for name in _AT_MOST_ONE:
+        if name in values and not 0 <= values[name] <= 1:
+            raise RecipeError(f"{name}={values[name]} is not a fraction: use 0 to 1")
+    for name in ("optimizer.betas", "base.optimizer.betas", "algorithm.imitation.betas"):
+        if name in values and not all(0 <= beta < 1 for beta in values[name]):
+            raise RecipeError(f"{name}={list(values[name])} has to lie in [0, 1): the usual ones are [0.9, 0.95]")
+    if not re.fullmatch(r"\w[\w.+-]*(/\w[\w.+-]*)*", recipe.name):
+        raise RecipeError(f"name='{recipe.name}' becomes a folder: use letters, digits and . _ + - only")
+
+
+def _check_ranks(recipe: Recipe) -> None:
+    parallel, rollout = recipe.parallel, recipe.rollout
+    model = parallel.tensor * parallel.pipeline
+    if parallel.ranks % model:
+        lower = parallel.ranks // model * model
+        fits = f"{lower} or {lower + model}" if lower else f"{model}"
+        raise RecipeError(
+            f"parallel.ranks={parallel.ranks} is not a multiple of parallel.tensor x parallel.pipeline"
+            f" = {parallel.tensor} x {parallel.pipeline} = {model}: use {fits} ranks"
+        )
+    if parallel.sequence and parallel.tensor == 1:
+        raise RecipeError(
+            "parallel.sequence=true needs parallel.tensor above 1: use tensor=2 or more, or sequence=false"
+        )
+    if parallel.ranks % rollout.tensor:
+        raise RecipeError(
+            f"rollout.tensor={rollout.tensor} does not divide parallel.ranks={parallel.ranks}:"
+            f" use {_either(_divisors(parallel.ranks))}"
+        )
+
+
+def _check_batch(recipe: Recipe) -> None:
+    batch, rollout, overlong = recipe.batch, recipe.rollout, recipe.reward.overlong
+    if batch.updates_per_step > batch.prompts_per_step:
+        raise RecipeError(
+            f"batch.updates_per_step={batch.updates_per_step} exceeds batch.prompts_per_step={batch.prompts_per_step},"
+            f" and an update takes whole groups: use {batch.prompts_per_step} or fewer"
+        )
+    if recipe.algorithm.rollouts and batch.samples_per_prompt + recipe.algorithm.traces < 2:
+        raise RecipeError(
+            f"batch.samples_per_prompt={batch.samples_per_prompt} makes groups of 1, which"
+            f" {type(recipe.algorithm).__name__} cannot compare: use 2 or more"
+        )
+    sequence = rollout.max_prompt_tokens + rollout.max_response_tokens
+    if batch.tokens_per_micro_batch < sequence:
+        raise RecipeError(
+            f"batch.tokens_per_micro_batch={batch.tokens_per_micro_batch} cannot hold one sequence of"
+            f" rollout.max_prompt_tokens + max_response_tokens = {rollout.max_prompt_tokens}"
+            f" + {rollout.max_response_tokens} = {sequence}: use {sequence} or more"
+        )
+    if overlong is not None and overlong.buffer > rollout.max_response_tokens:
+        raise RecipeError(
+            f"reward.overlong.buffer={overlong.buffer} is longer than"
+            f" rollout.max_response_tokens={rollout.max_response_tokens}: use at most that"
+        )
+
+
+def _check_architecture(recipe: Recipe, a: Architecture) -> None:
+    parallel, rollout = recipe.parallel, recipe.rollout
+    sizes = {"num_attention_heads": a.heads, "num_key_value_heads": a.kv_groups, "intermediate_size": a.ffn_size}
+    common = math.gcd(*sizes.values())
+    if a.heads % a.kv_groups:
+        raise RecipeError(
+            f"model: num_key_value_heads={a.kv_groups} does not divide num_attention_heads={a.heads}:"
+            f" use {_either(_divisors(a.heads))}"
+        )
+    for field, tensor, fits in (
+        ("parallel.tensor", parallel.tensor, _divisors(common)),
+        ("rollout.tensor", rollout.tensor, _divisors(math.gcd(common, parallel.ranks))),
+    ):
+        for name, size in sizes.items():
+            if size % tensor:
+                raise RecipeError(f"{field}={tensor} does not divide {name}={size}: use {_either(fits)}")
+    if a.layers % parallel.pipeline:
+        raise RecipeError(
+            f"parallel.pipeline={parallel.pipeline} does not divide num_hidden_layers={a.layers}:"
+            f" use {_either(_divisors(a.layers))}"
+        )
+    sequence = rollout.max_prompt_tokens + rollout.max_response_tokens
+    if sequence > a.max_positions:
+        raise RecipeError(
+            f"rollout.max_prompt_tokens + max_response_tokens = {rollout.max_prompt_tokens}"
+            f" + {rollout.max_response_tokens} = {sequence} exceeds max_position_embeddings={a.max_positions}:"
+            " shorten one, or raise the latter in model.config"
+        )
+    token = 2 * a.layers * a.kv_groups // rollout.tensor * a.head_dim * _BYTES[recipe.model.dtype]
+    blocks = math.ceil(sequence / CPU_CACHE_BLOCK) * CPU_CACHE_BLOCK
+    needed = math.ceil(blocks * token / 2**20)
+    if rollout.kv_cache_mib < needed:
+        raise RecipeError(
+            f"rollout.kv_cache_mib={rollout.kv_cache_mib} cannot hold one sequence of {sequence} tokens"
+            f" at {token} bytes each: use {needed} or more"
+        )
+    if a.head_dim not in CPU_HEAD_SIZES and not _has_gpu():
+        raise RecipeError(
+            f"model: head_dim={a.head_dim} is none that vLLM's CPU attention knows:"
+            f" use {_either(CPU_HEAD_SIZES)} (head_dim or hidden_size / num_attention_heads)"
+        )
+
+
+def _check_until(recipe: Recipe) -> None:
+    until = recipe.until
+    if until is None:
+        return
+    if until.most_steps < recipe.steps:
+        raise RecipeError(f"until.most_steps={until.most_steps} is less than steps={recipe.steps}: use that or more")
+    for name in schedules_that_differ(recipe, until.most_steps):
+        settings, _ = recipe.algorithm.optimizers(recipe)[name]
+        where = "optimizer" if name == "main" else f"algorithm.{name}"
+        raise RecipeError(
+            f"until makes the number of steps unknown, which {where}.schedule={settings.schedule} depends on:"
+            f" use {where}.schedule=constant, or until=null"
+        )
+    if until.generated_tokens and not recipe.algorithm.at(until.most_steps - 1).rollouts:
+        raise RecipeError(
+            f"until.generated_tokens={until.generated_tokens:g}:"
+            f" {type(recipe.algorithm).__name__} generates none, use 0"
+        )
+
+
+def _check_folder(recipe: Recipe) -> None:
+    place = recipe.folder.absolute()
+    while not place.exists():
+        place = place.parent
+    try:
+        with tempfile.TemporaryDirectory(dir=place):
+            pass
+    except OSError as error:  # permission bits say nothing to root or on a read-only disk: only trying tells
+        raise RecipeError(
+            f"run folder {recipe.folder} cannot be made: {place}: {error.strerror}; set runs= to a writable folder"
+        ) from None
+
+
+def _has_gpu() -> bool:
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def _divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]
+
+
+def _either(numbers: list[int] | tuple[int, ...]) -> str:
+    *head, last = map(str, numbers)
+    return f"{', '.join(head)} or {last}" if head else last
