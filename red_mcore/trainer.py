@@ -188,9 +188,9 @@ def teach(run: Run, algorithm: GroupAlgorithm, groups: list[Group]) -> dict[str,
             group.samples[0].beta = lesson.beta
         algorithm.aggregate(traces, len(traces))
         losses = run.policy.backward(traces, algorithm.token_losses, on_policy=True)
-        done = losses | run.policy.step("imitation", lesson.lr_scale)
-        updates.append({f"lesson/{name.replace('/', '_')}": value for name, value in done.items()})
-        state.policy_version += not done["update/skipped"]
+        metrics = losses | run.policy.step("imitation", lesson.lr_scale)
+        updates.append({f"lesson/{name.replace('/', '_')}": value for name, value in metrics.items()})
+        state.policy_version += not metrics["update/skipped"]
     if not updates:
         return {}
     return means(updates) | {"lesson/updates": len(updates), "lesson/traces": taught, "lesson/tokens": tokens}
