@@ -5,6 +5,11 @@ from __future__ import annotations
 import torch
 from megatron.core import parallel_state
 from megatron.core.models.gpt.gpt_model import GPTModel
+from megatron.core.tensor_parallel import (
+    ColumnParallelLinear,
+    copy_to_tensor_model_parallel_region,
+    gather_from_sequence_parallel_region,
+)
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from red_mcore.architecture import Architecture
@@ -70,4 +75,25 @@ def build_model(arch: Architecture, parallel: Parallel, dtype: torch.dtype) -> G
             position_embedding_type="rope",
             rotary_base=arch.rope_theta,
         )
+        if model.post_process:
+            model.output_layer.__class__ = _OutputLayer  # Megatron's own, parameters and all, with another forward
         return model.to(shim.device())
+
+
+def output_weight(model: GPTModel) -> torch.Tensor:
+    """[V/tp, H]: this rank's rows of the output layer's weight, on the last pipeline stage; the embedding's if tied."""
+    tied = model.share_embeddings_and_output_weights
+    return model.shared_embedding_or_output_weight() if tied else model.output_layer.weight
+
+
+class _OutputLayer(ColumnParallelLinear):
+    """Leaves the product with the weight to the loss (vocab.py), which never needs all logits at once.
+
+    The model's output [1, T, H] are the hidden states, the same on all tensor-parallel ranks.
+    """
+
+    def forward(self, input_, weight=None, runtime_gather_output=None):
+        # Either sums the gradient, of which each rank's vocabulary has a share, in the backward.
+        if self.sequence_parallel:
+            return gather_from_sequence_parallel_region(input_, tensor_parallel_output_grad=True), None
+        return copy_to_tensor_model_parallel_region(input_), None

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from red_mcore.architecture import Architecture
 from red_mcore.megatron import shim
-from red_mcore.megatron.model import build_model
+from red_mcore.megatron.model import build_model, output_weight
 from red_mcore.megatron.packing import MicroBatch, deal, pack
 from red_mcore.megatron.ranks import Ranks, from_last_stage, sum_over_data
 from red_mcore.megatron.slots import Slot
@@ -104,9 +104,9 @@ class Policy:
         batches = self._plan(groups, ())
         results: list[Tensor] = []
 
-        def keep(batch: MicroBatch, logits: Tensor):
-            results.append(torch.stack(self._logprobs(batch, logits)))
-            return logits.new_zeros(()), {}
+        def keep(batch: MicroBatch, hidden: Tensor):
+            results.append(torch.stack(self._logprobs(batch, hidden)))
+            return hidden.new_zeros(()), {}
 
         with torch.no_grad():
             self._run(batches, keep, forward_only=True)
@@ -152,10 +152,10 @@ class Policy:
         sums = torch.zeros(len(components), dtype=torch.float64)
         own = _OwnRollouts(groups, self.ranks.is_last_stage, weigh) if on_policy else None
 
-        def loss(batch: MicroBatch, logits: Tensor):
+        def loss(batch: MicroBatch, hidden: Tensor):
             trained = sum(c != 0 for c in batch.coefficient.values()) > 0
             # A token loss may overflow where nothing is trained; this stops its gradient there, which would be NaN.
-            logp, entropy = (torch.where(trained, x, 0.0) for x in self._logprobs(batch, logits))
+            logp, entropy = (torch.where(trained, x, 0.0) for x in self._logprobs(batch, hidden))
             if own is not None:
                 own.measure(batch, logp.detach(), entropy.detach())
             token_loss = token_losses({**batch.fields, "logp": logp, "entropy": entropy})
@@ -212,10 +212,10 @@ class Policy:
     def _run(self, batches: list[MicroBatch], loss, forward_only: bool) -> None:
         def forward_step(iterator, model):
             batch = next(iterator)
-            logits = model(
+            output = model(
                 input_ids=batch.tokens, position_ids=None, attention_mask=None, packed_seq_params=batch.packing
             )
-            return logits, partial(loss, batch)
+            return output, partial(loss, batch)
 
         model = self._ddp if self._ddp is not None else self.model
         model.train(not forward_only)
@@ -230,9 +230,10 @@ class Policy:
                 forward_only=forward_only,
             )
 
-    def _logprobs(self, batch: MicroBatch, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def _logprobs(self, batch: MicroBatch, hidden: Tensor) -> tuple[Tensor, Tensor]:
         return logprob_and_entropy(
-            logits[0],
+            hidden[0],
+            output_weight(self.model),
             batch.targets,
             vocab_size=self.arch.vocab_size,
             temperature=self.temperature,

@@ -1,78 +1,100 @@
-"""Log-probability of a target and full-vocabulary entropy from logits that are sharded over the vocabulary."""
+"""Log-probability of a target and full-vocabulary entropy from hidden states, a chunk of logits at a time."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-CHUNK = 4096
-"""Tokens whose logits are held in float32 at a time."""
+CHUNK = 1024
+"""Tokens whose logits exist at a time, in float32."""
 
 
 def logprob_and_entropy(
-    logits: Tensor,
+    hidden: Tensor,
+    weight: Tensor,
     targets: Tensor,
     *,
     vocab_size: int,
     temperature: float = 1.0,
     group: dist.ProcessGroup | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Log-prob of ``targets`` and entropy of softmax(logits / temperature), both [T] float32, in nats.
+    """Log-prob of ``targets`` and entropy of softmax(hidden weight^T / temperature), both [T] float32, in nats.
 
-    logits [T, V/tp] of any floating type, targets [T] int64 ids in the whole vocabulary, ``group`` the tensor-parallel
-    group (None: not sharded). Rows that padding added beyond ``vocab_size`` take no part. Both results carry gradients;
-    the backward needs no communication, because max, normaliser and entropy of each token are kept. With x the scaled
-    logits, m their maximum, Z = sum exp(x-m) and S = sum (x-m) exp(x-m), all over the whole vocabulary:
-    logp = x_y - m - ln Z and H = ln Z - S / Z.
+    hidden [T, H], the same on all ranks of the tensor-parallel ``group`` (None: not sharded); weight [V/tp, H], this
+    rank's rows of the output layer, of the same floating type; targets [T] int64 ids in the whole vocabulary. Rows that
+    padding added beyond ``vocab_size`` take no part. Both results carry gradients; that of ``hidden`` is this rank's
+    share, to be summed over the group. Beside the results, two numbers per token are kept, and the logits are computed
+    again in the backward, which needs no communication. With x the scaled logits, m their maximum, Z = sum exp(x-m) and
+    S = sum (x-m) exp(x-m), all over the whole vocabulary: logp = x_y - m - ln Z and H = ln Z - S / Z.
     """
-    return _VocabParallel.apply(logits, targets, vocab_size, temperature, group)
+    return _VocabParallel.apply(hidden, weight, targets, vocab_size, temperature, group)
 
 
 class _VocabParallel(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits, targets, vocab_size, temperature, group):
+    def forward(ctx, hidden, weight, targets, vocab_size, temperature, group):
         rank, size = (dist.get_rank(group), dist.get_world_size(group)) if group is not None else (0, 1)
-        first = rank * logits.shape[1]
-        valid = max(0, min(logits.shape[1], vocab_size - first))
+        first = rank * len(weight)
+        valid = max(0, min(len(weight), vocab_size - first))
         local = targets - first
         mine = (local >= 0) & (local < valid)
         local = local.clamp(0, max(valid - 1, 0))
 
-        def reduce(x: Tensor, op) -> Tensor:
-            if size > 1:
-                dist.all_reduce(x, op=op, group=group)
-            return x
-
-        logp, entropy, log_norm = (torch.empty(len(logits), device=logits.device) for _ in range(3))
-        for start in range(0, len(logits), CHUNK):
-            part = slice(start, start + CHUNK)
-            x = logits[part, :valid].float() / temperature
-            top = x.amax(1) if valid else x.new_full((len(x),), -torch.inf)
-            top = reduce(top, dist.ReduceOp.MAX)
-            x = x - top[:, None]
+        # m, Z, S and x_y - m of this rank's rows; of no rows -inf and zeros.
+        top = torch.full((len(hidden),), -torch.inf, device=hidden.device)
+        norm, moment, picked = torch.zeros(3, len(hidden), device=hidden.device)
+        for part in _chunks(hidden, valid):
+            x = _logits(hidden[part], weight[:valid], temperature)
+            top[part] = x.amax(1)
+            x -= top[part, None]
             weights = x.exp()
-            picked = x.gather(1, local[part, None])[:, 0] * mine[part] if valid else torch.zeros_like(top)
-            norm, moment, picked = reduce(
-                torch.stack((weights.sum(1), (x * weights).sum(1), picked)), dist.ReduceOp.SUM
-            )
-            logp[part] = picked - norm.log()
-            entropy[part] = norm.log() - moment / norm
-            log_norm[part] = top + norm.log()
-        ctx.save_for_backward(logits, local, mine, log_norm, entropy)
+            norm[part], moment[part] = weights.sum(1), (x * weights).sum(1)
+            picked[part] = x.gather(1, local[part, None])[:, 0]
+        if size > 1:  # two reductions, however many chunks
+            whole = top.clone()
+            dist.all_reduce(whole, op=dist.ReduceOp.MAX, group=group)
+            shift = top - whole if valid else torch.zeros_like(top)
+            scale = shift.exp()
+            sums = torch.stack((scale * norm, scale * (moment + shift * norm), mine * (picked + shift)))
+            dist.all_reduce(sums, group=group)
+            top, (norm, moment, picked) = whole, sums
+        log_norm = norm.log()
+        logp, entropy = picked - log_norm, log_norm - moment / norm
+        ctx.save_for_backward(hidden, weight, local, mine, top + log_norm, entropy)
         ctx.valid, ctx.temperature = valid, temperature
+        ctx.set_materialize_grads(False)
         return logp, entropy
 
     @staticmethod
     def backward(ctx, grad_logp, grad_entropy):
-        logits, local, mine, log_norm, entropy = ctx.saved_tensors
-        grad = torch.zeros_like(logits)
-        for start in range(0, len(logits) if ctx.valid else 0, CHUNK):
-            part = slice(start, start + CHUNK)
-            log_p = logits[part, : ctx.valid].float() / ctx.temperature - log_norm[part, None]
+        hidden, weight, local, mine, log_norm, entropy = ctx.saved_tensors
+        rows = weight[: ctx.valid]
+        grad_hidden = torch.zeros_like(hidden)
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        for part in _chunks(hidden, ctx.valid):
+            log_p = _logits(hidden[part], rows, ctx.temperature) - log_norm[part, None]
             p = log_p.exp()
             # d logp / dx_j = 1[j = y] - p_j ;  dH / dx_j = -p_j (ln p_j + H)
-            g = -p * grad_logp[part, None] - grad_entropy[part, None] * p * (log_p + entropy[part, None])
-            g.scatter_add_(1, local[part, None], (grad_logp[part] * mine[part])[:, None])
-            grad[part, : ctx.valid] = (g / ctx.temperature).to(grad.dtype)
-        return grad, None, None, None, None
+            grad = torch.zeros_like(p)
+            if grad_logp is not None:
+                grad -= p * grad_logp[part, None]
+                grad.scatter_add_(1, local[part, None], (grad_logp[part] * mine[part])[:, None])
+            if grad_entropy is not None:
+                grad -= grad_entropy[part, None] * p * (log_p + entropy[part, None])
+            grad = (grad / ctx.temperature).to(hidden.dtype)
+            grad_hidden[part] = grad @ rows
+            grad_weight[: ctx.valid] += grad.T @ hidden[part]
+        return grad_hidden, grad_weight.to(weight.dtype), None, None, None, None
+
+
+def _logits(hidden: Tensor, rows: Tensor, temperature: float) -> Tensor:
+    return (hidden @ rows.T).float() / temperature
+
+
+def _chunks(hidden: Tensor, valid: int) -> Iterator[slice]:
+    """Slices of ``CHUNK`` tokens; none where the rank holds nothing but padding."""
+    for start in range(0, len(hidden) if valid else 0, CHUNK):
+        yield slice(start, start + CHUNK)

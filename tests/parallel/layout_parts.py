@@ -46,14 +46,14 @@ def check_vocabulary(layout: Layout) -> dict:
     group, rank = parallel_state.get_tensor_model_parallel_group(), layout.ranks.tensor_rank
     found = {}
     for vocab_size, targets in ((6, [0, 4, 5]), (5, [0, 4, 3])):
-        shard = logits[:, 3 * rank : 3 * rank + 3].clone().requires_grad_()
-        outputs = logprob_and_entropy(shard, torch.tensor(targets), vocab_size=vocab_size, group=group)
+        hidden = logits.clone().requires_grad_()  # with the identity as weight, hidden states are logits
+        rows = torch.eye(6)[3 * rank : 3 * rank + 3]
+        outputs = logprob_and_entropy(hidden, rows, torch.tensor(targets), vocab_size=vocab_size, group=group)
         gradients = []
         for output in outputs:
-            (gradient,) = torch.autograd.grad(output.sum(), shard, retain_graph=True)
-            parts = [torch.empty_like(gradient) for _ in range(2)]
-            dist.all_gather(parts, gradient, group=group)
-            gradients.append(torch.cat(parts, dim=1))
+            (gradient,) = torch.autograd.grad(output.sum(), hidden, retain_graph=True)
+            dist.all_reduce(gradient, group=group)
+            gradients.append(gradient)
         found[vocab_size] = [x.detach() for x in (*outputs, *gradients)]
     return found
 

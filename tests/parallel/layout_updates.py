@@ -21,6 +21,7 @@ from red_mcore.algorithms.sft_grpo import SFTGRPO
 from red_mcore.convert import hf
 from red_mcore.megatron import packing, shim
 from red_mcore.megatron.attention import Packing
+from red_mcore.megatron.model import output_weight
 from red_mcore.records import Group, Sample
 
 BEFORE = {"offline": 5.0, "online": 4.0}
@@ -155,12 +156,13 @@ def whole_logits(policy: WatchedPolicy) -> tuple[np.ndarray, np.ndarray]:
     tokens = torch.arange(5, 25)
     policy.model.eval()
     with torch.no_grad(), shim.on_device():
-        logits = policy.model(
+        hidden = policy.model(
             input_ids=tokens[None],
             position_ids=None,
             attention_mask=None,
             packed_seq_params=Packing.of([len(tokens)], torch.device("cpu")),
         )[0]
+        logits = hidden @ output_weight(policy.model).T
     parts = [torch.empty_like(logits) for _ in range(policy.ranks.tensor)]
     dist.all_gather(parts, logits.contiguous(), group=parallel_state.get_tensor_model_parallel_group())
     return tokens.numpy(), torch.cat(parts, dim=1)[:, : policy.arch.vocab_size].numpy()

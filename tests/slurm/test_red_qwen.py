@@ -57,7 +57,8 @@ def test_two_steps_over_two_nodes(slurm: MiniSlurm, tmp_path: Path) -> None:
     overrides = [*short.split(), "evaluation.samples=2", "name=job", f"runs={tmp_path}"]
     state, code, log = run_on_cpus(slurm, tmp_path, "recipes/red_tiny.py", *overrides, seconds=500)
     assert (state, code) == ("COMPLETED", "0:0"), "\n".join(log)
-    assert len((tmp_path / "job/metrics.jsonl").read_text().splitlines()) == 2
+    rows = [json.loads(line) for line in (tmp_path / "job/metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1, 2]
     assert json.loads((tmp_path / "job/summary.json").read_text())["steps"] == 2
 
 
