@@ -48,8 +48,10 @@ class ReLIFT(GRPO):
         buffer = [p.id for p in hard] + state.get("buffer", [])
         taken = buffer[: self.demonstrations] if len(buffer) >= self.demonstrations else []
         state["buffer"] = buffer[len(taken) :]
+        if not taken:
+            return []
         problems = {p.id: p for p in library.problems}
-        return [Lesson([problems[i] for i in taken])] if taken else []
+        return [Lesson([problems[i] for i in taken])]
 
     def components(self, sample: Sample) -> dict[str, Aggregation]:
         return {"sft": "token"} if sample.is_offline else super().components(sample)
