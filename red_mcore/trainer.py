@@ -120,7 +120,7 @@ def expected_steps(run: Run) -> int:
 
 def on_policy(run: Run, algorithm: GroupAlgorithm) -> bool:
     """Whether the update's own forward pass tells all that the rollouts' losses and the traces' weights need."""
-    return run.recipe.batch.updates_per_step == 1 and algorithm.scores != "all"
+    return run.recipe.batch.updates_per_step == 1 and algorithm.weighs != "all"
 
 
 def score(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[Group]) -> dict[str, float]:
@@ -129,12 +129,7 @@ def score(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[G
         return checked_gap(run, run.policy.score(groups)) if any(g.samples for g in groups) else {}
     if run.reference is not None and algorithm.uses_reference:
         run.reference.score_reference(kept)
-    if not on_policy(run, algorithm):
-        return checked_gap(run, run.policy.score(kept))
-    traces = [Group(g.problem, [s for s in g.samples if s.is_offline]) for g in kept]
-    if algorithm.scores == "traces" and any(g.samples for g in traces):
-        run.policy.score(traces)
-    return {}
+    return {} if on_policy(run, algorithm) else checked_gap(run, run.policy.score(kept))
 
 
 def update(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[Group]) -> dict[str, float]:
@@ -147,7 +142,7 @@ def update(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[
         metrics.update(algorithm.weigh(kept, state.algorithm))
 
     updates: list[dict[str, float]] = []
-    in_pass = on_policy(run, algorithm) and algorithm.scores == "traces"
+    in_pass = on_policy(run, algorithm) and algorithm.weighs == "traces"
     if not in_pass:
         weigh()
     for i in range(parts):
@@ -163,9 +158,10 @@ def update(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[
             updates.append(checked_gap(run, losses) | policy.step(algorithm.optimizer))
             state.policy_version += not updates[-1]["update/skipped"]
     metrics |= means(updates) | {"update/tokens": float(sum(g.tokens for g in kept))}
-    rollouts = [s.entropy for g in kept for s in g.rollouts]
-    if rollouts:
-        metrics.setdefault("entropy/rollout_nats", statistics.fmean(rollouts))
+    for name, offline in {"entropy/rollout_nats": False, "entropy/offline_nats": True}.items():
+        entropies = [s.entropy for g in kept for s in g.samples if s.is_offline is offline]
+        if entropies:
+            metrics.setdefault(name, statistics.fmean(entropies))
     return metrics
 
 

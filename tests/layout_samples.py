@@ -20,6 +20,8 @@ BUDGET = 140
 """Tokens per micro-batch where nothing else is said: four micro-batches on one rank."""
 COUNTS = (1, 2, 4)
 """Numbers of micro-batches on one rank."""
+LONGEST = 69
+"""Tokens of the longest sample, a trace: where they are the budget, the other trace comes in a later micro-batch."""
 GRID = {
     "red": RED(constant=8.0),
     "grpo": GRPO(kl_coefficient=0.1),

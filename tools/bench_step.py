@@ -1,10 +1,12 @@
 """Seconds of one RED update against one GRPO update of the same tokens, in one run.
 
-    torchrun --nproc-per-node 2 tools/bench_step.py            two data-parallel ranks
-    torchrun --nproc-per-node 2 tools/bench_step.py tensor=2   one model over two ranks
+    torchrun --nproc-per-node 2 tools/bench_step.py                                     two data-parallel ranks
+    torchrun --nproc-per-node 2 tools/bench_step.py parallel.tensor=2                   one model over two ranks
+    torchrun --nproc-per-node 2 tools/bench_step.py batch.tokens_per_micro_batch=1024   many micro-batches
 
-RED is timed as the loop does it (only traces are scored ahead) and with everything scored ahead. GRPO trains on the
-same sequences, traces counted as rollouts. The three alternate, so that a busy machine slows all alike; medians.
+RED is timed as the loop does it (entropies come from the training pass, but for traces that it meets too late) and with
+everything scored ahead. GRPO trains on the same sequences, traces counted as rollouts. The three alternate, so that a
+busy machine slows all alike; medians.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ PROMPT_TOKENS, ROLLOUT_TOKENS, TRACE_TOKENS = 19, 40, 54
 """Mean lengths of the demo."""
 
 
-def main(tensor: int) -> None:
+def main(overrides: list[str]) -> None:
     from red_mcore.rollout.environment import set_environment
 
     set_environment(offline=True)
@@ -40,7 +42,7 @@ def main(tensor: int) -> None:
     from red_mcore.records import Group, Problem, Sample
 
     world = os.environ["WORLD_SIZE"]
-    recipe = load("recipes/red_tiny.py", [f"parallel.ranks={world}", f"parallel.tensor={tensor}"])
+    recipe = load("recipes/red_tiny.py", [f"parallel.ranks={world}", *overrides])
     here = ranks.start(recipe.parallel, 0)
     arch = read_architecture(recipe.model.config)
     folder = Path(ranks.from_main(tempfile.mkdtemp()))
@@ -76,7 +78,6 @@ def main(tensor: int) -> None:
 
     def one_pass(groups, state={}) -> None:  # noqa: B006 - the state lasts between the calls
         red.compose(groups)
-        policy.score([Group(g.problem, g.samples[:1]) for g in groups])
         finish(red, groups, on_policy=True, weigh=lambda: red.weigh(groups, state))
 
     def two_pass(groups, state={}) -> None:  # noqa: B006
@@ -103,11 +104,11 @@ def main(tensor: int) -> None:
     if here.is_main:
         base = np.median(seconds["GRPO"])
         tokens = sum(g.tokens for g in make(2, True))
-        print(f"{world} ranks, tensor {tensor}, about {tokens} tokens a step, median of {STEPS}")
+        print(f"{world} ranks {' '.join(overrides)}, about {tokens} tokens a step, median of {STEPS}")
         for name, times in seconds.items():
             print(f"{name:16s} {np.median(times):7.3f} s   {np.median(times) / base:5.2f} x GRPO")
     ranks.stop()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1].removeprefix("tensor=")) if len(sys.argv) > 1 else 1)
+    main(sys.argv[1:])

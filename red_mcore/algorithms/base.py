@@ -62,9 +62,9 @@ class GroupAlgorithm(Algorithm):
     constant: float = 3000.0
     """Tokens by which ``constant`` aggregation divides each sequence's sum."""
 
-    scores: ClassVar[Literal["all", "traces", "none"]] = "all"
-    """Whose entropies must be known before the update. With one update per step the rollouts' are measured in it, in
-    time for the traces' weights; an algorithm that weighs rollouts by entropy needs ``all``."""
+    weighs: ClassVar[Literal["all", "traces", "none"]] = "all"
+    """Whose weights depend on entropies. With one update per step the entropies are measured in it, in time for the
+    weights of traces; where they also set those of rollouts (``all``), a forward pass ahead is needed."""
 
     optimizer: ClassVar[str] = "main"
     """Optimizer of its updates, one of ``optimizers``."""

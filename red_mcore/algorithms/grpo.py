@@ -35,7 +35,7 @@ class GRPO(EntropyBonus):
     keep: Literal["reward", "accuracy"] = "reward"
     """Groups trained on: whose rewards differ, or (DAPO) whose accuracies do. Rewards may differ by length alone."""
 
-    scores: ClassVar = "none"
+    weighs: ClassVar = "none"
 
     @property
     def uses_reference(self) -> bool:

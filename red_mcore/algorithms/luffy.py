@@ -36,7 +36,7 @@ class LUFFY(EntropyBonus):
     entropy_coefficient: float = 0.001
 
     traces: ClassVar[int] = 1
-    scores: ClassVar = "none"
+    weighs: ClassVar = "none"
 
     def components(self, sample: Sample) -> dict[str, Aggregation]:
         return {"offline" if sample.is_offline else "rl": self.aggregation}

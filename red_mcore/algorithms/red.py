@@ -46,7 +46,7 @@ class RED(GroupAlgorithm):
     """At 7 = G - 1 a trace weighs at most as much as the seven rollouts of its group."""
 
     traces: ClassVar[int] = 1
-    scores: ClassVar = "traces"
+    weighs: ClassVar = "traces"
 
     def compose(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, float]]:
         everything = [s for g in groups for s in g.samples]

@@ -34,7 +34,7 @@ class REDCoDA(TraceGRPO):
     entropy_ema: float = 0.99
     """Share of the past in the moving averages of the entropies."""
 
-    scores: ClassVar = "traces"
+    weighs: ClassVar = "traces"
 
     def compose(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, float]]:
         """Also puts the accuracy of all rollouts, which a later phase does not see, into every ``beta``."""

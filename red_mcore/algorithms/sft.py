@@ -21,7 +21,7 @@ class SFT(GroupAlgorithm):
 
     traces: ClassVar[int] = 1
     rollouts: ClassVar[bool] = False
-    scores: ClassVar = "none"
+    weighs: ClassVar = "none"
 
     def components(self, sample: Sample) -> dict[str, Aggregation]:
         return {"sft": self.aggregation}

@@ -46,7 +46,7 @@ class SRFT(EntropyBonus):
     """Shaping p / (p + gamma) of the trace's reinforced probability; None takes p itself, as the paper does."""
 
     traces: ClassVar[int] = 1
-    scores: ClassVar = "all"
+    weighs: ClassVar = "all"
 
     def teaches(self, group: Group) -> bool:
         """Every group: right and wrong rollouts train without an advantage."""

@@ -96,8 +96,7 @@ def pack(
 
     ``multiple`` pads each to a multiple (sequence parallel), ``static`` pads all ranks' micro-batches to one common
     length, as pipeline stages that exchange activations of a fixed shape need. A rank that runs out of samples gets
-    micro-batches of padding alone, whose loss is an exact 0. ``offline_last`` keeps traces out of the rollouts'
-    micro-batches and puts theirs at the end.
+    micro-batches of padding alone, whose loss is an exact 0. ``offline_last`` puts the traces behind the rollouts.
     """
     plans = [_plan(hand, budget, offline_last) for hand in hands]
     count = max(1, *(len(plan) for plan in plans))
@@ -112,11 +111,24 @@ def pack(
     return out
 
 
+def late_traces(hands: Sequence[Sequence[Sample]], budget: int) -> list[Sample]:
+    """With ``offline_last``, the traces of all ranks that come after their rank's first micro-batch with traces."""
+    late = []
+    for hand in hands:
+        with_traces = [b for b in _plan(hand, budget, offline_last=True) if any(hand[i].is_offline for i in b)]
+        late += [hand[i] for b in with_traces[1:] for i in b]
+    return late
+
+
 def _plan(samples: Sequence[Sample], budget: int, offline_last: bool) -> list[list[int]]:
+    """Indices of each micro-batch's samples; traces share the last one of the rollouts if there is room for all."""
     if not offline_last:
         return bins(samples, budget)
     parts = ([i for i, s in enumerate(samples) if s.is_offline is offline] for offline in (False, True))
-    return [[part[i] for i in b] for part in parts for b in bins([samples[i] for i in part], budget)]
+    rollouts, traces = ([[part[i] for i in b] for b in bins([samples[i] for i in part], budget)] for part in parts)
+    if rollouts and len(traces) == 1 and sum(samples[i].tokens for i in rollouts[-1] + traces[0]) <= budget:
+        return [*rollouts[:-1], rollouts[-1] + traces[0]]
+    return rollouts + traces
 
 
 def _build(

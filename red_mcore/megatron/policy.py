@@ -17,7 +17,7 @@ from torch import Tensor
 from red_mcore.architecture import Architecture
 from red_mcore.megatron import shim
 from red_mcore.megatron.model import build_model, output_weight
-from red_mcore.megatron.packing import MicroBatch, deal, pack
+from red_mcore.megatron.packing import MicroBatch, deal, late_traces, pack
 from red_mcore.megatron.ranks import Ranks, from_last_stage, sum_over_data
 from red_mcore.megatron.slots import Slot
 from red_mcore.megatron.vocab import logprob_and_entropy
@@ -142,15 +142,18 @@ class Policy:
         Coefficients hold global denominators, so the result does not depend on micro-batches or layout. Returns
         ``loss/total`` and ``loss/<component>``.
 
-        ``on_policy``: the rollouts are this very policy's and were not scored. Their old log-probs are then this pass's
-        log-probs, and their entropies and difference to the engine (``_gap``) are taken from it, too. ``weigh``, if
-        given, is called on every rank, once, when the rollouts' ``entropy`` is known and before a trace's loss; traces
-        come last.
+        ``on_policy``: the samples were not scored, and the rollouts are this very policy's. Their old log-probs are
+        then this pass's log-probs, and all entropies and the difference to the engine (``_gap``) are taken from it,
+        too. ``weigh``, if given, is called on every rank, once, when every ``entropy`` is known and before a trace's
+        loss: traces come last, and only those which the first micro-batch with traces cannot hold are scored ahead.
         """
         components = sorted({name for g in groups for s in g.samples for name in s.coefficient})
         batches = self._plan(groups, components, offline_last=weigh is not None)
         sums = torch.zeros(len(components), dtype=torch.float64)
-        own = _OwnRollouts(groups, self.ranks.is_last_stage, weigh) if on_policy else None
+        own = None
+        if on_policy:
+            ahead = self._score_late_traces(groups) if weigh is not None else set()
+            own = _OwnPass([s for g in groups for s in g.samples if id(s) not in ahead], self.ranks, weigh)
 
         def loss(batch: MicroBatch, hidden: Tensor):
             trained = sum(c != 0 for c in batch.coefficient.values()) > 0
@@ -197,9 +200,21 @@ class Policy:
             )
         return {"update/grad_norm": grad_norm, "update/lr": lr, "update/skipped": float(not updated)}
 
+    def _score_late_traces(self, groups: Sequence[Group]) -> set[int]:
+        """Fill ``entropy`` of the traces that a training pass meets too late for the weights; their ids."""
+        late = {id(s) for s in late_traces(self._deal(groups), self._budget)}
+        if late:
+            parts = (Group(g.problem, [s for s in g.samples if id(s) in late]) for g in groups)
+            for sample, _, entropy in self._scored([g for g in parts if g.samples]):
+                sample.entropy = float(entropy.mean())
+        return late
+
+    def _deal(self, groups: Sequence[Group]) -> list[list[Sample]]:
+        return deal(groups, self.ranks.data, self.arch.hidden_size)
+
     def _plan(self, groups: Sequence[Group], components: Sequence[str], offline_last: bool = False) -> list[MicroBatch]:
         return pack(
-            deal(groups, self.ranks.data, self.arch.hidden_size),
+            self._deal(groups),
             self.ranks.data_rank,
             self._budget,
             multiple=self._parallel.tensor if self._parallel.sequence else 1,
@@ -241,24 +256,24 @@ class Policy:
         )
 
 
-class _OwnRollouts:
-    """What a training pass learns about the policy's own rollouts, and the weights that depend on it."""
+class _OwnPass:
+    """What a training pass learns about samples that were not scored, and the weights that depend on it."""
 
-    def __init__(self, groups: Sequence[Group], is_last_stage: bool, weigh: Callable[[], None] | None):
-        self._rollouts = [s for g in groups for s in g.rollouts]
-        self._index = {id(s): i for i, s in enumerate(self._rollouts)}
-        # Mean entropy, largest and summed difference to the engine of each rollout; 0 where another rank has it.
-        self._measured = torch.zeros(3, len(self._rollouts), dtype=torch.float64)
-        self._is_last_stage, self._weigh, self._weighed = is_last_stage, weigh, False
+    def __init__(self, samples: Sequence[Sample], ranks: Ranks, weigh: Callable[[], None] | None):
+        self._samples = samples
+        self._index = {id(s): i for i, s in enumerate(samples)}
+        # Mean entropy, largest and summed difference to the engine of each sample; 0 where another rank has it.
+        self._measured = torch.zeros(3, len(samples), dtype=torch.float64)
+        self._is_last_stage, self._weigh, self._weighed = ranks.is_last_stage, weigh, False
 
     def measure(self, batch: MicroBatch, logp: Tensor, entropy: Tensor) -> None:
-        """Called before a micro-batch's loss, on the last stage: notes its rollouts or sets its traces' weights."""
+        """Called before a micro-batch's loss, on the last stage: notes its samples or sets its traces' weights."""
         batch.fields["old_logp"] = logp
+        logps, entropies = torch.stack((logp, entropy)).cpu().numpy()
         for sample, span in batch.spans:
-            if sample.is_offline:
-                continue
-            gap = (logp[span].cpu() - torch.from_numpy(sample.sampler_logp)).abs()
-            self._measured[:, self._index[id(sample)]] = torch.stack((entropy[span].mean().cpu(), gap.max(), gap.sum()))
+            if (i := self._index.get(id(sample))) is not None:
+                gap = 0.0 if sample.is_offline else np.abs(logps[span] - sample.sampler_logp)
+                self._measured[:, i] = torch.tensor((entropies[span].mean(), np.max(gap), np.sum(gap)))
         if self._weigh is not None and any(sample.is_offline for sample, _ in batch.spans):
             self._set_weights()
             batch.refresh("weight")
@@ -271,8 +286,8 @@ class _OwnRollouts:
         from_last_stage(self._measured)
         if not self._is_last_stage:
             self._set_entropies_and_weigh()
-        sizes = [len(s.response) for s in self._rollouts]
-        return _gap(list(zip(*self._measured[1:].tolist(), sizes, strict=True)))
+        gaps = zip(self._samples, self._measured[1:].T.tolist(), strict=True)
+        return _gap([(*gap, len(s.response)) for s, gap in gaps if not s.is_offline])
 
     def _set_weights(self) -> None:
         """A collective of the last stage's data-parallel ranks, each at its first trace or at the end."""
@@ -281,7 +296,7 @@ class _OwnRollouts:
             self._set_entropies_and_weigh()
 
     def _set_entropies_and_weigh(self) -> None:
-        for sample, entropy in zip(self._rollouts, self._measured[0].tolist(), strict=True):
+        for sample, entropy in zip(self._samples, self._measured[0].tolist(), strict=True):
             sample.entropy = entropy
         if self._weigh is not None:
             self._weigh()

@@ -170,7 +170,7 @@ def test_certain_and_impossible_tokens_give_no_nan(name):
 
 
 @pytest.mark.parametrize("entropies", [(0.0, 0.0), (0.0, 0.7), (0.7, 0.0), (0.7, 0.7), (11.9, 11.9)])
-@pytest.mark.parametrize("name", [name for name, a in ALGORITHMS.items() if a.scores != "none"] + ["RED absolute"])
+@pytest.mark.parametrize("name", [name for name, a in ALGORITHMS.items() if a.weighs != "none"] + ["RED absolute"])
 def test_no_entropy_and_no_change_of_it_give_no_nan(name, entropies):
     """A policy that is sure of everything, of the trace or of its rollouts alone, one that stands still, a uniform one;
     each for three steps, then an ordinary step."""

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from red_mcore.megatron.packing import bins, deal, pack
+from red_mcore.megatron.packing import bins, deal, late_traces, pack
 from red_mcore.records import Group, Problem, Sample
 
 CPU = torch.device("cpu")
@@ -79,16 +79,39 @@ def test_all_ranks_get_as_many_micro_batches_an_idle_one_too():
     assert idle.packing.cu_seqlens_q.tolist() == [0, 4]
 
 
-def test_traces_can_be_kept_for_the_end():
-    rollouts, traces = [sample(3, 20) for _ in range(3)], [sample(3, 20) for _ in range(2)]
-    for trace in traces:
+def with_traces(rollouts: int, traces: int):
+    """Samples of 23 tokens, a trace first."""
+    hand = [sample(3, 20) for _ in range(rollouts + traces)]
+    for trace in hand[:traces]:
         trace.is_offline = True
-    hand = [traces[0], rollouts[0], rollouts[1], traces[1], rollouts[2]]
-    batches = packed([hand], budget=50, offline_last=True)
-    assert [[s.is_offline for s, _ in m.spans] for m in batches] == [[False, False], [False], [True, True]]
-    traces[0].weight = 7.0
-    batches[-1].refresh("weight")
-    assert 7.0 in batches[-1].fields["weight"]
+    return hand[traces - 1 :] + hand[: traces - 1] if traces else hand
+
+
+@pytest.mark.parametrize(
+    ("budget", "rollouts", "traces", "expected", "late"),
+    [
+        (50, 3, 2, ["rr", "r", "tt"], 0),  # both do not fit behind the last rollout: a micro-batch of their own
+        (50, 3, 1, ["rr", "rt"], 0),
+        (100, 2, 2, ["rrtt"], 0),
+        (50, 3, 5, ["rr", "r", "tt", "tt", "t"], 3),
+        (50, 0, 3, ["tt", "t"], 1),
+        (50, 3, 0, ["rr", "r"], 0),
+    ],
+)
+def test_traces_can_be_kept_for_the_end(budget, rollouts, traces, expected, late):
+    hand = with_traces(rollouts, traces)
+    batches = packed([hand], budget=budget, offline_last=True)
+    assert ["".join("rt"[s.is_offline] for s, _ in m.spans) for m in batches] == expected
+    found = late_traces([hand, []], budget)
+    assert [id(s) for s in found] == [id(s) for m in batches for s, _ in m.spans if s.is_offline][traces - late :]
+
+
+def test_weights_can_be_set_after_packing():
+    hand = with_traces(1, 1)
+    (batch,) = packed([hand], offline_last=True)
+    hand[0].weight = 7.0
+    batch.refresh("weight")
+    assert 7.0 in batch.fields["weight"]
 
 
 def test_pipeline_stages_exchange_one_shape():

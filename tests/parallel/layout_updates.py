@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from layout_rank import Layout, WatchedPolicy
-from layout_samples import COUNTS, GRID, budget, groups_of, kept_of, make_groups
+from layout_samples import COUNTS, GRID, LONGEST, budget, groups_of, kept_of, make_groups
 from megatron.core import parallel_state
 
 from red_mcore.algorithms.base import Library
@@ -42,9 +42,8 @@ def _learn(algorithm, policy, groups, state) -> tuple[dict[str, float], list[Gro
 
 
 def step_in_one_pass(algorithm, policy: WatchedPolicy, groups: list[Group], state: dict) -> dict[str, float]:
-    """As the loop does it: only traces are scored ahead, the rollouts' entropies come from their own training pass."""
+    """As the loop does it: the entropies come from the training pass itself."""
     kept, metrics = algorithm.compose(groups)
-    policy.score([Group(g.problem, [s for s in g.samples if s.is_offline]) for g in kept])
     algorithm.aggregate(kept, algorithm.sequences(groups))
     weighed = []
     metrics |= policy.backward(
@@ -131,8 +130,8 @@ def check_updates(layout: Layout) -> dict:
     """Updates that come in other ways than the grid's, and what an export holds after one."""
     found = {}
     for tied in (True, False):
-        for count in (1, 4):
-            policy = layout.policy(tied, budget(kept_of("red"), count))
+        for count in (1, 4, "apart"):
+            policy = layout.policy(tied, LONGEST if count == "apart" else budget(kept_of("red"), count))
             metrics = step_in_one_pass(GRID["red"], policy, make_groups(), dict(BEFORE))
             found["red in one pass", tied, count] = layout.left(metrics, policy)
         export = layout.out / f"export-{layout.name}-{tied}"
