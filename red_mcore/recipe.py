@@ -165,9 +165,12 @@ class Optimizer:
     """AdamW with a schedule that advances on successful steps only."""
 
     lr: float = 2e-6
-    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    schedule: Literal["constant", "linear", "cosine", "wsd"] = "cosine"
+    """After the warm-up; ``wsd`` (warm-up, stable, decay) is constant until the last updates, then linear."""
     min_lr_ratio: float = 0.1
-    """Final learning rate as a fraction of ``lr`` (linear, cosine)."""
+    """Final learning rate as a fraction of ``lr``, of all but ``constant``."""
+    decay_fraction: float = 0.1
+    """Share of the updates, the last ones, in which ``wsd`` decays."""
     warmup_steps: int = 0
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8

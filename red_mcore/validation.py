@@ -87,6 +87,7 @@ _AT_MOST_ONE = (
     "rollout.top_p",
     "evaluation.top_p",
     "optimizer.min_lr_ratio",
+    "optimizer.decay_fraction",
     "algorithm.peak",
     "algorithm.valley",
     "algorithm.entropy_ema",
@@ -94,7 +95,9 @@ _AT_MOST_ONE = (
     "algorithm.band_low",
     "algorithm.band_high",
     "algorithm.imitation.min_lr_ratio",
+    "algorithm.imitation.decay_fraction",
     "base.optimizer.min_lr_ratio",
+    "base.optimizer.decay_fraction",
 )
 
 

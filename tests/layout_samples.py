@@ -31,7 +31,7 @@ GRID = {
 }
 # A large eps keeps Adam's step smooth: where a gradient is nearly zero, rounding must not decide its sign.
 MAIN = Optimizer(lr=1e-2, eps=1e-3, warmup_steps=1, weight_decay=0.1), 6
-IMITATION = Optimizer(lr=5e-3, eps=1e-3, schedule="constant", betas=(0.8, 0.9), clip_grad=0.5), 6
+IMITATION = Optimizer(lr=5e-3, eps=1e-3, schedule="wsd", decay_fraction=0.8, betas=(0.8, 0.9), clip_grad=0.5), 6
 
 
 class Update(NamedTuple):

@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-CHUNK = 1024
-"""Tokens whose logits exist at a time, in float32."""
+CHUNK_BYTES = 2**28
+"""Size of the float32 logits that exist at a time; the backward holds their gradient, too."""
 
 
 def logprob_and_entropy(
@@ -50,9 +50,10 @@ class _VocabParallel(torch.autograd.Function):
             x = _logits(hidden[part], weight[:valid], temperature)
             top[part] = x.amax(1)
             x -= top[part, None]
-            weights = x.exp()
-            norm[part], moment[part] = weights.sum(1), (x * weights).sum(1)
             picked[part] = x.gather(1, local[part, None])[:, 0]
+            weights = x.exp()
+            norm[part] = weights.sum(1)
+            moment[part] = x.mul_(weights).sum(1)
         if size > 1:  # two reductions, however many chunks
             whole = top.clone()
             dist.all_reduce(whole, op=dist.ReduceOp.MAX, group=group)
@@ -74,27 +75,29 @@ class _VocabParallel(torch.autograd.Function):
         rows = weight[: ctx.valid]
         grad_hidden = torch.zeros_like(hidden)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        # With a, b the gradients of logp and H:  d / dx_j = a 1[j = y] - p_j (a + b (ln p_j + H)),  x = logits / T
+        a = torch.zeros_like(log_norm) if grad_logp is None else grad_logp / ctx.temperature
+        b = None if grad_entropy is None else grad_entropy / ctx.temperature
         for part in _chunks(hidden, ctx.valid):
-            log_p = _logits(hidden[part], rows, ctx.temperature) - log_norm[part, None]
+            log_p = _logits(hidden[part], rows, ctx.temperature).sub_(log_norm[part, None])
             p = log_p.exp()
-            # d logp / dx_j = 1[j = y] - p_j ;  dH / dx_j = -p_j (ln p_j + H)
-            grad = torch.zeros_like(p)
-            if grad_logp is not None:
-                grad -= p * grad_logp[part, None]
-                grad.scatter_add_(1, local[part, None], (grad_logp[part] * mine[part])[:, None])
-            if grad_entropy is not None:
-                grad -= grad_entropy[part, None] * p * (log_p + entropy[part, None])
-            grad = (grad / ctx.temperature).to(hidden.dtype)
+            slope = a[part, None]
+            if b is not None:
+                slope = log_p.add_(entropy[part, None]).mul_(b[part, None]).add_(slope)
+            grad = p.mul_(slope).neg_().scatter_add_(1, local[part, None], (a * mine)[part, None]).to(hidden.dtype)
+            del log_p, p, slope
             grad_hidden[part] = grad @ rows
             grad_weight[: ctx.valid] += grad.T @ hidden[part]
         return grad_hidden, grad_weight.to(weight.dtype), None, None, None, None
 
 
 def _logits(hidden: Tensor, rows: Tensor, temperature: float) -> Tensor:
-    return (hidden @ rows.T).float() / temperature
+    logits = (hidden @ rows.T).float()
+    return logits if temperature == 1.0 else logits.div_(temperature)
 
 
 def _chunks(hidden: Tensor, valid: int) -> Iterator[slice]:
-    """Slices of ``CHUNK`` tokens; none where the rank holds nothing but padding."""
-    for start in range(0, len(hidden) if valid else 0, CHUNK):
-        yield slice(start, start + CHUNK)
+    """Slices of tokens whose logits fit ``CHUNK_BYTES``; none where the rank holds nothing but padding."""
+    size = max(1, CHUNK_BYTES // (4 * max(valid, 1)))
+    for start in range(0, len(hidden) if valid else 0, size):
+        yield slice(start, start + size)

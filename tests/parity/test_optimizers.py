@@ -14,10 +14,11 @@ def learning_rate(settings, updates: int, done: int) -> float:
     """Of the update that comes after ``done`` of its optimizer's ``updates``."""
     if done <= settings.warmup_steps:
         return settings.lr * (done + 1) / (settings.warmup_steps + 1)
-    if settings.schedule == "constant":
-        return settings.lr
-    along = (done - settings.warmup_steps) / (updates - settings.warmup_steps)
     low = settings.lr * settings.min_lr_ratio
+    if settings.schedule == "wsd":
+        decay = round(settings.decay_fraction * updates)
+        return settings.lr - (settings.lr - low) * max(0, done - (updates - decay)) / decay
+    along = (done - settings.warmup_steps) / (updates - settings.warmup_steps)
     return low + (settings.lr - low) * 0.5 * (1 + math.cos(math.pi * along))
 
 
