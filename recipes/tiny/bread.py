@@ -13,5 +13,5 @@ def recipe() -> Recipe:
     r.name = "bread"
     r.algorithm = BREAD(aggregation="constant", constant=80.0)
     r.batch.samples_per_prompt = 8
-    r.optimizer.lr = 3e-4
+    r.optimizer.lr = 6e-4
     return r

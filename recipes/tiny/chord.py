@@ -13,4 +13,5 @@ def recipe() -> Recipe:
     r.name = "chord"
     r.algorithm = CHORD(aggregation="constant", constant=80.0, decay_steps=100)
     r.batch.samples_per_prompt = 8
+    r.optimizer.lr = 1.2e-3
     return r

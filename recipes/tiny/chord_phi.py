@@ -15,4 +15,5 @@ def recipe() -> Recipe:
     r.name = "chord_phi"
     r.algorithm = replace(chord_phi(), aggregation="constant", constant=80.0)
     r.batch.samples_per_prompt = 8
+    r.optimizer.lr = 3e-4
     return r

@@ -13,5 +13,5 @@ def recipe() -> Recipe:
     r.name = "grpo"
     r.algorithm = GRPO(aggregation="constant", constant=80.0)
     r.batch.samples_per_prompt = 8
-    r.optimizer.lr = 3e-4
+    r.optimizer.lr = 1.5e-4
     return r

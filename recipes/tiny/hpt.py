@@ -13,4 +13,5 @@ def recipe() -> Recipe:
     r.name = "hpt"
     r.algorithm = HPT(constant=80.0)
     r.batch.samples_per_prompt = 8
+    r.optimizer.lr = 1.2e-3
     return r

@@ -13,5 +13,5 @@ def recipe() -> Recipe:
     r.name = "sft"
     r.algorithm = SFT()
     r.evaluation.every = 100
-    r.optimizer.lr = 2e-3
+    r.optimizer.lr = 1e-3
     return r

@@ -12,4 +12,5 @@ def recipe() -> Recipe:
     r = red()
     r.name = "sft_grpo"
     r.algorithm = SFTGRPO(std_normalise=True, constant=80.0)
+    r.optimizer.lr = 1.2e-3
     return r

@@ -12,4 +12,5 @@ def recipe() -> Recipe:
     r = red()
     r.name = "srft"
     r.algorithm = SRFT(constant=80.0)
+    r.optimizer.lr = 1.2e-3
     return r
