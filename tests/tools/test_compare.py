@@ -369,7 +369,7 @@ class TestReport:
     def test_the_page_holds_every_method_and_loads_nothing(self, found):
         failed = {(2, "sft"): ["ValueError: <boom>"]}
         files = report.write_comparison(found, failed, ["python", "tools/compare.py", "a b"], 2)
-        assert [file.name for file in files] == ["results.json", "table.md", "report.html"]
+        assert [file.name for file in files] == ["results.json", "table.md", "accuracy.svg", "report.html"]
         page = Page(files[2].read_text())
         assert page.open == []
         assert page.tags.count("svg") == 5

@@ -37,7 +37,7 @@ pre { background: #f6f6f6; padding: .6em .8em; white-space: pre-wrap; }
 
 
 def write_comparison(results: Results, failed: dict[Run, list[str]], command: list[str], jobs: int) -> list[Path]:
-    """``report.html``, ``table.md`` and ``results.json`` in the plan's folder; their paths."""
+    """``report.html``, its table and main figure apart, and ``results.json`` in the plan's folder; their paths."""
     made = provenance(results.plan, command, jobs)
     name = results.reference.name
     files = {
@@ -52,6 +52,7 @@ def write_comparison(results: Results, failed: dict[Run, list[str]], command: li
                 "",
             ]
         ),
+        "accuracy.svg": Figures(results).dots(),
         "report.html": page(f"{len(results.all)} methods against {name}", _body(results, failed, made, jobs)),
     }
     return write_files(results.plan.out, files)
