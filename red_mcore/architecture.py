@@ -9,8 +9,128 @@ from typing import Any
 
 from red_mcore.recipe import Model, RecipeError
 
-SUPPORTED = ("qwen2",)
+
+@dataclass(frozen=True)
+class _Family:
+    """What a ``model_type`` implies beyond the fields of config.json."""
+
+    name: str
+    """Class of the model in transformers and vLLM."""
+    needed: tuple[str, ...] = ("num_key_value_heads",)
+    """Fields whose default differs between families; they have to be there."""
+    qkv_bias: bool = False
+    qk_norm: bool = False
+    windowed: bool = False
+    """``sliding_window`` holds in all layers, unless null."""
+    moe: bool = False
+    ignored: frozenset[str] = frozenset()
+    """Fields that its files have and that change nothing here."""
+
+
+_QWEN = frozenset({"sliding_window", "max_window_layers"})  # idle while use_sliding_window is false
+_FAMILIES = {
+    "qwen2": _Family("Qwen2ForCausalLM", qkv_bias=True, ignored=_QWEN),
+    "qwen3": _Family("Qwen3ForCausalLM", needed=("num_key_value_heads", "head_dim"), qk_norm=True, ignored=_QWEN),
+    "llama": _Family("LlamaForCausalLM", needed=("max_position_embeddings",), ignored=frozenset({"pretraining_tp"})),
+    "mistral": _Family(
+        "MistralForCausalLM",
+        needed=("num_key_value_heads", "max_position_embeddings", "sliding_window"),
+        windowed=True,
+    ),
+    "qwen3_moe": _Family(
+        "Qwen3MoeForCausalLM",
+        needed=("num_key_value_heads", "moe_intermediate_size", "num_experts_per_tok"),
+        qk_norm=True,
+        moe=True,
+        # The load-balancing loss is not part of an algorithm's loss.
+        ignored=_QWEN | {"router_aux_loss_coef", "output_router_logits"},
+    ),
+}
+SUPPORTED = tuple(_FAMILIES)
 """``model_type`` values that the converter and the model builder know."""
+
+_READ = {
+    "model_type",
+    "architectures",
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "rms_norm_eps",
+    "tie_word_embeddings",
+    "max_position_embeddings",
+    "initializer_range",
+    "rope_theta",
+    "rope_parameters",
+    "rope_scaling",
+    "layer_types",
+}
+_READ_OF_EXPERTS = {
+    "moe_intermediate_size",
+    "num_experts",
+    "num_local_experts",
+    "num_experts_per_tok",
+    "norm_topk_prob",
+}
+_ONLY = {
+    "hidden_act": "silu",
+    "attention_bias": False,
+    "mlp_bias": False,
+    "attention_dropout": 0.0,
+    "use_sliding_window": False,
+    "partial_rotary_factor": 1.0,
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+}
+"""Fields that change the computation, with the one value (beside null) that is implemented."""
+_HARMLESS = {
+    "transformers_version",
+    "torch_dtype",
+    "dtype",
+    "use_cache",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "_name_or_path",
+    "id2label",
+    "label2id",
+    "num_labels",
+    "problem_type",
+    "return_dict",
+    "output_attentions",
+    "output_hidden_states",
+    "tokenizer_class",
+}
+"""Fields that say nothing about the computation of the logits."""
+_LLAMA3 = ("factor", "low_freq_factor", "high_freq_factor")
+
+
+@dataclass(frozen=True)
+class Llama3Rope:
+    """Rotary frequencies of Llama 3.1 on: slow ones are divided by ``factor``, fast ones kept, those between blended.
+
+    Fast and slow are told by the turns that a frequency makes in ``original_positions``.
+    """
+
+    factor: float
+    low_turns: float
+    """At most these turns: slow."""
+    high_turns: float
+    """At least these turns: fast."""
+    original_positions: int
+
+
+@dataclass(frozen=True)
+class Experts:
+    """A mixture of experts in the place of each layer's MLP: of the softmax over all, the largest are used."""
+
+    count: int
+    per_token: int
+    normalized: bool
+    """The weights of a token's experts are divided by their sum."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +141,7 @@ class Architecture:
     vocab_size: int
     hidden_size: int
     ffn_size: int
+    """Width of the MLP, or of one expert."""
     layers: int
     heads: int
     kv_groups: int
@@ -32,14 +153,23 @@ class Architecture:
     qkv_bias: bool
     max_positions: int
     init_std: float
+    qk_norm: bool = False
+    """Each head's query and key are normalized before the rotation."""
+    rope_scaling: Llama3Rope | None = None
+    window: int | None = None
+    """Most tokens back that attention reaches. Not computed: sequences have to be as short."""
+    experts: Experts | None = None
 
     @property
     def parameters(self) -> int:
         """Parameter count, a tied output layer not counted twice."""
         h, d = self.hidden_size, self.head_dim
         qkv = (self.heads + 2 * self.kv_groups) * d
-        layer = h * qkv + (qkv if self.qkv_bias else 0) + self.heads * d * h + 3 * h * self.ffn_size + 2 * h
-        return self.layers * layer + h + self.vocab_size * h * (1 if self.tied else 2)
+        attention = h * qkv + (qkv if self.qkv_bias else 0) + self.heads * d * h + (2 * d if self.qk_norm else 0)
+        mlp = 3 * h * self.ffn_size
+        if self.experts is not None:
+            mlp = self.experts.count * (mlp + h)  # h weights of the router for each
+        return self.layers * (attention + mlp + 2 * h) + h + self.vocab_size * h * (1 if self.tied else 2)
 
 
 def hf_config(model: Model) -> dict[str, Any]:
@@ -60,38 +190,91 @@ def hf_config(model: Model) -> dict[str, Any]:
 
 
 def read_architecture(config: dict[str, Any]) -> Architecture:
-    """Architecture of an HF configuration; RecipeError for what is unsupported or missing, by name."""
+    """Architecture of an HF configuration; RecipeError for what is unsupported, unknown or missing, by name."""
     model_type = config.get("model_type")
     if model_type not in SUPPORTED:
         raise RecipeError(f"model_type '{model_type}' is not supported; supported: {', '.join(SUPPORTED)}")
+    family = _FAMILIES[model_type]
     needed = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-    missing = [name for name in needed if name not in config]
+    missing = [name for name in (*needed, *family.needed) if name not in config]
     if missing:
         raise RecipeError(f"model configuration lacks {', '.join(missing)}")
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind != "default":
-        raise RecipeError(f"rope type '{kind}' is not supported; supported: default")
-    if config.get("use_sliding_window"):
-        raise RecipeError("use_sliding_window=true is not supported; set it to false")
-    if config.get("hidden_act", "silu") != "silu":
-        raise RecipeError(f"hidden_act '{config['hidden_act']}' is not supported; supported: silu")
+    _refuse_unknown(config, family)
     heads, hidden = config["num_attention_heads"], config["hidden_size"]
-    # Newer configuration files keep theta inside rope_parameters; a flat rope_theta (also an override) wins.
-    theta = config.get("rope_theta", rope.get("rope_theta", 10000.0))
+    max_positions = config.get("max_position_embeddings", 32768)
+    theta, scaling = _rope(config, max_positions)
     return Architecture(
         model_type=model_type,
         vocab_size=config["vocab_size"],
         hidden_size=hidden,
-        ffn_size=config["intermediate_size"],
+        ffn_size=config["moe_intermediate_size" if family.moe else "intermediate_size"],
         layers=config["num_hidden_layers"],
         heads=heads,
         kv_groups=config.get("num_key_value_heads") or heads,
         head_dim=config.get("head_dim") or hidden // heads,
-        rope_theta=float(theta),
+        rope_theta=theta,
         norm_eps=config.get("rms_norm_eps", 1e-6),
         tied=config.get("tie_word_embeddings", False),
-        qkv_bias=True,
-        max_positions=config.get("max_position_embeddings", 32768),
+        qkv_bias=family.qkv_bias,
+        max_positions=max_positions,
         init_std=config.get("initializer_range", 0.02),
+        qk_norm=family.qk_norm,
+        rope_scaling=scaling,
+        window=config["sliding_window"] if family.windowed else None,
+        experts=_experts(config) if family.moe else None,
     )
+
+
+def _refuse_unknown(config: dict[str, Any], family: _Family) -> None:
+    """RecipeError for a field that is not known, unless its value (null, false, 0, empty) turns it off."""
+    if (classes := config.get("architectures")) and family.name not in classes:
+        raise RecipeError(f"architectures {', '.join(classes)} is not supported; want {family.name}")
+    for name, only in _ONLY.items():
+        if config.get(name) not in (None, only):
+            raise RecipeError(f"{name}={json.dumps(config[name])} is not supported: use {json.dumps(only)}")
+    if other := set(config.get("layer_types") or ()) - {"full_attention"}:
+        raise RecipeError(f"layer_types: {', '.join(sorted(other))} is not supported: use full_attention")
+    known = _READ | _ONLY.keys() | _HARMLESS | family.ignored
+    known |= _READ_OF_EXPERTS if family.moe else set()
+    known |= {"sliding_window"} if family.windowed else set()
+    if unknown := [name for name, value in config.items() if name not in known and value]:
+        raise RecipeError(
+            f"{unknown[0]} is not known for model_type '{config['model_type']}' and may change the computation:"
+            f" if it does not, set model.config.{unknown[0]}=null"
+        )
+
+
+def _rope(config: dict[str, Any], max_positions: int) -> tuple[float, Llama3Rope | None]:
+    """(theta, scaling), from the places where transformers looks and in its order."""
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    if kind not in ("default", "llama3"):
+        raise RecipeError(f"rope type '{kind}' is not supported; supported: default, llama3")
+    known = {"rope_type", "type", "rope_theta"}
+    known |= {*_LLAMA3, "original_max_position_embeddings"} if kind == "llama3" else set()
+    if unknown := [name for name, value in rope.items() if name not in known and value not in (None, 1.0)]:
+        raise RecipeError(f"rope parameter {unknown[0]}={rope[unknown[0]]} is not supported with rope type '{kind}'")
+    theta = float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0)
+    if kind == "default":
+        return theta, None
+    if missing := [name for name in _LLAMA3 if name not in rope]:
+        raise RecipeError(f"rope type 'llama3' lacks {', '.join(missing)}")
+    factor, low, high = (float(rope[name]) for name in _LLAMA3)
+    if not (factor >= 1 and 0 < low < high):
+        raise RecipeError(
+            f"rope type 'llama3' has factor={factor:g}, low_freq_factor={low:g}, high_freq_factor={high:g}:"
+            " want a factor of 1 or more and 0 < low < high"
+        )
+    return theta, Llama3Rope(factor, low, high, rope.get("original_max_position_embeddings") or max_positions)
+
+
+def _experts(config: dict[str, Any]) -> Experts:
+    count = config.get("num_experts", config.get("num_local_experts"))  # transformers 5 writes the latter
+    per_token, normalized = config["num_experts_per_tok"], bool(config.get("norm_topk_prob"))
+    if count is None:
+        raise RecipeError("model configuration lacks num_experts")
+    if not 1 <= per_token <= count:
+        raise RecipeError(f"num_experts_per_tok={per_token} does not fit num_experts={count}: use 1 to {count}")
+    if per_token == 1 and normalized:
+        raise RecipeError("num_experts_per_tok=1 with norm_topk_prob=true gives the router no gradient: use false")
+    return Experts(count, per_token, normalized)

@@ -28,13 +28,15 @@ def coordinates(rank: int, parallel: Parallel) -> tuple[int, int, int]:
     return data, pipeline, tensor
 
 
-def parameters_per_rank(architecture: Architecture, tensor: int, pipeline: int) -> list[int]:
+def parameters_per_rank(architecture: Architecture, tensor: int, pipeline: int, expert: int = 1) -> list[int]:
     """Parameters that one tensor-parallel rank of each pipeline stage holds, vocabulary padding not counted."""
     a = architecture
     qkv = (a.heads + 2 * a.kv_groups) * a.head_dim
     split = a.hidden_size * qkv + (qkv if a.qkv_bias else 0) + a.heads * a.head_dim * a.hidden_size
-    split += 3 * a.hidden_size * a.ffn_size
-    layer = split // tensor + 2 * a.hidden_size  # the norms are whole on every rank
+    split += 3 * a.hidden_size * a.ffn_size * (a.experts.count // expert if a.experts is not None else 1)
+    whole = 2 * a.hidden_size + (2 * a.head_dim if a.qk_norm else 0)  # norms and router are so on every rank
+    whole += a.experts.count * a.hidden_size if a.experts is not None else 0
+    layer = split // tensor + whole
     vocabulary = math.ceil(a.vocab_size / tensor) * a.hidden_size
     stages = [a.layers // pipeline * layer for _ in range(pipeline)]
     stages[0] += vocabulary
@@ -52,7 +54,8 @@ def describe(recipe: Recipe) -> str:
     lines = [
         f"{recipe.name}: {recipe.steps} steps of {type(recipe.algorithm).__name__} from {_start(recipe)}{more}",
         f"ranks: {parallel.ranks} = {parallel.tensor} tensor x {parallel.data} data x {parallel.pipeline} pipeline"
-        + (", sequence parallel" if parallel.sequence else ""),
+        + (", sequence parallel" if parallel.sequence else "")
+        + (f", experts over {parallel.expert} data-parallel ranks" if parallel.expert > 1 else ""),
         *_layout(parallel),
         f"batch: {_arithmetic(recipe)}",
         f"learning rate: {_rates(recipe)}",
@@ -118,7 +121,8 @@ def _parameters(recipe: Recipe) -> str:
     architecture = find_architecture(recipe)
     if architecture is None:
         return f"known once {recipe.model.path} is fetched"
-    stages = parameters_per_rank(architecture, recipe.parallel.tensor, recipe.parallel.pipeline)
+    parallel = recipe.parallel
+    stages = parameters_per_rank(architecture, parallel.tensor, parallel.pipeline, parallel.expert)
     where = " / ".join(f"{n:,}" for n in stages) + (" (pipeline stages)" if len(stages) > 1 else "")
     return f"{architecture.parameters:,} in all, {where} per rank, {recipe.model.dtype}"
 

@@ -46,6 +46,8 @@ class Parallel:
     pipeline: int = 1
     sequence: bool = False
     """Sequence parallel: activations between the tensor-parallel parts are split along the sequence."""
+    expert: int = 1
+    """Expert parallel: the experts of a mixture are dealt to this many data-parallel ranks."""
 
     @property
     def data(self) -> int:

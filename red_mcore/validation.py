@@ -15,6 +15,8 @@ from red_mcore.resume import schedules_that_differ
 
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 """Head sizes that vLLM's attention on a CPU knows."""
+CPU_EXPERT_MULTIPLE = 32
+"""What vLLM's experts on a CPU have as widths, else padded once, which a publication cannot do again."""
 CPU_CACHE_BLOCK = 128
 """Tokens in one block of vLLM's key-value cache on a CPU."""
 _BYTES = {"float32": 4, "bfloat16": 2}
@@ -25,6 +27,7 @@ _AT_LEAST = {
     "parallel.ranks": 1,
     "parallel.tensor": 1,
     "parallel.pipeline": 1,
+    "parallel.expert": 1,
     "batch.prompts_per_step": 1,
     "batch.samples_per_prompt": 1,
     "batch.updates_per_step": 1,
@@ -150,6 +153,11 @@ def _check_ranks(recipe: Recipe) -> None:
             f"parallel.ranks={parallel.ranks} is not a multiple of parallel.tensor x parallel.pipeline"
             f" = {parallel.tensor} x {parallel.pipeline} = {model}: use {fits} ranks"
         )
+    if parallel.data % parallel.expert:
+        raise RecipeError(
+            f"parallel.expert={parallel.expert} does not divide the {parallel.data} data-parallel ranks"
+            f" (ranks / (tensor x pipeline)): use {_either(_divisors(parallel.data))}"
+        )
     if parallel.sequence and parallel.tensor == 1:
         raise RecipeError(
             "parallel.sequence=true needs parallel.tensor above 1: use tensor=2 or more, or sequence=false"
@@ -189,7 +197,8 @@ def _check_batch(recipe: Recipe) -> None:
 
 def _check_architecture(recipe: Recipe, a: Architecture) -> None:
     parallel, rollout = recipe.parallel, recipe.rollout
-    sizes = {"num_attention_heads": a.heads, "num_key_value_heads": a.kv_groups, "intermediate_size": a.ffn_size}
+    ffn = "intermediate_size" if a.experts is None else "moe_intermediate_size"
+    sizes = {"num_attention_heads": a.heads, "num_key_value_heads": a.kv_groups, ffn: a.ffn_size}
     common = math.gcd(*sizes.values())
     if a.heads % a.kv_groups:
         raise RecipeError(
@@ -215,6 +224,24 @@ def _check_architecture(recipe: Recipe, a: Architecture) -> None:
             f" + {rollout.max_response_tokens} = {sequence} exceeds max_position_embeddings={a.max_positions}:"
             " shorten one, or raise the latter in model.config"
         )
+    if a.window is not None and sequence > a.window:
+        raise RecipeError(
+            f"rollout.max_prompt_tokens + max_response_tokens = {rollout.max_prompt_tokens}"
+            f" + {rollout.max_response_tokens} = {sequence} exceeds sliding_window={a.window},"
+            " beyond which attention would have to forget: shorten one"
+        )
+    if a.experts is None and parallel.expert > 1:
+        raise RecipeError(f"parallel.expert={parallel.expert}, but the model has no experts: use 1")
+    if a.experts is not None and a.experts.count % parallel.expert:
+        raise RecipeError(
+            f"parallel.expert={parallel.expert} does not divide num_experts={a.experts.count}:"
+            f" use {_either(_divisors(a.experts.count))}"
+        )
+    if a.experts is not None and parallel.tensor > 1 and not parallel.sequence:
+        raise RecipeError(
+            f"parallel.tensor={parallel.tensor} of a model with experts needs sequence parallel:"
+            " use parallel.sequence=true"
+        )
     token = 2 * a.layers * a.kv_groups // rollout.tensor * a.head_dim * _BYTES[recipe.model.dtype]
     blocks = math.ceil(sequence / CPU_CACHE_BLOCK) * CPU_CACHE_BLOCK
     needed = math.ceil(blocks * token / 2**20)
@@ -228,6 +255,13 @@ def _check_architecture(recipe: Recipe, a: Architecture) -> None:
             f"model: head_dim={a.head_dim} is none that vLLM's CPU attention knows:"
             f" use {_either(CPU_HEAD_SIZES)} (head_dim or hidden_size / num_attention_heads)"
         )
+    widths = {"hidden_size": a.hidden_size, "moe_intermediate_size / rollout.tensor": a.ffn_size // rollout.tensor}
+    for name, width in widths.items() if a.experts is not None and not _has_gpu() else ():
+        if width % CPU_EXPERT_MULTIPLE:
+            raise RecipeError(
+                f"model: {name}={width} is none that vLLM's experts on a CPU take: use a multiple of"
+                f" {CPU_EXPERT_MULTIPLE}"
+            )
 
 
 def _check_until(recipe: Recipe) -> None:

@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 
-LAYOUTS = {1: ["one"], 2: ["dp2", "tp2", "tp2_sequence", "pp2"], 4: ["tp2_dp2", "tp2_pp2", "pp2_dp2"]}
+LAYOUTS = {
+    1: ["one"],
+    2: ["dp2", "tp2", "tp2_sequence", "pp2", "ep2"],
+    4: ["tp2_dp2", "tp2_pp2", "pp2_dp2", "ep2_dp4", "ep2_tp2", "ep2_pp2"],
+}
 """By their number of ranks; data parallel first, for the others load its checkpoint."""
 
 QWEN2 = {
@@ -39,6 +43,7 @@ class Layouts:
 def layouts(tmp_path_factory) -> Layouts:
     """Every layout, run once: a minute or so on two cores."""
     import torch
+    from family_models import FAMILIES, make_family
     from launching import launch
     from layout_samples import config
 
@@ -48,6 +53,8 @@ def layouts(tmp_path_factory) -> Layouts:
     folder = tmp_path_factory.mktemp("layouts")
     for name, tied in (("tied", True), ("untied", False)):
         make_fresh(config(tied), build_tokenizer(), folder / name, seed=0, dtype=torch.float32)
+    for name in FAMILIES:
+        make_family(name, folder / name)
     program = Path(__file__).parent / "parallel" / "layout_program.py"
     for ranks, names in LAYOUTS.items():
         launch(program, ranks, folder, *names, timeout=500)

@@ -237,6 +237,17 @@ def test_grade_school_problems_train_under_tensor_parallel(folder, tmp_path):
         assert row["update/grad_norm"] > 0
 
 
+def test_a_mixture_of_experts_over_two_ranks(folder):
+    """Each publication reaches the engine's experts, too, which it packs in an order of its own."""
+    fields = ("model_type=qwen3_moe", "num_experts=4", "num_experts_per_tok=2", "moe_intermediate_size=64")
+    model = [f"model.config.{field}" for field in (*fields, "norm_topk_prob=true", "head_dim=32")]
+    run(folder, "experts", *SMALL, *model, "parallel.expert=2", "steps=2")
+    assert [row["publish/version"] for row in rows(folder, "experts")] == [1, 2]
+    for row in rows(folder, "experts"):
+        assert row["update/grad_norm"] > 0
+        assert 0 < row["rollout/logprob_gap_max_nats"] < 1e-3
+
+
 RELIFT = ["recipes/tiny/relift.py", "algorithm.demonstrations=3", "checkpoint.every=2", "steps=4"]
 
 

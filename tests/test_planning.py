@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+from family_models import FAMILIES
+
 from red_mcore import planning
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.architecture import hf_config, read_architecture
@@ -30,6 +33,15 @@ def test_parameters_per_rank_add_up(recipe):
     whole_norms = (2 * tied.layers + 1) * tied.hidden_size
     padding = tied.hidden_size  # 513 rows of vocabulary on 2 ranks are 257 each
     assert 2 * half == tied.parameters + whole_norms + padding
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_parameters_per_rank_of_every_family(name):
+    a = read_architecture(FAMILIES[name])
+    assert planning.parameters_per_rank(a, 1, 1) == [a.parameters]
+    if a.experts is not None:
+        (half,) = planning.parameters_per_rank(a, 1, 1, expert=2)
+        assert a.parameters - half == a.layers * a.experts.count // 2 * 3 * a.hidden_size * a.ffn_size
 
 
 def test_the_description_does_the_arithmetic(recipe):

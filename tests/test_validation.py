@@ -16,6 +16,10 @@ from red_mcore.validation import validate
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
+MOE = "model.config.model_type=qwen3_moe " + " ".join(
+    f"model.config.{field}"
+    for field in ("num_experts=8", "num_experts_per_tok=2", "moe_intermediate_size=64", "head_dim=32")
+)
 BAD = [
     ("parallel.tensor=4", "parallel.tensor=4 does not divide num_key_value_heads=2: use 1 or 2"),
     ("rollout.tensor=4", "rollout.tensor=4 does not divide num_key_value_heads=2: use 1 or 2"),
@@ -30,7 +34,14 @@ BAD = [
         "num_key_value_heads=3 does not divide num_attention_heads=4: use 1, 2 or 4",
     ),
     ("model.config.max_position_embeddings=128", "64 + 96 = 160 exceeds max_position_embeddings=128"),
-    ("model.config.model_type=llama", "model_type 'llama' is not supported; supported: qwen2"),
+    ("model.config.model_type=phi3", "model_type 'phi3' is not supported; supported: qwen2, qwen3, llama, mistral"),
+    ("model.config.model_type=mistral model.config.sliding_window=159", "64 + 96 = 160 exceeds sliding_window=159"),
+    (f"{MOE} parallel.ranks=2 parallel.expert=4", "parallel.expert=4 does not divide the 2 data-parallel ranks"),
+    ("parallel.expert=2", "parallel.expert=2, but the model has no experts: use 1"),
+    (f"{MOE} parallel.ranks=3 parallel.expert=3", "parallel.expert=3 does not divide num_experts=8: use 1, 2, 4 or 8"),
+    (f"{MOE} parallel.tensor=2", "parallel.tensor=2 of a model with experts needs sequence parallel"),
+    (f"{MOE} rollout.tensor=2 model.config.moe_intermediate_size=96", "moe_intermediate_size / rollout.tensor=48 is"),
+    (f"{MOE} parallel.tensor=8", "parallel.tensor=8 does not divide num_attention_heads=4: use 1 or 2"),
     ("model.config.rope_scaling='{type: yarn}'", "rope type 'yarn' is not supported"),
     (
         "rollout.kv_cache_mib=1 model.config.num_hidden_layers=16",
@@ -60,6 +71,10 @@ def test_a_bad_recipe_is_refused_in_one_line(recipe, overrides, message):
         validate(override(recipe, shlex.split(overrides)))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_experts_over_data_parallel_ranks_pass(recipe):
+    validate(override(recipe, [*MOE.split(), "parallel.expert=2", "parallel.tensor=2", "parallel.sequence=true"]))
 
 
 def test_a_good_recipe_passes_and_leaves_no_trace(recipe, tmp_path):

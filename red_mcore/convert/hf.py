@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,8 +43,9 @@ def load_weights(model: torch.nn.Module, arch: Architecture, folder: Path) -> No
         tensors = []
         for name, shape in rule.hf:
             file = files[name]
-            handle = handles.setdefault(file, safe_open(file, framework="pt"))
-            tensor = handle.get_tensor(name)
+            if file not in handles:
+                handles[file] = safe_open(file, framework="pt")
+            tensor = handles[file].get_tensor(name)
             if tuple(tensor.shape) != shape:
                 raise RecipeError(f"{folder}: {name} has shape {tuple(tensor.shape)}, config.json implies {shape}")
             tensors.append(tensor)
@@ -53,17 +55,20 @@ def load_weights(model: torch.nn.Module, arch: Architecture, folder: Path) -> No
 def stream_weights(model: torch.nn.Module, arch: Architecture) -> Iterator[tuple[str, Tensor]]:
     """Every HF tensor as (name, whole tensor) on every rank, one Megatron parameter at a time; a collective.
 
-    The owning pipeline stage merges its tensor-parallel parts and broadcasts the result to the other stages.
+    The owner's tensor-parallel ranks merge their parts; the result goes to the other expert-parallel ranks, where they
+    hold other experts, and to the other pipeline stages.
     """
     parameters = _local_parameters(model)
     _, size = _tensor_coordinates()
     stages = parallel_state.get_pipeline_model_parallel_world_size()
     stage = parallel_state.get_pipeline_model_parallel_rank()
     pipeline = parallel_state.get_pipeline_model_parallel_group()
+    experts = parallel_state.get_expert_model_parallel_group()
     sample = next(model.parameters())
     for rule in rules(arch):
         owner = _stage_of(rule, arch, stages)
-        if stage == owner:
+        holder = None if rule.expert is None else rule.expert // (arch.experts.count // experts.size())
+        if stage == owner and holder in (None, experts.rank()):
             part = parameters[rule.megatron].detach().contiguous()
             parts = [part]
             if size > 1:
@@ -73,6 +78,8 @@ def stream_weights(model: torch.nn.Module, arch: Architecture) -> Iterator[tuple
         else:
             whole = [torch.empty(shape, dtype=sample.dtype, device=sample.device) for _, shape in rule.hf]
         for (name, _), tensor in zip(rule.hf, whole, strict=True):
+            if holder is not None and experts.size() > 1 and stage == owner:
+                dist.broadcast(tensor, src=dist.get_global_rank(experts, holder), group=experts)
             if stages > 1:
                 dist.broadcast(tensor, src=dist.get_global_rank(pipeline, owner), group=pipeline)
             yield name, tensor
@@ -148,10 +155,13 @@ def _stage_of(rule: Rule, arch: Architecture, stages: int) -> int:
 def _local_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """This rank's parameters by their names in the whole model."""
     decoder = model.decoder
+    local_experts = (model.config.num_moe_experts or 0) // parallel_state.get_expert_model_parallel_world_size()
+    first_expert = parallel_state.get_expert_model_parallel_rank() * local_experts
     out = {}
     for name, parameter in model.named_parameters():
         if name.startswith("decoder.layers."):
             local, rest = name.removeprefix("decoder.layers.").split(".", 1)
+            rest = re.sub(r"(?<=local_experts\.)\d+", lambda found: str(int(found[0]) + first_expert), rest)
             name = f"decoder.layers.{decoder.layers[int(local)].layer_number - 1}.{rest}"
         out[name] = parameter
     return out

@@ -1,4 +1,4 @@
-"""Names and tensor rules between Hugging Face and Megatron-Core, for decoder layers of the Qwen2 family.
+"""Names and tensor rules between Hugging Face and Megatron-Core, for the decoders that ``architecture`` knows.
 
 A rule says which HF tensors make one Megatron parameter and how they are cut over tensor-parallel ranks. The same rules
 serve loading, publication to the engine and export.
@@ -31,11 +31,13 @@ class Rule:
     """(whole HF tensors, rank, size) -> this tensor-parallel rank's part."""
     merge: Callable[[list[Tensor]], list[Tensor]]
     """Parts of all tensor-parallel ranks -> whole HF tensors."""
+    expert: int | None = None
+    """Expert of the layer, which one of the expert-parallel ranks holds; None for what they all hold."""
 
 
 def rules(arch: Architecture) -> Iterator[Rule]:
     """All parameters of the model, in the order in which they are streamed."""
-    h, d, ffn = arch.hidden_size, arch.head_dim, arch.ffn_size
+    h, d = arch.hidden_size, arch.head_dim
     q, kv = arch.heads * d, arch.kv_groups * d
     yield _vocab("embedding.word_embeddings.weight", "model.embed_tokens.weight", arch)
     for i in range(arch.layers):
@@ -45,11 +47,16 @@ def rules(arch: Architecture) -> Iterator[Rule]:
         for kind, inner in kinds:
             names = [(f"{hf}.self_attn.{p}_proj.{kind}", (n, *inner)) for p, n in (("q", q), ("k", kv), ("v", kv))]
             yield _qkv(f"{mg}.self_attention.linear_qkv.{kind}", names, arch, i)
+        for p in ("q", "k") if arch.qk_norm else ():
+            yield _same(f"{mg}.self_attention.{p}_layernorm.weight", f"{hf}.self_attn.{p}_norm.weight", (d,), i)
         yield _columns(f"{mg}.self_attention.linear_proj.weight", f"{hf}.self_attn.o_proj.weight", (h, q), i)
         yield _same(f"{mg}.pre_mlp_layernorm.weight", f"{hf}.post_attention_layernorm.weight", (h,), i)
-        gate_up = [(f"{hf}.mlp.{p}_proj.weight", (ffn, h)) for p in ("gate", "up")]
-        yield Rule(f"{mg}.mlp.linear_fc1.weight", tuple(gate_up), i, _split_gate_up, _merge_gate_up)
-        yield _columns(f"{mg}.mlp.linear_fc2.weight", f"{hf}.mlp.down_proj.weight", (h, ffn), i)
+        if arch.experts is None:
+            yield from _mlp(f"{mg}.mlp", f"{hf}.mlp", arch, i)
+            continue
+        yield _same(f"{mg}.mlp.router.weight", f"{hf}.mlp.gate.weight", (arch.experts.count, h), i)
+        for e in range(arch.experts.count):
+            yield from _mlp(f"{mg}.mlp.experts.local_experts.{e}", f"{hf}.mlp.experts.{e}", arch, i, e)
     yield _same("decoder.final_layernorm.weight", "model.norm.weight", (h,), None)
     if not arch.tied:
         yield _vocab("output_layer.weight", "lm_head.weight", arch)
@@ -65,7 +72,14 @@ def _same(megatron: str, hf: str, shape: Shape, layer: int | None) -> Rule:
     return Rule(megatron, ((hf, shape),), layer, lambda t, rank, size: t[0], lambda parts: [parts[0].clone()])
 
 
-def _columns(megatron: str, hf: str, shape: Shape, layer: int) -> Rule:
+def _mlp(megatron: str, hf: str, arch: Architecture, layer: int, expert: int | None = None) -> Iterator[Rule]:
+    h, ffn = arch.hidden_size, arch.ffn_size
+    gate_up = tuple((f"{hf}.{p}_proj.weight", (ffn, h)) for p in ("gate", "up"))
+    yield Rule(f"{megatron}.linear_fc1.weight", gate_up, layer, _split_gate_up, _merge_gate_up, expert)
+    yield _columns(f"{megatron}.linear_fc2.weight", f"{hf}.down_proj.weight", (h, ffn), layer, expert)
+
+
+def _columns(megatron: str, hf: str, shape: Shape, layer: int, expert: int | None = None) -> Rule:
     """Row-parallel linear: the input dimension is cut."""
     return Rule(
         megatron,
@@ -73,6 +87,7 @@ def _columns(megatron: str, hf: str, shape: Shape, layer: int) -> Rule:
         layer,
         lambda t, rank, size: t[0].chunk(size, dim=1)[rank],
         lambda parts: [torch.cat(parts, dim=1)],
+        expert,
     )
 
 

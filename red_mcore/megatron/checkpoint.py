@@ -103,8 +103,10 @@ def _optimizers(policy: Policy, model: dict[str, Any], is_loading: bool) -> dict
         policy.activate(name)
         found[name] = policy.optimizer.sharded_state_dict({"model": model}, is_loading, metadata=_SHARDING)
         if len(found) > 1:
-            for tensors in found[name]["param_state"].values():
-                del tensors["param"]
+            # One part, or (by number) two where experts have an optimizer of their own.
+            for part in [found[name]] if "param_state" in found[name] else found[name].values():
+                for tensors in part["param_state"].values():
+                    del tensors["param"]
         add_prefix_for_sharding(found[name], f"{name}.")
     return found
 

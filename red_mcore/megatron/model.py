@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from megatron.core import parallel_state
 from megatron.core.models.gpt.gpt_model import GPTModel
@@ -12,7 +15,7 @@ from megatron.core.tensor_parallel import (
 )
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from red_mcore.architecture import Architecture
+from red_mcore.architecture import Architecture, Experts, Llama3Rope
 from red_mcore.megatron import shim
 from red_mcore.megatron.attention import layer_spec
 from red_mcore.recipe import Parallel
@@ -33,6 +36,7 @@ def transformer_config(arch: Architecture, parallel: Parallel, dtype: torch.dtyp
         activation_func=torch.nn.functional.silu,
         add_bias_linear=False,
         add_qkv_bias=arch.qkv_bias,
+        qk_layernorm=arch.qk_norm,
         hidden_dropout=0.0,
         attention_dropout=0.0,
         params_dtype=dtype,
@@ -51,7 +55,24 @@ def transformer_config(arch: Architecture, parallel: Parallel, dtype: torch.dtyp
         masked_softmax_fusion=False,
         gradient_accumulation_fusion=False,
         apply_rope_fusion=False,
+        **(_expert_settings(arch.experts, arch.ffn_size, parallel) if arch.experts is not None else {}),
     )
+
+
+def _expert_settings(experts: Experts, ffn_size: int, parallel: Parallel) -> dict[str, Any]:
+    return {
+        "num_moe_experts": experts.count,
+        "moe_ffn_hidden_size": ffn_size,
+        "moe_router_topk": experts.per_token,
+        # Dividing the chosen experts' softmax by its sum is a softmax over the chosen ones.
+        "moe_router_pre_softmax": not experts.normalized,
+        "moe_router_dtype": "fp32",
+        "moe_router_load_balancing_type": "none",
+        "moe_grouped_gemm": False,  # needs Transformer Engine
+        "moe_token_dispatcher_type": "allgather",  # gloo refuses what the others send
+        "expert_model_parallel_size": parallel.expert,
+        "expert_tensor_parallel_size": parallel.tensor,
+    }
 
 
 def padded_vocab(vocab_size: int, tensor: int) -> int:
@@ -75,9 +96,24 @@ def build_model(arch: Architecture, parallel: Parallel, dtype: torch.dtype) -> G
             position_embedding_type="rope",
             rotary_base=arch.rope_theta,
         )
+        if arch.rope_scaling is not None:
+            # Megatron's own scaling knows no other bounds and positions than Llama 3.1's.
+            model.rotary_pos_emb.inv_freq = scale_frequencies(model.rotary_pos_emb.inv_freq, arch.rope_scaling)
+        for name, parameter in model.named_parameters():
+            if ".local_experts." in name:
+                # A gradient buffer and an optimizer of their own, also where each rank holds all experts: a checkpoint
+                # then loads under any expert parallel.
+                parameter.allreduce = False
         if model.post_process:
             model.output_layer.__class__ = _OutputLayer  # Megatron's own, parameters and all, with another forward
         return model.to(shim.device())
+
+
+def scale_frequencies(frequencies: torch.Tensor, rope: Llama3Rope) -> torch.Tensor:
+    """[d/2] radians per position -> the same, scaled."""
+    turns = frequencies * rope.original_positions / (2 * math.pi)
+    kept = ((turns - rope.low_turns) / (rope.high_turns - rope.low_turns)).clamp(0, 1)
+    return frequencies * (kept + (1 - kept) / rope.factor)
 
 
 def output_weight(model: GPTModel) -> torch.Tensor:

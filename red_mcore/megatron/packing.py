@@ -95,8 +95,9 @@ def pack(
     """Micro-batches of data-parallel ``rank``; every rank gets the same number of them.
 
     ``multiple`` pads each to a multiple (sequence parallel), ``static`` pads all ranks' micro-batches to one common
-    length, as pipeline stages that exchange activations of a fixed shape need. A rank that runs out of samples gets
-    micro-batches of padding alone, whose loss is an exact 0. ``offline_last`` puts the traces behind the rollouts.
+    length, as pipeline stages and holders of experts that exchange activations of a fixed shape need. A rank that runs
+    out of samples gets micro-batches of padding alone, whose loss is an exact 0. ``offline_last`` puts the traces
+    behind the rollouts.
     """
     plans = [_plan(hand, budget, offline_last) for hand in hands]
     count = max(1, *(len(plan) for plan in plans))

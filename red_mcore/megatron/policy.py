@@ -147,6 +147,12 @@ class Policy:
         too. ``weigh``, if given, is called on every rank, once, when every ``entropy`` is known and before a trace's
         loss: traces come last, and only those which the first micro-batch with traces cannot hold are scored ahead.
         """
+        if weigh is not None and self._parallel.expert > 1:
+            # Ranks that share experts meet in every layer: none can wait for another's later micro-batch.
+            for sample, _, entropy in self._scored(groups):
+                sample.entropy = float(entropy.mean())
+            weigh()
+            weigh = None
         components = sorted({name for g in groups for s in g.samples for name in s.coefficient})
         batches = self._plan(groups, components, offline_last=weigh is not None)
         sums = torch.zeros(len(components), dtype=torch.float64)
@@ -218,7 +224,7 @@ class Policy:
             self.ranks.data_rank,
             self._budget,
             multiple=self._parallel.tensor if self._parallel.sequence else 1,
-            static=self._parallel.pipeline > 1,
+            static=self._parallel.pipeline > 1 or self._parallel.expert > 1,
             offline_last=offline_last,
             components=components,
             device=shim.device(),

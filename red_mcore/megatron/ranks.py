@@ -56,7 +56,9 @@ def start(parallel: Parallel, seed: int, timeout_minutes: float = 30.0) -> Ranks
     dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
     with shim.on_device():
         parallel_state.initialize_model_parallel(
-            tensor_model_parallel_size=parallel.tensor, pipeline_model_parallel_size=parallel.pipeline
+            tensor_model_parallel_size=parallel.tensor,
+            pipeline_model_parallel_size=parallel.pipeline,
+            expert_model_parallel_size=parallel.expert,
         )
         from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
 

@@ -29,6 +29,7 @@ class WeightReceiver:
             loaded = model.load_weights(tensors)
             finalize_layerwise_reload(model, self.model_runner.model_config)
             repack_tied_head(model)
+            repack_experts(model)
         return sorted(names - loaded)
 
 
@@ -40,6 +41,17 @@ def repack_tied_head(model: torch.nn.Module) -> None:
     head, embedding = model.lm_head, model.model.embed_tokens
     if hasattr(head, "cpu_linear") and head.weight.data_ptr() == embedding.weight.data_ptr():
         head.quant_method.process_weights_after_loading(head)
+
+
+def repack_experts(model: torch.nn.Module) -> None:
+    """Pack the experts again (CPU): the layer-wise reload puts them in place unpacked, and only a first load packs.
+
+    Without this the engine silently computes with weights in the wrong order.
+    """
+    for layer in model.modules():
+        kernel = getattr(getattr(layer, "quant_method", None), "moe_kernel", None)
+        if kernel is not None and layer.w13_weight.device.type == "cpu":
+            kernel.fused_experts.process_weights_after_loading(layer)
 
 
 class _Normalize(LogitsProcessor):

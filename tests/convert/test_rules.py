@@ -1,7 +1,9 @@
+import math
 from dataclasses import replace
 
 import pytest
 import torch
+from family_models import FAMILIES, make_family
 
 from red_mcore.architecture import read_architecture
 from red_mcore.convert.rules import hf_shapes, rules
@@ -82,3 +84,29 @@ def test_shapes_are_those_of_transformers():
         expected = {name: tuple(t.shape) for name, t in model.named_parameters()}  # a tied layer is listed once
         assert hf_shapes(arch) == expected
         assert sum(t.numel() for t in model.parameters()) == arch.parameters
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("size", [1, 2])
+def test_every_family_splits_and_merges(name, size):
+    for rule in rules(read_architecture(FAMILIES[name])):
+        tensors = whole(rule)
+        merged = rule.merge([rule.split(tensors, rank, size) for rank in range(size)])
+        assert all(torch.equal(found, tensor) for found, tensor in zip(merged, tensors, strict=True)), rule.megatron
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_names_and_shapes_are_those_of_a_saved_model(name, tmp_path):
+    from safetensors.torch import load_file
+
+    make_family(name, tmp_path)
+    arch = read_architecture(FAMILIES[name])
+    found = {key: tuple(tensor.shape) for key, tensor in load_file(tmp_path / "model.safetensors").items()}
+    assert hf_shapes(arch) == found
+    assert arch.parameters == sum(math.prod(shape) for shape in found.values())
+
+
+def test_experts_are_marked():
+    found = {rule.megatron: rule.expert for rule in rules(read_architecture(FAMILIES["qwen3_moe"]))}
+    assert found["decoder.layers.1.mlp.experts.local_experts.5.linear_fc1.weight"] == 5
+    assert found["decoder.layers.1.mlp.router.weight"] is None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch.distributed as dist
+from family_models import FAMILIES
 from layout_samples import BUDGET, IMITATION, MAIN, TEMPERATURE, Update, config
 from megatron.core import parallel_state
 
@@ -25,6 +27,10 @@ LAYOUTS = {
     "tp2_dp2": Parallel(ranks=4, tensor=2),
     "tp2_pp2": Parallel(ranks=4, tensor=2, pipeline=2),
     "pp2_dp2": Parallel(ranks=4, pipeline=2),
+    "ep2": Parallel(ranks=2, expert=2),
+    "ep2_dp4": Parallel(ranks=4, expert=2),
+    "ep2_tp2": Parallel(ranks=4, expert=2, tensor=2, sequence=True),
+    "ep2_pp2": Parallel(ranks=4, expert=2, pipeline=2),
 }
 
 
@@ -40,10 +46,14 @@ class WatchedPolicy(Policy):
 
     def _whole_gradients(self) -> dict[str, np.ndarray]:
         # A data-parallel rank has the sums of its own part of each bucket alone.
-        for bucket in (bucket for buffer in self._ddp.buffers for bucket in buffer.buckets):
-            parts = list(bucket.grad_data.chunk(self.ranks.data))
-            own = parts[self.ranks.data_rank].clone()
-            dist.all_gather(parts, own, group=parallel_state.get_data_parallel_group())
+        for buffers, group in (
+            (self._ddp.buffers, parallel_state.get_data_parallel_group()),
+            (self._ddp.expert_parallel_buffers, parallel_state.get_expert_data_parallel_group()),
+        ):
+            for bucket in (bucket for buffer in buffers for bucket in buffer.buckets):
+                parts = list(bucket.grad_data.chunk(group.size()))
+                own = parts[group.rank()].clone()
+                dist.all_gather(parts, own, group=group)
         weights = {parameter: parameter.data for parameter in self.model.parameters()}
         for parameter in weights:
             parameter.data = parameter.main_grad.to(parameter.dtype)
@@ -62,17 +72,25 @@ class Layout:
 
     def policy(self, tied: bool, tokens: int = BUDGET, dtype: str = "float32", trained: bool = True) -> WatchedPolicy:
         """A policy with the first weights."""
-        conf = config(tied)
+        return self._policy(config(tied), self.source(tied), self.parallel, tokens, dtype, trained)
+
+    def family(self, name: str) -> WatchedPolicy:
+        """A trained policy of another family with the first weights; experts want sequence parallel beside tensor."""
+        split_experts = "moe" in name and self.parallel.tensor > 1
+        parallel = replace(self.parallel, sequence=self.parallel.sequence or split_experts)
+        return self._policy(FAMILIES[name], self.out / name, parallel, BUDGET, "float32", True)
+
+    def _policy(self, conf: dict, folder: Path, parallel: Parallel, tokens: int, dtype: str, trained: bool):
         recipe = Recipe(
             name="layout",
             model=Model(config=conf, dtype=dtype),
             algorithm=RED(),
-            parallel=self.parallel,
+            parallel=parallel,
             batch=Batch(tokens_per_micro_batch=tokens),
             rollout=Rollout(temperature=TEMPERATURE),
         )
         policy = WatchedPolicy(recipe, read_architecture(conf), self.ranks)
-        hf.load_weights(policy.model, policy.arch, self.source(tied))
+        hf.load_weights(policy.model, policy.arch, folder)
         if trained:
             policy.start_optimizers({"main": MAIN, "imitation": IMITATION})
         return policy

@@ -3,12 +3,14 @@
 Nothing of the package takes part but the algorithm's token losses and the coefficients that it gave the samples.
 """
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from layout_samples import GRID, TEMPERATURE
+from family_models import FAMILIES
+from layout_samples import GRID, TEMPERATURE, Update
 
 from red_mcore.records import Sample
 
@@ -24,7 +26,8 @@ def token_losses(algorithm, sample: Sample, model) -> dict[str, torch.Tensor]:
         name: torch.full((len(sample.response),), float(getattr(sample, name)))
         for name in ("advantage", "beta", "weight", "is_offline")
     }
-    fields |= {name: torch.from_numpy(getattr(sample, name)) for name in ("old_logp", "ref_logp")}
+    scored = {name: getattr(sample, name) for name in ("old_logp", "ref_logp")}
+    fields |= {name: torch.from_numpy(logp) for name, logp in scored.items() if logp is not None}
     fields["logp"] = log_p[torch.arange(len(log_p)), torch.from_numpy(sample.response.astype(np.int64))]
     fields["entropy"] = -(log_p.exp() * log_p).sum(-1)
     return algorithm.token_losses(fields)
@@ -43,7 +46,20 @@ def reference(algorithm, samples: list[Sample], folder: Path) -> tuple[dict[str,
         sum(parts.values()).backward()
         for name, part in parts.items():
             losses[name] = losses.get(name, 0.0) + part.item()
-    return losses, {name: parameter.grad.numpy() for name, parameter in model.named_parameters()}
+    return losses, dict(by_expert((name, parameter.grad.numpy()) for name, parameter in model.named_parameters()))
+
+
+def by_expert(tensors: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+    """Tensors by their names in a checkpoint, where transformers keeps those of all experts in one."""
+    for name, tensor in tensors:
+        layer, experts, kind = name.partition(".mlp.experts.")
+        if not experts:
+            yield name, tensor
+            continue
+        for i, part in enumerate(tensor):
+            names = kind.replace("gate_up_proj", "gate_proj up_proj").split()
+            for projection, half in zip(names, np.split(part, len(names)), strict=True):
+                yield f"{layer}{experts}{i}.{projection}.weight", half
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -52,7 +68,17 @@ def test_loss_and_gradients(layouts, kind, tied):
     grid = layouts["one"]["grid"]
     folder = layouts.folder / ("tied" if tied else "untied")
     losses, gradients = reference(GRID[kind], grid["samples", kind, tied], folder)
-    metrics, _, found = grid[kind, tied, 4]
+    compare(grid[kind, tied, 4], losses, gradients)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families(layouts, name):
+    found = layouts["one"]["families"][name]
+    compare(found["update"], *reference(GRID["red"], found["samples"], layouts.folder / name))
+
+
+def compare(update: Update, losses: dict[str, float], gradients: dict[str, np.ndarray]) -> None:
+    metrics, _, found = update
     assert metrics["loss/total"] == pytest.approx(sum(losses.values()), rel=LIMIT, abs=LIMIT)
     assert {name: metrics[f"loss/{name}"] for name in losses} == pytest.approx(losses, rel=LIMIT, abs=LIMIT)
     assert found.keys() == gradients.keys()

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from family_models import FAMILIES
 from layout_samples import TEMPERATURE, make_groups
 
 LAYOUTS = ["one", "dp2", "tp2", "tp2_sequence", "pp2"]
@@ -26,14 +27,22 @@ def logits(folder: Path, tokens) -> torch.Tensor:
         return model(folder)(torch.as_tensor(tokens, dtype=torch.long)[None]).logits[0]
 
 
-def logprobs(folder: Path) -> list[np.ndarray]:
-    """Of each sample's response, at the temperature of the rollouts."""
+@cache
+def distributions(folder: Path) -> list[np.ndarray]:
+    """[T, V] log-probs at each place of each sample's response, at the temperature of the rollouts."""
     found = []
     for sample in (s for g in make_groups() for s in g.samples):
         tokens = np.concatenate((sample.prompt, sample.response))
         log_p = (logits(folder, tokens) / TEMPERATURE).log_softmax(-1).numpy()
-        found.append(log_p[np.arange(len(sample.prompt) - 1, len(tokens) - 1), sample.response])
+        found.append(log_p[len(sample.prompt) - 1 : -1])
     return found
+
+
+def logprobs(folder: Path) -> list[np.ndarray]:
+    """Of each sample's response."""
+    samples = [s for g in make_groups() for s in g.samples]
+    found = zip(distributions(folder), samples, strict=True)
+    return [log_p[np.arange(len(log_p)), sample.response] for log_p, sample in found]
 
 
 def gap(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
@@ -45,6 +54,22 @@ def gap(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
 def test_logprobs(layouts, layout, tied):
     folder = layouts.folder / ("tied" if tied else "untied")
     assert gap(layouts[layout]["scores"][tied]["old_logp"], logprobs(folder)) < LIMIT
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"),
+    [
+        (layout, name)
+        for layout in ("one", "tp2", "tp2_sequence", "pp2", "tp2_pp2", "ep2", "ep2_tp2", "ep2_pp2")
+        for name in FAMILIES
+        if "moe" in name or not layout.startswith("ep")
+    ],
+)
+def test_families(layouts, layout, name):
+    found, folder = layouts[layout]["families"][name], layouts.folder / name
+    assert gap(found["logp"], logprobs(folder)) < LIMIT
+    entropies = [-(np.exp(log_p) * log_p).sum(-1).mean() for log_p in distributions(folder)]
+    np.testing.assert_allclose(found["entropy"], entropies, rtol=0, atol=LIMIT)
 
 
 @pytest.mark.parametrize("tied", [True, False])
