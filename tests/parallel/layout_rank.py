@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch.distributed as dist
-from layout_samples import BUDGET, IMITATION, MAIN, TEMPERATURE, Update, config
+from layout_samples import BUDGET, DEEP, IMITATION, MAIN, TEMPERATURE, Update, config
 from megatron.core import parallel_state
 
 from red_mcore.algorithms.red import RED
@@ -22,9 +23,14 @@ LAYOUTS = {
     "tp2": Parallel(ranks=2, tensor=2),
     "tp2_sequence": Parallel(ranks=2, tensor=2, sequence=True),
     "pp2": Parallel(ranks=2, pipeline=2),
+    "cp2": Parallel(ranks=2, context=2),
     "tp2_dp2": Parallel(ranks=4, tensor=2),
     "tp2_pp2": Parallel(ranks=4, tensor=2, pipeline=2),
     "pp2_dp2": Parallel(ranks=4, pipeline=2),
+    "tp2_cp2": Parallel(ranks=4, tensor=2, context=2, sequence=True),
+    "dp2_cp2": Parallel(ranks=4, context=2),
+    "pp2_cp2": Parallel(ranks=4, pipeline=2, context=2),
+    "pp4_virtual2": Parallel(ranks=4, pipeline=4, virtual=2),
 }
 
 
@@ -40,10 +46,12 @@ class WatchedPolicy(Policy):
 
     def _whole_gradients(self) -> dict[str, np.ndarray]:
         # A data-parallel rank has the sums of its own part of each bucket alone.
-        for bucket in (bucket for buffer in self._ddp.buffers for bucket in buffer.buckets):
-            parts = list(bucket.grad_data.chunk(self.ranks.data))
-            own = parts[self.ranks.data_rank].clone()
-            dist.all_gather(parts, own, group=parallel_state.get_data_parallel_group())
+        group = parallel_state.get_data_parallel_group(with_context_parallel=True)
+        buffers = (buffer for chunk in self._ddp for buffer in chunk.buffers)
+        for bucket in (bucket for buffer in buffers for bucket in buffer.buckets):
+            parts = list(bucket.grad_data.chunk(group.size()))
+            own = parts[group.rank()].clone()
+            dist.all_gather(parts, own, group=group)
         weights = {parameter: parameter.data for parameter in self.model.parameters()}
         for parameter in weights:
             parameter.data = parameter.main_grad.to(parameter.dtype)
@@ -60,19 +68,27 @@ class Layout:
         self.name, self.out, self.parallel = name, out, LAYOUTS[name]
         self.ranks = ranks.start(self.parallel, seed=0)
 
-    def policy(self, tied: bool, tokens: int = BUDGET, dtype: str = "float32", trained: bool = True) -> WatchedPolicy:
+    def policy(
+        self,
+        tied: bool,
+        tokens: int = BUDGET,
+        dtype: str = "float32",
+        trained: bool = True,
+        deep: bool = False,
+        recompute: str = "none",
+    ) -> WatchedPolicy:
         """A policy with the first weights."""
-        conf = config(tied)
+        conf = config(tied, DEEP) if deep else config(tied)
         recipe = Recipe(
             name="layout",
             model=Model(config=conf, dtype=dtype),
             algorithm=RED(),
-            parallel=self.parallel,
+            parallel=replace(self.parallel, recompute=recompute),
             batch=Batch(tokens_per_micro_batch=tokens),
             rollout=Rollout(temperature=TEMPERATURE),
         )
         policy = WatchedPolicy(recipe, read_architecture(conf), self.ranks)
-        hf.load_weights(policy.model, policy.arch, self.source(tied))
+        hf.load_weights(policy.model, policy.arch, self.out / "deep" if deep else self.source(tied))
         if trained:
             policy.start_optimizers({"main": MAIN, "imitation": IMITATION})
         return policy
@@ -81,5 +97,6 @@ class Layout:
         return self.out / ("tied" if tied else "untied")
 
     def left(self, metrics: dict[str, float], policy: WatchedPolicy) -> Update:
-        """What the update that returned ``metrics`` leaves behind."""
-        return Update(metrics, policy.weights(), policy.gradients)
+        """What the update that returned ``metrics`` leaves behind, but for what depends on the layout by its nature."""
+        same = {name: value for name, value in metrics.items() if "packing/" not in name}
+        return Update(same, policy.weights(), policy.gradients)
