@@ -21,11 +21,13 @@ def find_architecture(recipe: Recipe) -> Architecture | None:
     return read_architecture(hf_config(recipe.model))
 
 
-def coordinates(rank: int, parallel: Parallel) -> tuple[int, int, int]:
-    """(data, pipeline, tensor) coordinates of a rank; as in Megatron, tensor runs fastest, then data, then pipeline."""
+def coordinates(rank: int, parallel: Parallel) -> tuple[int, int, int, int]:
+    """(data, pipeline, context, tensor) coordinates of a rank; as in Megatron, tensor runs fastest, then context, then
+    data, then pipeline."""
     rest, tensor = divmod(rank, parallel.tensor)
+    rest, context = divmod(rest, parallel.context)
     pipeline, data = divmod(rest, parallel.data)
-    return data, pipeline, tensor
+    return data, pipeline, context, tensor
 
 
 def parameters_per_rank(architecture: Architecture, tensor: int, pipeline: int, expert: int = 1) -> list[int]:
@@ -53,9 +55,7 @@ def describe(recipe: Recipe) -> str:
     more = f", then until {until.generated_tokens:g} tokens and {until.train_seconds:g} s are spent" if until else ""
     lines = [
         f"{recipe.name}: {recipe.steps} steps of {type(recipe.algorithm).__name__} from {_start(recipe)}{more}",
-        f"ranks: {parallel.ranks} = {parallel.tensor} tensor x {parallel.data} data x {parallel.pipeline} pipeline"
-        + (", sequence parallel" if parallel.sequence else "")
-        + (f", experts over {parallel.expert} data-parallel ranks" if parallel.expert > 1 else ""),
+        f"ranks: {_ranks(parallel)}",
         *_layout(parallel),
         f"batch: {_arithmetic(recipe)}",
         f"learning rate: {_rates(recipe)}",
@@ -79,13 +79,27 @@ def _start(recipe: Recipe) -> str:
     return f"a fresh model after {recipe.base.steps} base steps of {recipe.base.sequences_per_step} sequences"
 
 
+def _ranks(parallel: Parallel) -> str:
+    context = f" x {parallel.context} context" if parallel.context > 1 else ""
+    text = f"{parallel.ranks} = {parallel.tensor} tensor{context} x {parallel.data} data x {parallel.pipeline} pipeline"
+    if parallel.virtual > 1:
+        text += f" ({parallel.virtual} chunks of layers each)"
+    if parallel.sequence:
+        text += ", sequence parallel"
+    if parallel.expert > 1:
+        text += f", experts over {parallel.expert} data-parallel ranks"
+    return text + (f", {parallel.recompute} recompute" if parallel.recompute != "none" else "")
+
+
 def _layout(parallel: Parallel) -> list[str]:
-    """One row for each (pipeline, data) pair: the ranks that share its tensors."""
+    """One row for each (pipeline, data) pair: the ranks that share its tensors and sequences."""
     rows = ["  pipeline  data  ranks"]
-    for first in range(0, parallel.ranks, parallel.tensor):
-        data, pipeline, _ = coordinates(first, parallel)
-        last = first + parallel.tensor - 1
-        ranks = f"{first}" if first == last else f"{first}-{last} (tensor 0-{parallel.tensor - 1})"
+    axes = {"context": parallel.context, "tensor": parallel.tensor}
+    shared = ", ".join(f"{name} 0-{size - 1}" for name, size in axes.items() if size > 1)
+    together = parallel.context * parallel.tensor
+    for first in range(0, parallel.ranks, together):
+        data, pipeline, *_ = coordinates(first, parallel)
+        ranks = f"{first}-{first + together - 1} ({shared})" if shared else f"{first}"
         rows.append(f"  {pipeline:8d}  {data:4d}  {ranks}")
     return rows
 

@@ -38,20 +38,27 @@ class Model:
 
 @dataclass
 class Parallel:
-    """How the ranks are arranged; data parallel is what is left: ranks / (tensor x pipeline)."""
+    """How the ranks are arranged; data parallel is what is left: ranks / (tensor x pipeline x context)."""
 
     ranks: int = 1
     """Processes in all, one per accelerator; a launcher (torchrun, srun) must start exactly as many."""
     tensor: int = 1
     pipeline: int = 1
+    virtual: int = 1
+    """Chunks of layers on each pipeline stage (interleaved schedule): shorter idle times, more communication."""
+    context: int = 1
+    """Ranks that share each sequence, for long ones. Attention gathers the keys and values of all, which only
+    ``recompute=selective`` (or ``full``) does not keep for the backward."""
     sequence: bool = False
     """Sequence parallel: activations between the tensor-parallel parts are split along the sequence."""
     expert: int = 1
     """Expert parallel: the experts of a mixture are dealt to this many data-parallel ranks."""
+    recompute: Literal["none", "selective", "full"] = "none"
+    """Activations that the backward computes again instead of keeping them: those of attention, or of whole layers."""
 
     @property
     def data(self) -> int:
-        return self.ranks // (self.tensor * self.pipeline)
+        return self.ranks // (self.tensor * self.pipeline * self.context)
 
 
 @dataclass
@@ -66,7 +73,8 @@ class Batch:
     refills: int = 0
     """Most further rounds of sampling in a step, each with a fresh prompt for every group that teaches nothing."""
     tokens_per_micro_batch: int = 8192
-    """Most tokens (prompts and responses) packed into one micro-batch of one data-parallel rank."""
+    """Most tokens (prompts and responses) packed into one micro-batch of one data-parallel rank, shared by its
+    context-parallel ranks."""
 
 
 @dataclass

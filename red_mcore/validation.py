@@ -27,6 +27,8 @@ _AT_LEAST = {
     "parallel.ranks": 1,
     "parallel.tensor": 1,
     "parallel.pipeline": 1,
+    "parallel.virtual": 1,
+    "parallel.context": 1,
     "parallel.expert": 1,
     "batch.prompts_per_step": 1,
     "batch.samples_per_prompt": 1,
@@ -145,18 +147,34 @@ def _check_numbers(recipe: Recipe) -> None:
 
 def _check_ranks(recipe: Recipe) -> None:
     parallel, rollout = recipe.parallel, recipe.rollout
-    model = parallel.tensor * parallel.pipeline
+    model = parallel.tensor * parallel.pipeline * parallel.context
     if parallel.ranks % model:
         lower = parallel.ranks // model * model
         fits = f"{lower} or {lower + model}" if lower else f"{model}"
         raise RecipeError(
-            f"parallel.ranks={parallel.ranks} is not a multiple of parallel.tensor x parallel.pipeline"
-            f" = {parallel.tensor} x {parallel.pipeline} = {model}: use {fits} ranks"
+            f"parallel.ranks={parallel.ranks} is not a multiple of parallel.tensor x parallel.pipeline x"
+            f" parallel.context = {parallel.tensor} x {parallel.pipeline} x {parallel.context} = {model}:"
+            f" use {fits} ranks"
+        )
+    if parallel.virtual > 1 and parallel.pipeline == 1:
+        raise RecipeError(
+            f"parallel.virtual={parallel.virtual} needs parallel.pipeline above 1: use pipeline=2 or more, or virtual=1"
+        )
+    if parallel.virtual > 1 and parallel.pipeline == 2 and not _has_gpu():
+        # The previous and the next stage are the same rank, whose messages gloo tells apart by their order alone.
+        raise RecipeError(
+            f"parallel.virtual={parallel.virtual} with parallel.pipeline=2 gives wrong results on CPUs:"
+            " use pipeline=3 or more, or virtual=1"
         )
     if parallel.data % parallel.expert:
         raise RecipeError(
             f"parallel.expert={parallel.expert} does not divide the {parallel.data} data-parallel ranks"
-            f" (ranks / (tensor x pipeline)): use {_either(_divisors(parallel.data))}"
+            f" (ranks / (tensor x pipeline x context)): use {_either(_divisors(parallel.data))}"
+        )
+    if parallel.expert > 1 and (parallel.context > 1 or parallel.virtual > 1):
+        raise RecipeError(
+            f"parallel.expert={parallel.expert} does not go with parallel.context={parallel.context} and"
+            f" parallel.virtual={parallel.virtual} yet: use expert=1, or 1 for both"
         )
     if parallel.sequence and parallel.tensor == 1:
         raise RecipeError(
@@ -216,6 +234,12 @@ def _check_architecture(recipe: Recipe, a: Architecture) -> None:
         raise RecipeError(
             f"parallel.pipeline={parallel.pipeline} does not divide num_hidden_layers={a.layers}:"
             f" use {_either(_divisors(a.layers))}"
+        )
+    per_stage = a.layers // parallel.pipeline
+    if per_stage % parallel.virtual:
+        raise RecipeError(
+            f"parallel.virtual={parallel.virtual} does not divide num_hidden_layers / parallel.pipeline"
+            f" = {a.layers} / {parallel.pipeline} = {per_stage}: use {_either(_divisors(per_stage))}"
         )
     sequence = rollout.max_prompt_tokens + rollout.max_response_tokens
     if sequence > a.max_positions:

@@ -6,8 +6,11 @@ import pytest
 
 LAYOUTS = {
     1: ["one"],
-    2: ["dp2", "tp2", "tp2_sequence", "pp2", "ep2"],
-    4: ["tp2_dp2", "tp2_pp2", "pp2_dp2", "ep2_dp4", "ep2_tp2", "ep2_pp2"],
+    2: ["dp2", "tp2", "tp2_sequence", "pp2", "cp2", "ep2"],
+    4: [
+        *("tp2_dp2", "tp2_pp2", "pp2_dp2", "tp2_cp2", "dp2_cp2", "pp2_cp2", "pp4_virtual2"),
+        *("ep2_dp4", "ep2_tp2", "ep2_pp2"),
+    ],
 }
 """By their number of ranks; data parallel first, for the others load its checkpoint."""
 
@@ -41,11 +44,11 @@ class Layouts:
 
 @pytest.fixture(scope="session")
 def layouts(tmp_path_factory) -> Layouts:
-    """Every layout, run once: a minute or so on two cores."""
+    """Every layout, run once: two minutes or so on two cores."""
     import torch
     from family_models import FAMILIES, make_family
     from launching import launch
-    from layout_samples import config
+    from layout_samples import DEEP, config
 
     from red_mcore.convert.hf import make_fresh
     from red_mcore.data.tokenizer import build_tokenizer
@@ -53,6 +56,7 @@ def layouts(tmp_path_factory) -> Layouts:
     folder = tmp_path_factory.mktemp("layouts")
     for name, tied in (("tied", True), ("untied", False)):
         make_fresh(config(tied), build_tokenizer(), folder / name, seed=0, dtype=torch.float32)
+    make_fresh(config(True, DEEP), build_tokenizer(), folder / "deep", seed=0, dtype=torch.float32)
     for name in FAMILIES:
         make_family(name, folder / name)
     program = Path(__file__).parent / "parallel" / "layout_program.py"

@@ -20,6 +20,8 @@ BUDGET = 140
 """Tokens per micro-batch where nothing else is said: four micro-batches on one rank."""
 COUNTS = (1, 2, 4)
 """Numbers of micro-batches on one rank."""
+DEEP = 8
+"""Layers of the model that is cut into eight chunks."""
 LONGEST = 69
 """Tokens of the longest sample, a trace: where they are the budget, the other trace comes in a later micro-batch."""
 GRID = {
@@ -43,14 +45,14 @@ class Update(NamedTuple):
     """Before they are clipped."""
 
 
-def config(tied: bool) -> dict:
+def config(tied: bool, layers: int = 2) -> dict:
     """A vocabulary of 263 has to be padded for two tensor-parallel ranks."""
     return {
         "model_type": "qwen2",
         "vocab_size": 263,
         "hidden_size": 64,
         "intermediate_size": 96,
-        "num_hidden_layers": 2,
+        "num_hidden_layers": layers,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "max_position_embeddings": 256,

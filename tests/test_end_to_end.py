@@ -117,7 +117,7 @@ def test_trainer_and_engine_agree_after_every_publication(folder, undisturbed):
     assert summary["logprob_gap_max_nats"] == after_the_last
 
 
-@pytest.mark.parametrize("layout", ["parallel.tensor=2", "parallel.pipeline=2"])
+@pytest.mark.parametrize("layout", ["parallel.tensor=2", "parallel.pipeline=2", "parallel.context=2"])
 def test_first_step_is_the_same_under_any_layout(folder, base, undisturbed, layout):
     name = layout.replace(".", "-").replace("=", "-")
     run(folder, name, base, *SMALL, f"steps={STEPS}", layout)

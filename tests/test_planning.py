@@ -16,10 +16,10 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 def test_coordinates_are_megatron_s():
     from megatron.core.parallel_state import RankGenerator
 
-    parallel = Parallel(ranks=12, tensor=2, pipeline=2)
-    order = RankGenerator(tp=2, ep=1, dp=3, pp=2, cp=1, order="tp-cp-ep-dp-pp")
-    where = {rank: planning.coordinates(rank, parallel) for rank in range(12)}
-    for axis, name in enumerate(("dp", "pp", "tp")):
+    parallel = Parallel(ranks=24, tensor=2, pipeline=2, context=2)
+    order = RankGenerator(tp=2, ep=1, dp=3, pp=2, cp=2, order="tp-cp-ep-dp-pp")
+    where = {rank: planning.coordinates(rank, parallel) for rank in range(24)}
+    for axis, name in enumerate(("dp", "pp", "cp", "tp")):
         for group in order.get_ranks(name):
             assert [where[rank][axis] for rank in group] == list(range(len(group)))
 
@@ -53,6 +53,15 @@ def test_the_description_does_the_arithmetic(recipe):
     assert "engines: 2 x TP2, 12 prompts each" in text
     assert "ranks: 4 = 2 tensor x 2 data x 1 pipeline" in text
     assert "0     1  2-3 (tensor 0-1)" in text
+
+
+def test_the_description_of_shared_sequences_and_interleaved_stages(recipe):
+    more = ["parallel.ranks=8", "parallel.tensor=2", "parallel.context=2", "parallel.recompute=full"]
+    text = planning.describe(override(recipe, more))
+    assert "ranks: 8 = 2 tensor x 2 context x 2 data x 1 pipeline, full recompute" in text
+    assert "0     1  4-7 (context 0-1, tensor 0-1)" in text
+    text = planning.describe(override(recipe, ["parallel.pipeline=2", "parallel.virtual=2"]))
+    assert "ranks: 4 = 1 tensor x 2 data x 2 pipeline (2 chunks of layers each)" in text
 
 
 def test_the_description_of_uneven_shares(recipe):

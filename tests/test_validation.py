@@ -26,6 +26,21 @@ BAD = [
     ("parallel.tensor=2 model.config.intermediate_size=255", "does not divide intermediate_size=255: use 1"),
     ("parallel.pipeline=3", "parallel.pipeline=3 does not divide num_hidden_layers=4: use 1, 2 or 4"),
     ("parallel.ranks=5 parallel.tensor=2", "parallel.ranks=5 is not a multiple of parallel.tensor x parallel.pipeline"),
+    (
+        "parallel.ranks=6 parallel.context=4",
+        "parallel.ranks=6 is not a multiple of parallel.tensor x parallel.pipeline x parallel.context = 1 x 1 x 4 = 4:"
+        " use 4 or 8 ranks",
+    ),
+    ("parallel.context=0", "parallel.context=0 is too small: use 1 or more"),
+    ("parallel.virtual=2", "parallel.virtual=2 needs parallel.pipeline above 1"),
+    (
+        "parallel.virtual=2 parallel.pipeline=2",
+        "parallel.virtual=2 with parallel.pipeline=2 gives wrong results on CPUs",
+    ),
+    (
+        "parallel.virtual=3 parallel.pipeline=2",
+        "does not divide num_hidden_layers / parallel.pipeline = 4 / 2 = 2: use 1 or 2",
+    ),
     ("parallel.ranks=3 rollout.tensor=2", "rollout.tensor=2 does not divide parallel.ranks=3: use 1 or 3"),
     ("parallel.sequence=true", "parallel.sequence=true needs parallel.tensor above 1"),
     ("model.config.head_dim=48", "head_dim=48 is none that vLLM's CPU attention knows: use 32, 64"),

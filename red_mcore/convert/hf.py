@@ -148,22 +148,23 @@ def _tensor_coordinates() -> tuple[int, int]:
 def _stage_of(rule: Rule, arch: Architecture, stages: int) -> int:
     """Pipeline stage that owns the parameter (of a tied output layer: the first, which owns the embedding)."""
     if rule.layer is not None:
-        return rule.layer // (arch.layers // stages)
+        chunks = stages * (parallel_state.get_virtual_pipeline_model_parallel_world_size() or 1)
+        return rule.layer // (arch.layers // chunks) % stages
     return 0 if rule.megatron.startswith("embedding") else stages - 1
 
 
 def _local_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """This rank's parameters by their names in the whole model."""
-    decoder = model.decoder
-    local_experts = (model.config.num_moe_experts or 0) // parallel_state.get_expert_model_parallel_world_size()
+    local_experts = (model[0].config.num_moe_experts or 0) // parallel_state.get_expert_model_parallel_world_size()
     first_expert = parallel_state.get_expert_model_parallel_rank() * local_experts
     out = {}
-    for name, parameter in model.named_parameters():
-        if name.startswith("decoder.layers."):
-            local, rest = name.removeprefix("decoder.layers.").split(".", 1)
-            rest = re.sub(r"(?<=local_experts\.)\d+", lambda found: str(int(found[0]) + first_expert), rest)
-            name = f"decoder.layers.{decoder.layers[int(local)].layer_number - 1}.{rest}"
-        out[name] = parameter
+    for chunk in model:
+        for name, parameter in chunk.named_parameters():
+            if name.startswith("decoder.layers."):
+                local, rest = name.removeprefix("decoder.layers.").split(".", 1)
+                rest = re.sub(r"(?<=local_experts\.)\d+", lambda found: str(int(found[0]) + first_expert), rest)
+                name = f"decoder.layers.{chunk.decoder.layers[int(local)].layer_number - 1}.{rest}"
+            out[name] = parameter
     return out
 
 

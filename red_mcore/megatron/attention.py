@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
 from megatron.core.packed_seq_params import PackedSeqParams
+from megatron.core.tensor_parallel import gather_from_sequence_parallel_region
 from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
 from megatron.core.transformer.transformer_config import TransformerConfig
@@ -28,36 +29,76 @@ class RMSNorm(torch.nn.Module):
         return functional.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), self.eps).to(x.dtype)
 
 
+def local_order(lengths: list[int], rank: int, ranks: int) -> Tensor:
+    """[T / ranks] int64: positions in a pack of the tokens that context-parallel ``rank`` of ``ranks`` holds.
+
+    Each sequence, its length a multiple of 2 ranks, is cut into 2 ranks chunks, and a rank holds its number from the
+    front and from the back: the early chunk attends to few tokens, the late one to many, and all ranks have equal work.
+    """
+    if ranks == 1:
+        return torch.arange(sum(lengths))
+    held, start = [], 0
+    for length in lengths:
+        chunks = torch.arange(start, start + length).view(2 * ranks, -1)
+        held += [chunks[rank], chunks[-1 - rank]]
+        start += length
+    return torch.cat(held)
+
+
+@dataclass
+class Bucket:
+    """Chunks of sequences (whole ones without context parallel) that one attention call computes."""
+
+    queries: Tensor
+    """[n, L] int64: positions of n chunks in this rank's tokens; beyond a chunk's end its last token is repeated."""
+    keys: Tensor
+    """[n, K] int64: all tokens up to the end of each chunk, repeated likewise, in those of all ranks one after the
+    other."""
+    mask: Tensor | None
+    """[n, 1, L, K] bool: the keys that each query sees; None where L = K and token t sees the first t."""
+
+
 @dataclass
 class Packing(PackedSeqParams):
     """Sequence borders of a micro-batch, with the padded buckets that the core attention computes in.
 
-    Sequences are grouped by the next power of two of their length, so a pack costs at most log2(longest) attention
-    calls and no bucket is padded beyond twice its tokens.
+    Chunks are grouped by the next power of two of their length, so a pack costs at most log2(longest) attention calls
+    (twice that under context parallel) and no bucket is padded beyond twice its tokens.
     """
 
-    buckets: list[Tensor] = field(default_factory=list)
-    """Each [n, L] int64: positions in the pack of n sequences; beyond a sequence's end its last token is repeated."""
+    buckets: list[Bucket] = field(default_factory=list)
     inverse: Tensor | None = None
-    """[T] int64: where token t stands in the concatenation of the flattened buckets."""
+    """[T / ranks] int64: where this rank's token t stands in the concatenation of the flattened buckets."""
 
     @classmethod
-    def of(cls, lengths: list[int], device: torch.device) -> Packing:
-        """Packing of sequences that stand one after the other; ``lengths`` in tokens, all positive."""
+    def of(cls, lengths: list[int], device: torch.device, rank: int = 0, ranks: int = 1) -> Packing:
+        """Packing of sequences that stand one after the other, split over context-parallel ``ranks`` (``local_order``).
+
+        ``lengths``, in tokens, of whole sequences, are positive, with more than one rank multiples of 2 ranks.
+        """
         ends = torch.tensor([0, *lengths]).cumsum(0)
-        by_size: dict[int, list[int]] = {}
-        for i, length in enumerate(lengths):
-            by_size.setdefault((length - 1).bit_length(), []).append(i)
-        buckets, inverse, offset = [], torch.empty(int(ends[-1]), dtype=torch.long), 0
-        for members in by_size.values():
-            size = torch.tensor([lengths[i] for i in members])
-            steps = torch.arange(int(size.max()))
-            start = ends[torch.tensor(members)]
-            bucket = start[:, None] + torch.minimum(steps[None, :], size[:, None] - 1)
-            real = steps[None, :] < size[:, None]
-            inverse[bucket[real]] = offset + torch.arange(bucket.numel()).view_as(bucket)[real]
-            buckets.append(bucket.to(device))
-            offset += bucket.numel()
+        numbers, chunks = ([0], 1) if ranks == 1 else ([rank, 2 * ranks - 1 - rank], 2 * ranks)
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for number in numbers:
+            for i, length in enumerate(lengths):
+                by_size.setdefault((number, (length // chunks - 1).bit_length()), []).append(i)
+        gathered = torch.cat([local_order(lengths, r, ranks) for r in range(ranks)])
+        place = torch.empty_like(gathered)
+        place[gathered] = torch.arange(len(gathered))
+        held = len(gathered) // ranks
+        buckets, inverse, offset = [], torch.empty(held, dtype=torch.long), 0
+        for (number, _), members in by_size.items():
+            size = torch.tensor([lengths[i] // chunks for i in members])[:, None]
+            start = ends[torch.tensor(members)][:, None]
+            steps, before = torch.arange(int(size.max())), torch.arange((number + 1) * int(size.max()))
+            seen = number * size + torch.minimum(steps, size - 1)  # by each query: its position in the sequence
+            queries = place[start + seen] - rank * held
+            keys = place[start + torch.minimum(before, (number + 1) * size - 1)]
+            mask = before <= seen[:, None, :, None] if number else None
+            real = steps < size
+            inverse[queries[real]] = offset + torch.arange(queries.numel()).view_as(queries)[real]
+            buckets.append(Bucket(*(x if x is None else x.to(device) for x in (queries, keys, mask))))
+            offset += queries.numel()
         borders = ends.to(device=device, dtype=torch.int32)
         return cls(
             qkv_format="thd",
@@ -72,7 +113,10 @@ class Packing(PackedSeqParams):
 
 
 class PackedAttention(MegatronModule):
-    """Causal self-attention within each packed sequence, by torch's scaled_dot_product_attention."""
+    """Causal self-attention within each packed sequence, by torch's scaled_dot_product_attention.
+
+    Under context parallel, keys and values of all ranks are gathered; the backward sums their gradients and scatters.
+    """
 
     def __init__(
         self,
@@ -87,6 +131,7 @@ class PackedAttention(MegatronModule):
     ):
         super().__init__(config=config)
         self.softmax_scale = softmax_scale
+        self._context_group = pg_collection.cp if config.context_parallel_size > 1 else None
 
     def forward(
         self,
@@ -98,18 +143,31 @@ class PackedAttention(MegatronModule):
         attention_bias: Tensor | None = None,
         packed_seq_params: Packing | None = None,
     ) -> Tensor:
-        """query [T, heads, d], key and value [T, groups, d] -> [T, heads * d]."""
+        """query [T, heads, d], key and value [T, groups, d] of this rank's T tokens -> [T, heads * d]."""
+        if self._context_group is not None:
+            both = torch.stack((key, value), dim=1)
+            key, value = gather_from_sequence_parallel_region(both, group=self._context_group).unbind(1)
         outputs = []
         for bucket in packed_seq_params.buckets:
-            q, k, v = (x[bucket].transpose(1, 2) for x in (query, key, value))  # [n, heads, L, d]
+            q = query[bucket.queries].transpose(1, 2)  # [n, heads, L, d]
+            k, v = (x[bucket.keys].transpose(1, 2) for x in (key, value))  # [n, groups, K, d]
+            if bucket.mask is not None:
+                # On GPUs, the only kernel that takes a mask and fewer heads of keys than of queries keeps all scores.
+                k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
             out = functional.scaled_dot_product_attention(
-                q, k, v, is_causal=True, scale=self.softmax_scale, enable_gqa=q.shape[1] != k.shape[1]
+                q,
+                k,
+                v,
+                attn_mask=bucket.mask,
+                is_causal=bucket.mask is None,
+                scale=self.softmax_scale,
+                enable_gqa=q.shape[1] != k.shape[1],
             )
             outputs.append(out.transpose(1, 2).reshape(-1, q.shape[1] * q.shape[3]))
         return torch.cat(outputs)[packed_seq_params.inverse]
 
 
-def layer_spec(config: TransformerConfig) -> TransformerBlockSubmodules:
+def layer_spec(config: TransformerConfig, virtual_stage: int | None = None) -> TransformerBlockSubmodules:
     """The decoder layers of this pipeline stage, with our norm and core attention in Megatron's own layer."""
     layer = get_gpt_layer_local_spec(
         num_experts=config.num_moe_experts, qk_layernorm=config.qk_layernorm, normalization="RMSNorm"
@@ -121,5 +179,5 @@ def layer_spec(config: TransformerConfig) -> TransformerBlockSubmodules:
     if config.qk_layernorm:
         attention.q_layernorm = attention.k_layernorm = RMSNorm
     return TransformerBlockSubmodules(
-        layer_specs=[layer] * get_num_layers_to_build(config, vp_stage=None), layer_norm=RMSNorm
+        layer_specs=[layer] * get_num_layers_to_build(config, vp_stage=virtual_stage), layer_norm=RMSNorm
     )

@@ -47,16 +47,15 @@ def save(folder: Path, tag: str, policy: Policy, manifest: dict[str, Any], keep:
         (partial_folder / "weights").mkdir(parents=True)
     dist.barrier()
     with shim.on_device():
-        model = policy.model.sharded_state_dict()
+        model = _model(policy)
         state = {"model": model, "optimizers": _optimizers(policy, model, is_loading=False)}
         dist_checkpointing.save(state, str(partial_folder / "weights"), sharded_strategy=_InProcess("torch_dist", 1))
     torch.save(_random_states(), partial_folder / f"rng-{policy.ranks.rank}.pt")
     dist.barrier()
     final = folder / tag
     if policy.ranks.is_main:
-        layout = [policy.ranks.tensor, policy.ranks.pipeline, policy.ranks.data]
         schedules = {name: slot.schedule.state_dict() for name, slot in policy.slots.items()}
-        text = json.dumps({**manifest, "tag": tag, "layout": layout, "schedules": schedules}, indent=1)
+        text = json.dumps({**manifest, "tag": tag, "layout": policy.ranks.layout, "schedules": schedules}, indent=1)
         (partial_folder / "manifest.json").write_text(text)
         shutil.rmtree(final, ignore_errors=True)
         partial_folder.rename(final)
@@ -82,22 +81,29 @@ def load(folder: Path, manifest: dict[str, Any], policy: Policy) -> None:
             " go on with the algorithm that saved it, or start anew under another name"
         )
     with shim.on_device():
-        model = policy.model.sharded_state_dict()
+        model = _model(policy)
         optimizers = _optimizers(policy, model, is_loading=True)
         state = dist_checkpointing.load({"model": model, "optimizers": optimizers}, str(source / "weights"))
-        policy.model.load_state_dict(state["model"])
+        for name, tensors in state["model"].items():
+            policy.model[int(name)].load_state_dict(tensors)
         for name in policy.slots:
             slot = policy.activate(name)
             with _keeping_what_is_not_stored(policy.optimizer):
                 policy.optimizer.load_state_dict(state["optimizers"][name])
             slot.schedule.load_state_dict(schedules[name])
-    ranks = policy.ranks
-    if manifest["layout"] == [ranks.tensor, ranks.pipeline, ranks.data]:
-        _set_random_states(torch.load(source / f"rng-{ranks.rank}.pt", weights_only=False))
+    if manifest["layout"] == policy.ranks.layout:
+        _set_random_states(torch.load(source / f"rng-{policy.ranks.rank}.pt", weights_only=False))
+
+
+def _model(policy: Policy) -> dict[str, Any]:
+    """Sharded state of each chunk of the model, by its number."""
+    return {str(i): chunk.sharded_state_dict() for i, chunk in enumerate(policy.model)}
 
 
 def _optimizers(policy: Policy, model: dict[str, Any], is_loading: bool) -> dict[str, Any]:
     """Sharded state of every slot: the float32 weights, which they share, with the first alone."""
+    for part in policy.optimizer.chained_optimizers:
+        part.get_parameter_state_dp_zero = partial(_with_gaps, part)
     found = {}
     for name in policy.slots:
         policy.activate(name)
@@ -108,6 +114,23 @@ def _optimizers(policy: Policy, model: dict[str, Any], is_loading: bool) -> dict
                 for tensors in part["param_state"].values():
                     del tensors["param"]
         add_prefix_for_sharding(found[name], f"{name}.")
+    return found
+
+
+def _with_gaps(part, **settings) -> dict:
+    """State of a distributed optimizer, with the gaps that pad its buckets.
+
+    Megatron-Core 0.16.1 leaves them out, but then looks the parameters up where they are counted in. What follows the
+    first bucket would be saved shifted: all but the output layer on the last pipeline stage of a tied model.
+    """
+    found = type(part).get_parameter_state_dp_zero(part, **settings)
+    for i, buffer in enumerate(part.buffers):
+        sizes = [bucket.numel_unpadded for bucket in buffer.buckets]
+        gaps = [bucket.grad_data.numel() - size for bucket, size in zip(buffer.buckets, sizes, strict=True)]
+        for tensors in found[i].values():
+            for key in ("param", "exp_avg", "exp_avg_sq"):
+                pieces = zip(tensors[key].split(sizes), gaps, strict=True)
+                tensors[key] = torch.cat([torch.nn.functional.pad(piece, (0, gap)) for piece, gap in pieces])
     return found
 
 

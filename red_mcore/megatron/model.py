@@ -20,6 +20,12 @@ from red_mcore.megatron import shim
 from red_mcore.megatron.attention import layer_spec
 from red_mcore.recipe import Parallel
 
+_RECOMPUTE = {
+    "none": {},
+    "selective": {"recompute_granularity": "selective"},
+    "full": {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1},
+}
+
 
 def transformer_config(arch: Architecture, parallel: Parallel, dtype: torch.dtype) -> TransformerConfig:
     """Megatron's configuration of ``arch``; every field that would silently change the result is named here."""
@@ -44,7 +50,10 @@ def transformer_config(arch: Architecture, parallel: Parallel, dtype: torch.dtyp
         bf16=dtype == torch.bfloat16,
         tensor_model_parallel_size=parallel.tensor,
         pipeline_model_parallel_size=parallel.pipeline,
+        virtual_pipeline_model_parallel_size=parallel.virtual if parallel.virtual > 1 else None,
+        context_parallel_size=parallel.context,
         sequence_parallel=parallel.sequence,
+        **_RECOMPUTE[parallel.recompute],
         # Gradients are plain sums over micro-batches and ranks: losses carry their global denominators (policy.py).
         calculate_per_token_loss=True,
         use_cpu_initialization=shim.needed(),
@@ -80,33 +89,39 @@ def padded_vocab(vocab_size: int, tensor: int) -> int:
     return -(-vocab_size // tensor) * tensor
 
 
-def build_model(arch: Architecture, parallel: Parallel, dtype: torch.dtype) -> GPTModel:
-    """This rank's part of the model, weights not yet set, on this rank's device."""
+def build_model(arch: Architecture, parallel: Parallel, dtype: torch.dtype) -> torch.nn.ModuleList:
+    """This rank's part of the model, weights not yet set, on this rank's device: a GPTModel for each virtual stage."""
     with shim.on_device():
         config = transformer_config(arch, parallel, dtype)
-        model = GPTModel(
-            config=config,
-            transformer_layer_spec=layer_spec(config),
-            vocab_size=padded_vocab(arch.vocab_size, parallel.tensor),
-            max_sequence_length=arch.max_positions,
-            pre_process=parallel_state.is_pipeline_first_stage(),
-            post_process=parallel_state.is_pipeline_last_stage(),
-            parallel_output=True,
-            share_embeddings_and_output_weights=arch.tied,
-            position_embedding_type="rope",
-            rotary_base=arch.rope_theta,
-        )
-        if arch.rope_scaling is not None:
-            # Megatron's own scaling knows no other bounds and positions than Llama 3.1's.
-            model.rotary_pos_emb.inv_freq = scale_frequencies(model.rotary_pos_emb.inv_freq, arch.rope_scaling)
-        for name, parameter in model.named_parameters():
-            if ".local_experts." in name:
-                # A gradient buffer and an optimizer of their own, also where each rank holds all experts: a checkpoint
-                # then loads under any expert parallel.
-                parameter.allreduce = False
-        if model.post_process:
-            model.output_layer.__class__ = _OutputLayer  # Megatron's own, parameters and all, with another forward
-        return model.to(shim.device())
+        stages = range(parallel.virtual) if parallel.virtual > 1 else [None]
+        return torch.nn.ModuleList(_chunk(arch, parallel, config, stage) for stage in stages).to(shim.device())
+
+
+def _chunk(arch: Architecture, parallel: Parallel, config: TransformerConfig, virtual_stage: int | None) -> GPTModel:
+    model = GPTModel(
+        config=config,
+        transformer_layer_spec=layer_spec(config, virtual_stage),
+        vocab_size=padded_vocab(arch.vocab_size, parallel.tensor),
+        max_sequence_length=arch.max_positions,
+        pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=virtual_stage),
+        post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=virtual_stage),
+        parallel_output=True,
+        share_embeddings_and_output_weights=arch.tied,
+        position_embedding_type="rope",
+        rotary_base=arch.rope_theta,
+        vp_stage=virtual_stage,
+    )
+    if arch.rope_scaling is not None:
+        # Megatron's own scaling knows no other bounds and positions than Llama 3.1's.
+        model.rotary_pos_emb.inv_freq = scale_frequencies(model.rotary_pos_emb.inv_freq, arch.rope_scaling)
+    for name, parameter in model.named_parameters():
+        if ".local_experts." in name:
+            # A gradient buffer and an optimizer of their own, also where each rank holds all experts: a checkpoint
+            # then loads under any expert parallel.
+            parameter.allreduce = False
+    if model.post_process:
+        model.output_layer.__class__ = _OutputLayer  # Megatron's own, parameters and all, with another forward
+    return model
 
 
 def scale_frequencies(frequencies: torch.Tensor, rope: Llama3Rope) -> torch.Tensor:
@@ -117,7 +132,7 @@ def scale_frequencies(frequencies: torch.Tensor, rope: Llama3Rope) -> torch.Tens
 
 
 def output_weight(model: GPTModel) -> torch.Tensor:
-    """[V/tp, H]: this rank's rows of the output layer's weight, on the last pipeline stage; the embedding's if tied."""
+    """[V/tp, H]: this rank's rows of the output layer's weight, of the last chunk; the embedding's if tied."""
     tied = model.share_embeddings_and_output_weights
     return model.shared_embedding_or_output_weight() if tied else model.output_layer.weight
 

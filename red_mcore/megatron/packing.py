@@ -6,6 +6,7 @@ tensors for its own share alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from red_mcore.megatron.attention import Packing
+from red_mcore.megatron.attention import Packing, local_order
 from red_mcore.records import Group, Sample
 
 _TOKEN_FIELDS = ("old_logp", "ref_logp")
@@ -22,7 +23,10 @@ _SAMPLE_FIELDS = ("advantage", "beta", "weight", "is_offline")
 
 @dataclass
 class MicroBatch:
-    """Packed sequences of one forward and backward. Entry t of every [T] tensor speaks of predicting token t + 1."""
+    """Packed sequences of one forward and backward, or what a context-parallel rank holds of them.
+
+    Entry t of every [T] tensor speaks of predicting the token that follows token t in its sequence.
+    """
 
     tokens: Tensor
     """[1, T] int64."""
@@ -36,13 +40,14 @@ class MicroBatch:
 
     A log-prob that not all samples have is left out, so that a loss which needs it fails instead of reading zeros.
     """
-    spans: list[tuple[Sample, slice]]
-    """Each sample, and where its response is predicted."""
+    spans: list[tuple[Sample, np.ndarray, np.ndarray]]
+    """Each sample, the entries that predict its response, and which of its tokens they predict; the latter two hold a
+    part of it, or nothing, under context parallel."""
 
     def refresh(self, name: str) -> None:
         """Write the per-sample field ``name`` anew, where the samples' values have changed since packing."""
-        for sample, span in self.spans:
-            self.fields[name][span] = getattr(sample, name)
+        for sample, entries, _ in self.spans:
+            self.fields[name][entries] = getattr(sample, name)
 
 
 def deal(groups: Sequence[Group], ranks: int, hidden_size: int) -> list[list[Sample]]:
@@ -55,6 +60,12 @@ def deal(groups: Sequence[Group], ranks: int, hidden_size: int) -> list[list[Sam
         work[rank] += cost
         hands[rank].extend(groups[i].samples)
     return hands
+
+
+def imbalance(hands: Sequence[Sequence[Sample]], hidden_size: int) -> float:
+    """Work of the data-parallel rank that has the most, over the mean; 1 is perfect."""
+    work = [sum(_cost(s, hidden_size) for s in hand) for hand in hands]
+    return max(work) * len(work) / sum(work)
 
 
 def _cost(sample: Sample, hidden_size: int) -> float:
@@ -88,6 +99,8 @@ def pack(
     *,
     multiple: int,
     static: bool,
+    context: tuple[int, int] = (0, 1),
+    rounds: int = 1,
     offline_last: bool = False,
     components: Sequence[str],
     device: torch.device,
@@ -95,21 +108,29 @@ def pack(
     """Micro-batches of data-parallel ``rank``; every rank gets the same number of them.
 
     ``multiple`` pads each to a multiple (sequence parallel), ``static`` pads all ranks' micro-batches to one common
-    length, as pipeline stages and holders of experts that exchange activations of a fixed shape need. A rank that runs
-    out of samples gets micro-batches of padding alone, whose loss is an exact 0. ``offline_last`` puts the traces
+    length, as pipeline stages and holders of experts that exchange activations of a fixed shape need. ``context``,
+    (rank, ranks), splits each micro-batch over context-parallel ranks; what pads its sequences (``local_order``) comes
+    on top of ``budget``. The number of micro-batches is a multiple of ``rounds`` (interleaved pipelines). A rank that
+    runs out of samples gets micro-batches of padding alone, whose loss is an exact 0. ``offline_last`` puts the traces
     behind the rollouts.
     """
     plans = [_plan(hand, budget, offline_last) for hand in hands]
-    count = max(1, *(len(plan) for plan in plans))
-    sizes = [[sum(hand[i].tokens for i in b) for b in plan] for hand, plan in zip(hands, plans, strict=True)]
-    common = max((size for rank_sizes in sizes for size in rank_sizes), default=0)
-    mine = [[] for _ in range(count - len(plans[rank]))] + plans[rank]
+    count = _padded(max(1, *(len(plan) for plan in plans)), rounds)
+    unit = 2 * context[1] if context[1] > 1 else 1
+    lengths = [
+        [sum(_padded(hand[i].tokens, unit) for i in b) for b in plan] for hand, plan in zip(hands, plans, strict=True)
+    ]
+    common = max((length for rank_lengths in lengths for length in rank_lengths), default=0)
+    empty = count - len(plans[rank])
     out = []
-    for members in mine:
-        used = sum(hands[rank][i].tokens for i in members)
-        length = -(-max(common if static else used, 1) // multiple) * multiple
-        out.append(_build(hands[rank], members, length, components, device))
+    for members, used in zip([[]] * empty + plans[rank], [0] * empty + lengths[rank], strict=True):
+        length = _padded(max(common if static else used, 1), math.lcm(unit, context[1] * multiple))
+        out.append(_build(hands[rank], members, length, unit, context, components, device))
     return out
+
+
+def _padded(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 def late_traces(hands: Sequence[Sequence[Sample]], budget: int) -> list[Sample]:
@@ -133,8 +154,15 @@ def _plan(samples: Sequence[Sample], budget: int, offline_last: bool) -> list[li
 
 
 def _build(
-    samples: Sequence[Sample], members: list[int], length: int, components: Sequence[str], device: torch.device
+    samples: Sequence[Sample],
+    members: list[int],
+    length: int,
+    unit: int,
+    context: tuple[int, int],
+    components: Sequence[str],
+    device: torch.device,
 ) -> MicroBatch:
+    """A micro-batch of ``length`` tokens in all, each sequence padded to a multiple of ``unit``."""
     tokens = np.zeros(length, np.int64)
     targets = np.zeros(length, np.int64)
     coefficient = {name: np.zeros(length, np.float32) for name in components}
@@ -152,15 +180,22 @@ def _build(
             coefficient[name][span] = sample.coefficient.get(name, 0.0)
         for name, field in fields.items():
             field[span] = getattr(sample, name)
-        lengths.append(sample.tokens)
-        at = end
+        lengths.append(_padded(sample.tokens, unit))
+        at += lengths[-1]
     if at < length:
         lengths.append(length - at)  # the padding is a sequence of its own: no other sequence sees it
+    held = local_order(lengths, *context).numpy()
+    entry = np.full(length, -1)
+    entry[held] = np.arange(len(held))
+
+    def local(whole: np.ndarray) -> Tensor:
+        return torch.from_numpy(whole[held]).to(device)
+
     return MicroBatch(
-        tokens=torch.from_numpy(tokens)[None].to(device),
-        targets=torch.from_numpy(targets).to(device),
-        packing=Packing.of(lengths, device),
-        coefficient={name: torch.from_numpy(x).to(device) for name, x in coefficient.items()},
-        fields={name: torch.from_numpy(x).to(device) for name, x in fields.items()},
-        spans=spans,
+        tokens=local(tokens)[None],
+        targets=local(targets),
+        packing=Packing.of(lengths, device, *context),
+        coefficient={name: local(x) for name, x in coefficient.items()},
+        fields={name: local(x) for name, x in fields.items()},
+        spans=[(s, entry[span][entry[span] >= 0], np.flatnonzero(entry[span] >= 0)) for s, span in spans],
     )

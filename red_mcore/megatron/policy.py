@@ -17,8 +17,8 @@ from torch import Tensor
 from red_mcore.architecture import Architecture
 from red_mcore.megatron import shim
 from red_mcore.megatron.model import build_model, output_weight
-from red_mcore.megatron.packing import MicroBatch, deal, late_traces, pack
-from red_mcore.megatron.ranks import Ranks, from_last_stage, sum_over_data
+from red_mcore.megatron.packing import MicroBatch, deal, imbalance, late_traces, pack
+from red_mcore.megatron.ranks import Ranks, from_last_stage, max_over_data, sum_over_data
 from red_mcore.megatron.slots import Slot
 from red_mcore.megatron.vocab import logprob_and_entropy
 from red_mcore.recipe import Optimizer, Recipe
@@ -38,8 +38,9 @@ class Policy:
         self._parallel = recipe.parallel
         self.dtype = getattr(torch, recipe.model.dtype)
         self.model = build_model(arch, recipe.parallel, self.dtype)
-        self.config = self.model.config
-        self._ddp: DistributedDataParallel | None = None
+        """This rank's chunks, one for each virtual pipeline stage."""
+        self.config = self.model[0].config
+        self._ddp: list[DistributedDataParallel] = []
         self.optimizer = None
         """Megatron's, once started; it works with the slot that is active."""
         self.slots: dict[str, Slot] = {}
@@ -48,17 +49,14 @@ class Policy:
     def start_optimizers(self, wanted: dict[str, tuple[Optimizer, int]]) -> None:
         """New optimizers (fresh moments) on the weights as they are: name -> (settings, updates of the schedule)."""
         with shim.on_device():
-            if self._ddp is None:
-                self._ddp = DistributedDataParallel(
-                    self.config,
-                    DistributedDataParallelConfig(
-                        grad_reduce_in_fp32=True,
-                        use_distributed_optimizer=True,
-                        overlap_grad_reduce=False,
-                        average_in_collective=False,
-                    ),
-                    self.model,
+            if not self._ddp:
+                settings = DistributedDataParallelConfig(
+                    grad_reduce_in_fp32=True,
+                    use_distributed_optimizer=True,
+                    overlap_grad_reduce=False,
+                    average_in_collective=False,
                 )
+                self._ddp = [DistributedDataParallel(self.config, settings, chunk) for chunk in self.model]
                 self.config.finalize_model_grads_func = finalize_model_grads
             self.optimizer = get_megatron_optimizer(
                 OptimizerConfig(
@@ -68,7 +66,7 @@ class Policy:
                     params_dtype=self.dtype,
                     use_distributed_optimizer=True,
                 ),
-                [self._ddp],
+                self._ddp,
             )
             self.slots = {name: Slot(self.optimizer, *settings) for name, settings in wanted.items()}
         self._active = next(iter(self.slots.values()))
@@ -116,8 +114,8 @@ class Policy:
         scored = torch.zeros(2, int(ends[-1]))
         if self.ranks.is_last_stage:
             for batch, result in zip(batches, results, strict=True):
-                for sample, span in batch.spans:
-                    scored[:, places[id(sample)]] = result[:, span].cpu()
+                for sample, entries, tokens in batch.spans:
+                    scored[:, places[id(sample)].start + tokens] = result[:, entries].cpu()
         logp, entropy = from_last_stage(sum_over_data(scored)).numpy()
         for sample in samples:
             place = places[id(sample)]
@@ -140,7 +138,8 @@ class Policy:
         """Gradient of the loss: the sum over components and tokens of coefficient x token loss.
 
         Coefficients hold global denominators, so the result does not depend on micro-batches or layout. Returns
-        ``loss/total`` and ``loss/<component>``.
+        ``loss/total``, ``loss/<component>`` and how samples are spread: ``packing/fill_fraction``, their share of all
+        computed tokens, and ``packing/imbalance`` of the data-parallel ranks.
 
         ``on_policy``: the samples were not scored, and the rollouts are this very policy's. Their old log-probs are
         then this pass's log-probs, and all entropies and the difference to the engine (``_gap``) are taken from it,
@@ -155,7 +154,9 @@ class Policy:
             weigh = None
         components = sorted({name for g in groups for s in g.samples for name in s.coefficient})
         batches = self._plan(groups, components, offline_last=weigh is not None)
-        sums = torch.zeros(len(components), dtype=torch.float64)
+        sums = torch.zeros(len(components) + 2, dtype=torch.float64)
+        sums[-2] = sum(s.tokens for b in batches for s, *_ in b.spans) / self.ranks.context
+        sums[-1] = sum(b.tokens.numel() for b in batches)
         own = None
         if on_policy:
             ahead = self._score_late_traces(groups) if weigh is not None else set()
@@ -178,12 +179,19 @@ class Policy:
             return undo_schedule_scale(total, len(batches)), {}
 
         with shim.on_device():
-            self._ddp.zero_grad_buffer()
+            for chunk in self._ddp:
+                chunk.zero_grad_buffer()
             self.optimizer.zero_grad()
         self._run(batches, loss, forward_only=False)
         from_last_stage(sum_over_data(sums))
-        out = {f"loss/{name}": value for name, value in zip(components, sums.tolist(), strict=True)}
-        return {"loss/total": sum(sums.tolist()), **out} | (own.finish() if own is not None else {})
+        *losses, filled, computed = sums.tolist()
+        out = {"loss/total": sum(losses)}
+        out |= {f"loss/{name}": value for name, value in zip(components, losses, strict=True)}
+        out |= {
+            "packing/fill_fraction": filled / computed,
+            "packing/imbalance": imbalance(self._deal(groups), self.arch.hidden_size),
+        }
+        return out | (own.finish() if own is not None else {})
 
     def step(self, optimizer: str = "main", lr_scale: float = 1.0) -> dict[str, float]:
         """One step of an optimizer on the gradient; its schedule, and only its own, advances if the step is done.
@@ -225,6 +233,8 @@ class Policy:
             self._budget,
             multiple=self._parallel.tensor if self._parallel.sequence else 1,
             static=self._parallel.pipeline > 1 or self._parallel.expert > 1,
+            context=(self.ranks.context_rank, self.ranks.context),
+            rounds=self._parallel.pipeline if self._parallel.virtual > 1 else 1,
             offline_last=offline_last,
             components=components,
             device=shim.device(),
@@ -238,15 +248,16 @@ class Policy:
             )
             return output, partial(loss, batch)
 
-        model = self._ddp if self._ddp is not None else self.model
-        model.train(not forward_only)
+        chunks = self._ddp or list(self.model)
+        for chunk in chunks:
+            chunk.train(not forward_only)
         with shim.on_device():
             get_forward_backward_func()(
                 forward_step_func=forward_step,
-                data_iterator=iter(batches),
-                model=[model],
+                data_iterator=[iter(batches) for _ in chunks],
+                model=chunks,
                 num_microbatches=len(batches),
-                seq_length=batches[0].tokens.shape[1],
+                seq_length=batches[0].tokens.shape[1] * self.ranks.context,
                 micro_batch_size=1,
                 forward_only=forward_only,
             )
@@ -254,7 +265,7 @@ class Policy:
     def _logprobs(self, batch: MicroBatch, hidden: Tensor) -> tuple[Tensor, Tensor]:
         return logprob_and_entropy(
             hidden[0],
-            output_weight(self.model),
+            output_weight(self.model[-1]),
             batch.targets,
             vocab_size=self.arch.vocab_size,
             temperature=self.temperature,
@@ -268,7 +279,7 @@ class _OwnPass:
     def __init__(self, samples: Sequence[Sample], ranks: Ranks, weigh: Callable[[], None] | None):
         self._samples = samples
         self._index = {id(s): i for i, s in enumerate(samples)}
-        # Mean entropy, largest and summed difference to the engine of each sample; 0 where another rank has it.
+        # Mean entropy, largest and summed difference to the engine of this rank's part of each sample.
         self._measured = torch.zeros(3, len(samples), dtype=torch.float64)
         self._is_last_stage, self._weigh, self._weighed = ranks.is_last_stage, weigh, False
 
@@ -276,11 +287,13 @@ class _OwnPass:
         """Called before a micro-batch's loss, on the last stage: notes its samples or sets its traces' weights."""
         batch.fields["old_logp"] = logp
         logps, entropies = torch.stack((logp, entropy)).cpu().numpy()
-        for sample, span in batch.spans:
+        for sample, entries, tokens in batch.spans:
             if (i := self._index.get(id(sample))) is not None:
-                gap = 0.0 if sample.is_offline else np.abs(logps[span] - sample.sampler_logp)
-                self._measured[:, i] = torch.tensor((entropies[span].mean(), np.max(gap), np.sum(gap)))
-        if self._weigh is not None and any(sample.is_offline for sample, _ in batch.spans):
+                entropy = entropies[entries].sum() / len(sample.response)
+                gap = np.abs(logps[entries] - sample.sampler_logp[tokens]) if not sample.is_offline else np.zeros(1)
+                self._measured[:, i] = torch.tensor((entropy, gap.max(initial=0.0), gap.sum()))
+        # The sample, not its part here, decides: context-parallel ranks have to come to the collective together.
+        if self._weigh is not None and any(sample.is_offline for sample, *_ in batch.spans):
             self._set_weights()
             batch.refresh("weight")
 
@@ -288,7 +301,8 @@ class _OwnPass:
         """After the pass, on every rank: the weights where they are not yet set, and the difference to the engine."""
         if self._is_last_stage:
             self._set_weights()
-            sum_over_data(self._measured[1:])
+            max_over_data(self._measured[1])
+            sum_over_data(self._measured[2])
         from_last_stage(self._measured)
         if not self._is_last_stage:
             self._set_entropies_and_weigh()

@@ -19,12 +19,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ranks:
-    """Coordinates of this process. Order of ranks: tensor fastest, then data, then pipeline (Megatron's default)."""
+    """Coordinates of this process; tensor runs fastest, then context, data and pipeline (Megatron's default)."""
 
     rank: int
     world: int
     tensor_rank: int
     tensor: int
+    context_rank: int
+    context: int
     pipeline_rank: int
     pipeline: int
     data_rank: int
@@ -34,6 +36,11 @@ class Ranks:
     def is_main(self) -> bool:
         """The rank that prints, tracks and writes shared files."""
         return self.rank == 0
+
+    @property
+    def layout(self) -> list[int]:
+        """What makes equally numbered ranks of two runs have the same part in the work."""
+        return [self.tensor, self.pipeline, self.data, self.context]
 
     @property
     def is_last_stage(self) -> bool:
@@ -58,6 +65,8 @@ def start(parallel: Parallel, seed: int, timeout_minutes: float = 30.0) -> Ranks
         parallel_state.initialize_model_parallel(
             tensor_model_parallel_size=parallel.tensor,
             pipeline_model_parallel_size=parallel.pipeline,
+            virtual_pipeline_model_parallel_size=parallel.virtual if parallel.virtual > 1 else None,
+            context_parallel_size=parallel.context,
             expert_model_parallel_size=parallel.expert,
         )
         from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
@@ -69,6 +78,8 @@ def start(parallel: Parallel, seed: int, timeout_minutes: float = 30.0) -> Ranks
         world=dist.get_world_size(),
         tensor_rank=parallel_state.get_tensor_model_parallel_rank(),
         tensor=parallel.tensor,
+        context_rank=parallel_state.get_context_parallel_rank(),
+        context=parallel.context,
         pipeline_rank=parallel_state.get_pipeline_model_parallel_rank(),
         pipeline=parallel.pipeline,
         data_rank=parallel_state.get_data_parallel_rank(),
@@ -132,8 +143,17 @@ def from_last_stage(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def sum_over_data(tensor: torch.Tensor) -> torch.Tensor:
-    """``tensor`` summed over the data-parallel ranks, in place."""
+    """``tensor`` summed over the data- and context-parallel ranks, in place."""
+    return _over_data(tensor, dist.ReduceOp.SUM)
+
+
+def max_over_data(tensor: torch.Tensor) -> torch.Tensor:
+    """The largest of each entry over the data- and context-parallel ranks, in place."""
+    return _over_data(tensor, dist.ReduceOp.MAX)
+
+
+def _over_data(tensor: torch.Tensor, op) -> torch.Tensor:
     from megatron.core import parallel_state
 
-    dist.all_reduce(tensor, group=parallel_state.get_data_parallel_group())
+    dist.all_reduce(tensor, op=op, group=parallel_state.get_data_parallel_group(with_context_parallel=True))
     return tensor

@@ -3,7 +3,7 @@ import torch
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch.nn.functional import scaled_dot_product_attention
 
-from red_mcore.megatron.attention import PackedAttention, Packing, RMSNorm
+from red_mcore.megatron.attention import PackedAttention, Packing, RMSNorm, local_order
 
 HEADS, GROUPS, DIM = 4, 2, 8
 CONFIG = TransformerConfig(
@@ -43,9 +43,34 @@ def test_packed_attention_is_that_of_each_sequence(lengths):
 def test_buckets_are_padded_to_less_than_twice_their_tokens():
     lengths = LENGTHS[-1]
     packing = Packing.of(lengths, torch.device("cpu"))
-    assert sum(bucket.numel() for bucket in packing.buckets) < 2 * sum(lengths)
+    assert sum(bucket.queries.numel() for bucket in packing.buckets) < 2 * sum(lengths)
     assert packing.cu_seqlens_q.tolist() == [0, 33, 34, 51, 67, 99, 101, 132]
     assert packing.max_seqlen_q == 33
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_context_parallel_ranks_share_the_work_equally(ranks):
+    """Each query sees the keys up to its own token, in the tokens of all ranks one after the other."""
+    lengths = [2 * ranks * n for n in (5, 1, 3, 4)]
+    orders = [local_order(lengths, rank, ranks) for rank in range(ranks)]
+    gathered = torch.cat(orders)
+    assert gathered.sort().values.tolist() == list(range(sum(lengths)))
+    starts = torch.tensor([sum(lengths[:i]) for i, n in enumerate(lengths) for _ in range(n)])
+    work = []
+    for rank, order in enumerate(orders):
+        packing = Packing.of(lengths, torch.device("cpu"), rank, ranks)
+        assert packing.max_seqlen_q == max(lengths)
+        seen = {}
+        for bucket in packing.buckets:
+            square = torch.ones(bucket.queries.shape[1], bucket.keys.shape[1], dtype=torch.bool).tril()
+            mask = bucket.mask[:, 0] if bucket.mask is not None else square.expand(len(bucket.queries), -1, -1)
+            for queries, keys, sees in zip(bucket.queries, bucket.keys, mask, strict=True):
+                for query, row in reversed(list(zip(queries.tolist(), sees, strict=True))):  # repetitions come last
+                    seen[query] = gathered[keys[row]].tolist()
+        for query, token in enumerate(order.tolist()):
+            assert seen[query] == list(range(int(starts[token]), token + 1))
+        work.append(sum(map(len, seen.values())))
+    assert len(set(work)) == 1
 
 
 def test_norm_is_torchs_and_says_that_its_weight_sees_a_part_of_the_sequence():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from red_mcore.megatron.packing import bins, deal, late_traces, pack
+from red_mcore.megatron.packing import bins, deal, imbalance, late_traces, pack
 from red_mcore.records import Group, Problem, Sample
 
 CPU = torch.device("cpu")
@@ -101,9 +101,9 @@ def with_traces(rollouts: int, traces: int):
 def test_traces_can_be_kept_for_the_end(budget, rollouts, traces, expected, late):
     hand = with_traces(rollouts, traces)
     batches = packed([hand], budget=budget, offline_last=True)
-    assert ["".join("rt"[s.is_offline] for s, _ in m.spans) for m in batches] == expected
+    assert ["".join("rt"[s.is_offline] for s, *_ in m.spans) for m in batches] == expected
     found = late_traces([hand, []], budget)
-    assert [id(s) for s in found] == [id(s) for m in batches for s, _ in m.spans if s.is_offline][traces - late :]
+    assert [id(s) for s in found] == [id(s) for m in batches for s, *_ in m.spans if s.is_offline][traces - late :]
 
 
 def test_weights_can_be_set_after_packing():
@@ -126,7 +126,8 @@ def test_every_field_stands_where_its_token_is_predicted():
     (batch,) = packed([[second, first]], multiple=4, components=("offline", "rl"))
     assert batch.tokens.tolist() == [[10, 11, 12, 13, 14, 50, 51, 52, 53, 0, 0, 0]]
     assert batch.targets.tolist() == [11, 12, 13, 14, 0, 51, 52, 53, 0, 0, 0, 0]
-    assert [(id(s), span) for s, span in batch.spans] == [(id(first), slice(2, 4)), (id(second), slice(5, 8))]
+    found = [(id(s), entries.tolist(), tokens.tolist()) for s, entries, tokens in batch.spans]
+    assert found == [(id(first), [2, 3], [0, 1]), (id(second), [5, 6, 7], [0, 1, 2])]
     assert batch.packing.cu_seqlens_q.tolist() == [0, 5, 9, 12]
     trained = torch.tensor([0, 0, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0.0])
     offline = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0.0])
@@ -137,6 +138,36 @@ def test_every_field_stands_where_its_token_is_predicted():
     assert torch.equal(batch.fields["old_logp"], -batch.targets * trained)
     assert torch.equal(batch.coefficient["offline"], 0.5 * offline)
     assert torch.equal(batch.coefficient["rl"], 0.25 * (trained - offline))
+
+
+def test_context_parallel_ranks_hold_an_early_and_a_late_chunk_of_each_sequence():
+    first, second = sample(3, 4, first=10), sample(1, 2, first=50)
+    early, late = (packed([[second, first]], multiple=3, context=(rank, 2))[0] for rank in range(2))
+    # Padded to 8 and 4 tokens, and as a whole to a multiple of 2 x 2 and of 2 ranks x 3.
+    assert early.tokens.tolist() == [[10, 11, 16, 0, 50, 0]]
+    assert late.tokens.tolist() == [[12, 13, 14, 15, 51, 52]]
+    assert early.targets.tolist() == [11, 12, 0, 0, 51, 0]
+    assert late.targets.tolist() == [13, 14, 15, 16, 52, 0]
+    for batch, entries in ((early, [[], [4]]), (late, [[0, 1, 2, 3], [4]])):
+        assert batch.packing.cu_seqlens_q.tolist() == [0, 8, 12]
+        assert [at.tolist() for _, at, _ in batch.spans] == entries
+        for s, at, tokens in batch.spans:
+            assert batch.targets[at].tolist() == s.response[tokens].tolist()
+            assert batch.fields["old_logp"][at].tolist() == s.old_logp[tokens].tolist()
+        trained = [at for entry in entries for at in entry]
+        assert batch.coefficient["rl"].nonzero()[:, 0].tolist() == trained
+
+
+def test_interleaved_pipelines_get_whole_rounds_of_micro_batches():
+    hands = [[sample(3, 60), sample(3, 60), sample(3, 60)], []]
+    assert [[len(m.spans) for m in packed(hands, rank, rounds=4)] for rank in range(2)] == [[0, 1, 1, 1], [0] * 4]
+
+
+def test_imbalance_is_the_largest_share_of_work_over_the_mean():
+    one, two = [sample(3, 20)], [sample(3, 20), sample(3, 20)]
+    assert imbalance([two, two], 64) == 1
+    assert imbalance([one, two, one], 64) == pytest.approx(1.5)
+    assert imbalance([one, []], 64) == 2
 
 
 def test_a_log_prob_that_was_never_scored_is_absent_rather_than_zero():

@@ -67,7 +67,7 @@ def check_continuation(layout: Layout) -> dict:
             metrics = round_of_both(policy, state)
         found["uninterrupted", dtype] = layout.left(metrics, policy)
         found["resumed", dtype] = continued(layout, root, dtype, drawn)
-    if layout.name in ("tp2", "pp2"):
+    if layout.name in ("tp2", "pp2", "cp2"):
         found["resumed from dp2"] = continued(layout, layout.out / "checkpoints-dp2-float32", "float32", None)
     return found
 

@@ -59,12 +59,12 @@ def check_vocabulary(layout: Layout) -> dict:
 
 
 def check_loss_scale(layout: Layout) -> float | None:
-    """G9: token-loss sums of 2 data-parallel ranks x 2 micro-batches, through Megatron's own loss step."""
-    if layout.name != "dp2":
+    """G9: token-loss sums of 2 data- or context-parallel ranks x 2 micro-batches, through Megatron's own loss step."""
+    if layout.name not in ("dp2", "cp2"):
         return None
     sums, constant, sequences = [[-3.0, 1.2], [0.6, -0.8]], 3000, 8
     total = torch.zeros((), dtype=torch.float64)
-    for part in sums[layout.ranks.data_rank]:
+    for part in sums[layout.ranks.rank]:
         loss = torch.tensor(part / (constant * sequences), dtype=torch.float64)
         scaled, _ = forward_step_calc_loss(
             model=None,

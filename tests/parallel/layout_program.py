@@ -18,6 +18,7 @@ from red_mcore.rollout.environment import set_environment
 set_environment(offline=True)
 
 import layout_continuation
+import layout_deep
 import layout_families
 import layout_parts
 import layout_updates
@@ -39,8 +40,12 @@ def main(out: Path, names: list[str]) -> None:
 def run(name: str, out: Path) -> None:
     layout = Layout(name, out)
     found = {}
-    dense = (layout_updates, layout_continuation, layout_parts) if layout.parallel.expert == 1 else ()
-    for module in (*dense, layout_families):
+    every = [layout_updates, layout_continuation, layout_parts, layout_deep, layout_families]
+    if layout.parallel.virtual > 1:
+        every = [layout_deep]
+    if layout.parallel.expert > 1:
+        every = [layout_families]
+    for module in every:
         checks = {key: check for key, check in vars(module).items() if key.startswith("check_")}
         found |= {key.removeprefix("check_"): check(layout) for key, check in checks.items()}
     if layout.ranks.is_main:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch.distributed as dist
 from family_models import FAMILIES
-from layout_samples import BUDGET, IMITATION, MAIN, TEMPERATURE, Update, config
+from layout_samples import BUDGET, DEEP, IMITATION, MAIN, TEMPERATURE, Update, config
 from megatron.core import parallel_state
 
 from red_mcore.algorithms.red import RED
@@ -24,9 +24,14 @@ LAYOUTS = {
     "tp2": Parallel(ranks=2, tensor=2),
     "tp2_sequence": Parallel(ranks=2, tensor=2, sequence=True),
     "pp2": Parallel(ranks=2, pipeline=2),
+    "cp2": Parallel(ranks=2, context=2),
     "tp2_dp2": Parallel(ranks=4, tensor=2),
     "tp2_pp2": Parallel(ranks=4, tensor=2, pipeline=2),
     "pp2_dp2": Parallel(ranks=4, pipeline=2),
+    "tp2_cp2": Parallel(ranks=4, tensor=2, context=2, sequence=True),
+    "dp2_cp2": Parallel(ranks=4, context=2),
+    "pp2_cp2": Parallel(ranks=4, pipeline=2, context=2),
+    "pp4_virtual2": Parallel(ranks=4, pipeline=4, virtual=2),
     "ep2": Parallel(ranks=2, expert=2),
     "ep2_dp4": Parallel(ranks=4, expert=2),
     "ep2_tp2": Parallel(ranks=4, expert=2, tensor=2, sequence=True),
@@ -46,10 +51,12 @@ class WatchedPolicy(Policy):
 
     def _whole_gradients(self) -> dict[str, np.ndarray]:
         # A data-parallel rank has the sums of its own part of each bucket alone.
-        for buffers, group in (
-            (self._ddp.buffers, parallel_state.get_data_parallel_group()),
-            (self._ddp.expert_parallel_buffers, parallel_state.get_expert_data_parallel_group()),
-        ):
+        groups = [
+            ("buffers", parallel_state.get_data_parallel_group(with_context_parallel=True)),
+            ("expert_parallel_buffers", parallel_state.get_expert_data_parallel_group()),
+        ]
+        for kind, group in groups:
+            buffers = (buffer for chunk in self._ddp for buffer in getattr(chunk, kind))
             for bucket in (bucket for buffer in buffers for bucket in buffer.buckets):
                 parts = list(bucket.grad_data.chunk(group.size()))
                 own = parts[group.rank()].clone()
@@ -70,9 +77,18 @@ class Layout:
         self.name, self.out, self.parallel = name, out, LAYOUTS[name]
         self.ranks = ranks.start(self.parallel, seed=0)
 
-    def policy(self, tied: bool, tokens: int = BUDGET, dtype: str = "float32", trained: bool = True) -> WatchedPolicy:
+    def policy(
+        self,
+        tied: bool,
+        tokens: int = BUDGET,
+        dtype: str = "float32",
+        trained: bool = True,
+        deep: bool = False,
+        recompute: str = "none",
+    ) -> WatchedPolicy:
         """A policy with the first weights."""
-        return self._policy(config(tied), self.source(tied), self.parallel, tokens, dtype, trained)
+        conf, folder = (config(tied, DEEP), self.out / "deep") if deep else (config(tied), self.source(tied))
+        return self._policy(conf, folder, replace(self.parallel, recompute=recompute), tokens, dtype, trained)
 
     def family(self, name: str) -> WatchedPolicy:
         """A trained policy of another family with the first weights; experts want sequence parallel beside tensor."""
@@ -99,5 +115,6 @@ class Layout:
         return self.out / ("tied" if tied else "untied")
 
     def left(self, metrics: dict[str, float], policy: WatchedPolicy) -> Update:
-        """What the update that returned ``metrics`` leaves behind."""
-        return Update(metrics, policy.weights(), policy.gradients)
+        """What the update that returned ``metrics`` leaves behind, but for what depends on the layout by its nature."""
+        same = {name: value for name, value in metrics.items() if "packing/" not in name}
+        return Update(same, policy.weights(), policy.gradients)

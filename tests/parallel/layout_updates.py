@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from unittest.mock import patch
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch.distributed as dist
 from layout_rank import Layout, WatchedPolicy
 from layout_samples import COUNTS, GRID, LONGEST, budget, groups_of, kept_of, make_groups
 from megatron.core import parallel_state
+from torch.nn.modules.module import register_module_forward_hook
 
 from red_mcore.algorithms.base import Library
 from red_mcore.algorithms.chord import CHORD
@@ -134,9 +136,10 @@ def check_updates(layout: Layout) -> dict:
             policy = layout.policy(tied, LONGEST if count == "apart" else budget(kept_of("red"), count))
             metrics = step_in_one_pass(GRID["red"], policy, make_groups(), dict(BEFORE))
             found["red in one pass", tied, count] = layout.left(metrics, policy)
+            found["packing", count] = {name: metrics[f"packing/{name}"] for name in ("fill_fraction", "imbalance")}
         export = layout.out / f"export-{layout.name}-{tied}"
         hf.export_folder(policy.model, policy.arch, layout.source(tied), export, layout.ranks.is_main)
-        if layout.parallel.pipeline == 1:
+        if layout.parallel.pipeline == layout.parallel.context == 1:
             found["logits", tied] = whole_logits(policy)
         groups = make_groups()
         policy.score(groups)
@@ -150,18 +153,31 @@ def check_updates(layout: Layout) -> dict:
     return found
 
 
+def check_recompute(layout: Layout) -> dict:
+    """An update that computes activations again, and how often each of our modules ran in it."""
+    found = {}
+    for recompute in ("none", "selective", "full") if layout.ranks.world <= 2 else ():
+        policy = layout.policy(True, budget(kept_of("red"), 4), recompute=recompute)
+        ran = Counter()
+        hook = register_module_forward_hook(lambda module, *_, ran=ran: ran.update([type(module).__name__]))
+        metrics = step_in_one_pass(GRID["red"], policy, make_groups(), dict(BEFORE))
+        hook.remove()
+        found[recompute] = layout.left(metrics, policy), ran["PackedAttention"], ran["RMSNorm"]
+    return found
+
+
 def whole_logits(policy: WatchedPolicy) -> tuple[np.ndarray, np.ndarray]:
     """Tokens of one sequence and their [T, V] logits, which a single stage and all its tensor-parallel ranks make."""
     tokens = torch.arange(5, 25)
     policy.model.eval()
     with torch.no_grad(), shim.on_device():
-        hidden = policy.model(
+        hidden = policy.model[0](
             input_ids=tokens[None],
             position_ids=None,
             attention_mask=None,
             packed_seq_params=Packing.of([len(tokens)], torch.device("cpu")),
         )[0]
-        logits = hidden @ output_weight(policy.model).T
+        logits = hidden @ output_weight(policy.model[0]).T
     parts = [torch.empty_like(logits) for _ in range(policy.ranks.tensor)]
     dist.all_gather(parts, logits.contiguous(), group=parallel_state.get_tensor_model_parallel_group())
     return tokens.numpy(), torch.cat(parts, dim=1)[:, : policy.arch.vocab_size].numpy()

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from conftest import LAYOUTS
 from layout_samples import COUNTS, GRID, Update, budget, config, groups_of, kept_of, make_groups
 
 from red_mcore.megatron.packing import bins, deal
 
-SPLIT = ["dp2", "tp2", "tp2_sequence", "pp2", "tp2_dp2", "tp2_pp2", "pp2_dp2"]
+SPLIT = [name for names in LAYOUTS.values() for name in names if name not in ("one", "pp4_virtual2")]
 TOLERANCE = 1e-5
 UPDATES = [
     *((kind, tied, 4) for kind in GRID for tied in (True, False)),
@@ -46,6 +47,41 @@ def test_scores(layouts, layout, tied):
 @pytest.mark.parametrize("layout", SPLIT)
 def test_updates(layouts, layout, update):
     same(left(layouts[layout], update), left(layouts["one"], update))
+
+
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("update", ["first", "second", "resumed"])
+def test_interleaved_pipeline(layouts, update, count):
+    """Two chunks of layers on each of four stages; ``resumed``: the second update, from a checkpoint of the first."""
+    found, expected = (layouts[name]["deep"] for name in ("pp4_virtual2", "one"))
+    same(found[update, count], expected[update.replace("resumed", "second"), count])
+    for a, b in zip(found["scores", count], expected["scores", count], strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2 * TOLERANCE)
+    moved = found["second", count].weights
+    assert min(np.abs(moved[name] - weight).max() for name, weight in found["first", count].weights.items()) > 1e-4
+
+
+@pytest.mark.parametrize("recompute", ["selective", "full"])
+@pytest.mark.parametrize("layout", ["one", *LAYOUTS[2]])
+def test_recompute_changes_nothing(layouts, layout, recompute):
+    """Not a bit; attention runs twice, and the norms of the layers only where these are computed again as a whole."""
+    found = layouts[layout]["recompute"]
+    (update, attention, norms), (expected, once, norms_once) = found[recompute], found["none"]
+    assert update.metrics == expected.metrics
+    for name, gradient in expected.gradients.items():
+        np.testing.assert_array_equal(update.gradients[name], gradient, err_msg=name)
+    assert attention == 2 * once > 0
+    assert (norms > norms_once) == (recompute == "full")
+
+
+def test_padding_is_measured(layouts):
+    """Nothing pads on one rank; context parallel fills each sequence up to a multiple of four."""
+    tokens = [s.tokens for g in kept_of("red") for s in g.samples]
+    found = {name: layouts[name]["updates"]["packing", 4] for name in ("one", "dp2", "cp2", "pp2")}
+    assert found["one"] == {"fill_fraction": 1.0, "imbalance": 1.0}
+    assert found["cp2"]["fill_fraction"] == pytest.approx(sum(tokens) / sum(-(-n // 4) * 4 for n in tokens))
+    assert found["pp2"]["fill_fraction"] < 1
+    assert found["cp2"]["imbalance"] == 1 < found["dp2"]["imbalance"] < 2
 
 
 @pytest.mark.parametrize("count", [*COUNTS[1:], "unpacked"])
@@ -127,6 +163,7 @@ def test_dropping_a_group_moves_another_to_another_rank():
     assert any(scoring[prompt] != rank for prompt, rank in update.items())
 
 
-def test_loss_scale_is_undone_exactly(layouts):
+@pytest.mark.parametrize("layout", ["dp2", "cp2"])
+def test_loss_scale_is_undone_exactly(layouts, layout):
     """Token-loss sums [[-3, 1.2], [.6, -.8]] of 2 ranks x 2 micro-batches over 3000 x 8: -2 / 24000."""
-    assert layouts["dp2"]["loss_scale"] == pytest.approx(-8.3333333333e-05, rel=1e-9)
+    assert layouts[layout]["loss_scale"] == pytest.approx(-8.3333333333e-05, rel=1e-9)

@@ -7,7 +7,7 @@ import pytest
 
 from red_mcore import resume
 
-LAYOUTS = ["one", "dp2", "tp2", "tp2_sequence", "pp2"]
+LAYOUTS = ["one", "dp2", "tp2", "tp2_sequence", "pp2", "cp2"]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -22,7 +22,7 @@ def test_the_same_layout_goes_on_bit_by_bit(layouts, layout, dtype):
         np.testing.assert_array_equal(resumed.weights[name], tensor, err_msg=name)
 
 
-@pytest.mark.parametrize("layout", ["tp2", "pp2"])
+@pytest.mark.parametrize("layout", ["tp2", "pp2", "cp2"])
 def test_another_layout_goes_on(layouts, layout):
     expected = layouts["dp2"]["continuation"]["uninterrupted", "float32"]
     resumed = layouts[layout]["continuation"]["resumed from dp2"]
