@@ -61,7 +61,7 @@ def layouts(tmp_path_factory) -> Layouts:
         make_family(name, folder / name)
     program = Path(__file__).parent / "parallel" / "layout_program.py"
     for ranks, names in LAYOUTS.items():
-        launch(program, ranks, folder, *names, timeout=500)
+        launch(program, ranks, folder, *names, timeout=900)
     return Layouts(folder)
 
 

@@ -50,6 +50,15 @@ FAMILIES = {
     },
 }
 
+LAYOUTS = ("one", "tp2", "pp2", "cp2", "tp2_pp2")
+"""Where all families are compared; mixtures of experts also where experts are split, and beside it."""
+EXPERT_LAYOUTS = ("dp2", "ep2", "ep2_dp4", "ep2_tp2", "ep2_pp2")
+CASES = [
+    *((layout, name) for layout in LAYOUTS for name in FAMILIES),
+    *((layout, name) for layout in EXPERT_LAYOUTS for name in FAMILIES if "moe" in name),
+]
+"""(layout, family)"""
+
 
 def make_family(name: str, folder: Path) -> None:
     """Write the HF folder of ``FAMILIES[name]``."""

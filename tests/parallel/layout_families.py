@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from family_models import FAMILIES
+from family_models import CASES
 from layout_rank import Layout
 from layout_samples import GRID, make_groups
 from layout_updates import BEFORE, step, step_in_one_pass
@@ -15,8 +15,8 @@ from red_mcore.megatron import checkpoint
 
 
 def check_families(layout: Layout) -> dict:
-    """By family; of the rest of the grid a layout with expert parallel can do nothing."""
-    return {name: family(layout, name) for name in FAMILIES if "moe" in name or layout.parallel.expert == 1}
+    """By family."""
+    return {name: family(layout, name) for where, name in CASES if where == layout.name}
 
 
 def family(layout: Layout, name: str) -> dict:

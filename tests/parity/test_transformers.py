@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from family_models import FAMILIES
+from family_models import CASES
 from layout_samples import TEMPERATURE, make_groups
 
 LAYOUTS = ["one", "dp2", "tp2", "tp2_sequence", "pp2", "cp2"]
@@ -56,15 +56,7 @@ def test_logprobs(layouts, layout, tied):
     assert gap(layouts[layout]["scores"][tied]["old_logp"], logprobs(folder)) < LIMIT
 
 
-@pytest.mark.parametrize(
-    ("layout", "name"),
-    [
-        (layout, name)
-        for layout in ("one", "tp2", "tp2_sequence", "pp2", "tp2_pp2", "ep2", "ep2_tp2", "ep2_pp2")
-        for name in FAMILIES
-        if "moe" in name or not layout.startswith("ep")
-    ],
-)
+@pytest.mark.parametrize(("layout", "name"), CASES)
 def test_families(layouts, layout, name):
     found, folder = layouts[layout]["families"][name], layouts.folder / name
     assert gap(found["logp"], logprobs(folder)) < LIMIT
