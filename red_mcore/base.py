@@ -27,6 +27,7 @@ def train_base(run: Run) -> None:
             state.step += 1
             console.update(state.step, {"loss": metrics["loss/total"]})
             run.agree_to_stop()
+            run.saver.poll()
             if run.stopping or (run.checkpoint_due() and state.step < base.steps):
                 run.save()
             if run.stopping:

@@ -12,6 +12,8 @@ from red_mcore.setup import Run
 
 SAMPLE, EVALUATE, REFILL, CONTINUE = 1, 2, 3, 4
 """First part of the key from which samples get their seeds."""
+_RECORDED = {SAMPLE: "sample", REFILL: "refill", CONTINUE: "continue"}
+"""What of it a recording may keep, by the name that its files have."""
 
 
 def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], list[Group], dict[str, float]]:
@@ -30,9 +32,19 @@ def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], list[Grou
     branches: list[dict[str, float]] = []
     rounds = 0
 
+    def name(key: tuple[int, ...]) -> str:
+        kind, _, *more = key
+        return "-".join([f"step-{step + 1:06d}", _RECORDED[kind], *map(str, more)])
+
     def sample(wanted: int, key: tuple[int, ...]) -> list[Group]:
         problems = [run.problems[i] for i in run.cursor.next(wanted)]
-        groups = run.sampler.groups(problems, count, key, with_traces=algorithm.traces > 0)
+        with_traces = algorithm.traces > 0
+        groups = run.recording.groups(
+            name(key),
+            {"count": count, "with_traces": with_traces},
+            problems,
+            lambda: run.sampler.groups(problems, count, key, with_traces=with_traces),
+        )
         bare.extend(groups)
         groups, metrics = algorithm.branch(groups, sample_after)
         branches.append(metrics)
@@ -41,7 +53,13 @@ def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], list[Grou
     def sample_after(problems: Sequence[Problem], leading: Sequence[int]) -> list[Group]:
         nonlocal rounds
         rounds += 1
-        groups = run.sampler.continuations(problems, leading, algorithm.episodes, count, (CONTINUE, step, rounds))
+        key = (CONTINUE, step, rounds)
+        groups = run.recording.groups(
+            name(key),
+            {"count": count, "leading": list(leading), "episodes": algorithm.episodes},
+            problems,
+            lambda: run.sampler.continuations(problems, leading, algorithm.episodes, count, key),
+        )
         continued.extend(groups)
         return groups
 

@@ -91,6 +91,10 @@ class Rollout:
     """Key-value cache of one engine rank, MiB."""
     logprob_gap_limit: float | None = None
     """Largest allowed |trainer - engine| log-prob difference, nats; a larger one stops the run. None only records."""
+    record: str | None = None
+    """For debugging: folder in which the graded rollouts of every step are kept."""
+    replay: str | None = None
+    """For debugging: folder of such rollouts, which are taken instead of sampling; evaluations are sampled anew."""
 
 
 @dataclass
@@ -203,7 +207,17 @@ class Checkpoint:
     every: int = 50
     """Steps between checkpoints; 0 saves only at the end and when interrupted."""
     keep: int = 2
-    """Checkpoints kept."""
+    """Newest checkpoints kept."""
+    keep_every: int = 0
+    """Checkpoints of every so many steps are kept for ever, too; 0 keeps none so."""
+    keep_best: str | None = None
+    """The checkpoint that is best by this metric of the evaluations, e.g. ``evaluation/pass1``, is kept, too."""
+    best: Literal["highest", "lowest"] = "highest"
+    """What is best by ``keep_best``."""
+    asynchronous: bool = False
+    """Training goes on while a copy in host memory is written; the checkpoint counts from the next step's end on."""
+    timeout_seconds: float = 1800.0
+    """A checkpoint that is not written after so long stops the run: later ones would be lost, too."""
 
 
 @dataclass

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from red_mcore import manifests
 from red_mcore.recipe import Recipe, RecipeError, flatten
 
 _MAY_CHANGE = (
@@ -19,6 +20,8 @@ _MAY_CHANGE = (
     "rollout.tensor",
     "rollout.kv_cache_mib",
     "rollout.logprob_gap_limit",
+    "rollout.record",
+    "rollout.replay",
     "reward.workers",
     "batch.tokens_per_micro_batch",
 )
@@ -30,14 +33,11 @@ def checkpoints(recipe: Recipe) -> Path:
 
 
 def latest(folder: Path) -> dict[str, Any] | None:
-    """Manifest of the newest complete checkpoint under ``folder``; None where there is none."""
-    pointer = folder / "latest"
-    if not pointer.is_file():
-        return None
-    file = folder / pointer.read_text().strip() / "manifest.json"
-    if not file.is_file():
-        raise RecipeError(f"{pointer} names a checkpoint without {file}: delete {folder} to start anew")
-    return json.loads(file.read_text())
+    """Manifest of the newest checkpoint under ``folder`` that is whole as far as sizes tell; None where none was saved.
+
+    RecipeError where no checkpoint is whole. A run goes by checksums, too, before it goes on (``manifests.newest``).
+    """
+    return manifests.newest(folder)[0]
 
 
 def check(recipe: Recipe) -> None:

@@ -11,15 +11,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from red_mcore import resume
+from red_mcore import manifests, resume
 from red_mcore.architecture import Architecture, hf_config, read_architecture
 from red_mcore.recipe import Model, Recipe, RecipeError, flatten, to_yaml
 from red_mcore.records import Problem
 
 if TYPE_CHECKING:
     from red_mcore.data.cursor import Cursor
+    from red_mcore.megatron.checkpoint import Saver
     from red_mcore.megatron.policy import Policy
     from red_mcore.megatron.ranks import Ranks
+    from red_mcore.recording import Recording
     from red_mcore.sampling import Sampler
     from red_mcore.tracking import Console, Tracker
 
@@ -67,6 +69,8 @@ class Run:
     policy: Policy
     reference: Policy | None
     sampler: Sampler
+    recording: Recording
+    saver: Saver
     tracker: Tracker | None
     """On rank 0 only."""
     state: State
@@ -116,17 +120,10 @@ class Run:
 
     def save(self) -> None:
         """Checkpoint of this moment; a collective."""
-        from red_mcore.megatron import checkpoint
-
         self.state.cursor = self.cursor.state()
         state = {**asdict(self.state), "seconds": self.state.seconds + self.elapsed}
-        checkpoint.save(
-            resume.checkpoints(self.recipe),
-            f"{self.state.stage}-{self.state.step:06d}",
-            self.policy,
-            {"state": state, "recipe": flatten(self.recipe)},
-            self.recipe.checkpoint.keep,
-        )
+        tag = f"{self.state.stage}-{self.state.step:06d}"
+        self.saver.save(tag, self.policy, {"state": state, "recipe": flatten(self.recipe)})
 
 
 @contextmanager
@@ -138,6 +135,7 @@ def build(recipe: Recipe):
     from red_mcore.data.tokenizer import load_tokenizer, stop_ids
     from red_mcore.megatron import checkpoint, ranks
     from red_mcore.megatron.policy import Policy
+    from red_mcore.recording import Recording
     from red_mcore.rewards.verifier import Verifier
     from red_mcore.rollout.engine import Engine
     from red_mcore.sampling import Sampler
@@ -157,7 +155,11 @@ def build(recipe: Recipe):
     problems = _fitting(recipe, tokenizer, problems, here.is_main)
     _check_traces(recipe, tokenizer, problems)
     held_out = _fitting(recipe, tokenizer, held_out, here.is_main)
-    manifest = resume.latest(resume.checkpoints(recipe))
+    folder = resume.checkpoints(recipe)
+    # Checksums cost one read of the checkpoint, by rank 0 alone: the ranks have to agree on what they go on from.
+    manifest, faults = ranks.on_main(here, lambda: manifests.newest(folder, checksums=True))
+    for fault in faults:
+        say(f"red_mcore: warning: {fault}; going back to checkpoint {manifest['tag']}")
     state = State(**manifest["state"]) if manifest else State(stage="base" if recipe.base else "main")
     cursor = Cursor(len(problems), recipe.seed)
     if state.cursor:
@@ -177,7 +179,7 @@ def build(recipe: Recipe):
         if state.stage == "main":  # else the base stage, which makes its weights, loads them
             hf.load_weights(reference.model, arch, recipe.folder / "base" if recipe.base else weights)
     if manifest:
-        checkpoint.load(resume.checkpoints(recipe), manifest, policy)
+        checkpoint.load(folder, manifest, policy)
 
     say("starting the engines and the verifiers")
     is_leader = here.rank % recipe.rollout.tensor == 0
@@ -212,6 +214,8 @@ def build(recipe: Recipe):
         policy=policy,
         reference=reference,
         sampler=Sampler(recipe, tokenizer, engine, verifier),
+        recording=Recording(recipe.rollout, here),
+        saver=checkpoint.Saver(folder, recipe.checkpoint),
         tracker=tracker,
         state=state,
         begin=begin,

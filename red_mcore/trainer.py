@@ -32,6 +32,7 @@ def main(recipe: Recipe) -> int:
             train_base(run)
         if not run.stopping:
             train(run)
+        run.saver.finish()
         if not run.stopping:
             finish(run)
             return 0
@@ -75,6 +76,7 @@ def train(run: Run) -> None:
             metrics["memory/rank0_mib"] = psutil.Process().memory_info().rss / 2**20
             run.log(metrics | clock.seconds)
             run.agree_to_stop()
+            run.saver.poll()
             if run.stopping or run.checkpoint_due() or last:
                 console.phase("save")
                 run.save()

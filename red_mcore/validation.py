@@ -66,6 +66,7 @@ _AT_LEAST = {
     "base.optimizer.clip_grad": 0,
     "checkpoint.every": 0,
     "checkpoint.keep": 1,
+    "checkpoint.keep_every": 0,
     "tracking.rollout_rows": 0,
     "evaluation.every": 0,
     "evaluation.samples": 1,
@@ -87,6 +88,7 @@ _ABOVE_ZERO = (
     "algorithm.imitation.lr",
     "algorithm.imitation.eps",
     "evaluation.top_p",
+    "checkpoint.timeout_seconds",
 )
 _AT_MOST_ONE = (
     "rollout.top_p",
@@ -122,6 +124,8 @@ def validate(recipe: Recipe) -> None:
         _check_architecture(recipe, architecture)
     _check_ranks(recipe)
     _check_batch(recipe)
+    _check_checkpoint(recipe)
+    _check_recording(recipe)
     check_data(recipe.data)
     recipe.algorithm.check(recipe)
     _check_folder(recipe)
@@ -308,6 +312,36 @@ def _check_until(recipe: Recipe) -> None:
         )
 
 
+def _check_checkpoint(recipe: Recipe) -> None:
+    settings, evaluation = recipe.checkpoint, recipe.evaluation
+    every = settings.every
+    if settings.keep_every and (not every or settings.keep_every % every):
+        use = f"a multiple of {every}" if every else "checkpoint.every above 0"
+        raise RecipeError(
+            f"checkpoint.keep_every={settings.keep_every} is no multiple of checkpoint.every={every}: use {use}"
+        )
+    if settings.keep_best is None:
+        return
+    known = [f"evaluation/{name}" for name in ("pass1", f"pass{evaluation.samples}", "length_tokens", "truncated")]
+    if settings.keep_best not in known:
+        raise RecipeError(
+            f"checkpoint.keep_best={settings.keep_best} is no metric of an evaluation: use {_either(known)}"
+        )
+    if not evaluation.every or not every or every % evaluation.every:
+        raise RecipeError(
+            f"checkpoint.keep_best wants an evaluation at each checkpoint, but checkpoint.every={every} is no multiple"
+            f" of evaluation.every={evaluation.every}: use such a multiple"
+        )
+
+
+def _check_recording(recipe: Recipe) -> None:
+    record, replay = recipe.rollout.record, recipe.rollout.replay
+    if record and replay:
+        raise RecipeError(f"rollout.record={record} and rollout.replay={replay} exclude each other: use one of them")
+    if replay and not Path(replay).is_dir():
+        raise RecipeError(f"rollout.replay={replay} is no folder: name one that rollout.record made, or use null")
+
+
 def _check_folder(recipe: Recipe) -> None:
     place = recipe.folder.absolute()
     while not place.exists():
@@ -329,6 +363,6 @@ def _divisors(number: int) -> list[int]:
     return [n for n in range(1, number + 1) if number % n == 0]
 
 
-def _either(numbers: list[int] | tuple[int, ...]) -> str:
+def _either(numbers: list[int] | tuple[int, ...] | list[str]) -> str:
     *head, last = map(str, numbers)
     return f"{', '.join(head)} or {last}" if head else last

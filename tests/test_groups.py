@@ -11,6 +11,7 @@ from red_mcore.algorithms.grpo import GRPO, dapo
 from red_mcore.data.cursor import Cursor
 from red_mcore.groups import REFILL, SAMPLE, collect
 from red_mcore.recipe import Batch, Model, Recipe
+from red_mcore.recording import Recording
 from red_mcore.records import Group, Problem, Sample
 
 TEACHING = {0, 3, 5}
@@ -48,6 +49,7 @@ def step(teaching: set[int], refills: int, algorithm: GRPO | None = None):
         cursor=Cursor(len(PROBLEMS), seed=0),
         problems=PROBLEMS,
         sampler=Table(teaching),
+        recording=Recording(recipe.rollout, here=None),
     )
     groups, sampled, metrics = collect(run, recipe.algorithm)
     assert [g.problem.id for g in sampled] == [i for _, ids in run.sampler.asked for i in ids]

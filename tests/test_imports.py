@@ -8,11 +8,11 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "red_mcore"
 TIERS = (
     ("run", "launch"),
-    ("trainer", "base", "groups", "sampling", "setup"),
+    ("trainer", "base", "groups", "sampling", "recording", "setup"),
     ("planning", "resume", "validation"),
     ("algorithms", "rollout", "evaluation", "convert", "data", "rewards", "tracking"),
     ("megatron", "losses"),
-    ("recipe", "architecture", "records"),
+    ("recipe", "architecture", "records", "manifests"),
 )
 HOMES = {"vllm": {"rollout"}, "mlflow": {"tracking"}, "megatron": {"megatron", "convert"}}
 MODULES = sorted(file.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__.py")

@@ -1,9 +1,8 @@
-import json
 from dataclasses import replace
 
 import pytest
 
-from red_mcore import resume
+from red_mcore import manifests, resume
 from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
 from red_mcore.recipe import Model, Optimizer, Parallel, Recipe, RecipeError, flatten
@@ -18,8 +17,8 @@ def saved(recipe: Recipe, tag: str = "main-000002") -> None:
     folder = resume.checkpoints(recipe)
     (folder / tag).mkdir(parents=True)
     stage, step = tag.split("-")
-    manifest = {"tag": tag, "recipe": flatten(recipe), "state": {"stage": stage, "step": int(step)}}
-    (folder / tag / "manifest.json").write_text(json.dumps(manifest))
+    manifest = {"tag": tag, "recipe": flatten(recipe), "state": {"stage": stage, "step": int(step)}, "files": {}}
+    manifests.write(folder / tag, manifest)
     (folder / "latest").write_text(tag)
 
 
@@ -55,11 +54,17 @@ def test_layout_may_change(recipe):
     resume.check(replace(recipe, parallel=Parallel(ranks=8, tensor=2, pipeline=2)))
 
 
-def test_a_pointer_to_nothing_is_refused(recipe):
+def test_a_broken_checkpoint_is_refused_before_a_rank_starts(recipe):
     saved(recipe)
     (resume.checkpoints(recipe) / "main-000002" / "manifest.json").unlink()
-    with pytest.raises(RecipeError, match="names a checkpoint without"):
+    with pytest.raises(RecipeError, match=r"main-000002/manifest\.json is missing: put it back, or delete"):
         resume.check(recipe)
+
+
+def test_rollouts_may_be_recorded_and_replayed(recipe):
+    saved(recipe)
+    recipe.rollout.record = "recorded"
+    resume.check(recipe)
 
 
 @pytest.mark.parametrize(("tag", "fewest"), [("main-000040", 40), ("base-000300", 0)])

@@ -75,6 +75,16 @@ BAD = [
     ("name=../x", "name='../x' becomes a folder"),
     ("data.path=nowhere.jsonl", "nowhere.jsonl does not exist"),
     ("runs=/proc", "run folder /proc/small cannot be made"),
+    (
+        "checkpoint.keep_every=60",
+        "checkpoint.keep_every=60 is no multiple of checkpoint.every=50: use a multiple of 50",
+    ),
+    ("checkpoint.keep_every=60 checkpoint.every=0", "of checkpoint.every=0: use checkpoint.every above 0"),
+    ("checkpoint.keep_best=evaluation/pass2", "use evaluation/pass1, evaluation/pass8, evaluation/length_tokens or"),
+    ("checkpoint.keep_best=evaluation/pass1", "checkpoint.every=50 is no multiple of evaluation.every=0"),
+    ("checkpoint.timeout_seconds=0", "checkpoint.timeout_seconds=0.0 is not a positive number"),
+    ("rollout.record=a rollout.replay=b", "rollout.record=a and rollout.replay=b exclude each other"),
+    ("rollout.replay=nowhere", "rollout.replay=nowhere is no folder"),
     ("model.path=Qwen/x", "base trains a fresh model, but model.path=Qwen/x is a trained one"),
     ("model.path=/nowhere base=null", "model.path /nowhere is neither a folder with a config.json nor a hub name"),
 ]

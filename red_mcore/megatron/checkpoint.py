@@ -2,19 +2,21 @@
 
 ``checkpoints/<tag>/`` holds ``weights/`` (model and optimizers), ``rng-<rank>.pt`` and ``manifest.json``. It is filled
 under another name and moved into place when complete; ``checkpoints/latest`` then names it. Kill the run anywhere:
-either the old or the new checkpoint is whole.
+either the old or the new checkpoint is whole. What was damaged later is found by the manifest's checksums.
 """
 
 from __future__ import annotations
 
-import json
+import copy
 import queue
 import random
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -22,13 +24,15 @@ import torch
 import torch.distributed as dist
 from megatron.core import dist_checkpointing
 from megatron.core.dist_checkpointing.strategies import filesystem_async
+from megatron.core.dist_checkpointing.strategies.async_utils import AsyncRequest
 from megatron.core.dist_checkpointing.strategies.torch import TorchDistSaveShardedStrategy
 from megatron.core.dist_checkpointing.utils import add_prefix_for_sharding
 from megatron.core.tensor_parallel import get_cuda_rng_tracker
 
+from red_mcore import manifests
 from red_mcore.megatron import shim
 from red_mcore.megatron.policy import Policy
-from red_mcore.recipe import RecipeError
+from red_mcore.recipe import Checkpoint, RecipeError
 
 # The one sharding of optimizer state that loads under another tensor x pipeline x data layout.
 _SHARDING = {
@@ -38,35 +42,146 @@ _SHARDING = {
 }
 
 
-def save(folder: Path, tag: str, policy: Policy, manifest: dict[str, Any], keep: int) -> Path:
-    """Write checkpoint ``tag`` under ``folder`` and remove all but the newest ``keep``; a collective."""
-    partial_folder = folder / f"{tag}.partial"
-    if policy.ranks.is_main:
-        for leftover in folder.glob("*.partial/"):  # of killed saves, whatever their tags
-            shutil.rmtree(leftover)
-        (partial_folder / "weights").mkdir(parents=True)
-    dist.barrier()
-    with shim.on_device():
-        model = _model(policy)
-        state = {"model": model, "optimizers": _optimizers(policy, model, is_loading=False)}
-        dist_checkpointing.save(state, str(partial_folder / "weights"), sharded_strategy=_InProcess("torch_dist", 1))
-    torch.save(_random_states(), partial_folder / f"rng-{policy.ranks.rank}.pt")
-    dist.barrier()
-    final = folder / tag
-    if policy.ranks.is_main:
+class Saver:
+    """Writes the checkpoints under ``folder``, one at a time; its methods are collectives of all ranks.
+
+    A thread of each rank writes the rank's own files and no more: the ranks speak to each other in the training thread
+    alone, between steps. Any failure to write stops the run, by an error that names the file.
+    """
+
+    def __init__(self, folder: Path, settings: Checkpoint) -> None:
+        self._folder, self._settings = folder, settings
+        self._pending: _Pending | None = None
+
+    def save(self, tag: str, policy: Policy, manifest: dict[str, Any]) -> None:
+        """Checkpoint ``tag`` of this moment, once an earlier one is complete; ``asynchronous`` only begins it."""
+        self.finish()
+        folder = self._folder / f"{tag}.partial"
+        if policy.ranks.is_main:
+            for leftover in self._folder.glob("*.partial/"):  # of killed saves, whatever their tags
+                shutil.rmtree(leftover)
+            (folder / "weights").mkdir(parents=True)
+        dist.barrier()
+        with shim.on_device():
+            model = _model(policy)
+            state = {"model": model, "optimizers": _optimizers(policy, model, is_loading=False)}
+            request = dist_checkpointing.save(
+                state,
+                str(folder / "weights"),
+                sharded_strategy=_InProcess(snapshot=self._settings.asynchronous),
+                async_sharded_save=True,
+            )
         schedules = {name: slot.schedule.state_dict() for name, slot in policy.slots.items()}
-        text = json.dumps({**manifest, "tag": tag, "layout": policy.ranks.layout, "schedules": schedules}, indent=1)
-        (partial_folder / "manifest.json").write_text(text)
-        shutil.rmtree(final, ignore_errors=True)
-        partial_folder.rename(final)
-        pointer = folder / "latest.partial"
+        manifest = copy.deepcopy({**manifest, "tag": tag, "layout": policy.ranks.layout, "schedules": schedules})
+        self._pending = _Pending(folder, manifest, request, policy.ranks.rank)
+        if not self._settings.asynchronous:
+            self.finish()
+
+    def poll(self) -> None:
+        """Complete the checkpoint that was begun if every rank has written its part."""
+        if self._pending:
+            self._complete()
+
+    def finish(self) -> None:
+        """Wait for the checkpoint that was begun, if there is one, and complete it."""
+        while self._pending:
+            # Not for long: ranks that are done wait in the collective, which has a time limit of its own.
+            self._pending.thread.join(1.0)
+            self._complete()
+
+    def _complete(self) -> None:
+        """Put the checkpoint in its place if all ranks are done; RuntimeError where one failed or takes too long."""
+        pending = self._pending
+        failure = pending.failure(self._settings.timeout_seconds)
+        told: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(told, (failure, pending.files))
+        if any(failure for failure, _ in told):
+            self._pending = None
+            if failure:
+                raise RuntimeError(failure) from pending.error
+            raise SystemExit(1)  # quietly: the rank that failed says why
+        if any(files is None for _, files in told):
+            return
+        self._pending = None
+        with shim.on_device():
+            for finalize in pending.request.finalize_fns:
+                finalize()
+        if dist.get_rank() == 0:
+            self._publish(pending, {name: about for _, files in told for name, about in files.items()})
+        dist.barrier()
+
+    def _publish(self, pending: _Pending, files: dict[str, list]) -> None:
+        """Write the manifest, move the checkpoint into place, and remove what is not kept; on rank 0."""
+        partial_folder, tag = pending.folder, pending.manifest["tag"]
+        written = {partial_folder / name for name in files}
+        others = [path for path in partial_folder.rglob("*") if path.is_file() and path not in written]
+        files |= manifests.digests(partial_folder, others)  # the small ones, by rank 0 itself
+        manifests.write(partial_folder, {**pending.manifest, "files": files})
+        if (self._folder / tag).exists():  # one that is broken, and was written again
+            self._remove(tag)
+        partial_folder.rename(self._folder / tag)
+        pointer = self._folder / "latest.partial"
         pointer.write_text(tag)
-        pointer.replace(folder / "latest")
-        complete = sorted((p.parent for p in folder.glob("*/manifest.json")), key=lambda p: p.stat().st_mtime)
-        for old in complete[:-keep]:
-            shutil.rmtree(old)
-    dist.barrier()
-    return final
+        pointer.replace(self._folder / "latest")
+        readable = []
+        for other in manifests.tags(self._folder):
+            # What is newer was broken, and the run went on without it.
+            if manifests.age(other) <= manifests.age(tag):
+                with suppress(manifests.Broken):
+                    readable.append(manifests.read(self._folder / other))
+        kept = manifests.kept(readable, self._settings)
+        for other in manifests.tags(self._folder):
+            if other not in kept:
+                self._remove(other)
+
+    def _remove(self, tag: str) -> None:
+        doomed = self._folder / f"{tag}.old.partial"  # at once gone for whoever looks for checkpoints
+        (self._folder / tag).rename(doomed)
+        shutil.rmtree(doomed)
+
+
+class _Pending:
+    """A checkpoint on its way: this rank's files, which a thread writes."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], request: AsyncRequest, rank: int) -> None:
+        self.folder, self.manifest, self.request = folder, manifest, request
+        self.files: dict[str, list] | None = None
+        """Digests of this rank's files, once they are written."""
+        self.error: Exception | None = None
+        self._at = folder
+        self._begin = time.monotonic()
+        # A daemon: a write that hangs must not keep a run that failed from ending.
+        self.thread = Thread(target=self._write, args=(rank, _random_states()), daemon=True)
+        self.thread.start()
+
+    @property
+    def seconds(self) -> float:
+        """Since the checkpoint was begun."""
+        return time.monotonic() - self._begin
+
+    def failure(self, limit: float) -> str | None:
+        """What is wrong on this rank, if anything is."""
+        if self.error is not None:
+            return f"checkpoint file {self._at} was not written: {type(self.error).__name__}: {self.error}"
+        if self.files is None and self.seconds >= limit:
+            return f"checkpoint file {self._at} is not written after checkpoint.timeout_seconds={limit:g}"
+        return None
+
+    def _write(self, rank: int, random_states: dict[str, Any]) -> None:
+        try:
+            files = []
+            if self.request.async_fn is not None:  # else the rank has nothing to write of the weights
+                _, buckets, _ = self.request.async_fn_args
+                self.request.async_fn(*self.request.async_fn_args, self._is_at)
+                files = [Path(path) for path, _, _ in buckets]
+            self._is_at(self.folder / f"rng-{rank}.pt")
+            torch.save(random_states, self._at)
+            self.files = manifests.digests(self.folder, [*files, self._at])
+        except Exception as error:  # raised in the training thread, once the other ranks know
+            self.error = error
+
+    def _is_at(self, file: str | Path) -> None:
+        self._at = Path(file)
 
 
 def load(folder: Path, manifest: dict[str, Any], policy: Policy) -> None:
@@ -179,8 +294,13 @@ class _InProcess(TorchDistSaveShardedStrategy):
     """Megatron's writer without its forked processes.
 
     A rank runs threads of gloo and of the engine, which a fork may leave with a held lock, and when a writer process
-    dies the rank waits for its answer for ever. Here the same code writes the same files in the calling thread.
+    dies the rank waits for its answer for ever. Here the same code writes the same files in a thread of the rank.
     """
+
+    def __init__(self, snapshot: bool) -> None:
+        """``snapshot``: what is written must not change with the weights any more."""
+        super().__init__("torch_dist", 1)
+        self._snapshot = snapshot
 
     def async_save(self, sharded_state_dict, checkpoint_dir):
         # Megatron would start a manager process to hold this queue.
@@ -191,13 +311,22 @@ class _InProcess(TorchDistSaveShardedStrategy):
         request = super()._get_save_and_finalize_callbacks(writer, save_state_dict_ret)
         if request.async_fn is None:
             return request
+        rank, _, results = request.async_fn_args
+        buckets = request.preload_fn()
+        if self._snapshot and shim.needed():  # where there is a GPU, preloading has copied
+            buckets = [(path, key, (data, [(i, t.clone()) for i, t in found])) for path, key, (data, found) in buckets]
+        writer.write_buckets = buckets  # Megatron's list would hold tensors on the GPU until the checkpoint is complete
         transforms = [writer.transforms] if hasattr(writer, "transforms") else []
-        return request._replace(async_fn=partial(_write, transforms))
+        return request._replace(
+            async_fn=partial(_write, transforms), async_fn_args=(rank, buckets, results), preload_fn=None
+        )
 
 
-def _write(transforms, rank: int, buckets, results) -> None:
+def _write(transforms, rank: int, buckets, results, begin: Callable[[str], None]) -> None:
+    """``begin`` is told of each file before it is written."""
     done = {}
     for i, bucket in enumerate(buckets):
+        begin(bucket[0])
         answers: queue.SimpleQueue = queue.SimpleQueue()
         counter: queue.Queue = queue.Queue()
         counter.put(i)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from threading import Event
+from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
@@ -10,10 +13,10 @@ from layout_rank import Layout, WatchedPolicy
 from layout_samples import GRID, Update, make_groups
 from layout_updates import step
 
-from red_mcore import resume
+from red_mcore import manifests, resume
 from red_mcore.algorithms.sft import SFT
 from red_mcore.megatron import checkpoint
-from red_mcore.recipe import RecipeError
+from red_mcore.recipe import Checkpoint, RecipeError
 from red_mcore.records import Group
 
 LESSON_SCALE = 0.5
@@ -61,15 +64,79 @@ def check_continuation(layout: Layout) -> dict:
         for i in range(4):
             if i == 2:
                 for tag in ("main-0", "main-1", "main-2")[0 if dtype == "float32" else 2 :]:
-                    checkpoint.save(root, tag, policy, {"algorithm": state}, keep=2)
+                    saver(root).save(tag, policy, {"algorithm": state})
+                if dtype == "float32":
+                    background = begun_and_held(layout, policy, state)
                 drawn = torch.rand(3)
                 found["saved", dtype] = policy.weights()
             metrics = round_of_both(policy, state)
+            if i == 2 and dtype == "float32":  # an update has changed the weights that are being written
+                found["background"] = background()
         found["uninterrupted", dtype] = layout.left(metrics, policy)
         found["resumed", dtype] = continued(layout, root, dtype, drawn)
+        if dtype == "float32":
+            found["resumed from background"] = continued(layout, background_root(layout), dtype, drawn)
     if layout.name in ("tp2", "pp2", "cp2"):
         found["resumed from dp2"] = continued(layout, layout.out / "checkpoints-dp2-float32", "float32", None)
     return found
+
+
+def background_root(layout: Layout) -> Path:
+    return layout.out / f"background-{layout.name}"
+
+
+def saver(root: Path, **settings) -> checkpoint.Saver:
+    return checkpoint.Saver(root, Checkpoint(keep=2, **settings))
+
+
+def begun_and_held(layout: Layout, policy: WatchedPolicy, state: dict) -> Callable[[], list[bool]]:
+    """An asynchronous checkpoint that is not written before the returned function is called.
+
+    That tells whether the checkpoint counted before, and after its end was waited for.
+    """
+    root, write, go_on = background_root(layout), checkpoint._write, Event()
+
+    def held(*args) -> None:
+        go_on.wait()
+        write(*args)
+
+    with patch.object(checkpoint, "_write", held):
+        background = saver(root, asynchronous=True)
+        background.save("main-2", policy, {"algorithm": state})
+
+    def finish() -> list[bool]:
+        background.poll()
+        counted = [resume.latest(root) is not None]
+        dist.barrier()
+        go_on.set()
+        background.finish()
+        return [*counted, resume.latest(root) is not None]
+
+    return finish
+
+
+def check_failing_writers(layout: Layout) -> dict[str, str]:
+    """What the first and the last rank say where the last one's disk is full, and where it hangs."""
+    if layout.ranks.world > 2:
+        return {}
+    found, policy, hang = {}, layout.policy(False), Event()
+
+    def fill(*args) -> None:
+        raise OSError(28, "No space left on device")
+
+    for name, digests in {"full": fill, "hangs": lambda *args: hang.wait()}.items():
+        failing = saver(layout.out / f"failing-{layout.name}-{name}", asynchronous=True, timeout_seconds=1.0)
+        is_last = layout.ranks.rank == layout.ranks.world - 1
+        with patch.object(manifests, "digests", digests if is_last else manifests.digests):
+            failing.save("main-2", policy, {})
+            try:
+                failing.finish()
+            except (RuntimeError, SystemExit) as error:
+                found[name] = f"{type(error).__name__}: {error}"
+    hang.set()
+    told: list = [None] * layout.ranks.world
+    dist.all_gather_object(told, found)
+    return {"last": told[-1], "first": told[0]}
 
 
 def continued(layout: Layout, root: Path, dtype: str, drawn: torch.Tensor | None) -> Update:

@@ -1,11 +1,12 @@
 """Going on from a checkpoint against never having stopped."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
-from red_mcore import resume
+from red_mcore import manifests, resume
 
 LAYOUTS = ["one", "dp2", "tp2", "tp2_sequence", "pp2", "cp2"]
 
@@ -20,6 +21,42 @@ def test_the_same_layout_goes_on_bit_by_bit(layouts, layout, dtype):
     assert resumed.weights.keys() == expected.weights.keys()
     for name, tensor in expected.weights.items():
         np.testing.assert_array_equal(resumed.weights[name], tensor, err_msg=name)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_a_thread_writes_is_the_moment_of_saving(layouts, layout):
+    """Although an update changed the weights before it wrote them; and nothing counts before it is written."""
+    found = layouts[layout]["continuation"]
+    assert found["background"] == [False, True]
+    expected, resumed = found["uninterrupted", "float32"], found["resumed from background"]
+    assert resumed.metrics == expected.metrics
+    for name, tensor in expected.weights.items():
+        np.testing.assert_array_equal(resumed.weights[name], tensor, err_msg=name)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_writer_that_fails_or_hangs_stops_the_run_by_the_file(layouts, layout):
+    said = layouts[layout]["failing_writers"]
+    file = re.escape(f"main-2.partial/rng-{0 if layout == 'one' else 1}.pt")
+    assert re.fullmatch(rf"RuntimeError: .*{file} was not written: OSError: .*No space left.*", said["last"]["full"])
+    hangs = rf"RuntimeError: .*{file} is not written after checkpoint.timeout_seconds=1"
+    assert re.fullmatch(hangs, said["last"]["hangs"])
+    if layout != "one":
+        assert said["first"] == {"full": "SystemExit: 1", "hangs": "SystemExit: 1"}
+    for name in ("full", "hangs"):
+        assert resume.latest(layouts.folder / f"failing-{layout}-{name}") is None
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_manifest_knows_every_file(layouts, layout):
+    folder = layouts.folder / f"checkpoints-{layout}-float32"
+    manifest, faults = manifests.newest(folder, checksums=True)
+    files = {
+        file.relative_to(folder / "main-2").as_posix() for file in (folder / "main-2").rglob("*") if file.is_file()
+    }
+    assert set(manifest["files"]) == files - {"manifest.json"}
+    assert {"weights/.metadata", "weights/__0_0.distcp", "rng-0.pt"} <= files
+    assert faults == []
 
 
 @pytest.mark.parametrize("layout", ["tp2", "pp2", "cp2"])

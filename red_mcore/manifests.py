@@ -1,0 +1,137 @@
+"""The manifest of a checkpoint: written last, with size and checksum of every other file. No torch.
+
+``checkpoints/`` has a folder ``STAGE-STEP`` for each checkpoint. One is whole if its manifest can be read and all files
+that the manifest lists are there as they were written. The newest whole one counts; the file ``latest``, with the tag
+that was saved last, is for people and scripts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from red_mcore.recipe import Checkpoint, RecipeError
+
+NAME = "manifest.json"
+_STAGES = ("base", "main")
+
+
+class Broken(Exception):
+    """A checkpoint that is not whole; the message names the file."""
+
+
+def tags(folder: Path) -> list[str]:
+    """Names of the checkpoints under ``folder``, whole or not, oldest first."""
+    found = [path.name for path in folder.glob("*/") if re.fullmatch(rf"({'|'.join(_STAGES)})-\d+", path.name)]
+    return sorted(found, key=age)
+
+
+def age(tag: str) -> tuple[int, int]:
+    """What checkpoints are ordered by: stage and step of ``base-000300`` or ``main-000002``."""
+    stage, step = tag.split("-")
+    return _STAGES.index(stage), int(step)
+
+
+def digests(root: Path, files: Iterable[Path]) -> dict[str, list]:
+    """``{path under root: [bytes, sha256]}``."""
+    return {file.relative_to(root).as_posix(): [file.stat().st_size, _sha256(file)] for file in files}
+
+
+def write(folder: Path, manifest: dict[str, Any]) -> None:
+    """``manifest``, which has to be JSON-able, with a checksum of its own."""
+    manifest = json.loads(json.dumps(manifest))
+    (folder / NAME).write_text(json.dumps({**manifest, "sha256": _seal(manifest)}, indent=1))
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The manifest in ``folder``; Broken where there is none that is as it was written."""
+    file = folder / NAME
+    try:
+        manifest = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise Broken(f"{file} is missing") from None
+    except (OSError, ValueError) as error:
+        raise Broken(f"{file} cannot be read ({error})") from None
+    if not isinstance(manifest, dict) or manifest.get("sha256") != _seal(manifest):
+        raise Broken(f"{file} does not match its checksum")
+    return manifest
+
+
+def check(folder: Path, manifest: dict[str, Any], checksums: bool) -> None:
+    """Broken where a file that the manifest lists is missing, of another size or, if asked for, of other content."""
+    files = {folder / name: size_and_sum for name, size_and_sum in manifest["files"].items()}
+    for file, (size, _) in files.items():
+        if not file.is_file():
+            raise Broken(f"{file} is missing")
+        if (now := file.stat().st_size) != size:
+            raise Broken(f"{file} has {now} bytes, {size} were written")
+    if not checksums:
+        return
+    with ThreadPoolExecutor() as pool:  # reading and hashing leave the interpreter to other threads
+        for (file, (_, checksum)), result in zip(files.items(), pool.map(_try_sha256, files), strict=True):
+            if isinstance(result, OSError):
+                raise Broken(f"{file} cannot be read ({result})")
+            if result != checksum:
+                raise Broken(f"{file} does not match its checksum")
+
+
+def newest(folder: Path, checksums: bool = False) -> tuple[dict[str, Any] | None, list[str]]:
+    """Manifest of the newest whole checkpoint under ``folder``, and what is wrong with newer ones, newest first.
+
+    None where nothing was ever saved; RecipeError where something was, and nothing of it is whole.
+    """
+    faults: list[str] = []
+    for tag in reversed(tags(folder)):
+        try:
+            manifest = read(folder / tag)
+            check(folder / tag, manifest, checksums)
+        except Broken as fault:
+            faults.append(str(fault))
+        else:
+            return manifest, faults
+    if not faults and (folder / "latest").is_file():
+        faults.append(f"{folder / 'latest'} names one that is gone")
+    if faults:
+        raise RecipeError(
+            f"no checkpoint under {folder} is whole: {faults[0]}: put it back, or delete {folder} to start anew"
+        )
+    return None, []
+
+
+def kept(manifests: Sequence[dict[str, Any]], settings: Checkpoint) -> set[str]:
+    """Tags of the checkpoints, given oldest first, that are not removed."""
+    stay = {manifest["tag"] for manifest in manifests[-settings.keep :]}
+    steps = {manifest["tag"]: age(manifest["tag"]) for manifest in manifests}
+    if settings.keep_every:
+        stay |= {tag for tag, (stage, step) in steps.items() if stage and step and step % settings.keep_every == 0}
+    if settings.keep_best:
+        scores = {
+            manifest["tag"]: manifest["state"]["after"][settings.keep_best]
+            for manifest in manifests
+            if manifest["state"]["evaluated"] == manifest["state"]["step"]
+        }
+        if scores:
+            stay.add((max if settings.best == "highest" else min)(scores, key=scores.get))
+    return stay
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    text = json.dumps({key: value for key, value in manifest.items() if key != "sha256"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _try_sha256(file: Path) -> str | OSError:
+    try:
+        return _sha256(file)
+    except OSError as error:
+        return error

@@ -1,0 +1,128 @@
+"""Rollouts come back token for token, or not at all."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch.distributed as dist
+
+from red_mcore.algorithms.bread import BREAD
+from red_mcore.data.cursor import Cursor
+from red_mcore.groups import collect
+from red_mcore.recipe import Batch, Model, Recipe, RecipeError, Rollout
+from red_mcore.recording import Recording
+from red_mcore.records import Group, Problem, Sample
+
+HERE = SimpleNamespace(is_main=True)
+PROBLEMS = [Problem(i, "", "") for i in range(3)]
+ASKED = {"count": 2, "with_traces": True}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_rank():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def groups() -> list[Group]:
+    """A trace and two rollouts, one of which is empty; nothing; a rollout."""
+    rng = np.random.default_rng(0)
+
+    def sample(tokens: int, **fields) -> Sample:
+        logp = None if fields.get("is_offline") else -rng.random(tokens, np.float32)
+        ids = rng.integers(0, 2**31 - 1, tokens, np.int32)
+        return Sample(prompt=np.arange(3, dtype=np.int32), response=ids, sampler_logp=logp, text="\\é", **fields)
+
+    return [
+        Group(PROBLEMS[0], [sample(5, is_offline=True), sample(0), sample(7, truncated=True, verdict="timeout")]),
+        Group(PROBLEMS[1], []),
+        Group(PROBLEMS[2], [sample(4, reward=0.1 + 0.2, accuracy=1.0, policy_version=9)]),
+    ]
+
+
+def replay(folder, name="step-000001-sample", asked=ASKED, problems=PROBLEMS) -> list[Group]:
+    return Recording(Rollout(replay=str(folder)), HERE).groups(name, asked, problems, sample=None)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    sampled = groups()
+    recorded = Recording(Rollout(record=str(tmp_path / "new")), HERE).groups(
+        "step-000001-sample", ASKED, PROBLEMS, lambda: sampled
+    )
+    assert recorded is sampled
+    return tmp_path / "new"
+
+
+def test_every_field_comes_back(folder):
+    found = replay(folder)
+    assert [g.problem for g in found] == PROBLEMS
+    assert [len(g.samples) for g in found] == [3, 0, 1]
+    for group, expected in zip(found, groups(), strict=True):
+        for sample, wanted in zip(group.samples, expected.samples, strict=True):
+            for name, value in vars(wanted).items():
+                if isinstance(value, np.ndarray):
+                    assert getattr(sample, name).dtype == value.dtype
+                np.testing.assert_array_equal(getattr(sample, name), value)
+
+
+def test_another_question_gets_no_answer(folder):
+    with pytest.raises(RecipeError, match=r"step-000001-sample.npz was recorded for count=2, now it is 3: replay with"):
+        replay(folder, asked={**ASKED, "count": 3})
+    with pytest.raises(RecipeError, match=r"recorded for problems=\[0, 1, 2\], now it is \[2, 1, 0\]"):
+        replay(folder, problems=PROBLEMS[::-1])
+
+
+def test_a_missing_or_broken_file_is_named(folder):
+    with pytest.raises(RecipeError, match=r"rollout.replay: .*step-000002-sample.npz is missing: record that step"):
+        replay(folder, "step-000002-sample")
+    file = folder / "step-000001-sample.npz"
+    content = file.read_bytes()
+    for broken in (b"", content[:-30], content[:100] + b"?" + content[101:], content[:200]):
+        file.write_bytes(broken)
+        with pytest.raises(RecipeError, match=r"step-000001-sample.npz cannot be read \(.*\): record it anew"):
+            replay(folder)
+
+
+class Engine:
+    """Stands for the sampler: prompts alone are never answered right; of those that go on, one in two is."""
+
+    def groups(self, problems, count, key, *, with_traces):
+        return [Group(p, [self.sample(0.0, *key, p.id, i) for i in range(count)]) for p in problems]
+
+    def continuations(self, problems, leading, episodes, count, key):
+        return [Group(p, [self.sample(p.id % 2 * (i % 2), *key, p.id, i) for i in range(count)]) for p in problems]
+
+    @staticmethod
+    def sample(right: float, *key: int) -> Sample:
+        ids, logp = np.array(key, np.int32), -np.array(key, np.float32)
+        return Sample(prompt=ids, response=ids, sampler_logp=logp, accuracy=right, reward=right, verdict="wrong")
+
+
+def step(rollout: Rollout, sampler: Engine | None):
+    batch = Batch(prompts_per_step=4, samples_per_prompt=2, refills=2)
+    recipe = Recipe(name="x", model=Model(), algorithm=BREAD(episodes=4), batch=batch, rollout=rollout)
+    run = SimpleNamespace(
+        recipe=recipe,
+        state=SimpleNamespace(step=7),
+        cursor=Cursor(40, seed=0),
+        problems=[Problem(i, "", "", trace="1a2b3c\\boxed{7}") for i in range(40)],
+        sampler=sampler,
+        recording=Recording(rollout, HERE),
+    )
+    groups, sampled, metrics = collect(run, recipe.algorithm)
+    return [(g.problem, [s.response.tolist() for s in g.samples]) for g in groups + sampled], metrics
+
+
+def test_a_step_that_branches_and_refills_is_replayed_without_an_engine(tmp_path):
+    recorded = step(Rollout(record=str(tmp_path)), Engine())
+    assert recorded[1]["groups/refills"] > 0
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert {name[:20] for name in files} == {
+        "step-000008-continue",
+        "step-000008-refill-1",
+        "step-000008-refill-2",
+        "step-000008-sample.n",
+    }
+    assert step(Rollout(replay=str(tmp_path)), None) == recorded
