@@ -18,6 +18,7 @@ from red_mcore.rollout.environment import set_environment
 set_environment(offline=True)
 
 import layout_continuation
+import layout_conversion
 import layout_parts
 import layout_updates
 import torch
@@ -38,7 +39,7 @@ def main(out: Path, names: list[str]) -> None:
 def run(name: str, out: Path) -> None:
     layout = Layout(name, out)
     found = {}
-    for module in (layout_updates, layout_continuation, layout_parts):
+    for module in (layout_updates, layout_continuation, layout_conversion, layout_parts):
         checks = {key: check for key, check in vars(module).items() if key.startswith("check_")}
         found |= {key.removeprefix("check_"): check(layout) for key, check in checks.items()}
     if layout.ranks.is_main:
