@@ -168,7 +168,7 @@ def build(recipe: Recipe):
     say(f"{len(problems)} problems, {len(held_out)} held out; building the policy")
     policy = Policy(recipe, arch, here)
     if manifest is None:
-        hf.load_weights(policy.model, arch, weights)
+        hf.load_first(policy.model, arch, weights)
     if state.stage == "base":
         policy.start_optimizers({"main": (recipe.base.optimizer, recipe.base.steps)})
     else:
@@ -177,7 +177,7 @@ def build(recipe: Recipe):
     if recipe.algorithm.uses_reference:
         reference = Policy(recipe, arch, here)
         if state.stage == "main":  # else the base stage, which makes its weights, loads them
-            hf.load_weights(reference.model, arch, recipe.folder / "base" if recipe.base else weights)
+            hf.load_first(reference.model, arch, recipe.folder / "base" if recipe.base else weights)
     if manifest:
         checkpoint.load(folder, manifest, policy)
 

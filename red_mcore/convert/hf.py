@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ from megatron.core import parallel_state
 from torch import Tensor
 
 from red_mcore.architecture import Architecture
+from red_mcore.convert.folder import write_model
 from red_mcore.convert.rules import Rule, hf_shapes, rules
+from red_mcore.convert.stored import StoredWeights
 from red_mcore.recipe import RecipeError
-
-_NOT_EXPORTED = ("complete", "model.safetensors.index.json")
-"""Files of the source folder that an export does not take over, besides its weights."""
 
 
 def load_weights(model: torch.nn.Module, arch: Architecture, folder: Path) -> None:
@@ -85,27 +83,31 @@ def stream_weights(model: torch.nn.Module, arch: Architecture) -> Iterator[tuple
             yield name, tensor
 
 
+def load_checkpoint(model: torch.nn.Module, arch: Architecture, folder: Path) -> None:
+    """``load_weights`` from a checkpoint that ``tools/convert.py`` made, or from a run's."""
+    weights = StoredWeights(folder / "weights", arch)
+    rank, size = _tensor_coordinates()
+    for rule, parameter in _owned(arch, _local_parameters(model)):
+        parameter.data.copy_(rule.split(rule.merge([weights.read(rule)]), rank, size))
+
+
+def load_first(model: torch.nn.Module, arch: Architecture, folder: Path) -> None:
+    """Set this rank's parameters from ``model.path``: an HF folder, or a checkpoint that ``tools/convert.py`` made."""
+    (load_checkpoint if (folder / "weights" / ".metadata").is_file() else load_weights)(model, arch, folder)
+
+
 def export_folder(model: torch.nn.Module, arch: Architecture, source: Path, folder: Path, main: bool) -> None:
     """Write an HF folder that transformers and vLLM load: weights from the ranks, all else from ``source``.
 
     A collective. Written beside ``folder`` and moved into place when complete; ``main`` marks the rank that writes.
     """
-    tensors = {}
-    for name, tensor in stream_weights(model, arch):
-        if main:
-            tensors[name] = tensor.cpu()
+    tensors = stream_weights(model, arch)
     if main:
-        from safetensors.torch import save_file
-
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for file in source.iterdir():
-            if file.is_file() and file.name not in _NOT_EXPORTED and file.suffix != ".safetensors":
-                shutil.copy(file, partial / file.name)
-        save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        dtype = next(model.parameters()).dtype
+        write_model(folder, source, tensors, hf_shapes(arch), dtype, made_from="a training run")
+    else:
+        for _ in tensors:
+            pass
     dist.barrier()
 
 

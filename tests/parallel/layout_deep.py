@@ -8,6 +8,7 @@ from layout_updates import BEFORE, step_in_one_pass
 
 from red_mcore import resume
 from red_mcore.megatron import checkpoint
+from red_mcore.recipe import Checkpoint
 
 
 def check_deep(layout: Layout) -> dict:
@@ -33,7 +34,7 @@ def check_deep(layout: Layout) -> dict:
         found["scores", count] = [s.old_logp for g in groups for s in g.samples]
         found["first", count] = update(policy)
         root = layout.out / f"checkpoints-deep-{layout.name}-{count}"
-        checkpoint.save(root, "main-1", policy, {}, keep=1)
+        checkpoint.Saver(root, Checkpoint()).save("main-1", policy, {})
         found["second", count] = update(policy)
         checkpoint.load(root, resume.latest(root), fresh)
         found["resumed", count] = update(fresh)

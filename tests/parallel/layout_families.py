@@ -12,6 +12,7 @@ from red_mcore import resume
 from red_mcore.convert import hf
 from red_mcore.convert.rules import rules
 from red_mcore.megatron import checkpoint
+from red_mcore.recipe import Checkpoint
 
 
 def check_families(layout: Layout) -> dict:
@@ -44,7 +45,7 @@ def check_experts_continuation(layout: Layout) -> dict:
         return {}
     policy, algorithm = layout.family("qwen3_moe"), GRID["luffy"]
     step(algorithm, policy, make_groups(), {})
-    checkpoint.save(layout.out / f"experts-{layout.name}", "main-1", policy, {}, keep=1)
+    checkpoint.Saver(layout.out / f"experts-{layout.name}", Checkpoint()).save("main-1", policy, {})
     found = {"uninterrupted": layout.left(step(algorithm, policy, make_groups(), {}), policy)}
     for source in loaded[layout.name]:
         root, policy = layout.out / f"experts-{source}", layout.family("qwen3_moe")

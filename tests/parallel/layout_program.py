@@ -18,6 +18,7 @@ from red_mcore.rollout.environment import set_environment
 set_environment(offline=True)
 
 import layout_continuation
+import layout_conversion
 import layout_deep
 import layout_families
 import layout_parts
@@ -40,7 +41,7 @@ def main(out: Path, names: list[str]) -> None:
 def run(name: str, out: Path) -> None:
     layout = Layout(name, out)
     found = {}
-    every = [layout_updates, layout_continuation, layout_parts, layout_deep, layout_families]
+    every = [layout_updates, layout_continuation, layout_conversion, layout_parts, layout_deep, layout_families]
     if layout.parallel.virtual > 1:
         every = [layout_deep]
     if layout.parallel.expert > 1:

@@ -1,0 +1,151 @@
+"""Checkpoints to and from Hugging Face folders in one process; one parameter is in memory at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from red_mcore.architecture import Architecture
+from red_mcore.convert.folder import (
+    architecture_of,
+    check_free,
+    copy_companions,
+    dtype_name,
+    made_whole,
+    size_in_bytes,
+    write_model,
+    write_record,
+)
+from red_mcore.convert.rules import hf_shapes, rules
+from red_mcore.convert.stored import StoredWeights, WeightsWriter
+from red_mcore.convert.tensors import HFTensors
+from red_mcore.recipe import RecipeError
+
+WEIGHTS, MANIFEST = "weights", "manifest.json"
+
+
+@dataclass
+class Model:
+    """A model on disk."""
+
+    folder: Path
+    companions: Path
+    """Folder of its config.json, tokenizer, generation settings and chat template."""
+    arch: Architecture
+    weights: HFTensors | StoredWeights
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of all tensors; RecipeError where they differ."""
+        if len(self.weights.dtypes) > 1:
+            found = ", ".join(sorted(map(dtype_name, self.weights.dtypes)))
+            raise RecipeError(f"{self.folder} has tensors of several types, {found}: choose one with --dtype")
+        return next(iter(self.weights.dtypes))
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Each tensor by its Hugging Face name, in the order of ``hf_shapes``."""
+        for rule in rules(self.arch):
+            names = [name for name, _ in rule.hf]
+            if isinstance(self.weights, HFTensors):
+                yield from ((name, self.weights.read(name)) for name in names)
+            else:
+                yield from zip(names, rule.merge([self.weights.read(rule)]), strict=True)
+
+
+def open_hf(folder: Path) -> Model:
+    """A Hugging Face folder; RecipeError for what it lacks, or has and should not, by name."""
+    arch = architecture_of(folder)
+    weights = HFTensors(folder)
+    weights.check(hf_shapes(arch), {"lm_head.weight"} if arch.tied else set())
+    return Model(folder, folder, arch, weights)
+
+
+def open_checkpoint(folder: Path) -> Model:
+    """A training run's checkpoint, or what ``from_hf`` wrote; RecipeError for what it lacks, by name.
+
+    The former's configuration and tokenizer are those in the run's ``model`` folder, the latter's its own.
+    """
+    if not folder.is_dir():
+        raise RecipeError(f"{folder} is no folder")
+    if not (folder / MANIFEST).is_file():
+        raise RecipeError(
+            f"{folder} has no {MANIFEST}, so it is no complete checkpoint: name RUN/checkpoints/TAG, RUN itself for its"
+            " newest, or a folder that hf-to-megatron wrote"
+        )
+    if not (folder / WEIGHTS).is_dir():
+        raise RecipeError(f"{folder} has no {WEIGHTS} folder")
+    companions = folder
+    if not (folder / "config.json").is_file():
+        companions = folder.parent.parent / "model"
+        if not (companions / "config.json").is_file():
+            raise RecipeError(
+                f"{folder} has no config.json, nor has {companions}: copy the files of the run's model folder beside"
+                f" {WEIGHTS}"
+            )
+    arch = architecture_of(companions)
+    return Model(folder, companions, arch, StoredWeights(folder / WEIGHTS, arch))
+
+
+def to_hf(
+    checkpoint: Path,
+    out: Path,
+    *,
+    dtype: torch.dtype | None,
+    shard_bytes: int,
+    replace: bool,
+    watch: Callable[[int, int], None],
+) -> None:
+    """Write a Hugging Face folder from a checkpoint; in the stored type where ``dtype`` is None.
+
+    ``watch`` is told (tensors done, tensors in all). RecipeError for bad input, before anything is written.
+    """
+    check_free(out, replace)
+    model = open_checkpoint(checkpoint)
+    shapes = hf_shapes(model.arch)
+    write_model(
+        out,
+        model.companions,
+        _watched(model, watch),
+        shapes,
+        dtype or model.dtype,
+        made_from=str(checkpoint),
+        shard_bytes=shard_bytes,
+        replace=replace,
+    )
+
+
+def from_hf(
+    hf: Path, out: Path, *, dtype: torch.dtype | None, replace: bool, watch: Callable[[int, int], None]
+) -> None:
+    """Write a checkpoint of weights alone from a Hugging Face folder, with all that the folder holds beside them.
+
+    ``model.path`` of a recipe takes the result, and so do ``to_hf`` and ``verify``. See ``to_hf`` for the rest.
+    """
+    check_free(out, replace)
+    model = open_hf(hf)
+    dtype, shapes = dtype or model.dtype, hf_shapes(model.arch)
+    with made_whole(out, size_in_bytes(shapes, dtype), replace) as partial:
+        copy_companions(hf, partial, dtype)
+        (partial / WEIGHTS).mkdir()
+        writer = WeightsWriter(partial / WEIGHTS, model.arch)
+        tensors = _watched(model, watch)
+        for rule in rules(model.arch):
+            parameter = rule.split([next(tensors)[1].to(dtype) for _ in rule.hf], 0, 1)
+            writer.add(rule, parameter)
+        writer.finish()
+        write_record(partial, str(hf), shapes, dtype)
+        # As a run's, of one rank without optimizers.
+        manifest = {"tag": out.name, "layout": [1, 1, 1], "schedules": {}}
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
+
+
+def _watched(model: Model, watch: Callable[[int, int], None]) -> Iterator[tuple[str, Tensor]]:
+    total = len(hf_shapes(model.arch))
+    for number, named in enumerate(model.tensors(), 1):
+        watch(number, total)
+        yield named

@@ -1,0 +1,142 @@
+"""Hugging Face folders, written whole or not at all: configuration, tokenizer, weights, and where they came from."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from red_mcore.architecture import Architecture, read_architecture
+from red_mcore.convert.rules import Shape
+from red_mcore.convert.tensors import write_tensors
+from red_mcore.recipe import RecipeError
+
+SHARD_BYTES = 4 * 10**9
+"""Most bytes of weights in one file, unless another number is asked for."""
+RECORD = "conversion.json"
+"""What a folder was made from and whether that was verified; in what this package writes, exports and conversions."""
+_COMPANIONS = (".json", ".jinja", ".txt", ".model", ".tiktoken")
+"""Suffixes of configuration, tokenizer, generation settings and chat template."""
+_OURS = (RECORD, "manifest.json")
+
+
+@contextmanager
+def made_whole(folder: Path, size: int, replace: bool) -> Iterator[Path]:
+    """An empty folder to fill, which becomes ``folder`` at the end of the block; what an exception ends is removed.
+
+    ``size`` in bytes is what will be written. RecipeError where the disk has less, or where ``folder`` exists and is
+    not empty, unless it may be replaced.
+    """
+    check_free(folder, replace)
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        if (free := shutil.disk_usage(partial).free) < size:
+            raise RecipeError(f"{folder} needs {size / 1e9:.1f} GB, its disk has {free / 1e9:.1f} GB left")
+        yield partial
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def check_free(folder: Path, replace: bool) -> None:
+    """RecipeError where ``folder`` exists and is not empty, unless it may be replaced."""
+    if folder.exists() and not (folder.is_dir() and (replace or not any(folder.iterdir()))):
+        raise RecipeError(f"{folder} exists: choose another folder, or add --force to replace it")
+
+
+def write_model(
+    folder: Path,
+    source: Path,
+    tensors: Iterable[tuple[str, Tensor]],
+    shapes: dict[str, Shape],
+    dtype: torch.dtype,
+    *,
+    made_from: str,
+    shard_bytes: int = SHARD_BYTES,
+    replace: bool = True,
+) -> None:
+    """A Hugging Face folder that transformers and vLLM load; its configuration and tokenizer come from ``source``.
+
+    ``tensors`` have to come in the order of ``shapes``; one is held at a time. OSError as the file system says.
+    """
+    with made_whole(folder, size_in_bytes(shapes, dtype), replace) as partial:
+        copy_companions(source, partial, dtype)
+        write_tensors(partial, tensors, shapes, dtype, shard_bytes)
+        write_record(partial, made_from, shapes, dtype)
+
+
+def copy_companions(source: Path, folder: Path, dtype: torch.dtype) -> None:
+    """Copy all that a Hugging Face folder holds beside its weights; ``config.json`` then names ``dtype``."""
+    for file in sorted(source.iterdir()):
+        left_out = file.name in _OURS or file.name.endswith(".index.json")
+        if file.is_file() and file.suffix in _COMPANIONS and not left_out:
+            shutil.copy(file, folder / file.name)
+    config = read_config(folder)
+    named = {key: dtype_name(dtype) for key in ("dtype", "torch_dtype") if key in config}
+    named = named or {"dtype": dtype_name(dtype)}
+    if config != config | named:
+        (folder / "config.json").write_text(json.dumps(config | named, indent=2) + "\n")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.json`` of the folder; RecipeError where there is none that is a JSON object."""
+    file = folder / "config.json"
+    if not file.is_file():
+        raise RecipeError(f"{folder} has no config.json" if folder.is_dir() else f"{folder} is no folder")
+    try:
+        config = json.loads(file.read_text())
+    except ValueError as error:
+        raise RecipeError(f"{file} is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise RecipeError(f"{file} holds no JSON object")
+    return config
+
+
+def architecture_of(folder: Path) -> Architecture:
+    """Architecture of a folder with ``config.json``; RecipeError, with the file, for what is not supported."""
+    config = read_config(folder)
+    try:
+        return read_architecture(config)
+    except RecipeError as error:
+        raise RecipeError(f"{folder / 'config.json'}: {error}") from None
+
+
+def write_record(folder: Path, made_from: str, shapes: dict[str, Shape], dtype: torch.dtype) -> None:
+    record = {
+        "made_from": made_from,
+        "tensors": len(shapes),
+        "bytes": size_in_bytes(shapes, dtype),
+        "dtype": dtype_name(dtype),
+        "verified": None,
+    }
+    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def record_verified(folder: Path, result: dict[str, Any]) -> None:
+    """Set ``verified`` in the folder's record, if it has one."""
+    file = folder / RECORD
+    if file.is_file():
+        record = json.loads(file.read_text()) | {"verified": result}
+        made = file.with_name(RECORD + ".partial")
+        made.write_text(json.dumps(record, indent=2) + "\n")
+        made.replace(file)
+
+
+def size_in_bytes(shapes: dict[str, Shape], dtype: torch.dtype) -> int:
+    return sum(math.prod(shape) for shape in shapes.values()) * dtype.itemsize
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
