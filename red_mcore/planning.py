@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from red_mcore.architecture import Architecture, hf_config, read_architecture
+from red_mcore.memory import parameters_per_rank
 from red_mcore.recipe import Parallel, Recipe, RecipeError
 
 
@@ -28,24 +29,6 @@ def coordinates(rank: int, parallel: Parallel) -> tuple[int, int, int, int]:
     rest, context = divmod(rest, parallel.context)
     pipeline, data = divmod(rest, parallel.data)
     return data, pipeline, context, tensor
-
-
-def parameters_per_rank(architecture: Architecture, tensor: int, pipeline: int, expert: int = 1) -> list[int]:
-    """Parameters that one tensor-parallel rank of each pipeline stage holds, vocabulary padding not counted."""
-    a = architecture
-    qkv = (a.heads + 2 * a.kv_groups) * a.head_dim
-    split = a.hidden_size * qkv + (qkv if a.qkv_bias else 0) + a.heads * a.head_dim * a.hidden_size
-    split += 3 * a.hidden_size * a.ffn_size * (a.experts.count // expert if a.experts is not None else 1)
-    whole = 2 * a.hidden_size + (2 * a.head_dim if a.qk_norm else 0)  # norms and router are so on every rank
-    whole += a.experts.count * a.hidden_size if a.experts is not None else 0
-    layer = split // tensor + whole
-    vocabulary = math.ceil(a.vocab_size / tensor) * a.hidden_size
-    stages = [a.layers // pipeline * layer for _ in range(pipeline)]
-    stages[0] += vocabulary
-    stages[-1] += a.hidden_size
-    if not a.tied or pipeline > 1:  # a tied output layer on another stage is a copy
-        stages[-1] += vocabulary
-    return stages
 
 
 def describe(recipe: Recipe) -> str:

@@ -1,0 +1,132 @@
+"""Memory of a rank at its peak, from a recipe's numbers alone; no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from red_mcore.architecture import Architecture
+from red_mcore.recipe import Parallel, Recipe
+
+BYTES = {"float32": 4, "bfloat16": 2}
+CHUNK_BYTES = 2**28
+"""Size of the float32 logits that exist at a time."""
+PADDING = 4 / 3
+"""Tokens that attention computes with, per token: lengths spread evenly between two powers of two."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one rank. The engine lives in the trainer's process: its part stays during an update."""
+
+    weights: int
+    gradients: int
+    """In float32, of all micro-batches."""
+    optimizer: int
+    """The rank's share of each optimizer's moments and, of bfloat16 weights, of their float32 copy."""
+    reference: int
+    """Weights of the frozen policy that the algorithm compares with."""
+    activations: int
+    """What the backward of full micro-batches needs, of all that are under way."""
+    logits: int
+    """A chunk of them, its gradient, and the float32 gradient of the output layer."""
+    engine: int
+    """vLLM's weights."""
+    cache: int
+    """vLLM's keys and values."""
+
+    @property
+    def update(self) -> int:
+        """All of it."""
+        return sum(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def rollout(self) -> int:
+        return self.update - self.activations - self.logits
+
+
+def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Memory:
+    """Of a rank of pipeline ``stage``; GPUs compute norms in one kernel, which keeps less."""
+    parallel, size = recipe.parallel, BYTES[recipe.model.dtype]
+    shared = parameters_per_rank(arch, parallel.tensor, parallel.pipeline, parallel.expert)[stage]
+    experts = _experts_per_rank(arch, parallel)
+    copies = parallel.data * parallel.context
+    owned = (shared - experts) / copies + experts * parallel.expert / copies
+    moments = 8 * len(recipe.algorithm.optimizers(recipe)) + (4 if size == 2 else 0)
+    is_last = stage == parallel.pipeline - 1
+    return Memory(
+        weights=shared * size,
+        gradients=shared * 4,
+        optimizer=round(owned * moments),
+        reference=shared * size if recipe.algorithm.uses_reference else 0,
+        activations=_activations(recipe, arch, stage, 4 if on_gpu else 8),
+        logits=_logits(recipe, arch) if is_last else 0,
+        engine=round(arch.parameters / recipe.rollout.tensor * size),
+        cache=recipe.rollout.kv_cache_mib * 2**20,
+    )
+
+
+def parameters_per_rank(architecture: Architecture, tensor: int, pipeline: int, expert: int = 1) -> list[int]:
+    """Parameters that one tensor-parallel rank of each pipeline stage holds, vocabulary padding not counted."""
+    a = architecture
+    qkv = (a.heads + 2 * a.kv_groups) * a.head_dim
+    split = a.hidden_size * qkv + (qkv if a.qkv_bias else 0) + a.heads * a.head_dim * a.hidden_size
+    split += 3 * a.hidden_size * a.ffn_size * (a.experts.count // expert if a.experts is not None else 1)
+    whole = 2 * a.hidden_size + (2 * a.head_dim if a.qk_norm else 0)  # norms and router are so on every rank
+    whole += a.experts.count * a.hidden_size if a.experts is not None else 0
+    layer = split // tensor + whole
+    vocabulary = math.ceil(a.vocab_size / tensor) * a.hidden_size
+    stages = [a.layers // pipeline * layer for _ in range(pipeline)]
+    stages[0] += vocabulary
+    stages[-1] += a.hidden_size
+    if not a.tied or pipeline > 1:  # a tied output layer on another stage is a copy
+        stages[-1] += vocabulary
+    return stages
+
+
+def _experts_per_rank(a: Architecture, parallel: Parallel) -> int:
+    if a.experts is None:
+        return 0
+    layer = a.experts.count // parallel.expert * 3 * a.hidden_size * a.ffn_size // parallel.tensor
+    return a.layers // parallel.pipeline * layer
+
+
+def _activations(recipe: Recipe, a: Architecture, stage: int, norm_bytes: int) -> int:
+    """``norm_bytes``: per entry that a norm keeps in float32, its input (and its result before the weight)."""
+    parallel, size = recipe.parallel, BYTES[recipe.model.dtype]
+    tensor, stages = parallel.tensor, parallel.pipeline
+    residual = tensor if parallel.sequence else 1
+    heads, groups = a.heads * a.head_dim / tensor, a.kv_groups * a.head_dim / tensor
+
+    norm = (norm_bytes + size) * a.hidden_size / residual
+    rotation = 4 * a.head_dim * size
+    # Context parallel gathers the keys of all ranks, repeated for each query head: for its two chunks, 2 ranks + 1.
+    keys = heads * (2 * parallel.context + 1) / 2 if parallel.context > 1 else groups
+    core = PADDING * (2 * (heads + keys) * size + 4 * a.heads / tensor)
+    outside = 2 * norm + rotation + heads * size + (norm_bytes * (heads + groups) if a.qk_norm else 0)
+    mlp = 5 * a.ffn_size / tensor * size
+    if a.experts is not None:
+        mlp = a.experts.per_token * (mlp + 2 * a.hidden_size * size)
+    layer = outside + core + mlp
+    core_input = (2 * heads + 3 * groups) * size  # rotated queries and keys, and what values are a view of
+    kept, again = {
+        "none": (layer, 0.0),
+        "selective": (outside + core_input + mlp, core),
+        "full": (a.hidden_size * size / residual, layer),
+    }[parallel.recompute]
+
+    # Chunks of layers whose forward is done and whose backward is not, by Megatron's schedules.
+    if parallel.virtual > 1:
+        under_way = 2 * (stages - stage - 1) + (parallel.virtual - 1) * stages + 1
+    else:
+        under_way = stages - stage
+    layers = under_way * a.layers / (stages * parallel.virtual)
+    end = norm + a.hidden_size * size if stage == stages - 1 else 0.0
+    tokens = recipe.batch.tokens_per_micro_batch / parallel.context
+    return round(tokens * (layers * kept + again + end))
+
+
+def _logits(recipe: Recipe, a: Architecture) -> int:
+    rows = math.ceil(a.vocab_size / recipe.parallel.tensor)
+    tokens = recipe.batch.tokens_per_micro_batch / recipe.parallel.context
+    return round(2 * min(CHUNK_BYTES, 4 * rows * tokens) + rows * a.hidden_size * (4 + BYTES[recipe.model.dtype]))
