@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from red_mcore.architecture import Architecture
 from red_mcore.recipe import Parallel, Recipe
@@ -28,8 +28,10 @@ class Memory:
     """Weights of the frozen policy that the algorithm compares with."""
     activations: int
     """What the backward of full micro-batches needs, of all that are under way."""
+    recomputed: int
+    """What it does not keep, of one layer."""
     logits: int
-    """A chunk of them, its gradient, and the float32 gradient of the output layer."""
+    """A chunk of them, its gradient, and the float32 gradient of the output layer; gone when a layer is recomputed."""
     engine: int
     """vLLM's weights."""
     cache: int
@@ -37,12 +39,11 @@ class Memory:
 
     @property
     def update(self) -> int:
-        """All of it."""
-        return sum(getattr(self, field.name) for field in fields(self))
+        return self.rollout + self.activations + max(self.recomputed, self.logits)
 
     @property
     def rollout(self) -> int:
-        return self.update - self.activations - self.logits
+        return self.weights + self.gradients + self.optimizer + self.reference + self.engine + self.cache
 
 
 def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Memory:
@@ -54,12 +55,14 @@ def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Me
     owned = (shared - experts) / copies + experts * parallel.expert / copies
     moments = 8 * len(recipe.algorithm.optimizers(recipe)) + (4 if size == 2 else 0)
     is_last = stage == parallel.pipeline - 1
+    kept, again = _activations(recipe, arch, stage, 4 if on_gpu else 8)
     return Memory(
         weights=shared * size,
         gradients=shared * 4,
         optimizer=round(owned * moments),
         reference=shared * size if recipe.algorithm.uses_reference else 0,
-        activations=_activations(recipe, arch, stage, 4 if on_gpu else 8),
+        activations=kept,
+        recomputed=again,
         logits=_logits(recipe, arch) if is_last else 0,
         engine=round(arch.parameters / recipe.rollout.tensor * size),
         cache=recipe.rollout.kv_cache_mib * 2**20,
@@ -91,8 +94,8 @@ def _experts_per_rank(a: Architecture, parallel: Parallel) -> int:
     return a.layers // parallel.pipeline * layer
 
 
-def _activations(recipe: Recipe, a: Architecture, stage: int, norm_bytes: int) -> int:
-    """``norm_bytes``: per entry that a norm keeps in float32, its input (and its result before the weight)."""
+def _activations(recipe: Recipe, a: Architecture, stage: int, norm_bytes: int) -> tuple[int, int]:
+    """(kept, recomputed); ``norm_bytes``: of each entry of a norm, for its float32 input and what the weight scales."""
     parallel, size = recipe.parallel, BYTES[recipe.model.dtype]
     tensor, stages = parallel.tensor, parallel.pipeline
     residual = tensor if parallel.sequence else 1
@@ -123,7 +126,7 @@ def _activations(recipe: Recipe, a: Architecture, stage: int, norm_bytes: int) -
     layers = under_way * a.layers / (stages * parallel.virtual)
     end = norm + a.hidden_size * size if stage == stages - 1 else 0.0
     tokens = recipe.batch.tokens_per_micro_batch / parallel.context
-    return round(tokens * (layers * kept + again + end))
+    return round(tokens * (layers * kept + end)), round(tokens * again)
 
 
 def _logits(recipe: Recipe, a: Architecture) -> int:

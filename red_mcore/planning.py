@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import fields
 from pathlib import Path
 
 from red_mcore.architecture import Architecture, hf_config, read_architecture
-from red_mcore.memory import parameters_per_rank
+from red_mcore.memory import Memory, estimate, parameters_per_rank
 from red_mcore.recipe import Parallel, Recipe, RecipeError
 
 
@@ -20,6 +21,11 @@ def find_architecture(recipe: Recipe) -> Architecture | None:
         if "model_type" not in recipe.model.config:
             return None
     return read_architecture(hf_config(recipe.model))
+
+
+def has_gpu() -> bool:
+    """Whether this machine has an NVIDIA GPU."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def coordinates(rank: int, parallel: Parallel) -> tuple[int, int, int, int]:
@@ -47,6 +53,7 @@ def describe(recipe: Recipe) -> str:
         f" {_shares(batch.prompts_per_step, parallel.ranks // rollout.tensor)} prompts each,"
         f" {rollout.kv_cache_mib} MiB of key-value cache per rank",
         f"parameters: {_parameters(recipe)}",
+        *_memory(recipe),
         f"writes: {recipe.folder}/ (recipe.yaml, metrics.jsonl, summary.json, rollouts/, checkpoints/, model/)",
     ]
     if recipe.tracking.mlflow:
@@ -122,6 +129,24 @@ def _parameters(recipe: Recipe) -> str:
     stages = parameters_per_rank(architecture, parallel.tensor, parallel.pipeline, parallel.expert)
     where = " / ".join(f"{n:,}" for n in stages) + (" (pipeline stages)" if len(stages) > 1 else "")
     return f"{architecture.parameters:,} in all, {where} per rank, {recipe.model.dtype}"
+
+
+def _memory(recipe: Recipe) -> list[str]:
+    """Of the pipeline stage that needs the most."""
+    architecture = find_architecture(recipe)
+    if architecture is None:
+        return []
+    stages = [estimate(recipe, architecture, stage, has_gpu()) for stage in range(recipe.parallel.pipeline)]
+    most = max(stages, key=lambda memory: memory.update)
+    parts = ((field.name, getattr(most, field.name)) for field in fields(Memory))
+    return [
+        f"memory per rank: about {_mib(most.update)} in an update, {_mib(most.rollout)} in a rollout",
+        "  " + ", ".join(f"{name} {_mib(size)}" for name, size in parts if size),
+    ]
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 def _share(total: int, parts: int) -> tuple[int, int]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from red_mcore.architecture import Architecture
 from red_mcore.data.problems import check_data
-from red_mcore.planning import find_architecture
+from red_mcore.memory import BYTES
+from red_mcore.planning import find_architecture, has_gpu
 from red_mcore.recipe import Recipe, RecipeError, flatten
 from red_mcore.resume import schedules_that_differ
 
@@ -19,7 +20,6 @@ CPU_EXPERT_MULTIPLE = 32
 """What vLLM's experts on a CPU have as widths, else padded once, which a publication cannot do again."""
 CPU_CACHE_BLOCK = 128
 """Tokens in one block of vLLM's key-value cache on a CPU."""
-_BYTES = {"float32": 4, "bfloat16": 2}
 
 _AT_LEAST = {
     "steps": 0,
@@ -164,7 +164,7 @@ def _check_ranks(recipe: Recipe) -> None:
         raise RecipeError(
             f"parallel.virtual={parallel.virtual} needs parallel.pipeline above 1: use pipeline=2 or more, or virtual=1"
         )
-    if parallel.virtual > 1 and parallel.pipeline == 2 and not _has_gpu():
+    if parallel.virtual > 1 and parallel.pipeline == 2 and not has_gpu():
         # The previous and the next stage are the same rank, whose messages gloo tells apart by their order alone.
         raise RecipeError(
             f"parallel.virtual={parallel.virtual} with parallel.pipeline=2 gives wrong results on CPUs:"
@@ -270,7 +270,7 @@ def _check_architecture(recipe: Recipe, a: Architecture) -> None:
             f"parallel.tensor={parallel.tensor} of a model with experts needs sequence parallel:"
             " use parallel.sequence=true"
         )
-    token = 2 * a.layers * a.kv_groups // rollout.tensor * a.head_dim * _BYTES[recipe.model.dtype]
+    token = 2 * a.layers * a.kv_groups // rollout.tensor * a.head_dim * BYTES[recipe.model.dtype]
     blocks = math.ceil(sequence / CPU_CACHE_BLOCK) * CPU_CACHE_BLOCK
     needed = math.ceil(blocks * token / 2**20)
     if rollout.kv_cache_mib < needed:
@@ -278,13 +278,13 @@ def _check_architecture(recipe: Recipe, a: Architecture) -> None:
             f"rollout.kv_cache_mib={rollout.kv_cache_mib} cannot hold one sequence of {sequence} tokens"
             f" at {token} bytes each: use {needed} or more"
         )
-    if a.head_dim not in CPU_HEAD_SIZES and not _has_gpu():
+    if a.head_dim not in CPU_HEAD_SIZES and not has_gpu():
         raise RecipeError(
             f"model: head_dim={a.head_dim} is none that vLLM's CPU attention knows:"
             f" use {_either(CPU_HEAD_SIZES)} (head_dim or hidden_size / num_attention_heads)"
         )
     widths = {"hidden_size": a.hidden_size, "moe_intermediate_size / rollout.tensor": a.ffn_size // rollout.tensor}
-    for name, width in widths.items() if a.experts is not None and not _has_gpu() else ():
+    for name, width in widths.items() if a.experts is not None and not has_gpu() else ():
         if width % CPU_EXPERT_MULTIPLE:
             raise RecipeError(
                 f"model: {name}={width} is none that vLLM's experts on a CPU take: use a multiple of"
@@ -353,10 +353,6 @@ def _check_folder(recipe: Recipe) -> None:
         raise RecipeError(
             f"run folder {recipe.folder} cannot be made: {place}: {error.strerror}; set runs= to a writable folder"
         ) from None
-
-
-def _has_gpu() -> bool:
-    return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def _divisors(number: int) -> list[int]:

@@ -72,7 +72,7 @@ def recipe(tmp_path, monkeypatch):
     from red_mcore.algorithms.red import RED
     from red_mcore.recipe import Base, Batch, Model, Parallel, Recipe, Rollout
 
-    monkeypatch.setattr(validation, "_has_gpu", lambda: False)
+    monkeypatch.setattr(validation, "has_gpu", lambda: False)
     return Recipe(
         name="small",
         runs=str(tmp_path),

@@ -74,3 +74,11 @@ def test_the_description_of_uneven_shares(recipe):
 def test_the_description_of_an_open_end():
     text = planning.describe(load(str(RECIPES / "tiny/sft.py"), ["until={}", "until.train_seconds=9"]))
     assert "then until 0 tokens and 9 s are spent" in text
+
+
+def test_the_description_tells_memory_by_line(recipe):
+    text = planning.describe(override(recipe, ["rollout.kv_cache_mib=3072"]))
+    assert "memory per rank: about" in text
+    assert "cache 3.0 GiB" in text
+    assert "recomputed" not in text
+    assert "recomputed" in planning.describe(override(recipe, ["parallel.recompute=full"]))

@@ -8,8 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-CHUNK_BYTES = 2**28
-"""Size of the float32 logits that exist at a time; the backward holds their gradient, too."""
+from red_mcore.memory import CHUNK_BYTES
 
 
 def logprob_and_entropy(

@@ -21,6 +21,7 @@ import layout_continuation
 import layout_conversion
 import layout_deep
 import layout_families
+import layout_memory
 import layout_parts
 import layout_updates
 import torch
@@ -41,7 +42,15 @@ def main(out: Path, names: list[str]) -> None:
 def run(name: str, out: Path) -> None:
     layout = Layout(name, out)
     found = {}
-    every = [layout_updates, layout_continuation, layout_conversion, layout_parts, layout_deep, layout_families]
+    every = [
+        layout_updates,
+        layout_continuation,
+        layout_conversion,
+        layout_parts,
+        layout_deep,
+        layout_families,
+        layout_memory,
+    ]
     if layout.parallel.virtual > 1:
         every = [layout_deep]
     if layout.parallel.expert > 1:
