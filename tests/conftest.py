@@ -6,13 +6,13 @@ import pytest
 
 LAYOUTS = {
     1: ["one"],
-    2: ["dp2", "tp2", "tp2_sequence", "pp2", "cp2", "ep2"],
+    2: ["dp2", "pp2", "tp2", "tp2_sequence", "cp2", "ep2"],
     4: [
         *("tp2_dp2", "tp2_pp2", "pp2_dp2", "tp2_cp2", "dp2_cp2", "pp2_cp2", "pp4_virtual2"),
         *("ep2_dp4", "ep2_tp2", "ep2_pp2"),
     ],
 }
-"""By their number of ranks; data parallel first, for the others load its checkpoint."""
+"""By their number of ranks; data and pipeline parallel first, for others load their checkpoints."""
 
 QWEN2 = {
     "model_type": "qwen2",

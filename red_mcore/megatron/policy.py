@@ -8,11 +8,15 @@ from functools import partial
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from megatron.core import parallel_state
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
 from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
 from megatron.core.pipeline_parallel import get_forward_backward_func
+from megatron.core.tensor_parallel import param_is_not_tensor_parallel_duplicate
+from megatron.core.transformer.module import param_is_not_shared
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from red_mcore.architecture import Architecture
 from red_mcore.megatron import shim
@@ -196,13 +200,16 @@ class Policy:
     def step(self, optimizer: str = "main", lr_scale: float = 1.0) -> dict[str, float]:
         """One step of an optimizer on the gradient; its schedule, and only its own, advances if the step is done.
 
-        ``lr_scale`` multiplies the learning rate of this step. Returns ``update/grad_norm``, ``update/lr`` (as used)
-        and ``update/skipped``; FloatingPointError for a norm that is not finite.
+        ``lr_scale`` multiplies the learning rate of this step. Returns ``update/grad_norm``, ``update/weight_norm``
+        (after the step), ``update/change_norm`` (of what the step did to the weights), ``update/lr`` (as used) and
+        ``update/skipped``; FloatingPointError for a gradient norm that is not finite.
         """
         slot = self.activate(optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] *= lr_scale
         lr = self.optimizer.param_groups[0]["lr"]
+        weights = self._owned_weights()
+        before = [weight.clone() for weight in weights]
         with shim.on_device():
             updated, grad_norm, _ = self.optimizer.step()
         slot.schedule.step(increment=int(updated))  # also takes the scale out again
@@ -212,7 +219,26 @@ class Policy:
                 f"the gradient norm is {grad_norm}: the weights are spoilt and not saved;"
                 " go on from the last checkpoint with a lower learning rate"
             )
-        return {"update/grad_norm": grad_norm, "update/lr": lr, "update/skipped": float(not updated)}
+        changes = [old.sub_(new) for old, new in zip(before, weights, strict=True)]
+        norms = torch.stack([get_total_norm(tensors).double() for tensors in (weights, changes)]).to(shim.device())
+        dist.all_reduce(norms.square_())
+        weight_norm, change_norm = norms.sqrt().tolist()
+        return {
+            "update/grad_norm": grad_norm,
+            "update/weight_norm": weight_norm,
+            "update/change_norm": change_norm,
+            "update/lr": lr,
+            "update/skipped": float(not updated),
+        }
+
+    def _owned_weights(self) -> list[Tensor]:
+        """The float32 weights that this rank updates, each weight of the model on one rank."""
+        return [
+            weight.detach()
+            for part in self.optimizer.chained_optimizers
+            for weight in part.get_parameters()
+            if param_is_not_shared(weight) and param_is_not_tensor_parallel_duplicate(weight)
+        ]
 
     def _score_late_traces(self, groups: Sequence[Group]) -> set[int]:
         """Fill ``entropy`` of the traces that a training pass meets too late for the weights; their ids."""

@@ -151,6 +151,19 @@ def continued(layout: Layout, root: Path, dtype: str, drawn: torch.Tensor | None
     return layout.left(metrics, policy)
 
 
+def check_tied(layout: Layout) -> Update | None:
+    """The second update of a tied model: of two pipeline stages, and tensor parallel from their checkpoint."""
+    if layout.name not in ("pp2", "tp2"):
+        return None
+    root, policy = layout.out / "checkpoints-tied", layout.policy(True)
+    if layout.name == "pp2":
+        step(GRID["luffy"], policy, make_groups(), {})
+        saver(root).save("main-1", policy, {})
+    else:
+        checkpoint.load(root, resume.latest(root), policy)
+    return layout.left(step(GRID["luffy"], policy, make_groups(), {}), policy)
+
+
 def check_missing_optimizer(layout: Layout) -> str:
     """What is said of a checkpoint of a run that had one optimizer less."""
     if layout.ranks.world > 2:

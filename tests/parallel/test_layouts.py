@@ -118,6 +118,11 @@ def test_the_comparison_means_something(layouts):
         start = layouts["one"]["grid"]["start", update[1]]
         moved = [np.abs(weights[name] - start[name]).max() for name in start]
         assert max(moved) > 100 * TOLERANCE, update
+        change = [weights[name] - start[name] for name in start]
+        for norm, tensors in (("weight", weights.values()), ("change", change)):
+            expected = np.sqrt(sum(np.square(x, dtype=np.float64).sum() for x in tensors))
+            if update[0] != "ReLIFT":  # whose weights are those after the lesson
+                assert metrics[f"update/{norm}_norm"] == pytest.approx(expected, rel=1e-5), update
         assert min(np.abs(gradient).max() for gradient in gradients.values()) > 0, update
         assert metrics["update/skipped"] == 0
         if update in OTHERS:

@@ -59,13 +59,22 @@ def test_the_manifest_knows_every_file(layouts, layout):
     assert faults == []
 
 
+def near(found, expected) -> None:
+    assert found.metrics == pytest.approx(expected.metrics, rel=1e-5, abs=1e-5)
+    for name, tensor in expected.weights.items():
+        np.testing.assert_allclose(found.weights[name], tensor, rtol=0, atol=1e-5, err_msg=name)
+
+
 @pytest.mark.parametrize("layout", ["tp2", "pp2", "cp2"])
 def test_another_layout_goes_on(layouts, layout):
-    expected = layouts["dp2"]["continuation"]["uninterrupted", "float32"]
-    resumed = layouts[layout]["continuation"]["resumed from dp2"]
-    assert resumed.metrics == pytest.approx(expected.metrics, rel=1e-5, abs=1e-5)
-    for name, tensor in expected.weights.items():
-        np.testing.assert_allclose(resumed.weights[name], tensor, rtol=0, atol=1e-5, err_msg=name)
+    near(
+        layouts[layout]["continuation"]["resumed from dp2"],
+        layouts["dp2"]["continuation"]["uninterrupted", "float32"],
+    )
+
+
+def test_a_tied_pipeline_goes_on_tensor_parallel(layouts):
+    near(layouts["tp2"]["tied"], layouts["pp2"]["tied"])
 
 
 def test_steps_after_the_checkpoint_change_the_weights(layouts):
