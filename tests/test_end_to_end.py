@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from red_mcore import resume
+from red_mcore.recipe import load
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -280,7 +281,8 @@ def test_relift_killed_and_started_again_ends_as_if_undisturbed(folder, base):
     assert [without_seconds(row) for row in rows(folder, "relift_killed")] == [without_seconds(r) for r in undisturbed]
     assert any(row.get("lesson/traces") == 3 for row in undisturbed[:2])
     assert any(row.get("lesson/traces") == 3 for row in undisturbed[2:])
-    assert all(row["lesson/update_lr"] == pytest.approx(1e-3) for row in undisturbed[2:] if "lesson/update_lr" in row)
+    lr = load(str(ROOT / recipe)).algorithm.imitation.lr
+    assert all(row["lesson/update_lr"] == pytest.approx(lr) for row in undisturbed[2:] if "lesson/update_lr" in row)
 
 
 def test_sft_goes_over_into_grpo_and_a_run_can_be_made_longer(folder, base):

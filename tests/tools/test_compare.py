@@ -26,6 +26,7 @@ import compare  # noqa: E402
 from comparison import drive, legs, plan, report, results, stats, sweep, tables  # noqa: E402
 from comparison.curves import AXES, Curves, budgets, read_curves, training_seconds  # noqa: E402
 
+from red_mcore import manifests  # noqa: E402
 from red_mcore.planning import find_architecture  # noqa: E402
 from red_mcore.recipe import RecipeError, Until, flatten  # noqa: E402
 
@@ -170,7 +171,7 @@ class TestRefusals(Refused):
         earlier = flatten(made.recipe(0, made.methods[1]))
         for changed in ({}, {"optimizer.lr": 0.5}):
             manifest = {"recipe": earlier | changed, "state": {"stage": "main", "step": 12}}
-            (folder / "manifest.json").write_text(json.dumps(manifest))
+            manifests.write(folder, {**manifest, "files": {}})
             if changed:
                 with pytest.raises(RecipeError, match=r"was started with optimizer\.lr=0\.5"):
                     make("red", "grpo", seeds=1)
@@ -369,7 +370,7 @@ class TestReport:
     def test_the_page_holds_every_method_and_loads_nothing(self, found):
         failed = {(2, "sft"): ["ValueError: <boom>"]}
         files = report.write_comparison(found, failed, ["python", "tools/compare.py", "a b"], 2)
-        assert [file.name for file in files] == ["results.json", "table.md", "accuracy.svg", "report.html"]
+        assert [file.name for file in files] == ["results.json", "table.md", "report.html", "accuracy.svg"]
         page = Page(files[2].read_text())
         assert page.open == []
         assert page.tags.count("svg") == 5

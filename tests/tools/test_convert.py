@@ -15,6 +15,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import convert  # noqa: E402
 
+from red_mcore import manifests  # noqa: E402
+
 LOGITS = """
 import sys
 from dataclasses import replace
@@ -42,7 +44,7 @@ def made(tmp_path_factory):
 def test_the_whole_way_with_a_run_and_its_newest_checkpoint(made, tmp_path, capsys):
     checkpoints = tmp_path / "run" / "checkpoints"
     shutil.copytree(made / "megatron", checkpoints / "main-2")
-    (checkpoints / "main-2" / "manifest.json").write_text('{"tag": "main-2"}')
+    manifests.write(checkpoints / "main-2", {"tag": "main-2", "files": {}})
     (checkpoints / "latest").write_text("main-2")
     for i, given in enumerate((tmp_path / "run", checkpoints, checkpoints / "main-2")):
         out = tmp_path / f"out-{i}"

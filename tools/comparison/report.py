@@ -52,8 +52,8 @@ def write_comparison(results: Results, failed: dict[Run, list[str]], command: li
                 "",
             ]
         ),
-        "accuracy.svg": Figures(results).dots(),
         "report.html": page(f"{len(results.all)} methods against {name}", _body(results, failed, made, jobs)),
+        "accuracy.svg": Figures(results).dots(),
     }
     return write_files(results.plan.out, files)
 
