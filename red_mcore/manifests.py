@@ -57,6 +57,8 @@ def read(folder: Path) -> dict[str, Any]:
         raise Broken(f"{file} is missing") from None
     except (OSError, ValueError) as error:
         raise Broken(f"{file} cannot be read ({error})") from None
+    if isinstance(manifest, dict) and "sha256" not in manifest:
+        raise Broken(f"{file} has no checksum, as an older version wrote it")
     if not isinstance(manifest, dict) or manifest.get("sha256") != _seal(manifest):
         raise Broken(f"{file} does not match its checksum")
     return manifest

@@ -215,7 +215,7 @@ class Checkpoint:
     best: Literal["highest", "lowest"] = "highest"
     """What is best by ``keep_best``."""
     asynchronous: bool = False
-    """Training goes on while a copy in host memory is written; the checkpoint counts from the next step's end on."""
+    """Training goes on while a copy in host memory is written; it counts once all ranks are done with that."""
     timeout_seconds: float = 1800.0
     """A checkpoint that is not written after so long stops the run: later ones would be lost, too."""
 

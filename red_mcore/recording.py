@@ -8,6 +8,7 @@ token for token. Evaluations are always sampled.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ class Recording:
         ``asked``: what the samples depend on, JSON-able. RecipeError naming the file where there is no recording, or
         one for which something else was asked.
         """
-        asked = {"problems": [problem.id for problem in problems], **asked}
+        asked = {"problems": [_identity(problem) for problem in problems], **asked}
         if self._replay:
             file = self._replay / f"{name}.npz"
             samples = on_main(self._here, lambda: _read(file, asked))
@@ -49,6 +50,12 @@ class Recording:
             self._record.mkdir(parents=True, exist_ok=True)
             _write(self._record / f"{name}.npz", asked, groups)
         return groups
+
+
+def _identity(problem: Problem) -> str:
+    """Ids count the problems of any data set."""
+    content = hashlib.sha256(f"{problem.text}\n{problem.gold}".encode()).hexdigest()
+    return f"{problem.id}-{content[:12]}"
 
 
 def _write(file: Path, asked: dict[str, Any], groups: Sequence[Group]) -> None:

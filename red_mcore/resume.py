@@ -25,7 +25,7 @@ _MAY_CHANGE = (
     "reward.workers",
     "batch.tokens_per_micro_batch",
 )
-"""Fields that change neither what is learnt nor how it is measured."""
+"""Fields that change neither what is learnt nor how it is measured; ``replay`` is for debugging."""
 
 
 def checkpoints(recipe: Recipe) -> Path:

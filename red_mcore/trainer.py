@@ -202,7 +202,9 @@ def means(rows: list[dict[str, float]]) -> dict[str, float]:
 
 def checked_gap(run: Run, metrics: dict[str, float]) -> dict[str, float]:
     """``metrics``; stops the run, before the weights change, if the engine samples from other weights than these."""
-    limit, gap = run.recipe.rollout.logprob_gap_limit, metrics.get("rollout/logprob_gap_max_nats", 0.0)
+    rollout = run.recipe.rollout
+    limit = None if rollout.replay else rollout.logprob_gap_limit  # a recorded run was rounded otherwise
+    gap = metrics.get("rollout/logprob_gap_max_nats", 0.0)
     if limit is not None and gap > limit:
         raise RuntimeError(
             f"trainer and engine differ by {gap:.2e} nats at policy version {run.state.policy_version}, "

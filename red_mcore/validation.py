@@ -265,6 +265,8 @@ def _check_architecture(recipe: Recipe, a: Architecture) -> None:
             f"parallel.expert={parallel.expert} does not divide num_experts={a.experts.count}:"
             f" use {_either(_divisors(a.experts.count))}"
         )
+    if a.experts is not None and parallel.virtual > 1:
+        raise RecipeError(f"parallel.virtual={parallel.virtual} is not supported for a model with experts: use 1")
     if a.experts is not None and parallel.tensor > 1 and not parallel.sequence:
         raise RecipeError(
             f"parallel.tensor={parallel.tensor} of a model with experts needs sequence parallel:"

@@ -54,6 +54,10 @@ BAD = [
     (f"{MOE} parallel.ranks=2 parallel.expert=4", "parallel.expert=4 does not divide the 2 data-parallel ranks"),
     ("parallel.expert=2", "parallel.expert=2, but the model has no experts: use 1"),
     (f"{MOE} parallel.ranks=3 parallel.expert=3", "parallel.expert=3 does not divide num_experts=8: use 1, 2, 4 or 8"),
+    (
+        f"{MOE} model.config.num_hidden_layers=8 parallel.pipeline=4 parallel.virtual=2",
+        "parallel.virtual=2 is not supported for a model with experts: use 1",
+    ),
     (f"{MOE} parallel.tensor=2", "parallel.tensor=2 of a model with experts needs sequence parallel"),
     (f"{MOE} rollout.tensor=2 model.config.moe_intermediate_size=96", "moe_intermediate_size / rollout.tensor=48 is"),
     (f"{MOE} parallel.tensor=8", "parallel.tensor=8 does not divide num_attention_heads=4: use 1 or 2"),

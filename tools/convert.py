@@ -16,7 +16,7 @@ import re
 import sys
 from pathlib import Path
 
-from red_mcore import resume
+from red_mcore import manifests
 from red_mcore.recipe import RecipeError
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -102,10 +102,18 @@ class _Progress:
 
 
 def _checkpoint(folder: Path) -> Path:
-    """The newest checkpoint where ``folder`` is that of a run or of its checkpoints, else ``folder``."""
+    """Of a run, or of its checkpoints, the newest whole one, else ``folder``; RecipeError where that is damaged."""
     for parent in (folder / "checkpoints", folder):
-        if manifest := resume.latest(parent):
+        manifest, faults = manifests.newest(parent, checksums=True)
+        if manifest:
+            for fault in faults:
+                print(f"{fault}; going back to checkpoint {manifest['tag']}", file=sys.stderr)
             return parent / manifest["tag"]
+    if (folder / manifests.NAME).is_file():
+        try:
+            manifests.check(folder, manifests.read(folder), checksums=True)
+        except manifests.Broken as error:
+            raise RecipeError(f"{error}: take another checkpoint, or convert anew") from None
     return folder
 
 

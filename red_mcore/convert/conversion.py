@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from red_mcore import manifests
 from red_mcore.architecture import Architecture
 from red_mcore.convert.folder import (
     architecture_of,
@@ -26,7 +26,7 @@ from red_mcore.convert.stored import StoredWeights, WeightsWriter
 from red_mcore.convert.tensors import HFTensors
 from red_mcore.recipe import RecipeError
 
-WEIGHTS, MANIFEST = "weights", "manifest.json"
+WEIGHTS = "weights"
 
 
 @dataclass
@@ -72,10 +72,10 @@ def open_checkpoint(folder: Path) -> Model:
     """
     if not folder.is_dir():
         raise RecipeError(f"{folder} is no folder")
-    if not (folder / MANIFEST).is_file():
+    if not (folder / manifests.NAME).is_file():
         raise RecipeError(
-            f"{folder} has no {MANIFEST}, so it is no complete checkpoint: name RUN/checkpoints/TAG, RUN itself for its"
-            " newest, or a folder that hf-to-megatron wrote"
+            f"{folder} has no {manifests.NAME}, so it is no complete checkpoint: name RUN/checkpoints/TAG, RUN itself"
+            " for its newest, or a folder that hf-to-megatron wrote"
         )
     if not (folder / WEIGHTS).is_dir():
         raise RecipeError(f"{folder} has no {WEIGHTS} folder")
@@ -139,9 +139,8 @@ def from_hf(
             writer.add(rule, parameter)
         writer.finish()
         write_record(partial, str(hf), shapes, dtype)
-        # As a run's, of one rank without optimizers.
-        manifest = {"tag": out.name, "layout": [1, 1, 1], "schedules": {}}
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
+        files = [file for file in (partial / WEIGHTS).rglob("*") if file.is_file()]
+        manifests.write(partial, {"tag": out.name, "files": manifests.digests(partial, files)})
 
 
 def _watched(model: Model, watch: Callable[[int, int], None]) -> Iterator[tuple[str, Tensor]]:

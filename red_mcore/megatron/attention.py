@@ -54,8 +54,15 @@ class Bucket:
     keys: Tensor
     """[n, K] int64: all tokens up to the end of each chunk, repeated likewise, in those of all ranks one after the
     other."""
-    mask: Tensor | None
-    """[n, 1, L, K] bool: the keys that each query sees; None where L = K and token t sees the first t."""
+    last: Tensor | None
+    """[n, L] int64: the last of the keys that each query sees; None where L = K and query t sees the first t."""
+
+    @property
+    def mask(self) -> Tensor | None:
+        """[n, 1, L, K] bool, made when it is needed: of a long sequence it is large."""
+        if self.last is None:
+            return None
+        return torch.arange(self.keys.shape[1], device=self.keys.device) <= self.last[:, None, :, None]
 
 
 @dataclass
@@ -91,13 +98,12 @@ class Packing(PackedSeqParams):
             size = torch.tensor([lengths[i] // chunks for i in members])[:, None]
             start = ends[torch.tensor(members)][:, None]
             steps, before = torch.arange(int(size.max())), torch.arange((number + 1) * int(size.max()))
-            seen = number * size + torch.minimum(steps, size - 1)  # by each query: its position in the sequence
-            queries = place[start + seen] - rank * held
+            last = number * size + torch.minimum(steps, size - 1)  # of each query's keys: its position in the sequence
+            queries = place[start + last] - rank * held
             keys = place[start + torch.minimum(before, (number + 1) * size - 1)]
-            mask = before <= seen[:, None, :, None] if number else None
             real = steps < size
             inverse[queries[real]] = offset + torch.arange(queries.numel()).view_as(queries)[real]
-            buckets.append(Bucket(*(x if x is None else x.to(device) for x in (queries, keys, mask))))
+            buckets.append(Bucket(queries.to(device), keys.to(device), last.to(device) if number else None))
             offset += queries.numel()
         borders = ends.to(device=device, dtype=torch.int32)
         return cls(
@@ -151,15 +157,16 @@ class PackedAttention(MegatronModule):
         for bucket in packed_seq_params.buckets:
             q = query[bucket.queries].transpose(1, 2)  # [n, heads, L, d]
             k, v = (x[bucket.keys].transpose(1, 2) for x in (key, value))  # [n, groups, K, d]
-            if bucket.mask is not None:
+            mask = bucket.mask
+            if mask is not None:
                 # On GPUs, the only kernel that takes a mask and fewer heads of keys than of queries keeps all scores.
                 k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
             out = functional.scaled_dot_product_attention(
                 q,
                 k,
                 v,
-                attn_mask=bucket.mask,
-                is_causal=bucket.mask is None,
+                attn_mask=mask,
+                is_causal=mask is None,
                 scale=self.softmax_scale,
                 enable_gqa=q.shape[1] != k.shape[1],
             )

@@ -32,6 +32,7 @@ from megatron.core.tensor_parallel import get_cuda_rng_tracker
 from red_mcore import manifests
 from red_mcore.megatron import shim
 from red_mcore.megatron.policy import Policy
+from red_mcore.megatron.ranks import Ranks, on_main
 from red_mcore.recipe import Checkpoint, RecipeError
 
 # The one sharding of optimizer state that loads under another tensor x pipeline x data layout.
@@ -73,7 +74,7 @@ class Saver:
             )
         schedules = {name: slot.schedule.state_dict() for name, slot in policy.slots.items()}
         manifest = copy.deepcopy({**manifest, "tag": tag, "layout": policy.ranks.layout, "schedules": schedules})
-        self._pending = _Pending(folder, manifest, request, policy.ranks.rank)
+        self._pending = _Pending(folder, manifest, request, policy.ranks)
         if not self._settings.asynchronous:
             self.finish()
 
@@ -106,9 +107,8 @@ class Saver:
         with shim.on_device():
             for finalize in pending.request.finalize_fns:
                 finalize()
-        if dist.get_rank() == 0:
-            self._publish(pending, {name: about for _, files in told for name, about in files.items()})
-        dist.barrier()
+        files = {name: about for _, files in told for name, about in files.items()}
+        on_main(pending.ranks, lambda: self._publish(pending, files))
 
     def _publish(self, pending: _Pending, files: dict[str, list]) -> None:
         """Write the manifest, move the checkpoint into place, and remove what is not kept; on rank 0."""
@@ -143,15 +143,15 @@ class Saver:
 class _Pending:
     """A checkpoint on its way: this rank's files, which a thread writes."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], request: AsyncRequest, rank: int) -> None:
-        self.folder, self.manifest, self.request = folder, manifest, request
+    def __init__(self, folder: Path, manifest: dict[str, Any], request: AsyncRequest, ranks: Ranks) -> None:
+        self.folder, self.manifest, self.request, self.ranks = folder, manifest, request, ranks
         self.files: dict[str, list] | None = None
         """Digests of this rank's files, once they are written."""
         self.error: Exception | None = None
         self._at = folder
         self._begin = time.monotonic()
         # A daemon: a write that hangs must not keep a run that failed from ending.
-        self.thread = Thread(target=self._write, args=(rank, _random_states()), daemon=True)
+        self.thread = Thread(target=self._write, args=(_random_states(),), daemon=True)
         self.thread.start()
 
     @property
@@ -167,14 +167,14 @@ class _Pending:
             return f"checkpoint file {self._at} is not written after checkpoint.timeout_seconds={limit:g}"
         return None
 
-    def _write(self, rank: int, random_states: dict[str, Any]) -> None:
+    def _write(self, random_states: dict[str, Any]) -> None:
         try:
             files = []
             if self.request.async_fn is not None:  # else the rank has nothing to write of the weights
                 _, buckets, _ = self.request.async_fn_args
                 self.request.async_fn(*self.request.async_fn_args, self._is_at)
                 files = [Path(path) for path, _, _ in buckets]
-            self._is_at(self.folder / f"rng-{rank}.pt")
+            self._is_at(self.folder / f"rng-{self.ranks.rank}.pt")
             torch.save(random_states, self._at)
             self.files = manifests.digests(self.folder, [*files, self._at])
         except Exception as error:  # raised in the training thread, once the other ranks know

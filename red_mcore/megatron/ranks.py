@@ -60,6 +60,10 @@ def start(parallel: Parallel, seed: int, timeout_minutes: float = 30.0) -> Ranks
     else:
         torch.set_num_threads(1)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    if shim.needed() and parallel.virtual > 1 and parallel.pipeline == 2:  # a GPU that torch cannot use
+        raise RecipeError(
+            f"parallel.virtual={parallel.virtual} with parallel.pipeline=2 gives wrong results on CPUs: use virtual=1"
+        )
     dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
     with shim.on_device():
         parallel_state.initialize_model_parallel(

@@ -58,6 +58,20 @@ def test_the_whole_way_with_a_run_and_its_newest_checkpoint(made, tmp_path, caps
     assert "tensors: all 26 identical in float16\n" in capsys.readouterr().out
 
 
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(made, tmp_path, capsys):
+    checkpoints = tmp_path / "run" / "checkpoints"
+    for tag in ("main-000001", "main-000002"):
+        folder = shutil.copytree(made / "megatron", checkpoints / tag)
+        manifests.write(folder, {**manifests.read(folder), "tag": tag})
+    data = checkpoints / "main-000002" / "weights" / "__0_0.distcp"
+    data.write_bytes(data.read_bytes()[:-1] + b"?")
+    to_hf = ["megatron-to-hf", "--out", f"{tmp_path}/out", "--checkpoint"]
+    assert convert.main([*to_hf, f"{checkpoints}/main-000002"]) == 2
+    assert "__0_0.distcp does not match its checksum: take another" in capsys.readouterr().err
+    assert convert.main([*to_hf, f"{tmp_path}/run"]) == 0
+    assert "__0_0.distcp does not match its checksum; going back to checkpoint" in capsys.readouterr().err
+
+
 def test_a_difference_is_exit_code_1(made, tmp_path, capsys):
     write_hf(tmp_path / "other", tied=True, rms_norm_eps=1e-6)
     file = min((tmp_path / "other").glob("*.safetensors"))
