@@ -32,7 +32,7 @@ def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], list[Grou
     branches: list[dict[str, float]] = []
     rounds = 0
 
-    def name(key: tuple[int, ...]) -> str:
+    def recorded_as(key: tuple[int, ...]) -> str:
         kind, _, *more = key
         return "-".join([f"step-{step + 1:06d}", _RECORDED[kind], *map(str, more)])
 
@@ -40,7 +40,7 @@ def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], list[Grou
         problems = [run.problems[i] for i in run.cursor.next(wanted)]
         with_traces = algorithm.traces > 0
         groups = run.recording.groups(
-            name(key),
+            recorded_as(key),
             {"count": count, "with_traces": with_traces},
             problems,
             lambda: run.sampler.groups(problems, count, key, with_traces=with_traces),
@@ -55,7 +55,7 @@ def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], list[Grou
         rounds += 1
         key = (CONTINUE, step, rounds)
         groups = run.recording.groups(
-            name(key),
+            recorded_as(key),
             {"count": count, "leading": list(leading), "episodes": algorithm.episodes},
             problems,
             lambda: run.sampler.continuations(problems, leading, algorithm.episodes, count, key),
