@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from red_mcore.architecture import Architecture
 from red_mcore.convert.folder import write_model
 from red_mcore.convert.rules import Rule, hf_shapes, rules
 from red_mcore.convert.stored import StoredWeights
-from red_mcore.recipe import RecipeError
+from red_mcore.convert.tensors import HFTensors
 
 
 def load_weights(model: torch.nn.Module, arch: Architecture, folder: Path) -> None:
@@ -25,29 +24,11 @@ def load_weights(model: torch.nn.Module, arch: Architecture, folder: Path) -> No
 
     Raises RecipeError for a missing, unexpected or mis-shaped tensor, by name.
     """
-    files = _tensor_files(folder)
-    expected = hf_shapes(arch)
-    if missing := sorted(expected.keys() - files.keys()):
-        raise RecipeError(f"{folder} lacks tensor {missing[0]} ({len(missing)} missing in all)")
-    allowed = expected.keys() | ({"lm_head.weight"} if arch.tied else set())
-    if unknown := sorted(files.keys() - allowed):
-        raise RecipeError(f"{folder} has tensor {unknown[0]} that the model does not know ({len(unknown)} in all)")
-    from safetensors import safe_open
-
+    weights = HFTensors(folder)
+    weights.check(hf_shapes(arch), {"lm_head.weight"} if arch.tied else set())
     rank, size = _tensor_coordinates()
-    parameters = _local_parameters(model)
-    handles: dict[Path, Any] = {}
-    for rule, parameter in _owned(arch, parameters):
-        tensors = []
-        for name, shape in rule.hf:
-            file = files[name]
-            if file not in handles:
-                handles[file] = safe_open(file, framework="pt")
-            tensor = handles[file].get_tensor(name)
-            if tuple(tensor.shape) != shape:
-                raise RecipeError(f"{folder}: {name} has shape {tuple(tensor.shape)}, config.json implies {shape}")
-            tensors.append(tensor)
-        parameter.data.copy_(rule.split(tensors, rank, size))
+    for rule, parameter in _owned(arch, _local_parameters(model)):
+        parameter.data.copy_(rule.split([weights.read(name) for name, _ in rule.hf], rank, size))
 
 
 def stream_weights(model: torch.nn.Module, arch: Architecture) -> Iterator[tuple[str, Tensor]]:
@@ -124,20 +105,6 @@ def make_fresh(config: dict[str, Any], tokenizer, folder: Path, seed: int, dtype
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(config["model_type"], **fields), dtype=dtype)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def _tensor_files(folder: Path) -> dict[str, Path]:
-    """Tensor name -> safetensors file."""
-    from safetensors import safe_open
-
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        return {name: folder / file for name, file in json.loads(index.read_text())["weight_map"].items()}
-    single = folder / "model.safetensors"
-    if not single.is_file():
-        raise RecipeError(f"{folder} holds neither model.safetensors nor model.safetensors.index.json")
-    with safe_open(single, framework="pt") as handle:
-        return dict.fromkeys(handle.keys(), single)
 
 
 def _tensor_coordinates() -> tuple[int, int]:
