@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from red_mcore.architecture import Architecture
-from red_mcore.recipe import Parallel, Recipe
+from red_mcore.devices import uses_transformer_engine
+from red_mcore.recipe import Offload, Parallel, Recipe
 
 BYTES = {"float32": 4, "bfloat16": 2}
 CHUNK_BYTES = 2**28
@@ -23,15 +24,18 @@ class Memory:
     gradients: int
     """In float32, of all micro-batches."""
     optimizer: int
-    """The rank's share of each optimizer's moments and, of bfloat16 weights, of their float32 copy."""
+    """The rank's share of each optimizer's moments and, of bfloat16 weights, of their float32 copy; 0 if offloaded."""
     reference: int
-    """Weights of the frozen policy that the algorithm compares with."""
+    """Weights of the frozen policy that the algorithm compares with; 0 if offloaded."""
     activations: int
     """What the backward of full micro-batches needs, of all that are under way."""
     recomputed: int
     """What it does not keep, of one layer."""
     logits: int
     """A chunk of them, its gradient, and the float32 gradient of the output layer; gone when a layer is recomputed."""
+    step: int
+    """What the optimizer's step needs, when the activations are gone: the weights before it, to tell by how much it
+    changed them, temporaries of torch's AdamW, and what is offloaded otherwise."""
     engine: int
     """vLLM's weights."""
     cache: int
@@ -39,7 +43,7 @@ class Memory:
 
     @property
     def update(self) -> int:
-        return self.rollout + self.activations + max(self.recomputed, self.logits)
+        return self.rollout + max(self.activations + max(self.recomputed, self.logits), self.step)
 
     @property
     def rollout(self) -> int:
@@ -53,17 +57,20 @@ def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Me
     experts = _experts_per_rank(arch, parallel)
     copies = parallel.data * parallel.context
     owned = (shared - experts) / copies + experts * parallel.expert / copies
-    moments = 8 * len(recipe.algorithm.optimizers(recipe)) + (4 if size == 2 else 0)
+    state = round(owned * (8 * len(recipe.algorithm.optimizers(recipe)) + (4 if size == 2 else 0)))
+    offload = recipe.offload if on_gpu else Offload()  # from a CPU there is nowhere to go
+    temporaries = 4 if uses_transformer_engine(recipe.model, arch, on_gpu) else 8
     is_last = stage == parallel.pipeline - 1
     kept, again = _activations(recipe, arch, stage, 4 if on_gpu else 8)
     return Memory(
         weights=shared * size,
         gradients=shared * 4,
-        optimizer=round(owned * moments),
-        reference=shared * size if recipe.algorithm.uses_reference else 0,
+        optimizer=0 if offload.optimizer else state,
+        reference=shared * size if recipe.algorithm.uses_reference and not offload.reference else 0,
         activations=kept,
         recomputed=again,
         logits=_logits(recipe, arch) if is_last else 0,
+        step=round(owned * temporaries) + (state if offload.optimizer else 0),
         engine=round(arch.parameters / recipe.rollout.tensor * size),
         cache=recipe.rollout.kv_cache_mib * 2**20,
     )

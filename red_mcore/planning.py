@@ -8,8 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from red_mcore.architecture import Architecture, hf_config, read_architecture
+from red_mcore.devices import has_gpu, uses_transformer_engine
 from red_mcore.memory import Memory, estimate, parameters_per_rank
-from red_mcore.recipe import Parallel, Recipe, RecipeError
+from red_mcore.recipe import Model, Parallel, Recipe, RecipeError
 
 
 def find_architecture(recipe: Recipe) -> Architecture | None:
@@ -21,11 +22,6 @@ def find_architecture(recipe: Recipe) -> Architecture | None:
         if "model_type" not in recipe.model.config:
             return None
     return read_architecture(hf_config(recipe.model))
-
-
-def has_gpu() -> bool:
-    """Whether this machine has an NVIDIA GPU."""
-    return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def coordinates(rank: int, parallel: Parallel) -> tuple[int, int, int, int]:
@@ -131,6 +127,21 @@ def _parameters(recipe: Recipe) -> str:
     return f"{architecture.parameters:,} in all, {where} per rank, {recipe.model.dtype}"
 
 
+def training_flops(a: Architecture, length: int) -> float:
+    """Of one token's forward and backward in a sequence of ``length``: matrix products and causal attention."""
+    active = a.parameters - (0 if a.tied else a.vocab_size * a.hidden_size)  # the embedding is looked up
+    if a.experts is not None:
+        active -= a.layers * (a.experts.count - a.experts.per_token) * 3 * a.hidden_size * a.ffn_size
+    return 3 * (2 * active + 2 * a.layers * a.heads * a.head_dim * length)
+
+
+def layers(model: Model, architecture: Architecture, on_gpu: bool) -> str:
+    """Whose layers the model gets."""
+    if not uses_transformer_engine(model, architecture, on_gpu):
+        return "layers: Megatron-Core's own, attention by torch"
+    return "layers: Transformer Engine" + (f", FP8 with {model.fp8} scaling" if model.fp8 != "none" else "")
+
+
 def _memory(recipe: Recipe) -> list[str]:
     """Of the pipeline stage that needs the most."""
     architecture = find_architecture(recipe)
@@ -140,6 +151,7 @@ def _memory(recipe: Recipe) -> list[str]:
     most = max(stages, key=lambda memory: memory.update)
     parts = ((field.name, getattr(most, field.name)) for field in fields(Memory))
     return [
+        layers(recipe.model, architecture, has_gpu()),
         f"memory per rank: about {_mib(most.update)} in an update, {_mib(most.rollout)} in a rollout",
         "  " + ", ".join(f"{name} {_mib(size)}" for name, size in parts if size),
     ]

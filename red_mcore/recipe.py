@@ -34,6 +34,12 @@ class Model:
     for a fresh model starts from another folder with ``model.path=FOLDER model.config={}``."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of weights and activations; logits, losses and optimizer state are float32 in any case."""
+    layers: Literal["auto", "local", "transformer_engine"] = "auto"
+    """Transformer Engine's linear layers, norms and attention, or Megatron-Core's own with attention by torch; auto is
+    the former for bfloat16 without experts on a GPU where it is installed. The parameters are the same."""
+    fp8: Literal["none", "tensorwise", "blockwise"] = "none"
+    """Matrix products of Transformer Engine's layers in 8 bits, by the scaling of whole tensors or of blocks; weights,
+    gradients and the output layer are as without."""
 
 
 @dataclass
@@ -59,6 +65,17 @@ class Parallel:
     @property
     def data(self) -> int:
         return self.ranks // (self.tensor * self.pipeline * self.context)
+
+
+@dataclass
+class Offload:
+    """What stays in the host's memory while it is not needed. A GPU then has room for longer micro-batches, or for more
+    of vLLM's cache; each use costs a copy over PCIe."""
+
+    optimizer: bool = False
+    """Moments and the float32 copy of bfloat16 weights, but during a step of the optimizer and checkpoints."""
+    reference: bool = False
+    """Weights of the reference, but while it scores."""
 
 
 @dataclass
@@ -89,6 +106,8 @@ class Rollout:
     """Tensor-parallel size of one engine; ranks / tensor engines share the prompts."""
     kv_cache_mib: int = 1024
     """Key-value cache of one engine rank, MiB."""
+    eager: bool = False
+    """On GPUs, sample without compilation and CUDA graphs: starts a minute sooner, and is slower. CPUs always do."""
     logprob_gap_limit: float | None = None
     """Largest allowed |trainer - engine| log-prob difference, nats; a larger one stops the run. None only records."""
     record: str | None = None
@@ -274,6 +293,7 @@ class Recipe:
     runs: str = "runs"
     """Folder of run folders; this run lives in ``runs/name``."""
     parallel: Parallel = field(default_factory=Parallel)
+    offload: Offload = field(default_factory=Offload)
     batch: Batch = field(default_factory=Batch)
     rollout: Rollout = field(default_factory=Rollout)
     data: Data = field(default_factory=Data)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from red_mcore import manifests, resume
+from red_mcore import manifests, planning, resume
 from red_mcore.architecture import Architecture, hf_config, read_architecture
 from red_mcore.recipe import Model, Recipe, RecipeError, flatten, to_yaml
 from red_mcore.records import Problem
@@ -133,7 +133,8 @@ def build(recipe: Recipe):
     from red_mcore.data.cursor import Cursor
     from red_mcore.data.problems import load_problems
     from red_mcore.data.tokenizer import load_tokenizer, stop_ids
-    from red_mcore.megatron import checkpoint, ranks
+    from red_mcore.megatron import checkpoint, ranks, shim
+    from red_mcore.megatron.offload import to_host
     from red_mcore.megatron.policy import Policy
     from red_mcore.recording import Recording
     from red_mcore.rewards.verifier import Verifier
@@ -166,6 +167,7 @@ def build(recipe: Recipe):
         cursor.restore(state.cursor)
 
     say(f"{len(problems)} problems, {len(held_out)} held out; building the policy")
+    say(planning.layers(recipe.model, arch, on_gpu=not shim.needed()))
     policy = Policy(recipe, arch, here)
     if manifest is None:
         hf.load_first(policy.model, arch, weights)
@@ -178,6 +180,8 @@ def build(recipe: Recipe):
         reference = Policy(recipe, arch, here)
         if state.stage == "main":  # else the base stage, which makes its weights, loads them
             hf.load_first(reference.model, arch, recipe.folder / "base" if recipe.base else weights)
+        if recipe.offload.reference:
+            to_host(reference.model.parameters())
     if manifest:
         checkpoint.load(folder, manifest, policy)
 

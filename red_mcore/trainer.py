@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 
 import psutil
+import torch
 
 from red_mcore import sampling
 from red_mcore.algorithms.base import GroupAlgorithm, Library
@@ -73,7 +74,7 @@ def train(run: Run) -> None:
                 with clock("evaluate"):
                     state.after, state.evaluated = evaluate(run), state.step
                 metrics |= state.after
-            metrics["memory/rank0_mib"] = psutil.Process().memory_info().rss / 2**20
+            metrics |= memory()
             run.log(metrics | clock.seconds)
             run.agree_to_stop()
             run.saver.poll()
@@ -279,6 +280,15 @@ def finish(run: Run) -> None:
         f"pass@{k} {summary[f'pass{k}_before']:.3f} -> {summary[f'pass{k}_after']:.3f}   "
         f"{state.step} steps, {summary['seconds']:.0f} s   {recipe.folder}"
     )
+
+
+def memory() -> dict[str, float]:
+    """Of rank 0: the process's now, and the GPU's peak of tensors since the last call."""
+    found = {"memory/rank0_mib": psutil.Process().memory_info().rss / 2**20}
+    if torch.cuda.is_available():
+        found["memory/gpu_peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
+        torch.cuda.reset_peak_memory_stats()
+    return found
 
 
 class Clock:

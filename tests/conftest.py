@@ -68,11 +68,12 @@ def layouts(tmp_path_factory) -> Layouts:
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
     """A small valid recipe, on a machine without a GPU."""
-    from red_mcore import validation
+    from red_mcore import planning, validation
     from red_mcore.algorithms.red import RED
     from red_mcore.recipe import Base, Batch, Model, Parallel, Recipe, Rollout
 
-    monkeypatch.setattr(validation, "has_gpu", lambda: False)
+    for module in (planning, validation):
+        monkeypatch.setattr(module, "has_gpu", lambda: False)
     return Recipe(
         name="small",
         runs=str(tmp_path),

@@ -14,14 +14,16 @@ _SHOWN = 3000
 """Characters of a failing rank's output that the error shows."""
 
 
-def launch(script: Path, ranks: int, *arguments: object, timeout: float = 300.0) -> None:
+def launch(script: Path, ranks: int, *arguments: object, timeout: float = 300.0, on_gpu: bool = False) -> None:
     """Run ``script`` as ranks 0..ranks-1 to their end; ``timeout`` in seconds.
+
+    Without ``on_gpu`` they are gloo ranks on the CPU, also where there are fewer GPUs than ranks.
 
     AssertionError with the output of the failing ranks if one fails, of all if time is up; no rank outlives the call.
     """
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder) / f"rank{rank}.log" for rank in range(ranks)]
-        processes = _start([sys.executable, str(script), *map(str, arguments)], logs)
+        processes = _start([sys.executable, str(script), *map(str, arguments)], logs, on_gpu)
         try:
             codes = _wait(processes, time.monotonic() + timeout)
         finally:
@@ -38,7 +40,7 @@ def launch(script: Path, ranks: int, *arguments: object, timeout: float = 300.0)
             raise AssertionError(f"{script.name}: not done after {timeout} seconds\n" + "\n".join(shown))
 
 
-def _start(command: list[str], logs: list[Path]) -> list[subprocess.Popen]:
+def _start(command: list[str], logs: list[Path], on_gpu: bool) -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -46,15 +48,16 @@ def _start(command: list[str], logs: list[Path]) -> list[subprocess.Popen]:
     for rank, log in enumerate(logs):
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
+            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "parallel"))),
             "RANK": str(rank),
             "LOCAL_RANK": str(rank),
             "WORLD_SIZE": str(len(logs)),
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
             "OMP_NUM_THREADS": "1",
-            "CUDA_VISIBLE_DEVICES": "",  # gloo ranks on the CPU, also where there are fewer GPUs than ranks
         }
+        if not on_gpu:
+            environment["CUDA_VISIBLE_DEVICES"] = ""
         with log.open("w") as output:
             processes.append(
                 subprocess.Popen(

@@ -2,8 +2,9 @@
 
     python tools/bench_vocab.py [--vocabulary 151936] [--hidden 256] [--tokens 2048 8192 16384]
 
-Each arm runs in a process of its own, whose peak of resident memory counts from after its inputs were made. The plain
-arm computes all logits, then torch's log_softmax; where it would take more than half of the free memory it is left out.
+Float32 on a CPU, bfloat16 on a GPU where there is one. Each arm runs in a process of its own, whose peak of memory
+(resident; on a GPU, of tensors) counts from after its inputs were made. The plain arm computes all logits, then torch's
+log_softmax of them in float32; where it would take more than half of the free memory it is left out.
 """
 
 from __future__ import annotations
@@ -29,27 +30,32 @@ def measure(arm: str, tokens: int, hidden: int, vocabulary: int) -> dict[str, fl
     from red_mcore.megatron.vocab import logprob_and_entropy
 
     torch.manual_seed(0)
-    states = torch.randn(tokens, hidden, requires_grad=True)
-    weight = torch.randn(vocabulary, hidden).div_(hidden**0.5).requires_grad_()
-    targets = torch.randint(0, vocabulary, (tokens,))
+    on_gpu = torch.cuda.is_available()
+    where = {"device": "cuda", "dtype": torch.bfloat16} if on_gpu else {}
+    states = torch.randn(tokens, hidden, **where).requires_grad_()
+    weight = torch.randn(vocabulary, hidden, **where).div_(hidden**0.5).requires_grad_()
+    targets = torch.randint(0, vocabulary, (tokens,), device=states.device)
 
     def plain():
-        log_p = (states @ weight.T).log_softmax(-1)
+        log_p = (states @ weight.T).float().log_softmax(-1)
         return log_p.gather(1, targets[:, None])[:, 0], -(log_p.exp() * log_p).sum(-1)
 
     def chunked():
         return logprob_and_entropy(states, weight, targets, vocab_size=vocabulary)
 
     states.grad, weight.grad = torch.zeros_like(states), torch.zeros_like(weight)  # both arms end with these
-    before = _peak_mib()
+    before = torch.cuda.memory_allocated() / 2**20 if on_gpu else _peak_mib()
     seconds = []
     for _ in range(REPEATS):
         start = time.perf_counter()
         logp, entropy = {"plain": plain, "chunked": chunked}[arm]()
         (logp + 0.1 * entropy).sum().backward()
+        if on_gpu:
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
         del logp, entropy
-    return {"seconds": sorted(seconds)[REPEATS // 2], "mib": _peak_mib() - before}
+    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else _peak_mib()
+    return {"seconds": sorted(seconds)[REPEATS // 2], "mib": peak - before}
 
 
 def _peak_mib() -> float:
@@ -66,13 +72,18 @@ def main() -> None:
     if options.arm:
         print(json.dumps(measure(options.arm, options.tokens[0], options.hidden, options.vocabulary)))
         return
-    print(f"vocabulary {options.vocabulary}, hidden {options.hidden}, float32; peak memory above inputs, seconds")
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    what = f"bfloat16 on {torch.cuda.get_device_name()}" if on_gpu else "float32"
+    print(f"vocabulary {options.vocabulary}, hidden {options.hidden}, {what}; peak memory above inputs, seconds")
     print("| tokens | plain | chunked |\n|---|---|---|")
     for tokens in options.tokens:
         needed = PLAIN_COPIES * tokens * options.vocabulary * 4
-        fits = needed < psutil.virtual_memory().available / 2
+        free = torch.cuda.mem_get_info()[0] if on_gpu else psutil.virtual_memory().available
+        fits = needed < free / 2
         cells = [_run(arm, tokens, options) for arm in ("plain", "chunked") if fits or arm == "chunked"]
-        texts = [f"{cell['mib']:.0f} MiB, {cell['seconds']:.2f} s" for cell in cells]
+        texts = [f"{cell['mib']:.0f} MiB, {cell['seconds']:.3f} s" for cell in cells]
         if not fits:
             texts.insert(0, f"about {needed / 2**20:.0f} MiB, not run")
         print(f"| {tokens} | {' | '.join(texts)} |", flush=True)

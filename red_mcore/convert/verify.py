@@ -149,6 +149,7 @@ def _logits_of_megatron(model: Model, tokens: list[Tensor]) -> list[Tensor]:
     from red_mcore.megatron import ranks, shim
     from red_mcore.megatron.attention import Packing
     from red_mcore.megatron.model import build_model, output_weight
+    from red_mcore.recipe import Model as Settings
     from red_mcore.recipe import Parallel
 
     shim.install()
@@ -157,7 +158,7 @@ def _logits_of_megatron(model: Model, tokens: list[Tensor]) -> list[Tensor]:
         with shim.on_device(), torch.no_grad():
             parallel_state.initialize_model_parallel()
             model_parallel_cuda_manual_seed(0)
-            built = build_model(model.arch, Parallel(ranks=1), torch.float32).eval()
+            built = build_model(model.arch, Parallel(ranks=1), Settings()).eval()
             hf.load_checkpoint(built, model.arch, model.folder)
             found = []
             for sequence in tokens:

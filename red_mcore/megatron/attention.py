@@ -174,17 +174,27 @@ class PackedAttention(MegatronModule):
         return torch.cat(outputs)[packed_seq_params.inverse]
 
 
-def layer_spec(config: TransformerConfig, virtual_stage: int | None = None) -> TransformerBlockSubmodules:
-    """The decoder layers of this pipeline stage, with our norm and core attention in Megatron's own layer."""
+def layer_spec(
+    config: TransformerConfig, transformer_engine: bool, virtual_stage: int | None = None
+) -> TransformerBlockSubmodules:
+    """The decoder layers of this pipeline stage: Megatron's own layer, of Transformer Engine's parts or of ours.
+
+    Norms stand before their linear layers and not in them, so that parameters have the same names either way.
+    """
     layer = get_gpt_layer_local_spec(
         num_experts=config.num_moe_experts, qk_layernorm=config.qk_layernorm, normalization="RMSNorm"
     )
-    layer.submodules.input_layernorm = RMSNorm
-    layer.submodules.pre_mlp_layernorm = RMSNorm
-    attention = layer.submodules.self_attention.submodules
-    attention.core_attention = PackedAttention
+    attention, mlp = layer.submodules.self_attention.submodules, layer.submodules.mlp.submodules
+    norm, attention.core_attention = RMSNorm, PackedAttention
+    if transformer_engine:
+        from megatron.core.extensions import transformer_engine as parts
+
+        norm, attention.core_attention = parts.TENorm, parts.TEDotProductAttention
+        attention.linear_qkv = mlp.linear_fc1 = parts.TEColumnParallelLinear
+        attention.linear_proj = mlp.linear_fc2 = parts.TERowParallelLinear
+    layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = norm
     if config.qk_layernorm:
-        attention.q_layernorm = attention.k_layernorm = RMSNorm
+        attention.q_layernorm = attention.k_layernorm = norm
     return TransformerBlockSubmodules(
-        layer_specs=[layer] * get_num_layers_to_build(config, vp_stage=virtual_stage), layer_norm=RMSNorm
+        layer_specs=[layer] * get_num_layers_to_build(config, vp_stage=virtual_stage), layer_norm=norm
     )

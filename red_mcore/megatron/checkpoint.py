@@ -63,7 +63,7 @@ class Saver:
                 shutil.rmtree(leftover)
             (folder / "weights").mkdir(parents=True)
         dist.barrier()
-        with shim.on_device():
+        with shim.on_device(), policy.optimizer_on_device():
             model = _model(policy)
             state = {"model": model, "optimizers": _optimizers(policy, model, is_loading=False)}
             request = dist_checkpointing.save(
@@ -195,12 +195,14 @@ def load(folder: Path, manifest: dict[str, Any], policy: Policy) -> None:
             f"checkpoint {source} has no optimizer {missing[0]} (it has {', '.join(schedules) or 'none'}):"
             " go on with the algorithm that saved it, or start anew under another name"
         )
-    with shim.on_device():
+    with shim.on_device(), policy.optimizer_on_device():
         model = _model(policy)
         optimizers = _optimizers(policy, model, is_loading=True)
         state = dist_checkpointing.load({"model": model, "optimizers": optimizers}, str(source / "weights"))
         for name, tensors in state["model"].items():
-            policy.model[int(name)].load_state_dict(tensors)
+            chunk = policy.model[int(name)]
+            nothing = {key: None for key in chunk.state_dict() if _is_extra(key)}
+            chunk.load_state_dict(tensors | nothing)
         for name in policy.slots:
             slot = policy.activate(name)
             with _keeping_what_is_not_stored(policy.optimizer):
@@ -211,8 +213,14 @@ def load(folder: Path, manifest: dict[str, Any], policy: Policy) -> None:
 
 
 def _model(policy: Policy) -> dict[str, Any]:
-    """Sharded state of each chunk of the model, by its number."""
-    return {str(i): chunk.sharded_state_dict() for i, chunk in enumerate(policy.model)}
+    """Sharded state of each chunk of the model, by its number; the same whoever made the layers."""
+    chunks = (chunk.sharded_state_dict() for chunk in policy.model)
+    return {str(i): {key: x for key, x in state.items() if not _is_extra(key)} for i, state in enumerate(chunks)}
+
+
+def _is_extra(key: str) -> bool:
+    """Whether it is what Transformer Engine keeps for scalings that have a history; ours have none."""
+    return key.endswith("_extra_state")
 
 
 def _optimizers(policy: Policy, model: dict[str, Any], is_loading: bool) -> dict[str, Any]:

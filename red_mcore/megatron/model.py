@@ -16,9 +16,10 @@ from megatron.core.tensor_parallel import (
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from red_mcore.architecture import Architecture, Experts, Llama3Rope
+from red_mcore.devices import uses_transformer_engine
 from red_mcore.megatron import shim
 from red_mcore.megatron.attention import layer_spec
-from red_mcore.recipe import Parallel
+from red_mcore.recipe import Model, Parallel, RecipeError
 
 _RECOMPUTE = {
     "none": {},
@@ -27,7 +28,7 @@ _RECOMPUTE = {
 }
 
 
-def transformer_config(arch: Architecture, parallel: Parallel, dtype: torch.dtype) -> TransformerConfig:
+def transformer_config(arch: Architecture, parallel: Parallel, dtype: torch.dtype, fp8: str) -> TransformerConfig:
     """Megatron's configuration of ``arch``; every field that would silently change the result is named here."""
     return TransformerConfig(
         num_layers=arch.layers,
@@ -54,6 +55,8 @@ def transformer_config(arch: Architecture, parallel: Parallel, dtype: torch.dtyp
         context_parallel_size=parallel.context,
         sequence_parallel=parallel.sequence,
         **_RECOMPUTE[parallel.recompute],
+        # Both scalings keep no history, which scoring would write to and checkpoints would have to hold.
+        **({"fp8": "hybrid" if fp8 == "tensorwise" else "e4m3", "fp8_recipe": fp8} if fp8 != "none" else {}),
         # Gradients are plain sums over micro-batches and ranks: losses carry their global denominators (policy.py).
         calculate_per_token_loss=True,
         use_cpu_initialization=shim.needed(),
@@ -89,18 +92,40 @@ def padded_vocab(vocab_size: int, tensor: int) -> int:
     return -(-vocab_size // tensor) * tensor
 
 
-def build_model(arch: Architecture, parallel: Parallel, dtype: torch.dtype) -> torch.nn.ModuleList:
-    """This rank's part of the model, weights not yet set, on this rank's device: a GPTModel for each virtual stage."""
+def build_model(arch: Architecture, parallel: Parallel, settings: Model) -> torch.nn.ModuleList:
+    """This rank's part of the model, weights not yet set, on this rank's device: a GPTModel for each virtual stage.
+
+    RecipeError where the GPU cannot do what ``settings.fp8`` asks for.
+    """
+    if settings.fp8 != "none":
+        _check_fp8(settings.fp8)
     with shim.on_device():
-        config = transformer_config(arch, parallel, dtype)
+        config = transformer_config(arch, parallel, getattr(torch, settings.dtype), settings.fp8)
+        transformer_engine = uses_transformer_engine(settings, arch, on_gpu=not shim.needed())
         stages = range(parallel.virtual) if parallel.virtual > 1 else [None]
-        return torch.nn.ModuleList(_chunk(arch, parallel, config, stage) for stage in stages).to(shim.device())
+        chunks = (_chunk(arch, parallel, config, transformer_engine, stage) for stage in stages)
+        return torch.nn.ModuleList(chunks).to(shim.device())
 
 
-def _chunk(arch: Architecture, parallel: Parallel, config: TransformerConfig, virtual_stage: int | None) -> GPTModel:
+def _check_fp8(scaling: str) -> None:
+    from transformer_engine.pytorch import quantization as fp8
+
+    check = {"tensorwise": fp8.check_fp8_support, "blockwise": fp8.check_fp8_block_scaling_support}[scaling]
+    is_able, reason = check()
+    if not is_able:
+        raise RecipeError(f"model.fp8={scaling}: {torch.cuda.get_device_name()}: {reason} Use fp8=none")
+
+
+def _chunk(
+    arch: Architecture,
+    parallel: Parallel,
+    config: TransformerConfig,
+    transformer_engine: bool,
+    virtual_stage: int | None,
+) -> GPTModel:
     model = GPTModel(
         config=config,
-        transformer_layer_spec=layer_spec(config, virtual_stage),
+        transformer_layer_spec=layer_spec(config, transformer_engine, virtual_stage),
         vocab_size=padded_vocab(arch.vocab_size, parallel.tensor),
         max_sequence_length=arch.max_positions,
         pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=virtual_stage),

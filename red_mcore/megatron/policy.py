@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import numpy as np
@@ -19,8 +20,10 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from red_mcore.architecture import Architecture
+from red_mcore.devices import FP8_MULTIPLE
 from red_mcore.megatron import shim
 from red_mcore.megatron.model import build_model, output_weight
+from red_mcore.megatron.offload import on_device, to_host
 from red_mcore.megatron.packing import MicroBatch, deal, imbalance, late_traces, pack
 from red_mcore.megatron.ranks import Ranks, from_last_stage, max_over_data, sum_over_data
 from red_mcore.megatron.slots import Slot
@@ -40,8 +43,10 @@ class Policy:
         self.temperature = recipe.rollout.temperature
         self._budget = recipe.batch.tokens_per_micro_batch
         self._parallel = recipe.parallel
+        self._offload = recipe.offload
+        self._fp8 = recipe.model.fp8 != "none"
         self.dtype = getattr(torch, recipe.model.dtype)
-        self.model = build_model(arch, recipe.parallel, self.dtype)
+        self.model = build_model(arch, recipe.parallel, recipe.model)
         """This rank's chunks, one for each virtual pipeline stage."""
         self.config = self.model[0].config
         self._ddp: list[DistributedDataParallel] = []
@@ -75,6 +80,19 @@ class Policy:
             self.slots = {name: Slot(self.optimizer, *settings) for name, settings in wanted.items()}
         self._active = next(iter(self.slots.values()))
         self._active.enter()
+        if self._offload.optimizer:
+            to_host(self._optimizer_state())
+
+    def optimizer_on_device(self) -> AbstractContextManager:
+        """Context in which the optimizers' state is on the device, wherever it stays otherwise."""
+        return on_device(self._optimizer_state) if self._offload.optimizer else nullcontext()
+
+    def _optimizer_state(self) -> list[Tensor]:
+        """Moments of every slot, and the float32 copy of bfloat16 weights (float32 weights are the model's own)."""
+        self._active.leave()  # all slots have their state then
+        moments = [x for slot in self.slots.values() for x in slot.moments()]
+        parts = self.optimizer.chained_optimizers
+        return moments + [x for part in parts for group in part.shard_fp32_from_float16_groups for x in group]
 
     def activate(self, name: str) -> Slot:
         """Let ``optimizer`` work with slot ``name``; returns it."""
@@ -98,8 +116,10 @@ class Policy:
 
     def score_reference(self, groups: Sequence[Group]) -> None:
         """Fill ``ref_logp`` of every sample, on every rank; called on the reference."""
-        for sample, logp, _ in self._scored(groups):
-            sample.ref_logp = logp
+        weights = on_device(lambda: list(self.model.parameters())) if self._offload.reference else nullcontext()
+        with weights:
+            for sample, logp, _ in self._scored(groups):
+                sample.ref_logp = logp
 
     def _scored(self, groups: Sequence[Group]) -> Iterator[tuple[Sample, np.ndarray, np.ndarray]]:
         """(sample, log-probs [T], entropies [T]) of every sample in order, on every rank."""
@@ -208,10 +228,14 @@ class Policy:
         for group in self.optimizer.param_groups:
             group["lr"] *= lr_scale
         lr = self.optimizer.param_groups[0]["lr"]
-        weights = self._owned_weights()
-        before = [weight.clone() for weight in weights]
-        with shim.on_device():
-            updated, grad_norm, _ = self.optimizer.step()
+        with self.optimizer_on_device():
+            weights = self._owned_weights()
+            before = [weight.clone() for weight in weights]
+            with shim.on_device():
+                updated, grad_norm, _ = self.optimizer.step()
+            changes = [old.sub_(new) for old, new in zip(before, weights, strict=True)]
+            norms = torch.stack([get_total_norm(tensors).double() for tensors in (weights, changes)])
+            del before, changes
         slot.schedule.step(increment=int(updated))  # also takes the scale out again
         grad_norm = float(grad_norm or 0.0)
         if not math.isfinite(grad_norm):
@@ -219,8 +243,7 @@ class Policy:
                 f"the gradient norm is {grad_norm}: the weights are spoilt and not saved;"
                 " go on from the last checkpoint with a lower learning rate"
             )
-        changes = [old.sub_(new) for old, new in zip(before, weights, strict=True)]
-        norms = torch.stack([get_total_norm(tensors).double() for tensors in (weights, changes)]).to(shim.device())
+        norms = norms.to(shim.device())
         dist.all_reduce(norms.square_())
         weight_norm, change_norm = norms.sqrt().tolist()
         return {
@@ -257,7 +280,7 @@ class Policy:
             self._deal(groups),
             self.ranks.data_rank,
             self._budget,
-            multiple=self._parallel.tensor if self._parallel.sequence else 1,
+            multiple=(self._parallel.tensor if self._parallel.sequence else 1) * (FP8_MULTIPLE if self._fp8 else 1),
             static=self._parallel.pipeline > 1 or self._parallel.expert > 1,
             context=(self.ranks.context_rank, self.ranks.context),
             rounds=self._parallel.pipeline if self._parallel.virtual > 1 else 1,

@@ -32,6 +32,11 @@ def device() -> torch.device:
     return _CPU if needed() else torch.device("cuda", torch.cuda.current_device())
 
 
+def name() -> str:
+    """What this rank computes on, for people."""
+    return "CPU" if needed() else torch.cuda.get_device_name()
+
+
 def install() -> None:
     """Replace Megatron's CUDA entry points with CPU ones; does nothing with a CUDA device or when already done."""
     global _installed

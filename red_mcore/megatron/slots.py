@@ -47,6 +47,11 @@ class Slot:
         )
         self.leave()
 
+    def moments(self) -> list[torch.Tensor]:
+        """Of every parameter, while another slot is in turn or none."""
+        states = (state for moments in self._moments for state in moments.values())
+        return [tensor for state in states for name, tensor in state.items() if name != "step"]
+
     def enter(self) -> None:
         """Put the slot's state into Megatron's optimizer."""
         self._config.clip_grad = self._clip_grad

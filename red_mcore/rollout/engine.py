@@ -181,11 +181,16 @@ def _build(folder: Path, rollout: Rollout, dtype: str, seed: int):
     from red_mcore.rollout.worker import NormalizeGreedy, NormalizeSampled, WeightReceiver
 
     length = rollout.max_prompt_tokens + rollout.max_response_tokens
-    device = {}
+    cache = rollout.kv_cache_mib << 20
     if current_platform.is_cpu():
         # Seeded requests cannot be prefilled in parts on a CPU ("CPU Generator does not use offset"), so that one batch
         # must hold the longest sequence whole.
         device = {"enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": max(8192, length)}
+    else:
+        # The share of the memory that vLLM wants free at its start. It takes no more than weights and cache, but would
+        # ask for nine tenths, of which the trainer has its part already.
+        total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+        device = {"enforce_eager": rollout.eager, "gpu_memory_utilization": min(1.0, cache / total)}
     return LLM(
         model=str(folder),
         skip_tokenizer_init=True,
@@ -193,7 +198,7 @@ def _build(folder: Path, rollout: Rollout, dtype: str, seed: int):
         dtype=dtype,
         seed=seed,
         max_model_len=length,
-        kv_cache_memory_bytes=rollout.kv_cache_mib << 20,
+        kv_cache_memory_bytes=cache,
         tensor_parallel_size=rollout.tensor,
         # Ranks were launched by somebody else; vLLM splits them into replicas that sample independently.
         distributed_executor_backend="external_launcher",

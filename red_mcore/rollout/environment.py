@@ -28,6 +28,8 @@ def set_environment(*, offline: bool) -> None:
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         # Our logits processors work after the temperature, a place that vLLM's second model runner does not have.
         "VLLM_USE_V2_MODEL_RUNNER": "0",
+        # Requests have seeds of their own, which FlashInfer's sampler knows nothing of.
+        "VLLM_USE_FLASHINFER_SAMPLER": "0",
         # A training run reports to nobody.
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
