@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from red_mcore.architecture import Architecture
-from red_mcore.devices import uses_transformer_engine
+from red_mcore.devices import has_transformer_engine, uses_transformer_engine
 from red_mcore.recipe import Offload, Parallel, Recipe
 
 BYTES = {"float32": 4, "bfloat16": 2}
@@ -35,7 +35,8 @@ class Memory:
     """A chunk of them, its gradient, and the float32 gradient of the output layer; gone when a layer is recomputed."""
     step: int
     """What the optimizer's step needs, when the activations are gone: the weights before it, to tell by how much it
-    changed them, temporaries of torch's AdamW, and what is offloaded otherwise."""
+    changed them, temporaries of torch's AdamW on GPUs (Transformer Engine's has none), and what is offloaded
+    otherwise."""
     engine: int
     """vLLM's weights."""
     cache: int
@@ -59,9 +60,9 @@ def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Me
     owned = (shared - experts) / copies + experts * parallel.expert / copies
     state = round(owned * (8 * len(recipe.algorithm.optimizers(recipe)) + (4 if size == 2 else 0)))
     offload = recipe.offload if on_gpu else Offload()  # from a CPU there is nowhere to go
-    temporaries = 4 if uses_transformer_engine(recipe.model, arch, on_gpu) else 8
+    temporaries = 8 if on_gpu and not has_transformer_engine() else 4
     is_last = stage == parallel.pipeline - 1
-    kept, again = _activations(recipe, arch, stage, 4 if on_gpu else 8)
+    kept, again = _activations(recipe, arch, stage, on_gpu)
     return Memory(
         weights=shared * size,
         gradients=shared * 4,
@@ -101,19 +102,25 @@ def _experts_per_rank(a: Architecture, parallel: Parallel) -> int:
     return a.layers // parallel.pipeline * layer
 
 
-def _activations(recipe: Recipe, a: Architecture, stage: int, norm_bytes: int) -> tuple[int, int]:
-    """(kept, recomputed); ``norm_bytes``: of each entry of a norm, for its float32 input and what the weight scales."""
+def _activations(recipe: Recipe, a: Architecture, stage: int, on_gpu: bool) -> tuple[int, int]:
+    """(kept, recomputed)."""
     parallel, size = recipe.parallel, BYTES[recipe.model.dtype]
+    transformer_engine = uses_transformer_engine(recipe.model, a, on_gpu)
+    # Of each entry of a norm: its input, in float32 but for Transformer Engine, and on CPUs what the weight scales.
+    norm_bytes = size if transformer_engine else 4 if on_gpu else 8
     tensor, stages = parallel.tensor, parallel.pipeline
     residual = tensor if parallel.sequence else 1
     heads, groups = a.heads * a.head_dim / tensor, a.kv_groups * a.head_dim / tensor
 
     norm = (norm_bytes + size) * a.hidden_size / residual
     rotation = 4 * a.head_dim * size
-    # Context parallel gathers the keys of all ranks, repeated for each query head: for its two chunks, 2 ranks + 1.
-    keys = heads * (2 * parallel.context + 1) / 2 if parallel.context > 1 else groups
-    core = PADDING * (2 * (heads + keys) * size + 4 * a.heads / tensor)
-    outside = 2 * norm + rotation + heads * size + (norm_bytes * (heads + groups) if a.qk_norm else 0)
+    # Our context parallel gathers the keys of all ranks, repeated for each query head: for its two chunks, 2 ranks + 1.
+    keys = heads * (2 * parallel.context + 1) / 2 if parallel.context > 1 and not transformer_engine else groups
+    core = 2 * (heads + keys) * size + 4 * a.heads / tensor
+    outside = 2 * norm + rotation + (norm_bytes * (heads + groups) if a.qk_norm else 0)
+    output = heads * size  # which the next linear layer keeps; Transformer Engine's attention keeps the same tensor
+    if not transformer_engine:
+        core, outside = PADDING * core, outside + output
     mlp = 5 * a.ffn_size / tensor * size
     if a.experts is not None:
         mlp = a.experts.per_token * (mlp + 2 * a.hidden_size * size)
@@ -121,7 +128,7 @@ def _activations(recipe: Recipe, a: Architecture, stage: int, norm_bytes: int) -
     core_input = (2 * heads + 3 * groups) * size  # rotated queries and keys, and what values are a view of
     kept, again = {
         "none": (layer, 0.0),
-        "selective": (outside + core_input + mlp, core),
+        "selective": (outside + core_input + (output if transformer_engine else 0) + mlp, core),
         "full": (a.hidden_size * size / residual, layer),
     }[parallel.recompute]
 

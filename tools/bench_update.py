@@ -15,7 +15,7 @@ import argparse
 import gc
 import time
 
-STEPS, WARM_UP = 5, 2
+STEPS, WARM_UP = 4, 1
 
 
 def main() -> None:

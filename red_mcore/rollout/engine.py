@@ -64,8 +64,10 @@ class Engine:
                 for name in ("max_prompt_tokens", "max_response_tokens", "kv_cache_mib", "tensor")
             )
             raise RecipeError(f"vLLM refuses {limits} for {folder}: {' '.join(str(error).split())}") from error
-        # vLLM would otherwise destroy the default process group, the trainer's, when the engine is garbage.
-        self._llm.llm_engine.engine_core._finalizer.detach()
+        # Newer vLLM would otherwise destroy the default process group, the trainer's, when the engine is garbage.
+        finalizer = getattr(self._llm.llm_engine.engine_core, "_finalizer", None)
+        if finalizer is not None:
+            finalizer.detach()
         self._tied = bool(self._llm.model_config.hf_config.tie_word_embeddings)
 
     def publish(

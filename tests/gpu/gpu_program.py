@@ -7,6 +7,7 @@ gpu_program.py OUT. A check that fails leaves its error instead of its findings,
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from pathlib import Path
@@ -76,6 +77,11 @@ class Program:
         hf.make_fresh(SMALL, build_tokenizer(), out / "small", 0, torch.float32)
         self.kinds = KINDS if has_transformer_engine() else {name: KINDS[name] for name in LOCAL}
 
+    def allocated(self) -> int:
+        """Bytes of tensors on the GPU; those of policies that nobody holds any more are gone."""
+        gc.collect()
+        return torch.cuda.memory_allocated()
+
     def policy(self, kind: str, offload: Offload | None = None) -> WatchedPolicy:
         recipe = Recipe(
             name="gpu",
@@ -134,12 +140,12 @@ class Program:
         found = {}
         for kind in ("float32", *(k for k in ("local", "te") if k in self.kinds)):
             for offload in (Offload(), Offload(optimizer=True)):
-                before = torch.cuda.memory_allocated()
+                before = self.allocated()
                 policy = self.policy(kind, offload)
                 self.step(policy)
                 weights = self.step(policy).weights
                 policy.gradients = None
-                found[kind, offload.optimizer] = weights, torch.cuda.memory_allocated() - before
+                found[kind, offload.optimizer] = weights, self.allocated() - before
                 del policy
         return found
 
@@ -152,7 +158,6 @@ class Program:
         return found
 
     def _memory(self, layers: str, recompute: str, **more) -> tuple:
-        torch.cuda.empty_cache()
         algorithm = GRPO(constant=8.0)
         recipe = Recipe(
             name="memory",
@@ -163,10 +168,10 @@ class Program:
             **more,
         )
         arch = read_architecture(HALF_B)
-        start = torch.cuda.memory_allocated()
+        start = self.allocated()
         policy = WatchedPolicy(recipe, arch, self.ranks)
         policy.start_optimizers({"main": MAIN})
-        state = torch.cuda.memory_allocated() - start
+        state = self.allocated() - start
         groups = long_samples(2)
         algorithm.aggregate(groups, 8)
         torch.cuda.reset_peak_memory_stats()

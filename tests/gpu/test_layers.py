@@ -45,7 +45,7 @@ def test_bfloat16_and_fp8_are_near_float32(found):
     """Log-probs in nats, gradients relative; Transformer Engine rounds no worse than torch does."""
     updates = section(found, "updates")
     exact, expected = updates["float32"]
-    limits = {"local": (0.02, 0.05), "te": (0.02, 0.05), "tensorwise": (0.15, 0.3), "blockwise": (0.1, 0.2)}
+    limits = {"local": (0.02, 0.05), "te": (0.02, 0.05), "tensorwise": (0.2, 0.35), "blockwise": (0.2, 0.35)}
     for kind in updates.keys() - {"float32"}:
         samples, update = updates[kind]
         gap = np.concatenate([np.abs(a.old_logp - b.old_logp) for a, b in zip(samples, exact, strict=True)]).mean()
