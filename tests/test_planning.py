@@ -55,6 +55,39 @@ def test_the_description_does_the_arithmetic(recipe):
     assert "0     1  2-3 (tensor 0-1)" in text
 
 
+def test_layers_are_transformer_engine_s_where_it_can_work(recipe, monkeypatch):
+    arch = planning.find_architecture(recipe)
+    local, ours = "layers: Megatron-Core's own, attention by torch", override(recipe, ["model.dtype=bfloat16"]).model
+    for installed in (False, True):
+        monkeypatch.setattr("red_mcore.devices.has_transformer_engine", lambda installed=installed: installed)
+        wanted = "layers: Transformer Engine" if installed else local
+        assert planning.layers(ours, arch, on_gpu=True) == wanted
+        assert planning.layers(ours, arch, on_gpu=False) == local
+        assert planning.layers(recipe.model, arch, on_gpu=True) == local, "float32"
+    ours.layers = "local"
+    assert planning.layers(ours, arch, on_gpu=True) == local
+    ours.layers, ours.fp8 = "auto", "blockwise"
+    assert planning.layers(ours, arch, on_gpu=True) == "layers: Transformer Engine, FP8 with blockwise scaling"
+
+
+def test_offload_moves_memory_from_rollouts_to_the_step(recipe, monkeypatch):
+    monkeypatch.setattr("red_mcore.memory.has_transformer_engine", lambda: True)
+    recipe = override(recipe, ["model.dtype=bfloat16", "model.layers=local"])
+    arch, moved = planning.find_architecture(recipe), override(recipe, ["offload.optimizer=true"])
+    before, after = (planning.estimate(r, arch, 0, on_gpu=True) for r in (recipe, moved))
+    assert before.optimizer == 12 * arch.parameters / recipe.parallel.data
+    assert after.optimizer == 0
+    assert after.step - before.step == before.rollout - after.rollout == before.optimizer
+    assert planning.estimate(moved, arch, 0, on_gpu=False) == planning.estimate(recipe, arch, 0, on_gpu=False)
+
+
+def test_training_flops():
+    """Of Qwen2.5-1.5B, by hand: matrix products of 1.5436 G weights, and attention of 28 layers of 1536."""
+    arch = read_architecture(hf_config(load(str(RECIPES / "red_1p5b.py"), ["model.path=null"]).model))
+    assert planning.training_flops(arch, 1024) == pytest.approx(9.53e9, rel=1e-3)
+    assert planning.training_flops(arch, 8192) == pytest.approx(11.38e9, rel=1e-3)
+
+
 def test_the_description_of_shared_sequences_and_interleaved_stages(recipe):
     more = ["parallel.ranks=8", "parallel.tensor=2", "parallel.context=2", "parallel.recompute=full"]
     text = planning.describe(override(recipe, more))

@@ -89,6 +89,11 @@ BAD = [
     ("checkpoint.timeout_seconds=0", "checkpoint.timeout_seconds=0.0 is not a positive number"),
     ("rollout.record=a rollout.replay=b", "rollout.record=a and rollout.replay=b exclude each other"),
     ("rollout.replay=nowhere", "rollout.replay=nowhere is no folder"),
+    ("model.fp8=tensorwise", "model.fp8=tensorwise needs an NVIDIA GPU, and this machine has none: use fp8=none"),
+    (
+        "model.layers=transformer_engine",
+        "model.layers=transformer_engine needs an NVIDIA GPU, and this machine has none",
+    ),
     ("model.path=Qwen/x", "base trains a fresh model, but model.path=Qwen/x is a trained one"),
     ("model.path=/nowhere base=null", "model.path /nowhere is neither a folder with a config.json nor a hub name"),
 ]
@@ -100,6 +105,38 @@ def test_a_bad_recipe_is_refused_in_one_line(recipe, overrides, message):
         validate(override(recipe, shlex.split(overrides)))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("model.fp8=blockwise", "model.fp8=blockwise needs bfloat16, and model.dtype is float32: use fp8=none"),
+        (
+            "model.fp8=blockwise model.dtype=bfloat16 model.layers=local",
+            "model.fp8=blockwise needs Transformer Engine's layers, and model.layers is local",
+        ),
+        (
+            "model.fp8=blockwise model.dtype=bfloat16 model.config.intermediate_size=264",
+            "intermediate_size / parallel.tensor = 264 is no multiple of 16: use fp8=none",
+        ),
+        (
+            f"{MOE} model.layers=transformer_engine model.dtype=bfloat16",
+            "model.layers=transformer_engine needs a model without experts: use layers=auto",
+        ),
+    ],
+)
+def test_what_transformer_engine_cannot_do_is_refused(recipe, monkeypatch, overrides, message):
+    for name in ("has_gpu", "has_transformer_engine"):
+        monkeypatch.setattr(f"red_mcore.validation.{name}", lambda: True)
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        validate(override(recipe, shlex.split(overrides)))
+
+
+def test_fp8_wants_transformer_engine_installed(recipe, monkeypatch):
+    monkeypatch.setattr("red_mcore.validation.has_gpu", lambda: True)
+    monkeypatch.setattr("red_mcore.validation.has_transformer_engine", lambda: False)
+    with pytest.raises(RecipeError, match="needs Transformer Engine, which is not installed: use fp8=none"):
+        validate(override(recipe, ["model.fp8=tensorwise"]))
 
 
 def test_experts_over_data_parallel_ranks_pass(recipe):

@@ -38,7 +38,9 @@ from red_mcore.recipe import Checkpoint, RecipeError
 # The one sharding of optimizer state that loads under another tensor x pipeline x data layout.
 _SHARDING = {
     "distrib_optim_sharding_type": "fully_reshardable",
-    "distrib_optim_fully_reshardable_mem_efficient": False,
+    # Gathered by the first data-parallel rank of each part of the model alone, in the host's memory: all would need as
+    # much, eight times on a host of eight GPUs, and only the first writes.
+    "distrib_optim_fully_reshardable_mem_efficient": True,
     "chained_optim_avoid_prefix": True,
 }
 
@@ -232,21 +234,23 @@ def _optimizers(policy: Policy, model: dict[str, Any], is_loading: bool) -> dict
         policy.activate(name)
         found[name] = policy.optimizer.sharded_state_dict({"model": model}, is_loading, metadata=_SHARDING)
         if len(found) > 1:
-            # One part, or (by number) two where experts have an optimizer of their own.
+            # One part, or (by number) two where experts have an optimizer of their own; None but on the first rank.
             for part in [found[name]] if "param_state" in found[name] else found[name].values():
-                for tensors in part["param_state"].values():
+                for tensors in (part["param_state"] or {}).values():
                     del tensors["param"]
         add_prefix_for_sharding(found[name], f"{name}.")
     return found
 
 
-def _with_gaps(part, **settings) -> dict:
+def _with_gaps(part, **settings) -> dict | None:
     """State of a distributed optimizer, with the gaps that pad its buckets.
 
     Megatron-Core 0.16.1 leaves them out, but then looks the parameters up where they are counted in. What follows the
     first bucket would be saved shifted: all but the output layer on the last pipeline stage of a tied model.
     """
     found = type(part).get_parameter_state_dp_zero(part, **settings)
+    if found is None:
+        return None
     for i, buffer in enumerate(part.buffers):
         sizes = [bucket.numel_unpadded for bucket in buffer.buckets]
         gaps = [bucket.grad_data.numel() - size for bucket, size in zip(buffer.buckets, sizes, strict=True)]

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from family_models import FAMILIES
 from hf_folder import tensors_of, write_hf
 
 from red_mcore.convert import conversion
@@ -89,6 +90,31 @@ def test_a_run_of_tensor_and_pipeline_ranks_is_exported_as_the_run_itself_does(l
     source = tensors_of(layouts.folder / ("tied" if tied else "untied"))
     assert not equal(tensors_of(out), source)  # the run has learnt
     assert verify(out, checkpoint, logits=False, watch=ignore).passed
+
+
+def export_of_run(layouts, tmp_path, model: str, checkpoints: str) -> dict[str, np.ndarray]:
+    """Tensors of the folder made from a checkpoint of ranks, once they lie as a run has them."""
+    shutil.copytree(layouts.folder / model, tmp_path / "run" / "model")
+    shutil.copytree(layouts.folder / checkpoints, tmp_path / "run" / "checkpoints")
+    out = to_hf(tmp_path / "run" / "checkpoints" / "main-1", tmp_path / "out")
+    return {name: tensor.numpy() for name, tensor in tensors_of(out).items()}
+
+
+@pytest.mark.parametrize("layout", ["tp2_pp2", "ep2", "ep2_tp2"])
+def test_a_run_s_mixture_of_experts_is_exported(layouts, tmp_path, layout):
+    found = export_of_run(layouts, tmp_path, "qwen3_moe", f"experts-{layout}")
+    np.testing.assert_equal(found, layouts[layout]["experts_continuation"]["saved"])
+
+
+def test_a_run_of_an_interleaved_pipeline_is_exported(layouts, tmp_path):
+    found = export_of_run(layouts, tmp_path, "deep", "checkpoints-deep-pp4_virtual2-4")
+    np.testing.assert_equal(found, layouts["pp4_virtual2"]["deep"]["first", 4].weights)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_goes_there_and_back(layouts, tmp_path, name):
+    hf = layouts.folder / name
+    assert equal(tensors_of(to_hf(from_hf(hf, tmp_path / "there"), tmp_path / "back")), tensors_of(hf))
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -16,7 +16,7 @@ from layout_updates import step
 from red_mcore import manifests, resume
 from red_mcore.algorithms.sft import SFT
 from red_mcore.megatron import checkpoint
-from red_mcore.recipe import Checkpoint, RecipeError
+from red_mcore.recipe import Checkpoint, Offload, RecipeError
 from red_mcore.records import Group
 
 LESSON_SCALE = 0.5
@@ -139,9 +139,11 @@ def check_failing_writers(layout: Layout) -> dict[str, str]:
     return {"last": told[-1], "first": told[0]}
 
 
-def continued(layout: Layout, root: Path, dtype: str, drawn: torch.Tensor | None) -> Update:
+def continued(
+    layout: Layout, root: Path, dtype: str, drawn: torch.Tensor | None, offload: Offload | None = None
+) -> Update:
     manifest = resume.latest(root)
-    policy, state = layout.policy(False, 260, dtype), dict(manifest["algorithm"])
+    policy, state = layout.policy(False, 260, dtype, offload=offload), dict(manifest["algorithm"])
     torch.manual_seed(99)
     checkpoint.load(root, manifest, policy)
     if drawn is not None:
@@ -149,6 +151,18 @@ def continued(layout: Layout, root: Path, dtype: str, drawn: torch.Tensor | None
     for _ in range(2):
         metrics = round_of_both(policy, state)
     return layout.left(metrics, policy)
+
+
+def check_offload(layout: Layout) -> Update | None:
+    """Two rounds from the bfloat16 checkpoint, after optimizers in the host's memory were saved and loaded."""
+    if layout.ranks.world > 2:
+        return None
+    root, offload = layout.out / f"checkpoints-{layout.name}-bfloat16", Offload(optimizer=True)
+    policy, manifest = layout.policy(False, 260, "bfloat16", offload=offload), resume.latest(root)
+    checkpoint.load(root, manifest, policy)
+    again = layout.out / f"offloaded-{layout.name}"
+    saver(again).save("main-2", policy, {"algorithm": manifest["algorithm"]})
+    return continued(layout, again, "bfloat16", None, offload)
 
 
 def check_tied(layout: Layout) -> Update | None:

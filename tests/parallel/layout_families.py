@@ -46,7 +46,8 @@ def check_experts_continuation(layout: Layout) -> dict:
     policy, algorithm = layout.family("qwen3_moe"), GRID["luffy"]
     step(algorithm, policy, make_groups(), {})
     checkpoint.Saver(layout.out / f"experts-{layout.name}", Checkpoint()).save("main-1", policy, {})
-    found = {"uninterrupted": layout.left(step(algorithm, policy, make_groups(), {}), policy)}
+    found = {"saved": policy.weights()}
+    found["uninterrupted"] = layout.left(step(algorithm, policy, make_groups(), {}), policy)
     for source in loaded[layout.name]:
         root, policy = layout.out / f"experts-{source}", layout.family("qwen3_moe")
         checkpoint.load(root, resume.latest(root), policy)

@@ -15,8 +15,9 @@ from red_mcore.algorithms.red import RED
 from red_mcore.architecture import read_architecture
 from red_mcore.convert import hf
 from red_mcore.megatron import ranks
+from red_mcore.megatron.offload import to_host
 from red_mcore.megatron.policy import Policy
-from red_mcore.recipe import Batch, Model, Parallel, Recipe, Rollout
+from red_mcore.recipe import Batch, Model, Offload, Parallel, Recipe, Rollout
 
 LAYOUTS = {
     "one": Parallel(ranks=1),
@@ -85,28 +86,35 @@ class Layout:
         trained: bool = True,
         deep: bool = False,
         recompute: str = "none",
+        offload: Offload | None = None,
     ) -> WatchedPolicy:
         """A policy with the first weights."""
         conf, folder = (config(tied, DEEP), self.out / "deep") if deep else (config(tied), self.source(tied))
-        return self._policy(conf, folder, replace(self.parallel, recompute=recompute), tokens, dtype, trained)
+        parallel = replace(self.parallel, recompute=recompute)
+        return self._policy(conf, folder, parallel, tokens, dtype, trained, offload or Offload())
 
     def family(self, name: str) -> WatchedPolicy:
         """A trained policy of another family with the first weights; experts want sequence parallel beside tensor."""
         split_experts = "moe" in name and self.parallel.tensor > 1
         parallel = replace(self.parallel, sequence=self.parallel.sequence or split_experts)
-        return self._policy(FAMILIES[name], self.out / name, parallel, BUDGET, "float32", True)
+        return self._policy(FAMILIES[name], self.out / name, parallel, BUDGET, "float32", True, Offload())
 
-    def _policy(self, conf: dict, folder: Path, parallel: Parallel, tokens: int, dtype: str, trained: bool):
+    def _policy(
+        self, conf: dict, folder: Path, parallel: Parallel, tokens: int, dtype: str, trained: bool, offload: Offload
+    ) -> WatchedPolicy:
         recipe = Recipe(
             name="layout",
             model=Model(config=conf, dtype=dtype),
             algorithm=RED(),
             parallel=parallel,
+            offload=offload,
             batch=Batch(tokens_per_micro_batch=tokens),
             rollout=Rollout(temperature=TEMPERATURE),
         )
         policy = WatchedPolicy(recipe, read_architecture(conf), self.ranks)
         hf.load_weights(policy.model, policy.arch, folder)
+        if offload.reference:
+            to_host(policy.model.parameters())
         if trained:
             policy.start_optimizers({"main": MAIN, "imitation": IMITATION})
         return policy

@@ -24,6 +24,7 @@ from red_mcore.convert import hf
 from red_mcore.megatron import packing, shim
 from red_mcore.megatron.attention import Packing
 from red_mcore.megatron.model import output_weight
+from red_mcore.recipe import Offload
 from red_mcore.records import Group, Sample
 
 BEFORE = {"offline": 5.0, "online": 4.0}
@@ -108,7 +109,8 @@ def check_grid(layout: Layout) -> dict:
     """An update of each algorithm of the grid; the micro-batches vary where it says something new."""
     found = {}
     for tied in (True, False):
-        reference = layout.policy(tied, trained=False)
+        # Of other layouts in the host's memory between its uses.
+        reference = layout.policy(tied, trained=False, offload=Offload(reference=layout.name != "one"))
         found["start", tied] = reference.weights()
         for kind in GRID:
             for count in COUNTS if layout.name == "one" or kind == "red" else (4,):
@@ -151,6 +153,8 @@ def check_updates(layout: Layout) -> dict:
     for dtype in ("bfloat16", "float32") if layout.name == "one" else ("bfloat16",):
         policy = layout.policy(False, dtype=dtype)
         found[dtype] = layout.left(step(GRID["luffy"], policy, make_groups(), {}), policy)
+    policy = layout.policy(False, dtype="bfloat16", offload=Offload(optimizer=True))
+    found["offloaded"] = layout.left(step(GRID["luffy"], policy, make_groups(), {}), policy)
     policy = layout.policy(False)
     found["ReLIFT", False, 4] = layout.left(lesson_step(policy, make_groups()), policy)
     return found

@@ -97,6 +97,14 @@ def test_bfloat16(layouts, layout):
     assert apart(found.gradients, exact.gradients) < 1.2 * rounding < 0.05
 
 
+@pytest.mark.parametrize("layout", ["one", *SPLIT])
+def test_offload_changes_nothing(layouts, layout):
+    found, expected = (layouts[layout]["updates"][name] for name in ("offloaded", "bfloat16"))
+    assert found.metrics == expected.metrics
+    for name, weight in expected.weights.items():
+        np.testing.assert_array_equal(found.weights[name], weight, err_msg=name)
+
+
 def apart(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
     """Norm of the difference of all tensors together, relative."""
     ours, theirs = (np.concatenate([tensors[name].ravel() for name in expected]) for tensors in (found, expected))

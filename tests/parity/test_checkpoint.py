@@ -24,6 +24,14 @@ def test_the_same_layout_goes_on_bit_by_bit(layouts, layout, dtype):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_optimizers_in_the_host_s_memory_are_saved_and_go_on(layouts, layout):
+    expected, found = layouts[layout]["continuation"]["uninterrupted", "bfloat16"], layouts[layout]["offload"]
+    assert found.metrics == expected.metrics
+    for name, tensor in expected.weights.items():
+        np.testing.assert_array_equal(found.weights[name], tensor, err_msg=name)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_a_thread_writes_is_the_moment_of_saving(layouts, layout):
     """Although an update changed the weights before it wrote them; and nothing counts before it is written."""
     found = layouts[layout]["continuation"]
