@@ -9,7 +9,7 @@ from pathlib import Path
 
 from red_mcore.architecture import Architecture, hf_config, read_architecture
 from red_mcore.devices import has_gpu, uses_transformer_engine
-from red_mcore.memory import Memory, estimate, parameters_per_rank
+from red_mcore.memory import BYTES, Memory, estimate, parameters_per_rank
 from red_mcore.recipe import Model, Parallel, Recipe, RecipeError
 
 
@@ -50,6 +50,7 @@ def describe(recipe: Recipe) -> str:
         f" {rollout.kv_cache_mib} MiB of key-value cache per rank",
         f"parameters: {_parameters(recipe)}",
         *_memory(recipe),
+        *_checkpoints(recipe),
         f"writes: {recipe.folder}/ (recipe.yaml, metrics.jsonl, summary.json, rollouts/, checkpoints/, model/)",
     ]
     if recipe.tracking.mlflow:
@@ -154,6 +155,21 @@ def _memory(recipe: Recipe) -> list[str]:
         layers(recipe.model, architecture, has_gpu()),
         f"memory per rank: about {_mib(most.update)} in an update, {_mib(most.rollout)} in a rollout",
         "  " + ", ".join(f"{name} {_mib(size)}" for name, size in parts if size),
+    ]
+
+
+def _checkpoints(recipe: Recipe) -> list[str]:
+    architecture = find_architecture(recipe)
+    if architecture is None:
+        return []
+    # Of the optimizers: the weights in float32, and the moments of each.
+    state = architecture.parameters * (4 + 8 * len(recipe.algorithm.optimizers(recipe)))
+    whole = state + architecture.parameters * BYTES[recipe.model.dtype]
+    parts = recipe.parallel.tensor * recipe.parallel.pipeline
+    where = f"each of {parts} ranks" if parts > 1 else "one rank"
+    return [
+        f"checkpoints: about {_mib(whole)} each; while one is saved, {where} gathers {_mib(state // parts)}"
+        " in the memory of its host"
     ]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from red_mcore import manifests
-from red_mcore.recipe import Recipe, RecipeError, flatten
+from red_mcore.overrides import flatten
+from red_mcore.recipe import Recipe, RecipeError
 
 _MAY_CHANGE = (
     "runs",

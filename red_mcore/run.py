@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from red_mcore import launch, planning, resume
-from red_mcore.recipe import Recipe, RecipeError, load, to_yaml
+from red_mcore.overrides import load, to_yaml
+from red_mcore.recipe import Recipe, RecipeError
 from red_mcore.validation import validate
 
 

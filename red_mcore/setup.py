@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from red_mcore import manifests, planning, resume
 from red_mcore.architecture import Architecture, hf_config, read_architecture
-from red_mcore.recipe import Model, Recipe, RecipeError, flatten, to_yaml
+from red_mcore.overrides import flatten, to_yaml
+from red_mcore.recipe import Model, Recipe, RecipeError
 from red_mcore.records import Problem
 
 if TYPE_CHECKING:

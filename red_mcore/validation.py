@@ -11,8 +11,9 @@ from red_mcore.architecture import Architecture
 from red_mcore.data.problems import check_data
 from red_mcore.devices import FP8_MULTIPLE, has_gpu, has_transformer_engine
 from red_mcore.memory import BYTES
+from red_mcore.overrides import flatten
 from red_mcore.planning import find_architecture
-from red_mcore.recipe import Recipe, RecipeError, flatten
+from red_mcore.recipe import Recipe, RecipeError
 from red_mcore.resume import schedules_that_differ
 
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
@@ -130,7 +131,7 @@ def validate(recipe: Recipe) -> None:
     _check_recording(recipe)
     check_data(recipe.data)
     recipe.algorithm.check(recipe)
-    _check_folder(recipe)
+    _check_writable(recipe.folder, f"run folder {recipe.folder}", "runs=")
 
 
 def _check_numbers(recipe: Recipe) -> None:
@@ -371,12 +372,14 @@ def _check_recording(recipe: Recipe) -> None:
     record, replay = recipe.rollout.record, recipe.rollout.replay
     if record and replay:
         raise RecipeError(f"rollout.record={record} and rollout.replay={replay} exclude each other: use one of them")
+    if record:
+        _check_writable(Path(record), f"rollout.record={record}", "rollout.record=")
     if replay and not Path(replay).is_dir():
         raise RecipeError(f"rollout.replay={replay} is no folder: name one that rollout.record made, or use null")
 
 
-def _check_folder(recipe: Recipe) -> None:
-    place = recipe.folder.absolute()
+def _check_writable(folder: Path, name: str, field: str) -> None:
+    place = folder.absolute()
     while not place.exists():
         place = place.parent
     try:
@@ -384,7 +387,7 @@ def _check_folder(recipe: Recipe) -> None:
             pass
     except OSError as error:  # permission bits say nothing to root or on a read-only disk: only trying tells
         raise RecipeError(
-            f"run folder {recipe.folder} cannot be made: {place}: {error.strerror}; set runs= to a writable folder"
+            f"{name} cannot be made: {place}: {error.strerror}; set {field} to a writable folder"
         ) from None
 
 

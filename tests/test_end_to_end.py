@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from red_mcore import resume
-from red_mcore.recipe import load
+from red_mcore.overrides import load
 
 ROOT = Path(__file__).parent.parent
 SMALL = [

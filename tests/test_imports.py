@@ -12,7 +12,7 @@ TIERS = (
     ("planning", "resume", "validation"),
     ("algorithms", "rollout", "evaluation", "convert", "data", "rewards", "tracking"),
     ("megatron", "losses"),
-    ("recipe", "architecture", "records", "manifests", "memory", "devices"),
+    ("recipe", "overrides", "architecture", "records", "manifests", "memory", "devices"),
 )
 HOMES = {"vllm": {"rollout"}, "mlflow": {"tracking"}, "megatron": {"megatron", "convert"}}
 MODULES = sorted(file.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__.py")

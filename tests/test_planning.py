@@ -8,7 +8,8 @@ from family_models import FAMILIES
 from red_mcore import planning
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.architecture import hf_config, read_architecture
-from red_mcore.recipe import Parallel, load, override
+from red_mcore.overrides import load, override
+from red_mcore.recipe import Parallel
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
@@ -79,6 +80,14 @@ def test_offload_moves_memory_from_rollouts_to_the_step(recipe, monkeypatch):
     assert after.optimizer == 0
     assert after.step - before.step == before.rollout - after.rollout == before.optimizer
     assert planning.estimate(moved, arch, 0, on_gpu=False) == planning.estimate(recipe, arch, 0, on_gpu=False)
+
+
+def test_the_size_of_checkpoints_is_told(recipe):
+    gib = override(recipe, ["model.dtype=bfloat16", "model.config.hidden_size=4096", "parallel.tensor=2"])
+    parameters = planning.find_architecture(gib).parameters
+    whole, part = (f"{parameters * per / 2**30:.1f} GiB" for per in (2 + 12, 12 / 2))
+    told = f"checkpoints: about {whole} each; while one is saved, each of 2 ranks gathers {part} in the memory"
+    assert told in planning.describe(gib)
 
 
 def test_training_flops():

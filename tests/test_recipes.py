@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from red_mcore.overrides import load
 from red_mcore.planning import describe
-from red_mcore.recipe import load
 from red_mcore.validation import validate
 
 ROOT = Path(__file__).parent.parent

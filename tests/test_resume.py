@@ -5,7 +5,8 @@ import pytest
 from red_mcore import manifests, resume
 from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
-from red_mcore.recipe import Model, Optimizer, Parallel, Recipe, RecipeError, flatten
+from red_mcore.overrides import flatten
+from red_mcore.recipe import Model, Optimizer, Parallel, Recipe, RecipeError
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 from red_mcore import planning
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.algorithms.red import RED
-from red_mcore.recipe import Model, RecipeError, load, override
+from red_mcore.overrides import load, override
+from red_mcore.recipe import Model, RecipeError
 from red_mcore.validation import validate
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -88,6 +89,10 @@ BAD = [
     ("checkpoint.keep_best=evaluation/pass1", "checkpoint.every=50 is no multiple of evaluation.every=0"),
     ("checkpoint.timeout_seconds=0", "checkpoint.timeout_seconds=0.0 is not a positive number"),
     ("rollout.record=a rollout.replay=b", "rollout.record=a and rollout.replay=b exclude each other"),
+    (
+        "rollout.record=/proc/x",
+        "rollout.record=/proc/x cannot be made: /proc: No such file or directory; set rollout.rec",
+    ),
     ("rollout.replay=nowhere", "rollout.replay=nowhere is no folder"),
     ("model.fp8=tensorwise", "model.fp8=tensorwise needs an NVIDIA GPU, and this machine has none: use fp8=none"),
     (

@@ -37,7 +37,7 @@ def main(overrides: list[str]) -> None:
     from red_mcore.data.tokenizer import build_tokenizer
     from red_mcore.megatron import packing, ranks
     from red_mcore.megatron.policy import Policy
-    from red_mcore.recipe import load
+    from red_mcore.overrides import load
     from red_mcore.records import Group, Problem, Sample
 
     recipe = load("recipes/red_tiny.py", ["parallel.ranks=1", *overrides])

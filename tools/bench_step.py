@@ -38,7 +38,7 @@ def main(overrides: list[str]) -> None:
     from red_mcore.data.tokenizer import build_tokenizer
     from red_mcore.megatron import ranks
     from red_mcore.megatron.policy import Policy
-    from red_mcore.recipe import load
+    from red_mcore.overrides import load
     from red_mcore.records import Group, Problem, Sample
 
     world = os.environ["WORLD_SIZE"]

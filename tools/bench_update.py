@@ -31,7 +31,7 @@ def main() -> None:
 
     set_environment(offline=True)
     from red_mcore.megatron import ranks, shim
-    from red_mcore.recipe import load
+    from red_mcore.overrides import load
 
     recipe = load(options.recipe, options.overrides)
     here = ranks.start(recipe.parallel, 0)

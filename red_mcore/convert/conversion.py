@@ -44,7 +44,9 @@ class Model:
         """That of all tensors; RecipeError where they differ."""
         if len(self.weights.dtypes) > 1:
             found = ", ".join(sorted(map(dtype_name, self.weights.dtypes)))
-            raise RecipeError(f"{self.folder} has tensors of several types, {found}: choose one with --dtype")
+            raise RecipeError(
+                f"{self.folder} has tensors of several types, {found}: choose one with --dtype when converting"
+            )
         return next(iter(self.weights.dtypes))
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:

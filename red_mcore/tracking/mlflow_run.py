@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from red_mcore.recipe import Recipe, RecipeError, flatten
+from red_mcore.overrides import flatten
+from red_mcore.recipe import Recipe, RecipeError
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from red_mcore import resume
-from red_mcore.recipe import Data, Recipe, RecipeError, Until, flatten, load, override
+from red_mcore.overrides import flatten, load, override
+from red_mcore.recipe import Data, Recipe, RecipeError, Until
 from red_mcore.validation import validate
 
 EQUAL = (

@@ -14,7 +14,7 @@ from comparison.legs import Run
 from comparison.report import definitions, failures, page, provenance, table, write_files
 from comparison.results import Result, Results, as_json
 from comparison.tables import Cell, fraction
-from red_mcore.recipe import flatten
+from red_mcore.overrides import flatten
 
 
 def score(result: Result) -> float | None:

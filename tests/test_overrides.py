@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from red_mcore.recipe import Algorithm, Base, Model, Recipe, RecipeError, flatten, load, override, to_yaml
+from red_mcore.overrides import flatten, load, override, to_yaml
+from red_mcore.recipe import Algorithm, Base, Model, Recipe, RecipeError
 
 
 def small() -> Recipe:
