@@ -7,7 +7,7 @@ import pytest
 import torch
 from launching import launch
 from layout_samples import GRID
-from parity.test_gradients import reference
+from torch_reference import reference
 
 pytestmark = [
     pytest.mark.gpu,
