@@ -23,6 +23,7 @@ import torch
 from layout_rank import WatchedPolicy
 from layout_samples import GRID, MAIN, TEMPERATURE, Update, make_groups
 
+from red_mcore import manifests
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.architecture import read_architecture
 from red_mcore.convert import hf
@@ -128,8 +129,6 @@ class Program:
             went_on = self.step(policy).weights
             for other in dict.fromkeys(("local", last)):
                 again = self.policy(other)
-                from red_mcore import manifests
-
                 manifest, _ = manifests.newest(self.out / kind, checksums=True)
                 checkpoint.load(self.out / kind, manifest, again)
                 found[kind, other] = saved, again.weights(), went_on, self.step(again).weights
@@ -157,7 +156,7 @@ class Program:
                 found[layers, recompute] = self._memory(layers, recompute)
         return found
 
-    def _memory(self, layers: str, recompute: str, **more) -> tuple:
+    def _memory(self, layers: str, recompute: str) -> tuple:
         algorithm = GRPO(constant=8.0)
         recipe = Recipe(
             name="memory",
@@ -165,7 +164,6 @@ class Program:
             algorithm=algorithm,
             parallel=Parallel(recompute=recompute),
             batch=Batch(tokens_per_micro_batch=TOKENS),
-            **more,
         )
         arch = read_architecture(HALF_B)
         start = self.allocated()
