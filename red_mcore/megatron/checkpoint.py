@@ -252,6 +252,8 @@ def _with_gaps(part, **settings) -> dict | None:
     if found is None:
         return None
     for i, buffer in enumerate(part.buffers):
+        if len(buffer.buckets) == 1:
+            continue  # nothing follows
         sizes = [bucket.numel_unpadded for bucket in buffer.buckets]
         gaps = [bucket.grad_data.numel() - size for bucket, size in zip(buffer.buckets, sizes, strict=True)]
         for tensors in found[i].values():
