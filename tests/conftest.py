@@ -56,6 +56,8 @@ def layouts(tmp_path_factory) -> Layouts:
     folder = tmp_path_factory.mktemp("layouts")
     for name, tied in (("tied", True), ("untied", False)):
         make_fresh(config(tied), build_tokenizer(), folder / name, seed=0, dtype=torch.float32)
+    usual = config(False) | {"initializer_range": 0.02}
+    make_fresh(usual, build_tokenizer(), folder / "usual", seed=0, dtype=torch.float32)
     make_fresh(config(True, DEEP), build_tokenizer(), folder / "deep", seed=0, dtype=torch.float32)
     for name in FAMILIES:
         make_family(name, folder / name)

@@ -87,9 +87,11 @@ class Layout:
         deep: bool = False,
         recompute: str = "none",
         offload: Offload | None = None,
+        usual: bool = False,
     ) -> WatchedPolicy:
-        """A policy with the first weights."""
+        """A policy with the first weights, or with such as models usually start with, a tenth as large."""
         conf, folder = (config(tied, DEEP), self.out / "deep") if deep else (config(tied), self.source(tied))
+        folder = self.out / "usual" if usual else folder
         parallel = replace(self.parallel, recompute=recompute)
         return self._policy(conf, folder, parallel, tokens, dtype, trained, offload or Offload())
 

@@ -151,9 +151,9 @@ def check_updates(layout: Layout) -> dict:
         metrics = step(kind(constant=8.0), policy, make_groups(), {})
         found[kind.__name__, False, 4] = layout.left(metrics, policy)
     for dtype in ("bfloat16", "float32") if layout.name == "one" else ("bfloat16",):
-        policy = layout.policy(False, dtype=dtype)
+        policy = layout.policy(False, dtype=dtype, usual=True)
         found[dtype] = layout.left(step(GRID["luffy"], policy, make_groups(), {}), policy)
-    policy = layout.policy(False, dtype="bfloat16", offload=Offload(optimizer=True))
+    policy = layout.policy(False, dtype="bfloat16", offload=Offload(optimizer=True), usual=True)
     found["offloaded"] = layout.left(step(GRID["luffy"], policy, make_groups(), {}), policy)
     policy = layout.policy(False)
     found["ReLIFT", False, 4] = layout.left(lesson_step(policy, make_groups()), policy)
