@@ -18,7 +18,10 @@ PADDING = 4 / 3
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one rank. The engine lives in the trainer's process: its part stays during an update."""
+    """Bytes of one rank. The engine lives in the trainer's process: its part stays during an update.
+
+    Not counted: vLLM's CUDA graphs and temporaries, and FP8's copies of weights (nor what it saves in activations).
+    """
 
     weights: int
     gradients: int
@@ -37,6 +40,8 @@ class Memory:
     """What the optimizer's step needs, when the activations are gone: the weights before it, to tell by how much it
     changed them, temporaries of torch's AdamW on GPUs (Transformer Engine's has none), and what is offloaded
     otherwise."""
+    scoring: int
+    """The reference's weights while it scores, if they are offloaded otherwise."""
     engine: int
     """vLLM's weights."""
     cache: int
@@ -44,7 +49,7 @@ class Memory:
 
     @property
     def update(self) -> int:
-        return self.rollout + max(self.activations + max(self.recomputed, self.logits), self.step)
+        return self.rollout + max(self.activations + max(self.recomputed, self.logits), self.step, self.scoring)
 
     @property
     def rollout(self) -> int:
@@ -61,17 +66,19 @@ def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Me
     state = round(owned * (8 * len(recipe.algorithm.optimizers(recipe)) + (4 if size == 2 else 0)))
     offload = recipe.offload if on_gpu else Offload()  # from a CPU there is nowhere to go
     temporaries = 8 if on_gpu and not has_transformer_engine() else 4
+    reference = shared * size if recipe.algorithm.uses_reference else 0
     is_last = stage == parallel.pipeline - 1
     kept, again = _activations(recipe, arch, stage, on_gpu)
     return Memory(
         weights=shared * size,
         gradients=shared * 4,
         optimizer=0 if offload.optimizer else state,
-        reference=shared * size if recipe.algorithm.uses_reference and not offload.reference else 0,
+        reference=0 if offload.reference else reference,
         activations=kept,
         recomputed=again,
         logits=_logits(recipe, arch) if is_last else 0,
         step=round(owned * temporaries) + (state if offload.optimizer else 0),
+        scoring=reference if offload.reference else 0,
         engine=round(arch.parameters / recipe.rollout.tensor * size),
         cache=recipe.rollout.kv_cache_mib * 2**20,
     )

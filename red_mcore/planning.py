@@ -153,7 +153,7 @@ def _memory(recipe: Recipe) -> list[str]:
     parts = ((field.name, getattr(most, field.name)) for field in fields(Memory))
     return [
         layers(recipe.model, architecture, has_gpu()),
-        f"memory per rank: about {_mib(most.update)} in an update, {_mib(most.rollout)} in a rollout",
+        f"memory per rank on this machine: about {_mib(most.update)} in an update, {_mib(most.rollout)} in a rollout",
         "  " + ", ".join(f"{name} {_mib(size)}" for name, size in parts if size),
     ]
 
@@ -166,10 +166,10 @@ def _checkpoints(recipe: Recipe) -> list[str]:
     state = architecture.parameters * (4 + 8 * len(recipe.algorithm.optimizers(recipe)))
     whole = state + architecture.parameters * BYTES[recipe.model.dtype]
     parts = recipe.parallel.tensor * recipe.parallel.pipeline
-    where = f"each of {parts} ranks" if parts > 1 else "one rank"
+    where = f"one rank of each of {parts} parts of the model" if parts > 1 else "one rank"
     return [
-        f"checkpoints: about {_mib(whole)} each; while one is saved, {where} gathers {_mib(state // parts)}"
-        " in the memory of its host"
+        f"checkpoints: about {_mib(whole)} each; {where} to save one, and every rank to load one, takes"
+        f" {_mib(state // parts)} or more of its host's memory"
     ]
 
 

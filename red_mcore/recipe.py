@@ -45,8 +45,8 @@ class Parallel:
     virtual: int = 1
     """Chunks of layers on each pipeline stage (interleaved schedule): shorter idle times, more communication."""
     context: int = 1
-    """Ranks that share each sequence, for long ones. Attention gathers the keys and values of all, which only
-    ``recompute=selective`` (or ``full``) does not keep for the backward."""
+    """Ranks that share each sequence, for long ones. Our own attention gathers the keys and values of all, which only
+    ``recompute=selective`` (or ``full``) does not keep for the backward; Transformer Engine's passes them on."""
     sequence: bool = False
     """Sequence parallel: activations between the tensor-parallel parts are split along the sequence."""
     expert: int = 1
@@ -99,7 +99,7 @@ class Rollout:
     kv_cache_mib: int = 1024
     """Key-value cache of one engine rank, MiB."""
     eager: bool = False
-    """On GPUs, sample without compilation and CUDA graphs: starts a minute sooner, and is slower. CPUs always do."""
+    """On GPUs, sample without compilation and CUDA graphs, which take a minute at the start. CPUs always do."""
     logprob_gap_limit: float | None = None
     """Largest allowed |trainer - engine| log-prob difference, nats; a larger one stops the run. None only records."""
     record: str | None = None

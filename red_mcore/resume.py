@@ -9,17 +9,20 @@ from typing import Any
 
 from red_mcore import manifests
 from red_mcore.overrides import flatten
-from red_mcore.recipe import Recipe, RecipeError
+from red_mcore.recipe import Algorithm, Model, Recipe, RecipeError
 
 _MAY_CHANGE = (
     "runs",
     "until",
     "parallel.",
+    "offload.",
+    "model.layers",
     "tracking.",
     "checkpoint.",
     "evaluation.every",
     "rollout.tensor",
     "rollout.kv_cache_mib",
+    "rollout.eager",
     "rollout.logprob_gap_limit",
     "rollout.record",
     "rollout.replay",
@@ -49,8 +52,12 @@ def check(recipe: Recipe) -> None:
     manifest = latest(checkpoints(recipe))
     if manifest is None:
         return
-    then, now = manifest["recipe"], json.loads(json.dumps(flatten(recipe)))
+    # A run of an earlier version was started without the fields that are new, as their defaults are.
+    defaults = flatten(Recipe(name="", model=Model(), algorithm=Algorithm()))
+    then, now = json.loads(json.dumps([defaults | manifest["recipe"], flatten(recipe)]))
     for field in sorted(then.keys() | now.keys()):
+        if field not in now and field not in manifest["recipe"]:
+            continue  # a default of a section that is off
         if then.get(field) == now.get(field) or field.startswith(_MAY_CHANGE):
             continue
         if field == "steps" and not schedules_that_differ(recipe, then["steps"]):

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from red_mcore import manifests, planning, resume
+from red_mcore import manifests, planning, resume, validation
 from red_mcore.architecture import Architecture, hf_config, read_architecture
 from red_mcore.overrides import flatten, to_yaml
 from red_mcore.recipe import Model, Recipe, RecipeError
@@ -152,6 +152,7 @@ def build(recipe: Recipe):
     here = ranks.start(recipe.parallel, recipe.seed)
     weights, model_folder = _prepare_model(recipe, here)
     arch = read_architecture(json.loads((model_folder / "config.json").read_text()))
+    ranks.on_main(here, lambda: validation.check_model(recipe, arch))  # of a hub model nothing was known before
     tokenizer = load_tokenizer(Model(path=str(model_folder)))
     problems, held_out = load_problems(recipe.data, recipe.data.seed)
     problems = _fitting(recipe, tokenizer, problems, here.is_main)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psutil
 import torch
 
-from red_mcore import sampling
+from red_mcore import planning, sampling
 from red_mcore.algorithms.base import GroupAlgorithm, Library
 from red_mcore.base import train_base
 from red_mcore.convert.hf import export_folder, stream_weights
@@ -62,6 +62,7 @@ def train(run: Run) -> None:
                 metrics |= score(run, algorithm, groups, kept)
             with clock("update"):
                 metrics |= update(run, algorithm, groups, kept)
+            metrics |= speed(run, kept, clock.seconds["time/update_seconds"])
             with clock("teach"):
                 metrics |= teach(run, algorithm, sampled)
             with clock("publish"):
@@ -166,6 +167,14 @@ def update(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[
         if entropies:
             metrics.setdefault(name, statistics.fmean(entropies))
     return metrics
+
+
+def speed(run: Run, kept: list[Group], seconds: float) -> dict[str, float]:
+    """Of the update: tokens, and floating-point operations as the model needs them, of a rank in a second."""
+    lengths = [s.tokens for g in kept for s in g.samples]
+    flops = sum(n * planning.training_flops(run.arch, n) for n in lengths)
+    per_rank = seconds * run.ranks.world
+    return {"speed/update_tokens_per_second": sum(lengths) / per_rank, "speed/update_tflops": flops / per_rank / 1e12}
 
 
 def teach(run: Run, algorithm: GroupAlgorithm, groups: list[Group]) -> dict[str, float]:

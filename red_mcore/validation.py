@@ -9,7 +9,7 @@ from pathlib import Path
 
 from red_mcore.architecture import Architecture
 from red_mcore.data.problems import check_data
-from red_mcore.devices import FP8_MULTIPLE, has_gpu, has_transformer_engine
+from red_mcore.devices import check_layers, has_gpu
 from red_mcore.memory import BYTES
 from red_mcore.overrides import flatten
 from red_mcore.planning import find_architecture
@@ -121,10 +121,7 @@ def validate(recipe: Recipe) -> None:
             f"base trains a fresh model, but model.path={recipe.model.path} is a trained one:"
             " use base=null or model.path=null"
         )
-    architecture = find_architecture(recipe)
-    if architecture is not None:
-        _check_architecture(recipe, architecture)
-        _check_layers(recipe, architecture)
+    check_model(recipe, find_architecture(recipe))
     _check_ranks(recipe)
     _check_batch(recipe)
     _check_checkpoint(recipe)
@@ -132,6 +129,13 @@ def validate(recipe: Recipe) -> None:
     check_data(recipe.data)
     recipe.algorithm.check(recipe)
     _check_writable(recipe.folder, f"run folder {recipe.folder}", "runs=")
+
+
+def check_model(recipe: Recipe, architecture: Architecture | None) -> None:
+    """What the model's shape forbids; of a hub model it is known (not None) once it is fetched. RecipeError."""
+    check_layers(recipe.model, architecture, recipe.parallel.tensor)
+    if architecture is not None:
+        _check_architecture(recipe, architecture)
 
 
 def _check_numbers(recipe: Recipe) -> None:
@@ -295,35 +299,6 @@ def _check_architecture(recipe: Recipe, a: Architecture) -> None:
                 f"model: {name}={width} is none that vLLM's experts on a CPU take: use a multiple of"
                 f" {CPU_EXPERT_MULTIPLE}"
             )
-
-
-def _check_layers(recipe: Recipe, a: Architecture) -> None:
-    model, tensor = recipe.model, recipe.parallel.tensor
-    if model.layers == "transformer_engine" or model.fp8 != "none":
-        field = f"model.fp8={model.fp8}" if model.fp8 != "none" else f"model.layers={model.layers}"
-        fix = "use fp8=none" if model.fp8 != "none" else "use layers=auto"
-        wants = {
-            "an NVIDIA GPU, and this machine has none": not has_gpu(),
-            "Transformer Engine, which is not installed": not has_transformer_engine(),
-            f"bfloat16, and model.dtype is {model.dtype}": model.dtype != "bfloat16",
-            "a model without experts": a.experts is not None,
-            f"Transformer Engine's layers, and model.layers is {model.layers}": model.layers == "local",
-        }
-        for want, is_missing in wants.items():
-            if is_missing:
-                raise RecipeError(f"{field} needs {want}: {fix}")
-    if model.fp8 == "none":
-        return
-    qkv = (a.heads + 2 * a.kv_groups) * a.head_dim
-    widths = {
-        "hidden_size": a.hidden_size,
-        "intermediate_size / parallel.tensor": a.ffn_size // tensor,
-        "heads x head_dim / parallel.tensor": a.heads * a.head_dim // tensor,
-        "(heads + 2 key-value heads) x head_dim / parallel.tensor": qkv // tensor,
-    }
-    for name, width in widths.items():
-        if width % FP8_MULTIPLE:
-            raise RecipeError(f"model.fp8={model.fp8}: {name} = {width} is no multiple of {FP8_MULTIPLE}: use fp8=none")
 
 
 def _check_until(recipe: Recipe) -> None:

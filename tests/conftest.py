@@ -70,11 +70,11 @@ def layouts(tmp_path_factory) -> Layouts:
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
     """A small valid recipe, on a machine without a GPU."""
-    from red_mcore import planning, validation
+    from red_mcore import devices, planning, validation
     from red_mcore.algorithms.red import RED
     from red_mcore.recipe import Base, Batch, Model, Parallel, Recipe, Rollout
 
-    for module in (planning, validation):
+    for module in (devices, planning, validation):
         monkeypatch.setattr(module, "has_gpu", lambda: False)
     return Recipe(
         name="small",

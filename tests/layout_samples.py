@@ -61,6 +61,12 @@ def config(tied: bool, layers: int = 2) -> dict:
     }
 
 
+def apart(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
+    """Norm of the difference of all tensors together, relative."""
+    ours, theirs = (np.concatenate([tensors[name].ravel() for name in expected]) for tensors in (found, expected))
+    return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+
+
 def make_groups() -> list[Group]:
     """Five groups of four samples with 1 to 60 response tokens; the first two have a trace, the fourth is all wrong.
 

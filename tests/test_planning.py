@@ -80,14 +80,19 @@ def test_offload_moves_memory_from_rollouts_to_the_step(recipe, monkeypatch):
     assert after.optimizer == 0
     assert after.step - before.step == before.rollout - after.rollout == before.optimizer
     assert planning.estimate(moved, arch, 0, on_gpu=False) == planning.estimate(recipe, arch, 0, on_gpu=False)
+    recipe.algorithm = GRPO(kl_coefficient=0.1)
+    moved = override(recipe, ["offload.reference=true"])
+    before, after = (planning.estimate(r, arch, 0, on_gpu=True) for r in (recipe, moved))
+    assert before.reference == after.scoring == before.rollout - after.rollout == 2 * arch.parameters
 
 
 def test_the_size_of_checkpoints_is_told(recipe):
     gib = override(recipe, ["model.dtype=bfloat16", "model.config.hidden_size=4096", "parallel.tensor=2"])
     parameters = planning.find_architecture(gib).parameters
     whole, part = (f"{parameters * per / 2**30:.1f} GiB" for per in (2 + 12, 12 / 2))
-    told = f"checkpoints: about {whole} each; while one is saved, each of 2 ranks gathers {part} in the memory"
+    told = f"checkpoints: about {whole} each; one rank of each of 2 parts of the model to save one"
     assert told in planning.describe(gib)
+    assert f"takes {part} or more of its host's memory" in planning.describe(gib)
 
 
 def test_training_flops():
@@ -120,7 +125,7 @@ def test_the_description_of_an_open_end():
 
 def test_the_description_tells_memory_by_line(recipe):
     text = planning.describe(override(recipe, ["rollout.kv_cache_mib=3072"]))
-    assert "memory per rank: about" in text
+    assert "memory per rank on this machine: about" in text
     assert "cache 3.0 GiB" in text
     assert "recomputed" not in text
     assert "recomputed" in planning.describe(override(recipe, ["parallel.recompute=full"]))

@@ -55,6 +55,18 @@ def test_layout_may_change(recipe):
     resume.check(replace(recipe, parallel=Parallel(ranks=8, tensor=2, pipeline=2)))
 
 
+def test_fields_that_are_new_since_a_run_was_started_have_been_as_by_default(recipe):
+    saved(recipe)
+    folder = resume.checkpoints(recipe) / "main-000002"
+    manifest = manifests.read(folder)
+    assert manifest["recipe"].pop("model.fp8") == "none"
+    manifests.write(folder, manifest)
+    resume.check(recipe)
+    recipe.model.fp8 = "tensorwise"
+    with pytest.raises(RecipeError, match=r"was started with model\.fp8=none, now it is tensorwise"):
+        resume.check(recipe)
+
+
 def test_a_broken_checkpoint_is_refused_before_a_rank_starts(recipe):
     saved(recipe)
     (resume.checkpoints(recipe) / "main-000002" / "manifest.json").unlink()

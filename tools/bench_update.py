@@ -1,18 +1,20 @@
 """Speed and memory of updates of a recipe's model, one arm after the other, in one run.
 
     torchrun --nproc-per-node 1 tools/bench_update.py recipes/red_1p5b.py parallel.ranks=1 parallel.tensor=1 \
-        parallel.sequence=false --length 2048 --arm model.layers=local --arm model.layers=transformer_engine
+        parallel.sequence=false --arm model.layers=local --arm "offload.optimizer=true model.fp8=blockwise"
 
-Each ``--arm`` holds overrides, separated by commas, on top of the recipe. The weights are random, the sequences all of
+Each ``--arm`` holds overrides on top of the recipe; the layout (``parallel``) is the same for all. An arm that cannot
+be run on one rank says why, and the others are measured all the same. The weights are random, the sequences all of
 ``--length`` tokens, packed into ``--micro-batches`` full micro-batches on each rank; GRPO on policy, so that an update
-is one forward, one backward and a step of the optimizer. FLOPs are those of the matrix products and of causal
-attention, times three; what activation recompute repeats does not count. Medians.
+is one forward, one backward and a step of the optimizer. FLOPs are what the model needs
+(``red_mcore.planning.training_flops``); what activation recompute repeats does not count. Medians.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import shlex
 import time
 
 STEPS, WARM_UP = 4, 1
@@ -24,14 +26,17 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", default=[])
     parser.add_argument("--length", type=int, default=2048, help="tokens of a sequence")
     parser.add_argument("--micro-batches", type=int, default=4)
-    parser.add_argument("--arm", action="append", default=[], help="overrides a.b=c,d.e=f of one arm")
+    parser.add_argument("--arm", action="append", default=[], help="overrides of one arm")
     options = parser.parse_intermixed_args()
 
     from red_mcore.rollout.environment import set_environment
 
     set_environment(offline=True)
+    import torch
+
     from red_mcore.megatron import ranks, shim
     from red_mcore.overrides import load
+    from red_mcore.recipe import RecipeError
 
     recipe = load(options.recipe, options.overrides)
     here = ranks.start(recipe.parallel, 0)
@@ -41,11 +46,16 @@ def main() -> None:
         print("| arm | tokens/s per rank | TFLOP/s per rank | seconds | peak GiB | estimated GiB |")
         print("|---|---|---|---|---|---|")
     for arm in options.arm or [""]:
-        overrides = [*options.overrides, *(text for text in arm.split(",") if text)]
         try:
-            row = measure(load(options.recipe, overrides), here, options.length, options.micro_batches)
-        except RuntimeError as error:  # an arm that does not fit says so, and the others are measured all the same
+            arm_recipe = load(options.recipe, [*options.overrides, *shlex.split(arm)])
+            row = measure(arm_recipe, here, options.length, options.micro_batches)
+        except (RuntimeError, RecipeError) as error:
+            if here.world > 1:  # the other ranks wait in a collective
+                raise
             row = [str(error).splitlines()[0]]
+        gc.collect()  # the policy, which refers to itself
+        if not shim.needed():
+            torch.cuda.empty_cache()
         if here.is_main:
             print(f"| {arm or 'the recipe'} | {' | '.join(row)} |", flush=True)
     ranks.stop()
@@ -93,18 +103,13 @@ def measure(recipe, here, length: int, micro_batches: int) -> list[str]:
     expected = estimate(recipe, arch, here.pipeline_rank, on_gpu)
     update = float(np.median(seconds))
     rate = count * length / update / here.world
-    row = [
+    return [
         f"{rate:,.0f}",
         f"{rate * training_flops(arch, length) / 1e12:.0f}",
         f"{update:.2f}",
         f"{peak:.1f}",
         f"{(expected.update - expected.engine - expected.cache) / 2**30:.1f}",
     ]
-    del policy
-    gc.collect()
-    if on_gpu:
-        torch.cuda.empty_cache()
-    return row
 
 
 if __name__ == "__main__":

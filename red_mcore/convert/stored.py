@@ -137,7 +137,7 @@ class WeightsWriter:
         self._store(place, parameter)
         module, _, kind = place.key.rpartition(".")
         if place.index and kind == "weight" and ".linear_" in module:
-            # Megatron stores and asks for an empty object beside the weight of each of a layer's linear modules.
+            # Megatron itself asks for an empty object beside the weight of each of a layer's linear modules.
             numbers = "_".join(".".join(map(str, n)) for n in (place.index, place.counts))
             self._store_nothing(f"{module}._extra_state/shard_{numbers}")
 

@@ -38,8 +38,8 @@ from red_mcore.recipe import Checkpoint, RecipeError
 # The one sharding of optimizer state that loads under another tensor x pipeline x data layout.
 _SHARDING = {
     "distrib_optim_sharding_type": "fully_reshardable",
-    # Gathered by the first data-parallel rank of each part of the model alone, in the host's memory: all would need as
-    # much, eight times on a host of eight GPUs, and only the first writes.
+    # Gathered for saving by the first data-parallel rank of each part of the model alone: all the others would need as
+    # much of their hosts' memory, though only the first writes.
     "distrib_optim_fully_reshardable_mem_efficient": True,
     "chained_optim_avoid_prefix": True,
 }

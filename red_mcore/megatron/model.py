@@ -28,8 +28,9 @@ _RECOMPUTE = {
 }
 
 
-def transformer_config(arch: Architecture, parallel: Parallel, dtype: torch.dtype, fp8: str) -> TransformerConfig:
+def transformer_config(arch: Architecture, parallel: Parallel, settings: Model) -> TransformerConfig:
     """Megatron's configuration of ``arch``; every field that would silently change the result is named here."""
+    dtype, fp8 = getattr(torch, settings.dtype), settings.fp8
     return TransformerConfig(
         num_layers=arch.layers,
         hidden_size=arch.hidden_size,
@@ -98,16 +99,17 @@ def build_model(arch: Architecture, parallel: Parallel, settings: Model) -> torc
     RecipeError where the GPU cannot do what ``settings.fp8`` asks for.
     """
     if settings.fp8 != "none":
-        _check_fp8(settings.fp8)
+        check_fp8(settings.fp8)
     with shim.on_device():
-        config = transformer_config(arch, parallel, getattr(torch, settings.dtype), settings.fp8)
+        config = transformer_config(arch, parallel, settings)
         transformer_engine = uses_transformer_engine(settings, arch, on_gpu=not shim.needed())
         stages = range(parallel.virtual) if parallel.virtual > 1 else [None]
         chunks = (_chunk(arch, parallel, config, transformer_engine, stage) for stage in stages)
         return torch.nn.ModuleList(chunks).to(shim.device())
 
 
-def _check_fp8(scaling: str) -> None:
+def check_fp8(scaling: str) -> None:
+    """RecipeError where this GPU cannot compute in FP8 with this ``scaling``, saying why."""
     from transformer_engine.pytorch import quantization as fp8
 
     check = {"tensorwise": fp8.check_fp8_support, "blockwise": fp8.check_fp8_block_scaling_support}[scaling]

@@ -15,7 +15,7 @@ def to_host(tensors: Iterable[Tensor]) -> None:
     """Move the storage of each to the host, in pinned memory where there is a GPU; whoever holds a tensor keeps it."""
     for tensor in tensors:
         host = torch.empty_like(tensor, device="cpu", pin_memory=not shim.needed())
-        tensor.data = host.copy_(tensor, non_blocking=True)
+        tensor.data = host.copy_(tensor.detach(), non_blocking=True)
     torch.cuda.synchronize()
 
 
@@ -33,3 +33,15 @@ def on_device(tensors: Callable[[], list[Tensor]]) -> Iterator[None]:
         yield
     finally:
         to_host(tensors())
+
+
+@contextmanager
+def read_on_device(tensors: list[Tensor]) -> Iterator[None]:
+    """Have them on the device inside, where nobody changes them."""
+    at_home = [tensor.data for tensor in tensors]
+    to_device(tensors)
+    try:
+        yield
+    finally:
+        for tensor, home in zip(tensors, at_home, strict=True):
+            tensor.data = home

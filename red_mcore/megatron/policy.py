@@ -23,7 +23,7 @@ from red_mcore.architecture import Architecture
 from red_mcore.devices import FP8_MULTIPLE
 from red_mcore.megatron import shim
 from red_mcore.megatron.model import build_model, output_weight
-from red_mcore.megatron.offload import on_device, to_host
+from red_mcore.megatron.offload import on_device, read_on_device, to_host
 from red_mcore.megatron.packing import MicroBatch, deal, imbalance, late_traces, pack
 from red_mcore.megatron.ranks import Ranks, from_last_stage, max_over_data, sum_over_data
 from red_mcore.megatron.slots import Slot
@@ -44,7 +44,7 @@ class Policy:
         self._budget = recipe.batch.tokens_per_micro_batch
         self._parallel = recipe.parallel
         self._offload = recipe.offload
-        self._fp8 = recipe.model.fp8 != "none"
+        self._fp8 = recipe.model.fp8
         self.dtype = getattr(torch, recipe.model.dtype)
         self.model = build_model(arch, recipe.parallel, recipe.model)
         """This rank's chunks, one for each virtual pipeline stage."""
@@ -89,7 +89,6 @@ class Policy:
 
     def _optimizer_state(self) -> list[Tensor]:
         """Moments of every slot, and the float32 copy of bfloat16 weights (float32 weights are the model's own)."""
-        self._active.leave()  # all slots have their state then
         moments = [x for slot in self.slots.values() for x in slot.moments()]
         parts = self.optimizer.chained_optimizers
         return moments + [x for part in parts for group in part.shard_fp32_from_float16_groups for x in group]
@@ -116,8 +115,7 @@ class Policy:
 
     def score_reference(self, groups: Sequence[Group]) -> None:
         """Fill ``ref_logp`` of every sample, on every rank; called on the reference."""
-        weights = on_device(lambda: list(self.model.parameters())) if self._offload.reference else nullcontext()
-        with weights:
+        with read_on_device(list(self.model.parameters())) if self._offload.reference else nullcontext():
             for sample, logp, _ in self._scored(groups):
                 sample.ref_logp = logp
 
@@ -235,7 +233,7 @@ class Policy:
                 updated, grad_norm, _ = self.optimizer.step()
             changes = [old.sub_(new) for old, new in zip(before, weights, strict=True)]
             norms = torch.stack([get_total_norm(tensors).double() for tensors in (weights, changes)])
-            del before, changes
+            del weights, before, changes  # they would keep what is moved away
         slot.schedule.step(increment=int(updated))  # also takes the scale out again
         grad_norm = float(grad_norm or 0.0)
         if not math.isfinite(grad_norm):
@@ -280,7 +278,7 @@ class Policy:
             self._deal(groups),
             self.ranks.data_rank,
             self._budget,
-            multiple=(self._parallel.tensor if self._parallel.sequence else 1) * (FP8_MULTIPLE if self._fp8 else 1),
+            multiple=(self._parallel.tensor if self._parallel.sequence else 1) * FP8_MULTIPLE.get(self._fp8, 1),
             static=self._parallel.pipeline > 1 or self._parallel.expert > 1,
             context=(self.ranks.context_rank, self.ranks.context),
             rounds=self._parallel.pipeline if self._parallel.virtual > 1 else 1,

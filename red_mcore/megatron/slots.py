@@ -48,17 +48,20 @@ class Slot:
         self.leave()
 
     def moments(self) -> list[torch.Tensor]:
-        """Of every parameter, while another slot is in turn or none."""
-        states = (state for moments in self._moments for state in moments.values())
+        """Of every parameter."""
+        moments = [part.optimizer.state for part in self._parts] if self._is_in_turn else self._moments
+        states = (state for of_part in moments for state in of_part.values())
         return [tensor for state in states for name, tensor in state.items() if name != "step"]
 
     def enter(self) -> None:
         """Put the slot's state into Megatron's optimizer."""
+        self._is_in_turn = True
         self._config.clip_grad = self._clip_grad
         for part, groups, moments in zip(self._parts, self._groups, self._moments, strict=True):
             part.optimizer.param_groups, part.optimizer.state = groups, moments
 
     def leave(self) -> None:
         """Keep what Megatron's optimizer holds now: loading a checkpoint puts new objects there."""
+        self._is_in_turn = False
         self._groups = [part.optimizer.param_groups for part in self._parts]
         self._moments = [part.optimizer.state for part in self._parts]

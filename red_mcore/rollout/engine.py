@@ -189,8 +189,8 @@ def _build(folder: Path, rollout: Rollout, dtype: str, seed: int):
         # must hold the longest sequence whole.
         device = {"enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": max(8192, length)}
     else:
-        # The share of the memory that vLLM wants free at its start. It takes no more than weights and cache, but would
-        # ask for nine tenths, of which the trainer has its part already.
+        # The share of the memory that vLLM wants free at its start; the size of the cache is given. By default it would
+        # ask for nine tenths of all, of which the trainer has its part already.
         total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
         device = {"enforce_eager": rollout.eager, "gpu_memory_utilization": min(1.0, cache / total)}
     return LLM(

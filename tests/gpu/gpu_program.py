@@ -28,10 +28,11 @@ from red_mcore.algorithms.grpo import GRPO
 from red_mcore.architecture import read_architecture
 from red_mcore.convert import hf
 from red_mcore.data.tokenizer import build_tokenizer
-from red_mcore.devices import has_transformer_engine
+from red_mcore.devices import check_layers
 from red_mcore.megatron import checkpoint, ranks
+from red_mcore.megatron.model import check_fp8
 from red_mcore.memory import estimate
-from red_mcore.recipe import Batch, Checkpoint, Model, Offload, Parallel, Recipe, Rollout
+from red_mcore.recipe import Batch, Checkpoint, Model, Offload, Parallel, Recipe, RecipeError, Rollout
 from red_mcore.records import Group, Problem, Sample
 
 SMALL = {
@@ -65,7 +66,6 @@ KINDS = {
     "tensorwise": Model(config=SMALL, dtype="bfloat16", layers="transformer_engine", fp8="tensorwise"),
     "blockwise": Model(config=SMALL, dtype="bfloat16", layers="transformer_engine", fp8="blockwise"),
 }
-LOCAL = ("float32", "local")
 MEMORY = [(layers, recompute) for layers in ("local", "te") for recompute in ("none", "selective", "full")]
 TOKENS = 8192
 """Of a micro-batch whose memory is measured."""
@@ -76,7 +76,17 @@ class Program:
         self.out = out
         self.ranks = ranks.start(Parallel(), seed=0)
         hf.make_fresh(SMALL, build_tokenizer(), out / "small", 0, torch.float32)
-        self.kinds = KINDS if has_transformer_engine() else {name: KINDS[name] for name in LOCAL}
+        self.kinds = [name for name, model in KINDS.items() if self.is_able(model)]
+
+    def is_able(self, model: Model) -> bool:
+        """Whether this machine has the layers, and this GPU computes so."""
+        try:
+            check_layers(model, read_architecture(SMALL), 1)
+            if model.fp8 != "none":
+                check_fp8(model.fp8)
+        except RecipeError:
+            return False
+        return True
 
     def allocated(self) -> int:
         """Bytes of tensors on the GPU; those of policies that nobody holds any more are gone."""

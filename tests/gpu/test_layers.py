@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from launching import launch
-from layout_samples import GRID
+from layout_samples import GRID, apart
 from torch_reference import reference
 
 pytestmark = [
@@ -28,12 +28,6 @@ def section(found: dict, name: str) -> dict:
     return found[name]
 
 
-def apart(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
-    """Norm of the difference of all tensors together, relative."""
-    ours, theirs = (np.concatenate([tensors[name].ravel() for name in expected]) for tensors in (found, expected))
-    return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
-
-
 def test_float32_equals_transformers(found):
     samples, update = section(found, "updates")["float32"]
     losses, gradients = reference(GRID["red"], samples, found["folder"] / "small")
@@ -43,6 +37,7 @@ def test_float32_equals_transformers(found):
 
 def test_bfloat16_and_fp8_are_near_float32(found):
     """Log-probs in nats, gradients relative; Transformer Engine rounds no worse than torch does."""
+    gaps, slopes = {}, {}
     updates = section(found, "updates")
     exact, expected = updates["float32"]
     limits = {"local": (0.02, 0.05), "te": (0.02, 0.05), "tensorwise": (0.2, 0.35), "blockwise": (0.2, 0.35)}
@@ -50,9 +45,13 @@ def test_bfloat16_and_fp8_are_near_float32(found):
         samples, update = updates[kind]
         gap = np.concatenate([np.abs(a.old_logp - b.old_logp) for a, b in zip(samples, exact, strict=True)]).mean()
         slope = apart(update.gradients, expected.gradients)
+        gaps[kind], slopes[kind] = gap, slope
         print(f"{kind:12s} log-probs {gap:.4f} nats, gradients {slope:.4f}")
         assert gap < limits[kind][0], kind
         assert slope < limits[kind][1], kind
+    if "te" in gaps:
+        assert gaps["te"] < 1.2 * gaps["local"]
+        assert slopes["te"] < 1.2 * slopes["local"]
 
 
 def test_checkpoints_load_under_other_layers(found):
@@ -61,7 +60,7 @@ def test_checkpoints_load_under_other_layers(found):
             np.testing.assert_array_equal(loaded[name], weight, err_msg=f"{saved_as} -> {loaded_as}: {name}")
         change = {name: went_on[name] - saved[name] for name in saved}
         difference = {name: resumed[name] - saved[name] for name in saved}
-        limit = 1e-3 if saved_as == loaded_as else 0.1
+        limit = 1e-5 if saved_as == loaded_as else 0.1
         print(f"{saved_as} -> {loaded_as}: changes {apart(difference, change):.5f} apart")
         assert apart(difference, change) < limit, (saved_as, loaded_as)
 

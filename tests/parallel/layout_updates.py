@@ -154,10 +154,24 @@ def check_updates(layout: Layout) -> dict:
         policy = layout.policy(False, dtype=dtype, usual=True)
         found[dtype] = layout.left(step(GRID["luffy"], policy, make_groups(), {}), policy)
     policy = layout.policy(False, dtype="bfloat16", offload=Offload(optimizer=True), usual=True)
+    found["moved"] = moved(policy)
     found["offloaded"] = layout.left(step(GRID["luffy"], policy, make_groups(), {}), policy)
     policy = layout.policy(False)
     found["ReLIFT", False, 4] = layout.left(lesson_step(policy, make_groups()), policy)
     return found
+
+
+def moved(policy: WatchedPolicy) -> tuple[int, int]:
+    """Moments of all slots and float32 weights, and how many of them lie elsewhere while they are on the device."""
+    moments = [x for slot in policy.slots.values() for x in slot.moments()]
+    weights = [
+        x for part in policy.optimizer.chained_optimizers for g in part.optimizer.param_groups for x in g["params"]
+    ]
+    state = moments + weights
+    home = [x.data_ptr() for x in state]
+    with policy.optimizer_on_device():
+        away = [x.data_ptr() for x in state]
+    return len(state), sum(a != b for a, b in zip(home, away, strict=True))
 
 
 def check_recompute(layout: Layout) -> dict:

@@ -27,8 +27,9 @@ from comparison import drive, legs, plan, report, results, stats, sweep, tables 
 from comparison.curves import AXES, Curves, budgets, read_curves, training_seconds  # noqa: E402
 
 from red_mcore import manifests  # noqa: E402
+from red_mcore.overrides import flatten  # noqa: E402
 from red_mcore.planning import find_architecture  # noqa: E402
-from red_mcore.recipe import RecipeError, Until, flatten  # noqa: E402
+from red_mcore.recipe import RecipeError, Until  # noqa: E402
 
 TINY = {name: f"recipes/tiny/{name}.py" for name in ("red", "grpo", "sft", "sft_then_grpo")}
 OFF = ["tracking.mlflow=false"]

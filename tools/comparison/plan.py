@@ -22,6 +22,7 @@ EQUAL = (
     "reward.",
     "evaluation.",
     "parallel.",
+    "offload.",
 )
 """Fields that all recipes of a comparison share."""
 MAY_DIFFER = ("evaluation.every", "rollout.logprob_gap_limit")
