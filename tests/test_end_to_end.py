@@ -48,7 +48,7 @@ def rows(folder: Path, name: str) -> list[dict]:
 
 
 def without_seconds(row: dict) -> dict:
-    return {key: value for key, value in row.items() if not key.startswith(("time/", "memory/"))}
+    return {key: value for key, value in row.items() if not key.startswith(("time/", "memory/", "speed/"))}
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,11 @@ def test_a_run_leaves_what_the_readme_promises(folder, base):
     for file in ("recipe.yaml", "mlflow.db", "export/model.safetensors", "export/tokenizer.json"):
         assert (made / file).is_file()
     assert [row["step"] for row in rows(folder, "data2")] == [1, 2, 3]
+    trained = [row for row in rows(folder, "data2") if row["update/tokens"]]
+    assert all(row["speed/update_tflops"] > 0 for row in trained)
+    assert trained[-1]["speed/update_tokens_per_second"] == pytest.approx(
+        trained[-1]["update/tokens"] / trained[-1]["time/update_seconds"] / 2
+    )
     assert (made / "rollouts" / "evaluation-000002.jsonl").read_text().count("verdict") > 0
     import mlflow
 

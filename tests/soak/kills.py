@@ -196,7 +196,7 @@ class Soak:
         text = (self.folder / name / NAME / "metrics.jsonl").read_text()
         rows = [json.loads(line) for line in text.splitlines()]
         assert [row["step"] for row in rows] == list(range(self.steps + 1))
-        return [{k: v for k, v in row.items() if not k.startswith(("time/", "memory/"))} for row in rows]
+        return [{k: v for k, v in row.items() if not k.startswith(("time/", "memory/", "speed/"))} for row in rows]
 
     def step(self) -> int:
         """Of the killed run's metrics so far."""
