@@ -6,9 +6,10 @@ import difflib
 import importlib.util
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -16,8 +17,10 @@ from yaml import YAMLError
 
 from red_mcore.recipe import Recipe, RecipeError
 
+T = TypeVar("T")
 
-def load(file: str, overrides: list[str] = ()) -> Recipe:
+
+def load(file: str, overrides: Sequence[str] = ()) -> Recipe:
     """Recipe of ``file`` with ``a.b=c`` overrides applied.
 
     Raises RecipeError for a missing or broken file, an unknown field (naming the nearest) or a value of the wrong type.
@@ -47,8 +50,10 @@ def load(file: str, overrides: list[str] = ()) -> Recipe:
         raise RecipeError(f"recipe file {file}: {error.full_key}: {str(error).splitlines()[0]}") from None
 
 
-def override(recipe: Recipe, overrides: list[str]) -> Recipe:
-    """A copy of ``recipe`` with each ``a.b=c`` applied; values are read as YAML and checked against the field's type.
+def override(recipe: T, overrides: Sequence[str]) -> T:
+    """A copy of ``recipe``, or another dataclass, with each ``a.b=c`` applied.
+
+    Values are read as YAML and checked against the field's type.
 
     A mapping changes the fields that it names, and turns on a section that is off: ``reward.overlong={}``.
     """
@@ -72,7 +77,7 @@ def to_yaml(recipe: Recipe) -> str:
     return OmegaConf.to_yaml(OmegaConf.structured(recipe))
 
 
-def flatten(recipe: Recipe) -> dict[str, Any]:
+def flatten(recipe: object) -> dict[str, Any]:
     """``{"a.b": value}`` of every leaf, as a tracker wants its parameters."""
     out: dict[str, Any] = {}
 
@@ -120,7 +125,7 @@ def _check_key(config: DictConfig, key: str) -> bool:
             names = [f.name for f in fields(kind)]
             if part not in names:
                 near = difflib.get_close_matches(part, names, n=1, cutoff=0.0)
-                where = f"'{'.'.join(seen)}'" if seen else "the recipe"
+                where = f"'{'.'.join(seen)}'" if seen else f"the {kind.__name__.lower()}"
                 raise RecipeError(f"override {key}: {where} has no field '{part}'; nearest is '{near[0]}'")
             is_text = get_type_hints(kind)[part] in (str, str | None)
         elif part not in node:

@@ -165,24 +165,51 @@ class Data:
 
 
 @dataclass
+class Format:
+    """1 where a response is one block ``<tag>...</tag>`` per tag, in order, and nothing else; else 0."""
+
+    tags: list[str] = field(default_factory=lambda: ["think", "answer"])
+    opened: bool = False
+    """The chat template writes the first opening tag at the end of the prompt."""
+    weight: float = 1.0
+
+
+@dataclass
 class Overlong:
     """Soft length penalty: 0 up to ``limit - buffer`` tokens, then linear down to -1 at ``limit`` (DAPO)."""
 
     buffer: int = 2000
     """Tokens before ``rollout.max_response_tokens`` over which the penalty grows."""
+    weight: float = 1.0
+
+
+@dataclass
+class Repetition:
+    """Penalty: the share of a response's n-grams of tokens that it has had before (arXiv 2502.03373)."""
+
+    ngram: int = 20
+    weight: float = 1.0
 
 
 @dataclass
 class Reward:
-    """Verifiable reward: math-verify in child processes that a wall clock can kill."""
+    """Verifiable reward, a sum of terms; math-verify in child processes that a wall clock can kill."""
 
     workers: int = 1
     """Verifier processes per engine."""
     timeout_seconds: float = 5.0
     """Wall-clock limit of one verdict; then the child is killed and the sample counts as ``timeout``."""
     boxed_only: bool = True
-    """Only the last \\boxed{...} counts as an answer; otherwise math-verify searches the whole text."""
+    """Only the last \\boxed{...} counts as an answer; otherwise, where there is none, the whole text is searched."""
+    accuracy: float = 1.0
+    """Weight of the verdict: 1 for correct, else 0."""
+    format: Format | None = None
     overlong: Overlong | None = None
+    repetition: Repetition | None = None
+    functions: dict[str, float] = field(default_factory=dict)
+    """Users' terms, ``package.module:function`` to weight. They run in the verifier's processes, under its time limit,
+    as ``function(problem, gold, response, tokens) -> float``: three texts and the number of tokens. One that fails adds
+    nothing and is counted."""
 
 
 @dataclass
@@ -244,7 +271,57 @@ class Tracking:
 
 
 @dataclass
+class Protocol:
+    """How benchmarks are asked, sampled and judged; ``red_mcore.evaluation.protocols`` has those of the papers."""
+
+    system_prompt: str | None = None
+    """None gives no system turn, so that the chat template's own default, if it has one, applies."""
+    instruction: str = "Please reason step by step, and put your final answer within \\boxed{}."
+    """Text put after each problem in the user turn."""
+    choice_instruction: str = "Please reason step by step, and put the letter of your choice within \\boxed{}."
+    """The same for problems with choices."""
+    opening: str = ""
+    """Text that every response goes on from, such as ``<think>`` and a line break; left out where the chat template
+    ends in it."""
+    temperature: float = 0.6
+    """0 is greedy."""
+    top_p: float = 1.0
+    max_tokens: int = 8192
+    """Most tokens of a response."""
+    samples: int = 4
+    """Responses per problem."""
+    samples_of: dict[str, int] = field(default_factory=dict)
+    """The same, for the benchmarks named here."""
+    boxed_only: bool = False
+    """Only the last \\boxed{...} counts as an answer; otherwise, where there is none, the whole text is searched."""
+    seed: int = 0
+    """Of the sampling, and of the order in which choices are shown."""
+    sequences_per_call: int = 128
+    """Responses that one engine samples together, problems whole; then they are graded and kept. Rounding, and so the
+    tokens, depend on what is sampled together, but not on how many engines there are."""
+
+    def samples_for(self, benchmark: str) -> int:
+        return self.samples_of.get(benchmark, self.samples)
+
+
+@dataclass
+class Benchmarks:
+    """Benchmarks on the way: the same code, and with the same seed the same numbers, as ``tools/evaluate.py``."""
+
+    names: list[str] = field(default_factory=list)
+    data: str | None = None
+    """Folder of their files; None fetches them from the hub."""
+    limit: int | None = None
+    """Only the first so many problems of each."""
+    every: int = 0
+    """Steps between evaluations; 0 evaluates only before and after training."""
+    protocol: Protocol = field(default_factory=Protocol)
+
+
+@dataclass
 class Evaluation:
+    """Accuracy on the held-out problems, and on benchmarks."""
+
     every: int = 0
     """Steps between evaluations; 0 evaluates only before and after training."""
     samples: int = 8
@@ -252,6 +329,7 @@ class Evaluation:
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int = 7
+    benchmarks: Benchmarks | None = None
 
 
 @dataclass

@@ -22,7 +22,7 @@ from red_mcore.megatron.ranks import Ranks, on_main
 from red_mcore.recipe import RecipeError, Rollout
 from red_mcore.records import Group, Problem, Sample
 
-_SCALARS = ("is_offline", "truncated", "text", "verdict", "accuracy", "reward", "policy_version")
+_SCALARS = ("is_offline", "truncated", "text", "verdict", "accuracy", "reward", "terms", "policy_version")
 
 
 class Recording:

@@ -6,8 +6,12 @@ Token ids are the only truth from the engine to the loss; text is for rewards an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
+
+Kind = Literal["math", "choice"]
+"""How answers are compared: as mathematics (or text), or as the letter of one of several choices."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Problem:
     """Reference answer as the verifier wants it, e.g. ``7`` or ``\\frac{1}{2}``."""
     trace: str | None = None
     """A teacher's response, ending in its answer; None where there is none."""
+    kind: Kind = "math"
 
 
 @dataclass
@@ -47,7 +52,9 @@ class Sample:
     accuracy: float = 0.0
     """1 if the verifier accepts the answer, else 0."""
     reward: float = 0.0
-    """Accuracy plus the recipe's other reward terms."""
+    """Sum of ``terms``."""
+    terms: dict[str, float | None] = field(default_factory=dict)
+    """The reward's weighted terms by name; None for a user's function that failed."""
     policy_version: int = -1
     """Optimizer updates that the sampling engine's weights had seen; -1 for a trace."""
     advantage: float = 0.0

@@ -20,6 +20,7 @@ _MAY_CHANGE = (
     "tracking.",
     "checkpoint.",
     "evaluation.every",
+    "evaluation.benchmarks",
     "rollout.tensor",
     "rollout.kv_cache_mib",
     "rollout.eager",

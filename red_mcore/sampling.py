@@ -12,7 +12,7 @@ from red_mcore.data.episodes import split
 from red_mcore.data.tokenizer import encode_prompt, encode_response, encode_trace
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group, Problem, Sample
-from red_mcore.rewards.terms import reward
+from red_mcore.rewards.terms import reward_terms
 from red_mcore.rewards.verifier import VERDICTS, Verifier
 from red_mcore.rollout.engine import Engine
 from red_mcore.rollout.exchange import gather_samples, sample_seed, split_prompts
@@ -139,10 +139,17 @@ class Sampler:
         flat = [(p, s, n) for p, samples, n in zip(problems, groups, limits, strict=True) for s in samples]
         # One by one: batch_decode makes a text of no sample at all, and an engine may have no share of a few problems.
         texts = [self.tokenizer.decode(s.response, skip_special_tokens=True) for _, s, _ in flat]
-        verdicts = self.verifier.grade([(p.gold, text) for (p, _, _), text in zip(flat, texts, strict=True)])
-        for (_, sample, limit), text, verdict in zip(flat, texts, verdicts, strict=True):
-            sample.text, sample.verdict, sample.accuracy = text, verdict, float(verdict == "correct")
-            sample.reward = reward(sample, self.recipe.reward, limit)
+        grades = self.verifier.grade([(p.gold, text, p.kind) for (p, _, _), text in zip(flat, texts, strict=True)])
+        settings = self.recipe.reward
+        for (_, sample, limit), text, grade in zip(flat, texts, grades, strict=True):
+            sample.text, sample.verdict, sample.accuracy = text, grade.verdict, float(grade.verdict == "correct")
+            sample.terms = reward_terms(sample, settings, limit)
+        for path, weight in settings.functions.items():
+            arguments = [(p.text, p.gold, s.text, len(s.response)) for p, s, _ in flat]
+            for (_, sample, _), value in zip(flat, self.verifier.call(path, arguments), strict=True):
+                sample.terms[path.partition(":")[2]] = None if value is None else weight * value
+        for _, sample, _ in flat:
+            sample.reward = sum(value for value in sample.terms.values() if value is not None)
 
 
 def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
@@ -163,6 +170,11 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
         }
         for verdict in VERDICTS:
             out[f"reward/{verdict}"] = float(sum(s.verdict == verdict for s in rollouts))
+        if len(rollouts[0].terms) > 1:
+            for name in rollouts[0].terms:
+                values = [s.terms[name] for s in rollouts if s.terms[name] is not None]
+                out[f"reward/{name}_mean"] = sum(values) / count
+                out[f"reward/{name}_failed"] = float(count - len(values))
     if traces:
         out["trace/accuracy"] = sum(s.accuracy for s in traces) / len(traces)
         out["trace/length_tokens"] = sum(len(s.response) for s in traces) / len(traces)

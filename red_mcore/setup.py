@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import signal
@@ -16,13 +17,18 @@ from red_mcore.architecture import Architecture, hf_config, read_architecture
 from red_mcore.overrides import flatten, to_yaml
 from red_mcore.recipe import Model, Recipe, RecipeError
 from red_mcore.records import Problem
+from red_mcore.tracking.files import write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from red_mcore.data.cursor import Cursor
+    from red_mcore.evaluation.asking import Asker
     from red_mcore.megatron.checkpoint import Saver
     from red_mcore.megatron.policy import Policy
     from red_mcore.megatron.ranks import Ranks
     from red_mcore.recording import Recording
+    from red_mcore.rewards.verifier import Verifier
     from red_mcore.sampling import Sampler
     from red_mcore.tracking import Console, Tracker
 
@@ -70,6 +76,9 @@ class Run:
     policy: Policy
     reference: Policy | None
     sampler: Sampler
+    benchmarks: dict[str, list[Problem]]
+    asker: Asker | None
+    """Puts the benchmarks to the engine; None where there are none."""
     recording: Recording
     saver: Saver
     tracker: Tracker | None
@@ -134,6 +143,7 @@ def build(recipe: Recipe):
     from red_mcore.data.cursor import Cursor
     from red_mcore.data.problems import load_problems
     from red_mcore.data.tokenizer import load_tokenizer, stop_ids
+    from red_mcore.evaluation.asking import Asker
     from red_mcore.megatron import checkpoint, ranks, shim
     from red_mcore.megatron.offload import to_host
     from red_mcore.megatron.policy import Policy
@@ -154,10 +164,18 @@ def build(recipe: Recipe):
     arch = read_architecture(json.loads((model_folder / "config.json").read_text()))
     ranks.on_main(here, lambda: validation.check_model(recipe, arch))  # of a hub model nothing was known before
     tokenizer = load_tokenizer(Model(path=str(model_folder)))
+    is_leader = here.rank % recipe.rollout.tensor == 0
+    verifier = Verifier(recipe.reward) if is_leader else None  # its children import while the rank goes on
     problems, held_out = load_problems(recipe.data, recipe.data.seed)
     problems = _fitting(recipe, tokenizer, problems, here.is_main)
     _check_traces(recipe, tokenizer, problems)
     held_out = _fitting(recipe, tokenizer, held_out, here.is_main)
+    bad = ranks.on_main(here, lambda: _bad_golds(recipe, verifier, [*problems, *held_out], say))
+    problems, held_out = ([p for p in those if p.id not in bad] for those in (problems, held_out))
+    if not problems or not held_out:
+        of = "held-out problem" if problems else "training problem"
+        raise RecipeError(f"data.path {recipe.data.path}: no {of} has a gold that can be used; see the warning above")
+    benchmarks = _load_benchmarks(recipe, tokenizer)
     folder = resume.checkpoints(recipe)
     # Checksums cost one read of the checkpoint, by rank 0 alone: the ranks have to agree on what they go on from.
     manifest, faults = ranks.on_main(here, lambda: manifests.newest(folder, checksums=True))
@@ -187,9 +205,7 @@ def build(recipe: Recipe):
     if manifest:
         checkpoint.load(folder, manifest, policy)
 
-    say("starting the engines and the verifiers")
-    is_leader = here.rank % recipe.rollout.tensor == 0
-    verifier = Verifier(recipe.reward) if is_leader else None
+    say("starting the engines")
     engine = Engine(
         model_folder,
         recipe.rollout,
@@ -220,6 +236,8 @@ def build(recipe: Recipe):
         policy=policy,
         reference=reference,
         sampler=Sampler(recipe, tokenizer, engine, verifier),
+        benchmarks=benchmarks,
+        asker=Asker(recipe.evaluation.benchmarks.protocol, tokenizer, engine, verifier) if benchmarks else None,
         recording=Recording(recipe.rollout, here),
         saver=checkpoint.Saver(folder, recipe.checkpoint),
         tracker=tracker,
@@ -314,6 +332,48 @@ def _check_traces(recipe: Recipe, tokenizer, problems: list[Problem]) -> None:
             f"{type(algorithm).__name__} learns from traces, but none of the {len(problems)} problems has one of at"
             f" most rollout.max_response_tokens={limit} tokens: set data.trace_field, or raise the limit"
         )
+
+
+def _bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say: Callable[[str], None]) -> set[int]:
+    """Ids of the problems whose gold no answer can equal; told, and kept in the run folder for the next start.
+
+    They are left out: every sample of theirs would be wrong, whatever it says.
+    """
+    file = recipe.folder / "bad_golds.json"
+    text = json.dumps([[p.id, p.gold, p.kind] for p in problems])
+    identity = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    found = json.loads(file.read_text()) if file.is_file() else {}
+    if found.get("golds") != identity:
+        faults = zip(problems, verifier.gold_faults(problems), strict=True)
+        rows = [{"id": p.id, "problem": p.text, "gold": p.gold, "fault": fault} for p, fault in faults if fault]
+        found = {"golds": identity, "rows": rows}
+        write_atomic(file, json.dumps(found, indent=1) + "\n")
+    rows = found["rows"]
+    if rows:
+        say(
+            f"red_mcore: warning: left out {len(rows)} of {len(problems)} problems whose gold cannot be used, listed in"
+            f" {file}; the first: {rows[0]['gold'][:60]!r} ({rows[0]['fault']})"
+        )
+    return {row["id"] for row in rows}
+
+
+def _load_benchmarks(recipe: Recipe, tokenizer) -> dict[str, list[Problem]]:
+    """{} where the recipe asks for none. RecipeError where a prompt and its response do not fit the engine."""
+    from red_mcore.evaluation import asking, benchmarks
+
+    settings, rollout = recipe.evaluation.benchmarks, recipe.rollout
+    if settings is None:
+        return {}
+    found = {
+        name: benchmarks.load(name, settings.data, settings.protocol.seed, settings.limit) for name in settings.names
+    }
+    asking.check_lengths(
+        asking.prompts(tokenizer, found, settings.protocol),
+        settings.protocol,
+        rollout.max_prompt_tokens + rollout.max_response_tokens,
+        "rollout.max_prompt_tokens + max_response_tokens; raise one, or lower the protocol's",
+    )
+    return found
 
 
 def _fitting(recipe: Recipe, tokenizer, problems: list[Problem], is_main: bool) -> list[Problem]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 import statistics
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import psutil
 import torch
@@ -16,12 +19,17 @@ from red_mcore.algorithms.base import GroupAlgorithm, Library
 from red_mcore.base import train_base
 from red_mcore.convert.hf import export_folder, stream_weights
 from red_mcore.convert.rules import hf_shapes
+from red_mcore.evaluation import items
 from red_mcore.evaluation import metrics as evaluation
+from red_mcore.evaluation import summary as summaries
+from red_mcore.evaluation.standalone import digests
 from red_mcore.groups import EVALUATE, collect
-from red_mcore.megatron.ranks import from_main
-from red_mcore.recipe import Recipe
+from red_mcore.megatron.ranks import from_main, on_main
+from red_mcore.recipe import Recipe, RecipeError
 from red_mcore.records import Group
 from red_mcore.setup import Run, build
+from red_mcore.tracking.console import Watched
+from red_mcore.tracking.files import write_atomic
 
 INTERRUPTED = 130
 
@@ -46,7 +54,8 @@ def train(run: Run) -> None:
     recipe, state = run.recipe, run.state
     publish(run)
     if state.before is None:
-        state.before = state.after = evaluate(run)
+        with Watched("benchmarks", show=run.ranks.is_main) as watch:
+            state.before = state.after = evaluate(run) | benchmark(run, watch)
         state.evaluated = state.step
         run.log(state.before)
     with run.console(type(recipe.algorithm).__name__, recipe.steps, state.step) as console:
@@ -70,11 +79,16 @@ def train(run: Run) -> None:
             state.step += 1
             state.generated_tokens += metrics.get("rollout/generated_tokens", 0.0)
             state.train_seconds += from_main(sum(clock.seconds.values()))  # ranks have to end together
-            last, every = done(run), recipe.evaluation.every
-            if last or crossed(run, before) or (every and state.step % every == 0):
+            last = done(run)
+            if last or crossed(run, before) or due(recipe.evaluation.every, state.step):
                 with clock("evaluate"):
                     state.after, state.evaluated = evaluate(run), state.step
                 metrics |= state.after
+            if run.asker is not None and (last or due(recipe.evaluation.benchmarks.every, state.step)):
+                with clock("benchmark"):
+                    found = benchmark(run, lambda ready, total: console.phase(f"benchmarks {ready}/{total}"))
+                state.after |= found
+                metrics |= found
             metrics |= memory()
             run.log(metrics | clock.seconds)
             run.agree_to_stop()
@@ -87,7 +101,12 @@ def train(run: Run) -> None:
                 state.step, {name: metrics[key] for name, key in shown.items() if key in metrics}, expected_steps(run)
             )
     if done(run) and state.evaluated != state.step:  # stopped between evaluations, and then asked for no more steps
-        state.after, state.evaluated = evaluate(run), state.step
+        with Watched("benchmarks", show=run.ranks.is_main) as watch:
+            state.after, state.evaluated = evaluate(run) | benchmark(run, watch), state.step
+
+
+def due(every: int, step: int) -> bool:
+    return bool(every) and step % every == 0
 
 
 def done(run: Run) -> bool:
@@ -258,6 +277,35 @@ def evaluate(run: Run) -> dict[str, float]:
     return metrics
 
 
+def benchmark(run: Run, watch: Callable[[int, int], None]) -> dict[str, float]:
+    """Accuracy on the benchmarks, {} where there are none; what was answered stays in ``evaluation/step-NNNNNN``.
+
+    Goes on with what is there of the same weights, after a kill in the middle.
+    """
+    asker, engine = run.asker, run.sampler.engine
+    if asker is None:
+        return {}
+    folder = run.recipe.folder / "evaluation" / f"step-{run.state.step:06d}"
+    identity = {"weights": engine.checksum, "protocol": asdict(asker.protocol), "problems": digests(run.benchmarks)}
+
+    def claim() -> None:
+        try:
+            items.claim(folder, identity)
+        except RecipeError:  # of a run that went another way from its checkpoint on
+            shutil.rmtree(folder)
+            items.claim(folder, identity)
+
+    on_main(run.ranks, claim)
+    rows = asker.ask(run.benchmarks, folder, run.ranks.is_main, watch)
+
+    def summarise() -> dict[str, float]:
+        summary = summaries.summarise(rows)
+        write_atomic(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+        return summaries.metrics(summary)
+
+    return on_main(run.ranks, summarise)
+
+
 def finish(run: Run) -> None:
     """Export and summary."""
     recipe, state = run.recipe, run.state
@@ -266,6 +314,7 @@ def finish(run: Run) -> None:
     k = recipe.evaluation.samples
     if run.tracker is None:
         return
+    ends = (("before", state.before), ("after", after))
     summary = {
         "accuracy_before": state.before["evaluation/pass1"],
         "accuracy_after": after["evaluation/pass1"],
@@ -276,6 +325,7 @@ def finish(run: Run) -> None:
         "mean_length_after": after["evaluation/length_tokens"],
         "logprob_gap_max_nats": after.get("evaluation/logprob_gap_max_nats"),
         "held_out_problems": len(run.held_out),
+        **{f"{name}_{when}": found.get(f"evaluation/{name}_mean") for name in run.benchmarks for when, found in ends},
         "steps": state.step,
         "seconds": round(state.seconds + run.elapsed, 1),
         "base_seconds": round(state.base_seconds, 1),

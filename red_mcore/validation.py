@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import re
 import tempfile
@@ -10,6 +11,7 @@ from pathlib import Path
 from red_mcore.architecture import Architecture
 from red_mcore.data.problems import check_data
 from red_mcore.devices import check_layers, has_gpu
+from red_mcore.evaluation import benchmarks, protocols
 from red_mcore.memory import BYTES
 from red_mcore.overrides import flatten
 from red_mcore.planning import find_architecture
@@ -42,6 +44,8 @@ _AT_LEAST = {
     "rollout.kv_cache_mib": 1,
     "reward.workers": 1,
     "reward.overlong.buffer": 1,
+    "reward.repetition.ngram": 1,
+    "reward.accuracy": 0,
     "algorithm.gate": 0,
     "algorithm.demonstrations": 1,
     "algorithm.sft_steps": 1,
@@ -71,6 +75,8 @@ _AT_LEAST = {
     "checkpoint.keep_every": 0,
     "tracking.rollout_rows": 0,
     "evaluation.every": 0,
+    "evaluation.benchmarks.every": 0,
+    "evaluation.benchmarks.limit": 1,
     "evaluation.samples": 1,
     "evaluation.temperature": 0,
     "data.held_out": 1,
@@ -81,6 +87,9 @@ _ABOVE_ZERO = (
     "rollout.top_p",
     "rollout.logprob_gap_limit",
     "reward.timeout_seconds",
+    "reward.format.weight",
+    "reward.overlong.weight",
+    "reward.repetition.weight",
     "algorithm.constant",
     "algorithm.gamma",
     "optimizer.lr",
@@ -124,9 +133,11 @@ def validate(recipe: Recipe) -> None:
     check_model(recipe, find_architecture(recipe))
     _check_ranks(recipe)
     _check_batch(recipe)
+    _check_reward(recipe)
     _check_checkpoint(recipe)
     _check_recording(recipe)
     check_data(recipe.data)
+    _check_benchmarks(recipe)
     recipe.algorithm.check(recipe)
     _check_writable(recipe.folder, f"run folder {recipe.folder}", "runs=")
 
@@ -199,7 +210,7 @@ def _check_ranks(recipe: Recipe) -> None:
 
 
 def _check_batch(recipe: Recipe) -> None:
-    batch, rollout, overlong = recipe.batch, recipe.rollout, recipe.reward.overlong
+    batch, rollout = recipe.batch, recipe.rollout
     if batch.updates_per_step > batch.prompts_per_step:
         raise RecipeError(
             f"batch.updates_per_step={batch.updates_per_step} exceeds batch.prompts_per_step={batch.prompts_per_step},"
@@ -217,10 +228,38 @@ def _check_batch(recipe: Recipe) -> None:
             f" rollout.max_prompt_tokens + max_response_tokens = {rollout.max_prompt_tokens}"
             f" + {rollout.max_response_tokens} = {sequence}: use {sequence} or more"
         )
-    if overlong is not None and overlong.buffer > rollout.max_response_tokens:
+
+
+def _check_reward(recipe: Recipe) -> None:
+    reward, longest = recipe.reward, recipe.rollout.max_response_tokens
+    if reward.overlong is not None and reward.overlong.buffer > longest:
         raise RecipeError(
-            f"reward.overlong.buffer={overlong.buffer} is longer than"
-            f" rollout.max_response_tokens={rollout.max_response_tokens}: use at most that"
+            f"reward.overlong.buffer={reward.overlong.buffer} is longer than"
+            f" rollout.max_response_tokens={longest}: use at most that"
+        )
+    if reward.format is not None:
+        tags = reward.format.tags
+        if not tags or len(set(tags)) < len(tags) or not all(re.fullmatch(r"[\w-]+", tag) for tag in tags):
+            raise RecipeError(f"reward.format.tags={tags}: use one or more different names, e.g. [think, answer]")
+    for path in reward.functions:
+        module, colon, name = path.partition(":")
+        if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+            raise RecipeError(f"reward.functions: '{path}' is no import path: write package.module:function")
+        if importlib.util.find_spec(module.split(".")[0]) is None:
+            raise RecipeError(f"reward.functions: no module '{module}' for '{path}': install it or set PYTHONPATH")
+
+
+def _check_benchmarks(recipe: Recipe) -> None:
+    settings, rollout = recipe.evaluation.benchmarks, recipe.rollout
+    if settings is None:
+        return
+    benchmarks.check(settings.names, settings.data)
+    protocols.check(settings.protocol, "evaluation.benchmarks.protocol")
+    room = rollout.max_prompt_tokens + rollout.max_response_tokens
+    if settings.protocol.max_tokens >= room:
+        raise RecipeError(
+            f"evaluation.benchmarks.protocol.max_tokens={settings.protocol.max_tokens} leaves no room for a prompt in"
+            f" rollout.max_prompt_tokens + max_response_tokens = {room}: use less, or raise those"
         )
 
 
@@ -332,14 +371,20 @@ def _check_checkpoint(recipe: Recipe) -> None:
     if settings.keep_best is None:
         return
     known = [f"evaluation/{name}" for name in ("pass1", f"pass{evaluation.samples}", "length_tokens", "truncated")]
+    which, evaluated = "evaluation.every", evaluation.every
+    if evaluation.benchmarks is not None:
+        means = [f"evaluation/{name}_mean" for name in (*evaluation.benchmarks.names, "average")]
+        known += means
+        if settings.keep_best in means:
+            which, evaluated = "evaluation.benchmarks.every", evaluation.benchmarks.every
     if settings.keep_best not in known:
         raise RecipeError(
             f"checkpoint.keep_best={settings.keep_best} is no metric of an evaluation: use {_either(known)}"
         )
-    if not evaluation.every or not every or every % evaluation.every:
+    if not evaluated or not every or every % evaluated:
         raise RecipeError(
             f"checkpoint.keep_best wants an evaluation at each checkpoint, but checkpoint.every={every} is no multiple"
-            f" of evaluation.every={evaluation.every}: use such a multiple"
+            f" of {which}={evaluated}: use such a multiple"
         )
 
 

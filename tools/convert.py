@@ -16,8 +16,8 @@ import re
 import sys
 from pathlib import Path
 
-from red_mcore import manifests
 from red_mcore.recipe import RecipeError
+from red_mcore.tracking.console import Watched
 
 DTYPES = ("float32", "bfloat16", "float16")
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -39,7 +39,7 @@ def from_hf(options: argparse.Namespace) -> int:
     dtype, out = _dtype(options.dtype), _out(options, options.hf)
     from red_mcore.convert import conversion
 
-    with _Progress("reading") as watch:
+    with Watched("reading tensors") as watch:
         conversion.from_hf(options.hf, out, dtype=dtype, replace=options.force, watch=watch)
     print(f"{out}: start from it with model.path={out}, compare with: verify --hf {options.hf} --checkpoint {out}")
     return 0
@@ -50,7 +50,7 @@ def to_hf(options: argparse.Namespace) -> int:
     out, shard_bytes = _out(options, checkpoint), _bytes(options.shard_size)
     from red_mcore.convert import conversion
 
-    with _Progress("writing") as watch:
+    with Watched("writing tensors") as watch:
         conversion.to_hf(checkpoint, out, dtype=dtype, shard_bytes=shard_bytes, replace=options.force, watch=watch)
     print(f"{out}: compare with: verify --hf {out} --checkpoint {checkpoint}")
     return 0
@@ -65,7 +65,7 @@ def verify(options: argparse.Namespace) -> int:
         set_environment(offline=True)
     from red_mcore.convert.verify import verify as compare
 
-    with _Progress("comparing") as watch:
+    with Watched("comparing tensors") as watch:
         result = compare(options.hf, checkpoint, logits=options.logits, watch=watch)
     if result.different:
         count = f"{len(result.different)} of {result.tensors} tensors differ in {result.compared_in}"
@@ -80,41 +80,13 @@ def verify(options: argparse.Namespace) -> int:
     return 0 if result.passed else 1
 
 
-class _Progress:
-    """A bar, or plain lines in a log file, once the first tensor is done."""
-
-    def __init__(self, description: str):
-        self._description, self._console = description, None
-
-    def __enter__(self):
-        return self._watch
-
-    def __exit__(self, *exception: object) -> None:
-        if self._console is not None:
-            self._console.__exit__(*exception)
-
-    def _watch(self, done: int, total: int) -> None:
-        if self._console is None:
-            from red_mcore.tracking.console import Console
-
-            self._console = Console(f"{self._description} tensors", total).__enter__()
-        self._console.update(done, {})
-
-
 def _checkpoint(folder: Path) -> Path:
-    """Of a run, or of its checkpoints, the newest whole one, else ``folder``; RecipeError where that is damaged."""
-    for parent in (folder / "checkpoints", folder):
-        manifest, faults = manifests.newest(parent, checksums=True)
-        if manifest:
-            for fault in faults:
-                print(f"{fault}; going back to checkpoint {manifest['tag']}", file=sys.stderr)
-            return parent / manifest["tag"]
-    if (folder / manifests.NAME).is_file():
-        try:
-            manifests.check(folder, manifests.read(folder), checksums=True)
-        except manifests.Broken as error:
-            raise RecipeError(f"{error}: take another checkpoint, or convert anew") from None
-    return folder
+    from red_mcore.convert.conversion import newest_checkpoint
+
+    found, faults = newest_checkpoint(folder)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    return found
 
 
 def _out(options: argparse.Namespace, source: Path) -> Path:

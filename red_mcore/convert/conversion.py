@@ -93,6 +93,32 @@ def open_checkpoint(folder: Path) -> Model:
     return Model(folder, companions, arch, StoredWeights(folder / WEIGHTS, arch))
 
 
+def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
+    """Of a run, or of its checkpoints, the newest whole one, else ``folder`` itself; and what is damaged in newer ones.
+
+    RecipeError where ``folder`` is a checkpoint that is damaged.
+    """
+    for parent in (folder / "checkpoints", folder):
+        manifest, faults = manifests.newest(parent, checksums=True)
+        if manifest:
+            return parent / manifest["tag"], [f"{fault}; going back to checkpoint {manifest['tag']}" for fault in faults]
+    if (folder / manifests.NAME).is_file():
+        try:
+            manifests.check(folder, manifests.read(folder), checksums=True)
+        except manifests.Broken as error:
+            raise RecipeError(f"{error}: take another checkpoint, or convert anew") from None
+    return folder, []
+
+
+def open_any(folder: Path) -> Model:
+    """A run (its newest checkpoint), a checkpoint, or a Hugging Face folder. RecipeError for none of these."""
+    if not folder.is_dir():
+        raise RecipeError(f"{folder} is no folder: name a Hugging Face folder, a run or a checkpoint")
+    if (folder / "config.json").is_file() and not (folder / manifests.NAME).is_file():
+        return open_hf(folder)
+    return open_checkpoint(newest_checkpoint(folder)[0])
+
+
 def to_hf(
     checkpoint: Path,
     out: Path,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from red_mcore.convert.conversion import Model, open_checkpoint, open_hf
 from red_mcore.convert.folder import dtype_name, record_verified
+from red_mcore.convert.one_process import loaded
 from red_mcore.convert.rules import hf_shapes
 from red_mcore.recipe import RecipeError
 
@@ -141,34 +142,5 @@ def _logits_of_transformers(model: Model, tokens: list[Tensor]) -> list[Tensor]:
 
 
 def _logits_of_megatron(model: Model, tokens: list[Tensor]) -> list[Tensor]:
-    import torch.distributed as dist
-    from megatron.core import parallel_state
-    from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
-
-    from red_mcore.convert import hf
-    from red_mcore.megatron import ranks, shim
-    from red_mcore.megatron.attention import Packing
-    from red_mcore.megatron.model import build_model, output_weight
-    from red_mcore.recipe import Model as Settings
-    from red_mcore.recipe import Parallel
-
-    shim.install()
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # asks for no port
-    try:
-        with shim.on_device(), torch.no_grad():
-            parallel_state.initialize_model_parallel()
-            model_parallel_cuda_manual_seed(0)
-            built = build_model(model.arch, Parallel(ranks=1), Settings()).eval()
-            hf.load_checkpoint(built, model.arch, model.folder)
-            found = []
-            for sequence in tokens:
-                hidden = built[0](
-                    input_ids=sequence[None].to(shim.device()),
-                    position_ids=None,
-                    attention_mask=None,
-                    packed_seq_params=Packing.of([len(sequence)], shim.device()),
-                )[0]
-                found.append((hidden @ output_weight(built[0]).T)[:, : model.arch.vocab_size].cpu())
-            return found
-    finally:
-        ranks.stop()
+    with loaded(model) as megatron:
+        return [(megatron.hidden(sequence) @ megatron.output_weight.T).cpu() for sequence in tokens]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from red_mcore.rewards.terms import last_boxed
+from red_mcore.rewards.answers import last_boxed
 
 _LINE = r"\n(?:\s*\n)?"
 _NO_END = r"(?<!\b[A-Za-z])(?<!^\d)(?<!^\d\d)(?<!\.)(?<!\\left)(?<!\\right)" + "".join(

@@ -8,7 +8,8 @@ MATH levels 3-5  problem, gt_answer                     no trace
 LUFFY            problem, answer, distill               trace is ``distill``
 OpenR1 chats     prompt, target (lists of turns),       gold is ``reward_model['ground_truth']``, trace the last
                  reward_model                           turn of ``target``; system turns are left out
-benchmark        prompt, answer                         no trace
+benchmark        prompt, or question; answer            no trace
+OlympiadBench    question, final_answer (a list)        no trace
 plain            problem, answer[, trace]
 ===============  =====================================  ====================================================
 
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from red_mcore.recipe import Data, RecipeError
-from red_mcore.rewards.terms import last_boxed
+from red_mcore.rewards.answers import last_boxed
 
 Row = dict[str, Any]
 Content = tuple[Any, Any, Any]
@@ -106,9 +107,16 @@ def problem_fields(read: Callable[[Row], Content], row: Row, where: str) -> tupl
     for name, value in (("problem", text), ("gold", gold)):
         if not isinstance(value, (str, int, float)):
             raise RecipeError(f"{where}: the {name} is {value!r}, want text; columns: {', '.join(row)}")
+    return str(text), plain_gold(gold), None if trace is None else str(trace)
+
+
+def plain_gold(gold: str | int | float) -> str:
+    """The gold as the verifier wants it: some files write it as ``\\boxed{204}``, others as 204.0."""
+    if isinstance(gold, float) and gold.is_integer():
+        gold = int(gold)
     gold = str(gold).strip()
-    unboxed = last_boxed(gold)  # some benchmarks write the gold as \boxed{204}
-    return str(text), unboxed if unboxed is not None else gold, None if trace is None else str(trace)
+    unboxed = last_boxed(gold)
+    return gold if unboxed is None else unboxed
 
 
 def _recognise(first: Row) -> Callable[[Row], Content] | None:
@@ -124,6 +132,10 @@ def _recognise(first: Row) -> Callable[[Row], Content] | None:
         return _chats
     if has("prompt") and has("answer"):
         return lambda row: (row["prompt"], row["answer"], None)
+    if has("question") and has("answer"):
+        return lambda row: (row["question"], row["answer"], None)
+    if has("question") and has("final_answer"):
+        return lambda row: (row["question"], ", ".join(row["final_answer"]), None)
     return None
 
 

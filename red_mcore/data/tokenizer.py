@@ -81,16 +81,24 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, problem: Problem, data: Data) -> np.ndarray:
-    """[P] int32 token ids of the chat up to where the answer begins.
+    """[P] int32 token ids of the chat up to where the answer begins."""
+    return encode_chat(tokenizer, problem.text, data.instruction, data.system_prompt)
 
-    ``data.instruction`` follows the problem on a line of its own. Where ``data.system_prompt`` is None no system turn
-    is given, and the chat template's own default, if it has one, applies.
+
+def encode_chat(
+    tokenizer: PreTrainedTokenizerBase, text: str, instruction: str, system_prompt: str | None, opening: str = ""
+) -> np.ndarray:
+    """[P] int32 token ids of the chat up to where the answer begins, or goes on after its ``opening``.
+
+    ``instruction`` follows the text on a line of its own. Where ``system_prompt`` is None no system turn is given, and
+    the chat template's own default, if it has one, applies. A template that ends in ``opening`` has it already.
     """
-    content = f"{problem.text}\n{data.instruction}" if data.instruction else problem.text
-    messages = [{"role": "user", "content": content}]
-    if data.system_prompt is not None:
-        messages.insert(0, {"role": "system", "content": data.system_prompt})
-    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    messages = [{"role": "user", "content": f"{text}\n{instruction}" if instruction else text}]
+    if system_prompt is not None:
+        messages.insert(0, {"role": "system", "content": system_prompt})
+    ids = list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+    if opening and not tokenizer.decode(ids).rstrip().endswith(opening.rstrip()):
+        ids += tokenizer.encode(opening, add_special_tokens=False)
     return np.array(ids, dtype=np.int32)
 
 

@@ -1,19 +1,12 @@
-"""Scores of graded groups: pass@k, its standard error, lengths."""
+"""Scores of graded groups on the held-out problems: pass@k, its standard error, lengths."""
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 
+from red_mcore.evaluation.statistics import mean_and_error, pass_at_k
 from red_mcore.records import Group
-
-
-def pass_at_k(samples: int, correct: int, k: int) -> float:
-    """Unbiased chance that one of ``k`` drawn samples is right: 1 - C(n-c, k) / C(n, k) (arXiv 2107.03374)."""
-    if not 0 < k <= samples:
-        raise ValueError(f"pass@{k} needs at least {k} samples, there are {samples}")
-    return 1.0 - math.comb(samples - correct, k) / math.comb(samples, k)
 
 
 def score(groups: Sequence[Group]) -> dict[str, float]:
@@ -21,10 +14,10 @@ def score(groups: Sequence[Group]) -> dict[str, float]:
     counts = [(len(g.rollouts), sum(s.accuracy == 1 for s in g.rollouts)) for g in groups]
     samples = [s for g in groups for s in g.rollouts]
     k = min(n for n, _ in counts)
-    first = [pass_at_k(n, c, 1) for n, c in counts]
+    mean, error = mean_and_error([pass_at_k(n, c, 1) for n, c in counts])
     return {
-        "evaluation/pass1": statistics.fmean(first),
-        "evaluation/pass1_stderr": statistics.stdev(first) / math.sqrt(len(first)) if len(first) > 1 else 0.0,
+        "evaluation/pass1": mean,
+        "evaluation/pass1_stderr": error,
         f"evaluation/pass{k}": statistics.fmean(pass_at_k(n, c, k) for n, c in counts),
         "evaluation/length_tokens": statistics.fmean(len(s.response) for s in samples),
         "evaluation/truncated": statistics.fmean(float(s.truncated) for s in samples),

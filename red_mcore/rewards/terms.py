@@ -1,32 +1,13 @@
-"""The parts of a reward that are plain arithmetic: the boxed answer, the length penalty, the sum."""
+"""The parts of a reward that are plain arithmetic: the length penalty, the sum."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
+
+import numpy as np
 
 from red_mcore.recipe import Reward
 from red_mcore.records import Sample
-
-_BRACES = re.compile(r"\\boxed\{|\\[{}]|[{}]")
-"""The start of a box, an escaped brace (which is text), a brace."""
-
-
-def last_boxed(text: str) -> str | None:
-    """Content of the ``\\boxed{...}`` that starts last among those whose braces balance; None where there is none.
-
-    One pass over the text: a policy stuck in a loop writes thousands of boxes that it never closes.
-    """
-    opened: list[int | None] = []  # content start of each open box, None for other open braces
-    found, answer = -1, None
-    for match in _BRACES.finditer(text):
-        mark = match.group()
-        if mark == "{" or mark == "\\boxed{":
-            opened.append(match.end() if len(mark) > 1 else None)
-        elif mark == "}" and opened:
-            start = opened.pop()
-            if start is not None and start > found:
-                found, answer = start, text[start : match.start()]
-    return answer
 
 
 def overlong_penalty(tokens: int, limit: int, buffer: int) -> float:
@@ -37,13 +18,51 @@ def overlong_penalty(tokens: int, limit: int, buffer: int) -> float:
     return max(-1.0, (free - tokens) / buffer)
 
 
-def reward(sample: Sample, settings: Reward, limit: int) -> float:
-    """Accuracy plus the length penalty, where that is on; ``limit`` is the most tokens it could have had.
+def format_score(text: str, tags: Sequence[str], opened: bool = False) -> float:
+    """1 where ``text`` is one block ``<tag>...</tag>`` for each of ``tags``, in their order, with space between; else 0.
 
-    A teacher's trace gets no length penalty: its length is not the policy's doing, and a long trace would otherwise
-    lose its place in the group statistics although it is right.
+    ``opened``: the prompt ends in the first opening tag, so that the text begins inside its block. No tag may come
+    twice. Linear in the text.
     """
-    total = sample.accuracy
-    if settings.overlong is not None and not sample.is_offline:
-        total += overlong_penalty(len(sample.response), limit, settings.overlong.buffer)
-    return total
+    rest = f"<{tags[0]}>{text}" if opened else text
+    marks = [mark for tag in tags for mark in (f"<{tag}>", f"</{tag}>")]
+    if any(rest.count(mark) != 1 for mark in marks):
+        return 0.0
+    for tag in tags:
+        rest = rest.lstrip()
+        if not rest.startswith(f"<{tag}>"):
+            return 0.0
+        _, _, rest = rest.partition(f"</{tag}>")
+    return float(not rest.strip())
+
+
+def repetition_share(tokens: np.ndarray, ngram: int) -> float:
+    """Share of the ``ngram``-token windows of ``tokens`` ([T] ids) that are there before, in [0, 1)."""
+    if len(tokens) <= ngram:
+        return 0.0
+    windows = np.lib.stride_tricks.sliding_window_view(np.ascontiguousarray(tokens), ngram)
+    return 1.0 - len({window.tobytes() for window in windows}) / len(windows)
+
+
+def reward_terms(sample: Sample, settings: Reward, limit: int) -> dict[str, float]:
+    """The weighted terms of a graded sample's reward but users' functions; ``limit``: most tokens it could have had.
+
+    A teacher's trace has no penalties: its length is not the policy's doing, and a long trace would otherwise lose its
+    place in the group's statistics although it is right. Its format counts, as in the code of RED's authors.
+    """
+    terms = {"accuracy": settings.accuracy * sample.accuracy}
+    if settings.format is not None:
+        terms["format"] = settings.format.weight * format_score(
+            sample.text, settings.format.tags, settings.format.opened
+        )
+    if sample.is_offline:
+        return terms
+    if settings.overlong is not None:
+        terms["overlong"] = settings.overlong.weight * overlong_penalty(
+            len(sample.response), limit, settings.overlong.buffer
+        )
+    if settings.repetition is not None:
+        terms["repetition"] = -settings.repetition.weight * repetition_share(
+            sample.response, settings.repetition.ngram
+        )
+    return terms

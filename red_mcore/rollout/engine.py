@@ -53,6 +53,8 @@ class Engine:
         self.replicas = world // rollout.tensor
         self.is_leader = rank % rollout.tensor == 0
         self.version: int | None = None
+        self.checksum: str | None = None
+        """Of the published weights, whoever published them; 16 hexadecimal digits."""
         self._rollout = rollout
         self._stop_ids = list(stop_ids)
         try:
@@ -82,16 +84,15 @@ class Engine:
         An error of the stream itself passes through and leaves the engine unusable.
         """
         start = time.perf_counter()
-        self.version = None
+        self.version = self.checksum = None
         checked = Checked(expected, tied=self._tied)
         (unreached,) = self._llm.collective_rpc("receive_weights", args=(checked.stream(tensors),))
         checked.verify()
         if unreached:
             raise PublicationError(f"publication refused: the engine's {', '.join(unreached)} got no weights")
         self.reset()
-        self.version = version
-        seconds = time.perf_counter() - start
-        return Publication(version, checked.tensors, checked.bytes, seconds, f"{checked.digest:016x}")
+        self.version, self.checksum = version, f"{checked.digest:016x}"
+        return Publication(version, checked.tensors, checked.bytes, time.perf_counter() - start, self.checksum)
 
     def sample(
         self,

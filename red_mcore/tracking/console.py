@@ -90,3 +90,23 @@ class Console:
         minutes, seconds = divmod(round(seconds), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+class Watched:
+    """``with Watched("reading tensors") as watch``: progress by ``watch(done, total)``, shown from its first call on."""
+
+    def __init__(self, description: str, *, show: bool = True) -> None:
+        self._description, self._show = description, show
+        self._console: Console | None = None
+
+    def __enter__(self) -> Watched:
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._console is None:
+            self._console = Console(self._description, total, show=self._show).__enter__()
+        self._console.update(done, {})
+
+    def __exit__(self, *exception: object) -> None:
+        if self._console is not None:
+            self._console.__exit__(*exception)

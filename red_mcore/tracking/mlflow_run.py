@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from red_mcore.overrides import flatten
-from red_mcore.recipe import Recipe, RecipeError
+from red_mcore.recipe import RecipeError, Tracking
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -27,22 +26,24 @@ _NESTS = "red_mcore.nests"
 class MlflowRun:
     """One run in MLflow: made anew, or taken up again by its id."""
 
-    def __init__(self, recipe: Recipe, folder: Path, run_id: str | None) -> None:
+    def __init__(
+        self, tracking: Tracking, name: str, parameters: dict[str, Any], folder: Path, run_id: str | None = None
+    ) -> None:
         """RecipeError where the server or the database cannot be used, or does not know ``run_id``."""
         folder = folder.absolute()
-        uri = recipe.tracking.uri or f"sqlite:///{folder}/mlflow.db"
-        artifacts = None if recipe.tracking.uri else (folder / "artifacts").as_uri()  # a server has a place of its own
+        uri = tracking.uri or f"sqlite:///{folder}/mlflow.db"
+        artifacts = None if tracking.uri else (folder / "artifacts").as_uri()  # a server has a place of its own
         with _opened(uri) as self._client:
-            self.run_id = run_id or self._create(recipe, artifacts)
+            self.run_id = run_id or self._create(tracking, name, parameters, artifacts)
             self._client.update_run(self.run_id, status="RUNNING")
 
-    def _create(self, recipe: Recipe, artifacts: str | None) -> str:
+    def _create(self, tracking: Tracking, name: str, parameters: dict[str, Any], artifacts: str | None) -> str:
         from mlflow.entities import Param
 
-        experiment_id = _experiment(self._client, recipe.tracking.experiment, artifacts)
-        tags = {_PARENT: recipe.tracking.parent} if recipe.tracking.parent else None
-        run_id = self._client.create_run(experiment_id, tags=tags, run_name=recipe.name).info.run_id
-        params = [Param(key, str(value)) for key, value in flatten(recipe).items()]
+        experiment_id = _experiment(self._client, tracking.experiment, artifacts)
+        tags = {_PARENT: tracking.parent} if tracking.parent else None
+        run_id = self._client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
+        params = [Param(key, str(value)) for key, value in parameters.items()]
         for first in range(0, len(params), 100):  # a batch takes 100
             self._client.log_batch(run_id, params=params[first : first + 100])
         return run_id

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from red_mcore.overrides import flatten
 from red_mcore.recipe import Recipe
 from red_mcore.tracking.files import append_line, finite, read_lines, write_atomic, write_lines
 from red_mcore.tracking.mlflow_run import MlflowRun, Status
@@ -26,7 +27,9 @@ class Tracker:
     def __init__(self, recipe: Recipe, folder: Path, run_id: str | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._mlflow = MlflowRun(recipe, folder, run_id) if recipe.tracking.mlflow else None
+        self._mlflow = None
+        if recipe.tracking.mlflow:
+            self._mlflow = MlflowRun(recipe.tracking, recipe.name, flatten(recipe), folder, run_id)
         self.run_id = self._mlflow.run_id if self._mlflow else None
 
     def truncate(self, after_step: int) -> None:

@@ -1,51 +1,68 @@
 import numpy as np
 import pytest
 
-from red_mcore.recipe import Overlong, Reward
+from red_mcore.recipe import Format, Overlong, Repetition, Reward
 from red_mcore.records import Sample
-from red_mcore.rewards.terms import last_boxed, overlong_penalty, reward
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        ("so \\boxed{7}", "7"),
-        ("\\boxed{1} then \\boxed{\\frac{1}{2}} done", "\\frac{1}{2}"),
-        ("\\boxed{1} then \\boxed{2", "1"),
-        ("{ \\boxed{3}", "3"),
-        ("\\boxed{\\{1, 2\\}}", "\\{1, 2\\}"),
-        ("\\boxed{a \\boxed{b} c}", "b"),
-        ("\\boxed{}", ""),
-        ("the answer is 7", None),
-        ("\\boxed{" * 8192, None),
-    ],
-)
-def test_last_balanced_box(text, answer):
-    assert last_boxed(text) == answer
+from red_mcore.rewards.terms import format_score, overlong_penalty, repetition_share, reward_terms
 
 
 @pytest.mark.parametrize(
     ("tokens", "limit", "buffer", "penalty"),
     [
         (6192, 8192, 2000, 0.0),
-        (6193, 8192, 2000, -0.0005),
+        (6193, 8192, 2000, -1 / 2000),
         (7192, 8192, 2000, -0.5),
         (8192, 8192, 2000, -1.0),
-        (16384, 20480, 4096, 0.0),
-        (18432, 20480, 4096, -0.5),
-        (20480, 20480, 4096, -1.0),
-        (20481, 20480, 4096, -1.0),
+        (9000, 8192, 2000, -1.0),
+        (0, 100, 100, 0.0),
     ],
 )
-def test_overlong_goldens(tokens, limit, buffer, penalty):
-    assert overlong_penalty(tokens, limit, buffer) == pytest.approx(penalty)
+def test_overlong_penalty(tokens, limit, buffer, penalty):
+    assert overlong_penalty(tokens, limit, buffer) == penalty
 
 
-def test_reward_is_accuracy_plus_penalty_and_spares_traces():
-    def sample(**fields):
-        return Sample(prompt=np.zeros(3, np.int32), response=np.zeros(90, np.int32), accuracy=1.0, **fields)
+@pytest.mark.parametrize(
+    ("text", "opened", "score"),
+    [
+        ("<think>a</think><answer>b</answer>", False, 1),
+        (" <think>a</think>\n\n<answer>b</answer>\n", False, 1),
+        ("a</think><answer>b</answer>", True, 1),
+        ("<think>a</think><answer>b</answer>", True, 0),  # the template has opened it already
+        ("a</think><answer>b</answer>", False, 0),
+        ("so <think>a</think><answer>b</answer>", False, 0),
+        ("<think>a</think> so <answer>b</answer>", False, 0),
+        ("<think>a</think><answer>b</answer> indeed", False, 0),
+        ("<think>a<think>b</think><answer>c</answer>", False, 0),
+        ("<think>a</think><answer>b</answer><answer>c</answer>", False, 0),
+        ("<answer>b</answer><think>a</think>", False, 0),
+        ("<think><answer>b</answer></think>", False, 0),
+        ("<think>a</think><answer>b", False, 0),
+        ("", False, 0),
+        ("<think>" * 100_000, False, 0),
+    ],
+)
+def test_format_is_one_block_per_tag(text, opened, score):
+    assert format_score(text, ["think", "answer"], opened) == score
 
-    settings = Reward(overlong=Overlong(buffer=20))
-    assert reward(sample(), settings, limit=100) == pytest.approx(0.5)
-    assert reward(sample(is_offline=True), settings, limit=100) == 1.0
-    assert reward(sample(), Reward(), limit=100) == 1.0
+
+def test_repetition_is_the_share_of_windows_seen_before():
+    assert repetition_share(np.arange(50), 3) == 0
+    assert repetition_share(np.array([1, 2, 3, 1, 2, 3, 1]), 3) == pytest.approx(2 / 5)  # 123 231 312 123 231
+    assert repetition_share(np.zeros(103, np.int32), 4) == pytest.approx(0.99)
+    assert repetition_share(np.array([1, 2]), 2) == repetition_share(np.array([]), 2) == 0
+
+
+def test_terms_are_weighted_and_penalties_are_for_rollouts_alone():
+    settings = Reward(
+        accuracy=2.0,
+        format=Format(weight=0.5),
+        overlong=Overlong(buffer=50, weight=3.0),
+        repetition=Repetition(ngram=4, weight=0.1),
+    )
+    text = "<think>a</think><answer>b</answer>"
+    rollout = Sample(np.zeros(5, np.int32), np.zeros(103, np.int32), text=text, accuracy=1.0)
+    terms = reward_terms(rollout, settings, limit=128)
+    assert terms == pytest.approx({"accuracy": 2, "format": 0.5, "overlong": -3 * 25 / 50, "repetition": -0.099})
+    trace = Sample(np.zeros(5, np.int32), np.zeros(103, np.int32), is_offline=True, text=text, accuracy=1.0)
+    assert reward_terms(trace, settings, limit=128) == {"accuracy": 2.0, "format": 0.5}
+    assert reward_terms(rollout, Reward(), limit=128) == {"accuracy": 1.0}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Callable
 
 import matplotlib as mpl
@@ -16,28 +14,14 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from comparison.curves import AXES, Curves
 from comparison.results import Result, Results
 from comparison.stats import half_width
+from red_mcore.reporting.plots import COLOURS, FAINT, GREY, STYLE, short, svg
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's, without the yellow, which white paper swallows; black is the reference."""
 MARKERS = ("s", "^", "D", "v", "P", "X")
-GREY, FAINT = "#b5b5b5", "#dedede"
 ALWAYS = ("grpo", "sft", "sft_then_grpo")
 """Methods shown in colour however they do: the plain ways that the others combine."""
 SMOOTHING = 0.1
 """Running means of what is logged at each step are over this share of the reference's steps."""
 LABELS = {"steps": "steps", "tokens": "generated tokens", "seconds": "training seconds"}
-_STYLE = {
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#666666",
-    "axes.grid": True,
-    "grid.color": "#ececec",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "svg.hashsalt": "comparison",
-}
 _POINTS = 60
 """Points of a line."""
 Series = tuple[np.ndarray, np.ndarray, np.ndarray | None]
@@ -54,7 +38,7 @@ class Figures:
 
     def budgets(self) -> str:
         """pass@1 against steps, tokens and seconds, side by side."""
-        with mpl.rc_context(_STYLE):
+        with mpl.rc_context(STYLE):
             figure = Figure(figsize=(11.5, 4.4), layout="constrained")
             panels = figure.subplots(1, 3, sharey=True)
             for axis, panel in zip(AXES, panels, strict=True):
@@ -66,7 +50,7 @@ class Figures:
 
     def pass_k(self) -> str:
         """pass@k against steps, tokens and seconds."""
-        with mpl.rc_context(_STYLE):
+        with mpl.rc_context(STYLE):
             figure = Figure(figsize=(11.5, 4.0), layout="constrained")
             panels = figure.subplots(1, 3, sharey=True)
             for axis, panel in zip(AXES, panels, strict=True):
@@ -79,7 +63,7 @@ class Figures:
     def dots(self) -> str:
         """pass@1 of every method at the three budgets: mean, 95 % interval, a ring per seed."""
         ranked = self.results.ranked
-        with mpl.rc_context({**_STYLE, "axes.grid.axis": "x"}):
+        with mpl.rc_context({**STYLE, "axes.grid.axis": "x"}):
             figure = Figure(figsize=(11.5, 1.0 + 0.28 * len(ranked)), layout="constrained")
             panels = figure.subplots(1, 3, sharex=True, sharey=True)
             for axis, panel in zip(AXES, panels, strict=True):
@@ -102,7 +86,7 @@ class Figures:
         others = [r for r in self.results.ranked if r is not reference]
         columns = min(5, len(others))
         rows = -(-len(others) // columns)
-        with mpl.rc_context(_STYLE):
+        with mpl.rc_context(STYLE):
             figure = Figure(figsize=(11.5, 0.6 + 1.8 * rows), layout="constrained")
             panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
             for panel in panels.flat[len(others) :]:
@@ -139,7 +123,7 @@ class Figures:
             "entropy on traces, nats": logged("entropy/offline_nats"),
             "weight w of the traces": logged("red/weight"),
         }
-        with mpl.rc_context(_STYLE):
+        with mpl.rc_context(STYLE):
             figure = Figure(figsize=(11.5, 6.2), layout="constrained")
             panels = figure.subplots(2, 3)
             for (title, quantity), panel in zip(quantities.items(), panels.flat, strict=False):
@@ -239,18 +223,3 @@ def smooth(x: np.ndarray, y: np.ndarray, window: int) -> tuple[np.ndarray, np.nd
         return x, y
     kernel = np.ones(window) / window
     return np.convolve(x, kernel, "valid"), np.convolve(y, kernel, "valid")
-
-
-def short(number: float) -> str:
-    """A count in few characters: 9.5, 950, 1.2k, 0.6M."""
-    if number < 1000:
-        return f"{number:.3g}"
-    return f"{number / 1000:.3g}k" if number < 999_500 else f"{number / 1e6:.3g}M"
-
-
-def svg(figure: Figure) -> str:
-    """The figure as an element that fills the width it gets."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return re.sub(r'width="[^"]*" height="[^"]*"', 'class="figure"', text[text.index("<svg") :], count=1)

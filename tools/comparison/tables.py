@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from comparison.curves import AXES
-from comparison.figures import short
 from comparison.results import Result, Results
+from red_mcore.reporting.plots import short
 
 MARKS = {"end": "†", "short": "‡", "stage": "§"}
 EXPLAINED = {

@@ -1,0 +1,135 @@
+"""Benchmarks put to an engine: prompts, chunks of problems, graded responses, kept as they come.
+
+The unit of work is a chunk: problems whose responses are sampled in one call of one engine. Chunks are cut by the
+protocol alone and dealt to the engines whole, so that the same weights give the same responses however many engines
+there are, in training and outside, and whether the evaluation was stopped on its way or not.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from red_mcore.data.tokenizer import encode_chat
+from red_mcore.evaluation import items
+from red_mcore.evaluation.items import Key, Row
+from red_mcore.recipe import Protocol, RecipeError
+from red_mcore.records import Problem
+from red_mcore.rewards.verifier import Verifier
+from red_mcore.rollout.engine import Completion, Engine
+from red_mcore.rollout.exchange import sample_seed
+
+Problems = Mapping[str, Sequence[Problem]]
+"""Of each benchmark."""
+
+
+def encode(tokenizer: object, problem: Problem, protocol: Protocol) -> np.ndarray:
+    """[P] int32 token ids of the prompt."""
+    instruction = protocol.choice_instruction if problem.kind == "choice" else protocol.instruction
+    return encode_chat(tokenizer, problem.text, instruction, protocol.system_prompt, protocol.opening)
+
+
+def prompts(tokenizer: object, problems: Problems, protocol: Protocol) -> dict[Key, np.ndarray]:
+    return {(name, p.id): encode(tokenizer, p, protocol) for name, found in problems.items() for p in found}
+
+
+def check_lengths(encoded: Mapping[Key, np.ndarray], protocol: Protocol, room: int, fix: str) -> None:
+    """RecipeError where a prompt and ``protocol.max_tokens`` do not fit into ``room`` tokens."""
+    (name, item), longest = max(encoded.items(), key=lambda pair: len(pair[1]))
+    if len(longest) + protocol.max_tokens > room:
+        raise RecipeError(
+            f"item {item} of {name} has {len(longest)} prompt tokens; with the protocol's max_tokens="
+            f"{protocol.max_tokens} it needs {len(longest) + protocol.max_tokens}, there is room for {room}: {fix}"
+        )
+
+
+def chunks(problems: Problems, protocol: Protocol) -> list[list[Key]]:
+    """Which problems are sampled together."""
+    found = []
+    for name, asked in problems.items():
+        size = max(1, protocol.sequences_per_call // protocol.samples_for(name))
+        found += [[(name, p.id) for p in asked[first : first + size]] for first in range(0, len(asked), size)]
+    return found
+
+
+@dataclass
+class Asker:
+    """Puts problems to this rank's engine; ``ask`` is a collective of all ranks."""
+
+    protocol: Protocol
+    tokenizer: object
+    engine: Engine
+    verifier: Verifier | None
+    """Of the engine's leader; None on its other ranks."""
+
+    def ask(self, problems: Problems, folder: Path, is_main: bool, watch: Callable[[int, int], None]) -> list[Row]:
+        """Rows of all ``problems``, in order, on the main rank ([] elsewhere); those in ``folder`` are not asked again.
+
+        ``watch`` is told (responses that this engine has, responses that it is to have).
+        """
+        from red_mcore.megatron.ranks import any_rank, from_main
+
+        cut = chunks(problems, self.protocol)
+        done = from_main({items.key(row) for row in items.merge(folder, cut)} if is_main else None)
+        mine = [chunk for chunk in cut if chunk[0] not in done][self.engine.replica :: self.engine.replicas]
+        by_key = {(name, p.id): p for name, found in problems.items() for p in found}
+        total, ready = sum(self.protocol.samples_for(name) for chunk in mine for name, _ in chunk), 0
+        for chunk in mine:
+            asked = [by_key[place] for place in chunk]
+            found = self._sample(chunk[0][0], asked)
+            if self.engine.is_leader:
+                items.append(folder, self.engine.replica, found)
+            ready += len(chunk) * self.protocol.samples_for(chunk[0][0])
+            watch(ready, total)
+        any_rank(False)  # waits for all
+        if not is_main:
+            return []
+        rows = {items.key(row): row for row in items.merge(folder, cut)}
+        return [rows[place] for chunk in cut for place in chunk]
+
+    def _sample(self, name: str, problems: Sequence[Problem]) -> list[Row]:
+        """Graded responses of one chunk; [] but on the engine's leader."""
+        protocol, engine = self.protocol, self.engine
+        encoded = [encode(self.tokenizer, p, protocol) for p in problems]
+        seeds = [sample_seed(protocol.seed, zlib.crc32(name.encode()), p.id) for p in problems]
+        engine.reset()
+        completions = engine.sample(
+            encoded,
+            protocol.samples_for(name),
+            seeds,
+            temperature=protocol.temperature,
+            top_p=protocol.top_p,
+            max_tokens=[protocol.max_tokens] * len(problems),
+        )
+        if not engine.is_leader:
+            return []
+        texts = [[self.tokenizer.decode(c.token_ids, skip_special_tokens=True) for c in each] for each in completions]
+        questions = [(p.gold, text, p.kind) for p, each in zip(problems, texts, strict=True) for text in each]
+        grades = iter(self.verifier.grade(questions, boxed_only=protocol.boxed_only))
+        return [
+            {
+                "benchmark": name,
+                "item": problem.id,
+                "problem": problem.text,
+                "gold": problem.gold,
+                "kind": problem.kind,
+                "prompt_ids": prompt.tolist(),
+                "responses": [_response(c, text, next(grades)) for c, text in zip(each, written, strict=True)],
+            }
+            for problem, prompt, each, written in zip(problems, encoded, completions, texts, strict=True)
+        ]
+
+
+def _response(completion: Completion, text: str, grade) -> Row:
+    return {
+        "text": text,
+        "answer": grade.answer,
+        "verdict": grade.verdict,
+        "tokens": len(completion.token_ids),
+        "finish": "length" if completion.truncated else "stop",
+        "token_ids": completion.token_ids.tolist(),
+    }

@@ -1,0 +1,159 @@
+"""Benchmarks by name, from the hub or from a folder of files, as problems in a fixed order.
+
+A folder may hold more than the known ones: any ``NAME.json``, ``.jsonl`` or ``.parquet`` in it is a benchmark of that
+name, in one of the formats of ``red_mcore.data.files``, or with choices:
+
+===========  =========================================  ==================================================
+format       columns                                    right one
+===========  =========================================  ==================================================
+ARC          question, choices {text, label}, answerKey  the label
+GPQA         Question, Correct Answer,                  the first
+             Incorrect Answer 1 to 3
+MMLU-Pro     question, options, answer                  a letter, or its place counted from 0
+===========  =========================================  ==================================================
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from red_mcore.data import files
+from red_mcore.recipe import Data, RecipeError
+from red_mcore.records import Problem
+
+LETTERS = "ABCDEFGHIJ"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Where a benchmark is to be had."""
+
+    name: str
+    hub: str
+    split: str
+    size: int
+    """Problems that the papers report on."""
+    subset: str | None = None
+    aliases: tuple[str, ...] = ()
+    """Other names of its file, as ``_plain`` makes them."""
+
+
+KNOWN = {
+    benchmark.name: benchmark
+    for benchmark in (
+        Benchmark("MATH-500", "HuggingFaceH4/MATH-500", "test", 500),
+        Benchmark("AIME24", "HuggingFaceH4/aime_2024", "train", 30, aliases=("aime2024",)),
+        Benchmark("AIME25", "math-ai/aime25", "test", 30, aliases=("aime2025",)),
+        Benchmark("AMC23", "math-ai/amc23", "test", 40, aliases=("amc2023",)),
+        Benchmark("AMC", "AI-MO/aimo-validation-amc", "train", 83),
+        Benchmark("Minerva", "math-ai/minervamath", "test", 272, aliases=("minervamath",)),
+        Benchmark("OlympiadBench", "Hothan/OlympiadBench", "train", 674, subset="OE_TO_maths_en_COMP"),
+        Benchmark("GSM8K", "openai/gsm8k", "test", 1319, subset="main", aliases=("gsm8ktest",)),
+        Benchmark("ARC-c", "allenai/ai2_arc", "test", 1172, subset="ARC-Challenge", aliases=("arcchallenge",)),
+        Benchmark("GPQA-D", "Idavidrein/gpqa", "train", 198, subset="gpqa_diamond", aliases=("gpqadiamond",)),
+        Benchmark("MMLU-Pro", "TIGER-Lab/MMLU-Pro", "test", 12032),
+    )
+}
+
+
+def check(names: Sequence[str], folder: str | None) -> None:
+    """What can be told without reading or fetching: RecipeError for an unknown name or a missing file."""
+    if not names:
+        raise RecipeError(f"no benchmarks are named: use some of {', '.join(KNOWN)}")
+    if len(set(names)) < len(names):
+        raise RecipeError(f"benchmarks {', '.join(names)}: one is named twice")
+    for name in names:
+        _source(name, folder)
+
+
+def load(name: str, folder: str | None, seed: int, limit: int | None = None) -> list[Problem]:
+    """The problems of a benchmark, the first ``limit`` of them; ``id`` is the place in the file.
+
+    ``seed`` decides the order in which choices are shown. Raises RecipeError naming the file and the row for whatever
+    cannot be read, and for a problem without gold.
+    """
+    data = _source(name, folder)
+    problems: list[Problem] = []
+    read = None
+    for where, row in files.rows(data):
+        if limit is not None and len(problems) == limit:
+            break
+        content = _choices(row, where)
+        if content is not None:
+            problems.append(_choice_problem(len(problems), *content, f"{seed} {name} {len(problems)}"))
+            continue
+        read = read or files.row_reader(row, data, where)
+        text, gold, _ = files.problem_fields(read, row, where)
+        if not gold:
+            raise RecipeError(f"{where}: the gold answer is empty")
+        problems.append(Problem(len(problems), text, gold))
+    if not problems:
+        raise RecipeError(f"{data.path} is empty")
+    known = KNOWN.get(name)
+    if known and limit is None and len(problems) != known.size:
+        print(
+            f"warning: {data.path} holds {len(problems)} problems; {name} as usually reported has {known.size}",
+            file=sys.stderr,
+        )
+    return problems
+
+
+def _source(name: str, folder: str | None) -> Data:
+    """Where the benchmark is read from, as settings of ``red_mcore.data``."""
+    known = KNOWN.get(name)
+    if folder is None:
+        if known is None:
+            raise RecipeError(f"benchmark {name} is unknown: use {', '.join(KNOWN)}, or name the folder of its file")
+        return Data(path=known.hub, subset=known.subset, split=known.split)
+    if not Path(folder).is_dir():
+        raise RecipeError(f"the folder of benchmarks {folder} does not exist (working folder {Path.cwd()})")
+    wanted = {_plain(name), *(known.aliases if known else ())}
+    there = sorted(file for file in Path(folder).iterdir() if file.suffix in files.SUFFIXES)
+    found = [file for file in there if _plain(file.stem) in wanted]
+    if len(found) != 1:
+        what = f"{len(found)} files for" if found else "no file for"
+        raise RecipeError(
+            f"{folder} has {what} benchmark {name}: want {name}.json, .jsonl or .parquet once; there are"
+            f" {', '.join(file.name for file in there) or 'no such files at all'}"
+        )
+    return Data(path=str(found[0]))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _choices(row: dict[str, Any], where: str) -> tuple[str, list[str], int] | None:
+    """(question, options, place of the right one) of a row with choices, else None."""
+    try:
+        if "choices" in row and "answerKey" in row:
+            labels, options = list(row["choices"]["label"]), list(row["choices"]["text"])
+            return row["question"], options, labels.index(row["answerKey"])
+        if "Correct Answer" in row:
+            wrong = [row[f"Incorrect Answer {number}"] for number in (1, 2, 3)]
+            return row["Question"], [row["Correct Answer"], *wrong], 0
+        if "options" in row:
+            options, answer = list(row["options"]), row["answer"]
+            place = answer if isinstance(answer, int) else LETTERS.index(answer)
+            return row["question"], options, range(len(options))[place]
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise RecipeError(
+            f"{where}: its choices cannot be read ({type(error).__name__}: {error}); columns: {', '.join(row)}"
+        ) from None
+    return None
+
+
+def _choice_problem(number: int, question: str, options: list[str], right: int, seed: str) -> Problem:
+    if len(options) > len(LETTERS):
+        raise RecipeError(f"problem {number} has {len(options)} choices; there are letters for {len(LETTERS)}")
+    order = list(range(len(options)))
+    random.Random(seed).shuffle(order)
+    lines = [f"{letter}. {str(options[place]).strip()}" for letter, place in zip(LETTERS, order, strict=False)]
+    text = "\n".join([str(question).strip(), *lines])
+    return Problem(number, text, LETTERS[order.index(right)], kind="choice")

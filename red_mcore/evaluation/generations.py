@@ -1,0 +1,129 @@
+"""Recorded responses, of whatever program, graded without a model: ``tools/evaluate.py --generations``.
+
+JSON lines, one problem each. Names of the columns, the first that is there:
+
+==========  ==================================================================================
+gold        ``gold``, ``gt``, ``answer``, ``ground_truth``
+problem     ``problem``, ``question``, ``prompt``
+responses   ``responses``, ``response``, ``code``, ``completions``, ``completion``, ``outputs``,
+            ``output``, ``generations``, ``generation``: a text, a list of texts, or a list of
+            objects with ``text`` (and ``tokens``, ``finish``) as in ``items.jsonl``
+verdicts    ``score``, ``scores``, ``correct``: booleans or 0 and 1, of an earlier grader; optional
+==========  ==================================================================================
+
+``benchmark``, ``item`` and ``kind`` are taken where they are there, else the file's name, the line and ``math``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from red_mcore.data import files
+from red_mcore.evaluation.items import Row
+from red_mcore.recipe import Data, RecipeError
+from red_mcore.records import Problem
+from red_mcore.rewards.verifier import Verifier
+
+_GOLD = ("gold", "gt", "answer", "ground_truth")
+_PROBLEM = ("problem", "question", "prompt")
+_RESPONSES = (
+    *("responses", "response", "code", "completions", "completion", "outputs", "output", "generations", "generation"),
+)
+_VERDICTS = ("score", "scores", "correct")
+
+
+def read(file: Path) -> list[Row]:
+    """Rows as in ``items.jsonl``, ungraded; ``recorded`` holds the earlier grader's verdicts, or None.
+
+    RecipeError naming the line and the column that is missing or wrong.
+    """
+    if not file.is_file():
+        raise RecipeError(f"--generations {file} does not exist")
+    rows = []
+    for where, row in files.rows(Data(path=str(file))):
+        gold, responses = _first(row, _GOLD, where), _first(row, _RESPONSES, where)
+        responses = [responses] if isinstance(responses, str | dict) else responses
+        if not isinstance(responses, list) or not responses:
+            raise RecipeError(f"{where}: the responses are {str(responses)[:60]}, want texts")
+        recorded = next((row[name] for name in _VERDICTS if row.get(name) is not None), None)
+        recorded = [recorded] if isinstance(recorded, bool | int | float) else recorded
+        if recorded is not None and len(recorded) != len(responses):
+            raise RecipeError(f"{where}: {len(recorded)} verdicts for {len(responses)} responses")
+        kind = row.get("kind", "math")
+        if kind not in ("math", "choice"):
+            raise RecipeError(f"{where}: kind is {kind!r}, want math or choice")
+        rows.append(
+            {
+                "benchmark": str(row.get("benchmark", file.stem)),
+                "item": int(row.get("item", len(rows))),
+                "problem": str(next((row[name] for name in _PROBLEM if name in row), "")),
+                "gold": files.plain_gold(gold),
+                "kind": kind,
+                "prompt_ids": row.get("prompt_ids"),
+                "responses": [_response(each, where) for each in responses],
+                "recorded": None if recorded is None else [bool(value) for value in recorded],
+            }
+        )
+    if not rows:
+        raise RecipeError(f"--generations {file} is empty")
+    return rows
+
+
+def grade(rows: Sequence[Row], verifier: Verifier, boxed_only: bool) -> list[Row]:
+    """The rows with ``answer`` and ``verdict`` in each response, and without ``recorded``."""
+    questions = [(row["gold"], response["text"], row["kind"]) for row in rows for response in row["responses"]]
+    grades = iter(verifier.grade(questions, boxed_only=boxed_only))
+    graded = []
+    for row in rows:
+        responses = [response | next(grades)._asdict() for response in row["responses"]]
+        graded.append({name: value for name, value in row.items() if name != "recorded"} | {"responses": responses})
+    return graded
+
+
+def disagreements(rows: Sequence[Row], graded: Sequence[Row]) -> tuple[list[dict[str, Any]], int]:
+    """Responses that the earlier grader judged otherwise, to read; and how many it judged."""
+    found, judged = [], 0
+    for before, after in zip(rows, graded, strict=True):
+        for sample, then in enumerate(before["recorded"] or []):
+            judged += 1
+            response = after["responses"][sample]
+            if then != (response["verdict"] == "correct"):
+                found.append(
+                    {
+                        "benchmark": after["benchmark"],
+                        "item": after["item"],
+                        "sample": sample,
+                        "gold": after["gold"],
+                        "answer": response["answer"],
+                        "recorded": "correct" if then else "not correct",
+                        "verdict": response["verdict"],
+                        "end": response["text"][-300:],
+                    }
+                )
+    return found, judged
+
+
+def problems(rows: Sequence[Row]) -> dict[str, list[Problem]]:
+    """The problems of each benchmark."""
+    found: dict[str, list[Problem]] = {}
+    for row in rows:
+        problem = Problem(row["item"], row["problem"], row["gold"], kind=row["kind"])
+        found.setdefault(row["benchmark"], []).append(problem)
+    return found
+
+
+def _first(row: Row, names: Sequence[str], where: str) -> Any:
+    for name in names:
+        if row.get(name) is not None:
+            return row[name]
+    raise RecipeError(f"{where}: none of the columns {', '.join(names)}; there are {', '.join(row)}")
+
+
+def _response(value: Any, where: str) -> Row:
+    if isinstance(value, str):
+        value = {"text": value}
+    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
+        raise RecipeError(f"{where}: a response is {str(value)[:60]}, want text, or an object with text")
+    return {"text": value["text"], **{name: value.get(name) for name in ("tokens", "finish", "token_ids")}}

@@ -1,0 +1,161 @@
+"""What a model says of given responses, by Megatron in this process: log-prob, entropy and rank of every token."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from red_mcore.recipe import RecipeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from red_mcore.architecture import Architecture
+    from red_mcore.convert.conversion import Model
+
+CHUNK_BYTES = 2**26
+"""Size of the float32 logits that exist at a time."""
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """Of each token of a response, under the model's distribution at its place (temperature 1)."""
+
+    logp: np.ndarray
+    """[T] float32, nats."""
+    entropy: np.ndarray
+    """[T] float32 over the whole vocabulary, nats."""
+    rank: np.ndarray
+    """[T] int32: tokens that are more likely; 0 is the most likely one."""
+    watched: np.ndarray
+    """[K, T] float32: probability of each set of watched tokens together, whichever token stands there."""
+
+
+Score = Callable[[Sequence[int], Sequence[int]], TokenScores]
+"""(prompt ids [P], response ids [T]) -> scores [T]."""
+
+
+@contextmanager
+def scorer(
+    model: Model, *, dtype: str = "float32", watch: Sequence[Sequence[int]] = (), chunk_bytes: int = CHUNK_BYTES
+) -> Iterator[Score]:
+    """Load the model once, and yield the function that scores one response after another.
+
+    ``watch``: K sets of ids of watched tokens. At most ``chunk_bytes`` of float32 logits exist at a time. The function
+    raises RecipeError for what ``refusal`` names, and returns empty arrays for an empty response.
+    """
+    import torch
+
+    from red_mcore.convert.one_process import loaded
+
+    with loaded(model, dtype) as megatron:
+        weight = megatron.output_weight
+        watched = [torch.tensor(list(ids), dtype=torch.long, device=weight.device) for ids in watch]
+        chunk = max(1, chunk_bytes // (4 * len(weight)))
+
+        def score(prompt: Sequence[int], response: Sequence[int]) -> TokenScores:
+            if reason := refusal(model.arch, prompt, response):
+                raise RecipeError(f"{model.folder}: {reason}")
+            if not len(response):
+                none = np.zeros(0, np.float32)
+                return TokenScores(none, none, none.astype(np.int32), np.zeros((len(watched), 0), np.float32))
+            tokens = torch.tensor([*map(int, prompt), *map(int, response)])
+            hidden = megatron.hidden(tokens[:-1])[len(prompt) - 1 :]
+            targets = tokens[len(prompt) :].to(hidden.device)
+            parts = zip(hidden.split(chunk), targets.split(chunk), strict=True)
+            found = zip(*(_scores(states @ weight.T, target, watched) for states, target in parts), strict=True)
+            return TokenScores(*(torch.cat(values, -1).cpu().numpy() for values in found))
+
+        yield score
+
+
+def refusal(arch: Architecture, prompt: Sequence[int], response: Sequence[int]) -> str | None:
+    """Why the model cannot score the response, or None."""
+    if not len(prompt):
+        return "the prompt is empty, so nothing predicts the first token of the response"
+    if len(prompt) + len(response) - 1 > longest(arch):
+        return (
+            f"{len(prompt)} tokens of prompt + {len(response)} of response - 1, which is only predicted, exceed"
+            f" {longest(arch)} positions"
+        )
+    largest = max(int(np.max(ids)) for ids in (prompt, response) if len(ids))
+    if largest >= arch.vocab_size:
+        return f"token id {largest} is beyond vocab_size={arch.vocab_size}: was another tokenizer used?"
+    return None
+
+
+def longest(arch: Architecture) -> int:
+    """Most tokens that the model reads: its positions, or its attention window, which is not computed here.
+
+    Longer sequences are refused, not cut: the last third of a cut response would be the middle of a whole one.
+    """
+    return min(arch.max_positions, arch.window or arch.max_positions)
+
+
+def _scores(logits: Tensor, targets: Tensor, watched: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """logits [n, V], targets [n] -> log-prob, entropy and rank [n], watched probability [K, n]."""
+    import torch
+
+    log_p = logits.float().log_softmax(-1)
+    logp = log_p.gather(1, targets[:, None])
+    rank = (log_p > logp).sum(1, dtype=torch.int32)
+    p = log_p.exp()
+    sums = torch.stack([p[:, ids].sum(1) for ids in watched]) if watched else p.new_zeros(0, len(p))
+    return logp[:, 0], -(p * log_p).sum(1), rank, sums
+
+
+class Cache:
+    """Scores on disk, one file per response, so that a stopped analysis goes on.
+
+    What is stored under depends on the model's files, the type it computes in, the watched tokens, and the token ids of
+    prompt and response alone: evaluations that share responses share scores, and a changed model has none.
+    """
+
+    def __init__(self, folder: Path, model: Model, dtype: str, watch: Sequence[Sequence[int]]) -> None:
+        sets = (",".join(map(str, sorted(ids))) for ids in watch)
+        self._folder = folder / _digest(_identity(model), dtype, *sets)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / "model.txt").write_text(f"{model.folder.resolve()}\n{dtype}\n")
+
+    def get(self, prompt: Sequence[int], response: Sequence[int]) -> TokenScores | None:
+        """None where it is not stored, or not whole."""
+        try:
+            with np.load(self._file(prompt, response)) as stored:
+                found = TokenScores(**{field.name: stored[field.name] for field in fields(TokenScores)})
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None  # of a machine that went down
+        return found if len(found.logp) == len(response) else None
+
+    def put(self, prompt: Sequence[int], response: Sequence[int], scores: TokenScores) -> None:
+        buffer, file = io.BytesIO(), self._file(prompt, response)
+        np.savez(buffer, **{field.name: getattr(scores, field.name) for field in fields(TokenScores)})
+        partial = file.with_suffix(f".{os.getpid()}.tmp")
+        partial.write_bytes(buffer.getvalue())
+        partial.replace(file)
+
+    def _file(self, prompt: Sequence[int], response: Sequence[int]) -> Path:
+        both = (",".join(str(int(token)) for token in ids) for ids in (prompt, response))
+        return self._folder / f"{_digest(*both)}.npz"
+
+
+def _identity(model: Model) -> str:
+    """Changes when the model's configuration or one of its weight files does."""
+    config = (model.companions / "config.json").read_text()
+    files = sorted(file for file in model.folder.rglob("*") if file.is_file())
+    states = ((str(file), file.stat()) for file in files if file.suffix in (".safetensors", ".distcp"))
+    return "\n".join([config, *(f"{name} {state.st_size} {state.st_mtime_ns}" for name, state in states)])
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]

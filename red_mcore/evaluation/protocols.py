@@ -1,0 +1,67 @@
+"""The papers' ways of evaluating, by name; each is a plain ``Protocol`` that a recipe or an override may change.
+
+==========  ============================================================================================
+default     temperature 0.6, 32 samples of the small competitions and 4 of all else
+red         RED (arXiv 2508.16677), released code: greedy, 5096 tokens, Qwen's boxed prompt
+luffy       LUFFY (2504.14945) and SRFT, ReLIFT after it: temperature 0.6, 32 samples of the small
+            competitions and one of all else, the response begun inside ``<think>``
+mix         Mix Distillation (2502.12143): greedy, 16k tokens
+==========  ============================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from red_mcore.recipe import Protocol, RecipeError
+
+SMALL = ("AIME24", "AIME25", "AMC23", "AMC")
+"""Competitions of 30 to 83 problems, whose accuracy wants many samples."""
+
+
+def default() -> Protocol:
+    return Protocol(samples_of=dict.fromkeys(SMALL, 32))
+
+
+def red() -> Protocol:
+    return Protocol(system_prompt="You are a helpful assistant.", temperature=0.0, samples=1, max_tokens=5096)
+
+
+def luffy() -> Protocol:
+    """The system turn that asks for thinking comes with the models' own chat template."""
+    return Protocol(instruction="", opening="<think>\n", samples=1, samples_of=dict.fromkeys(SMALL, 32))
+
+
+def mix() -> Protocol:
+    return Protocol(temperature=0.0, samples=1, max_tokens=16384)
+
+
+_NAMED: dict[str, Callable[[], Protocol]] = {f.__name__: f for f in (default, red, luffy, mix)}
+NAMES = tuple(_NAMED)
+
+
+def protocol(name: str) -> Protocol:
+    """The protocol of that name. RecipeError where there is none."""
+    if name not in _NAMED:
+        raise RecipeError(f"--protocol {name} is unknown: use {', '.join(NAMES)}, and change fields with a=b")
+    return _NAMED[name]()
+
+
+def check(protocol: Protocol, where: str) -> None:
+    """RecipeError, naming the field and ``where`` it is set, for numbers that cannot be."""
+    least = {"samples": 1, "max_tokens": 1, "sequences_per_call": 1, "seed": 0, "temperature": 0}
+    values = {name: getattr(protocol, name) for name in least}
+    values |= {f"samples_of.{name}": count for name, count in protocol.samples_of.items()}
+    for name, value in values.items():
+        if not value >= least.get(name, 1):
+            raise RecipeError(
+                f"{name}={value} of the protocol is too small: use {least.get(name, 1)} or more ({where})"
+            )
+    if not 0 < protocol.top_p <= 1:
+        raise RecipeError(f"top_p={protocol.top_p} of the protocol is not in (0, 1] ({where})")
+    most = max(protocol.samples, *protocol.samples_of.values(), 1)
+    if protocol.temperature == 0 and most > 1:
+        raise RecipeError(
+            f"temperature=0 of the protocol gives {most} equal samples: use samples=1 and no samples_of, or a"
+            f" temperature above 0 ({where})"
+        )

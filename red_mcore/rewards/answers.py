@@ -1,0 +1,187 @@
+"""Answers as text: which part of a response is its answer, and that answer without the noise of its typesetting.
+
+All of this runs in the rank, on whatever a policy wrote: every function is one or a few passes over the text, without
+recursion and without patterns that try again, so that a response of megabytes costs milliseconds. What an answer
+*means* is the business of ``grading.py``, which runs in a child process.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+_BRACES = re.compile(r"\\boxed\{|\\[{}]|[{}]")
+"""The start of a box, an escaped brace (which is text), a brace."""
+
+_SIGNS = str.maketrans(
+    {
+        "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∕": "/", "π": r"\pi ",
+        "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∈": r"\in ", "°": r"^\circ ",
+        "±": r"\pm ", "²": "^2", "³": "^3", "√": r"\sqrt ", "≈": r"\approx ", "θ": r"\theta ", "α": r"\alpha ",
+        "β": r"\beta ", "λ": r"\lambda ", "ω": r"\omega ", "ℝ": r"\mathbb{R} ", "∅": r"\emptyset ", "½": r"\frac12 ",
+        "¼": r"\frac14 ", "¾": r"\frac34 ", "’": "'", "′": "'", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
+    }
+)  # fmt: skip
+"""Typed signs that have a LaTeX spelling. Look-alikes of digits and letters are left: they are no mathematics."""
+
+_NOISE = re.compile(
+    r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|mathbf|boldsymbol|mathit|bm)(?![a-zA-Z])\.?"
+    r"|(?<!\\)\\[!/]|\\?\$"
+)
+_SPACE = re.compile(r"(?<!\\)\\(?:[,;:> ]|q?quad(?![a-zA-Z]))|~|[\t\r\n]")
+_SPELLING = [
+    (re.compile(r"(?<=[0-9])(?:\{,\}| ?, ?\\! ?)(?=[0-9]{3})"), ""),
+    (re.compile(r"\{,\}"), ","),
+    (_NOISE, ""),
+    (_SPACE, " "),
+    (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
+    (re.compile(r"\\(?:mathrm|textrm|mbox|hbox|textbf|textit|textnormal|operatorname\*?)(?= ?\{)"), r"\\text"),
+    (re.compile(r"\\text +\{"), r"\\text{"),
+    (re.compile(r"\^ ?\{ ?\\circ ?\}|\^ ?\\circ(?![a-zA-Z])|\\degree(?![a-zA-Z])"), r"^\\circ"),
+    (re.compile(r"\\%"), "%"),
+    (re.compile(r"\\leq(?:slant)?(?![a-zA-Z])"), r"\\le"),
+    (re.compile(r"\\geq(?:slant)?(?![a-zA-Z])"), r"\\ge"),
+    (re.compile(r"\\neq(?![a-zA-Z])"), r"\\ne"),
+    (re.compile(r"\\lbrace(?![a-zA-Z])"), r"\\{"),
+    (re.compile(r"\\rbrace(?![a-zA-Z])"), r"\\}"),
+    (re.compile(r"(?<![0-9])\.(?=[0-9])"), "0."),
+    (re.compile(r"(?<![A-Za-z\\])infinity(?![A-Za-z])"), r"\\infty"),
+]
+"""One spelling each; ``{,}`` and ``,\\!`` mark thousands, which a bare comma only may (``_thousands``)."""
+
+_THOUSANDS = re.compile(r"([+-]? ?)([1-9][0-9]{0,2}(?:,[0-9]{3})+)(?= ?(?:\.[0-9]|\\text|\^|%|[A-Za-z]|$))")
+_TEXT = re.compile(r"\\text\{([^{}]*)\}")
+_GAP = re.compile(r" +")
+_ONE = re.compile(r"([\^_])\{([0-9A-Za-z])\}")
+_SHORT = re.compile(r"\\frac\{([0-9])\}\{([0-9])\}")
+
+_PLAIN = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
+_LETTER = re.compile(r"[A-J]")
+
+_MARK = re.compile(r"\banswer\b(?: *[:=]| is\b| would be\b)[ *:]*", re.IGNORECASE)
+_SPANS = re.compile(r"\\\(|\\\)|\\\[|\\\]|\$\$|\\\$|\$")
+_CLOSING = {r"\(": r"\)", r"\[": r"\]", "$$": "$$", "$": "$"}
+_LINK = re.compile(r"[ ,;]*(?:and|or)?[ ,]*")
+_VALUE = re.compile(r"(?<![\w.^\\{}])[+-]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+)?(?![\w^\\{}])%?")
+
+
+def last_boxed(text: str) -> str | None:
+    """Content of the ``\\boxed{...}`` that starts last among those whose braces balance; None where there is none.
+
+    One pass over the text: a policy stuck in a loop writes thousands of boxes that it never closes.
+    """
+    opened: list[int | None] = []  # content start of each open box, None for other open braces
+    found, answer = -1, None
+    for match in _BRACES.finditer(text):
+        mark = match.group()
+        if mark == "{" or mark == "\\boxed{":
+            opened.append(match.end() if len(mark) > 1 else None)
+        elif mark == "}" and opened:
+            start = opened.pop()
+            if start is not None and start > found:
+                found, answer = start, text[start : match.start()]
+    return answer
+
+
+def answer_part(text: str) -> str:
+    """What follows the last ``</think>``; of that the inside of the last ``<answer>...</answer>``, if there is one."""
+    text = text.rpartition("</think>")[2]
+    before, closed, _ = text.rpartition("</answer>")
+    opened, inside = before.rpartition("<answer>")[1:]
+    return inside if closed and opened else text
+
+
+def stated(text: str) -> str | None:
+    """The answer that a response without a box ends in, as text; None where it seems to end in none.
+
+    After the last "answer is" or "answer:" the first formula (with those that ``,``, ``and`` or ``or`` tie to it), else
+    the first number, else the sentence. Without these words the formula that ends the text, else the last number of
+    its last line. A number further up is no answer: most responses without one were cut off.
+    """
+    mark = None
+    for mark in _MARK.finditer(text):  # noqa: B007  the last one
+        pass
+    if mark is not None:
+        rest = text[mark.end() :].lstrip()
+        line = rest.partition("\n")[0]
+        spans = _spans(rest)
+        if spans and spans[0][0] < max(len(line), 1):
+            start, end = spans[0]
+            for first, last in spans[1:]:
+                if not _LINK.fullmatch(rest, end, first) or first == end:
+                    break
+                end = last
+            return rest[start:end]
+        number = _VALUE.search(line)
+        sentence = re.split(r"\.(?: |$)", line, maxsplit=1)[0].strip(" *")
+        return number.group() if number else sentence or None
+    text = text.rstrip(" \n\t.*")
+    spans = _spans(text)
+    if spans and spans[-1][1] == len(text):
+        return text[spans[-1][0] :]
+    numbers = _VALUE.findall(text[text.rfind("\n") + 1 :])
+    return numbers[-1].rstrip(",") if numbers else None
+
+
+def tidy(answer: str) -> str:
+    """``answer`` with one spelling for each thing and without what only sets it: ``$``, ``\\left``, thin spaces, ..."""
+    answer = answer.translate(_SIGNS)
+    for pattern, spelling in _SPELLING:
+        answer = pattern.sub(spelling, answer)
+    answer = answer.strip(" *")
+    if answer.endswith(".") and not answer.endswith(".."):
+        answer = answer[:-1].rstrip(" ")
+    return _thousands(_GAP.sub(" ", answer))
+
+
+def normal(answer: str) -> str:
+    """The text of an answer to compare with others and to count votes for: tidy, without wrappers and idle spaces.
+
+    A space between letters or digits stays: ``1 1/2`` is not ``11/2``. Equal normal texts mean the same; different
+    ones need not differ in meaning (``1/2`` and ``0.5``).
+    """
+    words = tidy(_TEXT.sub(r" \1 ", tidy(answer)))
+    parts = [part for part in words.split(" ") if part]
+    out = parts[:1]
+    for before, part in pairwise(parts):
+        apart = (before[-1].isalnum() and part[0].isalnum()) or (before[-1].isalnum() and part[0] == ".")
+        out.append(" " + part if apart else part)
+    text = _ONE.sub(r"\1\2", "".join(out))
+    return _SHORT.sub(r"\\frac\1\2", text)
+
+
+def certain(kind: str, gold: str, answer: str) -> str | None:
+    """``judge``'s verdict where no parser is needed to know it, else None.
+
+    That is for plain integers of up to 15 digits on both sides, and for bare letters in a multiple choice: most of
+    what a policy answers to most problems, which so never leaves the process.
+    """
+    gold, answer = gold.strip(" "), answer.strip(" ")
+    if kind == "choice":
+        if _LETTER.fullmatch(gold) and _LETTER.fullmatch(answer):
+            return "correct" if gold == answer else "wrong"
+    elif _PLAIN.fullmatch(gold) and _PLAIN.fullmatch(answer):
+        return "correct" if int(gold) == int(answer) else "wrong"
+    return None
+
+
+def _thousands(text: str) -> str:
+    """``1,000`` without its commas, where it is the whole answer but a unit; elsewhere the comma may be a list's."""
+    match = _THOUSANDS.match(text)
+    return match[1] + match[2].replace(",", "") + text[match.end() :] if match else text
+
+
+def _spans(text: str) -> list[tuple[int, int]]:
+    """Start and end (delimiters included) of each closed formula in ``text``."""
+    spans, opened, start = [], None, 0
+    for match in _SPANS.finditer(text):
+        mark = match.group()
+        if opened is None:
+            if mark in _CLOSING:
+                opened, start = mark, match.start()
+        elif mark == _CLOSING[opened]:
+            spans.append((start, match.end()))
+            opened = None
+        elif mark in (r"\(", r"\[") and opened != "$$":  # a dollar that was money, or a formula that was cut off
+            opened, start = mark, match.start()
+    return spans

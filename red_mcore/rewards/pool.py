@@ -1,0 +1,204 @@
+"""Child processes that do small tasks, each under a wall clock that kills: no task can hang or bring down its caller.
+
+Every child has a pipe of its own and nothing in common with the others, so that killing one at any moment, or all of
+them, spoils no lock and no queue. That is why this is not a pool of a library: with pebble 5.2's shared pipe, killing
+all children in the middle of a batch lost four in five of its results and hung the rest.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import signal
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
+from typing import Any
+
+TIMEOUT, CRASH = "timeout", "crash"
+CHUNK = 8
+"""Most tasks that a child is given at once; each has its own deadline."""
+TRIES = 3
+"""Deaths of a child over the same task that make it a crash. One alone may be the child's bad luck."""
+START_SECONDS = 300.0
+"""Limit of a child's start, imports included, on however slow a disk."""
+MEMORY = 4 << 30
+"""Address space of a child, bytes. A tower of powers fills the machine's memory sooner than it runs out of time."""
+
+
+class Pool:
+    """``workers`` children that each compute ``work(*task)``; close it, or use it as a context manager.
+
+    The children start at once and call ``prepare`` (imports, mostly) while the caller goes on; both functions are found
+    by their import path. Children ignore Ctrl-C (it is the caller that saves and stops) and die with their parent. The
+    kernel ties the last to the *thread* that starts them, so make and use a pool in a thread that lives as long.
+    """
+
+    def __init__(
+        self, work: Callable[..., Any], workers: int, timeout: float, prepare: Callable[[], None] | None = None
+    ) -> None:
+        """``timeout``: seconds of one task. RuntimeError, in ``run``, where children cannot be started."""
+        self._child = (work, prepare)
+        self._timeout = timeout
+        self._failed_starts = 0
+        self._children = [_Child(*self._child) for _ in range(workers)]
+
+    def run(self, tasks: Sequence[tuple]) -> list[tuple[str, Any]]:
+        """For each task, in order, ("done", what ``work`` returned), ("timeout", None) or ("crash", what is known).
+
+        A task is a crash where ``work`` raised, or where ``TRIES`` children died over it.
+        """
+        results: list[tuple[str, Any] | None] = [None] * len(tasks)
+        waiting, deaths = deque(range(len(tasks))), Counter()
+        left = len(tasks)
+
+        def settle(index: int, result: tuple[str, Any]) -> None:
+            nonlocal left
+            results[index] = result
+            left -= 1
+
+        while left:
+            for child in self._children:
+                if child.idle and waiting:
+                    # Few at a time near the end, so that no child has a queue while another is idle.
+                    count = min(CHUNK, -(-len(waiting) // (2 * len(self._children))))
+                    child.give([(i, tasks[i]) for i in (waiting.popleft() for _ in range(count))], self._timeout)
+            ready = self._wait()
+            for number, child in enumerate(self._children):
+                ended = None
+                if child.connection in ready:
+                    try:
+                        for index, result in child.receive(self._timeout):
+                            settle(index, result)
+                        self._failed_starts = 0
+                    except (EOFError, OSError):
+                        ended = CRASH
+                elif child.deadline is not None and time.monotonic() >= child.deadline:
+                    ended = TIMEOUT
+                if ended is None:
+                    continue
+                unstarted, undone = child.starting, child.end(died=ended == CRASH)
+                self._children[number] = _Child(*self._child)
+                if unstarted:
+                    self._count_failed_start(child, ended)
+                elif undone:
+                    first = undone.popleft()
+                    deaths[first] += 1
+                    if ended == TIMEOUT:
+                        settle(first, (TIMEOUT, None))
+                    elif deaths[first] == TRIES:
+                        settle(first, (CRASH, f"the child ended with exit code {child.process.exitcode}"))
+                    else:
+                        undone.appendleft(first)
+                waiting.extendleft(reversed(undone))
+        return results
+
+    def close(self) -> None:
+        """End the children, whatever they are doing."""
+        for child in self._children:
+            child.end()
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _wait(self) -> list:
+        """Connections with news, once there are any or a deadline is over."""
+        deadlines = [child.deadline for child in self._children if child.deadline is not None]
+        seconds = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        return wait([child.connection for child in self._children], seconds)
+
+    def _count_failed_start(self, child: _Child, how: str) -> None:
+        self._failed_starts += 1
+        if self._failed_starts >= TRIES * len(self._children):
+            raise RuntimeError(
+                f"child processes of the verifier do not start ({self._failed_starts} tries in a row, the last ended by"
+                f" {how}, exit code {child.process.exitcode}); what they printed says why"
+            )
+
+
+class _Child:
+    """One child, what it was given, and when it has to be done with the first of it."""
+
+    def __init__(self, work: Callable[..., Any], prepare: Callable[[], None] | None) -> None:
+        # Not fork: the caller holds threads and device contexts that a forked child must not touch.
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        self.process = context.Process(target=_serve, args=(other, work, prepare), daemon=True)
+        self.process.start()
+        other.close()  # the child's end; with ours alone its death shows as the end of the pipe
+        self.starting = True
+        self.deadline: float | None = time.monotonic() + START_SECONDS
+        self._given: deque[int] = deque()
+
+    @property
+    def idle(self) -> bool:
+        return not self.starting and not self._given
+
+    def give(self, tasks: list[tuple[int, tuple]], timeout: float) -> None:
+        self._given.extend(index for index, _ in tasks)
+        self.deadline = time.monotonic() + timeout
+        try:
+            self.connection.send([task for _, task in tasks])
+        except OSError:  # it is dead, which the pipe's end is about to tell
+            return
+
+    def receive(self, timeout: float) -> list[tuple[int, tuple[str, Any]]]:
+        """Results that have come; EOFError or OSError where the child is dead."""
+        found = []
+        while self.connection.poll():
+            try:
+                result = self.connection.recv()
+            except (EOFError, OSError):
+                if found:  # these first; the pipe still tells its end the next time
+                    break
+                raise
+            if self.starting:
+                self.starting = False
+            else:
+                found.append((self._given.popleft(), result))
+            self.deadline = time.monotonic() + timeout if self._given else None
+        return found
+
+    def end(self, died: bool = False) -> deque[int]:
+        """Kill it, unless it ``died`` by itself; what it was given and did not do, in order."""
+        if died:
+            self.process.join(1.0)  # its pipe has ended, and so has it in a moment; its exit code is its own
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+        return self._given
+
+
+def _serve(connection, work: Callable[..., Any], prepare: Callable[[], None] | None) -> None:
+    """The child's life: results of the tasks it is sent, until the pipe ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        import resource
+
+        # An idle child sees its pipe close when the parent is killed; a busy one needs the kernel's help.
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if prepare is not None:
+        prepare()
+    connection.send(None)  # ready
+    while True:
+        try:
+            tasks = connection.recv()
+        except (EOFError, OSError):
+            return
+        for task in tasks:
+            connection.send(_result(work, task))
+
+
+def _result(work: Callable[..., Any], task: tuple) -> tuple[str, Any]:
+    try:
+        return "done", work(*task)
+    except Exception as error:  # RecursionError and MemoryError of hostile input, and whatever a user's function raises
+        return CRASH, f"{type(error).__name__}: {str(error)[:200]}"

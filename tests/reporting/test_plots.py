@@ -1,0 +1,58 @@
+"""Figures: that they are drawn from what metrics may hold, the same each time, and as files."""
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from red_mcore.reporting import page, plots
+
+PLOTS = {
+    "curve": lambda: plots.curve(
+        {"a": ([0, 1, 2], [1.0, np.nan, 3.0])}, "y", band={"a": [0.1, 0.1, np.nan]}, marks=[1]
+    ),
+    "smooth": lambda: plots.curve({"a": (range(99), range(99)), "b": ([], [])}, "y", smooth=9, ylim=(0, None)),
+    "log": lambda: plots.curve({"a": ([0, 1, 2], [0.0, 1e-5, 1e3])}, "y", logy=True, smooth=3, levels={"limit": 1}),
+    "dots": lambda: plots.curve({"a": ([0, 1], [2, 3]), "b": ([0], [1e6])}, "y", dots=["b"], size=plots.WIDE),
+    "stacked": lambda: plots.stacked([1, 2, 4], {"a": [1, 2, 3], "b": [0, np.nan, 0]}, "y", share=True),
+    "stacked one": lambda: plots.stacked([3], {"a": [0.0]}, "y", share=True),
+    "histogram": lambda: plots.histogram({"a": [1, 2, 2, np.inf], "b": []}, "x"),
+    "histogram log": lambda: plots.histogram({"a": [0, 5, 5]}, "x", logx=True, logy=True),
+    "histogram of nothing": lambda: plots.histogram({"a": []}, "x"),
+    "bars": lambda: plots.bars({"a": {"x": 1.0, "y": -2}, "b": {"y": np.nan}}, "y", {"a": {"x": 0.1}}),
+}
+
+
+@pytest.mark.parametrize("name", PLOTS)
+@pytest.mark.filterwarnings("error")
+def test_svg_is_the_same_each_time(name):
+    text = PLOTS[name]().svg
+    assert text == PLOTS[name]().svg
+    assert ET.fromstring(text).get("class") == "figure"
+
+
+def test_png(tmp_path):
+    file = PLOTS["curve"]().save_png(tmp_path / "a.png")
+    assert file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_axes_of_a_size_line_up():
+    boxes = {tuple(plot().figure.axes[0].get_position().bounds) for name, plot in PLOTS.items() if "log" in name}
+    assert len(boxes) == 1
+
+
+def test_running_mean():
+    assert plots.running_mean([1, 2, 3, 10], 3) == pytest.approx([1.5, 2, 5, 6.5])
+    assert plots.running_mean([1, 2], 1) == pytest.approx([1, 2])
+    assert len(plots.running_mean([], 5)) == 0
+
+
+def test_short():
+    assert [plots.short(n) for n in (9.5, 950, 1234, 999_600, 6e5)] == ["9.5", "950", "1.23k", "1M", "600k"]
+
+
+def test_the_pieces_of_a_page_escape_their_texts():
+    parts = [page.note("<i>"), page.definitions({"<i>": "<i>"}), page.tiles({"<i>": ("<i>", "<i>")})]
+    parts += [page.table(["<i>"], [["<i>"]]), page.details("<i>", ""), page.figure("", "<i>"), page.section("<i>", "x")]
+    assert "<i>" not in page.page("<i>", "".join(parts))
+    assert page.section("empty", "", page.panels("", "")) == ""

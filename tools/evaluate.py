@@ -1,0 +1,251 @@
+"""Accuracy on benchmarks, of a model or of recorded responses; stop it at any moment, the same command goes on.
+
+    python tools/evaluate.py --model DIR --benchmarks AIME24,MATH-500 [--data DIR] [--protocol NAME] [a=b ...]
+    python tools/evaluate.py --generations FILE.jsonl [--out DIR]
+
+DIR is a Hugging Face folder, a run (its newest checkpoint) or a checkpoint. ``--data`` is a folder with the benchmarks'
+files; without it they come from the hub. a=b changes a field of the protocol, e.g. temperature=1 max_tokens=2048.
+
+--out (runs/evaluations/...) gets items.jsonl, every problem with its graded responses; summary.json; and MLflow's
+database. ``--against DIR`` compares with another evaluation of the same problems by a paired bootstrap.
+Exit code: 0 done, 1 a rank failed, 2 bad input (one line on stderr), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from red_mcore import launch
+from red_mcore.evaluation import benchmarks, items, protocols
+from red_mcore.overrides import override
+from red_mcore.recipe import Protocol, RecipeError, Reward, Tracking
+
+SHOWN_RESPONSES = 50
+"""Responses that MLflow gets as a table; items.jsonl has all."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_intermixed_args(arguments)
+    if options.launched_by is not None:
+        launch.die_with_parent(options.launched_by)
+    try:
+        protocol = _protocol(options)
+        if options.generations is not None:
+            return _grade(options, protocol)
+        return _evaluate(options, protocol, arguments)
+    except RecipeError as error:
+        print(f"evaluate: error: {error}", file=sys.stderr)
+        return launch.BAD_INPUT
+    except KeyboardInterrupt:
+        return launch.INTERRUPTED
+
+
+def _evaluate(options: argparse.Namespace, protocol: Protocol, arguments: list[str]) -> int:
+    if options.model is None:
+        raise RecipeError("nothing to evaluate: give --model DIR and --benchmarks, or --generations FILE.jsonl")
+    names = tuple(name for name in (options.benchmarks or "").split(",") if name)
+    benchmarks.check(names, options.data)
+    if options.ranks < 1 or options.tensor < 1 or options.ranks % options.tensor:
+        raise RecipeError(f"--tensor {options.tensor} does not divide --ranks {options.ranks}")
+    joined = options.launched_by is not None or launch.join()
+    from red_mcore.rollout.environment import set_environment
+
+    set_environment(offline=options.data is not None)
+    from red_mcore.evaluation import standalone
+
+    job = standalone.Job(
+        model=options.model,
+        benchmarks=names,
+        data=options.data,
+        limit=options.limit,
+        protocol=protocol,
+        out=options.out or Path("runs/evaluations") / f"{_model_name(options.model)}-{options.protocol}",
+        ranks=int(os.environ["WORLD_SIZE"]) if joined else options.ranks,
+        tensor=options.tensor,
+        dtype=options.dtype,
+        kv_cache_mib=options.kv_cache_mib,
+        reward=Reward(workers=options.workers, timeout_seconds=options.timeout),
+    )
+    if not joined:
+        standalone.prepare(job)  # what is wrong is wrong before any rank is started
+        if options.against is not None:
+            _read_items(options.against)
+        command = [sys.executable, __file__, *arguments, f"--launched-by={os.getpid()}"]
+        return launch.launch(command, job.ranks)
+    rows = standalone.run(job)
+    if rows is not None:
+        about = {"model": str(job.model), "weights": json.loads((job.out / items.IDENTITY).read_text())["weights"]}
+        _report(options, job.out, rows, about | {"protocol": asdict(protocol)})
+    return 0
+
+
+def _grade(options: argparse.Namespace, protocol: Protocol) -> int:
+    from red_mcore.evaluation import generations, standalone
+    from red_mcore.rewards.verifier import Verifier
+    from red_mcore.tracking.files import write_lines
+
+    if options.model is not None:
+        raise RecipeError("--generations are graded without a model: leave out --model")
+    out = options.out or Path("runs/evaluations") / options.generations.stem
+    rows = generations.read(options.generations)
+    with Verifier(Reward(workers=options.workers, timeout_seconds=options.timeout)) as verifier:
+        standalone.report_golds(verifier, generations.problems(rows))
+        graded = generations.grade(rows, verifier, protocol.boxed_only)
+    write_lines(out / items.ITEMS, graded)
+    about: dict[str, Any] = {"generations": str(options.generations), "boxed_only": protocol.boxed_only}
+    differing, judged = generations.disagreements(rows, graded)
+    if judged:
+        write_lines(out / "disagreements.jsonl", differing)
+        about["agreement"] = {"responses": judged, "agree": judged - len(differing)}
+    _report(options, out, graded, about)
+    if judged:
+        print(f"agrees with the recorded verdicts on {judged - len(differing)} of {judged} responses", end="")
+        print(f"; the others are in {out / 'disagreements.jsonl'}" if differing else "")
+    return 0
+
+
+def _report(options: argparse.Namespace, out: Path, rows: Sequence[items.Row], about: dict[str, Any]) -> None:
+    """summary.json, MLflow, and a table on the screen."""
+    from red_mcore.evaluation import summary as summaries
+    from red_mcore.reporting.page import versions
+    from red_mcore.tracking.files import write_atomic
+    from red_mcore.tracking.mlflow_run import MlflowRun
+
+    summary = {**about, "versions": versions(), **summaries.summarise(rows)}
+    if options.against is not None:
+        summary["against"] = {"evaluation": str(options.against)}
+        summary["against"] |= summaries.against(rows, _read_items(options.against))
+    file = out / "summary.json"
+    before = json.loads(file.read_text()) if file.is_file() else {}
+    if options.mlflow:
+        parameters = {key: value for key, value in about.items() if not isinstance(value, dict)}
+        if "protocol" in about:
+            parameters |= {f"protocol.{key}": value for key, value in about["protocol"].items()}
+        tracking = Tracking(uri=options.tracking_uri, experiment="evaluations")
+        run = MlflowRun(tracking, out.name, parameters, out, before.get("mlflow_run"))
+        run.metrics(0, summaries.metrics(summary))
+        run.table("benchmarks.json", [{"benchmark": n, **_plain(v)} for n, v in summary["benchmarks"].items()])
+        run.table("responses.json", _samples(rows))
+        run.end("FINISHED")
+        summary["mlflow_run"] = run.run_id
+    write_atomic(file, json.dumps(summary, indent=2) + "\n")
+    _print(summary)
+    print(file)
+
+
+def _protocol(options: argparse.Namespace) -> Protocol:
+    """The named protocol with what the command line changes; RecipeError for numbers that cannot be."""
+    protocol = override(protocols.protocol(options.protocol), options.overrides)
+    if options.samples is not None:
+        protocol = replace(protocol, samples=options.samples, samples_of={})
+    protocols.check(protocol, "--protocol, --samples or a=b")
+    for name in ("limit", "kv_cache_mib", "workers", "timeout"):
+        value = getattr(options, name)
+        if value is not None and not value > 0:
+            raise RecipeError(f"--{name.replace('_', '-')} {value}: use 1 or more")
+    return protocol
+
+
+def _model_name(model: Path) -> str:
+    """RUN/checkpoints/TAG and RUN/export are named with their run."""
+    path = model.resolve()
+    if path.parent.name == "checkpoints":
+        return f"{path.parent.parent.name}-{path.name}"
+    return f"{path.parent.name}-{path.name}" if path.name in ("export", "base") else path.name
+
+
+def _read_items(folder: Path) -> list[items.Row]:
+    from red_mcore.tracking.files import read_lines
+
+    rows = read_lines(folder / items.ITEMS)
+    if not rows:
+        raise RecipeError(f"--against {folder} has no {items.ITEMS}: name the --out of another evaluation")
+    return rows
+
+
+def _plain(numbers: dict[str, Any]) -> dict[str, Any]:
+    """Without mappings: ``pass`` and its like become ``pass.1`` and so on."""
+    out: dict[str, Any] = {}
+    for key, value in numbers.items():
+        out |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+    return out
+
+
+def _samples(rows: Sequence[items.Row]) -> list[dict[str, Any]]:
+    """The first response to the first problems, to read in MLflow."""
+    shown = ("benchmark", "item", "problem", "gold")
+    found = [{**{key: row[key] for key in shown}, **row["responses"][0]} for row in rows[:SHOWN_RESPONSES]]
+    return [{key: value for key, value in row.items() if key != "token_ids"} for row in found]
+
+
+def _print(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("benchmark", "problems", "mean", "pass@k", "majority", "tokens", "truncated", "not judged")
+    for name, n in summary["benchmarks"].items():
+        judged = sum(n["verdicts"][verdict] for verdict in ("correct", "wrong"))
+        k, best = list(n["pass"].items())[-1]
+        table.add_row(
+            name,
+            f"{n['items']} x {n['samples']}",
+            f"{100 * n['mean']:.1f} ± {100 * n['stderr']:.1f}",
+            f"{100 * best:.1f} (k={k})",
+            f"{100 * n['majority']:.1f}",
+            "" if n["length_tokens"] is None else f"{n['length_tokens']:.0f}",
+            "" if n["truncated"] is None else f"{100 * n['truncated']:.1f} %",
+            str(sum(n["verdicts"].values()) - judged),
+        )
+    average = summary["average"]
+    if len(summary["benchmarks"]) > 1:
+        table.add_row("average", "", f"{100 * average['mean']:.1f} ± {100 * average['stderr']:.1f}")
+    Console().print(table)
+    for name, found in summary.get("against", {}).items():
+        if isinstance(found, dict):
+            low, high = 100 * found["low"], 100 * found["high"]
+            print(f"{name}: {100 * found['difference']:+.1f} against {summary['against']['evaluation']}", end="")
+            print(f", 95 % interval {low:+.1f} to {high:+.1f} (paired bootstrap over problems)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="evaluate",
+        usage="python tools/evaluate.py (--model DIR --benchmarks A,B | --generations FILE.jsonl) [options] [a=b ...]",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        epilog=f"benchmarks: {', '.join(benchmarks.KNOWN)}, or any NAME.jsonl in --data",
+    )
+    parser.add_argument("overrides", metavar="a=b", nargs="*", help="change a field of the protocol")
+    parser.add_argument("--model", type=Path, metavar="DIR")
+    parser.add_argument("--benchmarks", metavar="A,B")
+    parser.add_argument("--data", metavar="DIR", help="folder of the benchmarks' files")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N problems of each")
+    parser.add_argument("--protocol", default="default", metavar="NAME", help=f"{', '.join(protocols.NAMES)} (default)")
+    parser.add_argument("--samples", type=int, metavar="K", help="responses per problem, of every benchmark")
+    parser.add_argument("--generations", type=Path, metavar="FILE", help="grade recorded responses")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
+    parser.add_argument("--against", type=Path, metavar="DIR", help="results of another evaluation, to compare with")
+    parser.add_argument("--ranks", type=int, default=1, metavar="N", help="processes, one per GPU (1)")
+    parser.add_argument("--tensor", type=int, default=1, metavar="N", help="tensor-parallel size of an engine (1)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the engine; as stored if not given")
+    parser.add_argument("--kv-cache-mib", type=int, metavar="N", help="cache of an engine; by default what fits")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="verifier processes per engine (2)")
+    parser.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds for one verdict (10)")
+    parser.add_argument("--no-mlflow", dest="mlflow", action="store_false")
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server; a database in --out if not given")
+    parser.add_argument("--launched-by", type=int, help=argparse.SUPPRESS)  # process id of the launcher, for its ranks
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
