@@ -25,7 +25,7 @@ QWEN2_TINY = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "max_position_embeddings": 1024,
+    "max_position_embeddings": 4096,
     "rope_theta": 10000.0,
     "tie_word_embeddings": False,
     "initializer_range": 0.05,

@@ -371,7 +371,7 @@ def _load_benchmarks(recipe: Recipe, tokenizer) -> dict[str, list[Problem]]:
         asking.prompts(tokenizer, found, settings.protocol),
         settings.protocol,
         rollout.max_prompt_tokens + rollout.max_response_tokens,
-        "rollout.max_prompt_tokens + max_response_tokens; raise one, or lower the protocol's",
+        "rollout.max_prompt_tokens + max_response_tokens",
     )
     return found
 

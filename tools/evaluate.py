@@ -188,10 +188,12 @@ def _samples(rows: Sequence[items.Row]) -> list[dict[str, Any]]:
 
 
 def _print(summary: dict[str, Any]) -> None:
+    from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("benchmark", "problems", "mean", "pass@k", "majority", "tokens", "truncated", "not judged")
+    headers = ("benchmark", "problems", "mean", "pass@k", "majority", "tokens", "truncated", "not judged")
+    table = Table(*(Column(name, no_wrap=True) for name in headers), box=box.SIMPLE_HEAD)
     for name, n in summary["benchmarks"].items():
         judged = sum(n["verdicts"][verdict] for verdict in ("correct", "wrong"))
         k, best = list(n["pass"].items())[-1]
@@ -208,7 +210,7 @@ def _print(summary: dict[str, Any]) -> None:
     average = summary["average"]
     if len(summary["benchmarks"]) > 1:
         table.add_row("average", "", f"{100 * average['mean']:.1f} ± {100 * average['stderr']:.1f}")
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
     for name, found in summary.get("against", {}).items():
         if isinstance(found, dict):
             low, high = 100 * found["low"], 100 * found["high"]

@@ -80,8 +80,9 @@ def tracks(
     if not lines:
         return None
     plot = curve(lines, title, "place in the response, %", band, colours=_colours(found), size=SIZE)
+    axes = plot.figure.axes[0]
+    axes.ticklabel_format(axis="y", scilimits=(-4, 4))  # a power of ten above the axis would meet the legend
     if not signed:
-        axes = plot.figure.axes[0]
         axes.set_ylim(bottom=max(axes.get_ylim()[0], 0))  # normal intervals reach where no probability lies
     return plot
 

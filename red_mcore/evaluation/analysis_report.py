@@ -223,8 +223,8 @@ def _probability(found: Sequence[Findings], plots: Mapping[str, Plot]) -> list[s
                 page.panels(*(_figure(plots, f"change_{kind}") for kind in figures.KINDS)),
                 page.panels(*(_figure(plots, f"mass_change_{kind}") for kind in LISTS)),
                 page.note(
-                    "The same tokens under the model less under the original, token by token. The responses are the"
-                    " tuned model's own, which favours it: a rise over all tokens is expected."
+                    "The same tokens under the model less under the original, token by token. Where the"
+                    " model wrote the responses itself that favours it: a rise over all tokens is to be expected."
                 ),
             ]
             if any(name.startswith("change_") for name in plots)
@@ -327,5 +327,7 @@ def _shown(estimate: Estimate, sign: str = "") -> str:
         return "-"
     if not half:  # unknown, or all alike
         return f"{mean:{sign}.3g}"
+    if half < 1e-5:
+        return f"{mean:{sign}.2g} ± {half:.1g}"
     digits = min(max(1 - math.floor(math.log10(half)), 0), 6)
     return f"{mean:{sign}.{digits}f} ± {half:.{digits}f}"

@@ -37,13 +37,16 @@ def prompts(tokenizer: object, problems: Problems, protocol: Protocol) -> dict[K
     return {(name, p.id): encode(tokenizer, p, protocol) for name, found in problems.items() for p in found}
 
 
-def check_lengths(encoded: Mapping[Key, np.ndarray], protocol: Protocol, room: int, fix: str) -> None:
-    """RecipeError where a prompt and ``protocol.max_tokens`` do not fit into ``room`` tokens."""
+def check_lengths(encoded: Mapping[Key, np.ndarray], protocol: Protocol, room: int, whose: str) -> None:
+    """RecipeError where a prompt and ``protocol.max_tokens`` do not fit into ``room`` tokens, which are ``whose``."""
     (name, item), longest = max(encoded.items(), key=lambda pair: len(pair[1]))
     if len(longest) + protocol.max_tokens > room:
         raise RecipeError(
             f"item {item} of {name} has {len(longest)} prompt tokens; with the protocol's max_tokens="
-            f"{protocol.max_tokens} it needs {len(longest) + protocol.max_tokens}, there is room for {room}: {fix}"
+            f"{protocol.max_tokens} it needs {len(longest) + protocol.max_tokens}, but {whose} is {room}:"
+            f" use max_tokens={room - len(longest)} or less"
+            if len(longest) < room
+            else f"item {item} of {name} has {len(longest)} prompt tokens, but {whose} is {room}"
         )
 
 

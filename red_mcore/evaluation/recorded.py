@@ -70,7 +70,7 @@ def read_evaluation(path: Path, name: str) -> Evaluation:
     file = path / ITEMS if path.is_dir() else path
     try:
         content = file.read_bytes()
-        lines = content.decode().splitlines()
+        lines = content.decode().split("\n")  # splitlines would also cut at what JSON leaves inside its strings
     except FileNotFoundError:
         fix = f"name a folder that tools/evaluate.py wrote, or its {ITEMS}"
         raise RecipeError(f"{file} is not there: {fix}") from None

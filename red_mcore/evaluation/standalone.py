@@ -63,7 +63,7 @@ def prepare(job: Job) -> Prepared:
     problems = {name: benchmarks.load(name, job.data, job.protocol.seed, job.limit) for name in job.benchmarks}
     encoded = asking.prompts(tokenizer, problems, job.protocol)
     room = stored.arch.max_positions
-    asking.check_lengths(encoded, job.protocol, room, "the model's max_position_embeddings; use a smaller max_tokens=")
+    asking.check_lengths(encoded, job.protocol, room, "the model's max_position_embeddings")
     identity = {
         "model": str(stored.folder.resolve()),
         "dtype": job.dtype or _name(stored.dtype),

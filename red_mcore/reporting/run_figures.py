@@ -15,10 +15,9 @@ from red_mcore.rewards.verifier import VERDICTS
 
 BLUE, RED, GREEN, PINK, ORANGE, SKY = COLOURS
 VERDICT_COLOURS = dict(zip(VERDICTS, (GREEN, RED, ORANGE, PINK, "#444444"), strict=True))
-LOSS_COLOURS = {"total": "#222222", "rl": BLUE, "offline": RED, "sft": ORANGE, "entropy": GREEN} | {
-    "right": SKY,
-    "wrong": PINK,
-}
+_LOSSES = ("rl", "offline", "entropy", "wrong", "sft", "right")
+LOSS_COLOURS = {"total": "#222222"} | dict(zip(_LOSSES, COLOURS, strict=True))
+"""Of the components; rollouts and traces have theirs here too."""
 PHASES = {"sample": BLUE, "score": SKY, "update": GREEN, "teach": ORANGE, "publish": PINK, "evaluate": GREY}
 """Parts of a step's time, and their colours; ``publish_engine`` is a part of ``publish``."""
 _OF_METHODS = ("trace/", "srft/", "chord/", "bread/", "hpt/", "red/", "lesson/")
@@ -184,7 +183,9 @@ class RunFigures:
             "Speed and memory",
             panels(
                 sampling,
-                self._curve({"": "speed/update_tokens_per_second"}, "updated tokens per second and rank", ylim=(0, None)),
+                self._curve(
+                    {"": "speed/update_tokens_per_second"}, "updated tokens per second and rank", ylim=(0, None)
+                ),
                 self._curve({"": "speed/update_tflops"}, "TFLOP per second and rank in updates", ylim=(0, None)),
                 self._curve(memory, "memory of rank 0, MiB", smooth=0, ylim=(0, None)),
                 self._curve({"": "packing/fill_fraction"}, "share of packed tokens that are no padding", varying=True),

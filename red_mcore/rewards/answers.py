@@ -26,7 +26,7 @@ _SIGNS = str.maketrans(
 
 _NOISE = re.compile(
     r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|mathbf|boldsymbol|mathit|bm)(?![a-zA-Z])\.?"
-    r"|(?<!\\)\\[!/]|\\?\$"
+    r"|(?<!\\)\\[!/()\[\]]|\\?\$"
 )
 _SPACE = re.compile(r"(?<!\\)\\(?:[,;:> ]|q?quad(?![a-zA-Z]))|~|[\t\r\n]")
 _SPELLING = [

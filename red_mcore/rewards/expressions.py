@@ -145,7 +145,7 @@ def braced(text: str) -> str:
         end = partner.get(match.end() - 1)
         if end is None:
             continue
-        if match[1] == r"\sqrt":
+        if match[2]:
             letters[match.end() - 1], letters[end] = "{", "}"
         else:  # the second argument, where it is a single sign
             after = end + 1 + (text[end + 1 : end + 2] == " ")

@@ -29,7 +29,7 @@ _ASCII = {"<=": r"\le", ">=": r"\ge", "!=": r"\ne", r"\lt": "<", r"\gt": ">", ":
 _NAME = re.compile(
     r"(?:[A-Za-z]|\\(?!pi(?![a-z])|infty)[A-Za-z]+)(?:_(?:\{[^{}]*\}|[0-9A-Za-z]|\\[a-z]+))?'*(?: ?\(([^()]*)\))?"
 )
-_NAMED = re.compile(r"(?!-)[A-Za-z\\{}|+' -]+")
+_NAMED = re.compile(r"(?!-)[A-Za-z\\{}|+' -]*")
 _NOT_NAMED = re.compile(r"_(?:\{[^{}]*\}|[0-9A-Za-z])|\([^()]*\)|\\text\{[^{}]*\}")
 _FULL_BRACKET = re.compile(r"\\(?:begin|end)\{[a-z]*\}|\\\\|\\[{}]|[(){}\[\]]")
 _MATRIX = re.compile(r"\\begin\{[pbB]?matrix\}(.*)\\end\{[pbB]?matrix\}", re.DOTALL)
@@ -39,6 +39,7 @@ _BUILDER = re.compile(r"\\\{ ?([A-Za-z]) ?(?:\\mid|\||:) ?(.*)\\\}", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z]")
 _PROSE = re.compile(r"[^\W\d_]{2,}(?:[ '’\-.,]+[^\W\d_]+)*|[^\W\d_]{4,}")
 _WRAPPED = re.compile(r"\\text\{([^{}]*)\}")
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
 _UNIT_TEXT = re.compile(r"\\text\{([A-Za-z%. /^0-9]*)\} ?(?:\^ ?\{? ?-?[0-9] ?\}?)?")
 _UNIT_WORDS = re.compile(r"(?<=[0-9}) ])([A-Za-z]+(?: [A-Za-z]+){0,2}) ?(?:\^ ?\{?[0-9]\}?)?$")
 _NO_UNIT = frozenset("or and not no if when but maybe is than otherwise except plus minus times".split())
@@ -230,7 +231,7 @@ def _equal(gold: str, answer: str) -> bool | None:
         return _matched(golds, answers, _equal)
     if golds[0] != gold or answers[0] != answer:
         return _equal(golds[0], answers[0])
-    return _same_relations(gold, answer)
+    return _same_relations(gold, answer, bool(sets[0] or vectors[0]), bool(sets[1] or vectors[1]))
 
 
 def _unwrapped(text: str) -> str:
@@ -289,8 +290,8 @@ def _piece(text: str) -> tuple[str | None, list[tuple]]:
         return None, [(r"-\infty", r"\infty", False, False)]
     if points := _inside(text, r"\{", r"\}"):
         return None, [(point, point, True, True) for point in _split(points, _COMMA)[0]]
-    if text[:1] in ("(", "[") and text[-1:] in (")", "]"):
-        ends = _split(text[1:-1], _COMMA)[0]
+    if text[:1] in ("(", "[") and text[-1:] in (")", "]") and (inside := _inside(text, text[0], text[-1])):
+        ends = _split(inside, _COMMA)[0]
         return None, [(*ends, text[0] == "[", text[-1] == "]")] if len(ends) == 2 and all(ends) else []
     parts, marks = _relation(text)
     if len(marks) == 1 and marks[0] in _FLIPPED and all(parts):
@@ -371,22 +372,25 @@ def _relation(text: str) -> tuple[list[str], list[str]]:
 
 def _is_named(text: str) -> bool:
     """Whether a side of an equation says what the other is: ``x``, ``f(x)``, ``m+n``, ``\\angle ABC``, ``\\text{Area}``."""
-    return bool(_NAME.fullmatch(text) or _NAMED.fullmatch(_NOT_NAMED.sub("", text)))
+    is_name = _NAME.fullmatch(text) or _NAMED.fullmatch(_NOT_NAMED.sub("", text))
+    return bool(is_name) and any(c.isalpha() for c in text)
 
 
-def _same_relations(gold: str, answer: str) -> bool | None:
+def _same_relations(gold: str, answer: str, *structured: bool) -> bool | None:
+    """For what is one item on each side; ``structured``: whether gold, answer are sets or tuples."""
     (golds, gold_marks), (answers, answer_marks) = _relation(gold), _relation(answer)
     if not all(golds) or not all(answers) or len(answers) > 8:
         return None
     if gold_marks and answer_marks and gold_marks[0] == answer_marks[0] == "=" and len(golds) == 2:
         return _same_equations(golds, answers)
+    if not gold_marks and not answer_marks:
+        return False if any(structured) else _same_values(gold, answer)
     if set(gold_marks + answer_marks) <= {"="}:
         if gold_marks:  # an answer without the gold's left side
             is_definition = _NAME.fullmatch(golds[0]) or (_is_named(golds[0]) and not _is_named(golds[1]))
-            return bool(is_definition) and _same_values(golds[-1], answer)
+            return bool(is_definition) and _equal(golds[-1], answer)
         values = answers[1:] if answer_marks and _is_named(answers[0]) else answers
-        verdicts = [_same_values(gold, value) for value in values]
-        return False if False in verdicts else None if None in verdicts else True
+        return _ordered([gold] * len(values), values)
     if len(gold_marks) == len(answer_marks) == 1:
         if gold_marks[0] != answer_marks[0]:
             answers, answer_marks = answers[::-1], [_FLIPPED.get(answer_marks[0], "")]
@@ -444,7 +448,7 @@ def _quantity(text: str) -> tuple[str, str]:
     text = text.strip(" ")
     if text.endswith("%"):
         return text[:-1].strip(" "), "percent"
-    if text.endswith(r"^\circ"):
+    if text.endswith(r"^\circ") and not _TRIGONOMETRIC.search(text):
         return text[: -len(r"^\circ")].strip(" "), "degree"
     at = text.rfind(r"\text{")
     if at > 0 and (match := _UNIT_TEXT.fullmatch(text, at)):

@@ -186,6 +186,12 @@ def test_reading(evaluation):
     assert found.accuracies() == {"B": {3: 1.0, 4: 0.0}}
 
 
+def test_a_line_ends_only_where_json_ends(tmp_path):
+    line = json.dumps({**row(0, "wrong"), "problem": "a\u2028b\x85c"}, ensure_ascii=False)
+    (tmp_path / "items.jsonl").write_text(line + "\n")
+    assert read_evaluation(tmp_path, "e").responses[0].problem == "a\u2028b\x85c"
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -1,18 +1,8 @@
 import numpy as np
 import pytest
 
-from red_mcore.evaluation.metrics import pass_at_k, score
+from red_mcore.evaluation.metrics import score
 from red_mcore.records import Group, Problem, Sample
-
-
-@pytest.mark.parametrize(("k", "expected"), [(1, 0.125), (8, 0.70450501), (32, 1.0)])
-def test_pass_at_k(k, expected):
-    assert pass_at_k(32, 4, k) == pytest.approx(expected, abs=1e-8)
-
-
-def test_pass_at_more_than_was_sampled_is_refused():
-    with pytest.raises(ValueError, match="pass@33 needs at least 33 samples, there are 32"):
-        pass_at_k(32, 4, 33)
 
 
 def group(*accuracies: float, length: int = 4, truncated: bool = False) -> Group:

@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from hostile import HOSTILE
 
 from red_mcore.data.problems import load_problems
 from red_mcore.recipe import Data, Reward
+from red_mcore.records import Problem
 from red_mcore.rewards.verifier import Verifier
+
 
 BOMB = "\\boxed{9^{9^{9^{9}}}}"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -34,73 +37,105 @@ def wait_until(condition) -> None:
         time.sleep(0.05)
 
 
-def test_verdicts_keep_their_order(verifier):
-    pairs = {
-        ("7", "so \\boxed{7}"): "correct",
-        ("7", "so \\boxed{8}"): "wrong",
-        ("7", "first \\boxed{7}, no: \\boxed{8}"): "wrong",
-        ("\\frac{1}{2}", "\\boxed{0.5}"): "correct",
-        ("1000", "\\boxed{\\$1,000}"): "correct",
-        ("7", "the answer is 7"): "unparsable",
-        ("7", "\\boxed{7"): "unparsable",
-        ("7", "\\boxed{}"): "unparsable",
-        ("E_{1},E_{2}", "\\boxed{E_{1},E_{2}}"): "unparsable",  # math-verify cannot read this gold
-        ("", "\\boxed{}"): "unparsable",
+def verdicts(verifier, questions) -> list[str]:
+    return [grade.verdict for grade in verifier.grade(questions)]
+
+
+def test_grades_keep_their_order(verifier):
+    asked = {
+        ("7", "so \\boxed{7}"): ("correct", "7"),
+        ("7", "so \\boxed{8}"): ("wrong", "8"),
+        ("7", "first \\boxed{7}, no: \\boxed{8}"): ("wrong", "8"),
+        ("\\frac{1}{2}", "\\boxed{0.5}"): ("correct", "0.5"),
+        ("1000", "\\boxed{\\$1,000}"): ("correct", "\\$1,000"),
+        ("7", "the answer is 7"): ("unparsable", None),
+        ("7", "\\boxed{7"): ("unparsable", None),
+        ("7", "\\boxed{}"): ("unparsable", ""),
+        ("7", "<think>\\boxed{7}</think> so \\boxed{8}"): ("wrong", "8"),
+        ("7", "<think>\\boxed{7}</think> hm"): ("unparsable", None),
+        ("7", "<answer>\\boxed{7}</answer>, not \\boxed{8}"): ("correct", "7"),
+        ("", "\\boxed{}"): ("unparsable", ""),
+        ("B", "\\boxed{(B)}", "choice"): ("correct", "(B)"),
+        ("B", "\\boxed{A}", "choice"): ("wrong", "A"),
     }
-    assert verifier.grade(list(pairs)) == list(pairs.values())
+    assert [tuple(grade) for grade in verifier.grade(asked)] == list(asked.values())
     assert verifier.grade([]) == []
-
-
-def test_gold_and_answer_are_not_swapped(verifier):
-    # math-verify unwraps an assignment for a plain gold number, but takes no plain pair for a gold equation.
-    assert verifier.grade([("5", "\\boxed{2x+1=5}"), ("2x+1=5", "\\boxed{5}")]) == ["correct", "wrong"]
 
 
 def test_teacher_traces_verify(verifier):
     problems = load_problems(Data(problems=200, held_out=0), seed=0)[0]
-    assert set(verifier.grade([(p.gold, p.trace) for p in problems])) == {"correct"}
+    assert set(verdicts(verifier, [(p.gold, p.trace) for p in problems])) == {"correct"}
 
 
-def test_whole_text_is_searched_without_boxed_only():
-    with Verifier(Reward(boxed_only=False, timeout_seconds=20)) as verifier:
-        pairs = [("7", "The final answer is $7$."), ("7", "It is 8"), ("7", "no number at all"), ("7", "\\boxed{7}")]
-        assert verifier.grade(pairs) == ["correct", "wrong", "unparsable", "correct"]
+def test_whole_text_is_searched_without_boxed_only(verifier):
+    asked = [("7", "The final answer is $7$."), ("7", "It is 8"), ("7", "no number at all"), ("7", "\\boxed{7}")]
+    found = [grade.verdict for grade in verifier.grade(asked, boxed_only=False)]
+    assert found == ["correct", "wrong", "unparsable", "correct"]
+    assert verdicts(verifier, asked) == ["unparsable", "unparsable", "unparsable", "correct"]
+
+
+def test_golds_that_nothing_can_equal_are_told(verifier):
+    golds = {"7": True, "\\frac{1}{2}": True, "Evelyn": True, "": False, "\\boxed{": False}
+    faults = verifier.gold_faults([Problem(i, "?", gold) for i, gold in enumerate(golds)])
+    assert [fault is None for fault in faults] == list(golds.values())
+    assert verifier.gold_faults([Problem(0, "?", "B", kind="choice"), Problem(1, "?", "42", kind="choice")])[0] is None
+
+
+def halved(problem, gold, response, tokens):
+    """A user's reward function."""
+    if response == "bad":
+        raise ValueError(response)
+    return tokens / 2
+
+
+def test_users_functions_run_in_the_children(verifier):
+    path = f"{__name__}:halved"
+    asked = [("?", "7", "good", 3), ("?", "7", "bad", 3), ("?", "7", "good", 4)]
+    assert verifier.call(path, asked) == [1.5, None, 2.0]
+
+
+def test_nothing_hostile_hangs_crashes_or_scores():
+    """A small time limit: it is the pool that has to survive, and what is slow must not count as right."""
+    with Verifier(Reward(workers=4, timeout_seconds=1.0)) as verifier:
+        found = verifier.grade(HOSTILE, boxed_only=False)
+        assert len(HOSTILE) >= 40
+        assert [row for row, grade in zip(HOSTILE, found, strict=True) if grade.verdict == "correct"] == []
+        # Beside load on the machine nothing brings a child down for good: those left answer at once.
+        verifier.grade([("1/3", "\\boxed{2/6}")] * 8)
+        asked = [(f"\\frac{{1}}{{{i}}}", f"\\boxed{{\\frac{{2}}{{{2 * i}}}}}") for i in range(3, 40)]
+        assert set(verdicts(verifier, asked)) == {"correct"}
+
+
+@pytest.mark.parametrize("everyone", [False, True])
+def test_killed_children_lose_no_verdict(everyone):
+    others = children()
+    with Verifier(Reward(workers=3, timeout_seconds=60)) as verifier:
+        assert verdicts(verifier, [("1/2", "\\boxed{2/4}")] * 3) == ["correct"] * 3
+        asked = [(f"\\frac{{1}}{{{i}}}", f"\\boxed{{\\frac{{2}}{{{2 * i + i % 2}}}}}") for i in range(3, 300)]
+        victims = sorted(set(children()) - set(others))[: None if everyone else 1]
+        for pid in victims:
+            threading.Timer(0.2, os.kill, (pid, signal.SIGKILL)).start()
+        found = verdicts(verifier, asked)
+        assert not set(victims) & set(children())
+        assert found == ["wrong" if i % 2 else "correct" for i in range(3, 300)]
 
 
 def test_a_bomb_times_out_and_its_neighbours_do_not():
     with Verifier(Reward(timeout_seconds=1)) as verifier:
-        verdicts = verifier.grade([("7", BOMB), ("7", "\\boxed{7}"), ("7", "again " + BOMB)])
-        assert verdicts == ["timeout", "correct", "timeout"]
-
-
-def test_a_killed_child_is_a_crash_and_is_replaced():
-    others = children()
-    with Verifier(Reward(timeout_seconds=60)) as verifier:
-        assert verifier.grade([("7", "\\boxed{7}")]) == ["correct"]
-        (child,) = set(children()) - set(others)
-        threading.Timer(1.0, os.kill, (child, signal.SIGKILL)).start()
-        assert verifier.grade([("7", BOMB), ("7", "\\boxed{8}")]) == ["crash", "wrong"]
-
-
-def test_a_child_killed_while_idle_costs_no_verdict():
-    others = children()
-    with Verifier(Reward(timeout_seconds=20)) as verifier:
-        assert verifier.grade([("7", "\\boxed{7}")]) == ["correct"]
-        (child,) = set(children()) - set(others)
-        os.kill(child, signal.SIGKILL)
-        wait_until(lambda: child not in children())
-        assert verifier.grade([("7", "\\boxed{8}")]) == ["wrong"]
+        assert verdicts(verifier, [("7", "\\boxed{1/2}")]) == ["wrong"]  # it has started
+        asked = [("7", BOMB), ("7", "\\boxed{7}"), ("7", "again " + BOMB)]
+        assert verdicts(verifier, asked) == ["timeout", "correct", "timeout"]
 
 
 @linux
 def test_children_hold_no_torch_and_ignore_ctrl_c(verifier):
     import torch  # noqa: F401  what a rank has, its children must not have
 
-    assert verifier.grade([("3", "\\boxed{3}")]) == ["correct"]
+    assert verdicts(verifier, [("1/3", "\\boxed{2/6}")]) == ["correct"]
     for child in children():
         assert "libtorch" not in Path(f"/proc/{child}/maps").read_text()
         os.kill(child, signal.SIGINT)
-    assert verifier.grade([("4", "\\boxed{4}")]) == ["correct"]
+    assert verdicts(verifier, [("1/4", "\\boxed{2/8}")]) == ["correct"]
 
 
 @linux
@@ -112,7 +147,7 @@ def test_children_die_with_a_killed_parent(tmp_path):
         "from red_mcore.rewards.verifier import Verifier\n"
         "if __name__ == '__main__':\n"
         "    verifier = Verifier(Reward(timeout_seconds=600))\n"
-        "    verifier.grade([('7', '\\\\boxed{7}')])\n"
+        "    verifier.grade([('7', '\\\\boxed{1/2}')])\n"
         f"    threading.Thread(target=verifier.grade, args=([('7', {BOMB!r})],), daemon=True).start()\n"
         "    threading.Event().wait(1.0)\n"
         "    print(*[child.pid for child in multiprocessing.active_children()], flush=True)\n"

@@ -1,0 +1,181 @@
+"""Chunks, resumption and rows, with an engine that parrots; real ones are in tests/test_end_to_end.py."""
+
+import json
+
+import numpy as np
+import pytest
+import torch.distributed as dist
+
+from red_mcore.data.tokenizer import build_tokenizer
+from red_mcore.evaluation import items, protocols
+from red_mcore.evaluation.asking import Asker, check_lengths, chunks, encode, prompts
+from red_mcore.recipe import Protocol, RecipeError
+from red_mcore.records import Problem
+from red_mcore.rewards.verifier import Grade
+from red_mcore.rollout.engine import Completion
+
+PROBLEMS = {
+    "one": [Problem(i, f"{i}?", str(i)) for i in range(7)],
+    "two": [Problem(i, f"{i}!", "A", kind="choice") for i in range(3)],
+}
+
+
+class Parrot:
+    replica, replicas, is_leader = 0, 1, True
+
+    def __init__(self, tokenizer, calls: int | None = None):
+        self.tokenizer, self.left, self.asked = tokenizer, calls, []
+
+    def reset(self):
+        pass
+
+    def sample(self, encoded, n, seeds, *, temperature, top_p, max_tokens):
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left = None if self.left is None else self.left - 1
+        self.asked.append(self.tokenizer.batch_decode(encoded))
+        out = []
+        for seed in seeds:
+            answers = [self.tokenizer.encode(f"\\boxed{{{(seed + i) % 5}}}") for i in range(n)]
+            out.append(
+                [
+                    Completion(np.array(a, np.int32), np.zeros(len(a), np.float32), i == 1, 0)
+                    for i, a in enumerate(answers)
+                ]
+            )
+        return out
+
+
+class Judge:
+    def grade(self, questions, boxed_only):
+        assert boxed_only is False
+        return [
+            Grade("correct" if text == f"\\boxed{{{gold}}}" else "wrong", text[7:-1]) for gold, text, _ in questions
+        ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_rank():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer()
+
+
+PROTOCOL = Protocol(samples=2, samples_of={"two": 5}, sequences_per_call=4, max_tokens=9)
+
+
+def ask(tokenizer, folder, engine, problems=PROBLEMS) -> list[dict]:
+    folder.mkdir(exist_ok=True)
+    return Asker(PROTOCOL, tokenizer, engine, Judge()).ask(problems, folder, True, lambda ready, total: None)
+
+
+def test_chunks_hold_whole_problems_of_one_benchmark():
+    found = [[f"{name}{item}" for name, item in chunk] for chunk in chunks(PROBLEMS, PROTOCOL)]
+    assert found == [["one0", "one1"], ["one2", "one3"], ["one4", "one5"], ["one6"], ["two0"], ["two1"], ["two2"]]
+
+
+def test_rows_tell_all_of_a_response(tokenizer, tmp_path):
+    engine = Parrot(tokenizer)
+    rows = ask(tokenizer, tmp_path, engine)
+    assert [items.key(row) for row in rows] == [("one", i) for i in range(7)] + [("two", i) for i in range(3)]
+    assert [len(row["responses"]) for row in rows] == [2] * 7 + [5] * 3
+    assert rows == [json.loads(line) for line in (tmp_path / "items.jsonl").read_text().splitlines()]
+    row = rows[3]
+    assert tokenizer.decode(row["prompt_ids"]) == f"<|user|>3?\n{PROTOCOL.instruction}<|assistant|>"
+    first, second = row["responses"]
+    assert first["tokens"] == len(first["token_ids"]) == 3
+    assert tokenizer.decode(first["token_ids"]) == first["text"] == f"\\boxed{{{first['answer']}}}"
+    assert (first["finish"], second["finish"]) == ("stop", "length")
+    assert (first["verdict"] == "correct") == (first["answer"] == "3")
+    assert PROTOCOL.choice_instruction in tokenizer.decode(rows[-1]["prompt_ids"])
+
+
+def test_an_interrupted_evaluation_goes_on_with_whole_chunks(tokenizer, tmp_path):
+    whole = Parrot(tokenizer)
+    expected = ask(tokenizer, tmp_path / "whole", whole)
+    folder = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        ask(tokenizer, folder, Parrot(tokenizer, calls=3))
+    part = folder / "items.part-0.jsonl"
+    lines = part.read_text().splitlines(keepends=True)
+    assert len(lines) == 6
+    part.write_text("".join(lines[:5]) + lines[5][:40])  # killed while the third chunk was written
+    rest = Parrot(tokenizer)
+    assert ask(tokenizer, folder, rest) == expected
+    assert rest.asked == whole.asked[2:]
+    assert (folder / "items.jsonl").read_text() == (tmp_path / "whole/items.jsonl").read_text()
+    assert ask(tokenizer, folder, Parrot(tokenizer, calls=0)) == expected  # nothing is left to ask
+    only = {"two": PROBLEMS["two"]}
+    assert [row["benchmark"] for row in ask(tokenizer, folder, Parrot(tokenizer, calls=0), only)] == ["two"] * 3
+    assert len((folder / "items.jsonl").read_text().splitlines()) == 10  # the other benchmark's rows stay
+
+
+def test_tokens_depend_on_protocol_and_problem_alone(tokenizer, tmp_path):
+    both = ask(tokenizer, tmp_path / "both", Parrot(tokenizer))
+    alone = ask(tokenizer, tmp_path / "alone", Parrot(tokenizer), {"two": PROBLEMS["two"]})
+    assert both[7:] == alone
+
+
+def test_a_folder_belongs_to_one_evaluation(tmp_path):
+    identity = {"weights": "ab", "protocol": {"samples": 4}, "problems": {"one": "1"}}
+    items.claim(tmp_path, identity)
+    items.claim(tmp_path, identity)
+    items.claim(tmp_path, {**identity, "problems": {"two": "2"}})  # a further benchmark
+    assert json.loads((tmp_path / items.IDENTITY).read_text())["problems"] == {"one": "1", "two": "2"}
+    for field, other in {"weights": "cd", "protocol": {"samples": 8}, "problems": {"two": "3"}}.items():
+        with pytest.raises(RecipeError, match=f"holds an evaluation with {field}=.*choose another --out"):
+            items.claim(tmp_path, {**identity, field: other})
+
+
+def test_prompts_by_protocol(tokenizer):
+    problem = PROBLEMS["one"][3]
+    found = {name: tokenizer.decode(encode(tokenizer, problem, protocols.protocol(name))) for name in protocols.NAMES}
+    boxed = "Please reason step by step, and put your final answer within \\boxed{}."
+    assert found == {
+        "default": f"<|user|>3?\n{boxed}<|assistant|>",
+        "red": f"<|im_start|>You are a helpful assistant.<|user|>3?\n{boxed}<|assistant|>",
+        "luffy": "<|user|>3?<|assistant|><think>\n",
+        "mix": f"<|user|>3?\n{boxed}<|assistant|>",
+    }
+
+
+def test_an_opening_that_the_template_has_is_not_repeated(tokenizer):
+    thinking = build_tokenizer()
+    thinking.chat_template = tokenizer.chat_template.replace(
+        "'<|assistant|>' -}}{%- endif", "'<|assistant|><think>\n' -}}{%- endif"
+    )
+    found = thinking.decode(encode(thinking, PROBLEMS["one"][3], protocols.luffy()))
+    assert found == "<|user|>3?<|assistant|><think>\n"
+
+
+def test_lengths_are_checked_with_the_fix(tokenizer):
+    encoded = prompts(tokenizer, PROBLEMS, PROTOCOL)
+    longest = max(map(len, encoded.values()))
+    check_lengths(encoded, PROTOCOL, longest + 9, "room")
+    with pytest.raises(RecipeError, match=f"needs {longest + 9}, but the room is {longest + 5}: use max_tokens=5"):
+        check_lengths(encoded, PROTOCOL, longest + 5, "the room")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "message"),
+    [
+        (Protocol(samples=0), "samples=0 of the protocol is too small"),
+        (Protocol(samples_of={"AMC": 0}), "samples_of.AMC=0"),
+        (Protocol(top_p=0.0), "top_p=0"),
+        (Protocol(temperature=0.0), "gives 4 equal samples"),
+        (Protocol(temperature=-1.0), "temperature=-1"),
+    ],
+)
+def test_protocols_are_checked(protocol, message):
+    with pytest.raises(RecipeError, match=message):
+        protocols.check(protocol, "--protocol")
+
+
+def test_unknown_protocols_are_refused():
+    with pytest.raises(RecipeError, match="--protocol lufy is unknown: use default, red, luffy, mix"):
+        protocols.protocol("lufy")

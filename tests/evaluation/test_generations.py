@@ -1,0 +1,73 @@
+import json
+
+import pytest
+
+from red_mcore.evaluation import generations
+from red_mcore.recipe import RecipeError
+from red_mcore.rewards.verifier import Grade
+
+
+class Judge:
+    def grade(self, questions, boxed_only):
+        return [Grade("correct" if gold in text else "wrong", None) for gold, text, _ in questions]
+
+
+def write(tmp_path, *rows):
+    file = tmp_path / "some.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_formats_of_others_are_read(tmp_path):
+    ours = {"text": "9", "tokens": 3, "finish": "stop", "token_ids": [1, 2, 3]}
+    rows = generations.read(
+        write(
+            tmp_path,
+            {"question": "a?", "gt": "7", "code": ["7", "8"], "pred": ["7", "8"], "score": [True, True]},
+            {"problem": "b?", "answer": 8.0, "response": "7", "correct": 0},
+            {"benchmark": "B", "item": 5, "problem": "c?", "gold": "A", "kind": "choice", "responses": [ours]},
+            {"prompt": "d?", "ground_truth": "\\boxed{4}", "completions": ["4"]},
+        )
+    )
+    assert [(row["benchmark"], row["item"], row["problem"], row["gold"], row["kind"]) for row in rows] == [
+        ("some", 0, "a?", "7", "math"),
+        ("some", 1, "b?", "8", "math"),
+        ("B", 5, "c?", "A", "choice"),
+        ("some", 3, "d?", "4", "math"),
+    ]
+    assert [row["recorded"] for row in rows] == [[True, True], [False], None, None]
+    graded = generations.grade(rows, Judge(), boxed_only=False)
+    assert [[r["verdict"] for r in row["responses"]] for row in graded] == [
+        ["correct", "wrong"],
+        ["wrong"],
+        ["wrong"],
+        ["correct"],
+    ]
+    assert graded[2]["responses"][0] == {**ours, "verdict": "wrong", "answer": None}
+    assert "recorded" not in graded[0]
+    differing, judged = generations.disagreements(rows, graded)
+    assert judged == 3
+    assert [(d["item"], d["sample"], d["recorded"], d["verdict"]) for d in differing] == [(0, 1, "correct", "wrong")]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"gt": "7", "question": "a?"}, "line 1: none of the columns responses, response, code"),
+        ({"code": ["7"]}, "none of the columns gold, gt, answer, ground_truth; there are code"),
+        ({"gt": "7", "code": []}, "the responses are"),
+        ({"gt": "7", "code": [3]}, "a response is 3, want text"),
+        ({"gt": "7", "code": ["7"], "score": [True, False]}, "2 verdicts for 1 responses"),
+        ({"gt": "7", "code": ["7"], "kind": "essay"}, "kind is 'essay'"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, row, message):
+    with pytest.raises(RecipeError, match=message):
+        generations.read(write(tmp_path, row))
+
+
+def test_no_file_and_an_empty_one_are_refused(tmp_path):
+    with pytest.raises(RecipeError, match="does not exist"):
+        generations.read(tmp_path / "none.jsonl")
+    with pytest.raises(RecipeError, match="is empty"):
+        generations.read(write(tmp_path))
