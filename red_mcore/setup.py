@@ -144,6 +144,7 @@ def build(recipe: Recipe):
     from red_mcore.data.problems import load_problems
     from red_mcore.data.tokenizer import load_tokenizer, stop_ids
     from red_mcore.evaluation.asking import Asker
+    from red_mcore.evaluation.benchmarks import unusual_sizes
     from red_mcore.megatron import checkpoint, ranks, shim
     from red_mcore.megatron.offload import to_host
     from red_mcore.megatron.policy import Policy
@@ -176,6 +177,8 @@ def build(recipe: Recipe):
         of = "held-out problem" if problems else "training problem"
         raise RecipeError(f"data.path {recipe.data.path}: no {of} has a gold that can be used; see the warning above")
     benchmarks = _load_benchmarks(recipe, tokenizer)
+    for line in unusual_sizes(benchmarks):
+        say(f"red_mcore: warning: {line}")
     folder = resume.checkpoints(recipe)
     # Checksums cost one read of the checkpoint, by rank 0 alone: the ranks have to agree on what they go on from.
     manifest, faults = ranks.on_main(here, lambda: manifests.newest(folder, checksums=True))

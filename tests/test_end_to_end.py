@@ -313,18 +313,86 @@ def test_branches_and_refills(folder, base):
         assert row["update/grad_norm"] > 0
 
 
-def test_grpo_with_a_reference_from_the_base_stage(folder):
+ASKED = {"samples": 4, "max_tokens": 60, "temperature": 1.0, "instruction": "", "sequences_per_call": 16}
+
+
+@pytest.fixture(scope="module")
+def benchmarks(tmp_path_factory) -> Path:
+    """Two benchmarks of problems that the model learns to solve."""
+    from red_mcore.data.problems import load_problems
+    from red_mcore.recipe import Data
+
+    problems = load_problems(Data(problems=32, held_out=0), seed=5)[0]
+    folder = tmp_path_factory.mktemp("benchmarks")
+    for name, some in {"AIME24": problems[:18], "AMC23": problems[18:]}.items():
+        (folder / f"{name}.json").write_text(json.dumps([{"prompt": p.text, "answer": p.gold} for p in some]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def benchmarked(folder, benchmarks) -> Path:
+    """GRPO with a reference from the base stage, on two ranks, which evaluates benchmarks on its way."""
+    asked = {"names": ["AIME24", "AMC23"], "data": str(benchmarks), "every": 1, "protocol": ASKED}
     run(
         folder,
         "grpo",
         *SMALL[1:],
-        "base.steps=60",
+        "base.steps=150",
         "base.sequences_per_step=48",
         "steps=2",
         "algorithm.kl_coefficient=0.01",
+        f"evaluation.benchmarks={json.dumps(asked)}",
         recipe="recipes/tiny/grpo.py",
     )
-    assert [row["publish/version"] for row in rows(folder, "grpo")] == [1, 2]
+    return folder / "grpo"
+
+
+def test_benchmarks_are_evaluated_on_the_way(folder, benchmarked):
+    made = rows(folder, "grpo")
+    assert [row["publish/version"] for row in made] == [1, 2]
+    summary = json.loads((benchmarked / "evaluation/step-000002/summary.json").read_text())
+    found = summary["benchmarks"]
+    assert {name: (n["items"], n["samples"]) for name, n in found.items()} == {"AIME24": (18, 4), "AMC23": (14, 4)}
+    assert made[-1]["evaluation/AIME24_mean"] == found["AIME24"]["mean"] > 0
+    assert made[-1]["evaluation/AIME24_pass4"] == found["AIME24"]["pass"]["4"]
+    assert made[-1]["evaluation/average_mean"] == summary["average"]["mean"]
+    assert all("evaluation/AMC23_mean" in row for row in made)
+    assert json.loads((benchmarked / "summary.json").read_text())["AMC23_after"] == found["AMC23"]["mean"]
+
+
+def test_evaluated_alone_a_checkpoint_has_the_same_numbers_also_after_a_kill(benchmarked, benchmarks, tmp_path):
+    """One engine instead of two, another program, killed on its way: every token is the same."""
+    overrides = [f"{name}={json.dumps(value)}" for name, value in {**ASKED, "samples_of": {}}.items()]
+    command = [
+        *(sys.executable, "tools/evaluate.py", "--model", str(benchmarked), "--benchmarks", "AIME24,AMC23"),
+        *("--data", str(benchmarks), "--out", str(tmp_path), "--kv-cache-mib", "128", *overrides),
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    try:
+        wait_for(tmp_path / "items.part-0.jsonl", process)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    # Ranks have groups of their own and die with their launcher, a moment later.
+    time.sleep(1)
+    before = (tmp_path / "items.part-0.jsonl").read_text()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    left = 32 * 4 - 4 * 4 * (len(before.splitlines()) // 4)
+    assert f"responses {left}/{left}" in done.stdout
+    after = (tmp_path / "items.jsonl").read_text()
+    assert after == (benchmarked / "evaluation/step-000002/items.jsonl").read_text()
+    assert after.startswith("".join(before.splitlines(keepends=True)[:4]))
+    alone, training = (
+        json.loads((place / "summary.json").read_text()) for place in (tmp_path, benchmarked / "evaluation/step-000002")
+    )
+    assert alone["benchmarks"] == training["benchmarks"]
+    import mlflow
+
+    client = mlflow.tracking.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    logged = client.get_run(alone["mlflow_run"])
+    assert logged.data.metrics["evaluation/AIME24_mean"] == training["benchmarks"]["AIME24"]["mean"]
+    assert logged.data.params["protocol.max_tokens"] == "60"
 
 
 def test_a_changed_recipe_is_refused_in_the_same_folder(folder, undisturbed, base):

@@ -17,8 +17,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +29,9 @@ from red_mcore.tracking.console import Watched
 
 if TYPE_CHECKING:
     from red_mcore.evaluation.findings import Findings, Likelihood
+    from red_mcore.evaluation.likelihood import TokenScores
     from red_mcore.evaluation.recorded import Evaluation
-    from red_mcore.evaluation.scoring import Scores, Tokenized
+    from red_mcore.evaluation.scoring import Tokenized
 
 DTYPES = ("float32", "bfloat16")
 LEAST_OCCURRENCES = 5
@@ -143,7 +146,7 @@ def _known(name: str, names: list[str], option: str) -> None:
         raise RecipeError(f"{option}: no evaluation is called {name}: {hint}")
 
 
-@dataclass
+@dataclass(eq=False)
 class _Scored:
     """One evaluation's responses with what the models say of them."""
 
@@ -156,8 +159,11 @@ class _Scored:
     words: dict[str, list[int]]
     """list of words -> ids of its tokens."""
     tokenizer: object
-    own: Scores | None = None
-    before: Scores | None = None
+    own: list[TokenScores | str] | None = None
+    before: list[TokenScores | str] | None = None
+
+    def path(self, role: str) -> Path | None:
+        return self.model if role == "own" else self.original
 
 
 def _score(evaluations: dict[str, Evaluation], models: dict[str, Path], options: argparse.Namespace) -> dict:
@@ -184,19 +190,17 @@ def _score(evaluations: dict[str, Evaluation], models: dict[str, Path], options:
         words = thinking_ids(tokenizer, opened[folder].arch.vocab_size)
         found[name] = _Scored(folder, options.original, sequences, chosen, words, tokenizer)
     for folder, model in opened.items():
-        for name, one in found.items():
-            for role, path in (("own", one.model), ("before", one.original)):
-                if path == folder:
-                    with Watched(f"{name} under {folder.name}: responses") as watch:
-                        scores = score_all(
-                            model,
-                            one.chosen,
-                            list(one.words.values()),
-                            options.out / "likelihood",
-                            dtype=options.dtype,
-                            watch=watch,
-                        )
-                    setattr(one, role, scores)
+        jobs = [(one, role) for one in found.values() for role in ("own", "before") if one.path(role) == folder]
+        while jobs:
+            words = list(jobs[0][0].words.values())
+            same = [job for job in jobs if list(job[0].words.values()) == words]  # all, unless tokenizers differ
+            jobs = [job for job in jobs if job not in same]
+            sequences = [sequence for one, _ in same for sequence in one.chosen]
+            with Watched(f"responses under {folder.name}") as watch:
+                cache = options.out / "likelihood"
+                scores = iter(score_all(model, sequences, words, cache, dtype=options.dtype, watch=watch))
+            for one, role in same:
+                setattr(one, role, list(islice(scores, len(one.chosen))))
     return found
 
 
@@ -211,19 +215,20 @@ def _likelihood(one: _Scored) -> Likelihood:
     from red_mcore.evaluation.findings import Likelihood, find_positions, find_shift
     from red_mcore.evaluation.positions import Scored
 
-    def scored(scores: Scores, places: list[int]) -> list[Scored]:
-        return [Scored(one.chosen[i].response, one.chosen[i].token_ids, scores.found[i]) for i in places]
+    def scored(scores: list[TokenScores | str], places: list[int]) -> list[Scored]:
+        return [Scored(one.chosen[i].response, one.chosen[i].token_ids, scores[i]) for i in places]
 
-    places = [i for i, scores in enumerate(one.own.found) if scores is not None]
+    left_out = Counter(scores for scores in one.own if isinstance(scores, str))
+    places = [i for i, scores in enumerate(one.own) if not isinstance(scores, str)]
     own = scored(one.own, places)
-    both = [i for i in places if one.before and one.before.found[i] is not None]
+    both = [i for i in places if one.before and not isinstance(one.before[i], str)]
     ours, theirs = (scored(one.own, both), scored(one.before, both)) if both else ([], [])
     shift = find_shift(ours, theirs, LEAST_OCCURRENCES)
     return Likelihood(
         model=str(one.model),
         original=str(one.original) if one.original else None,
         responses=len(own),
-        left_out=one.own.left_out,
+        left_out=dict(left_out),
         tokenized_here=sum(sequence.response.token_ids is None for sequence in one.chosen),
         thinking_tokens={name: len(ids) for name, ids in one.words.items()},
         own=find_positions(own, one.words),

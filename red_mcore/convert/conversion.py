@@ -101,7 +101,9 @@ def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
     for parent in (folder / "checkpoints", folder):
         manifest, faults = manifests.newest(parent, checksums=True)
         if manifest:
-            return parent / manifest["tag"], [f"{fault}; going back to checkpoint {manifest['tag']}" for fault in faults]
+            return parent / manifest["tag"], [
+                f"{fault}; going back to checkpoint {manifest['tag']}" for fault in faults
+            ]
     if (folder / manifests.NAME).is_file():
         try:
             manifests.check(folder, manifests.read(folder), checksums=True)

@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import random
 import re
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,13 +94,16 @@ def load(name: str, folder: str | None, seed: int, limit: int | None = None) -> 
         problems.append(Problem(len(problems), text, gold))
     if not problems:
         raise RecipeError(f"{data.path} is empty")
-    known = KNOWN.get(name)
-    if known and limit is None and len(problems) != known.size:
-        print(
-            f"warning: {data.path} holds {len(problems)} problems; {name} as usually reported has {known.size}",
-            file=sys.stderr,
-        )
     return problems
+
+
+def unusual_sizes(problems: Mapping[str, Sequence[Problem]]) -> list[str]:
+    """A line for each known benchmark that is not of the size that is usually reported on."""
+    return [
+        f"{name} has {len(found)} problems here, {KNOWN[name].size} as it is usually reported"
+        for name, found in problems.items()
+        if name in KNOWN and len(found) != KNOWN[name].size
+    ]
 
 
 def _source(name: str, folder: str | None) -> Data:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,16 +100,6 @@ def check_same_tokens(
             raise RecipeError(f"--original has another tokenizer than --model: id {token} is {ours!r} and {theirs!r}")
 
 
-@dataclass(frozen=True)
-class Scores:
-    """In the order of the sequences."""
-
-    found: list[TokenScores | None]
-    """None of what was left out."""
-    left_out: dict[str, int]
-    """Why -> responses."""
-
-
 def score_all(
     model: Model,
     sequences: Sequence[Tokenized],
@@ -119,29 +108,29 @@ def score_all(
     *,
     dtype: str,
     watch: Callable[[int, int], None],
-) -> Scores:
-    """Score each sequence once, storing each result in ``cache`` at once; the model is loaded if any is missing.
+) -> list[TokenScores | str]:
+    """Scores of each sequence, stored in ``cache`` at once, or why it was left out; the model is loaded if need be.
 
     Left out: empty responses, and those that are too long for the model (``likelihood.longest``). ``watch`` is told
-    (responses done, responses in all). RecipeError where the model does not fit into the
-    memory, or cannot have written the sequences.
+    (responses done, responses in all). RecipeError where the model does not fit into the memory, or cannot have written
+    the sequences.
     """
     stored = Cache(cache, model, dtype, watched)
-    left_out: Counter[str] = Counter()
-    found: list[TokenScores | None] = []
+    found: list[TokenScores | str] = []
     missing = []
     for place, sequence in enumerate(sequences):
-        found.append(None)
-        if not len(sequence.token_ids):
-            left_out["empty"] += 1
-        elif len(sequence.prompt) + len(sequence.token_ids) - 1 > longest(model.arch):
-            left_out[f"longer than {longest(model.arch)} positions"] += 1
-        elif reason := refusal(model.arch, sequence.prompt, sequence.token_ids):
+        prompt, response = sequence.prompt, sequence.token_ids
+        if not len(response):
+            found.append("empty")
+        elif len(prompt) + len(response) - 1 > longest(model.arch):
+            found.append(f"longer than {longest(model.arch)} positions")
+        elif reason := refusal(model.arch, prompt, response):
             raise RecipeError(f"{model.folder}: {reason}")
         else:
-            found[place] = stored.get(sequence.prompt, sequence.token_ids)
-            if found[place] is None:
+            scores = stored.get(prompt, response)
+            if scores is None:
                 missing.append(place)
+            found.append("missing" if scores is None else scores)
     done = len(sequences) - len(missing)
     watch(done, len(sequences))
     if missing:
@@ -149,10 +138,13 @@ def score_all(
         with scorer(model, dtype=dtype, watch=watched) as score:
             for more, place in enumerate(missing, 1):
                 prompt, response = sequences[place].prompt, sequences[place].token_ids
-                found[place] = score(prompt, response)
-                stored.put(prompt, response, found[place])
+                scores = stored.get(prompt, response)  # two evaluations may share it
+                if scores is None:
+                    scores = score(prompt, response)
+                    stored.put(prompt, response, scores)
+                found[place] = scores
                 watch(done + more, len(sequences))
-    return Scores(found, dict(left_out))
+    return found
 
 
 def _check_memory(model: Model, dtype: str) -> None:

@@ -105,6 +105,8 @@ def run(job: Job) -> list[items.Row] | None:
     identity = prepared.identity | {"weights": engine.checksum, "problems": digests(prepared.problems)}
     ranks.on_main(here, lambda: items.claim(job.out, identity))
     if here.is_main:
+        for line in benchmarks.unusual_sizes(prepared.problems):
+            print(f"warning: {line}", flush=True)
         report_golds(verifier, prepared.problems)
         count = sum(len(found) * job.protocol.samples_for(name) for name, found in prepared.problems.items())
         print(f"{count} responses to {', '.join(prepared.problems)}, kept in {job.out}", flush=True)

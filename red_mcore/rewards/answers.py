@@ -150,6 +150,14 @@ def normal(answer: str) -> str:
     return _SHORT.sub(r"\\frac\1\2", text)
 
 
+def final_answer(text: str, boxed_only: bool) -> str | None:
+    """The answer of a whole response: the last box in its ``answer_part``, else, unless ``boxed_only``, the ``stated``
+    one; None where there is none."""
+    part = answer_part(text)
+    answer = last_boxed(part)
+    return stated(part) if answer is None and not boxed_only else answer
+
+
 def certain(kind: str, gold: str, answer: str) -> str | None:
     """``judge``'s verdict where no parser is needed to know it, else None.
 

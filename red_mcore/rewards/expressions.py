@@ -114,7 +114,7 @@ def number(text: str) -> Number | None:
 
 
 def same_number(gold: Number, answer: Number) -> bool:
-    """Whether ``answer`` is ``gold``, or one of them is a decimal that the other rounds to; an exact gold may be cut off, too.
+    """Whether ``answer`` is ``gold``, or one is a decimal that the other rounds to; exact golds may be cut off, too.
 
     A decimal has to be within ``TOLERANCE`` besides. Gold integers are exact: neither 13536 nor 13535.9 is 13535.
     """

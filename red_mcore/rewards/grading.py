@@ -13,71 +13,38 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from red_mcore.rewards.answers import last_boxed, normal, stated, tidy
+from red_mcore.rewards import shapes
+from red_mcore.rewards.answers import normal, tidy
 from red_mcore.rewards.expressions import ratio, same
 
-_BRACKET = r"(?P<open>\\begin|\\langle|\\\{|[({\[])|(?P<close>\\end|\\rangle|\\\}|[)}\]])"
-_COMMA = re.compile(_BRACKET + r"|(?P<mark>\\text\{ *,? *(?:and|or) *\}|(?<![A-Za-z])(?:and|or)(?![A-Za-z])|[,;])")
-_UNION = re.compile(_BRACKET + r"|(?P<mark>\\cup(?![a-zA-Z])|\\text\{ *or *\}|(?<![A-Za-z])or(?![A-Za-z])|\\lor|\\vee)")
-_RELATION = re.compile(
-    _BRACKET + r"|(?P<mark><=|>=|!=|:=|\\approx(?![a-z])|\\le(?![a-z])|\\ge(?![a-z])|\\[lg]t(?![a-z])|\\ne(?![a-z])"
-    r"|\\in(?![a-z])|[<>=])"
-)
-_FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\ne": r"\ne"}
-_ASCII = {"<=": r"\le", ">=": r"\ge", "!=": r"\ne", r"\lt": "<", r"\gt": ">", ":=": "="}
-
-_NAME = re.compile(
-    r"(?:[A-Za-z]|\\(?!pi(?![a-z])|infty)[A-Za-z]+)(?:_(?:\{[^{}]*\}|[0-9A-Za-z]|\\[a-z]+))?'*(?: ?\(([^()]*)\))?"
-)
-_NAMED = re.compile(r"(?!-)[A-Za-z\\{}|+' -]*")
-_NOT_NAMED = re.compile(r"_(?:\{[^{}]*\}|[0-9A-Za-z])|\([^()]*\)|\\text\{[^{}]*\}")
-_FULL_BRACKET = re.compile(r"\\(?:begin|end)\{[a-z]*\}|\\\\|\\[{}]|[(){}\[\]]")
-_MATRIX = re.compile(r"\\begin\{[pbB]?matrix\}(.*)\\end\{[pbB]?matrix\}", re.DOTALL)
 _BASE = re.compile(r"\(?([0-9A-F]+(?:\.[0-9A-F]+)?)\)?_(?:\{?([0-9]+)\}?|\{?\\text\{([a-z]+)\}\}?)")
-_BUILDER = re.compile(r"\\\{ ?([A-Za-z]) ?(?:\\mid|\||:) ?(.*)\\\}", re.DOTALL)
-
-_WORD = re.compile(r"[A-Za-z]")
 _PROSE = re.compile(r"[^\W\d_]{2,}(?:[ '’\-.,]+[^\W\d_]+)*|[^\W\d_]{4,}")
 _WRAPPED = re.compile(r"\\text\{([^{}]*)\}")
-_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
-_UNIT_TEXT = re.compile(r"\\text\{([A-Za-z%. /^0-9]*)\} ?(?:\^ ?\{? ?-?[0-9] ?\}?)?")
-_UNIT_WORDS = re.compile(r"(?<=[0-9}) ])([A-Za-z]+(?: [A-Za-z]+){0,2}) ?(?:\^ ?\{?[0-9]\}?)?$")
-_NO_UNIT = frozenset("or and not no if when but maybe is than otherwise except plus minus times".split())
-_UNITS = {
-    name: canonical
-    for canonical, names in {
-        "mm": "mm millimeter millimeters", "cm": "cm centimeter centimeters centimetres",
-        "km": "km kilometer kilometers", "meter": "meter meters metre metres", "inch": "inch inches",
-        "foot": "foot feet ft", "yard": "yard yards", "mile": "mile miles", "second": "second seconds sec",
-        "minute": "minute minutes min", "hour": "hour hours hr hrs", "day": "day days", "week": "week weeks",
-        "month": "month months", "year": "year years", "cent": "cent cents", "dollar": "dollar dollars usd",
-        "kg": "kg kilogram kilograms", "gram": "gram grams", "pound": "pound pounds lb lbs", "liter": "liter liters",
-        "ml": "ml milliliter milliliters", "mph": "mph", "unit": "unit units", "degree": "degree degrees deg",
-        "percent": "percent percentage pct",
-    }.items()
-    for name in names.split()
-}  # fmt: skip
-_POWERS = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}
-
 _OPTION = re.compile(r"\\text\{ ?\(?[A-J]\)? ?\}|\([A-J]\)")
 _LETTER = re.compile(r"(?<![A-Za-z])[A-J](?![A-Za-z])")
 _CHOSEN = re.compile(r"\(([A-J])\)|([A-J])(?:\)|\.(?![A-Za-z])|:)")
 _SAID = re.compile(r"(?:the |final |correct )*(?:answer|option|choice)(?: is| ?:)? *(?:option |choice )?(.*)", re.I)
 _NONE = frozenset(("", "none", "nan", "null", "n/a", "?"))
 
+_EXAMPLES = (
+    r"\frac{\sqrt{3}}{2}",
+    r"2x^{2}-3(x+1)y",
+    r"3 \pi+e^{-2t}",
+    r"\binom{2n}{n}",
+    r"\sin(2t)",
+    r"n!",
+    r"x_{1}/2",
+)
+
 LONGEST = 2000
-"""Characters beyond twice the gold's that an answer may have: a mathematician would not read on, nor does the parser."""
+"""Characters beyond twice the gold's that an answer may have: nobody would read on."""
 
 
-def judge(kind: str, gold: str, answer: str, boxed: bool) -> str:
+def judge(kind: str, gold: str, answer: str) -> str:
     """``correct``, ``wrong``, or ``unparsable`` (gold or answer cannot be understood).
 
-    ``answer`` is the content of a box, or else (``boxed`` false) a response in which the answer is to be found. The
-    ``kind`` ``math`` compares what both mean, ``choice`` the letters A to J.
+    The ``kind`` ``math`` compares what both mean, ``choice`` the letters A to J.
     """
-    if not boxed:
-        inside = last_boxed(answer)
-        answer = inside if inside is not None else (stated(answer) or "")
     if not gold.strip() or not _readable(gold) or not _readable(answer) or len(answer) > LONGEST + 2 * len(gold):
         return "unparsable"
     if kind == "choice":
@@ -95,8 +62,17 @@ def gold_fault(kind: str, gold: str) -> str | None:
         return "is empty"
     if kind == "choice" and letter(gold) is None:
         return "is none of the letters A to J"
-    verdict = judge(kind, gold, gold, boxed=True)
+    verdict = judge(kind, gold, gold)
     return None if verdict == "correct" else f"is {verdict} when it is judged against itself"
+
+
+def warm_up() -> None:
+    """Read a few formulas, so that the parser's tables are there before a deadline runs: the first ones take a second.
+
+    For a child process to call before its first task.
+    """
+    for formula in _EXAMPLES:
+        judge("math", formula, f"0+{formula}")
 
 
 def letter(text: str) -> str | None:
@@ -137,51 +113,6 @@ def _balanced(text: str) -> bool:
     return text.count("{") - text.count("\\{") == text.count("}") - text.count("\\}")
 
 
-# ----------------------------------------------------------------------------------------------- lists
-
-
-def _split(text: str, pattern: re.Pattern[str]) -> tuple[list[str], list[str]]:
-    """``text`` cut at the marks of ``pattern`` that are in no bracket, and these marks."""
-    parts, marks, depth, start = [], [], 0, 0
-    for match in pattern.finditer(text):
-        if match["mark"]:
-            if depth == 0:
-                parts.append(text[start : match.start()].strip(" "))
-                marks.append(match["mark"].strip(" "))
-                start = match.end()
-        else:
-            depth += 1 if match["open"] else -1
-    return parts + [text[start:].strip(" ")], marks
-
-
-def _items(text: str) -> list[str]:
-    """The answers that ``text`` lists: at commas, ``and`` and ``or``; both of a ``\\pm``; elements of ``{...}``."""
-    inside = _inside(text, r"\{", r"\}")
-    if inside is not None and _BUILDER.fullmatch(text) is None:
-        text = inside
-    parts = [part for part in _split(text, _COMMA)[0] if part]
-    items: list[str] = []
-    for part in parts:
-        if r"\pm" in part or r"\mp" in part:
-            items.append(part.replace(r"\pm", "+").replace(r"\mp", "-"))
-            items.append(part.replace(r"\pm", "-").replace(r"\mp", "+"))
-        else:
-            items.append(part)
-    return items
-
-
-def _inside(text: str, opening: str, closing: str) -> str | None:
-    """What is between two brackets that hold the whole text between them."""
-    if not (text.startswith(opening) and text.endswith(closing)) or len(text) < len(opening) + len(closing):
-        return None
-    depth = 0
-    for match in _COMMA.finditer(text):
-        depth += 1 if match["open"] else -1 if match["close"] else 0
-        if depth == 0 and match["close"] and match.end() < len(text):
-            return None
-    return text[len(opening) : -len(closing)].strip(" ")
-
-
 def _matched(gold: list, answer: list, equal: Callable[[object, object], bool | None]) -> bool | None:
     """Whether each of ``gold`` equals another one of ``answer`` and none is left, whatever their order."""
     if len(gold) != len(answer):
@@ -216,17 +147,17 @@ def _equal(gold: str, answer: str) -> bool | None:
         return letter(gold) == letter(answer)
     if not texts[1] or _is_prose(gold) or _is_prose(answer):
         return _is_prose(gold) and _is_prose(answer) and _prose(gold) == _prose(answer)
-    sets = _pieces(gold), _pieces(answer)
+    sets = shapes.pieces(gold), shapes.pieces(answer)
     if sets[0] and sets[1]:
         return _same_sets(sets[0], sets[1])
-    golds, answers = _items(gold), _items(answer)
-    vectors = _vector(gold), _vector(answer)
+    golds, answers = shapes.items(gold), shapes.items(answer)
+    vectors = shapes.vector(gold), shapes.vector(answer)
     if vectors[0] and vectors[1]:
         return _same_vectors(vectors[0], vectors[1])
     if vectors[0] and len(answers) > 1 and not answer.startswith(r"\{"):
-        return _ordered(vectors[0][1], _components(answers))  # x=1, y=2 for (1,2)
+        return _ordered(vectors[0][1], shapes.components(answers))  # x=1, y=2 for (1,2)
     if vectors[1] and len(golds) > 1 and not gold.startswith(r"\{") and vectors[1][0] == "(":
-        return _ordered(_components(golds), vectors[1][1])
+        return _ordered(shapes.components(golds), vectors[1][1])
     if len(golds) != 1 or len(answers) != 1:
         return _matched(golds, answers, _equal)
     if golds[0] != gold or answers[0] != answer:
@@ -252,64 +183,6 @@ def _prose(text: str) -> str:
     return " ".join(word for word in words if word not in ("the", "a", "an"))
 
 
-# ------------------------------------------------------------------------- intervals, vectors, matrices
-
-
-def _pieces(text: str) -> tuple[str | None, list[tuple]] | None:
-    """(variable, intervals) of a set of real numbers that is written with intervals or inequalities; else None.
-
-    An interval is (from, to, whether each of these belongs to it). A pair in round brackets may be one, too.
-    """
-    if builder := _BUILDER.fullmatch(text):
-        text = builder[2].strip(" ")
-    name = None
-    parts, marks = _relation(text)
-    if marks == [r"\in"]:
-        name, text = parts
-    elif re.match(r"[a-z] ?[(\[]", text) and _half_open(text[1:].strip(" ")):
-        name, text = text[0], text[1:].strip(" ")  # t(0,4]
-    pieces: list[tuple] = []
-    proper = False
-    for part in _split(text, _UNION)[0]:
-        variable, found = _piece(part)
-        if not found or (variable and name and variable != name):
-            return None
-        name = variable or name
-        proper = proper or part[:1] != "\\" or part.startswith("\\mathbb")
-        pieces += found
-    return (name, pieces) if proper else None
-
-
-def _half_open(text: str) -> bool:
-    return text[:1] + text[-1:] in ("(]", "[)")
-
-
-def _piece(text: str) -> tuple[str | None, list[tuple]]:
-    """Variable and intervals of one member of a union; no intervals where it is none."""
-    if text in (r"\mathbb{R}", r"\R") or re.fullmatch(r"(?:\\text\{ *)?all real numbers *\}?", text):
-        return None, [(r"-\infty", r"\infty", False, False)]
-    if points := _inside(text, r"\{", r"\}"):
-        return None, [(point, point, True, True) for point in _split(points, _COMMA)[0]]
-    if text[:1] in ("(", "[") and text[-1:] in (")", "]") and (inside := _inside(text, text[0], text[-1])):
-        ends = _split(inside, _COMMA)[0]
-        return None, [(*ends, text[0] == "[", text[-1] == "]")] if len(ends) == 2 and all(ends) else []
-    parts, marks = _relation(text)
-    if len(marks) == 1 and marks[0] in _FLIPPED and all(parts):
-        (left, right), mark = parts, marks[0]
-        if _NAME.fullmatch(right):
-            left, right, mark = right, left, _FLIPPED[mark]
-        if not _NAME.fullmatch(left) or _NAME.fullmatch(right):
-            return None, []
-        below, above = (r"-\infty", right, False, mark == r"\le"), (right, r"\infty", mark == r"\ge", False)
-        return left, [below, above] if mark == r"\ne" else [below] if mark in ("<", r"\le") else [above]
-    if len(marks) == 2 and all(parts) and _NAME.fullmatch(parts[1]):
-        if set(marks) <= {">", r"\ge"}:
-            parts, marks = parts[::-1], [_FLIPPED[mark] for mark in marks[::-1]]
-        if set(marks) <= {"<", r"\le"}:
-            return parts[1], [(parts[0], parts[2], marks[0] == r"\le", marks[1] == r"\le")]
-    return None, []
-
-
 def _same_sets(gold: tuple, answer: tuple) -> bool | None:
     if gold[0] and answer[0] and normal(gold[0]) != normal(answer[0]):
         return False
@@ -320,21 +193,6 @@ def _same_sets(gold: tuple, answer: tuple) -> bool | None:
     return _matched(gold[1], answer[1], equal)
 
 
-def _vector(text: str) -> tuple[str, list[str]] | None:
-    """(bracket, components) of a tuple or of a matrix of one row or column; None where it is neither."""
-    if match := _MATRIX.fullmatch(text):
-        rows = _rows(match[1])
-        if len(rows) == 1 or all(len(row) == 1 for row in rows):
-            return ("row" if len(rows) == 1 else "column"), [entry for row in rows for entry in row]
-        return None
-    for opening, closing in (("(", ")"), ("[", "]"), (r"\langle", r"\rangle")):
-        inside = _inside(text, opening, closing)
-        if inside is not None:
-            parts = _split(inside, _COMMA)[0]
-            return (opening, parts) if len(parts) > 1 else None
-    return None
-
-
 def _same_vectors(gold: tuple[str, list[str]], answer: tuple[str, list[str]]) -> bool | None:
     brackets = {gold[0], answer[0]}
     if brackets == {"row", "column"} or (brackets == {"(", "["} and len(gold[1]) == 2):
@@ -342,43 +200,9 @@ def _same_vectors(gold: tuple[str, list[str]], answer: tuple[str, list[str]]) ->
     return _ordered(gold[1], answer[1])
 
 
-def _components(items: list[str]) -> list[str]:
-    """Values of ``x=1, y=2`` in the order of their names; other lists as they are."""
-    named = [_relation(item) for item in items]
-    if all(marks == ["="] and _NAME.fullmatch(parts[0]) for parts, marks in named):
-        return [parts[1] for parts, _ in sorted(named)]
-    return items
-
-
-def _rows(inside: str) -> list[list[str]]:
-    return [[entry.strip(" ") for entry in row.split("&")] for row in inside.split(r"\\") if row.strip(" ")]
-
-
-# ------------------------------------------------------------------------------- equations and values
-
-
-def _relation(text: str) -> tuple[list[str], list[str]]:
-    """Sides and signs of a chain such as ``a<x\\le b``, each sign in one spelling; nothing after an ``\\approx``."""
-    parts, marks = _split(text, _RELATION)
-    marks = [_ASCII.get(mark, mark) for mark in marks]
-    if r"\approx" in marks:
-        at = marks.index(r"\approx")
-        if at == 0 and _is_named(parts[0]):
-            marks[0] = "="
-            return _relation(" = ".join(parts[:2])) if len(parts) > 2 else (parts, marks)
-        return parts[: at + 1], marks[:at]
-    return parts, marks
-
-
-def _is_named(text: str) -> bool:
-    """Whether a side of an equation says what the other is: ``x``, ``f(x)``, ``m+n``, ``\\angle ABC``, ``\\text{Area}``."""
-    is_name = _NAME.fullmatch(text) or _NAMED.fullmatch(_NOT_NAMED.sub("", text))
-    return bool(is_name) and any(c.isalpha() for c in text)
-
-
 def _same_relations(gold: str, answer: str, *structured: bool) -> bool | None:
     """For what is one item on each side; ``structured``: whether gold, answer are sets or tuples."""
-    (golds, gold_marks), (answers, answer_marks) = _relation(gold), _relation(answer)
+    (golds, gold_marks), (answers, answer_marks) = shapes.relation(gold), shapes.relation(answer)
     if not all(golds) or not all(answers) or len(answers) > 8:
         return None
     if gold_marks and answer_marks and gold_marks[0] == answer_marks[0] == "=" and len(golds) == 2:
@@ -387,13 +211,15 @@ def _same_relations(gold: str, answer: str, *structured: bool) -> bool | None:
         return False if any(structured) else _same_values(gold, answer)
     if set(gold_marks + answer_marks) <= {"="}:
         if gold_marks:  # an answer without the gold's left side
-            is_definition = _NAME.fullmatch(golds[0]) or (_is_named(golds[0]) and not _is_named(golds[1]))
+            is_definition = shapes.NAME.fullmatch(golds[0]) or (
+                shapes.is_named(golds[0]) and not shapes.is_named(golds[1])
+            )
             return bool(is_definition) and _equal(golds[-1], answer)
-        values = answers[1:] if answer_marks and _is_named(answers[0]) else answers
+        values = answers[1:] if answer_marks and shapes.is_named(answers[0]) else answers
         return _ordered([gold] * len(values), values)
     if len(gold_marks) == len(answer_marks) == 1:
         if gold_marks[0] != answer_marks[0]:
-            answers, answer_marks = answers[::-1], [_FLIPPED.get(answer_marks[0], "")]
+            answers, answer_marks = answers[::-1], [shapes.FLIPPED.get(answer_marks[0], "")]
         if gold_marks == answer_marks:
             return same(_difference(golds), _difference(answers))
     return False
@@ -401,7 +227,7 @@ def _same_relations(gold: str, answer: str, *structured: bool) -> bool | None:
 
 def _same_equations(gold: list[str], answer: list[str]) -> bool | None:
     """``y=2x+3`` and ``y=3+2x`` or ``2x-y+3=0``; ``f(x)=2x`` and ``f(n)=2n``. Not ``2x=10`` for ``x=5``."""
-    names = [_NAME.fullmatch(gold[0]), _NAME.fullmatch(answer[0])]
+    names = [shapes.NAME.fullmatch(gold[0]), shapes.NAME.fullmatch(answer[0])]
     if all(names):
         variables = [name[1] and name[1].strip(" ") for name in names]
         if all(variables) and variables[0] != variables[1] and re.fullmatch("[a-z]", variables[1]):
@@ -424,13 +250,13 @@ def _same_values(gold: str, answer: str) -> bool | None:
     bases = _BASE.fullmatch(normal(gold)), _BASE.fullmatch(normal(answer))
     if any(bases):
         return all(bases) and [g for g in bases[0].groups() if g] == [g for g in bases[1].groups() if g]
-    matrices = _MATRIX.fullmatch(gold), _MATRIX.fullmatch(answer)
+    matrices = shapes.MATRIX.fullmatch(gold), shapes.MATRIX.fullmatch(answer)
     if all(matrices):
-        rows, others = (_rows(match[1]) for match in matrices)
+        rows, others = (shapes.rows(match[1]) for match in matrices)
         if [len(row) for row in rows] != [len(row) for row in others]:
             return False
         return _ordered([e for row in rows for e in row], [e for row in others for e in row])
-    (left, unit), (right, other) = _quantity(gold), _quantity(answer)
+    (left, unit), (right, other) = shapes.quantity(gold), shapes.quantity(answer)
     if unit and other and unit != other and "?" not in (unit, other):
         return False
     verdict = same(left, right)
@@ -441,30 +267,3 @@ def _same_values(gold: str, answer: str) -> bool | None:
             scaled = [f"({side}){factor}" if of == sign else side for side, of in ((left, unit), (right, other))]
             return same(*scaled)
     return False
-
-
-def _quantity(text: str) -> tuple[str, str]:
-    """A value and its unit: '' for none, '?' for one that is not in the table."""
-    text = text.strip(" ")
-    if text.endswith("%"):
-        return text[:-1].strip(" "), "percent"
-    if text.endswith(r"^\circ") and not _TRIGONOMETRIC.search(text):
-        return text[: -len(r"^\circ")].strip(" "), "degree"
-    at = text.rfind(r"\text{")
-    if at > 0 and (match := _UNIT_TEXT.fullmatch(text, at)):
-        words = match[1].lower().strip(" .").split()
-        if words and len(words) <= 4 and not _NO_UNIT & set(words):
-            value = text[:at].strip(" ")
-            before = value.removesuffix(r"^\circ").strip(" ")
-            return before, "?" if before != value else _unit(words, text[at + match.end(1) - at :])
-    if match := _UNIT_WORDS.search(text):
-        words = match[1].lower().split()
-        if all(word in _UNITS or word in _POWERS for word in words):
-            return text[: match.start()].strip(" "), _unit(words, text[match.end(1) :])
-    return text, ""
-
-
-def _unit(words: list[str], power: str) -> str:
-    raised = "".join(_POWERS.get(word, "") for word in words) or "".join(c for c in power if c in "^-0123456789")
-    names = [word for word in words if word not in _POWERS]
-    return _UNITS[names[0]] + raised if len(names) == 1 and names[0] in _UNITS else "?"

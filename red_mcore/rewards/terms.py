@@ -19,7 +19,7 @@ def overlong_penalty(tokens: int, limit: int, buffer: int) -> float:
 
 
 def format_score(text: str, tags: Sequence[str], opened: bool = False) -> float:
-    """1 where ``text`` is one block ``<tag>...</tag>`` for each of ``tags``, in their order, with space between; else 0.
+    """1 where ``text`` is one block ``<tag>...</tag>`` for each of ``tags``, in order, with space between; else 0.
 
     ``opened``: the prompt ends in the first opening tag, so that the text begins inside its block. No tag may come
     twice. Linear in the text.
@@ -62,7 +62,5 @@ def reward_terms(sample: Sample, settings: Reward, limit: int) -> dict[str, floa
             len(sample.response), limit, settings.overlong.buffer
         )
     if settings.repetition is not None:
-        terms["repetition"] = -settings.repetition.weight * repetition_share(
-            sample.response, settings.repetition.ngram
-        )
+        terms["repetition"] = -settings.repetition.weight * repetition_share(sample.response, settings.repetition.ngram)
     return terms

@@ -5,7 +5,7 @@ reaches a thread that sits in C code. So the rank never parses an answer itself:
 verdicts are told apart, because a rising share of any of the last three is news of its own:
 
 - ``correct``, ``wrong``: both sides are understood; the word of ``grading.judge`` on their equality;
-- ``unparsable``: no balanced ``\\boxed{...}`` (with ``boxed_only``), or no answer to be found in what there is;
+- ``unparsable``: no answer (with ``boxed_only``, no balanced ``\\boxed{...}``), or none that can be read;
 - ``timeout``: the child was killed at ``timeout_seconds``;
 - ``crash``: the answer brought its child down, again and again, or made the comparison fail.
 """
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from red_mcore.recipe import Reward
 from red_mcore.records import Kind, Problem
-from red_mcore.rewards.answers import answer_part, certain, last_boxed
+from red_mcore.rewards.answers import certain, final_answer
 from red_mcore.rewards.pool import Pool
 
 VERDICTS = ("correct", "wrong", "unparsable", "timeout", "crash")
@@ -39,7 +39,7 @@ class Grade(NamedTuple):
 
     verdict: str
     answer: str | None
-    """Content of the last box in the answer part; None where there is none."""
+    """What was compared with the gold; None where the response has no answer."""
 
 
 class Verifier:
@@ -56,35 +56,22 @@ class Verifier:
     def grade(self, questions: Iterable[tuple], boxed_only: bool | None = None) -> list[Grade]:
         """A grade of each ``Question`` (or tuple of its fields), in order; ``boxed_only`` None is the settings' value.
 
-        The verdict depends on kind, gold and boxed answer, or else on the whole answer part: equal ones are judged once
-        in the verifier's life. Timeouts and crashes are judged anew in each call, since load on the machine may have
-        caused them. Raises RuntimeError where the children cannot be started, e.g. where math-verify is not installed.
+        The verdict depends on kind, gold and answer: equal ones are judged once in the verifier's life. Timeouts and
+        crashes are judged anew in each call, since load on the machine may have caused them. Raises RuntimeError where
+        the children cannot be started, e.g. where math-verify is not installed.
         """
         boxed_only = self.settings.boxed_only if boxed_only is None else boxed_only
-        grades: list[Grade] = []
-        asked: dict[tuple, list[int]] = {}
-        for index, question in enumerate(Question(*fields) for fields in questions):
-            part = answer_part(question.text)
-            answer = last_boxed(part)
-            verdict = None
-            if answer is not None:
-                verdict = certain(question.kind, question.gold, answer)
-            elif boxed_only:
-                verdict = "unparsable"
-            grades.append(Grade(verdict, answer))
-            if verdict is None:
-                is_boxed = answer is not None
-                task = ("judge", question.kind, question.gold, answer if is_boxed else part, is_boxed)
-                asked.setdefault(task, []).append(index)
-        new = [task for task in asked if task not in self._known]
-        found = dict(zip(new, map(_verdict, self._pool.run(new)), strict=True))
-        # Whole responses are long and seldom come twice: only boxed answers are kept.
-        self._known |= {t: v for t, v in found.items() if t[-1] and v not in ("timeout", "crash")}
-        for task, indices in asked.items():
-            verdict = found.get(task) or self._known[task]
-            for index in indices:
-                grades[index] = grades[index]._replace(verdict=verdict)
-        return grades
+        asked = [(kind, gold, final_answer(text, boxed_only)) for gold, text, kind in (Question(*q) for q in questions)]
+        verdicts = {
+            task: "unparsable" if task[-1] is None else certain(*task) or self._known.get(task)
+            for task in dict.fromkeys(asked)
+        }
+        new = [task for task, verdict in verdicts.items() if verdict is None]
+        for task, (how, value) in zip(new, self._pool.run([("judge", *task) for task in new]), strict=True):
+            verdicts[task] = value if how == "done" else how
+            if how == "done":
+                self._known[task] = value
+        return [Grade(verdicts[task], task[-1]) for task in asked]
 
     def gold_faults(self, problems: Sequence[Problem]) -> list[str | None]:
         """Why each problem's gold cannot be used, or None: it has to be understood, and equal to itself."""
@@ -111,17 +98,13 @@ class Verifier:
         self.close()
 
 
-def _verdict(result: tuple[str, Any]) -> str:
-    how, value = result
-    return value if how == "done" else how
-
-
 def _prepare_child() -> None:
     """Runs in each child before its first task."""
-    from red_mcore.rewards import grading  # noqa: F401  imports math-verify, a second or so of no task's time
+    from red_mcore.rewards import grading
 
     # It warns that its own time limits are off. They are, for they do not reach into C code; the parent's clock does.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
+    grading.warm_up()
 
 
 def _work(what: str, *arguments: Any) -> Any:

@@ -93,7 +93,7 @@ class Console:
 
 
 class Watched:
-    """``with Watched("reading tensors") as watch``: progress by ``watch(done, total)``, shown from its first call on."""
+    """``with Watched("reading tensors") as watch``: progress by ``watch(done, total)``, shown from its first call."""
 
     def __init__(self, description: str, *, show: bool = True) -> None:
         self._description, self._show = description, show

@@ -42,5 +42,5 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    *lines, _ = path.read_text(encoding="utf-8").split("\n")  # not splitlines: JSON may hold other line separators
+    return [json.loads(line) for line in lines]

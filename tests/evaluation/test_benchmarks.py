@@ -58,10 +58,12 @@ def test_choices_are_shuffled_and_the_gold_goes_along(tmp_path, name):
     assert again == problems != benchmarks.load(name, str(tmp_path), 1)
 
 
-def test_another_number_of_problems_is_told(tmp_path, capsys):
+def test_another_number_of_problems_is_told(tmp_path):
     write(tmp_path, "AIME24.json", [{"prompt": "a?", "answer": "1"}])
-    benchmarks.load("AIME24", str(tmp_path), 0)
-    assert "holds 1 problems; AIME24 as usually reported has 30" in capsys.readouterr().err
+    write(tmp_path, "AMC23.json", [{"prompt": "a?", "answer": "1"}] * 40)
+    problems = {name: benchmarks.load(name, str(tmp_path), 0) for name in ("AIME24", "AMC23")}
+    told = benchmarks.unusual_sizes(problems)
+    assert told == ["AIME24 has 1 problems here, 30 as it is usually reported"]
 
 
 @pytest.mark.parametrize(

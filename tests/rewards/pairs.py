@@ -300,7 +300,7 @@ TUPLES_AND_MATRICES = [
     ("$(1,1), (3,2)$", "(3,2),(1,1)", C),  # OlympiadBench
     ("$(1,1), (3,2)$", "(2,3),(1,1)", W),
     ("$(1,1), (3,2)$", "(1,1)", W),
-    ("\\begin{pmatrix} -1/3 \\\\ 2/3 \\\\ 5/3 \\end{pmatrix}", "\\begin{bmatrix}-\\frac13\\\\\\frac23\\\\\\frac53\\end{bmatrix}", C),
+    ("\\begin{pmatrix} -1/3 \\\\ 2/3 \\\\ 5/3 \\end{pmatrix}", "\\begin{bmatrix}-1/3\\\\2/3\\\\5/3\\end{bmatrix}", C),
     ("\\begin{pmatrix} -1/3 \\\\ 2/3 \\\\ 5/3 \\end{pmatrix}", "(-1/3, 2/3, 5/3)", C),
     ("\\begin{pmatrix} -1/3 \\\\ 2/3 \\\\ 5/3 \\end{pmatrix}", "\\begin{pmatrix} -1/3 & 2/3 & 5/3 \\end{pmatrix}", W),
     ("\\begin{pmatrix} -1 & 0 \\\\ 0 & -1 \\end{pmatrix}", "\\begin{pmatrix}-1&0\\\\0&-1\\end{pmatrix}", C),  # MATH-500

@@ -15,7 +15,6 @@ from red_mcore.recipe import Data, Reward
 from red_mcore.records import Problem
 from red_mcore.rewards.verifier import Verifier
 
-
 BOMB = "\\boxed{9^{9^{9^{9}}}}"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -111,13 +110,15 @@ def test_killed_children_lose_no_verdict(everyone):
     others = children()
     with Verifier(Reward(workers=3, timeout_seconds=60)) as verifier:
         assert verdicts(verifier, [("1/2", "\\boxed{2/4}")] * 3) == ["correct"] * 3
-        asked = [(f"\\frac{{1}}{{{i}}}", f"\\boxed{{\\frac{{2}}{{{2 * i + i % 2}}}}}") for i in range(3, 300)]
+        asked = [(f"\\sqrt{{{i}}}+x", f"\\boxed{{x+\\sqrt{{{4 * i + i % 2}}}/2}}") for i in range(3, 150)]
         victims = sorted(set(children()) - set(others))[: None if everyone else 1]
-        for pid in victims:
-            threading.Timer(0.2, os.kill, (pid, signal.SIGKILL)).start()
+        killers = [threading.Timer(0.1, os.kill, (pid, signal.SIGKILL)) for pid in victims]
+        for killer in killers:
+            killer.start()
         found = verdicts(verifier, asked)
+        assert not any(killer.is_alive() for killer in killers)  # it was in the middle of the batch
         assert not set(victims) & set(children())
-        assert found == ["wrong" if i % 2 else "correct" for i in range(3, 300)]
+        assert found == ["wrong" if i % 2 else "correct" for i in range(3, 150)]
 
 
 def test_a_bomb_times_out_and_its_neighbours_do_not():
