@@ -11,8 +11,9 @@ from red_mcore.data.episodes import split
 from red_mcore.data.tokenizer import build_tokenizer, encode_prompt, encode_response
 from red_mcore.recipe import Model, Overlong, Recipe, Reward, Rollout
 from red_mcore.records import Problem
+from red_mcore.rewards.verifier import Grade
 from red_mcore.rollout.engine import Completion
-from red_mcore.sampling import Sampler
+from red_mcore.sampling import Sampler, rollout_metrics
 
 LIMIT = 50
 TRACE = "a8*7=6b6+9=5c5@5=1w5@5=1d1-4=7\\boxed{7}"
@@ -47,8 +48,14 @@ class Parrot:
 
 
 class Judge:
-    def grade(self, pairs):
-        return ["correct" if text == f"\\boxed{{{gold}}}" else "wrong" for gold, text in pairs]
+    def grade(self, questions):
+        return [
+            Grade("correct" if text == f"\\boxed{{{gold}}}" else "wrong", text[7:-1]) for gold, text, _ in questions
+        ]
+
+    def call(self, path, arguments):
+        assert path == "some.module:bonus"
+        return [None if response in EVEN else tokens / 10 for _, _, response, tokens in arguments]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -114,3 +121,18 @@ def test_a_continuation_is_graded_alone_and_charged_for_its_whole_length(sampler
     assert sample.text == f"\\boxed{{{sampler.engine.asked['seeds'][0] % 10}}}"
     whole = len("".join(split(TRACE, 10)[:4])) + len(sample.response)
     assert sample.reward - sample.accuracy == pytest.approx(-whole / LIMIT)
+
+
+def test_rewards_are_sums_of_terms_and_a_failed_function_adds_nothing(sampler):
+    sampler.recipe.reward = Reward(accuracy=2.0, functions={"some.module:bonus": 0.5})
+    groups = sampler.groups(PROBLEMS, 2, (1, 0), with_traces=True)
+    samples = [s for g in groups for s in g.samples]
+    failed = [s for s in samples if s.text in EVEN]
+    assert 0 < len(failed) < len(samples)
+    for sample in samples:
+        bonus = None if sample in failed else 0.5 * len(sample.response) / 10
+        assert sample.terms == {"accuracy": 2 * sample.accuracy, "bonus": bonus}
+        assert sample.reward == pytest.approx(2 * sample.accuracy + (bonus or 0))
+    metrics = rollout_metrics(groups)
+    assert metrics["reward/bonus_failed"] == sum(not s.is_offline for s in failed)
+    assert metrics["reward/accuracy_mean"] == pytest.approx(2 * metrics["rollout/accuracy"])

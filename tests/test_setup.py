@@ -1,5 +1,7 @@
 """What a run refuses once it has read its data."""
 
+import json
+
 import pytest
 
 from red_mcore import setup
@@ -24,3 +26,26 @@ def test_methods_that_learn_from_traces_need_one_that_fits(algorithm):
 def test_grpo_needs_none():
     recipe = Recipe(name="x", model=Model(), algorithm=GRPO())
     setup._check_traces(recipe, build_tokenizer(), [Problem(0, "1+1", "2")])
+
+
+class Judge:
+    asked = 0
+
+    def gold_faults(self, problems):
+        self.asked += 1
+        return ["is empty" if not p.gold else None for p in problems]
+
+
+def test_problems_of_bad_golds_are_left_out_told_and_remembered(tmp_path):
+    recipe = Recipe(name="x", model=Model(), algorithm=GRPO(), runs=str(tmp_path))
+    recipe.folder.mkdir()
+    problems = [Problem(0, "1+1", "2"), Problem(1, "2+2", ""), Problem(2, "3+3", "6")]
+    judge, said = Judge(), []
+    assert setup._bad_golds(recipe, judge, problems, said.append) == {1}
+    assert "left out 1 of 3 problems whose gold cannot be used" in said[0]
+    (row,) = json.loads((recipe.folder / "bad_golds.json").read_text())["rows"]
+    assert row == {"id": 1, "problem": "2+2", "gold": "", "fault": "is empty"}
+    assert setup._bad_golds(recipe, judge, problems, said.append) == {1}
+    assert (judge.asked, len(said)) == (1, 2)  # told again, judged once
+    assert setup._bad_golds(recipe, judge, problems[2:], said.append) == set()
+    assert (judge.asked, len(said)) == (2, 2)

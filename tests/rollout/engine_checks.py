@@ -193,11 +193,12 @@ class Checks:
         from red_mcore.data.tokenizer import build_tokenizer, encode_prompt
         from red_mcore.recipe import Model, Recipe
         from red_mcore.records import Problem
+        from red_mcore.rewards.verifier import Grade
         from red_mcore.sampling import Sampler
 
         class Judge:
-            def grade(self, pairs):
-                return ["wrong"] * len(pairs)
+            def grade(self, questions):
+                return [Grade("wrong", None)] * len(questions)
 
         recipe = Recipe("continuations", Model(), GRPO(), rollout=self.settings())
         tokenizer, trace = build_tokenizer(), "a8*7=6b6+9=5c5@5=1d1-4=7\\boxed{7}"
