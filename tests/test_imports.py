@@ -10,7 +10,7 @@ TIERS = (
     ("run", "launch"),
     ("trainer", "base", "groups", "sampling", "recording", "setup"),
     ("planning", "resume", "validation"),
-    ("algorithms", "rollout", "evaluation", "convert", "data", "rewards", "tracking", "reporting"),
+    ("algorithms", "rollout", "evaluation", "analysis", "convert", "data", "rewards", "tracking", "reporting"),
     ("megatron", "losses"),
     ("recipe", "overrides", "architecture", "records", "manifests", "memory", "devices"),
 )

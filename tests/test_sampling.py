@@ -47,11 +47,13 @@ class Parrot:
         return [[Completion(a, np.zeros(len(a), np.float32), False, 3)] * n for a in answers]
 
 
+EVEN = {f"\\boxed{{{digit}}}" for digit in "02468"}
+
+
 class Judge:
     def grade(self, questions):
-        return [
-            Grade("correct" if text == f"\\boxed{{{gold}}}" else "wrong", text[7:-1]) for gold, text, _ in questions
-        ]
+        verdicts = ["correct" if text == f"\\boxed{{{gold}}}" else "wrong" for gold, text, _ in questions]
+        return [Grade(verdict, None) for verdict in verdicts]
 
     def call(self, path, arguments):
         assert path == "some.module:bonus"

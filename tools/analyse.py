@@ -28,10 +28,10 @@ from red_mcore.recipe import RecipeError
 from red_mcore.tracking.console import Watched
 
 if TYPE_CHECKING:
-    from red_mcore.evaluation.findings import Findings, Likelihood
-    from red_mcore.evaluation.likelihood import TokenScores
-    from red_mcore.evaluation.recorded import Evaluation
-    from red_mcore.evaluation.scoring import Tokenized
+    from red_mcore.analysis.findings import Findings, Likelihood
+    from red_mcore.analysis.likelihood import TokenScores
+    from red_mcore.analysis.recorded import Evaluation
+    from red_mcore.analysis.scoring import Tokenized
 
 DTYPES = ("float32", "bfloat16")
 LEAST_OCCURRENCES = 5
@@ -55,10 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, command: list[str]) -> None:
     _check(options)
-    from red_mcore.evaluation.analysis import learnability_gap
-    from red_mcore.evaluation.analysis_report import write_analysis
-    from red_mcore.evaluation.findings import find
-    from red_mcore.evaluation.recorded import read_evaluation
+    from red_mcore.analysis.findings import find
+    from red_mcore.analysis.lengths import learnability_gap
+    from red_mcore.analysis.recorded import read_evaluation
+    from red_mcore.analysis.report import write_analysis
 
     paths = _named(options.evaluations)
     models = _models(options.models, list(paths))
@@ -171,10 +171,10 @@ def _score(evaluations: dict[str, Evaluation], models: dict[str, Path], options:
     from red_mcore.rollout.environment import set_environment
 
     set_environment(offline=True)
+    from red_mcore.analysis.positions import thinking_ids
+    from red_mcore.analysis.recorded import spread
+    from red_mcore.analysis.scoring import check_same_tokens, read_tokenizer, score_all, tokenize
     from red_mcore.convert.conversion import open_any
-    from red_mcore.evaluation.positions import thinking_ids
-    from red_mcore.evaluation.recorded import spread
-    from red_mcore.evaluation.scoring import check_same_tokens, read_tokenizer, score_all, tokenize
 
     folders = dict.fromkeys([*models.values(), *([options.original] if options.original else [])])
     opened = {folder: open_any(folder) for folder in folders}
@@ -212,8 +212,8 @@ def _counted(sequences: Sequence[Tokenized]) -> list:
 
 
 def _likelihood(one: _Scored) -> Likelihood:
-    from red_mcore.evaluation.findings import Likelihood, find_positions, find_shift
-    from red_mcore.evaluation.positions import Scored
+    from red_mcore.analysis.findings import Likelihood, find_positions, find_shift
+    from red_mcore.analysis.positions import Scored
 
     def scored(scores: list[TokenScores | str], places: list[int]) -> list[Scored]:
         return [Scored(one.chosen[i].response, one.chosen[i].token_ids, scores[i]) for i in places]
@@ -241,9 +241,9 @@ def _likelihood(one: _Scored) -> Likelihood:
 
 
 def _judge(found: Sequence[Findings], evaluations: dict[str, Evaluation], options: argparse.Namespace) -> None:
-    from red_mcore.evaluation.findings import find_behaviours
-    from red_mcore.evaluation.judge import Judge, judge_all
-    from red_mcore.evaluation.recorded import spread
+    from red_mcore.analysis.findings import find_behaviours
+    from red_mcore.analysis.judge import Judge, judge_all
+    from red_mcore.analysis.recorded import spread
 
     judge = Judge(options.judge_url, options.judge_model, options.judge_parallel)
     for one in found:

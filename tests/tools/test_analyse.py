@@ -14,9 +14,9 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import analyse  # noqa: E402
 
+from red_mcore.analysis.judge import Judgements  # noqa: E402
 from red_mcore.convert.hf import make_fresh  # noqa: E402
 from red_mcore.data.tokenizer import build_tokenizer  # noqa: E402
-from red_mcore.evaluation.judge import Judgements  # noqa: E402
 
 TEXTS = ("wait so 2", "so it is 3", "but wait 2", "")
 
@@ -108,8 +108,8 @@ def test_the_whole_command_and_the_same_again(made, tmp_path, capsys, monkeypatc
     assert "nan" not in text.lower()
     assert f"{out}/report.html" in capsys.readouterr().out
 
-    monkeypatch.setattr("red_mcore.evaluation.scoring.scorer", None)  # nothing is left to compute
-    monkeypatch.setattr("red_mcore.evaluation.analysis_report._plots", lambda *_: {})  # which takes most of the time
+    monkeypatch.setattr("red_mcore.analysis.scoring.scorer", None)  # nothing is left to compute
+    monkeypatch.setattr("red_mcore.analysis.report._plots", lambda *_: {})  # which takes most of the time
     assert analyse.main(arguments) == 0
     again = json.loads((out / "analysis.json").read_text())
     assert {**again, "made": None} == {**found, "made": None}
@@ -123,7 +123,7 @@ def test_without_models_words_are_the_unit_and_the_judge_is_asked(made, tmp_path
         counts = {"multi_perspective": 1, "metacognitive": 2}
         return Judgements([counts] * (len(responses) - 1) + [None], {"status 400": 1})
 
-    monkeypatch.setattr("red_mcore.evaluation.judge.judge_all", judge_all)
+    monkeypatch.setattr("red_mcore.analysis.judge.judge_all", judge_all)
     arguments = ["--judge-url", "http://host/v1", "--judge-model", "judge", "--limit", "4"]
     assert analyse.main([f"{made}/base/items.jsonl", "--out", str(tmp_path), *arguments]) == 0
     assert asked == [("http://host/v1", "judge", 4, "judgements.jsonl")]
@@ -170,7 +170,7 @@ def test_a_stopped_command_says_how_to_go_on(made, tmp_path, capsys, monkeypatch
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("red_mcore.evaluation.scoring.score_all", stop)
+    monkeypatch.setattr("red_mcore.analysis.scoring.score_all", stop)
     arguments = [f"{made}/base", "--out", str(tmp_path), "--model", f"{made}/model-0"]
     assert analyse.main(arguments) == 130
     assert "run the same command to go on" in capsys.readouterr().err

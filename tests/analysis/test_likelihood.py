@@ -5,11 +5,11 @@ import pytest
 import torch
 from family_models import make_family
 
+from red_mcore.analysis.likelihood import Cache, TokenScores, scorer
+from red_mcore.analysis.recorded import Response
+from red_mcore.analysis.scoring import check_same_tokens, score_all, tokenize
 from red_mcore.convert.conversion import from_hf, open_any
 from red_mcore.data.tokenizer import build_tokenizer
-from red_mcore.evaluation.likelihood import Cache, TokenScores, scorer
-from red_mcore.evaluation.recorded import Response
-from red_mcore.evaluation.scoring import check_same_tokens, score_all, tokenize
 from red_mcore.recipe import RecipeError
 
 WATCH = [[5, 9, 200], [], [262]]
@@ -108,7 +108,7 @@ def test_a_checkpoint_gives_the_same_and_what_is_stored_is_not_computed_again(fo
     with scorer(open_any(folder)) as score:
         same = score(sequences[3].prompt, sequences[3].token_ids)
     np.testing.assert_allclose(first[3].logp, same.logp, atol=1e-5)
-    monkeypatch.setattr("red_mcore.evaluation.scoring.scorer", None)
+    monkeypatch.setattr("red_mcore.analysis.scoring.scorer", None)
     again = score_all(checkpoint, sequences, WATCH, tmp_path / "cache", dtype="float32", watch=watch)
     np.testing.assert_array_equal(again[0].watched, first[0].watched)
 

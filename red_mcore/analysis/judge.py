@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from red_mcore.evaluation.recorded import Response
+from red_mcore.analysis.recorded import Response
 from red_mcore.recipe import RecipeError
 from red_mcore.tracking.files import append_line, read_lines, write_lines
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from red_mcore.evaluation.analysis import GROUPS, Gap
-from red_mcore.evaluation.estimates import Estimate
-from red_mcore.evaluation.findings import Findings, Likelihood
-from red_mcore.evaluation.judge import BEHAVIOURS
-from red_mcore.evaluation.positions import TENTHS, THIRDS, Positions, Track
-from red_mcore.evaluation.words import LISTS, Frequency
+from red_mcore.analysis.estimates import Estimate
+from red_mcore.analysis.findings import Findings, Likelihood
+from red_mcore.analysis.judge import BEHAVIOURS
+from red_mcore.analysis.lengths import GROUPS, Gap
+from red_mcore.analysis.positions import TENTHS, THIRDS, Positions, Track
+from red_mcore.analysis.words import LISTS, Frequency
 from red_mcore.reporting.plots import COLOURS, SIZE, WIDE, Plot, bars, curve, histogram
 
 OUTCOMES = {"correct": "#009E73", "incorrect": "#D55E00"}

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from red_mcore.analysis.likelihood import Cache, TokenScores, longest, refusal, scorer
+from red_mcore.analysis.recorded import Response
 from red_mcore.data.tokenizer import encode_chat
-from red_mcore.evaluation.likelihood import Cache, TokenScores, longest, refusal, scorer
-from red_mcore.evaluation.recorded import Response
 from red_mcore.recipe import RecipeError
 
 if TYPE_CHECKING:

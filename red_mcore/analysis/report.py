@@ -10,13 +10,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from red_mcore.evaluation import analysis_figures as figures
-from red_mcore.evaluation.analysis import GROUPS, Gap
-from red_mcore.evaluation.estimates import Estimate
-from red_mcore.evaluation.findings import Findings, as_json
-from red_mcore.evaluation.judge import BEHAVIOURS, PROMPT
-from red_mcore.evaluation.positions import THIRDS
-from red_mcore.evaluation.words import LISTS
+from red_mcore.analysis import figures
+from red_mcore.analysis.estimates import Estimate
+from red_mcore.analysis.findings import Findings, as_json
+from red_mcore.analysis.judge import BEHAVIOURS, PROMPT
+from red_mcore.analysis.lengths import GROUPS, Gap
+from red_mcore.analysis.positions import THIRDS
+from red_mcore.analysis.words import LISTS
 from red_mcore.reporting import page
 from red_mcore.reporting.plots import Plot
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from red_mcore.evaluation.estimates import Estimate, mean, ratio
-from red_mcore.evaluation.recorded import Response
+from red_mcore.analysis.estimates import Estimate, mean, ratio
+from red_mcore.analysis.recorded import Response
 
 
 class WordList(NamedTuple):

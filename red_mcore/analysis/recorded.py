@@ -13,8 +13,7 @@ import numpy as np
 
 from red_mcore.evaluation.items import ITEMS
 from red_mcore.recipe import RecipeError
-
-VERDICTS = ("correct", "wrong", "unparsable", "timeout", "crash")
+from red_mcore.rewards.verifier import VERDICTS
 
 
 @dataclass(frozen=True, eq=False)

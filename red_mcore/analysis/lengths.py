@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from red_mcore.evaluation.estimates import Estimate, mean
-from red_mcore.evaluation.recorded import Evaluation, Response
+from red_mcore.analysis.estimates import Estimate, mean
+from red_mcore.analysis.recorded import Evaluation, Response
 from red_mcore.evaluation.statistics import paired_bootstrap
 from red_mcore.recipe import RecipeError
 

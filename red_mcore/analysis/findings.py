@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from red_mcore.evaluation.analysis import Lengths, groups, lengths, longer_when_incorrect
-from red_mcore.evaluation.estimates import Estimate, mean
-from red_mcore.evaluation.judge import BEHAVIOURS, Judgements
-from red_mcore.evaluation.positions import Positions, RankShift, Scored, positions, rank_shift
-from red_mcore.evaluation.recorded import Evaluation, Response
-from red_mcore.evaluation.words import Frequency, count, frequencies
+from red_mcore.analysis.estimates import Estimate, mean
+from red_mcore.analysis.judge import BEHAVIOURS, Judgements
+from red_mcore.analysis.lengths import Lengths, groups, lengths, longer_when_incorrect
+from red_mcore.analysis.positions import Positions, RankShift, Scored, positions, rank_shift
+from red_mcore.analysis.recorded import Evaluation, Response
+from red_mcore.analysis.words import Frequency, count, frequencies
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from red_mcore.evaluation import judge as judging
-from red_mcore.evaluation.findings import find_behaviours
-from red_mcore.evaluation.judge import Judge, judge_all, read_reply
-from red_mcore.evaluation.recorded import Response
+from red_mcore.analysis import judge as judging
+from red_mcore.analysis.findings import find_behaviours
+from red_mcore.analysis.judge import Judge, judge_all, read_reply
+from red_mcore.analysis.recorded import Response
 from red_mcore.recipe import RecipeError
 
 GOOD = '{"multi_perspective": 2, "metacognitive": 0}'

@@ -1,0 +1,1 @@
+"""Analyses of recorded responses: lengths, words, likelihood along a response, rank shift, learnability gap, judge."""
