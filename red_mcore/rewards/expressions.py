@@ -64,6 +64,10 @@ _TRAPS = [
 _ADJACENT = re.compile(r"[0-9] +\.?[0-9]|[0-9] ?\{|[0-9)] ?_|(?<![A-Za-z\]}])\{[^{}]*\} ?\{")
 """Numbers with nothing between them, which are no product and no sum, and numbers with subscripts."""
 
+_BINDING = re.compile(r"\\(?:int|sum|prod|lim|text|operator|math)")
+_VARIABLE = re.compile(r"(?<![A-Za-z\\])[A-DF-HJ-Za-df-hj-z](?![A-Za-z])")
+"""A letter by itself that is neither e nor i, and that nothing binds."""
+
 _I = sympy.Symbol("i", real=True)
 _NOTHING = (sympy.nan, sympy.zoo)
 _DIGITS = 4000
@@ -159,12 +163,15 @@ def same(gold: str, answer: str) -> bool | None:
 
     Both are evaluated: constants to 30 digits, others at four points that their symbols' names determine (two with
     negative values), so that a formula equals what it can be transformed to and, but for an event of no probability,
-    nothing else. A decimal among constants stands for what rounds to it (``same_number``).
+    nothing else. A decimal among constants stands for what rounds to it (``same_number``). A number equals no formula
+    in variables, also where they would cancel out.
     """
     gold, answer = braced(gold), braced(answer)
     numbers = number(gold), number(answer)
     if numbers[0] is not None and numbers[1] is not None:
         return same_number(*numbers)
+    if numbers[0] is not None and _VARIABLE.search(answer) and not _BINDING.search(answer):
+        return False  # a formula in variables is no number, which its slow parser need not tell
     sides = [_expression(text) if text is not None else None for text in (gold, answer)]
     if None in sides:
         return None
