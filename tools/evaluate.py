@@ -39,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
         launch.die_with_parent(options.launched_by)
     try:
         protocol = _protocol(options)
+        if options.against is not None:
+            _read_items(options.against)  # what it lacks is told before any work
         if options.generations is not None:
             return _grade(options, protocol)
         return _evaluate(options, protocol, arguments)
@@ -76,9 +78,7 @@ def _evaluate(options: argparse.Namespace, protocol: Protocol, arguments: list[s
         reward=Reward(workers=options.workers, timeout_seconds=options.timeout),
     )
     if not joined:
-        standalone.prepare(job)  # what is wrong is wrong before any rank is started
-        if options.against is not None:
-            _read_items(options.against)
+        standalone.prepare(job)  # what is wrong is told before any rank is started
         command = [sys.executable, __file__, *arguments, f"--launched-by={os.getpid()}"]
         return launch.launch(command, job.ranks)
     rows = standalone.run(job)

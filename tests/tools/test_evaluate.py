@@ -1,0 +1,92 @@
+"""The command line without an engine: recorded responses, and what it refuses; models are in test_end_to_end.py."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import evaluate  # noqa: E402
+
+
+def write(folder, name, rows):
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / name
+
+
+ROWS = [
+    {"question": "1/2?", "gt": "\\frac{1}{2}", "code": ["\\boxed{0.5}", "\\boxed{2}"], "score": [True, False]},
+    {"question": "x?", "gt": "7", "code": ["so it is $7$.", "\\boxed{7"], "score": [True, True]},
+]
+
+
+def test_recorded_responses_are_graded_and_compared(tmp_path, capsys):
+    file = write(tmp_path, "amc23.jsonl", ROWS)
+    assert evaluate.main(["--generations", str(file), "--out", str(tmp_path / "out")]) == 0
+    screen = capsys.readouterr().out
+    assert "agrees with the recorded verdicts on 3 of 4 responses" in screen
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    found = summary["benchmarks"]["amc23"]
+    assert (found["items"], found["samples"], found["mean"], found["pass"]) == (2, 2, 0.5, {"1": 0.5, "2": 1.0})
+    assert found["verdicts"] == {"correct": 2, "wrong": 1, "unparsable": 1, "timeout": 0, "crash": 0}
+    assert found["length_tokens"] is found["truncated"] is None
+    assert summary["agreement"] == {"responses": 4, "agree": 3}
+    (differing,) = [json.loads(line) for line in (tmp_path / "out/disagreements.jsonl").read_text().splitlines()]
+    assert (differing["item"], differing["sample"], differing["verdict"]) == (1, 1, "unparsable")
+    import mlflow
+
+    client = mlflow.tracking.MlflowClient(f"sqlite:///{tmp_path}/out/mlflow.db")
+    logged = client.get_run(summary["mlflow_run"])
+    assert logged.data.metrics["evaluation/amc23_mean"] == 0.5
+    assert logged.data.params["boxed_only"] == "False"
+    assert {artifact.path for artifact in client.list_artifacts(summary["mlflow_run"])} == {
+        "benchmarks.json",
+        "responses.json",
+    }
+    # Another evaluation of the same problems, stricter, against the first.
+    arguments = ["--generations", str(file), "--out", str(tmp_path / "strict"), "boxed_only=true", "--no-mlflow"]
+    assert evaluate.main([*arguments, "--against", str(tmp_path / "out")]) == 0
+    screen = capsys.readouterr().out
+    assert "amc23: -25.0 against" in screen
+    strict = json.loads((tmp_path / "strict/summary.json").read_text())
+    assert strict["against"]["amc23"]["difference"] == -0.25
+    assert not (tmp_path / "strict/mlflow.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to evaluate: give --model DIR and --benchmarks, or --generations FILE.jsonl"),
+        (["--model", "DIR"], "no benchmarks are named: use some of MATH-500"),
+        (["--model", "DIR", "--benchmarks", "AIME1924"], "benchmark AIME1924 is unknown"),
+        (["--model", "DIR", "--benchmarks", "AIME24", "--data", "DIR"], "the folder of benchmarks DIR does not exist"),
+        (["--model", "DIR", "--benchmarks", "AIME24", "--protocol", "lufy"], "--protocol lufy is unknown: use default"),
+        (
+            ["--model", "DIR", "--benchmarks", "AIME24", "max_token=9"],
+            "has no field 'max_token'; nearest is 'max_tokens'",
+        ),
+        (["--model", "DIR", "--benchmarks", "AIME24", "--samples", "0"], "samples=0 of the protocol is too small"),
+        (["--model", "DIR", "--benchmarks", "AIME24", "temperature=0"], "temperature=0 of the protocol gives 32 equal"),
+        (["--model", "DIR", "--benchmarks", "AIME24", "--limit", "0"], "--limit 0: use 1 or more"),
+        (["--model", "DIR", "--benchmarks", "AIME24", "--ranks", "3", "--tensor", "2"], "--tensor 2 does not divide"),
+        (["--generations", "none.jsonl"], "--generations none.jsonl does not exist"),
+        (["--generations", "none.jsonl", "--model", "DIR"], "are graded without a model: leave out --model"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(capsys, arguments, message):
+    assert evaluate.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("evaluate: error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_what_is_compared_with_has_to_be_an_evaluation(tmp_path, capsys):
+    file = write(tmp_path, "some.jsonl", ROWS)
+    arguments = ["--generations", str(file), "--out", str(tmp_path / "out"), "--against", str(tmp_path)]
+    assert evaluate.main(arguments) == 2
+    assert "--against" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()  # told before any work
