@@ -74,7 +74,8 @@ def override(recipe: T, overrides: Sequence[str]) -> T:
 
 
 def to_yaml(recipe: Recipe) -> str:
-    return OmegaConf.to_yaml(OmegaConf.structured(recipe))
+    """The resolved recipe; the algorithm's class, which is no field, stands above it as a comment."""
+    return f"# algorithm: {type(recipe.algorithm).__name__}\n{OmegaConf.to_yaml(OmegaConf.structured(recipe))}"
 
 
 def flatten(recipe: object) -> dict[str, Any]:

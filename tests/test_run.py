@@ -97,7 +97,7 @@ print("heavy:", [name for name in {HEAVY!r} if name in sys.modules], code)
 
 def test_print_config_is_the_resolved_recipe(recipe):
     done = red(recipe, "--print-config", "yaml", "parallel.tensor=2")
-    assert done.stdout.startswith("name: small\n")
+    assert done.stdout.startswith("# algorithm: RED\nname: small\n")
     assert "  tensor: 2\n" in done.stdout
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
-import pkgutil
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,8 @@ class RunFolder:
     """Of ``metrics.jsonl``, by step; a step that a resumed run repeated counts once, as it was last."""
     summary: dict[str, Any] | None
     """None until the run is done."""
+    algorithm: str
+    """Its class, or nothing, where a recipe of an older version does not name it."""
 
     @property
     def name(self) -> str:
@@ -96,20 +96,6 @@ class RunFolder:
                         _keep(found, name, int(number.group(1)), scores.get("mean"), scores.get("stderr"))
         return found
 
-    @cached_property
-    def algorithm(self) -> str:
-        """Class of the algorithm. The recipe does not name it, so that it is known by its settings: SFT or DFT."""
-        from red_mcore import algorithms
-
-        settings = set(self.recipe.get("algorithm") or {})
-        found = []
-        for module in pkgutil.iter_modules(algorithms.__path__):
-            for name, made in vars(importlib.import_module(f"{algorithms.__name__}.{module.name}")).items():
-                own = name.lower() == module.name.replace("_", "") and isinstance(made, type)
-                if own and {field.name for field in fields(made)} == settings:
-                    found.append(name)
-        return " or ".join(sorted(found, key=lambda name: name.lower() not in self.name.lower()))
-
 
 def read_run(folder: Path) -> RunFolder:
     """RecipeError where ``folder`` is no run, or a file of it is broken in more than its last line."""
@@ -122,7 +108,8 @@ def read_run(folder: Path) -> RunFolder:
         raise RecipeError(f"{folder} is no run, it has neither metrics.jsonl nor recipe.yaml{hint}")
     rows = {row["step"]: row for row in _lines(metrics) if isinstance(row.get("step"), int)}
     try:
-        settings = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.exists() else {}
+        text = recipe.read_text(encoding="utf-8") if recipe.exists() else ""
+        settings = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{recipe} cannot be read: {' '.join(str(error).split())}") from None
     summary = _json(folder / "summary.json")
@@ -131,6 +118,7 @@ def read_run(folder: Path) -> RunFolder:
         settings if isinstance(settings, dict) else {},
         [rows[step] for step in sorted(rows)],
         summary if isinstance(summary, dict) else None,
+        named[1] if (named := re.match(r"# algorithm: (\w+)$", text, re.MULTILINE)) else "",
     )
 
 

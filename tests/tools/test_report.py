@@ -159,7 +159,7 @@ def test_a_run_without_rollouts(undrawn, make):
     found = written(make("sft", rollouts=False))
     assert found.headings == [*ALWAYS, "Everything else", "What it wrote", "Recipe"]
     assert "trained tokens" in found.text
-    assert "SFT or DFT" in found.text
+    assert "SFT" in found.text
 
 
 def test_a_run_that_goes_on_with_a_torn_last_line_and_a_step_done_twice(undrawn, make):
