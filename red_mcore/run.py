@@ -57,8 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _train(recipe: Recipe) -> int:
     from red_mcore.rollout.environment import set_environment
 
-    names = (recipe.model.path, recipe.data.path)
-    set_environment(offline=all(name is None or Path(name).exists() for name in names))
+    names, benchmarks = (recipe.model.path, recipe.data.path), recipe.evaluation.benchmarks
+    is_local = all(name is None or Path(name).exists() for name in names)
+    set_environment(offline=is_local and (benchmarks is None or benchmarks.data is not None))
     from red_mcore import trainer  # only now: it imports what reads the environment
 
     return trainer.main(recipe)

@@ -273,14 +273,15 @@ def _prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
     import torch
 
     from red_mcore.convert import hf
+    from red_mcore.convert.folder import fetch
     from red_mcore.data.tokenizer import load_tokenizer
     from red_mcore.megatron.ranks import on_main
 
     folder = recipe.folder / "model"
     path = recipe.model.path
     if path is not None and not Path(path).is_dir():
-        on_main(here, lambda: _download(recipe.model.path))
-        path = _download(path)  # from the cache, or on another node that does not share it
+        on_main(here, lambda: fetch(recipe.model.path))
+        path = fetch(path)  # from the cache, or on another node that does not share it
 
     def prepare() -> None:
         made = folder / "complete"
@@ -308,19 +309,6 @@ def _prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
 
     on_main(here, prepare)
     return (folder if path is None else Path(path)), folder
-
-
-def _download(name: str) -> str:
-    """Folder of the hub model ``name``; RecipeError where there is no such model or no way to it."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"])
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise RecipeError(
-            f"model.path {name} is no folder here and cannot be fetched from the hub: {str(error).splitlines()[0]}"
-        ) from error
 
 
 def _check_traces(recipe: Recipe, tokenizer, problems: list[Problem]) -> None:

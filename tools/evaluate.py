@@ -3,8 +3,8 @@
     python tools/evaluate.py --model DIR --benchmarks AIME24,MATH-500 [--data DIR] [--protocol NAME] [a=b ...]
     python tools/evaluate.py --generations FILE.jsonl [--out DIR]
 
-DIR is a Hugging Face folder, a run (its newest checkpoint) or a checkpoint. ``--data`` is a folder with the benchmarks'
-files; without it they come from the hub. a=b changes a field of the protocol, e.g. temperature=1 max_tokens=2048.
+DIR is a Hugging Face folder or hub name, a run (its newest checkpoint) or a checkpoint. ``--data`` is a folder with the
+benchmarks' files; without it they come from the hub. a=b changes a field of the protocol, e.g. max_tokens=2048.
 
 --out (runs/evaluations/...) gets items.jsonl, every problem with its graded responses; summary.json; and MLflow's
 database. ``--against DIR`` compares with another evaluation of the same problems by a paired bootstrap.
@@ -61,7 +61,7 @@ def _evaluate(options: argparse.Namespace, protocol: Protocol, arguments: list[s
     joined = options.launched_by is not None or launch.join()
     from red_mcore.rollout.environment import set_environment
 
-    set_environment(offline=options.data is not None)
+    set_environment(offline=options.data is not None and options.model.is_dir())
     from red_mcore.evaluation import standalone
 
     job = standalone.Job(

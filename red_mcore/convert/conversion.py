@@ -16,6 +16,7 @@ from red_mcore.convert.folder import (
     check_free,
     copy_companions,
     dtype_name,
+    fetch,
     made_whole,
     size_in_bytes,
     write_model,
@@ -113,9 +114,11 @@ def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
 
 
 def open_any(folder: Path) -> Model:
-    """A run (its newest checkpoint), a checkpoint, or a Hugging Face folder. RecipeError for none of these."""
+    """A run (its newest checkpoint), a checkpoint, a Hugging Face folder or hub name. RecipeError for none of these."""
     if not folder.is_dir():
-        raise RecipeError(f"{folder} is no folder: name a Hugging Face folder, a run or a checkpoint")
+        if folder.is_absolute() or len(folder.parts) > 2:
+            raise RecipeError(f"{folder} is no folder: name a Hugging Face folder, a run, a checkpoint or a hub name")
+        folder = Path(fetch(str(folder)))
     if (folder / "config.json").is_file() and not (folder / manifests.NAME).is_file():
         return open_hf(folder)
     return open_checkpoint(newest_checkpoint(folder)[0])

@@ -140,3 +140,16 @@ def size_in_bytes(shapes: dict[str, Shape], dtype: torch.dtype) -> int:
 
 def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def fetch(name: str) -> str:
+    """Folder of the hub model ``name``; RecipeError where there is no such model or no way to it."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"])
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise RecipeError(
+            f"model {name} is no folder here and cannot be fetched from the hub: {str(error).splitlines()[0]}"
+        ) from error
