@@ -21,7 +21,7 @@ INTERRUPTED = 130
 """Exit code of a run that a signal ended in good order, by the shell's convention for Ctrl-C."""
 
 
-def launch(command: list[str], ranks: int) -> int:
+def launch(command: list[str], ranks: int, on_signal: str = "stopping after this step and saving") -> int:
     """Run ``command`` as ``ranks`` processes on this machine, with torchrun's variables; the run's exit code.
 
     0: every rank returned 0. 1: a rank failed; one line on stderr names it, and the others are stopped. 2: a rank found
@@ -61,7 +61,7 @@ def launch(command: list[str], ranks: int) -> int:
         local_addr="localhost",
     )
     agent = LocalElasticAgent(spec, DefaultLogsSpecs(log_dir=os.devnull))
-    signals = _Signals(agent)
+    signals = _Signals(agent, on_signal)
     try:
         failures = agent.run().failures
     except KeyboardInterrupt:  # before there was a rank to pass it on to
@@ -87,8 +87,9 @@ def launch(command: list[str], ranks: int) -> int:
 class _Signals:
     """Passes the first SIGINT or SIGTERM on to the ranks; kills them, with their children, on the second."""
 
-    def __init__(self, agent) -> None:
+    def __init__(self, agent, on_signal: str) -> None:
         self.received = 0
+        self._on_signal = on_signal
         self._agent = agent
         self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -106,7 +107,7 @@ class _Signals:
             except ProcessLookupError:
                 continue  # that rank has ended
         if self.received == 1:
-            message = "red_mcore: stopping after this step and saving; press Ctrl-C again to kill the run at once"
+            message = f"red_mcore: {self._on_signal}; press Ctrl-C again to kill the run at once"
             os.write(2, f"\n{message}\n".encode())  # print is not safe where a signal may have cut into one
 
     def restore(self) -> None:

@@ -105,6 +105,10 @@ def newest(folder: Path, checksums: bool = False) -> tuple[dict[str, Any] | None
     return None, []
 
 
+_MEASURED_AT = {True: "benchmarked", False: "evaluated"}
+"""Of a benchmark's mean, and of all other metrics of evaluations: the field of the state that has its last step."""
+
+
 def kept(manifests: Sequence[dict[str, Any]], settings: Checkpoint) -> set[str]:
     """Tags of the checkpoints, given oldest first, that are not removed."""
     stay = {manifest["tag"] for manifest in manifests[-settings.keep :]}
@@ -115,7 +119,8 @@ def kept(manifests: Sequence[dict[str, Any]], settings: Checkpoint) -> set[str]:
         scores = {
             manifest["tag"]: manifest["state"]["after"][settings.keep_best]
             for manifest in manifests
-            if manifest["state"]["evaluated"] == manifest["state"]["step"]
+            if manifest["state"]["step"] == manifest["state"].get(_MEASURED_AT[settings.keep_best.endswith("_mean")])
+            and settings.keep_best in manifest["state"]["after"]
         }
         if scores:
             stay.add((max if settings.best == "highest" else min)(scores, key=scores.get))

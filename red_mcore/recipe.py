@@ -290,8 +290,8 @@ class Protocol:
     """Most tokens of a response."""
     samples: int = 4
     """Responses per problem."""
-    samples_of: dict[str, int] = field(default_factory=dict)
-    """The same, for the benchmarks named here."""
+    samples_of: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("AIME24", "AIME25", "AMC23", "AMC"), 32))
+    """The same, for the benchmarks named here: competitions of 30 to 83 problems want many."""
     boxed_only: bool = False
     """Only the last \\boxed{...} counts as an answer; otherwise, where there is none, the whole text is searched."""
     seed: int = 0

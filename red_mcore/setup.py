@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import shutil
 import signal
@@ -52,6 +53,8 @@ class State:
     """The last evaluation."""
     evaluated: int = -1
     """Step of the last evaluation."""
+    benchmarked: int = -1
+    """The same, of the benchmarks."""
     seconds: float = 0.0
     """Time spent so far over all starts."""
     base_seconds: float = 0.0
@@ -144,7 +147,7 @@ def build(recipe: Recipe):
     from red_mcore.data.problems import load_problems
     from red_mcore.data.tokenizer import load_tokenizer, stop_ids
     from red_mcore.evaluation.asking import Asker
-    from red_mcore.evaluation.benchmarks import unusual_sizes
+    from red_mcore.evaluation.standalone import report_faults
     from red_mcore.megatron import checkpoint, ranks, shim
     from red_mcore.megatron.offload import to_host
     from red_mcore.megatron.policy import Policy
@@ -177,8 +180,8 @@ def build(recipe: Recipe):
         of = "held-out problem" if problems else "training problem"
         raise RecipeError(f"data.path {recipe.data.path}: no {of} has a gold that can be used; see the warning above")
     benchmarks = _load_benchmarks(recipe, tokenizer)
-    for line in unusual_sizes(benchmarks):
-        say(f"red_mcore: warning: {line}")
+    if here.is_main:
+        report_faults(verifier, benchmarks)
     folder = resume.checkpoints(recipe)
     # Checksums cost one read of the checkpoint, by rank 0 alone: the ranks have to agree on what they go on from.
     manifest, faults = ranks.on_main(here, lambda: manifests.newest(folder, checksums=True))
@@ -331,7 +334,7 @@ def _bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say:
     They are left out: every sample of theirs would be wrong, whatever it says.
     """
     file = recipe.folder / "bad_golds.json"
-    text = json.dumps([[p.id, p.gold, p.kind] for p in problems])
+    text = json.dumps([importlib.metadata.version("math-verify"), [[p.id, p.gold, p.kind] for p in problems]])
     identity = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     found = json.loads(file.read_text()) if file.is_file() else {}
     if found.get("golds") != identity:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import statistics
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict
 
 import psutil
 import torch
@@ -22,10 +20,9 @@ from red_mcore.convert.rules import hf_shapes
 from red_mcore.evaluation import items
 from red_mcore.evaluation import metrics as evaluation
 from red_mcore.evaluation import summary as summaries
-from red_mcore.evaluation.standalone import digests
 from red_mcore.groups import EVALUATE, collect
-from red_mcore.megatron.ranks import from_main, on_main
-from red_mcore.recipe import Recipe, RecipeError
+from red_mcore.megatron.ranks import from_main
+from red_mcore.recipe import Recipe
 from red_mcore.records import Group
 from red_mcore.setup import Run, build
 from red_mcore.tracking.console import Watched
@@ -87,7 +84,7 @@ def train(run: Run) -> None:
             if run.asker is not None and (last or due(recipe.evaluation.benchmarks.every, state.step)):
                 with clock("benchmark"):
                     found = benchmark(run, lambda ready, total: console.phase(f"benchmarks {ready}/{total}"))
-                state.after |= found
+                state.after = state.after | found
                 metrics |= found
             metrics |= memory()
             run.log(metrics | clock.seconds)
@@ -101,8 +98,10 @@ def train(run: Run) -> None:
                 state.step, {name: metrics[key] for name, key in shown.items() if key in metrics}, expected_steps(run)
             )
     if done(run) and state.evaluated != state.step:  # stopped between evaluations, and then asked for no more steps
+        state.after, state.evaluated = evaluate(run), state.step
+    if done(run) and run.asker is not None and state.benchmarked != state.step:
         with Watched("benchmarks", show=run.ranks.is_main) as watch:
-            state.after, state.evaluated = evaluate(run) | benchmark(run, watch), state.step
+            state.after = state.after | benchmark(run, watch)
 
 
 def due(every: int, step: int) -> bool:
@@ -282,28 +281,17 @@ def benchmark(run: Run, watch: Callable[[int, int], None]) -> dict[str, float]:
 
     Goes on with what is there of the same weights, after a kill in the middle.
     """
-    asker, engine = run.asker, run.sampler.engine
-    if asker is None:
+    if run.asker is None:
         return {}
     folder = run.recipe.folder / "evaluation" / f"step-{run.state.step:06d}"
-    identity = {"weights": engine.checksum, "protocol": asdict(asker.protocol), "problems": digests(run.benchmarks)}
-
-    def claim() -> None:
-        try:
-            items.claim(folder, identity)
-        except RecipeError:  # of a run that went another way from its checkpoint on
-            shutil.rmtree(folder)
-            items.claim(folder, identity)
-
-    on_main(run.ranks, claim)
-    rows = asker.ask(run.benchmarks, folder, run.ranks.is_main, watch)
-
-    def summarise() -> dict[str, float]:
-        summary = summaries.summarise(rows)
+    # What a run wrote that went another way from its checkpoint on is of no use.
+    summary = run.asker.ask(run.benchmarks, folder, run.ranks, watch, renew=True)
+    run.state.benchmarked = run.state.step
+    if run.tracker:
         write_atomic(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-        return summaries.metrics(summary)
-
-    return on_main(run.ranks, summarise)
+        rows = summaries.samples(items.read(folder), run.recipe.tracking.rollout_rows)
+        run.tracker.table("benchmarks", rows, run.state.step)
+    return summaries.metrics(summary)
 
 
 def finish(run: Run) -> None:

@@ -241,10 +241,14 @@ def _check_reward(recipe: Recipe) -> None:
         tags = reward.format.tags
         if not tags or len(set(tags)) < len(tags) or not all(re.fullmatch(r"[\w-]+", tag) for tag in tags):
             raise RecipeError(f"reward.format.tags={tags}: use one or more different names, e.g. [think, answer]")
+    names = ["accuracy", "format", "overlong", "repetition"]  # of terms, which metrics are named after
     for path in reward.functions:
         module, colon, name = path.partition(":")
         if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
             raise RecipeError(f"reward.functions: '{path}' is no import path: write package.module:function")
+        if name in names:
+            raise RecipeError(f"reward.functions: there is another term named '{name}': rename that of '{path}'")
+        names.append(name)
         if importlib.util.find_spec(module.split(".")[0]) is None:
             raise RecipeError(f"reward.functions: no module '{module}' for '{path}': install it or set PYTHONPATH")
 
@@ -254,7 +258,7 @@ def _check_benchmarks(recipe: Recipe) -> None:
     if settings is None:
         return
     benchmarks.check(settings.names, settings.data)
-    protocols.check(settings.protocol, "evaluation.benchmarks.protocol")
+    protocols.check(settings.protocol, settings.names, "evaluation.benchmarks.protocol")
     room = rollout.max_prompt_tokens + rollout.max_response_tokens
     if settings.protocol.max_tokens >= room:
         raise RecipeError(

@@ -313,7 +313,14 @@ def test_branches_and_refills(folder, base):
         assert row["update/grad_norm"] > 0
 
 
-ASKED = {"samples": 4, "max_tokens": 60, "temperature": 1.0, "instruction": "", "sequences_per_call": 16}
+ASKED = {
+    "samples": 4,
+    "samples_of": {},
+    "max_tokens": 60,
+    "temperature": 1.0,
+    "instruction": "",
+    "sequences_per_call": 16,
+}
 
 
 @pytest.fixture(scope="module")
@@ -357,12 +364,16 @@ def test_benchmarks_are_evaluated_on_the_way(folder, benchmarked):
     assert made[-1]["evaluation/AIME24_pass4"] == found["AIME24"]["pass"]["4"]
     assert made[-1]["evaluation/average_mean"] == summary["average"]["mean"]
     assert all("evaluation/AMC23_mean" in row for row in made)
-    assert json.loads((benchmarked / "summary.json").read_text())["AMC23_after"] == found["AMC23"]["mean"]
+    ends = json.loads((benchmarked / "summary.json").read_text())
+    first = json.loads((benchmarked / "evaluation/step-000000/summary.json").read_text())
+    assert ends["AMC23_after"] == found["AMC23"]["mean"]
+    assert ends["AMC23_before"] == first["benchmarks"]["AMC23"]["mean"]
+    assert (benchmarked / "rollouts/benchmarks-000002.jsonl").read_text().count("verdict") > 0
 
 
 def test_evaluated_alone_a_checkpoint_has_the_same_numbers_also_after_a_kill(benchmarked, benchmarks, tmp_path):
     """One engine instead of two, another program, killed on its way: every token is the same."""
-    overrides = [f"{name}={json.dumps(value)}" for name, value in {**ASKED, "samples_of": {}}.items()]
+    overrides = [f"{name}={json.dumps(value)}" for name, value in ASKED.items()]
     command = [
         *(sys.executable, "tools/evaluate.py", "--model", str(benchmarked), "--benchmarks", "AIME24,AMC23"),
         *("--data", str(benchmarks), "--out", str(tmp_path), "--kv-cache-mib", "128", *overrides),

@@ -103,7 +103,10 @@ def stay(settings: Checkpoint) -> list[str]:
     for tag in ALL:
         step = manifests.age(tag)[1]
         after = {"evaluation/pass1": SCORES.get(tag, 0.9)}  # elsewhere an old evaluation, which says nothing
-        given.append({"tag": tag, "state": {"step": step, "evaluated": step if tag in SCORES else -1, "after": after}})
+        state = {"step": step, "evaluated": step if tag in SCORES else -1, "after": after}
+        if tag == "main-000010":  # the last one before the recipe had no benchmarks any more
+            state |= {"benchmarked": step, "after": {**after, "evaluation/AIME24_mean": 0.3}}
+        given.append({"tag": tag, "state": state})
     return [tag for tag in ALL if tag in manifests.kept(given, settings)]
 
 
@@ -113,5 +116,6 @@ def test_what_is_kept():
     assert stay(replace(one, keep=3)) == ALL[-3:]
     assert stay(replace(one, keep_every=20)) == ["main-000020", "main-000040"]
     assert stay(replace(one, keep_best="evaluation/pass1")) == ["main-000020", "main-000040"]
+    assert stay(replace(one, keep_best="evaluation/AIME24_mean")) == ["main-000010", "main-000040"]
     lowest = replace(one, keep_best="evaluation/pass1", best="lowest", keep_every=20)
     assert stay(lowest) == ["main-000020", "main-000030", "main-000040"]

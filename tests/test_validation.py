@@ -80,13 +80,15 @@ BAD = [
     ("reward.repetition='{ngram: 0}'", "reward.repetition.ngram=0 is too small: use 1 or more"),
     ("reward.format='{tags: [a, a]}'", "reward.format.tags=['a', 'a']: use one or more different names"),
     ("reward.functions='{math.sin: 1}'", "'math.sin' is no import path: write package.module:function"),
+    ("reward.functions='{json:format: 1}'", "there is another term named 'format': rename that of 'json:format'"),
+    ("reward.functions='{json:dumps: 1, pickle:dumps: 1}'", "there is another term named 'dumps'"),
     ("reward.functions='{no_such_module:f: 1}'", "no module 'no_such_module' for 'no_such_module:f'"),
     ("evaluation.benchmarks={}", "no benchmarks are named: use some of MATH-500"),
     ("evaluation.benchmarks='{names: [AIME2]}'", "benchmark AIME2 is unknown: use MATH-500"),
     ("evaluation.benchmarks='{names: [AIME24]}'", "protocol.max_tokens=8192 leaves no room for a prompt in"),
     (
         "evaluation.benchmarks='{names: [AIME24], protocol: {max_tokens: 9, temperature: 0}}'",
-        "temperature=0 of the protocol gives 4 equal samples",
+        "temperature=0 of the protocol gives 32 equal samples",
     ),
     ("evaluation.benchmarks='{names: [AIME24], data: /nowhere}'", "the folder of benchmarks /nowhere does not exist"),
     (

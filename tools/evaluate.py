@@ -38,12 +38,16 @@ def main(arguments: list[str] | None = None) -> int:
     if options.launched_by is not None:
         launch.die_with_parent(options.launched_by)
     try:
-        protocol = _protocol(options)
-        if options.against is not None:
-            _read_items(options.against)  # what it lacks is told before any work
+        _check_numbers(options)
+        names = [name for name in (options.benchmarks or "").split(",") if name]
+        protocol = override(protocols.protocol(options.protocol), options.overrides)
+        if options.samples is not None:
+            protocol = replace(protocol, samples=options.samples, samples_of={})
+        protocols.check(protocol, names, "--protocol, --samples or a=b")
+        others = items.read(options.against) if options.against is not None else []
         if options.generations is not None:
-            return _grade(options, protocol)
-        return _evaluate(options, protocol, arguments)
+            return _grade(options, protocol, others)
+        return _evaluate(options, names, protocol, others, arguments)
     except RecipeError as error:
         print(f"evaluate: error: {error}", file=sys.stderr)
         return launch.BAD_INPUT
@@ -51,45 +55,65 @@ def main(arguments: list[str] | None = None) -> int:
         return launch.INTERRUPTED
 
 
-def _evaluate(options: argparse.Namespace, protocol: Protocol, arguments: list[str]) -> int:
+def _evaluate(
+    options: argparse.Namespace,
+    names: list[str],
+    protocol: Protocol,
+    others: Sequence[items.Row],
+    arguments: list[str],
+) -> int:
     if options.model is None:
         raise RecipeError("nothing to evaluate: give --model DIR and --benchmarks, or --generations FILE.jsonl")
-    names = tuple(name for name in (options.benchmarks or "").split(",") if name)
     benchmarks.check(names, options.data)
-    if options.ranks < 1 or options.tensor < 1 or options.ranks % options.tensor:
-        raise RecipeError(f"--tensor {options.tensor} does not divide --ranks {options.ranks}")
-    joined = options.launched_by is not None or launch.join()
+    launched = options.launched_by is not None
+    joined = launched or launch.join()
+    world = int(os.environ["WORLD_SIZE"]) if joined else options.ranks
+    if world % options.tensor:
+        raise RecipeError(f"--tensor {options.tensor} does not divide the {world} ranks")
     from red_mcore.rollout.environment import set_environment
 
     set_environment(offline=options.data is not None and options.model.is_dir())
+    from red_mcore.convert.conversion import find_model
     from red_mcore.evaluation import standalone
+    from red_mcore.evaluation.summary import check_comparable, places
 
+    model = options.model
+    if not launched:  # else the launcher has found it: a run may save another checkpoint meanwhile
+        model, faults = find_model(model)
+        for fault in faults if not joined or os.environ["RANK"] == "0" else ():
+            print(f"warning: {fault}", file=sys.stderr)
     job = standalone.Job(
-        model=options.model,
-        benchmarks=names,
+        model=model,
+        benchmarks=tuple(names),
         data=options.data,
         limit=options.limit,
         protocol=protocol,
-        out=options.out or Path("runs/evaluations") / f"{_model_name(options.model)}-{options.protocol}",
-        ranks=int(os.environ["WORLD_SIZE"]) if joined else options.ranks,
+        out=options.out or Path("runs/evaluations") / f"{_model_name(model)}-{options.protocol}",
         tensor=options.tensor,
         dtype=options.dtype,
         kv_cache_mib=options.kv_cache_mib,
         reward=Reward(workers=options.workers, timeout_seconds=options.timeout),
     )
+    if not launched:  # what is wrong is told before anything is started
+        problems = standalone.prepare(job).problems
+        if others:
+            check_comparable(
+                {name: {(p.id, p.text) for p in found} for name, found in problems.items()}, places(others)
+            )
     if not joined:
-        standalone.prepare(job)  # what is wrong is told before any rank is started
-        command = [sys.executable, __file__, *arguments, f"--launched-by={os.getpid()}"]
-        return launch.launch(command, job.ranks)
-    rows = standalone.run(job)
-    if rows is not None:
-        about = {"model": str(job.model), "weights": json.loads((job.out / items.IDENTITY).read_text())["weights"]}
-        _report(options, job.out, rows, about | {"protocol": asdict(protocol)})
+        command = [sys.executable, __file__, *arguments, f"--model={model}", f"--out={job.out}"]
+        return launch.launch([*command, f"--launched-by={os.getpid()}"], world, "what is sampled stays")
+    summary = standalone.run(job, world)
+    if summary is not None:
+        rows = [row for row in items.read(job.out) if row["benchmark"] in names]
+        parameters = {f"protocol.{key}": value for key, value in asdict(protocol).items()}
+        _report(options, job.out, rows, others, summary, parameters)
     return 0
 
 
-def _grade(options: argparse.Namespace, protocol: Protocol) -> int:
-    from red_mcore.evaluation import generations, standalone
+def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[items.Row]) -> int:
+    from red_mcore.evaluation import asking, generations, standalone
+    from red_mcore.evaluation.summary import check_comparable, places, summarise
     from red_mcore.rewards.verifier import Verifier
     from red_mcore.tracking.files import write_lines
 
@@ -97,62 +121,83 @@ def _grade(options: argparse.Namespace, protocol: Protocol) -> int:
         raise RecipeError("--generations are graded without a model: leave out --model")
     out = options.out or Path("runs/evaluations") / options.generations.stem
     rows = generations.read(options.generations)
+    if others:
+        check_comparable(places(rows), places(others))
+    about = {"generations": str(options.generations.resolve()), "boxed_only": protocol.boxed_only}
+    problems = generations.problems(rows)
+    items.claim(out, about | {"problems": asking.digests(problems)})
     with Verifier(Reward(workers=options.workers, timeout_seconds=options.timeout)) as verifier:
-        standalone.report_golds(verifier, generations.problems(rows))
+        standalone.report_faults(verifier, problems)
         graded = generations.grade(rows, verifier, protocol.boxed_only)
-    write_lines(out / items.ITEMS, graded)
-    about: dict[str, Any] = {"generations": str(options.generations), "boxed_only": protocol.boxed_only}
+    items.write(out, graded)
+    summary: dict[str, Any] = {**about, **summarise(graded)}
     differing, judged = generations.disagreements(rows, graded)
     if judged:
         write_lines(out / "disagreements.jsonl", differing)
-        about["agreement"] = {"responses": judged, "agree": judged - len(differing)}
-    _report(options, out, graded, about)
+        summary["agreement"] = {"responses": judged, "agree": judged - len(differing)}
+    _report(options, out, graded, others, summary, {})
     if judged:
         print(f"agrees with the recorded verdicts on {judged - len(differing)} of {judged} responses", end="")
         print(f"; the others are in {out / 'disagreements.jsonl'}" if differing else "")
     return 0
 
 
-def _report(options: argparse.Namespace, out: Path, rows: Sequence[items.Row], about: dict[str, Any]) -> None:
+def _report(
+    options: argparse.Namespace,
+    out: Path,
+    rows: Sequence[items.Row],
+    others: Sequence[items.Row],
+    summary: dict[str, Any],
+    parameters: dict[str, Any],
+) -> None:
     """summary.json, MLflow, and a table on the screen."""
     from red_mcore.evaluation import summary as summaries
     from red_mcore.reporting.page import versions
     from red_mcore.tracking.files import write_atomic
-    from red_mcore.tracking.mlflow_run import MlflowRun
 
-    summary = {**about, "versions": versions(), **summaries.summarise(rows)}
-    if options.against is not None:
-        summary["against"] = {"evaluation": str(options.against)}
-        summary["against"] |= summaries.against(rows, _read_items(options.against))
     file = out / "summary.json"
     before = json.loads(file.read_text()) if file.is_file() else {}
-    if options.mlflow:
-        parameters = {key: value for key, value in about.items() if not isinstance(value, dict)}
-        if "protocol" in about:
-            parameters |= {f"protocol.{key}": value for key, value in about["protocol"].items()}
-        tracking = Tracking(uri=options.tracking_uri, experiment="evaluations")
-        run = MlflowRun(tracking, out.name, parameters, out, before.get("mlflow_run"))
-        run.metrics(0, summaries.metrics(summary))
-        run.table("benchmarks.json", [{"benchmark": n, **_plain(v)} for n, v in summary["benchmarks"].items()])
-        run.table("responses.json", _samples(rows))
-        run.end("FINISHED")
-        summary["mlflow_run"] = run.run_id
+    summary |= {"versions": versions()}
+    if others:
+        compared = summaries.against(rows, others)
+        summary["against"] = {"evaluation": str(options.against), "benchmarks": compared}
     write_atomic(file, json.dumps(summary, indent=2) + "\n")
+    if options.mlflow:
+        texts = {key: value for key, value in summary.items() if isinstance(value, str | int | bool)}
+        try:
+            summary["mlflow_run"] = _log(options, out, rows, summary, texts | parameters, before.get("mlflow_run"))
+            write_atomic(file, json.dumps(summary, indent=2) + "\n")
+        except Exception as error:  # servers, networks and disks fail in many ways; the numbers are there
+            print(f"warning: MLflow failed, see --tracking-uri and --no-mlflow: {error}", file=sys.stderr)
     _print(summary)
     print(file)
 
 
-def _protocol(options: argparse.Namespace) -> Protocol:
-    """The named protocol with what the command line changes; RecipeError for numbers that cannot be."""
-    protocol = override(protocols.protocol(options.protocol), options.overrides)
-    if options.samples is not None:
-        protocol = replace(protocol, samples=options.samples, samples_of={})
-    protocols.check(protocol, "--protocol, --samples or a=b")
-    for name in ("limit", "kv_cache_mib", "workers", "timeout"):
+def _log(
+    options: argparse.Namespace,
+    out: Path,
+    rows: Sequence[items.Row],
+    summary: dict[str, Any],
+    parameters: dict[str, Any],
+    run_id: str | None,
+) -> str:
+    """To MLflow: parameters, metrics and tables; the run's id."""
+    from red_mcore.evaluation import summary as summaries
+    from red_mcore.tracking.mlflow_run import MlflowRun
+
+    run = MlflowRun(Tracking(uri=options.tracking_uri, experiment="evaluations"), out.name, parameters, out, run_id)
+    run.metrics(0, summaries.metrics(summary))
+    run.table("benchmarks.json", [{"benchmark": name, **_plain(n)} for name, n in summary["benchmarks"].items()])
+    run.table("responses.json", summaries.samples(rows, SHOWN_RESPONSES))
+    run.end("FINISHED")
+    return run.run_id
+
+
+def _check_numbers(options: argparse.Namespace) -> None:
+    for name in ("limit", "kv_cache_mib", "workers", "timeout", "ranks", "tensor"):
         value = getattr(options, name)
         if value is not None and not value > 0:
             raise RecipeError(f"--{name.replace('_', '-')} {value}: use 1 or more")
-    return protocol
 
 
 def _model_name(model: Path) -> str:
@@ -163,28 +208,12 @@ def _model_name(model: Path) -> str:
     return f"{path.parent.name}-{path.name}" if path.name in ("export", "base") else path.name
 
 
-def _read_items(folder: Path) -> list[items.Row]:
-    from red_mcore.tracking.files import read_lines
-
-    rows = read_lines(folder / items.ITEMS)
-    if not rows:
-        raise RecipeError(f"--against {folder} has no {items.ITEMS}: name the --out of another evaluation")
-    return rows
-
-
 def _plain(numbers: dict[str, Any]) -> dict[str, Any]:
     """Without mappings: ``pass`` and its like become ``pass.1`` and so on."""
     out: dict[str, Any] = {}
     for key, value in numbers.items():
         out |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
     return out
-
-
-def _samples(rows: Sequence[items.Row]) -> list[dict[str, Any]]:
-    """The first response to the first problems, to read in MLflow."""
-    shown = ("benchmark", "item", "problem", "gold")
-    found = [{**{key: row[key] for key in shown}, **row["responses"][0]} for row in rows[:SHOWN_RESPONSES]]
-    return [{key: value for key, value in row.items() if key != "token_ids"} for row in found]
 
 
 def _print(summary: dict[str, Any]) -> None:
@@ -200,22 +229,24 @@ def _print(summary: dict[str, Any]) -> None:
         table.add_row(
             name,
             f"{n['items']} x {n['samples']}",
-            f"{100 * n['mean']:.1f} ± {100 * n['stderr']:.1f}",
+            _percent(n["mean"], n["stderr"]),
             f"{100 * best:.1f} (k={k})",
             f"{100 * n['majority']:.1f}",
             "" if n["length_tokens"] is None else f"{n['length_tokens']:.0f}",
             "" if n["truncated"] is None else f"{100 * n['truncated']:.1f} %",
             str(sum(n["verdicts"].values()) - judged),
         )
-    average = summary["average"]
     if len(summary["benchmarks"]) > 1:
-        table.add_row("average", "", f"{100 * average['mean']:.1f} ± {100 * average['stderr']:.1f}")
+        table.add_row("average", "", _percent(**summary["average"]))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-    for name, found in summary.get("against", {}).items():
-        if isinstance(found, dict):
-            low, high = 100 * found["low"], 100 * found["high"]
-            print(f"{name}: {100 * found['difference']:+.1f} against {summary['against']['evaluation']}", end="")
-            print(f", 95 % interval {low:+.1f} to {high:+.1f} (paired bootstrap over problems)")
+    for name, found in summary.get("against", {}).get("benchmarks", {}).items():
+        low, high = 100 * found["low"], 100 * found["high"]
+        print(f"{name}: {100 * found['difference']:+.1f} against {summary['against']['evaluation']}", end="")
+        print(f", 95 % interval {low:+.1f} to {high:+.1f} (paired bootstrap over problems)")
+
+
+def _percent(mean: float, stderr: float | None) -> str:
+    return f"{100 * mean:.1f}" if stderr is None else f"{100 * mean:.1f} ± {100 * stderr:.1f}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -240,9 +271,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ranks", type=int, default=1, metavar="N", help="processes, one per GPU (1)")
     parser.add_argument("--tensor", type=int, default=1, metavar="N", help="tensor-parallel size of an engine (1)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the engine; as stored if not given")
-    parser.add_argument("--kv-cache-mib", type=int, metavar="N", help="cache of an engine; by default what fits")
+    parser.add_argument("--kv-cache-mib", type=int, metavar="N", help="cache of an engine's rank; by default what fits")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="verifier processes per engine (2)")
-    parser.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds for one verdict (10)")
+    parser.add_argument(
+        "--timeout", type=float, default=Reward().timeout_seconds, metavar="S", help="seconds of one verdict"
+    )
     parser.add_argument("--no-mlflow", dest="mlflow", action="store_false")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server; a database in --out if not given")
     parser.add_argument("--launched-by", type=int, help=argparse.SUPPRESS)  # process id of the launcher, for its ranks

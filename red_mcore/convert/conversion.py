@@ -113,15 +113,23 @@ def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
     return folder, []
 
 
-def open_any(folder: Path) -> Model:
-    """A run (its newest checkpoint), a checkpoint, a Hugging Face folder or hub name. RecipeError for none of these."""
+def find_model(folder: Path) -> tuple[Path, list[str]]:
+    """Where the model is that is meant by a run (its newest checkpoint), a checkpoint, a Hugging Face folder or a hub
+    name, which is fetched; and what is damaged in newer checkpoints. RecipeError for none of these."""
     if not folder.is_dir():
         if folder.is_absolute() or len(folder.parts) > 2:
             raise RecipeError(f"{folder} is no folder: name a Hugging Face folder, a run, a checkpoint or a hub name")
         folder = Path(fetch(str(folder)))
-    if (folder / "config.json").is_file() and not (folder / manifests.NAME).is_file():
-        return open_hf(folder)
-    return open_checkpoint(newest_checkpoint(folder)[0])
+    return (folder, []) if _is_hf(folder) else newest_checkpoint(folder)
+
+
+def open_any(folder: Path) -> Model:
+    """What ``find_model`` found."""
+    return open_hf(folder) if _is_hf(folder) else open_checkpoint(folder)
+
+
+def _is_hf(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and not (folder / manifests.NAME).is_file()
 
 
 def to_hf(

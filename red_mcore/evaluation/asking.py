@@ -7,24 +7,35 @@ there are, in training and outside, and whether the evaluation was stopped on it
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from red_mcore.data.tokenizer import encode_chat
 from red_mcore.evaluation import items
 from red_mcore.evaluation.items import Key, Row
+from red_mcore.evaluation.summary import summarise
+from red_mcore.megatron import ranks
+from red_mcore.megatron.ranks import Ranks
 from red_mcore.recipe import Protocol, RecipeError
 from red_mcore.records import Problem
-from red_mcore.rewards.verifier import Verifier
+from red_mcore.rewards.verifier import Grade, Verifier
 from red_mcore.rollout.engine import Completion, Engine
 from red_mcore.rollout.exchange import sample_seed
 
 Problems = Mapping[str, Sequence[Problem]]
 """Of each benchmark."""
+
+VISIBLE_SECONDS = 90.0
+"""How long a file of another node may take to be seen here; network file systems look up to a minute back."""
 
 
 def encode(tokenizer: object, problem: Problem, protocol: Protocol) -> np.ndarray:
@@ -59,6 +70,15 @@ def chunks(problems: Problems, protocol: Protocol) -> list[list[Key]]:
     return found
 
 
+def digests(problems: Problems) -> dict[str, str]:
+    """16 hexadecimal digits for the texts and golds of each benchmark."""
+    found = {}
+    for name, asked in problems.items():
+        text = json.dumps([[p.text, p.gold, p.kind] for p in asked])
+        found[name] = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return found
+
+
 @dataclass
 class Asker:
     """Puts problems to this rank's engine; ``ask`` is a collective of all ranks."""
@@ -69,30 +89,53 @@ class Asker:
     verifier: Verifier | None
     """Of the engine's leader; None on its other ranks."""
 
-    def ask(self, problems: Problems, folder: Path, is_main: bool, watch: Callable[[int, int], None]) -> list[Row]:
-        """Rows of all ``problems``, in order, on the main rank ([] elsewhere); those in ``folder`` are not asked again.
+    def ask(
+        self,
+        problems: Problems,
+        folder: Path,
+        here: Ranks,
+        watch: Callable[[int, int], None],
+        *,
+        about: Mapping[str, Any] | None = None,
+        renew: bool = False,
+    ) -> dict[str, Any]:
+        """The summary of all ``problems``; those that ``folder`` has already are not asked again.
 
+        The folder is visible to all ranks, and belongs to these weights, this engine and protocol, and what else
+        ``about`` tells; RecipeError where it holds something else, which ``renew`` throws away instead.
         ``watch`` is told (responses that this engine has, responses that it is to have).
         """
-        from red_mcore.megatron.ranks import any_rank, from_main
-
+        identity = {
+            **(about or {}),
+            **self.engine.about,
+            "weights": self.engine.checksum,
+            "protocol": asdict(self.protocol),
+            "problems": digests(problems),
+        }
         cut = chunks(problems, self.protocol)
-        done = from_main({items.key(row) for row in items.merge(folder, cut)} if is_main else None)
+
+        def begin() -> set[Key]:
+            try:
+                items.claim(folder, identity)
+            except RecipeError:
+                if not renew:
+                    raise
+                shutil.rmtree(folder)
+                items.claim(folder, identity)
+            return set(items.merge(folder, cut))
+
+        done = ranks.on_main(here, begin)
         mine = [chunk for chunk in cut if chunk[0] not in done][self.engine.replica :: self.engine.replicas]
         by_key = {(name, p.id): p for name, found in problems.items() for p in found}
         total, ready = sum(self.protocol.samples_for(name) for chunk in mine for name, _ in chunk), 0
         for chunk in mine:
-            asked = [by_key[place] for place in chunk]
-            found = self._sample(chunk[0][0], asked)
+            found = self._sample(chunk[0][0], [by_key[place] for place in chunk])
             if self.engine.is_leader:
                 items.append(folder, self.engine.replica, found)
             ready += len(chunk) * self.protocol.samples_for(chunk[0][0])
             watch(ready, total)
-        any_rank(False)  # waits for all
-        if not is_main:
-            return []
-        rows = {items.key(row): row for row in items.merge(folder, cut)}
-        return [rows[place] for chunk in cut for place in chunk]
+        ranks.any_rank(False)  # waits for all
+        return ranks.on_main(here, lambda: summarise(_gathered(folder, cut)))
 
     def _sample(self, name: str, problems: Sequence[Problem]) -> list[Row]:
         """Graded responses of one chunk; [] but on the engine's leader."""
@@ -127,7 +170,7 @@ class Asker:
         ]
 
 
-def _response(completion: Completion, text: str, grade) -> Row:
+def _response(completion: Completion, text: str, grade: Grade) -> Row:
     return {
         "text": text,
         "answer": grade.answer,
@@ -136,3 +179,18 @@ def _response(completion: Completion, text: str, grade) -> Row:
         "finish": "length" if completion.truncated else "stop",
         "token_ids": completion.token_ids.tolist(),
     }
+
+
+def _gathered(folder: Path, cut: Sequence[Sequence[Key]]) -> list[Row]:
+    """All rows, once they are there: another node's file may show a moment late. RecipeError where it never does."""
+    deadline = time.monotonic() + VISIBLE_SECONDS
+    asked = [place for chunk in cut for place in chunk]
+    while missing := len(set(asked) - items.gather(folder).keys()):
+        if time.monotonic() > deadline:
+            raise RecipeError(
+                f"{folder} lacks {missing} of {len(asked)} problems that other ranks have written: it has to be on a"
+                f" file system that all ranks share"
+            )
+        time.sleep(1.0)
+    rows = items.merge(folder, cut)
+    return [rows[place] for place in asked]

@@ -65,6 +65,9 @@ def check(names: Sequence[str], folder: str | None) -> None:
     """What can be told without reading or fetching: RecipeError for an unknown name or a missing file."""
     if not names:
         raise RecipeError(f"no benchmarks are named: use some of {', '.join(KNOWN)}")
+    for name in names:
+        if not re.fullmatch(r"[\w.-]+", name) or name == "average":
+            raise RecipeError(f"benchmark '{name}' becomes part of a metric's name: use letters, digits and . _ - only")
     if len(set(names)) < len(names):
         raise RecipeError(f"benchmarks {', '.join(names)}: one is named twice")
     for name in names:
@@ -142,8 +145,8 @@ def _choices(row: dict[str, Any], where: str) -> tuple[str, list[str], int] | No
             return row["Question"], [row["Correct Answer"], *wrong], 0
         if "options" in row:
             options, answer = list(row["options"]), row["answer"]
-            place = answer if isinstance(answer, int) else LETTERS.index(answer)
-            return row["question"], options, range(len(options))[place]
+            places = range(len(options)) if isinstance(answer, int) else LETTERS[: len(options)]
+            return row["question"], options, list(places).index(answer)
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise RecipeError(
             f"{where}: its choices cannot be read ({type(error).__name__}: {error}); columns: {', '.join(row)}"

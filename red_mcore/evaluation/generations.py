@@ -1,6 +1,6 @@
 """Recorded responses, of whatever program, graded without a model: ``tools/evaluate.py --generations``.
 
-JSON lines, one problem each. Names of the columns, the first that is there:
+JSON lines, each a problem or a response. Names of the columns, the first that is there:
 
 ==========  ==================================================================================
 gold        ``gold``, ``gt``, ``answer``, ``ground_truth``
@@ -11,11 +11,13 @@ responses   ``responses``, ``response``, ``code``, ``completions``, ``completion
 verdicts    ``score``, ``scores``, ``correct``: booleans or 0 and 1, of an earlier grader; optional
 ==========  ==================================================================================
 
-``benchmark``, ``item`` and ``kind`` are taken where they are there, else the file's name, the line and ``math``.
+``benchmark`` and ``kind`` are taken where they are there, else the file's name and ``math``. Lines of one problem, by
+``item`` or else by the problem's text, are samples of it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,13 +37,13 @@ _VERDICTS = ("score", "scores", "correct")
 
 
 def read(file: Path) -> list[Row]:
-    """Rows as in ``items.jsonl``, ungraded; ``recorded`` holds the earlier grader's verdicts, or None.
+    """Rows as in ``items.jsonl``, ungraded; ``recorded`` holds the earlier grader's verdicts, None where it has none.
 
     RecipeError naming the line and the column that is missing or wrong.
     """
     if not file.is_file():
         raise RecipeError(f"--generations {file} does not exist")
-    rows = []
+    found: dict[tuple[str, str], Row] = {}
     for where, row in files.rows(Data(path=str(file))):
         gold, responses = _first(row, _GOLD, where), _first(row, _RESPONSES, where)
         responses = [responses] if isinstance(responses, str | dict) else responses
@@ -54,21 +56,35 @@ def read(file: Path) -> list[Row]:
         kind = row.get("kind", "math")
         if kind not in ("math", "choice"):
             raise RecipeError(f"{where}: kind is {kind!r}, want math or choice")
-        rows.append(
+        benchmark = str(row.get("benchmark", file.stem))
+        if not re.fullmatch(r"[\w.-]+", benchmark):
+            raise RecipeError(
+                f"{where}: benchmark '{benchmark}' becomes part of a metric's name: use letters and digits"
+            )
+        text = str(next((row[name] for name in _PROBLEM if name in row), ""))
+        # As text: an item may be "aime-1". A problem without either is one of its own.
+        place = benchmark, f"item {row['item']}" if "item" in row else text or where
+        number = sum(name == benchmark for name, _ in found)
+        one = found.setdefault(
+            place,
             {
-                "benchmark": str(row.get("benchmark", file.stem)),
-                "item": int(row.get("item", len(rows))),
-                "problem": str(next((row[name] for name in _PROBLEM if name in row), "")),
+                "benchmark": benchmark,
+                "item": row["item"] if isinstance(row.get("item"), int) else number,
+                "problem": text,
                 "gold": files.plain_gold(gold),
                 "kind": kind,
                 "prompt_ids": row.get("prompt_ids"),
-                "responses": [_response(each, where) for each in responses],
-                "recorded": None if recorded is None else [bool(value) for value in recorded],
-            }
+                "responses": [],
+                "recorded": [],
+            },
         )
-    if not rows:
+        if (one["problem"], one["gold"], one["kind"]) != (text, files.plain_gold(gold), kind):
+            raise RecipeError(f"{where}: another problem or gold than an earlier line of item {row.get('item')}")
+        one["responses"] += [_response(each, where) for each in responses]
+        one["recorded"] += [None] * len(responses) if recorded is None else map(bool, recorded)
+    if not found:
         raise RecipeError(f"--generations {file} is empty")
-    return rows
+    return list(found.values())
 
 
 def grade(rows: Sequence[Row], verifier: Verifier, boxed_only: bool) -> list[Row]:
@@ -86,7 +102,9 @@ def disagreements(rows: Sequence[Row], graded: Sequence[Row]) -> tuple[list[dict
     """Responses that the earlier grader judged otherwise, to read; and how many it judged."""
     found, judged = [], 0
     for before, after in zip(rows, graded, strict=True):
-        for sample, then in enumerate(before["recorded"] or []):
+        for sample, then in enumerate(before["recorded"]):
+            if then is None:
+                continue
             judged += 1
             response = after["responses"][sample]
             if then != (response["verdict"] == "correct"):

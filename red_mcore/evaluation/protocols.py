@@ -11,29 +11,28 @@ mix         Mix Distillation (2502.12143): greedy, 16k tokens
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from red_mcore.evaluation.benchmarks import KNOWN
 from red_mcore.recipe import Protocol, RecipeError
-
-SMALL = ("AIME24", "AIME25", "AMC23", "AMC")
-"""Competitions of 30 to 83 problems, whose accuracy wants many samples."""
 
 
 def default() -> Protocol:
-    return Protocol(samples_of=dict.fromkeys(SMALL, 32))
+    return Protocol()
 
 
 def red() -> Protocol:
-    return Protocol(system_prompt="You are a helpful assistant.", temperature=0.0, samples=1, max_tokens=5096)
+    system = "You are a helpful assistant."
+    return Protocol(system_prompt=system, temperature=0.0, samples=1, samples_of={}, max_tokens=5096)
 
 
 def luffy() -> Protocol:
     """The system turn that asks for thinking comes with the models' own chat template."""
-    return Protocol(instruction="", opening="<think>\n", samples=1, samples_of=dict.fromkeys(SMALL, 32))
+    return Protocol(instruction="", opening="<think>\n", samples=1)
 
 
 def mix() -> Protocol:
-    return Protocol(temperature=0.0, samples=1, max_tokens=16384)
+    return Protocol(temperature=0.0, samples=1, samples_of={}, max_tokens=16384)
 
 
 _NAMED: dict[str, Callable[[], Protocol]] = {f.__name__: f for f in (default, red, luffy, mix)}
@@ -47,8 +46,8 @@ def protocol(name: str) -> Protocol:
     return _NAMED[name]()
 
 
-def check(protocol: Protocol, where: str) -> None:
-    """RecipeError, naming the field and ``where`` it is set, for numbers that cannot be."""
+def check(protocol: Protocol, names: Sequence[str], where: str) -> None:
+    """RecipeError, naming the field and ``where`` it is set, for what cannot be; ``names`` are the benchmarks asked."""
     least = {"samples": 1, "max_tokens": 1, "sequences_per_call": 1, "seed": 0, "temperature": 0}
     values = {name: getattr(protocol, name) for name in least}
     values |= {f"samples_of.{name}": count for name, count in protocol.samples_of.items()}
@@ -57,11 +56,14 @@ def check(protocol: Protocol, where: str) -> None:
             raise RecipeError(
                 f"{name}={value} of the protocol is too small: use {least.get(name, 1)} or more ({where})"
             )
+    for name in protocol.samples_of:
+        if name not in KNOWN and name not in names:
+            raise RecipeError(f"samples_of.{name} of the protocol is unknown: use {', '.join(KNOWN)} ({where})")
     if not 0 < protocol.top_p <= 1:
         raise RecipeError(f"top_p={protocol.top_p} of the protocol is not in (0, 1] ({where})")
-    most = max(protocol.samples, *protocol.samples_of.values(), 1)
+    most = max(map(protocol.samples_for, names), default=protocol.samples)
     if protocol.temperature == 0 and most > 1:
         raise RecipeError(
-            f"temperature=0 of the protocol gives {most} equal samples: use samples=1 and no samples_of, or a"
+            f"temperature=0 of the protocol gives {most} equal samples: use samples=1 and samples_of={{}}, or a"
             f" temperature above 0 ({where})"
         )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from red_mcore.evaluation import asking, benchmarks, items
+from red_mcore.evaluation import asking, benchmarks
 from red_mcore.recipe import Model, Parallel, Protocol, Reward, Rollout
 from red_mcore.records import Problem
 from red_mcore.tracking.console import Watched
 
 if TYPE_CHECKING:
     from red_mcore.convert.conversion import Model as StoredModel
+    from red_mcore.rewards.verifier import Verifier
 
 WAIT_MINUTES = 24 * 60.0
 """How long an engine that is done waits for the others."""
@@ -25,19 +25,19 @@ class Job:
     """What is to be evaluated, and how."""
 
     model: Path
+    """As ``conversion.find_model`` found it."""
     benchmarks: tuple[str, ...]
     data: str | None
     """Folder of the benchmarks' files; None is the hub."""
     limit: int | None
     protocol: Protocol
     out: Path
-    ranks: int
     tensor: int
     """Tensor-parallel size of an engine."""
     dtype: str | None
     """None is the type of the stored weights."""
     kv_cache_mib: int | None
-    """None is what is left of a GPU's memory, or 1 GiB of the host's."""
+    """Of an engine's rank; None is what is left of a GPU's memory, or 1 GiB of the host's."""
     reward: Reward
 
 
@@ -50,7 +50,7 @@ class Prepared:
     problems: dict[str, list[Problem]]
     longest: int
     """Tokens of the longest prompt."""
-    identity: dict[str, Any]
+    dtype: str
 
 
 def prepare(job: Job) -> Prepared:
@@ -64,16 +64,12 @@ def prepare(job: Job) -> Prepared:
     encoded = asking.prompts(tokenizer, problems, job.protocol)
     room = stored.arch.max_positions
     asking.check_lengths(encoded, job.protocol, room, "the model's max_position_embeddings")
-    identity = {
-        "model": str(stored.folder.resolve()),
-        "dtype": job.dtype or _name(stored.dtype),
-        "protocol": asdict(job.protocol),
-    }
-    return Prepared(stored, tokenizer, problems, max(map(len, encoded.values())), identity)
+    dtype = job.dtype or str(stored.dtype).removeprefix("torch.")
+    return Prepared(stored, tokenizer, problems, max(map(len, encoded.values())), dtype)
 
 
-def run(job: Job) -> list[items.Row] | None:
-    """Sample and grade what is not there yet, in each of ``job.ranks`` processes; all rows on rank 0, else None."""
+def run(job: Job, world: int) -> dict[str, Any] | None:
+    """Sample and grade what is not there yet, in each of ``world`` processes; the summary on rank 0, None elsewhere."""
     from red_mcore.architecture import hf_config
     from red_mcore.convert.rules import hf_shapes
     from red_mcore.data.tokenizer import stop_ids
@@ -81,72 +77,59 @@ def run(job: Job) -> list[items.Row] | None:
     from red_mcore.rewards.verifier import Verifier
     from red_mcore.rollout.engine import Engine
 
-    here = ranks.start(Parallel(ranks=job.ranks), job.protocol.seed, WAIT_MINUTES)
+    here = ranks.start(Parallel(ranks=world), job.protocol.seed, WAIT_MINUTES)
     prepared = prepare(job)
     stored, tokenizer = prepared.stored, prepared.tokenizer
-    is_leader = here.rank % job.tensor == 0
-    verifier = Verifier(job.reward) if is_leader else None
+    verifier = Verifier(job.reward) if here.rank % job.tensor == 0 else None
     if here.is_main:
-        print(f"starting {job.ranks // job.tensor} engine(s) for {stored.folder}", flush=True)
+        print(f"starting {world // job.tensor} engine(s) for {stored.folder}", flush=True)
     settings = Rollout(
         max_prompt_tokens=prepared.longest,
         max_response_tokens=job.protocol.max_tokens,
         tensor=job.tensor,
-        kv_cache_mib=job.kv_cache_mib or _cache_mib(stored, job.tensor),
+        kv_cache_mib=job.kv_cache_mib or _cache_mib(stored.arch.parameters, prepared.dtype, job.tensor),
     )
     engine = Engine(
         stored.companions,
         settings,
-        dtype=prepared.identity["dtype"],
+        dtype=prepared.dtype,
         stop_ids=stop_ids(tokenizer, hf_config(Model(path=str(stored.companions)))),
         seed=job.protocol.seed,
     )
     engine.publish(stored.tensors(), hf_shapes(stored.arch), 0)
-    identity = prepared.identity | {"weights": engine.checksum, "problems": digests(prepared.problems)}
-    ranks.on_main(here, lambda: items.claim(job.out, identity))
+    if ranks.from_main(engine.checksum) != engine.checksum:
+        raise RuntimeError(f"the ranks read different weights from {stored.folder}: was it written to?")
     if here.is_main:
-        for line in benchmarks.unusual_sizes(prepared.problems):
-            print(f"warning: {line}", flush=True)
-        report_golds(verifier, prepared.problems)
+        report_faults(verifier, prepared.problems)
         count = sum(len(found) * job.protocol.samples_for(name) for name, found in prepared.problems.items())
         print(f"{count} responses to {', '.join(prepared.problems)}, kept in {job.out}", flush=True)
+    about = {"model": str(stored.folder.resolve()), "dtype": prepared.dtype}
     asker = asking.Asker(job.protocol, tokenizer, engine, verifier)
     with Watched("responses", show=here.is_main) as watch:
-        rows = asker.ask(prepared.problems, job.out, here.is_main, watch)
+        summary = asker.ask(prepared.problems, job.out, here, watch, about=about)
     if verifier:
         verifier.close()
     engine.close()
     ranks.stop()
-    return rows if here.is_main else None
+    return {**about, **engine.about, "weights": engine.checksum, **summary} if here.is_main else None
 
 
-def digests(problems: dict[str, list[Problem]]) -> dict[str, str]:
-    """16 hexadecimal digits for the texts and golds of each benchmark."""
-    found = {}
-    for name, asked in problems.items():
-        text = json.dumps([[p.text, p.gold, p.kind] for p in asked])
-        found[name] = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-    return found
-
-
-def report_golds(verifier, problems: dict[str, list[Problem]]) -> None:
-    """Say which golds no answer can be equal to; their problems count as wrong."""
+def report_faults(verifier: Verifier, problems: Mapping[str, Sequence[Problem]]) -> None:
+    """Say which benchmarks have an unusual size, and which golds no answer can equal: their problems count as wrong."""
+    for line in benchmarks.unusual_sizes(problems):
+        print(f"warning: {line}", flush=True)
     for name, asked in problems.items():
         for problem, fault in zip(asked, verifier.gold_faults(asked), strict=True):
             if fault:
                 print(f"warning: {name} item {problem.id}: gold {problem.gold!r} cannot be used: {fault}", flush=True)
 
 
-def _cache_mib(stored: StoredModel, tensor: int) -> int:
+def _cache_mib(parameters: int, dtype: str, tensor: int) -> int:
     import torch
 
     if not torch.cuda.is_available():
         return 1024
     free, total = torch.cuda.mem_get_info()
-    weights = stored.arch.parameters * stored.dtype.itemsize / tensor
+    weights = parameters * getattr(torch, dtype).itemsize / tensor
     left = min(free, 0.9 * total) - weights - 4 * 2**30  # vLLM's activations and CUDA graphs
     return max(1024, int(left) >> 20)
-
-
-def _name(dtype) -> str:
-    return str(dtype).removeprefix("torch.")

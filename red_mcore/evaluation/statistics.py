@@ -18,13 +18,13 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Mean over problems and its standard error, s / sqrt(N) with ddof 1; the error of one value is 0.
+    """Mean over problems and its standard error, s / sqrt(N) with ddof 1; NaN for the error of one value.
 
     With several samples per problem a value is the mean over them, so that the error holds both the choice of the
     problems and the sampling.
     """
     mean = statistics.fmean(values)
-    return mean, statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return mean, statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
 def majority(answers: Sequence[str | None], correct: Sequence[bool]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from red_mcore.evaluation.items import Row
@@ -14,6 +14,9 @@ from red_mcore.rewards.answers import normal
 from red_mcore.rewards.verifier import VERDICTS
 
 Summary = dict[str, Any]
+Place = tuple[int, str]
+"""Item and text of a problem: choices in another order are another problem."""
+_GOLD = "the gold, in any spelling"
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Any]:
@@ -23,7 +26,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
     errors = [each["stderr"] for each in found.values()]
     average = {
         "mean": statistics.fmean(each["mean"] for each in found.values()),
-        "stderr": math.sqrt(sum(error**2 for error in errors)) / len(errors),
+        "stderr": None if None in errors else math.sqrt(sum(error**2 for error in errors)) / len(errors),
     }
     return {"benchmarks": found, "average": average}
 
@@ -31,9 +34,9 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
 def benchmark_summary(rows: Sequence[Row]) -> Summary:
     """Of one benchmark's rows.
 
-    ``mean`` (avg@k: mean accuracy over problems and their samples) with its standard error over problems; ``pass`` and
-    ``majority`` with theirs, for k = 1, 2, 4, ... up to the samples that every problem has, and at all of them;
-    lengths in tokens and the truncated share, None where they are not known; counts of verdicts.
+    ``mean`` (avg@k: mean accuracy over problems and their samples) with its standard error over problems, None of a
+    single one; ``pass`` and ``majority`` with theirs, for k = 1, 2, 4, ... up to the samples that every problem has and
+    at all of them; lengths in tokens and the truncated share, None where they are not known; counts of verdicts.
     """
     verdicts = [[response["verdict"] for response in row["responses"]] for row in rows]
     counts = [(len(each), each.count("correct")) for each in verdicts]
@@ -50,11 +53,11 @@ def benchmark_summary(rows: Sequence[Row]) -> Summary:
         "items": len(rows),
         "samples": samples,
         "mean": mean,
-        "stderr": error,
+        "stderr": _known(error),
         "pass": {str(k): value for k, (value, _) in passes.items()},
-        "pass_stderr": {str(k): error for k, (_, error) in passes.items()},
+        "pass_stderr": {str(k): _known(error) for k, (_, error) in passes.items()},
         "majority": votes[0],
-        "majority_stderr": votes[1],
+        "majority_stderr": _known(votes[1]),
         "length_tokens": _mean_length(responses),
         "length_correct_tokens": _mean_length(right),
         "length_wrong_tokens": _mean_length(wrong),
@@ -70,44 +73,70 @@ def metrics(summary: Mapping[str, Any]) -> dict[str, float]:
         flat = {key: numbers[key] for key in ("mean", "stderr", "majority", "length_tokens", "truncated")}
         flat |= {f"pass{k}": value for k, value in numbers["pass"].items()}
         out |= {f"evaluation/{name}_{key}": float(value) for key, value in flat.items() if value is not None}
-    out["evaluation/average_mean"] = summary["average"]["mean"]
-    out["evaluation/average_stderr"] = summary["average"]["stderr"]
-    return out
+    average = {f"evaluation/average_{key}": value for key, value in summary["average"].items()}
+    return out | {name: value for name, value in average.items() if value is not None}
+
+
+def samples(rows: Sequence[Row], count: int) -> list[dict[str, Any]]:
+    """The first response to each of the first ``count`` problems, to read."""
+    found = [{"benchmark": row["benchmark"], "problem": row["problem"], "gold": row["gold"]} for row in rows[:count]]
+    responses = ({k: v for k, v in row["responses"][0].items() if k != "token_ids"} for row in rows)
+    return [shown | response for shown, response in zip(found, responses, strict=False)]
 
 
 def against(rows: Sequence[Row], others: Sequence[Row]) -> dict[str, dict[str, float]]:
     """This evaluation's accuracy minus the other's on each benchmark that both have: paired bootstrap over problems.
 
-    RecipeError where they have no benchmark in common, or other problems of one.
+    RecipeError as in ``check_comparable``.
     """
     ours, theirs = _accuracies(rows), _accuracies(others)
-    shared = [name for name in ours if name in theirs]
-    if not shared:
-        raise RecipeError(f"--against: no benchmark in common, {', '.join(ours)} here and {', '.join(theirs)} there")
     found = {}
-    for name in shared:
-        if ours[name].keys() != theirs[name].keys():
-            raise RecipeError(
-                f"--against: the problems of {name} are others there ({len(ours[name])} here, {len(theirs[name])}"
-                f" there, {len(ours[name].keys() & theirs[name].keys())} the same): evaluate the same file and --limit"
-            )
+    for name in check_comparable(ours, theirs):
         mean, error, low, high = paired_bootstrap([ours[name][place] - theirs[name][place] for place in ours[name]])
         found[name] = {"difference": mean, "stderr": error, "low": low, "high": high}
     return found
 
 
-def _accuracies(rows: Sequence[Row]) -> dict[str, dict[tuple[int, str], float]]:
-    out: dict[str, dict[tuple[int, str], float]] = {}
+def places(rows: Sequence[Row]) -> dict[str, set[Place]]:
+    """The problems of each benchmark."""
+    found: dict[str, set[Place]] = {}
+    for row in rows:
+        found.setdefault(row["benchmark"], set()).add((row["item"], row["problem"]))
+    return found
+
+
+def check_comparable(ours: Mapping[str, Collection[Place]], theirs: Mapping[str, Collection[Place]]) -> list[str]:
+    """The benchmarks of both. RecipeError where there are none, or one has other problems there than here."""
+    shared = [name for name in ours if name in theirs]
+    if not shared:
+        raise RecipeError(f"--against: no benchmark in common, {', '.join(ours)} here and {', '.join(theirs)} there")
+    for name in shared:
+        same = len(set(ours[name]) & set(theirs[name]))
+        if not same == len(ours[name]) == len(theirs[name]):
+            raise RecipeError(
+                f"--against: the problems of {name} are others there ({len(ours[name])} here, {len(theirs[name])}"
+                f" there, {same} the same): evaluate the same file and --limit"
+            )
+    return shared
+
+
+def _accuracies(rows: Sequence[Row]) -> dict[str, dict[Place, float]]:
+    out: dict[str, dict[Place, float]] = {}
     for row in rows:
         right = [response["verdict"] == "correct" for response in row["responses"]]
-        # By the text, too: choices that are shown in another order are another problem.
         out.setdefault(row["benchmark"], {})[row["item"], row["problem"]] = statistics.fmean(right)
     return out
 
 
 def _vote(row: Row) -> float:
-    answers = [None if r["answer"] is None else normal(r["answer"]) or None for r in row["responses"]]
-    return majority(answers, [r["verdict"] == "correct" for r in row["responses"]])
+    """Correct answers are the same answer, however they are written; others are where their normal texts are."""
+    correct = [r["verdict"] == "correct" for r in row["responses"]]
+    texts = [None if r["answer"] is None else normal(r["answer"]) or None for r in row["responses"]]
+    return majority([_GOLD if right else text for right, text in zip(correct, texts, strict=True)], correct)
+
+
+def _known(error: float) -> float | None:
+    return None if math.isnan(error) else error
 
 
 def _mean_length(responses: Sequence[Row]) -> float | None:

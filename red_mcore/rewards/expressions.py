@@ -37,6 +37,8 @@ _BRACELESS = [
     (re.compile(r"\\frac ?([0-9A-Za-z]) ?(?=\{)"), r"\\frac{\1}"),
     (re.compile(r"\\frac ?([0-9A-Za-z]) ?([0-9A-Za-z])"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\sqrt ?([0-9]+|[A-Za-z])"), r"\\sqrt{\1}"),
+    (re.compile(r"\\log ?_ ?([0-9A-Za-z])"), r"\\log_{\1}"),
+    (re.compile(rf"\\({_FUNCTIONS}) ?\^ ?([0-9])"), r"\\\1^{\2}"),
     (re.compile(r"\\sqrt ?(\\[a-zA-Z]+)(?! ?[\[{(])"), r"\\sqrt{\1}"),
 ]
 _BRACKETS = re.compile(r"(?<!\\)[{}()]")
@@ -72,6 +74,12 @@ _I = sympy.Symbol("i", real=True)
 _NOTHING = (sympy.nan, sympy.zoo)
 _DIGITS = 4000
 """Longest number that is compared digit by digit."""
+_CONSTANT_DIGITS = 700
+"""Digits that constants are compared to in the end, since 1 is not 1-1/2^{2020}."""
+_NOISE_BITS = 8
+"""sympy gives a number that it could not tell from zero with fewer significant bits than this."""
+_SLOW = (sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit)
+"""Formulas whose digits take long: they are compared to a few."""
 _STEPS = (sympy.floor, sympy.ceiling, sympy.Mod)
 """Formulas with these hold for whole numbers, and are compared at such."""
 
@@ -228,32 +236,38 @@ def _by_values(left: sympy.Basic, right: sympy.Basic, numbers: tuple[Number | No
     symbols = sorted((left.free_symbols | right.free_symbols) - {_I}, key=str)
     if not symbols:
         verdict = _agree(left, right, {_I: sympy.I})
-        if verdict is not False or numbers == (None, None):
+        if verdict and not (left.has(*_SLOW) or right.has(*_SLOW)):
+            verdict = _agree(left, right, {_I: sympy.I}, _CONSTANT_DIGITS) is not False
+        if verdict is not False or all(n is None or n.step is None for n in numbers):
             return verdict
         values = [n or _exact(side) for n, side in zip(numbers, (left, right), strict=True)]
         return None not in values and same_number(*values)
     whole = left.has(*_STEPS) or right.has(*_STEPS)
     agreed = 0
-    for k in range(12 if whole else 4):
+    real = not (left.has(_I) or right.has(_I))
+    for k in range(12):
+        if agreed == 4 and not whole:
+            break
         point = {symbol: _coordinate(str(symbol), k, whole) for symbol in symbols} | {_I: sympy.I}
         verdict = _agree(left, right, point)
+        if verdict is False and real and not any(_is_real(side, point) for side in (left, right)):
+            continue  # both are outside of what they are meant for, as logarithms of negative numbers
         if verdict is False:
             return False
         agreed += verdict is True
     return True if agreed >= 3 else None
 
 
-def _agree(left: sympy.Basic, right: sympy.Basic, point: dict) -> bool | None:
-    """Whether both have the same value at ``point``, to 18 digits and to 1e-18; None where one has none."""
-    digits = 30
+def _agree(left: sympy.Basic, right: sympy.Basic, point: dict, digits: int = 30) -> bool | None:
+    """Whether both have the same value at ``point``, to ``digits`` less 12 and to 1e-18; None where one has none."""
     while True:
         values = [_value(side, point, digits) for side in (left, right)]
         if None in values:
             return None
         error, size = abs(values[0] - values[1]), max(abs(value) for value in values)
-        if error > size * sympy.Float(10) ** (12 - digits) and (min(map(abs, values)) > 0 or error > 1e-60):
+        if error > size * sympy.Float(10) ** (12 - digits):
             return False
-        wanted = 30 + max(0, int(sympy.log(size, 10))) if size > 1 else 30
+        wanted = 30 + max(0, int(sympy.log(size.n(15), 10).n(5))) if size > 1 else 30
         if wanted <= digits:
             return True
         if wanted > _DIGITS:
@@ -261,9 +275,16 @@ def _agree(left: sympy.Basic, right: sympy.Basic, point: dict) -> bool | None:
         digits = wanted
 
 
+def _is_real(side: sympy.Basic, point: dict) -> bool:
+    value = _value(side, point, 30)
+    return value is not None and value.is_real is True
+
+
 def _exact(side: sympy.Basic) -> Number | None:
     value = _value(side, {_I: sympy.I}, 30)
-    return Number(Fraction(str(value))) if value is not None and value.is_real else None
+    if value is None or not value.is_real or (value.is_Float and abs(value._mpf_[2]) > 10 * _DIGITS):
+        return None
+    return Number(Fraction(str(value)))
 
 
 def _coordinate(name: str, k: int, whole: bool) -> sympy.Rational:
@@ -284,4 +305,9 @@ def _value(expression: sympy.Basic, point: dict, digits: int) -> sympy.Expr | No
     if not isinstance(value, sympy.Expr) or value.has(*_NOTHING, sympy.oo, -sympy.oo):
         return None
     parts = value.as_real_imag()
-    return value if all(part.is_Float or part.is_Rational for part in parts) else None
+    if not all(part.is_Float or part.is_Rational for part in parts):
+        return None
+    if any(part.is_Float and part._prec < _NOISE_BITS for part in parts):  # nothing left of it: a zero
+        parts = [sympy.S.Zero if part.is_Float and part._prec < _NOISE_BITS else part for part in parts]
+        return parts[0] + parts[1] * sympy.I
+    return value

@@ -24,6 +24,14 @@ _OPTION = re.compile(r"\\text\{ ?\(?[A-J]\)? ?\}|\([A-J]\)")
 _LETTER = re.compile(r"(?<![A-Za-z])[A-J](?![A-Za-z])")
 _CHOSEN = re.compile(r"\(([A-J])\)|([A-J])(?:\)|\.(?![A-Za-z])|:)")
 _SAID = re.compile(r"(?:the |final |correct )*(?:answer|option|choice)(?: is| ?:)? *(?:option |choice )?(.*)", re.I)
+_CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?([ap]m)?|([0-9]{1,2})([ap]m)")
+_SYMBOL = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
+_FOR_ALL = re.compile(
+    r",? ?(?:\\text\{ ?for (?:all|any|every|each)(?: [A-Za-z]+){0,4} ?\}|\\forall)"
+    r" ?[A-Za-z]?(?: ?, ?[A-Za-z]){0,2} ?(?:\\in ?\\mathbb ?\{[A-Z]\}(?: ?\^ ?\+)?)?$"
+)
+"""What says no more than which variable a formula is in."""
+_JOINED = re.compile(r"(?<![0-9,.])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
 _NONE = frozenset(("", "none", "nan", "null", "n/a", "?"))
 
 _EXAMPLES = (
@@ -52,7 +60,10 @@ def judge(kind: str, gold: str, answer: str) -> str:
         return "unparsable" if wanted is None or chosen is None else _word(wanted == chosen)
     if normal(answer).casefold() in _NONE or normal(gold).casefold() in _NONE or not _balanced(answer):
         return "unparsable"
-    verdicts = [_equal(one, other) for one in _readings(gold) for other in _readings(answer)]
+    golds = _readings(gold)
+    if golds[0].startswith(r"\approx"):  # a gold alone: an answer has to commit itself
+        golds.append(golds[0].removeprefix(r"\approx").strip(" "))
+    verdicts = [_equal(one, other) for one in golds for other in _readings(answer)]
     return _word(True in verdicts) if any(verdicts) or None not in verdicts else "unparsable"
 
 
@@ -101,11 +112,19 @@ def _readable(text: str) -> bool:
 
 
 def _readings(answer: str) -> list[str]:
-    """``answer``, tidy; where commas may be of thousands or of a list (``70,110``), as both."""
+    """``answer``, tidy; where commas may be of thousands or of a list (``70,110``, ``1,200 and 3``), as both.
+
+    And without a ``for all x`` behind it.
+    """
     readings = [tidy(answer)]
     plain = answer.strip(" $")
     if re.fullmatch(r"[1-9][0-9]{0,2}(?:,[1-9][0-9]{2})+", plain):
         readings.append(plain.replace(",", ", "))
+    if whole := _FOR_ALL.search(readings[0]):
+        readings.append(readings[0][: whole.start()].strip(" "))
+    joined = _JOINED.sub(lambda match: match.group().replace(",", ""), readings[0])
+    if joined != readings[0] and len(shapes.items(joined)) > 1:
+        readings.append(joined)
     return readings
 
 
@@ -145,8 +164,12 @@ def _equal(gold: str, answer: str) -> bool | None:
         return any(c.isalnum() for c in texts[0])
     if _OPTION.fullmatch(gold):
         return letter(gold) == letter(answer)
+    times = _time(texts[0]), _time(texts[1])
+    if all(times):
+        return times[0][:3] == times[1][:3] and (times[0][3] == times[1][3] or not all((times[0][3], times[1][3])))
     if not texts[1] or _is_prose(gold) or _is_prose(answer):
-        return _is_prose(gold) and _is_prose(answer) and _prose(gold) == _prose(answer)
+        words = [_prose(text) if _is_prose(text) or text.isalpha() else "" for text in (gold, answer)]
+        return words[0] == words[1] != ""
     sets = shapes.pieces(gold), shapes.pieces(answer)
     if sets[0] and sets[1]:
         return _same_sets(sets[0], sets[1])
@@ -183,6 +206,15 @@ def _prose(text: str) -> str:
     return " ".join(word for word in words if word not in ("the", "a", "an"))
 
 
+def _time(text: str) -> tuple[int, int, int, str] | None:
+    """Hours, minutes, seconds, and ``am`` or ``pm``, of a normal text such as ``3:30p.m`` or ``9am``."""
+    match = _CLOCK.fullmatch(text.lower().replace(".", "").replace(" ", ""))
+    if match is None:
+        return None
+    hours, minutes, seconds, half, hour, its_half = match.groups()
+    return int(hours or hour), int(minutes or 0), int(seconds or 0), half or its_half or ""
+
+
 def _same_sets(gold: tuple, answer: tuple) -> bool | None:
     if gold[0] and answer[0] and normal(gold[0]) != normal(answer[0]):
         return False
@@ -212,7 +244,7 @@ def _same_relations(gold: str, answer: str, *structured: bool) -> bool | None:
     if set(gold_marks + answer_marks) <= {"="}:
         if gold_marks:  # an answer without the gold's left side
             is_definition = shapes.NAME.fullmatch(golds[0]) or (
-                shapes.is_named(golds[0]) and not shapes.is_named(golds[1])
+                shapes.is_label(golds[0]) and not shapes.is_named(golds[1])
             )
             return bool(is_definition) and _equal(golds[-1], answer)
         values = answers[1:] if answer_marks and shapes.is_named(answers[0]) else answers
@@ -231,9 +263,11 @@ def _same_equations(gold: list[str], answer: list[str]) -> bool | None:
     if all(names):
         variables = [name[1] and name[1].strip(" ") for name in names]
         if all(variables) and variables[0] != variables[1] and re.fullmatch("[a-z]", variables[1]):
-            letters = rf"(?<![A-Za-z\\]){variables[1]}(?![A-Za-z])"
-            answer = [re.sub(letters, variables[0].replace("\\", r"\\"), side) for side in answer]
-    if names[0] and normal(gold[0]) == normal(answer[0]):
+            # Other letters may stand for something: f(a)=ax is not f(x)=ax.
+            if not any(variables[0] in _SYMBOL.findall(side) for side in answer):
+                spelling = {variables[1]: variables[0] + " " * variables[0].startswith("\\")}
+                answer = [_SYMBOL.sub(lambda m: spelling.get(m.group(), m.group()), side) for side in answer]
+    if shapes.is_named(gold[0]) and normal(gold[0]).replace(" ", "") == normal(answer[0]).replace(" ", ""):
         return _ordered([gold[1]] * (len(answer) - 1), answer[1:])
     if len(answer) != 2:
         return False

@@ -20,13 +20,77 @@ NAME = re.compile(
     r"(?:[A-Za-z]|\\(?!pi(?![a-z])|infty)[A-Za-z]+)(?:_(?:\{[^{}]*\}|[0-9A-Za-z]|\\[a-z]+))?'*(?: ?\(([^()]*)\))?"
 )
 _NAMED = re.compile(r"(?!-)[A-Za-z\\{}|+' -]*")
+_LABEL = re.compile(r"(?:\\angle ?)?[A-Z][A-Z0-9_{}' ]*|\\text\{[^{}]*\}")
 _NOT_NAMED = re.compile(r"_(?:\{[^{}]*\}|[0-9A-Za-z])|\([^()]*\)|\\text\{[^{}]*\}")
 MATRIX = re.compile(r"\\begin\{[pbB]?matrix\}(.*)\\end\{[pbB]?matrix\}", re.DOTALL)
-_BUILDER = re.compile(r"\\\{ ?([A-Za-z]) ?(?:\\mid|\||:) ?(.*)\\\}", re.DOTALL)
+_BUILDER = re.compile(r"\\\{ ?([A-Za-z]) ?(?:\\in ?\\mathbb ?\{R\} ?)?(?:\\mid|\\vert|\||:) ?(.*)\\\}", re.DOTALL)
+_NEW_ROW = re.compile(r"\\\\(?: ?\[[0-9.]+ ?(?:pt|mm|cm|ex|em)\])?")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
-_UNIT_TEXT = re.compile(r"\\text\{([A-Za-z%. /^0-9]*)\} ?(?:\^ ?\{? ?-?[0-9] ?\}?)?")
+_UNIT = r"(?:\\cdot|/|\*)? ?\\text\{[A-Za-zÅΩµμ%. /^0-9-]*\} ?(?:\^ ?\{? ?-?[0-9] ?\}?)? ?"
+_UNIT_TAIL = re.compile(rf"(?:{_UNIT}){{1,6}}|\\frac\{{{_UNIT}\}}\{{{_UNIT}\}}")
+_TIMES = re.compile(r"(?: ?(?:\\cdot|\\mu(?![a-zA-Z])|\*))+$")
+_NO_EXPONENT = re.compile(r"(?<![A-Za-z^-])[0-9]|[0-9][0-9A-Za-z]|(?<![A-Za-z])[\^-]")
 _UNIT_WORDS = re.compile(r"(?<=[0-9}) ])([A-Za-z]+(?: [A-Za-z]+){0,2}) ?(?:\^ ?\{?[0-9]\}?)?$")
-_NO_UNIT = frozenset(("or", "and", "not", "no", "if", "when", "but", "is", "than", "except", "plus", "minus", "times"))
+_NO_UNIT = frozenset(
+    [
+        "or",
+        "and",
+        "not",
+        "no",
+        "if",
+        "when",
+        "but",
+        "is",
+        "than",
+        "except",
+        "plus",
+        "minus",
+        "times",
+        "mod",
+        "at",
+        "most",
+        "least",
+        "less",
+        "fewer",
+        "over",
+        "under",
+        "never",
+        "wrong",
+        "false",
+        "incorrect",
+        "squared",
+        "cubed",
+        "factorial",
+        "dozen",
+        "dozens",
+        "hundred",
+        "hundreds",
+        "thousand",
+        "thousands",
+        "million",
+        "millions",
+        "billion",
+        "billions",
+        "trillion",
+        "trillions",
+        "half",
+        "halves",
+        "third",
+        "thirds",
+        "e",
+        "i",
+        "k",
+        "n",
+        "x",
+        "y",
+        "z",
+        "I",
+        "X",
+        "Y",
+        "Z",
+    ]
+)
+"""Words and letters after a number that make it another one, or take it back."""
 _UNITS = {
     name: canonical
     for canonical, names in {
@@ -41,6 +105,8 @@ _UNITS = {
     }.items()
     for name in names.split()
 }  # fmt: skip
+_SHORT_UNITS = {"m": "meter", "s": "second", "g": "gram", "gm": "gram", "h": "hour", "in": "inch", "mi": "mile"}
+"""Units in ``\\text{...}`` only: by themselves they are letters of formulas, or words."""
 _POWERS = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}
 
 
@@ -60,6 +126,9 @@ def split(text: str, pattern: re.Pattern[str]) -> tuple[list[str], list[str]]:
 
 def items(text: str) -> list[str]:
     """The answers that ``text`` lists: at commas, ``and`` and ``or``; both of a ``\\pm``; elements of ``{...}``."""
+    sides, marks = relation(text)
+    if marks == [r"\in"] and NAME.fullmatch(sides[0]) and sides[1].startswith(r"\{"):
+        text = sides[1]
     elements = inside(text, r"\{", r"\}")
     if elements is not None and _BUILDER.fullmatch(text) is None:
         text = elements
@@ -106,7 +175,7 @@ def pieces(text: str) -> tuple[str | None, list[tuple]] | None:
         if not found or (variable and name and variable != name):
             return None
         name = variable or name
-        proper = proper or part[:1] != "\\" or part.startswith("\\mathbb")
+        proper = proper or part.startswith("\\mathbb") or (part[:1] != "\\" and relation(part)[1] != ["="])
         intervals += found
     return (name, intervals) if proper else None
 
@@ -125,6 +194,8 @@ def _piece(text: str) -> tuple[str | None, list[tuple]]:
         ends = split(content, COMMA)[0]
         return None, [(*ends, text[0] == "[", text[-1] == "]")] if len(ends) == 2 and all(ends) else []
     parts, marks = relation(text)
+    if marks == ["="] and all(parts) and NAME.fullmatch(parts[0]):
+        return parts[0], [(parts[1], parts[1], True, True)]
     if len(marks) == 1 and marks[0] in FLIPPED and all(parts):
         (left, right), mark = parts, marks[0]
         if NAME.fullmatch(right):
@@ -166,7 +237,7 @@ def components(answers: list[str]) -> list[str]:
 
 def rows(body: str) -> list[list[str]]:
     """Entries of a matrix, from what is between its ``\\begin`` and ``\\end``."""
-    return [[entry.strip(" ") for entry in row.split("&")] for row in body.split(r"\\") if row.strip(" ")]
+    return [[entry.strip(" ") for entry in row.split("&")] for row in _NEW_ROW.split(body) if row.strip(" ")]
 
 
 def relation(text: str) -> tuple[list[str], list[str]]:
@@ -185,7 +256,13 @@ def relation(text: str) -> tuple[list[str], list[str]]:
 def is_named(text: str) -> bool:
     """Whether an equation's side only names the other: ``x``, ``f(x)``, ``m+n``, ``\\angle ABC``, ``\\text{Area}``."""
     is_name = NAME.fullmatch(text) or _NAMED.fullmatch(_NOT_NAMED.sub("", text))
-    return bool(is_name) and any(c.isalpha() for c in text)
+    taken_back = r"\text{" in text and _NO_UNIT & set(re.findall("[a-z]{2,}", text.lower()))
+    return bool(is_name) and any(c.isalpha() for c in text) and not taken_back
+
+
+def is_label(text: str) -> bool:
+    """Whether a gold's left side is only a name, so that its right side says it all. ``x+y`` of ``x+y=2`` is not."""
+    return bool(NAME.fullmatch(text) or _LABEL.fullmatch(text))
 
 
 def quantity(text: str) -> tuple[str, str]:
@@ -195,13 +272,9 @@ def quantity(text: str) -> tuple[str, str]:
         return text[:-1].strip(" "), "percent"
     if text.endswith(r"^\circ") and not _TRIGONOMETRIC.search(text):
         return text[: -len(r"^\circ")].strip(" "), "degree"
-    at = text.rfind(r"\text{")
-    if at > 0 and (match := _UNIT_TEXT.fullmatch(text, at)):
-        words = match[1].lower().strip(" .").split()
-        if words and len(words) <= 4 and not _NO_UNIT & set(words):
-            value = text[:at].strip(" ")
-            before = value.removesuffix(r"^\circ").strip(" ")
-            return before, "?" if before != value else _unit(words, text[at + match.end(1) - at :])
+    if tail := _unit_tail(text):
+        value = tail[0].removesuffix(r"^\circ").strip(" ")
+        return value, "?" if value != tail[0] else tail[1]
     if match := _UNIT_WORDS.search(text):
         words = match[1].lower().split()
         if all(word in _UNITS or word in _POWERS for word in words):
@@ -209,7 +282,22 @@ def quantity(text: str) -> tuple[str, str]:
     return text, ""
 
 
+def _unit_tail(text: str) -> tuple[str, str] | None:
+    """A value with one or a few ``\\text{...}`` behind it that may be its unit, and this; None where they are none."""
+    at = text.find(r"\text{")
+    at -= len(r"\frac{") if text[:at].endswith(r"\frac{") else 0
+    if at <= 0 or not _UNIT_TAIL.fullmatch(text, at):
+        return None
+    content = " ".join(re.findall(r"\\text\{([^{}]*)\}", text[at:]))
+    names = [name.lower() if len(name) > 1 else name for name in re.findall("[A-Za-zÅΩµμ%]+", content)]
+    words = [word.strip(".") for word in content.lower().split()]
+    if not names or len(names) > 6 or _NO_UNIT & set(names) or any(map(_NO_EXPONENT.search, words)):
+        return None
+    return _TIMES.sub("", text[:at].strip(" ")), _unit(words, text[text.find("}", at) :])
+
+
 def _unit(words: list[str], power: str) -> str:
     raised = "".join(_POWERS.get(word, "") for word in words) or "".join(c for c in power if c in "^-0123456789")
     names = [word for word in words if word not in _POWERS]
-    return _UNITS[names[0]] + raised if len(names) == 1 and names[0] in _UNITS else "?"
+    canonical = _UNITS.get(names[0]) or _SHORT_UNITS.get(names[0]) if len(names) == 1 else None
+    return canonical + raised if canonical else "?"

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,6 +72,14 @@ class Engine:
         if finalizer is not None:
             finalizer.detach()
         self._tied = bool(self._llm.model_config.hf_config.tie_word_embeddings)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What decides the tokens of a call beside its arguments and the weights, but for how the cache fills."""
+        import vllm
+
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        return {"engine": f"vllm {vllm.__version__}", "tensor": self._rollout.tensor, "device": device}
 
     def publish(
         self, tensors: Iterator[tuple[str, torch.Tensor]], expected: Mapping[str, tuple[int, ...]], version: int

@@ -42,5 +42,5 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")  # not splitlines: JSON may hold other line separators
+    *lines, _ = path.read_bytes().split(b"\n")  # bytes: the last line may be torn within a character
     return [json.loads(line) for line in lines]

@@ -7,8 +7,10 @@ import pytest
 import torch.distributed as dist
 
 from red_mcore.data.tokenizer import build_tokenizer
-from red_mcore.evaluation import items, protocols
+from red_mcore.evaluation import asking, items, protocols
 from red_mcore.evaluation.asking import Asker, check_lengths, chunks, encode, prompts
+from red_mcore.evaluation.summary import summarise
+from red_mcore.megatron.ranks import Ranks
 from red_mcore.recipe import Protocol, RecipeError
 from red_mcore.records import Problem
 from red_mcore.rewards.verifier import Grade
@@ -22,6 +24,7 @@ PROBLEMS = {
 
 class Parrot:
     replica, replicas, is_leader = 0, 1, True
+    checksum, about = "ab", {"engine": "parrot"}
 
     def __init__(self, tokenizer, calls: int | None = None):
         self.tokenizer, self.left, self.asked = tokenizer, calls, []
@@ -66,12 +69,15 @@ def tokenizer():
     return build_tokenizer()
 
 
+HERE = Ranks(*[0, 1] * 5)
 PROTOCOL = Protocol(samples=2, samples_of={"two": 5}, sequences_per_call=4, max_tokens=9)
 
 
 def ask(tokenizer, folder, engine, problems=PROBLEMS) -> list[dict]:
-    folder.mkdir(exist_ok=True)
-    return Asker(PROTOCOL, tokenizer, engine, Judge()).ask(problems, folder, True, lambda ready, total: None)
+    summary = Asker(PROTOCOL, tokenizer, engine, Judge()).ask(problems, folder, HERE, lambda ready, total: None)
+    rows = [row for row in items.read(folder) if row["benchmark"] in problems]
+    assert summary == summarise(rows)
+    return rows
 
 
 def test_chunks_hold_whole_problems_of_one_benchmark():
@@ -104,7 +110,8 @@ def test_an_interrupted_evaluation_goes_on_with_whole_chunks(tokenizer, tmp_path
     part = folder / "items.part-0.jsonl"
     lines = part.read_text().splitlines(keepends=True)
     assert len(lines) == 6
-    part.write_text("".join(lines[:5]) + lines[5][:40])  # killed while the third chunk was written
+    torn = lines[5].encode().replace(b"?", "π".encode())[:40]
+    part.write_bytes("".join(lines[:5]).encode() + torn + "π".encode()[:1])  # killed while the third chunk was written
     rest = Parrot(tokenizer)
     assert ask(tokenizer, folder, rest) == expected
     assert rest.asked == whole.asked[2:]
@@ -127,9 +134,31 @@ def test_a_folder_belongs_to_one_evaluation(tmp_path):
     items.claim(tmp_path, identity)
     items.claim(tmp_path, {**identity, "problems": {"two": "2"}})  # a further benchmark
     assert json.loads((tmp_path / items.IDENTITY).read_text())["problems"] == {"one": "1", "two": "2"}
-    for field, other in {"weights": "cd", "protocol": {"samples": 8}, "problems": {"two": "3"}}.items():
+    for field, other in {"weights": "cd", "protocol": {"samples": 8}}.items():
         with pytest.raises(RecipeError, match=f"holds an evaluation with {field}=.*choose another --out"):
             items.claim(tmp_path, {**identity, field: other})
+    with pytest.raises(RecipeError, match=r"holds two with other problems .*choose another --out"):
+        items.claim(tmp_path, {**identity, "problems": {"two": "3"}})
+
+
+def test_another_model_is_refused_or_takes_the_place(tokenizer, tmp_path):
+    ask(tokenizer, tmp_path, Parrot(tokenizer))
+    other = Parrot(tokenizer)
+    other.checksum = "cd"
+    with pytest.raises(RecipeError, match="holds an evaluation with weights="):
+        ask(tokenizer, tmp_path, other)
+    asker = Asker(PROTOCOL, tokenizer, other, Judge())
+    asker.ask(PROBLEMS, tmp_path, HERE, lambda ready, total: None, renew=True)
+    assert len(other.asked) == 7
+    assert json.loads((tmp_path / items.IDENTITY).read_text())["weights"] == "cd"
+
+
+def test_rows_that_never_show_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(asking, "VISIBLE_SECONDS", 0.0)
+    items.append(tmp_path, 0, [{"benchmark": "one", "item": 0}])
+    with pytest.raises(RecipeError, match=r"lacks 1 of 2 problems .* a file system that all ranks share"):
+        asking._gathered(tmp_path, [[("one", 0)], [("one", 1)]])
+    assert (tmp_path / "items.part-0.jsonl").is_file()  # nothing is thrown away
 
 
 def test_prompts_by_protocol(tokenizer):
@@ -167,13 +196,15 @@ def test_lengths_are_checked_with_the_fix(tokenizer):
         (Protocol(samples=0), "samples=0 of the protocol is too small"),
         (Protocol(samples_of={"AMC": 0}), "samples_of.AMC=0"),
         (Protocol(top_p=0.0), "top_p=0"),
-        (Protocol(temperature=0.0), "gives 4 equal samples"),
+        (Protocol(samples_of={"AIME2024": 8}), "samples_of.AIME2024 of the protocol is unknown: use MATH-500"),
+        (Protocol(temperature=0.0), "gives 32 equal samples"),
+        (Protocol(temperature=0.0, samples_of={}), "gives 4 equal samples"),
         (Protocol(temperature=-1.0), "temperature=-1"),
     ],
 )
 def test_protocols_are_checked(protocol, message):
     with pytest.raises(RecipeError, match=message):
-        protocols.check(protocol, "--protocol")
+        protocols.check(protocol, ["AIME24", "MATH-500"], "--protocol")
 
 
 def test_unknown_protocols_are_refused():

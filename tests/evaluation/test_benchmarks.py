@@ -71,6 +71,8 @@ def test_another_number_of_problems_is_told(tmp_path):
     [
         ([], {}, "no benchmarks are named: use some of MATH-500"),
         (["AIME24", "AIME24"], {"AIME24.json": []}, "one is named twice"),
+        (["my bench!"], {"mybench.json": []}, "'my bench!' becomes part of a metric's name"),
+        (["average"], {"average.json": []}, "'average' becomes part of a metric's name"),
         (["AIME24"], {"AMC23.json": []}, "no file for benchmark AIME24: want AIME24.json.*there are AMC23.json"),
         (["AIME24"], {"AIME24.json": [], "aime_24.jsonl": []}, "has 2 files for benchmark AIME24"),
         (["AIME24"], None, "the folder of benchmarks .* does not exist"),
@@ -94,6 +96,8 @@ def test_unknown_names_are_refused_on_the_hub():
     [
         ({"problem": "a?", "answer": " "}, r"x.jsonl line 1: the gold answer is empty"),
         ({"question": "a?", "options": ["1", "2"], "answer": "C"}, "line 1: its choices cannot be read"),
+        ({"question": "a?", "options": ["1", "2"], "answer": "AB"}, "line 1: its choices cannot be read"),
+        ({"question": "a?", "options": ["1", "2"], "answer": -1}, "line 1: its choices cannot be read"),
         ({"question": "a?", "options": list("abcdefghijk"), "answer": 1}, "has 11 choices"),
         ({"text": "a?"}, "columns text are of no known format"),
     ],

@@ -33,9 +33,9 @@ def test_formats_of_others_are_read(tmp_path):
         ("some", 0, "a?", "7", "math"),
         ("some", 1, "b?", "8", "math"),
         ("B", 5, "c?", "A", "choice"),
-        ("some", 3, "d?", "4", "math"),
+        ("some", 2, "d?", "4", "math"),
     ]
-    assert [row["recorded"] for row in rows] == [[True, True], [False], None, None]
+    assert [row["recorded"] for row in rows] == [[True, True], [False], [None], [None]]
     graded = generations.grade(rows, Judge(), boxed_only=False)
     assert [[r["verdict"] for r in row["responses"]] for row in graded] == [
         ["correct", "wrong"],
@@ -48,6 +48,24 @@ def test_formats_of_others_are_read(tmp_path):
     differing, judged = generations.disagreements(rows, graded)
     assert judged == 3
     assert [(d["item"], d["sample"], d["recorded"], d["verdict"]) for d in differing] == [(0, 1, "correct", "wrong")]
+
+
+def test_lines_of_one_problem_are_its_samples(tmp_path):
+    rows = generations.read(
+        write(
+            tmp_path,
+            {"problem": "a?", "gold": "7", "response": "7"},
+            {"problem": "b?", "gold": "8", "response": "7", "score": False},
+            {"problem": "a?", "gold": "7", "response": "6"},
+            {"item": "b-1", "problem": "c?", "gold": "7", "response": "5"},
+            {"item": "b-1", "problem": "c?", "gold": "7", "responses": ["4", "3"]},
+        )
+    )
+    found = [(row["item"], row["problem"], [r["text"] for r in row["responses"]]) for row in rows]
+    assert found == [(0, "a?", ["7", "6"]), (1, "b?", ["7"]), (2, "c?", ["5", "4", "3"])]
+    line = {"item": "b-1", "problem": "c?", "gold": "7", "response": "5"}
+    with pytest.raises(RecipeError, match="line 2: another problem or gold than an earlier line of item b-1"):
+        generations.read(write(tmp_path, line, {**line, "gold": "8"}))
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,17 @@ def test_numbers_of_a_benchmark():
     assert a["truncated"] == pytest.approx(1 / 3)
     assert a["verdicts"] == {"correct": 5, "wrong": 5, "unparsable": 1, "timeout": 1, "crash": 0}
     b = found["benchmarks"]["B"]
-    assert (b["mean"], b["stderr"], b["pass"]) == (1.0, 0.0, {"1": 1.0})
+    assert (b["mean"], b["stderr"], b["pass"], b["pass_stderr"]) == (1.0, None, {"1": 1.0}, {"1": None})
     assert b["length_tokens"] is b["truncated"] is b["length_wrong_tokens"] is None
-    assert found["average"] == pytest.approx({"mean": (1.25 / 3 + 1) / 2, "stderr": 0.2204793 / 2})
+    assert found["average"] == {"mean": pytest.approx((1.25 / 3 + 1) / 2), "stderr": None}
+    twice = summarise([*ROWS[:3], *({**r, "benchmark": "C"} for r in ROWS[:3])])
+    assert twice["average"]["stderr"] == pytest.approx(0.2204793 / 2**0.5)
+
+
+def test_correct_answers_are_one_vote_however_they_are_written():
+    answers = ["1/2", "0.5", "\\frac{1}{2}", "3", "3", "3 "]
+    votes = row("A", 0, RIGHT, RIGHT, RIGHT, WRONG, WRONG, WRONG, answers=answers)
+    assert summarise([votes])["benchmarks"]["A"]["majority"] == 0.5
 
 
 def test_metrics_have_names_that_trackers_take():
@@ -46,6 +54,7 @@ def test_metrics_have_names_that_trackers_take():
     assert found["evaluation/A_pass4"] == pytest.approx(2 / 3)
     assert "evaluation/B_length_tokens" not in found
     assert found["evaluation/average_mean"] == pytest.approx((1.25 / 3 + 1) / 2)
+    assert "evaluation/average_stderr" not in found
 
 
 def test_two_evaluations_are_compared_on_the_same_problems():

@@ -52,7 +52,7 @@ def test_recorded_responses_are_graded_and_compared(tmp_path, capsys):
     screen = capsys.readouterr().out
     assert "amc23: -25.0 against" in screen
     strict = json.loads((tmp_path / "strict/summary.json").read_text())
-    assert strict["against"]["amc23"]["difference"] == -0.25
+    assert strict["against"]["benchmarks"]["amc23"]["difference"] == -0.25
     assert not (tmp_path / "strict/mlflow.db").exists()
 
 
@@ -71,7 +71,10 @@ def test_recorded_responses_are_graded_and_compared(tmp_path, capsys):
         (["--model", "DIR", "--benchmarks", "AIME24", "--samples", "0"], "samples=0 of the protocol is too small"),
         (["--model", "DIR", "--benchmarks", "AIME24", "temperature=0"], "temperature=0 of the protocol gives 32 equal"),
         (["--model", "DIR", "--benchmarks", "AIME24", "--limit", "0"], "--limit 0: use 1 or more"),
-        (["--model", "DIR", "--benchmarks", "AIME24", "--ranks", "3", "--tensor", "2"], "--tensor 2 does not divide"),
+        (
+            ["--model", "DIR", "--benchmarks", "AIME24", "--ranks", "3", "--tensor", "2"],
+            "--tensor 2 does not divide the 3 ranks",
+        ),
         (["--generations", "none.jsonl"], "--generations none.jsonl does not exist"),
         (["--generations", "none.jsonl", "--model", "DIR"], "are graded without a model: leave out --model"),
     ],
@@ -84,9 +87,21 @@ def test_bad_input_is_refused_in_one_line(capsys, arguments, message):
     assert error.count("\n") == 1
 
 
+def test_results_are_not_written_over_those_of_others(tmp_path, capsys):
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one, other):
+        folder.mkdir()
+        write(folder, "test.jsonl", ROWS)
+    arguments = ["--out", str(tmp_path / "out"), "--no-mlflow", "--generations"]
+    assert evaluate.main([*arguments, str(one / "test.jsonl")]) == 0
+    assert evaluate.main([*arguments, str(one / "test.jsonl")]) == 0
+    assert evaluate.main([*arguments, str(other / "test.jsonl")]) == 2
+    assert "holds an evaluation with generations=" in capsys.readouterr().err
+
+
 def test_what_is_compared_with_has_to_be_an_evaluation(tmp_path, capsys):
     file = write(tmp_path, "some.jsonl", ROWS)
     arguments = ["--generations", str(file), "--out", str(tmp_path / "out"), "--against", str(tmp_path)]
     assert evaluate.main(arguments) == 2
-    assert "--against" in capsys.readouterr().err
+    assert "holds no items.jsonl as tools/evaluate.py writes it" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()  # told before any work
