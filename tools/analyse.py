@@ -170,14 +170,19 @@ def _score(evaluations: dict[str, Evaluation], models: dict[str, Path], options:
     """_Scored by the evaluation's name; each model is loaded once, one after the other."""
     from red_mcore.rollout.environment import set_environment
 
-    set_environment(offline=True)
+    folders = dict.fromkeys([*models.values(), *([options.original] if options.original else [])])
+    set_environment(offline=all(folder.is_dir() for folder in folders))
     from red_mcore.analysis.positions import thinking_ids
     from red_mcore.analysis.recorded import spread
     from red_mcore.analysis.scoring import check_same_tokens, read_tokenizer, score_all, tokenize
-    from red_mcore.convert.conversion import open_any
+    from red_mcore.convert.conversion import find_model, open_any
 
-    folders = dict.fromkeys([*models.values(), *([options.original] if options.original else [])])
-    opened = {folder: open_any(folder) for folder in folders}
+    opened = {}
+    for folder in folders:
+        place, faults = find_model(folder)
+        for fault in faults:
+            print(f"warning: {fault}", file=sys.stderr)
+        opened[folder] = open_any(place)
     tokenizers = {folder: read_tokenizer(model) for folder, model in opened.items()}
     found: dict[str, _Scored] = {}
     for name, folder in models.items():
