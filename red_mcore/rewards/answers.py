@@ -43,8 +43,11 @@ _SPELLING = [
     (re.compile(r"\\leq(?:slant)?(?![a-zA-Z])"), r"\\le"),
     (re.compile(r"\\geq(?:slant)?(?![a-zA-Z])"), r"\\ge"),
     (re.compile(r"\\neq(?![a-zA-Z])"), r"\\ne"),
+    (re.compile(r"\\bigcup(?![a-zA-Z])"), r"\\cup"),
     (re.compile(r"\\lbrace(?![a-zA-Z])"), r"\\{"),
     (re.compile(r"\\rbrace(?![a-zA-Z])"), r"\\}"),
+    (re.compile(r"[(\[] ?\\begin\{array\} ?\{[lcr| ]*\}"), r"\\begin{pmatrix}"),
+    (re.compile(r"\\end\{array\} ?[)\]]"), r"\\end{pmatrix}"),
     (re.compile(r"(?<![0-9])\.(?=[0-9])"), "0."),
     (re.compile(r"(?<![A-Za-z\\])infinity(?![A-Za-z])"), r"\\infty"),
 ]

@@ -28,6 +28,7 @@ _FRACTION = re.compile(rf"\\frac ?\{{ ?(-?{_DECIMAL}) ?\}} ?\{{ ?(-?{_DECIMAL}) 
 _MIXED = re.compile(
     rf"({_INTEGER}) ?(?:\\frac ?\{{({_INTEGER})\}}\{{({_INTEGER})\}}|(?:(?<= )|(?<=\+)|\+ ?)({_INTEGER})/({_INTEGER}))"
 )
+_REPEATING = re.compile(r"([0-9]{1,400})\.([0-9]{0,400}) ?\\(?:overline|bar) ?\{ ?([0-9]{1,400}) ?\}")
 _GROUPED = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?|[1-9][0-9]{0,2}(?: [0-9]{3})+(?:\.[0-9]+)?")
 
 _FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|theta|infty"
@@ -64,8 +65,10 @@ _TRAPS = [
     (re.compile(r"(?<![_0-9.])([0-9]+) ?\\frac\{([0-9]+)\}\{([0-9]+)\}"), lambda match: _mixed(*match.groups())),
 ]
 """What latex2sympy misreads, or does not know, and what it is told instead."""
-_ADJACENT = re.compile(r"[0-9] +\.?[0-9]|[0-9] ?\{|[0-9)] ?_|(?<![A-Za-z\]}])\{[^{}]*\} ?\{")
-"""Numbers with nothing between them, which are no product and no sum, and numbers with subscripts."""
+_ADJACENT = re.compile(
+    r"[0-9] +\.?[0-9]|[0-9] ?\{|[0-9)] ?_|(?<![A-Za-z\]}])\{[^{}]*\} ?\{|[0-9.] ?\\(?:overline|underline|bar|d?dot|hat)"
+)
+"""Numbers with nothing between them, which are no product and no sum, and those with subscripts or repeated digits."""
 
 _BINDING = re.compile(r"\\(?:int|sum|prod|lim|text|operator|math)")
 _VARIABLE = re.compile(r"(?<![A-Za-z\\])[A-DF-HJ-Za-df-hj-z](?![A-Za-z])")
@@ -117,6 +120,10 @@ def number(text: str) -> Number | None:
         power = Fraction(10) ** (exponent or 0)
         decimals = len(digits.rstrip(".").partition(".")[2])
         return Number(sign * value * power, power / 10**decimals if rounded else None)
+    if match := _REPEATING.fullmatch(text):
+        whole, once, again = match.groups()
+        nines = 10 ** len(once) * (10 ** len(again) - 1)
+        return Number(sign * (Fraction(int(whole + once), 10 ** len(once)) + Fraction(int(again), nines)))
     if match := _FRACTION.fullmatch(text):
         above, below = (Fraction(part.rstrip(".")) for part in match.groups() if part is not None)
         return Number(sign * above / below) if below else None
@@ -245,7 +252,7 @@ def _by_values(left: sympy.Basic, right: sympy.Basic, numbers: tuple[Number | No
         return None not in values and same_number(*values)
     whole = left.has(*_STEPS) or right.has(*_STEPS)
     agreed = 0
-    real = not (left.has(_I) or right.has(_I))
+    real = not (left.has(_I, sympy.I) or right.has(_I, sympy.I))
     for k in range(12):
         if agreed == 4 and not whole:
             break

@@ -170,6 +170,10 @@ def _equal(gold: str, answer: str) -> bool | None:
     if not texts[1] or _is_prose(gold) or _is_prose(answer):
         words = [_prose(text) if _is_prose(text) or text.isalpha() else "" for text in (gold, answer)]
         return words[0] == words[1] != ""
+    holes = shapes.holes(gold), shapes.holes(answer)
+    if holes[0] and holes[1] and not (r"\cup" in gold and r"\cup" in answer):
+        names = {name for name, _ in holes if name}
+        return len(names) < 2 and _matched(holes[0][1], holes[1][1], _equal)
     sets = shapes.pieces(gold), shapes.pieces(answer)
     if sets[0] and sets[1]:
         return _same_sets(sets[0], sets[1])
@@ -262,11 +266,11 @@ def _same_equations(gold: list[str], answer: list[str]) -> bool | None:
     names = [shapes.NAME.fullmatch(gold[0]), shapes.NAME.fullmatch(answer[0])]
     if all(names):
         variables = [name[1] and name[1].strip(" ") for name in names]
-        if all(variables) and variables[0] != variables[1] and re.fullmatch("[a-z]", variables[1]):
-            # Other letters may stand for something: f(a)=ax is not f(x)=ax.
-            if not any(variables[0] in _SYMBOL.findall(side) for side in answer):
-                spelling = {variables[1]: variables[0] + " " * variables[0].startswith("\\")}
-                answer = [_SYMBOL.sub(lambda m: spelling.get(m.group(), m.group()), side) for side in answer]
+        renamed = all(variables) and variables[0] != variables[1] and re.fullmatch("[a-z]", variables[1])
+        # Not where the gold's letter has a meaning in the answer: f(a)=ax is not f(x)=ax.
+        if renamed and not any(variables[0] in _SYMBOL.findall(side) for side in answer):
+            spelling = {variables[1]: variables[0] + " " * variables[0].startswith("\\")}
+            answer = [_SYMBOL.sub(lambda m: spelling.get(m.group(), m.group()), side) for side in answer]
     if shapes.is_named(gold[0]) and normal(gold[0]).replace(" ", "") == normal(answer[0]).replace(" ", ""):
         return _ordered([gold[1]] * (len(answer) - 1), answer[1:])
     if len(answer) != 2:

@@ -9,7 +9,10 @@ import re
 
 _BRACKET = r"(?P<open>\\begin|\\langle|\\\{|[({\[])|(?P<close>\\end|\\rangle|\\\}|[)}\]])"
 COMMA = re.compile(_BRACKET + r"|(?P<mark>\\text\{ *,? *(?:and|or) *\}|(?<![A-Za-z])(?:and|or)(?![A-Za-z])|[,;])")
-_UNION = re.compile(_BRACKET + r"|(?P<mark>\\cup(?![a-zA-Z])|\\text\{ *or *\}|(?<![A-Za-z])or(?![A-Za-z])|\\lor|\\vee)")
+_UNION = re.compile(
+    _BRACKET
+    + r"|(?P<mark>\\cup(?![a-zA-Z])|\\text\{ *or *\}|(?<![A-Za-z])or(?![A-Za-z])|\\lor|\\vee|(?<=[)\]]) U (?=[(\[]))"
+)
 _RELATION = re.compile(
     _BRACKET + r"|(?P<mark><=|>=|!=|:=|\\approx(?![a-z])|\\le(?![a-z])|\\ge(?![a-z])|\\[lg]t(?![a-z])|\\ne(?![a-z])"
     r"|\\in(?![a-z])|[<>=])"
@@ -21,75 +24,26 @@ NAME = re.compile(
 )
 _NAMED = re.compile(r"(?!-)[A-Za-z\\{}|+' -]*")
 _LABEL = re.compile(r"(?:\\angle ?)?[A-Z][A-Z0-9_{}' ]*|\\text\{[^{}]*\}")
-_NOT_NAMED = re.compile(r"_(?:\{[^{}]*\}|[0-9A-Za-z])|\([^()]*\)|\\text\{[^{}]*\}")
+_NOT_NAMED = re.compile(r"(?<=[A-Z])\^(?:\{-1\}|T)|_(?:\{[^{}]*\}|[0-9A-Za-z])|\([^()]*\)|\\text\{[^{}]*\}")
 MATRIX = re.compile(r"\\begin\{[pbB]?matrix\}(.*)\\end\{[pbB]?matrix\}", re.DOTALL)
 _BUILDER = re.compile(r"\\\{ ?([A-Za-z]) ?(?:\\in ?\\mathbb ?\{R\} ?)?(?:\\mid|\\vert|\||:) ?(.*)\\\}", re.DOTALL)
 _NEW_ROW = re.compile(r"\\\\(?: ?\[[0-9.]+ ?(?:pt|mm|cm|ex|em)\])?")
+_WITHOUT = re.compile(
+    r"(?:([A-Za-z]) ?\\in ?)?(?:\\mathbb ?\{?R\}?|\\R) ?(?:\\setminus|\\backslash|-) ?\\\{([^{}]*)\\\}"
+)
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
 _UNIT = r"(?:\\cdot|/|\*)? ?\\text\{[A-Za-zÅΩµμ%. /^0-9-]*\} ?(?:\^ ?\{? ?-?[0-9] ?\}?)? ?"
 _UNIT_TAIL = re.compile(rf"(?:{_UNIT}){{1,6}}|\\frac\{{{_UNIT}\}}\{{{_UNIT}\}}")
 _TIMES = re.compile(r"(?: ?(?:\\cdot|\\mu(?![a-zA-Z])|\*))+$")
 _NO_EXPONENT = re.compile(r"(?<![A-Za-z^-])[0-9]|[0-9][0-9A-Za-z]|(?<![A-Za-z])[\^-]")
 _UNIT_WORDS = re.compile(r"(?<=[0-9}) ])([A-Za-z]+(?: [A-Za-z]+){0,2}) ?(?:\^ ?\{?[0-9]\}?)?$")
-_NO_UNIT = frozenset(
-    [
-        "or",
-        "and",
-        "not",
-        "no",
-        "if",
-        "when",
-        "but",
-        "is",
-        "than",
-        "except",
-        "plus",
-        "minus",
-        "times",
-        "mod",
-        "at",
-        "most",
-        "least",
-        "less",
-        "fewer",
-        "over",
-        "under",
-        "never",
-        "wrong",
-        "false",
-        "incorrect",
-        "squared",
-        "cubed",
-        "factorial",
-        "dozen",
-        "dozens",
-        "hundred",
-        "hundreds",
-        "thousand",
-        "thousands",
-        "million",
-        "millions",
-        "billion",
-        "billions",
-        "trillion",
-        "trillions",
-        "half",
-        "halves",
-        "third",
-        "thirds",
-        "e",
-        "i",
-        "k",
-        "n",
-        "x",
-        "y",
-        "z",
-        "I",
-        "X",
-        "Y",
-        "Z",
-    ]
-)
+_TAKEN_BACK = frozenset(("not", "no", "never", "but", "except", "wrong", "false", "incorrect"))
+_NO_UNIT = _TAKEN_BACK | {
+    "or", "and", "if", "when", "is", "than", "plus", "minus", "times", "mod", "at", "most", "least", "less", "fewer",
+    "over", "under", "squared", "cubed", "factorial", "dozen", "dozens", "hundred", "hundreds", "thousand", "thousands",
+    "million", "millions", "billion", "billions", "trillion", "trillions", "half", "halves", "third", "thirds",
+    "e", "i", "k", "n", "x", "y", "z", "I", "X", "Y", "Z",
+}  # fmt: skip
 """Words and letters after a number that make it another one, or take it back."""
 _UNITS = {
     name: canonical
@@ -127,7 +81,7 @@ def split(text: str, pattern: re.Pattern[str]) -> tuple[list[str], list[str]]:
 def items(text: str) -> list[str]:
     """The answers that ``text`` lists: at commas, ``and`` and ``or``; both of a ``\\pm``; elements of ``{...}``."""
     sides, marks = relation(text)
-    if marks == [r"\in"] and NAME.fullmatch(sides[0]) and sides[1].startswith(r"\{"):
+    if marks == [r"\in"] and is_named(sides[0]) and sides[1].startswith(r"\{"):
         text = sides[1]
     elements = inside(text, r"\{", r"\}")
     if elements is not None and _BUILDER.fullmatch(text) is None:
@@ -178,6 +132,27 @@ def pieces(text: str) -> tuple[str | None, list[tuple]] | None:
         proper = proper or part.startswith("\\mathbb") or (part[:1] != "\\" and relation(part)[1] != ["="])
         intervals += found
     return (name, intervals) if proper else None
+
+
+def holes(text: str) -> tuple[str | None, list[str]] | None:
+    """Variable, and the points that a set of all other real numbers leaves out (``x\\ne 1, 2``); else None."""
+    if match := _WITHOUT.fullmatch(text):
+        return match[1], items(match[2])
+    if builder := _BUILDER.fullmatch(text):
+        text = builder[2].strip(" ")
+    sides, marks = relation(text)
+    if marks and set(marks) == {r"\ne"} and NAME.fullmatch(sides[0]):
+        cuts = [split(side, COMMA)[0] for side in sides[1:]]  # of x\ne 1, x\ne 2: "1, x" and "2"
+        if any(len(cut) < 2 or cut.pop() != sides[0] for cut in cuts[:-1]):
+            return None
+        points = [point for cut in cuts for part in cut for point in items(part)]
+        return None if any(map(NAME.fullmatch, points)) else (sides[0], points)
+    name, intervals = pieces(text) or (None, [])
+    ends = [piece[0] for piece in intervals[1:]]
+    whole = ends and intervals[0][0] == r"-\infty" and intervals[-1][1] in (r"\infty", r"+\infty")
+    if not whole or [piece[1] for piece in intervals[:-1]] != ends or any(map(any, (piece[2:] for piece in intervals))):
+        return None
+    return name, ends
 
 
 def _half_open(text: str) -> bool:
@@ -256,7 +231,7 @@ def relation(text: str) -> tuple[list[str], list[str]]:
 def is_named(text: str) -> bool:
     """Whether an equation's side only names the other: ``x``, ``f(x)``, ``m+n``, ``\\angle ABC``, ``\\text{Area}``."""
     is_name = NAME.fullmatch(text) or _NAMED.fullmatch(_NOT_NAMED.sub("", text))
-    taken_back = r"\text{" in text and _NO_UNIT & set(re.findall("[a-z]{2,}", text.lower()))
+    taken_back = r"\text{" in text and _TAKEN_BACK & set(re.findall("[a-z]+", text.lower()))
     return bool(is_name) and any(c.isalpha() for c in text) and not taken_back
 
 

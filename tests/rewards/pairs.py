@@ -44,6 +44,13 @@ NUMBERS = [
     ("5", "{2}{3}", U),
     ("12", "2\\binom{4}{2}", C),
     ("8", "2\\binom{4}{2}", W),
+    ("3", "\\log_28", C),
+    ("\\log_2 3", "\\frac{\\ln 3}{\\ln 2}", C),
+    ("0", "10^{-100}", W),
+    ("0", "\\sin(1)^2+\\cos^2(1)-1", C),
+    ("1", "1-\\frac{1}{2^{2020}}", W),
+    ("1-\\frac{1}{2^{2020}}", "1", W),
+    ("1-\\frac{1}{2^{2020}}", "\\frac{2^{2020}-1}{2^{2020}}", C),
 ]
 
 FRACTIONS = [
@@ -82,6 +89,11 @@ FRACTIONS = [
     ("\\frac{1}{3}", "0.33", W),
     ("\\frac{2}{3}", "0.66666", C),
     ("\\frac{2}{3}", "0.66668", W),
+    ("\\frac{14}{3}", "4.\\overline{6}", C),
+    ("\\frac{7}{30}", "0.2\\overline{3}", C),
+    ("\\frac{1}{3}", "0.\\overline{4}", W),
+    ("0.\\overline{12}", "0.\\overline{13}", W),  # latex2sympy takes both for 0 times something
+    ("0", "0.\\overline{3}", W),
 ]
 
 DECIMALS = [
@@ -171,6 +183,11 @@ FORMULAS = [
     ("m_{p} c^{2}\\left(\\gamma^{2}-1\\right) \\sin ^{2} \\theta", "c^2 m_p (\\gamma^2+1) \\sin^2\\theta", W),
     ("I(0) e^{-\\frac{t}{R C}}", "I(0)e^{-t/(RC)}", C),  # Minerva
     ("\\sqrt{x^2}", "x", W),
+    ("-\\tau \\ln \\Delta", "\\tau \\ln\\left(\\frac{1}{\\Delta}\\right)", C),  # Minerva
+    ("\\ln(x)", "\\ln(2x)", W),
+    ("\\sin^2(2t)", "\\frac{1-\\cos 4t}{2}", C),
+    ("\\frac{1}{x_{\\alpha}}", "x_\\alpha^{-1}", C),
+    ("\\frac{\\lambda_{\\text {red}}}{2}", "\\frac{1}{2}\\lambda_{\\mathrm{red}}", C),
     ("x", "5", W),
     ("5", "x", W),
     ("f'(x)", "f(x)", W),
@@ -215,6 +232,22 @@ EQUATIONS = [
     ("MR=SRMC", "SRMC", W),
     ("\\frac{22}{7}", "\\frac{22}{7} \\approx 3.142857", C),
     ("3.1429", "x \\approx 3.1429", C),
+    ("\\approx 8.24 \\text{ mph}", "8.24", C),  # MATH
+    ("$f(x)=2 x$", "f(x) = 2x \\text{ for all } x \\in \\mathbb{R}", C),  # OlympiadBench
+    ("$f(x)=2 x$", "f(x) = 2x, \\forall x \\in \\mathbb{R}", C),
+    ("$f(x)=2 x$", "f(x) = 2x \\text{ for all } x < 0", W),
+    ("$f(n)=n$", "f(y)=n", W),
+    ("f(x)=kx", "f(k)=kx", W),
+    ("f(x)=kx", "f(t)=kt", C),
+    ("x+y=2", "2", W),
+    ("x+y=2", "y = 2-x", C),
+    ("xy=2", "2", W),
+    ("\\tan \\theta = 2\\theta", "2\\theta", W),  # MATH
+    ("AB=9, CD=4", "9, 4", C),  # MATH
+    ("AB=9, CD=4", "AB=4, CD=9", W),
+    ("$\\angle B E A_{1}=90$,$\\angle A E B_{1}=90$", "\\angle BEA_1 = 90^\\circ, \\angle AEB_1 = 90^\\circ", C),
+    ("7", "\\text{not } x = 7", W),
+    ("7", "\\text{Area} = 7", C),
 ]
 
 INTERVALS = [
@@ -248,6 +281,21 @@ INTERVALS = [
     ("\\left[ \\frac{\\pi^2}{8}, \\frac{5 \\pi^2}{4} \\right]", "[\\pi^2/8, 1.25\\pi^2]", C),  # MATH-500
     ("(-\\infty,\\infty)", "\\mathbb{R}", C),
     ("1<x<2", "(1,2)", C),
+    ("[-2,7]", "\\{x \\in \\mathbb{R} \\mid -2 \\le x \\le 7\\}", C),
+    ("[-2,7]", "\\{x \\in \\mathbb{Z} \\mid -2 \\le x \\le 7\\}", W),
+    ("$(-\\infty, 0) \\cup\\{1\\}$.", "a < 0 \\text{ or } a = 1", C),
+    ("$(-\\infty, 0) \\cup\\{1\\}$.", "a < 0 \\text{ or } b = 1", W),
+    ("$(-\\infty, 0) \\cup\\{1\\}$.", "a < 0", W),
+    ("(-\\infty,2] \\cup [3,\\infty)", "(-\\infty,2] \\bigcup [3,\\infty)", C),
+    ("(-\\infty,2] \\cup [3,\\infty)", "(-\\infty,2] U [3,\\infty)", C),
+    ("(-\\infty,2) \\cup (2,\\infty)", "\\mathbb{R} \\setminus \\{2\\}", C),
+    ("(-\\infty,2) \\cup (2,\\infty)", "\\mathbb{R} \\setminus \\{3\\}", W),
+    ("(-\\infty,2) \\cup (2,\\infty)", "\\mathbb{R}", W),
+    ("(-\\infty,-2) \\cup (-2,2) \\cup (2,\\infty)", "x \\neq \\pm 2", C),
+    ("(-\\infty,-2) \\cup (-2,2) \\cup (2,\\infty)", "x \\neq 2 \\text{ and } x \\neq -2", C),
+    ("(-\\infty,-2) \\cup (-2,2) \\cup (2,\\infty)", "x \\neq 2", W),
+    ("(-\\infty,-2) \\cup (-2,2) \\cup (2,\\infty)", "x \\neq 2, y \\neq -2", W),
+    ("(-\\infty,-2) \\cup [-2,2) \\cup (2,\\infty)", "x \\neq -2, 2", W),
 ]
 
 LISTS = [
@@ -276,6 +324,11 @@ LISTS = [
     ("\\text{A,C}", "C, A", C),
     ("1,2", "(1,2)", C),
     ("1,2", "(2,1)", W),
+    ("1,-2", "x \\in \\{1, -2\\}", C),
+    ("1,-2", "x \\notin \\{1, -2\\}", W),
+    ("$(6,3),(9,3)$", "(m,n) \\in \\{(6,3),(9,3)\\}", C),
+    ("$6764$,$10945$", "6,764 \\text{ and } 10,945", C),  # OlympiadBench
+    ("2400, 1350, 864", "2,400, 1,350, 864", C),  # OlympiadBench
 ]
 
 TUPLES_AND_MATRICES = [
@@ -306,6 +359,10 @@ TUPLES_AND_MATRICES = [
     ("\\begin{pmatrix} -1 & 0 \\\\ 0 & -1 \\end{pmatrix}", "\\begin{pmatrix}-1&0\\\\0&-1\\end{pmatrix}", C),  # MATH-500
     ("\\begin{pmatrix} -1 & 0 \\\\ 0 & -1 \\end{pmatrix}", "\\begin{pmatrix} 1 & 0 \\\\ 0 & 1 \\end{pmatrix}", W),
     ("\\begin{pmatrix} -1 & 0 \\\\ 0 & -1 \\end{pmatrix}", "-1", W),
+    ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\begin{pmatrix} 1 \\\\[2mm] 2 \\end{pmatrix}", C),
+    ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\left( \\begin{array}{c} 1 \\\\ 2 \\end{array} \\right)", C),
+    ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\left( \\begin{array}{c} 1 \\\\ 3 \\end{array} \\right)", W),
+    ("\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix}", "A^{-1} = \\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", C),
 ]  # fmt: skip
 
 UNITS = [
@@ -356,6 +413,34 @@ UNITS = [
     ("52_8", "52_9", W),
     ("52_8", "42", W),
     ("52_8", "52", W),
+    ("4.5e33", "4.5 \\times 10^{33} \\, \\mathrm{erg} \\, \\mathrm{s}^{-1}", C),  # Minerva
+    ("3e8", "3 \\times 10^8 \\mathrm{~m} \\mathrm{~s}^{-1}", C),  # Minerva
+    ("5", "5 \\text{ mol} \\cdot \\text{L}^{-1}", C),
+    ("5", "5 \\, \\frac{\\text{m}}{\\text{s}}", C),
+    ("5", "5 \\, \\mu\\text{m}", C),
+    ("5", "5 \\text{ Å}", C),
+    ("300", "300 \\text{ K}", C),
+    ("5 \\text{ cm}", "5 \\text{ m}", W),
+    ("5 \\text{ m}", "5 \\text{ meters}", C),
+    ("7", "7 \\text{ million}", W),
+    ("7", "7 \\text{ hundred}", W),
+    ("7", "7\\mathrm{i}", W),
+    ("7", "7\\mathrm{e}^2", W),
+    ("7", "7\\text{8}", W),
+    ("7", "7\\text{.5}", W),
+    ("7", "7\\text{ /2}", W),
+    ("7", "7\\text{ mod 8}", W),
+    ("34\\text{ sq. units}", "34 \\text{ square units}", C),  # MATH
+    ("9:24", "9{:}24", C),  # MATH
+    ("9:24", "9:25", W),
+    ("3:30", "1:10", W),
+    ("05\\!:\\!00", "5:00", C),  # MATH
+    ("8\\!:\\!34 \\text{ p.m.}", "8:34 \\text{ PM}", C),  # MATH
+    ("8\\!:\\!34 \\text{ p.m.}", "8:34", C),
+    ("8\\!:\\!34 \\text{ p.m.}", "8:34 \\text{ a.m.}", W),
+    ("9\\text{ a.m.}", "9:00 \\text{ a.m.}", C),  # MATH
+    ("3:5", "3 : 5", C),  # MATH
+    ("3:5", "5:3", W),
 ]
 
 TEXTS = [
@@ -372,6 +457,9 @@ TEXTS = [
     ("\\text{even}", "\\text{not even}", W),
     ("\\text{east}", "The answer is east", W),  # MATH-500
     ("\\text{no solution}", "No solution.", C),
+    ("\\text{Yes}", "yes", C),
+    ("\\text{Yes}", "\\text{no}", W),
+    ("A", "\\text{the}", W),
     ("\\text{Navin}", "5", W),  # MATH-500
     ("5", "\\text{five}", W),
     ("\\text{(C)}", "C", C),  # MATH-500
