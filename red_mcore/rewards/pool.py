@@ -48,8 +48,18 @@ class Pool:
     def run(self, tasks: Sequence[tuple]) -> list[tuple[str, Any]]:
         """For each task, in order, ("done", what ``work`` returned), ("timeout", None) or ("crash", what is known).
 
-        A task is a crash where ``work`` raised, or where ``TRIES`` children died over it.
+        A task is a crash where ``work`` raised, or where ``TRIES`` children died over it. One thread at a time.
         """
+        try:
+            return self._run(tasks)
+        except BaseException:
+            for number, child in enumerate(self._children):  # nobody waits any more for what they were given
+                if not child.idle:
+                    child.end()
+                    self._children[number] = _Child(*self._child)
+            raise
+
+    def _run(self, tasks: Sequence[tuple]) -> list[tuple[str, Any]]:
         results: list[tuple[str, Any] | None] = [None] * len(tasks)
         waiting, deaths = deque(range(len(tasks))), Counter()
         left = len(tasks)
@@ -68,7 +78,7 @@ class Pool:
             ready = self._wait()
             for number, child in enumerate(self._children):
                 ended = None
-                if child.connection in ready:
+                if child.connection in ready or child.connection.poll():
                     try:
                         for index, result in child.receive(self._timeout):
                             settle(index, result)

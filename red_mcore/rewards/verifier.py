@@ -23,6 +23,8 @@ from red_mcore.records import Kind, Problem
 from red_mcore.rewards.answers import certain, final_answer
 from red_mcore.rewards.pool import Pool
 
+REMEMBERED = 200
+"""Characters of an answer up to which its verdict is kept: longer ones seldom come twice."""
 VERDICTS = ("correct", "wrong", "unparsable", "timeout", "crash")
 
 
@@ -70,7 +72,7 @@ class Verifier:
         new = [task for task, verdict in verdicts.items() if verdict is None]
         for task, (how, value) in zip(new, self._pool.run([("judge", *task) for task in new]), strict=True):
             verdicts[task] = value if how == "done" else how
-            if how == "done":
+            if how == "done" and len(task[-1]) <= REMEMBERED:
                 self._known[task] = value
         return [Grade(verdicts[task], task[-1]) for task in asked]
 

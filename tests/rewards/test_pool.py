@@ -100,3 +100,13 @@ def test_children_killed_between_batches_are_replaced():
 def test_children_that_cannot_start_are_an_error():
     with Pool(work, 1, 30, fail) as pool, pytest.raises(RuntimeError, match=r"do not start .* exit code 3"):
         pool.run([("echo", 1)])
+
+
+def test_an_interrupted_batch_leaves_nothing_behind():
+    with Pool(work, 2, 30) as pool:
+        assert pool.run([("echo", 0)]) == [("done", 0)]
+        interrupt = threading.Timer(0.5, signal.raise_signal, (signal.SIGINT,))
+        interrupt.start()
+        with pytest.raises(KeyboardInterrupt):
+            pool.run([("sleep", 0.2)] * 40)
+        assert pool.run([("echo", i) for i in range(10)]) == [("done", i) for i in range(10)]
