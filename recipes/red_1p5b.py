@@ -8,8 +8,10 @@ traces: 46k OpenR1-Math prompts with verified DeepSeek-R1 responses of at most 8
 """
 
 from red_mcore.algorithms.red import RED
+from red_mcore.evaluation.protocols import red
 from red_mcore.recipe import (
     Batch,
+    Benchmarks,
     Checkpoint,
     Data,
     Evaluation,
@@ -22,6 +24,7 @@ from red_mcore.recipe import (
     Rollout,
 )
 
+BENCHMARKS = ["AIME24", "AIME25", "AMC23", "MATH-500", "Minerva", "OlympiadBench"]
 QWEN25_MATH_1P5B = {
     "model_type": "qwen2",
     "vocab_size": 151936,
@@ -50,5 +53,5 @@ def recipe() -> Recipe:
         reward=Reward(workers=2, boxed_only=False, overlong=Overlong(buffer=2000)),
         optimizer=Optimizer(lr=2e-6, schedule="cosine", min_lr_ratio=0.1, betas=(0.9, 0.95), clip_grad=1.0),
         checkpoint=Checkpoint(every=20),
-        evaluation=Evaluation(every=50, samples=4, temperature=0.6),
+        evaluation=Evaluation(every=50, samples=4, temperature=0.6, benchmarks=Benchmarks(BENCHMARKS, protocol=red())),
     )

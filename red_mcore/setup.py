@@ -174,12 +174,13 @@ def build(recipe: Recipe):
     problems = _fitting(recipe, tokenizer, problems, here.is_main)
     _check_traces(recipe, tokenizer, problems)
     held_out = _fitting(recipe, tokenizer, held_out, here.is_main)
-    bad = ranks.on_main(here, lambda: _bad_golds(recipe, verifier, [*problems, *held_out], say))
+    judged = [*(problems if recipe.algorithm.rollouts else []), *held_out]  # imitation asks for no gold
+    bad = ranks.on_main(here, lambda: _bad_golds(recipe, verifier, judged, say))
     problems, held_out = ([p for p in those if p.id not in bad] for those in (problems, held_out))
     if not problems or not held_out:
         of = "held-out problem" if problems else "training problem"
         raise RecipeError(f"data.path {recipe.data.path}: no {of} has a gold that can be used; see the warning above")
-    benchmarks = _load_benchmarks(recipe, tokenizer)
+    benchmarks, room = _load_benchmarks(recipe, arch, tokenizer)
     if here.is_main:
         report_faults(verifier, benchmarks)
     folder = resume.checkpoints(recipe)
@@ -218,6 +219,7 @@ def build(recipe: Recipe):
         dtype=recipe.model.dtype,
         stop_ids=stop_ids(tokenizer, hf_config(Model(path=str(model_folder)))),
         seed=recipe.seed,
+        room=room,
     )
     say("opening the tracker")
     tracker = None
@@ -351,23 +353,21 @@ def _bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say:
     return {row["id"] for row in rows}
 
 
-def _load_benchmarks(recipe: Recipe, tokenizer) -> dict[str, list[Problem]]:
-    """{} where the recipe asks for none. RecipeError where a prompt and its response do not fit the engine."""
+def _load_benchmarks(recipe: Recipe, arch: Architecture, tokenizer) -> tuple[dict[str, list[Problem]], int]:
+    """The problems, and the tokens that the longest prompt and its response need; ({}, 0) where none are asked for.
+
+    RecipeError where the model has fewer positions.
+    """
     from red_mcore.evaluation import asking, benchmarks
 
-    settings, rollout = recipe.evaluation.benchmarks, recipe.rollout
+    settings = recipe.evaluation.benchmarks
     if settings is None:
-        return {}
-    found = {
-        name: benchmarks.load(name, settings.data, settings.protocol.seed, settings.limit) for name in settings.names
-    }
-    asking.check_lengths(
-        asking.prompts(tokenizer, found, settings.protocol),
-        settings.protocol,
-        rollout.max_prompt_tokens + rollout.max_response_tokens,
-        "rollout.max_prompt_tokens + max_response_tokens",
-    )
-    return found
+        return {}, 0
+    protocol = settings.protocol
+    found = {name: benchmarks.load(name, settings.data, protocol.seed, settings.limit) for name in settings.names}
+    encoded = asking.prompts(tokenizer, found, protocol)
+    asking.check_lengths(encoded, protocol, arch.max_positions, "the model's max_position_embeddings")
+    return found, max(map(len, encoded.values())) + protocol.max_tokens
 
 
 def _fitting(recipe: Recipe, tokenizer, problems: list[Problem], is_main: bool) -> list[Problem]:

@@ -130,14 +130,15 @@ def validate(recipe: Recipe) -> None:
             f"base trains a fresh model, but model.path={recipe.model.path} is a trained one:"
             " use base=null or model.path=null"
         )
-    check_model(recipe, find_architecture(recipe))
+    architecture = find_architecture(recipe)
+    check_model(recipe, architecture)
     _check_ranks(recipe)
     _check_batch(recipe)
     _check_reward(recipe)
     _check_checkpoint(recipe)
     _check_recording(recipe)
     check_data(recipe.data)
-    _check_benchmarks(recipe)
+    _check_benchmarks(recipe, architecture)
     recipe.algorithm.check(recipe)
     _check_writable(recipe.folder, f"run folder {recipe.folder}", "runs=")
 
@@ -253,17 +254,17 @@ def _check_reward(recipe: Recipe) -> None:
             raise RecipeError(f"reward.functions: no module '{module}' for '{path}': install it or set PYTHONPATH")
 
 
-def _check_benchmarks(recipe: Recipe) -> None:
-    settings, rollout = recipe.evaluation.benchmarks, recipe.rollout
+def _check_benchmarks(recipe: Recipe, architecture: Architecture | None) -> None:
+    settings = recipe.evaluation.benchmarks
     if settings is None:
         return
     benchmarks.check(settings.names, settings.data)
     protocols.check(settings.protocol, settings.names, "evaluation.benchmarks.protocol")
-    room = rollout.max_prompt_tokens + rollout.max_response_tokens
-    if settings.protocol.max_tokens >= room:
+    most = settings.protocol.max_tokens
+    if architecture is not None and most >= architecture.max_positions:
         raise RecipeError(
-            f"evaluation.benchmarks.protocol.max_tokens={settings.protocol.max_tokens} leaves no room for a prompt in"
-            f" rollout.max_prompt_tokens + max_response_tokens = {room}: use less, or raise those"
+            f"evaluation.benchmarks.protocol.max_tokens={most} leaves no room for a prompt in"
+            f" max_position_embeddings={architecture.max_positions}: use less"
         )
 
 

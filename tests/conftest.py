@@ -28,7 +28,7 @@ QWEN2 = {
 
 
 def pytest_collection_modifyitems(items):
-    """What shares something expensive runs in one process, where tests run in several: a file, or all on ``layouts``."""
+    """What shares something expensive runs in one process, where tests run in two: a file, or all on ``layouts``."""
     for item in items:
         group = "layouts" if "layouts" in item.fixturenames else item.path.name
         item.add_marker(pytest.mark.xdist_group(group))

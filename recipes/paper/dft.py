@@ -36,4 +36,5 @@ def recipe() -> Recipe:
         held_out=256,
     )
     r.reward = Reward(workers=2)
+    r.evaluation.benchmarks.protocol.max_tokens = 2048  # beside OlympiadBench's longest prompt
     return r

@@ -28,4 +28,5 @@ def recipe() -> Recipe:
     r.optimizer = Optimizer(lr=1e-6, schedule="constant", betas=(0.9, 0.95))
     r.data = Data(path="hiyouga/math12k", held_out=256)
     r.reward = Reward(workers=2)
+    r.evaluation.benchmarks.protocol.max_tokens = 2048  # beside OlympiadBench's longest prompt
     return r

@@ -16,8 +16,11 @@ MATH-500 80.2, Minerva 30.5, Olympiad 41.0, mean 38.0; untrained 7.2, 3.6, 26.4,
 50.1; 46.3 when run anew by arXiv 2604.23747. 1.5B run anew by arXiv 2509.04419: mean 34.7.
 """
 
+from dataclasses import replace
+
 from recipes.red_1p5b import recipe as red_1p5b
 from red_mcore.algorithms.luffy import LUFFY
+from red_mcore.evaluation.protocols import luffy
 from red_mcore.recipe import Batch, Optimizer, Recipe
 
 SYSTEM_PROMPT = (
@@ -40,4 +43,6 @@ def recipe() -> Recipe:
     r.optimizer = Optimizer(lr=1e-6, schedule="constant", betas=(0.9, 0.999), weight_decay=0.01)
     r.reward.overlong = None
     r.data.system_prompt = SYSTEM_PROMPT
+    # Their evaluation opens the thinking for the model; here it has learnt to from the same prompt.
+    r.evaluation.benchmarks.protocol = replace(luffy(), system_prompt=SYSTEM_PROMPT, opening="")
     return r

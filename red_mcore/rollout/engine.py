@@ -42,9 +42,12 @@ class Engine:
     start as noise, so that the first ``publish`` must come before the first ``sample``.
     """
 
-    def __init__(self, folder: Path, rollout: Rollout, *, dtype: str, stop_ids: Sequence[int], seed: int) -> None:
+    def __init__(
+        self, folder: Path, rollout: Rollout, *, dtype: str, stop_ids: Sequence[int], seed: int, room: int = 0
+    ) -> None:
         """``folder`` holds config.json (weights and tokenizer are not read); ``stop_ids``: tokens that end a response.
 
+        ``room``: tokens of the longest prompt with its response, where that is more than the recipe's two limits.
         Raises RecipeError where ``rollout.tensor`` does not divide the ranks or vLLM refuses the lengths or cache size.
         """
         rank, world = dist.get_rank(), dist.get_world_size()
@@ -57,10 +60,11 @@ class Engine:
         self.checksum: str | None = None
         """Of the published weights, whoever published them; 16 hexadecimal digits."""
         self._rollout = rollout
+        self._room = max(room, rollout.max_prompt_tokens + rollout.max_response_tokens)
         self._stop_ids = list(stop_ids)
         try:
             with _undisturbed():
-                self._llm = _build(folder, rollout, dtype, seed)
+                self._llm = _build(folder, rollout, self._room, dtype, seed)
         except ValueError as error:
             limits = ", ".join(
                 f"rollout.{name}={getattr(rollout, name)}"
@@ -119,21 +123,19 @@ class Engine:
         weights and the arguments of this call alone. Temperature 0 is greedy; None is the recipe's value.
         ``max_tokens``: most tokens of a response, one number per prompt; None is ``rollout.max_response_tokens`` for
         all. A prompt may be longer than ``rollout.max_prompt_tokens``, as long as it and its ``max_tokens`` together
-        have at most ``max_prompt_tokens + max_response_tokens``.
+        fit into the engine's room.
         Raises RuntimeError before a successful publication, ValueError for a prompt that is empty or too long.
         """
         from vllm import SamplingParams
 
         if self.version is None:
             raise RuntimeError("the engine has no published weights to sample from; call publish first")
-        most_prompt, most_response = self._rollout.max_prompt_tokens, self._rollout.max_response_tokens
-        limits = [most_response] * len(prompts) if max_tokens is None else max_tokens
+        limits = [self._rollout.max_response_tokens] * len(prompts) if max_tokens is None else max_tokens
         for index, (prompt, limit) in enumerate(zip(prompts, limits, strict=True)):
-            room = most_prompt + most_response - limit
-            if not 0 < len(prompt) <= room:
+            if not 0 < len(prompt) <= self._room - limit:
                 raise ValueError(
-                    f"prompt {index} has {len(prompt)} tokens; with max_tokens={limit} it may have 1 to {room},"
-                    f" together rollout.max_prompt_tokens={most_prompt} + max_response_tokens={most_response}"
+                    f"prompt {index} has {len(prompt)} tokens; with max_tokens={limit} it may have 1 to"
+                    f" {self._room - limit}, as the engine has room for {self._room}"
                 )
         common = {
             "temperature": self._rollout.temperature if temperature is None else temperature,
@@ -186,13 +188,12 @@ class Engine:
         gc.collect()
 
 
-def _build(folder: Path, rollout: Rollout, dtype: str, seed: int):
+def _build(folder: Path, rollout: Rollout, length: int, dtype: str, seed: int):
     from vllm import LLM
     from vllm.platforms import current_platform
 
     from red_mcore.rollout.worker import NormalizeGreedy, NormalizeSampled, WeightReceiver
 
-    length = rollout.max_prompt_tokens + rollout.max_response_tokens
     cache = rollout.kv_cache_mib << 20
     if current_platform.is_cpu():
         # Seeded requests cannot be prefilled in parts on a CPU ("CPU Generator does not use offset"), so that one batch
