@@ -21,9 +21,8 @@ SHELL := /bin/bash
 demo: venv
 	.venv/bin/python -m red_mcore.run recipes/red_tiny.py
 
-# Two at a time: the tests of many ranks wait for one another so much that they fill no more than 1.4 of two cores.
 test: venv
-	.venv/bin/python -m pytest --numprocesses 2 --dist loadgroup
+	.venv/bin/python -m pytest
 
 lint: venv
 	.venv/bin/ruff check .

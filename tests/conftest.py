@@ -1,5 +1,7 @@
 """What several folders of tests share. pytest puts this file's folder on sys.path, so that they find ``launching``."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,10 +30,8 @@ QWEN2 = {
 
 
 def pytest_collection_modifyitems(items):
-    """What shares something expensive runs in one process, where tests run in two: a file, or all on ``layouts``."""
-    for item in items:
-        group = "layouts" if "layouts" in item.fixturenames else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+    """What is seen under the layouts is tested last: their ranks run in the background meanwhile."""
+    items.sort(key=lambda item: "layouts" in item.fixturenames)
 
 
 class Layouts:
@@ -49,18 +49,43 @@ class Layouts:
         return self._found[name]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def running_layouts(request, tmp_path_factory):
+    """Every layout, run once, from the start where a test is going to ask: minutes, in which ranks wait for one another
+    so much that half a core is left for other tests. A future of the folder; None where no test asks."""
+    if not any("layouts" in item.fixturenames for item in request.session.items):
+        yield None
+        return
+    from launching import launch
+
+    folder = tmp_path_factory.mktemp("layouts")
+    _make_models(folder)
+    program = Path(__file__).parent / "parallel" / "layout_program.py"
+    over = threading.Event()
+
+    def run() -> Path:
+        for ranks, names in LAYOUTS.items():
+            launch(program, ranks, folder, *names, timeout=1800, cancel=over)
+        return folder
+
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(run)
+        over.set()
+
+
 @pytest.fixture(scope="session")
-def layouts(tmp_path_factory) -> Layouts:
-    """Every layout, run once: two minutes or so on two cores."""
+def layouts(running_layouts) -> Layouts:
+    return Layouts(running_layouts.result())
+
+
+def _make_models(folder: Path) -> None:
     import torch
     from family_models import FAMILIES, make_family
-    from launching import launch
     from layout_samples import DEEP, config
 
     from red_mcore.convert.hf import make_fresh
     from red_mcore.data.tokenizer import build_tokenizer
 
-    folder = tmp_path_factory.mktemp("layouts")
     for name, tied in (("tied", True), ("untied", False)):
         make_fresh(config(tied), build_tokenizer(), folder / name, seed=0, dtype=torch.float32)
     usual = config(False) | {"initializer_range": 0.02}
@@ -68,10 +93,6 @@ def layouts(tmp_path_factory) -> Layouts:
     make_fresh(config(True, DEEP), build_tokenizer(), folder / "deep", seed=0, dtype=torch.float32)
     for name in FAMILIES:
         make_family(name, folder / name)
-    program = Path(__file__).parent / "parallel" / "layout_program.py"
-    for ranks, names in LAYOUTS.items():
-        launch(program, ranks, folder, *names, timeout=900)
-    return Layouts(folder)
 
 
 @pytest.fixture

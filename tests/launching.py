@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -14,8 +15,15 @@ _SHOWN = 3000
 """Characters of a failing rank's output that the error shows."""
 
 
-def launch(script: Path, ranks: int, *arguments: object, timeout: float = 300.0, on_gpu: bool = False) -> None:
-    """Run ``script`` as ranks 0..ranks-1 to their end; ``timeout`` in seconds.
+def launch(
+    script: Path,
+    ranks: int,
+    *arguments: object,
+    timeout: float = 300.0,
+    on_gpu: bool = False,
+    cancel: threading.Event | None = None,
+) -> None:
+    """Run ``script`` as ranks 0..ranks-1 to their end, or until ``cancel`` is set; ``timeout`` in seconds.
 
     Without ``on_gpu`` they are gloo ranks on the CPU, also where there are fewer GPUs than ranks.
 
@@ -25,7 +33,7 @@ def launch(script: Path, ranks: int, *arguments: object, timeout: float = 300.0,
         logs = [Path(folder) / f"rank{rank}.log" for rank in range(ranks)]
         processes = _start([sys.executable, str(script), *map(str, arguments)], logs, on_gpu)
         try:
-            codes = _wait(processes, time.monotonic() + timeout)
+            codes = _wait(processes, time.monotonic() + timeout, cancel or threading.Event())
         finally:
             for process in processes:
                 if process.poll() is None:
@@ -67,9 +75,9 @@ def _start(command: list[str], logs: list[Path], on_gpu: bool) -> list[subproces
     return processes
 
 
-def _wait(processes: list[subprocess.Popen], deadline: float) -> list[int | None]:
+def _wait(processes: list[subprocess.Popen], deadline: float, cancel: threading.Event) -> list[int | None]:
     """Exit codes once all have ended, one has failed (and those that it took along), or time is up."""
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not cancel.is_set():
         codes = [process.poll() for process in processes]
         if None not in codes or any(codes):
             break

@@ -4,7 +4,7 @@
 
 The loop is the usual one, ``verify(parse(gold), parse(response))``. Three kinds of pairs: recorded responses of a model
 (``*.jsonl`` in DIR, as ``tools/evaluate.py --generations`` reads them), GSM8K's worked solutions, and, of --formulas
-(MATH-500), every gold spelt otherwise, which no shortcut answers. Agreement is the share of equal verdicts.
+(MATH-500), every gold spelt otherwise, and another problem's. Agreement is the share of equal verdicts.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ def solutions(file: Path) -> list[Pair]:
 
 
 def formulas(file: Path) -> list[Pair]:
-    problems = benchmarks.load(file.stem, str(file.parent), 0)
-    return [(p.gold, f"\\boxed{{{p.gold.replace('frac', 'dfrac').replace('(', '( ')}}}") for p in problems]
+    golds = [p.gold for p in benchmarks.load(file.stem, str(file.parent), 0)]
+    right = [(gold, f"\\boxed{{{gold.replace('frac', 'dfrac').replace('(', '( ')}}}") for gold in golds]
+    wrong = [(gold, f"\\boxed{{{other}}}") for gold, other in zip(golds, golds[1:] + golds[:1], strict=True)]
+    return right + wrong
 
 
 def plain_loop(pairs: Sequence[Pair]) -> list[bool]:
@@ -64,7 +66,7 @@ def main() -> int:
     try:
         sets = {"recorded responses": recorded(options.generations), "GSM8K solutions": solutions(options.gsm8k)}
         if options.formulas:
-            sets["formulas, spelt otherwise"] = formulas(options.formulas)
+            sets["formulas, right and wrong"] = formulas(options.formulas)
     except RecipeError as error:
         print(f"bench_verifier: error: {error}", file=sys.stderr)
         return 2
