@@ -164,6 +164,8 @@ def _equal(gold: str, answer: str) -> bool | None:
         return any(c.isalnum() for c in texts[0])
     if _OPTION.fullmatch(gold):
         return letter(gold) == letter(answer)
+    if re.fullmatch("[A-E]", gold) and len(texts[1]) > 1 and (chosen := letter(answer)):
+        return chosen == gold  # a choice with what it stands for, "C. 27"; a bare letter may be a quantity's name
     times = _time(texts[0]), _time(texts[1])
     if all(times):
         return times[0][:3] == times[1][:3] and (times[0][3] == times[1][3] or not all((times[0][3], times[1][3])))

@@ -444,6 +444,12 @@ UNITS = [
 ]
 
 TEXTS = [
+    ("A", "A. 12", C),
+    ("C", "\\textbf{(C)}27", C),
+    ("A", "(B)", W),
+    ("A", "A/B", W),
+    ("C", "C_1", W),
+    ("E", "e", W),
     ("\\text{Evelyn}", "Evelyn", C),  # MATH-500
     ("\\text{Evelyn}", "\\text{evelyn}", C),
     ("\\text{Evelyn}", "\\textbf{Evelyn}.", C),
