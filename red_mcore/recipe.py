@@ -270,6 +270,9 @@ class Tracking:
     """Rollouts with their verdicts kept as a table at each evaluation."""
 
 
+COMPETITIONS = ("AIME24", "AIME25", "AMC23", "AMC")
+
+
 @dataclass
 class Protocol:
     """How benchmarks are asked, sampled and judged; ``red_mcore.evaluation.protocols`` has those of the papers."""
@@ -290,8 +293,8 @@ class Protocol:
     """Most tokens of a response."""
     samples: int = 4
     """Responses per problem."""
-    samples_of: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("AIME24", "AIME25", "AMC23", "AMC"), 32))
-    """The same, for the benchmarks named here: competitions of 30 to 83 problems want many."""
+    competition_samples: int | None = 32
+    """The same of AIME24, AIME25, AMC23 and AMC, whose 30 to 83 problems want many; None is as for all others."""
     boxed_only: bool = False
     """Only the last \\boxed{...} counts as an answer; otherwise, where there is none, the whole text is searched."""
     seed: int = 0
@@ -301,7 +304,8 @@ class Protocol:
     tokens, depend on what is sampled together, but not on how many engines there are."""
 
     def samples_for(self, benchmark: str) -> int:
-        return self.samples_of.get(benchmark, self.samples)
+        many = self.competition_samples
+        return many if many is not None and benchmark in COMPETITIONS else self.samples
 
 
 @dataclass

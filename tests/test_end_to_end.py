@@ -243,7 +243,7 @@ def test_a_mixture_of_experts_over_two_ranks(folder):
     for row in rows(folder, "experts"):
         assert row["update/grad_norm"] > 0
         assert 0 < row["rollout/logprob_gap_max_nats"] < 1e-3
-    assert json.loads((folder / "experts/export/config.json").read_text())["num_experts"] == 4
+    assert json.loads((folder / "experts/export/config.json").read_text())["model_type"] == "qwen3_moe"
 
 
 RELIFT = ["recipes/tiny/relift.py", "algorithm.demonstrations=3", "checkpoint.every=2", "steps=4"]
@@ -295,7 +295,7 @@ def test_branches_and_refills(folder, base):
 
 ASKED = {
     "samples": 4,
-    "samples_of": {},
+    "competition_samples": None,
     "max_tokens": 60,
     "temperature": 1.0,
     "instruction": "",

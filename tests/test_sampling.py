@@ -132,7 +132,7 @@ def test_rewards_are_sums_of_terms_and_a_failed_function_adds_nothing(sampler):
     failed = [s for s in samples if s.text in EVEN]
     assert 0 < len(failed) < len(samples)
     for sample in samples:
-        bonus = None if sample in failed else 0.5 * len(sample.response) / 10
+        bonus = None if sample.text in EVEN else 0.5 * len(sample.response) / 10
         assert sample.terms == {"accuracy": 2 * sample.accuracy, "bonus": bonus}
         assert sample.reward == pytest.approx(2 * sample.accuracy + (bonus or 0))
     metrics = rollout_metrics(groups)

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         names = [name for name in (options.benchmarks or "").split(",") if name]
         protocol = override(protocols.protocol(options.protocol), options.overrides)
         if options.samples is not None:
-            protocol = replace(protocol, samples=options.samples, samples_of={})
+            protocol = replace(protocol, samples=options.samples, competition_samples=None)
         protocols.check(protocol, names, "--protocol, --samples or a=b")
         others = items.read(options.against) if options.against is not None else []
         if options.generations is not None:

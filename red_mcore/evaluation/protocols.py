@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from red_mcore.evaluation.benchmarks import KNOWN
 from red_mcore.recipe import Protocol, RecipeError
 
 
@@ -23,7 +22,7 @@ def default() -> Protocol:
 
 def red() -> Protocol:
     system = "You are a helpful assistant."
-    return Protocol(system_prompt=system, temperature=0.0, samples=1, samples_of={}, max_tokens=5096)
+    return Protocol(system_prompt=system, temperature=0.0, samples=1, competition_samples=None, max_tokens=5096)
 
 
 def luffy() -> Protocol:
@@ -32,7 +31,7 @@ def luffy() -> Protocol:
 
 
 def mix() -> Protocol:
-    return Protocol(temperature=0.0, samples=1, samples_of={}, max_tokens=16384)
+    return Protocol(temperature=0.0, samples=1, competition_samples=None, max_tokens=16384)
 
 
 _NAMED: dict[str, Callable[[], Protocol]] = {f.__name__: f for f in (default, red, luffy, mix)}
@@ -48,22 +47,23 @@ def protocol(name: str) -> Protocol:
 
 def check(protocol: Protocol, names: Sequence[str], where: str) -> None:
     """RecipeError, naming the field and ``where`` it is set, for what cannot be; ``names`` are the benchmarks asked."""
-    least = {"samples": 1, "max_tokens": 1, "sequences_per_call": 1, "seed": 0, "temperature": 0}
-    values = {name: getattr(protocol, name) for name in least}
-    values |= {f"samples_of.{name}": count for name, count in protocol.samples_of.items()}
-    for name, value in values.items():
-        if not value >= least.get(name, 1):
-            raise RecipeError(
-                f"{name}={value} of the protocol is too small: use {least.get(name, 1)} or more ({where})"
-            )
-    for name in protocol.samples_of:
-        if name not in KNOWN and name not in names:
-            raise RecipeError(f"samples_of.{name} of the protocol is unknown: use {', '.join(KNOWN)} ({where})")
+    least = {
+        "samples": 1,
+        "competition_samples": 1,
+        "max_tokens": 1,
+        "sequences_per_call": 1,
+        "seed": 0,
+        "temperature": 0,
+    }
+    for name, bound in least.items():
+        value = getattr(protocol, name)
+        if value is not None and not value >= bound:
+            raise RecipeError(f"{name}={value} of the protocol is too small: use {bound} or more ({where})")
     if not 0 < protocol.top_p <= 1:
         raise RecipeError(f"top_p={protocol.top_p} of the protocol is not in (0, 1] ({where})")
     most = max(map(protocol.samples_for, names), default=protocol.samples)
     if protocol.temperature == 0 and most > 1:
         raise RecipeError(
-            f"temperature=0 of the protocol gives {most} equal samples: use samples=1 and samples_of={{}}, or a"
+            f"temperature=0 of the protocol gives {most} equal samples: use samples=1 competition_samples=null, or a"
             f" temperature above 0 ({where})"
         )

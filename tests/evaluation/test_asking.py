@@ -18,7 +18,7 @@ from red_mcore.rollout.engine import Completion
 
 PROBLEMS = {
     "one": [Problem(i, f"{i}?", str(i)) for i in range(7)],
-    "two": [Problem(i, f"{i}!", "A", kind="choice") for i in range(3)],
+    "AMC": [Problem(i, f"{i}!", "A", kind="choice") for i in range(3)],
 }
 
 
@@ -70,7 +70,7 @@ def tokenizer():
 
 
 HERE = Ranks(*[0, 1] * 5)
-PROTOCOL = Protocol(samples=2, samples_of={"two": 5}, sequences_per_call=4, max_tokens=9)
+PROTOCOL = Protocol(samples=2, competition_samples=5, sequences_per_call=4, max_tokens=9)
 
 
 def ask(tokenizer, folder, engine, problems=PROBLEMS) -> list[dict]:
@@ -82,13 +82,13 @@ def ask(tokenizer, folder, engine, problems=PROBLEMS) -> list[dict]:
 
 def test_chunks_hold_whole_problems_of_one_benchmark():
     found = [[f"{name}{item}" for name, item in chunk] for chunk in chunks(PROBLEMS, PROTOCOL)]
-    assert found == [["one0", "one1"], ["one2", "one3"], ["one4", "one5"], ["one6"], ["two0"], ["two1"], ["two2"]]
+    assert found == [["one0", "one1"], ["one2", "one3"], ["one4", "one5"], ["one6"], ["AMC0"], ["AMC1"], ["AMC2"]]
 
 
 def test_rows_tell_all_of_a_response(tokenizer, tmp_path):
     engine = Parrot(tokenizer)
     rows = ask(tokenizer, tmp_path, engine)
-    assert [items.key(row) for row in rows] == [("one", i) for i in range(7)] + [("two", i) for i in range(3)]
+    assert [items.key(row) for row in rows] == [("one", i) for i in range(7)] + [("AMC", i) for i in range(3)]
     assert [len(row["responses"]) for row in rows] == [2] * 7 + [5] * 3
     assert rows == [json.loads(line) for line in (tmp_path / "items.jsonl").read_text().splitlines()]
     row = rows[3]
@@ -117,14 +117,14 @@ def test_an_interrupted_evaluation_goes_on_with_whole_chunks(tokenizer, tmp_path
     assert rest.asked == whole.asked[2:]
     assert (folder / "items.jsonl").read_text() == (tmp_path / "whole/items.jsonl").read_text()
     assert ask(tokenizer, folder, Parrot(tokenizer, calls=0)) == expected  # nothing is left to ask
-    only = {"two": PROBLEMS["two"]}
-    assert [row["benchmark"] for row in ask(tokenizer, folder, Parrot(tokenizer, calls=0), only)] == ["two"] * 3
+    only = {"AMC": PROBLEMS["AMC"]}
+    assert [row["benchmark"] for row in ask(tokenizer, folder, Parrot(tokenizer, calls=0), only)] == ["AMC"] * 3
     assert len((folder / "items.jsonl").read_text().splitlines()) == 10  # the other benchmark's rows stay
 
 
 def test_tokens_depend_on_protocol_and_problem_alone(tokenizer, tmp_path):
     both = ask(tokenizer, tmp_path / "both", Parrot(tokenizer))
-    alone = ask(tokenizer, tmp_path / "alone", Parrot(tokenizer), {"two": PROBLEMS["two"]})
+    alone = ask(tokenizer, tmp_path / "alone", Parrot(tokenizer), {"AMC": PROBLEMS["AMC"]})
     assert both[7:] == alone
 
 
@@ -132,13 +132,13 @@ def test_a_folder_belongs_to_one_evaluation(tmp_path):
     identity = {"weights": "ab", "protocol": {"samples": 4}, "problems": {"one": "1"}}
     items.claim(tmp_path, identity)
     items.claim(tmp_path, identity)
-    items.claim(tmp_path, {**identity, "problems": {"two": "2"}})  # a further benchmark
-    assert json.loads((tmp_path / items.IDENTITY).read_text())["problems"] == {"one": "1", "two": "2"}
+    items.claim(tmp_path, {**identity, "problems": {"AMC": "2"}})  # a further benchmark
+    assert json.loads((tmp_path / items.IDENTITY).read_text())["problems"] == {"one": "1", "AMC": "2"}
     for field, other in {"weights": "cd", "protocol": {"samples": 8}}.items():
         with pytest.raises(RecipeError, match=f"holds an evaluation with {field}=.*choose another --out"):
             items.claim(tmp_path, {**identity, field: other})
-    with pytest.raises(RecipeError, match=r"holds two with other problems .*choose another --out"):
-        items.claim(tmp_path, {**identity, "problems": {"two": "3"}})
+    with pytest.raises(RecipeError, match=r"holds AMC with other problems .*choose another --out"):
+        items.claim(tmp_path, {**identity, "problems": {"AMC": "3"}})
 
 
 def test_another_model_is_refused_or_takes_the_place(tokenizer, tmp_path):
@@ -194,11 +194,10 @@ def test_lengths_are_checked_with_the_fix(tokenizer):
     ("protocol", "message"),
     [
         (Protocol(samples=0), "samples=0 of the protocol is too small"),
-        (Protocol(samples_of={"AMC": 0}), "samples_of.AMC=0"),
+        (Protocol(competition_samples=0), "competition_samples=0 of the protocol is too small"),
         (Protocol(top_p=0.0), "top_p=0"),
-        (Protocol(samples_of={"AIME2024": 8}), "samples_of.AIME2024 of the protocol is unknown: use MATH-500"),
         (Protocol(temperature=0.0), "gives 32 equal samples"),
-        (Protocol(temperature=0.0, samples_of={}), "gives 4 equal samples"),
+        (Protocol(temperature=0.0, competition_samples=None), "gives 4 equal samples: use samples=1 competition"),
         (Protocol(temperature=-1.0), "temperature=-1"),
     ],
 )
