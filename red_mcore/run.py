@@ -55,8 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train(recipe: Recipe) -> int:
-    from red_mcore.rollout.environment import set_environment
+    from red_mcore.rollout.environment import begin_imports, set_environment
 
+    begin_imports()
     names, benchmarks = (recipe.model.path, recipe.data.path), recipe.evaluation.benchmarks
     is_local = all(name is None or Path(name).exists() for name in names)
     set_environment(offline=is_local and (benchmarks is None or benchmarks.data is not None))

@@ -154,6 +154,7 @@ def build(recipe: Recipe):
     from red_mcore.recording import Recording
     from red_mcore.rewards.verifier import Verifier
     from red_mcore.rollout.engine import Engine
+    from red_mcore.rollout.environment import settle
     from red_mcore.sampling import Sampler
     from red_mcore.tracking import Tracker
 
@@ -252,6 +253,7 @@ def build(recipe: Recipe):
         state=state,
         begin=begin,
     )
+    settle()
     say(f"going on from checkpoint {manifest['tag']} of {recipe.folder}" if manifest else "ready")
 
     def stop(signum, frame):

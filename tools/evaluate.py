@@ -70,8 +70,9 @@ def _evaluate(
     world = int(os.environ["WORLD_SIZE"]) if joined else options.ranks
     if world % options.tensor:
         raise RecipeError(f"--tensor {options.tensor} does not divide the {world} ranks")
-    from red_mcore.rollout.environment import set_environment
+    from red_mcore.rollout.environment import begin_imports, set_environment
 
+    begin_imports()
     set_environment(offline=options.data is not None and options.model.is_dir())
     from red_mcore.convert.conversion import find_model
     from red_mcore.evaluation import standalone

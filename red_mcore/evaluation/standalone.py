@@ -76,6 +76,7 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
     from red_mcore.megatron import ranks
     from red_mcore.rewards.verifier import Verifier
     from red_mcore.rollout.engine import Engine
+    from red_mcore.rollout.environment import settle
 
     here = ranks.start(Parallel(ranks=world), job.protocol.seed, WAIT_MINUTES)
     prepared = prepare(job)
@@ -96,6 +97,7 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
         stop_ids=stop_ids(tokenizer, hf_config(Model(path=str(stored.companions)))),
         seed=job.protocol.seed,
     )
+    settle()
     engine.publish(stored.tensors(), hf_shapes(stored.arch), 0)
     if ranks.from_main(engine.checksum) != engine.checksum:
         raise RuntimeError(f"the ranks read different weights from {stored.folder}: was it written to?")

@@ -13,8 +13,9 @@ import socket
 import sys
 from pathlib import Path
 
-from red_mcore.rollout.environment import set_environment
+from red_mcore.rollout.environment import begin_imports, set_environment, settle
 
+begin_imports()
 set_environment(offline=True)
 
 import layout_continuation
@@ -31,6 +32,7 @@ from red_mcore.megatron import ranks
 
 
 def main(out: Path, names: list[str]) -> None:
+    settle()
     for name in names:
         try:
             run(name, out)
