@@ -12,7 +12,7 @@ TIERS = (
     ("planning", "resume", "validation"),
     ("algorithms", "rollout", "evaluation", "analysis", "convert", "data", "rewards", "tracking", "reporting"),
     ("megatron", "losses"),
-    ("recipe", "overrides", "architecture", "records", "manifests", "memory", "devices"),
+    ("recipe", "bounds", "overrides", "architecture", "records", "manifests", "memory", "devices"),
 )
 HOMES = {"vllm": {"rollout"}, "mlflow": {"tracking"}, "megatron": {"megatron", "convert"}}
 MODULES = sorted(file.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__.py")
