@@ -91,7 +91,7 @@ class RunFolder:
             content = _json(file)
             if number and isinstance(content, dict):
                 average = {"average": content["average"]} if "average" in content else {}
-                for name, scores in (content.get("benchmarks", content) | average).items():
+                for name, scores in (content.get("benchmarks", {}) | average).items():
                     if isinstance(scores, dict):
                         _keep(found, name, int(number.group(1)), scores.get("mean"), scores.get("stderr"))
         return found

@@ -217,7 +217,7 @@ def test_benchmarks(undrawn, make):
     for step, mean in ((0, 0.25), (6, 0.5)):
         (folder / f"evaluation/step-{step:06d}").mkdir(parents=True)
         scores = {"AIME24": {"mean": mean, "stderr": 0.1, "pass": {}}, "MATH-500": {"mean": mean + 0.1}}
-        content = {"benchmarks": scores, "average": {"mean": mean + 0.05, "stderr": 0.1}} if step else scores
+        content = {"benchmarks": scores, "average": {"mean": mean + 0.05, "stderr": 0.1}}
         (folder / f"evaluation/step-{step:06d}/summary.json").write_text(json.dumps(content))
     with (folder / "metrics.jsonl").open("a") as file:
         file.write(json.dumps(row(3) | {"evaluation/AIME24_mean": 0.3, "evaluation/AIME24_stderr": 0.0}) + "\n")
