@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import json
-import shutil
 import signal
 import time
 from contextlib import contextmanager
@@ -15,21 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from red_mcore import manifests, planning, resume, validation
 from red_mcore.architecture import Architecture, hf_config, read_architecture
+from red_mcore.intake import bad_golds, check_traces, fitting, load_benchmarks
+from red_mcore.model_folder import prepare_model
 from red_mcore.overrides import flatten, to_yaml
 from red_mcore.recipe import Model, Recipe, RecipeError
 from red_mcore.records import Problem
-from red_mcore.tracking.files import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from red_mcore.data.cursor import Cursor
     from red_mcore.evaluation.asking import Asker
     from red_mcore.megatron.checkpoint import Saver
     from red_mcore.megatron.policy import Policy
     from red_mcore.megatron.ranks import Ranks
     from red_mcore.recording import Recording
-    from red_mcore.rewards.verifier import Verifier
     from red_mcore.sampling import Sampler
     from red_mcore.tracking import Console, Tracker
 
@@ -165,23 +160,23 @@ def build(recipe: Recipe):
             print(f"[{time.monotonic() - begin:5.1f} s] {text}", flush=True)
 
     here = ranks.start(recipe.parallel, recipe.seed)
-    weights, model_folder = _prepare_model(recipe, here)
+    weights, model_folder = prepare_model(recipe, here)
     arch = read_architecture(json.loads((model_folder / "config.json").read_text()))
     ranks.on_main(here, lambda: validation.check_model(recipe, arch))  # of a hub model nothing was known before
     tokenizer = load_tokenizer(Model(path=str(model_folder)))
     is_leader = here.rank % recipe.rollout.tensor == 0
     verifier = Verifier(recipe.reward) if is_leader else None  # its children import while the rank goes on
     problems, held_out = load_problems(recipe.data, recipe.data.seed)
-    problems = _fitting(recipe, tokenizer, problems, here.is_main)
-    _check_traces(recipe, tokenizer, problems)
-    held_out = _fitting(recipe, tokenizer, held_out, here.is_main)
+    problems = fitting(recipe, tokenizer, problems, here.is_main)
+    check_traces(recipe, tokenizer, problems)
+    held_out = fitting(recipe, tokenizer, held_out, here.is_main)
     judged = [*(problems if recipe.algorithm.rollouts else []), *held_out]  # imitation asks for no gold
-    bad = ranks.on_main(here, lambda: _bad_golds(recipe, verifier, judged, say))
+    bad = ranks.on_main(here, lambda: bad_golds(recipe, verifier, judged, say))
     problems, held_out = ([p for p in those if p.id not in bad] for those in (problems, held_out))
     if not problems or not held_out:
         of = "held-out problem" if problems else "training problem"
         raise RecipeError(f"data.path {recipe.data.path}: no {of} has a gold that can be used; see the warning above")
-    benchmarks, room = _load_benchmarks(recipe, arch, tokenizer)
+    benchmarks, room = load_benchmarks(recipe, arch, tokenizer)
     if here.is_main:
         report_faults(verifier, benchmarks)
     folder = resume.checkpoints(recipe)
@@ -273,117 +268,3 @@ def build(recipe: Recipe):
         if status != "FAILED":  # after an error other ranks may wait in another collective
             engine.close()
             ranks.stop()
-
-
-def _prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
-    """(folder of the first weights, folder of config and tokenizer), the latter made in the run folder by rank 0."""
-    import torch
-
-    from red_mcore.convert import hf
-    from red_mcore.convert.folder import fetch
-    from red_mcore.data.tokenizer import load_tokenizer
-    from red_mcore.megatron.ranks import on_main
-
-    folder = recipe.folder / "model"
-    path = recipe.model.path
-    if path is not None and not Path(path).is_dir():
-        on_main(here, lambda: fetch(recipe.model.path))
-        path = fetch(path)  # from the cache, or on another node that does not share it
-
-    def prepare() -> None:
-        made = folder / "complete"
-        identity = json.dumps([recipe.seed, recipe.model.path, recipe.model.config, recipe.model.dtype])
-        if made.exists() and made.read_text() == identity:
-            return
-        shutil.rmtree(folder, ignore_errors=True)  # half-written, or of another recipe's start that never saved
-        model = Model(path=path, config=recipe.model.config, dtype=recipe.model.dtype)
-        config, tokenizer = hf_config(model), load_tokenizer(model)
-        if len(tokenizer) > config["vocab_size"]:
-            raise RecipeError(
-                f"model.config.vocab_size={config['vocab_size']} does not hold the tokenizer's {len(tokenizer)} tokens"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        if path is None:
-            hf.make_fresh(config, tokenizer, folder, recipe.seed, getattr(torch, recipe.model.dtype))
-        else:
-            tokenizer.save_pretrained(folder)
-            config = {key: value for key, value in config.items() if key != "torch_dtype"}
-            (folder / "config.json").write_text(json.dumps(config | {"dtype": recipe.model.dtype}, indent=2))
-            generation = Path(path) / "generation_config.json"
-            if generation.is_file():
-                (folder / generation.name).write_text(generation.read_text())
-        made.write_text(identity)
-
-    on_main(here, prepare)
-    return (folder if path is None else Path(path)), folder
-
-
-def _check_traces(recipe: Recipe, tokenizer, problems: list[Problem]) -> None:
-    """RecipeError where the algorithm learns from traces and no problem has one that can be used."""
-    from red_mcore.data.tokenizer import encode_trace
-
-    algorithm, limit = recipe.algorithm, recipe.rollout.max_response_tokens
-    if not (algorithm.traces or algorithm.needs_traces):
-        return
-    if all(encode_trace(tokenizer, problem, limit) is None for problem in problems):
-        raise RecipeError(
-            f"{type(algorithm).__name__} learns from traces, but none of the {len(problems)} problems has one of at"
-            f" most rollout.max_response_tokens={limit} tokens: set data.trace_field, or raise the limit"
-        )
-
-
-def _bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say: Callable[[str], None]) -> set[int]:
-    """Ids of the problems whose gold no answer can equal; told, and kept in the run folder for the next start.
-
-    They are left out: every sample of theirs would be wrong, whatever it says.
-    """
-    file = recipe.folder / "bad_golds.json"
-    text = json.dumps([importlib.metadata.version("math-verify"), [[p.id, p.gold, p.kind] for p in problems]])
-    identity = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-    found = json.loads(file.read_text()) if file.is_file() else {}
-    if found.get("golds") != identity:
-        faults = zip(problems, verifier.gold_faults(problems), strict=True)
-        rows = [{"id": p.id, "problem": p.text, "gold": p.gold, "fault": fault} for p, fault in faults if fault]
-        found = {"golds": identity, "rows": rows}
-        write_atomic(file, json.dumps(found, indent=1) + "\n")
-    rows = found["rows"]
-    if rows:
-        say(
-            f"red_mcore: warning: left out {len(rows)} of {len(problems)} problems whose gold cannot be used, listed in"
-            f" {file}; the first: {rows[0]['gold'][:60]!r} ({rows[0]['fault']})"
-        )
-    return {row["id"] for row in rows}
-
-
-def _load_benchmarks(recipe: Recipe, arch: Architecture, tokenizer) -> tuple[dict[str, list[Problem]], int]:
-    """The problems, and the tokens that the longest prompt and its response need; ({}, 0) where none are asked for.
-
-    RecipeError where the model has fewer positions.
-    """
-    from red_mcore.evaluation import asking, benchmarks
-
-    settings = recipe.evaluation.benchmarks
-    if settings is None:
-        return {}, 0
-    protocol = settings.protocol
-    found = {name: benchmarks.load(name, settings.data, protocol.seed, settings.limit) for name in settings.names}
-    encoded = asking.prompts(tokenizer, found, protocol)
-    asking.check_lengths(encoded, protocol, arch.max_positions, "the model's max_position_embeddings")
-    return found, max(map(len, encoded.values())) + protocol.max_tokens
-
-
-def _fitting(recipe: Recipe, tokenizer, problems: list[Problem], is_main: bool) -> list[Problem]:
-    """The problems whose prompt fits ``rollout.max_prompt_tokens``; says how many do not."""
-    from red_mcore.data.tokenizer import encode_prompt
-
-    limit = recipe.rollout.max_prompt_tokens
-    fitting = [p for p in problems if len(encode_prompt(tokenizer, p, recipe.data)) <= limit]
-    if not fitting:
-        raise RecipeError(f"rollout.max_prompt_tokens={limit}: none of the {len(problems)} problems fits; raise it")
-    if is_main and len(fitting) < len(problems):
-        left_out = len(problems) - len(fitting)
-        print(
-            f"left out {left_out} of {len(problems)} problems: longer than rollout.max_prompt_tokens={limit}",
-            flush=True,
-        )
-    return fitting
