@@ -1,35 +1,125 @@
-"""Which of the data's problems a run can use, and what is told of the others."""
+"""Which of the data's problems a run can use, and what is told of the others: a few lines, and ``intake.json``."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
 import json
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from red_mcore.architecture import Architecture
+from red_mcore.data import duplicates
+from red_mcore.data.duplicates import Note
+from red_mcore.data.problems import Loaded
 from red_mcore.recipe import Recipe, RecipeError
 from red_mcore.records import Problem
 from red_mcore.tracking.files import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from red_mcore.megatron.ranks import Ranks
     from red_mcore.rewards.verifier import Verifier
 
+MANY = 0.05
+"""Share of golds that cannot be used above which they are hardly accidents."""
+TEXTS = 256
+"""Traces that are tokenized together."""
 
-def check_traces(recipe: Recipe, tokenizer, problems: list[Problem]) -> None:
-    """RecipeError where the algorithm learns from traces and no problem has one that can be used."""
-    from red_mcore.data.tokenizer import encode_trace
 
+def take_in(
+    recipe: Recipe,
+    loaded: Loaded,
+    benchmarks: dict[str, list[Problem]],
+    tokenizer,
+    verifier: Verifier | None,
+    here: Ranks,
+    say: Callable[[str], None],
+) -> tuple[list[Problem], list[Problem]]:
+    """(training, held-out) problems that the run can use, the same on every rank; a collective.
+
+    Left out, counted and told by rank 0: rows and repeats as ``read_problems`` says, training problems that a benchmark
+    asks, prompts that are too long, golds that no answer can equal. Raises RecipeError where nothing is left.
+    """
+    from red_mcore.megatron import ranks
+
+    def judge() -> set[int]:
+        notes = list(loaded.notes)
+        training = duplicates.apart(loaded.training, (p for asked in benchmarks.values() for p in asked))
+        if known := len(loaded.training) - len(training):
+            line = f"left out {known} training problems that are problems of {', '.join(benchmarks)}"
+            notes.append(Note("benchmark_in_training", known, line))
+        if not training:
+            raise RecipeError(f"data.path {recipe.data.path}: no training problem is left: {notes[-1].line}")
+        training = fitting(recipe, tokenizer, training, "training", notes)
+        held_out = fitting(recipe, tokenizer, loaded.held_out, "held-out", notes)
+        judged = [*(training if recipe.algorithm.rollouts else []), *held_out]  # imitation asks for no gold
+        bad = bad_golds(recipe, verifier, judged, say)
+        training, held_out = ([p for p in those if p.id not in bad] for those in (training, held_out))
+        if not training or not held_out:
+            of = "held-out problem" if training else "training problem"
+            raise RecipeError(
+                f"data.path {recipe.data.path}: no {of} has a gold that can be used; see the warning above"
+            )
+        notes += check_traces(recipe, tokenizer, training)
+        for note in notes:
+            say(f"data: {note.line}")
+        counts = {"training": len(training), "held_out": len(held_out), "bad_golds": len(bad)}
+        counts |= {note.name: note.count for note in notes}
+        write_atomic(recipe.folder / "intake.json", json.dumps(counts, indent=1) + "\n")
+        return {p.id for p in (*training, *held_out)}
+
+    kept = ranks.on_main(here, judge)
+    return [p for p in loaded.training if p.id in kept], [p for p in loaded.held_out if p.id in kept]
+
+
+def check_traces(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list[Note]:
+    """How many problems have a trace that can be used, where the algorithm learns from traces; else [].
+
+    RecipeError where none has.
+    """
     algorithm, limit = recipe.algorithm, recipe.rollout.max_response_tokens
     if not (algorithm.traces or algorithm.needs_traces):
-        return
-    if all(encode_trace(tokenizer, problem, limit) is None for problem in problems):
+        return []
+    faults = Counter(trace_faults(tokenizer, problems, limit))
+    usable = faults.pop(None, 0)
+    why = ", ".join(f"{count} {fault}" for fault, count in faults.items())
+    if not usable:
         raise RecipeError(
             f"{type(algorithm).__name__} learns from traces, but none of the {len(problems)} problems has one of at"
-            f" most rollout.max_response_tokens={limit} tokens: set data.trace_field, or raise the limit"
+            f" most rollout.max_response_tokens={limit} tokens ({why}): set data.trace_field, or raise the limit"
         )
+    rest = f"; of the others' traces {why}" if why else ""
+    line = f"{usable} of {len(problems)} training problems have a trace that can be used{rest}"
+    return [Note("usable_traces", usable, line)]
+
+
+def trace_faults(tokenizer, problems: Sequence[Problem], limit: int) -> list[str | None]:
+    """Why each problem's trace cannot be used, in words that follow a number; None for one that can.
+
+    Most lengths are clear from tokenizing many at once; what is about the limit, ``encode_trace`` decides.
+    """
+    from red_mcore.data.tokenizer import encode_trace
+
+    some = 16  # tokens that encode_trace may add or take away at the ends
+    longer = f"are longer than rollout.max_response_tokens={limit}"
+
+    def fault(problem: Problem, tokens: int) -> str | None:
+        if not problem.trace:
+            return "are missing"
+        if tokens > limit + some:
+            return longer
+        if some < tokens < limit - some or encode_trace(tokenizer, problem, limit) is not None:
+            return None
+        return "are empty" if encode_trace(tokenizer, problem, limit + 2 * some) is None else longer
+
+    faults: list[str | None] = []
+    for begin in range(0, len(problems), TEXTS):
+        batch = problems[begin : begin + TEXTS]
+        ids = tokenizer([p.trace or "" for p in batch], add_special_tokens=False, verbose=False)["input_ids"]
+        faults += [fault(problem, len(tokens)) for problem, tokens in zip(batch, ids, strict=True)]
+    return faults
 
 
 def bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say: Callable[[str], None]) -> set[int]:
@@ -48,10 +138,17 @@ def bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say: 
         write_atomic(file, json.dumps(found, indent=1) + "\n")
     rows = found["rows"]
     if rows:
+        faults = ", ".join(f"{count} {fault}" for fault, count in Counter(r["fault"] for r in rows).most_common(3))
+        share = len(rows) / len(problems)
         say(
             f"red_mcore: warning: left out {len(rows)} of {len(problems)} problems whose gold cannot be used, listed in"
-            f" {file}; the first: {rows[0]['gold'][:60]!r} ({rows[0]['fault']})"
+            f" {file}: {faults}; the first: {rows[0]['gold'][:60]!r}"
         )
+        if share > MANY:
+            say(
+                f"red_mcore: warning: that is {share:.0%} of all golds: does data.gold_field="
+                f"{recipe.data.gold_field or 'null'} name the column of the answers?"
+            )
     return {row["id"] for row in rows}
 
 
@@ -72,18 +169,17 @@ def load_benchmarks(recipe: Recipe, arch: Architecture, tokenizer) -> tuple[dict
     return found, max(map(len, encoded.values())) + protocol.max_tokens
 
 
-def fitting(recipe: Recipe, tokenizer, problems: list[Problem], is_main: bool) -> list[Problem]:
-    """The problems whose prompt fits ``rollout.max_prompt_tokens``; says how many do not."""
+def fitting(recipe: Recipe, tokenizer, problems: list[Problem], what: str, notes: list[Note]) -> list[Problem]:
+    """The problems whose prompt fits ``rollout.max_prompt_tokens``; ``notes`` gets how many ``what`` ones do not."""
     from red_mcore.data.tokenizer import encode_prompt
 
     limit = recipe.rollout.max_prompt_tokens
     fitting = [p for p in problems if len(encode_prompt(tokenizer, p, recipe.data)) <= limit]
     if not fitting:
-        raise RecipeError(f"rollout.max_prompt_tokens={limit}: none of the {len(problems)} problems fits; raise it")
-    if is_main and len(fitting) < len(problems):
-        left_out = len(problems) - len(fitting)
-        print(
-            f"left out {left_out} of {len(problems)} problems: longer than rollout.max_prompt_tokens={limit}",
-            flush=True,
+        raise RecipeError(
+            f"rollout.max_prompt_tokens={limit}: none of the {len(problems)} {what} problems fits; raise it"
         )
+    if left_out := len(problems) - len(fitting):
+        line = f"left out {left_out} of {len(problems)} {what} problems: longer than rollout.max_prompt_tokens={limit}"
+        notes.append(Note(f"{what.replace('-', '_')}_too_long", left_out, line))
     return fitting

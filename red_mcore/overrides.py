@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import importlib.util
+import re
 import sys
 import traceback
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import split_key
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import MarkedYAMLError, Node, SafeLoader, ScalarNode, SequenceNode, YAMLError, compose
 
 from red_mcore.recipe import Recipe, RecipeError
 
 T = TypeVar("T")
+
+_HIDDEN = {"${": "$\u2060{", "???": "?\u2060??"}
+"""What is more than text to OmegaConf, a reference and a missing value, and how it gets past it: a word joiner within.
+A prompt may say ``${x}``, and no field refers to another."""
 
 
 def load(file: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -53,29 +60,32 @@ def load(file: str, overrides: Sequence[str] = ()) -> Recipe:
 def override(recipe: T, overrides: Sequence[str]) -> T:
     """A copy of ``recipe``, or another dataclass, with each ``a.b=c`` applied.
 
-    Values are read as YAML and checked against the field's type.
+    Values are read as YAML and checked against the field's type, but text is taken as it was typed, whole: ``#``, ``:``,
+    ``[a]``, ``yes``, ``${x}``, backslashes and spaces. Only ``null`` and ``~`` are None, and a text in quotes is what YAML
+    makes of it, so that ``"a\\nb"`` has a line break. Within lists and mappings, too, text is never a number or a truth.
 
     A mapping changes the fields that it names, and turns on a section that is off: ``reward.overlong={}``.
     """
-    config = OmegaConf.structured(recipe)
+    config = OmegaConf.structured(_texts(recipe, _hide))
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
             raise RecipeError(f"override '{text}' has no '='; write a.b=c")
-        is_text = _check_key(config, key)
+        path, hint = _find(config, key)
         try:
             # model.config={} empties the mapping; a section's {} keeps what it does not name.
-            now = OmegaConf.select(config, key)
+            now = OmegaConf.select(config, path)
             is_open = isinstance(now, DictConfig) and OmegaConf.get_type(now) is dict
-            OmegaConf.update(config, key, _yaml(value, is_text), merge=not is_open)
+            OmegaConf.update(config, path, _texts(_value(value, hint), _hide), merge=not is_open)
         except (OmegaConfBaseException, YAMLError) as error:
-            raise RecipeError(f"override {key}={value}: {str(error).splitlines()[0]}") from None
-    return OmegaConf.to_object(config)
+            raise RecipeError(f"override {key}={value}: {_show(str(error).splitlines()[0])}") from None
+    return _texts(OmegaConf.to_object(config), _show)
 
 
 def to_yaml(recipe: Recipe) -> str:
     """The resolved recipe; the algorithm's class, which is no field, stands above it as a comment."""
-    return f"# algorithm: {type(recipe.algorithm).__name__}\n{OmegaConf.to_yaml(OmegaConf.structured(recipe))}"
+    text = _show(OmegaConf.to_yaml(OmegaConf.structured(_texts(recipe, _hide))))
+    return f"# algorithm: {type(recipe.algorithm).__name__}\n{text}"
 
 
 def flatten(recipe: object) -> dict[str, Any]:
@@ -89,7 +99,7 @@ def flatten(recipe: object) -> dict[str, Any]:
         else:
             out[prefix] = value
 
-    walk("", OmegaConf.to_container(OmegaConf.structured(recipe)))
+    walk("", _texts(OmegaConf.to_container(OmegaConf.structured(_texts(recipe, _hide))), _show))
     return out
 
 
@@ -101,21 +111,82 @@ def _line(error: Exception, path: Path) -> str:
     return f" line {lines[-1]}" if lines else ""
 
 
-def _yaml(value: str, is_text: bool) -> Any:
-    # A sentence with a colon is a mapping to YAML, 007 a number, *so* an error: a text field takes them as typed.
-    try:
-        found = OmegaConf.to_container(OmegaConf.from_dotlist([f"v={value}"]))["v"]
-    except YAMLError:
-        if is_text:
-            return value
-        raise
-    return value if is_text and not isinstance(found, str | None) else found
+def _hide(text: str) -> str:
+    text = text.replace("${", _HIDDEN["${"])
+    return _HIDDEN.get(text, text)
 
 
-def _check_key(config: DictConfig, key: str) -> bool:
-    """Whether the field is text; RecipeError where there is no such field."""
-    node, seen, is_text = config, [], False
-    for part in key.split("."):
+def _show(text: str) -> str:
+    for shown, hidden in _HIDDEN.items():
+        text = text.replace(hidden, shown)
+    return text
+
+
+def _texts(value: Any, change: Callable[[str], str]) -> Any:
+    """A copy of ``value`` (a dataclass, list, mapping, ...) with ``change`` made to each text in it."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {_texts(key, change): _texts(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_texts(item, change) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = copy.copy(value)
+        for name in (field.name for field in fields(value)):
+            setattr(changed, name, _texts(getattr(value, name), change))
+        return changed
+    return value
+
+
+def _is_text(hint: Any) -> bool:
+    return hint in (str, str | None)
+
+
+def _value(text: str, hint: Any) -> Any:
+    """What was typed for a field of type ``hint``. Raises YAMLError."""
+    if not _is_text(hint):
+        node = compose(text, SafeLoader)
+        return None if node is None else _built(node, hint)
+    if re.fullmatch("~|null|Null|NULL", text) or (not text and hint is not str):
+        return None
+    if text[:1] in ("'", '"'):
+        try:
+            node = compose(text, SafeLoader)
+        except YAMLError:  # a sentence that begins with a word in quotes
+            return text
+        return node.value if isinstance(node, ScalarNode) and node.end_mark.index == len(text) else text
+    return text
+
+
+def _built(node: Node, hint: Any) -> Any:
+    """The value of a YAML node, in which names, and all that ``hint`` calls text, are as they were typed."""
+    if isinstance(node, ScalarNode):
+        is_null = node.tag.endswith(":null")
+        if node.style in ("'", '"') or (_is_text(hint) and not is_null):
+            return node.value
+        return OmegaConf.to_container(OmegaConf.from_dotlist([f"v={node.value}"]))["v"]  # has numbers like 1e-3
+    inner = next((kind for kind in get_args(hint) if kind is not type(None)), None)
+    kinds: dict[str, Any] = {}
+    if get_origin(hint) in (list, tuple, dict):
+        inner = get_args(hint)[-1]
+    else:
+        section = hint if is_dataclass(hint) else inner
+        kinds, inner = (get_type_hints(section) if is_dataclass(section) else {}), None
+    if isinstance(node, SequenceNode):
+        return [_built(item, inner) for item in node.value]
+    if not all(isinstance(name, ScalarNode) for name, _ in node.value):
+        raise MarkedYAMLError(problem="a name is a list or a mapping")
+    return {name.value: _built(item, kinds.get(name.value, inner)) for name, item in node.value}
+
+
+def _find(config: DictConfig, key: str) -> tuple[str, Any]:
+    """(the field's path as OmegaConf takes it, its type); RecipeError where there is no such field.
+
+    Of a section the type is the one that is there, which may have more fields than the declared one.
+    """
+    node, seen, hint = config, [], None
+    parts = split_key(key)  # model.config[a.b] has a dot in its name
+    for place, part in enumerate(parts):
         if node is None:
             off = ".".join(seen)
             raise RecipeError(f"override {key}: '{off}' is off (None) in this recipe; turn it on with '{off}={{}}'")
@@ -128,10 +199,17 @@ def _check_key(config: DictConfig, key: str) -> bool:
                 near = difflib.get_close_matches(part, names, n=1, cutoff=0.0)
                 where = f"'{'.'.join(seen)}'" if seen else f"the {kind.__name__.lower()}"
                 raise RecipeError(f"override {key}: {where} has no field '{part}'; nearest is '{near[0]}'")
-            is_text = get_type_hints(kind)[part] in (str, str | None)
+            hint = get_type_hints(kind)[part]
+        elif get_origin(hint) is dict and get_args(hint)[1] is not Any:
+            # A mapping to plain values: the rest is one name, package.module:function.
+            return f"{'.'.join(seen)}[{'.'.join(parts[place:])}]", get_args(hint)[1]
         elif part not in node:
-            return False  # an open mapping (model.config) takes any key
+            return key, None  # an open mapping (model.config) takes any key
+        else:
+            hint = None
         node = node._get_node(part)
         node = None if node is None or node._is_none() else (node if isinstance(node, DictConfig) else node._value())
+        if isinstance(node, DictConfig) and is_dataclass(OmegaConf.get_type(node)):
+            hint = OmegaConf.get_type(node)
         seen.append(part)
-    return is_text
+    return key, hint

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from red_mcore import manifests, planning, resume, validation
 from red_mcore.architecture import Architecture, hf_config, read_architecture
-from red_mcore.intake import bad_golds, check_traces, fitting, load_benchmarks
+from red_mcore.intake import load_benchmarks, take_in
 from red_mcore.model_folder import prepare_model
 from red_mcore.overrides import flatten, to_yaml
 from red_mcore.recipe import Model, Recipe, RecipeError
@@ -20,6 +20,7 @@ from red_mcore.records import Problem
 
 if TYPE_CHECKING:
     from red_mcore.data.cursor import Cursor
+    from red_mcore.data.problems import read_problems
     from red_mcore.evaluation.asking import Asker
     from red_mcore.megatron.checkpoint import Saver
     from red_mcore.megatron.policy import Policy
@@ -139,7 +140,7 @@ def build(recipe: Recipe):
     """The run, from its newest checkpoint where there is one; a collective of all ranks."""
     from red_mcore.convert import hf
     from red_mcore.data.cursor import Cursor
-    from red_mcore.data.problems import load_problems
+    from red_mcore.data.problems import read_problems
     from red_mcore.data.tokenizer import load_tokenizer, stop_ids
     from red_mcore.evaluation.asking import Asker
     from red_mcore.evaluation.standalone import report_faults
@@ -166,17 +167,9 @@ def build(recipe: Recipe):
     tokenizer = load_tokenizer(Model(path=str(model_folder)))
     is_leader = here.rank % recipe.rollout.tensor == 0
     verifier = Verifier(recipe.reward) if is_leader else None  # its children import while the rank goes on
-    problems, held_out = load_problems(recipe.data, recipe.data.seed)
-    problems = fitting(recipe, tokenizer, problems, here.is_main)
-    check_traces(recipe, tokenizer, problems)
-    held_out = fitting(recipe, tokenizer, held_out, here.is_main)
-    judged = [*(problems if recipe.algorithm.rollouts else []), *held_out]  # imitation asks for no gold
-    bad = ranks.on_main(here, lambda: bad_golds(recipe, verifier, judged, say))
-    problems, held_out = ([p for p in those if p.id not in bad] for those in (problems, held_out))
-    if not problems or not held_out:
-        of = "held-out problem" if problems else "training problem"
-        raise RecipeError(f"data.path {recipe.data.path}: no {of} has a gold that can be used; see the warning above")
     benchmarks, room = load_benchmarks(recipe, arch, tokenizer)
+    loaded = read_problems(recipe.data, recipe.data.seed)
+    problems, held_out = take_in(recipe, loaded, benchmarks, tokenizer, verifier, here, say)
     if here.is_main:
         report_faults(verifier, benchmarks)
     folder = resume.checkpoints(recipe)

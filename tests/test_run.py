@@ -83,7 +83,8 @@ def test_a_dry_run_prints_recipe_layout_and_arithmetic(recipe, tmp_path):
 @pytest.mark.parametrize("data", ["arithmetic", "file"])
 def test_a_dry_run_imports_nothing_heavy(recipe, tmp_path, data):
     problems = tmp_path / "problems.jsonl"
-    problems.write_text('{"question": "1 + 1?", "answer": "It is 2. #### 2"}\n' * 8)
+    lines = (f'{{"question": "1 + {n}?", "answer": "It is {n + 1}. #### {n + 1}"}}\n' for n in range(8))
+    problems.write_text("".join(lines))
     path = "null" if data == "arithmetic" else problems
     code = f"""
 import sys

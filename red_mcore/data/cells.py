@@ -21,8 +21,9 @@ ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assi
 BARE = 80
 """Characters up to which a text may be a bare answer."""
 
-_SPELLED = re.compile(r"""\s*(\[\s*["'{]|\{\s*["']|")""")
-"""How the JSON or Python spelling of a list of texts, of an object or of a text begins. ``[1, 2]`` is an interval."""
+_SPELLED = re.compile(r"""\s*(\[\s*(["'{]|(true|false|null|True|False|None)\b)|\{\s*["']|")""")
+"""How the JSON or Python spelling of a list (but of numbers), of an object or of a text begins. ``[1, 2]`` is an
+interval."""
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm)\s*\{[^{}]*\}")
@@ -59,8 +60,10 @@ class Turn(NamedTuple):
 
 def missing(value: Any) -> bool:
     """Whether the cell is empty: null, NaN, or a text of nothing but spaces."""
-    return value is None or (isinstance(value, float) and math.isnan(value)) or (
-        isinstance(value, str) and not value.strip()
+    return (
+        value is None
+        or (isinstance(value, float) and math.isnan(value))
+        or (isinstance(value, str) and not value.strip())
     )
 
 
@@ -198,7 +201,7 @@ def bare(answer: str) -> bool:
 
 
 def unspelled(value: Any) -> Any:
-    """What a text stands for that is the JSON (or Python) of texts in a list, of an object or of a text; else itself.
+    """What a text stands for that is the JSON (or Python) of a list, of an object or of a text; else itself.
 
     CSV has no other way to hold a list, and some parquet files have their golds so.
     """
@@ -252,7 +255,9 @@ def _turn(turn: dict) -> Turn:
         raise CellError(f"has a turn of role {role}, want system, user and assistant")
     content = plain(content)
     if isinstance(content, list):
-        if not all(isinstance(part, dict) and part.get("type", "text") == "text" and "text" in part for part in content):
+        if not all(
+            isinstance(part, dict) and part.get("type", "text") == "text" and "text" in part for part in content
+        ):
             raise CellError(f"has a turn whose content is {described(content)}, want text")
         content = "".join(text(part["text"]) or "" for part in content)
     try:

@@ -16,9 +16,8 @@ from typing import NamedTuple
 from red_mcore.records import Problem
 from red_mcore.rewards.answers import normal
 
-_LATEX_SPACE = re.compile(r"(?<!\\)(?:\\(?:[,;:!> ]|q?quad(?![a-zA-Z]))|~)|\s")
-_IDLE_SPACE = re.compile(r" +(?=\W)|(?<=[^\w.,]) +|(?<=[.,]) +(?=\D)")
-_SPACES = re.compile(r" +")
+_LATEX_SPACE = re.compile(r"(?<!\\)(?:\\(?:[,;:!> ]|q?quad(?![a-zA-Z]))|~)")
+_IDLE_SPACE = re.compile(r" (?:(?=\W)|(?<=[^\w.,] )|(?<=[.,] )(?=\D))")
 
 
 class Note(NamedTuple):
@@ -32,8 +31,8 @@ class Note(NamedTuple):
 
 def key(text: str) -> str:
     """The same for the same problem."""
-    text = _LATEX_SPACE.sub(" ", unicodedata.normalize("NFC", text).casefold())
-    return _IDLE_SPACE.sub("", _SPACES.sub(" ", text.strip())).rstrip(" .?:")
+    text = unicodedata.normalize("NFC", text).casefold()
+    return _IDLE_SPACE.sub("", " ".join(_LATEX_SPACE.sub(" ", text).split())).rstrip(" .?:")
 
 
 def split(problems: Sequence[Problem], held_out: int) -> tuple[list[Problem], list[Problem], list[Note]]:
