@@ -20,7 +20,6 @@ from red_mcore.records import Problem
 
 if TYPE_CHECKING:
     from red_mcore.data.cursor import Cursor
-    from red_mcore.data.problems import read_problems
     from red_mcore.evaluation.asking import Asker
     from red_mcore.megatron.checkpoint import Saver
     from red_mcore.megatron.policy import Policy

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from red_mcore.overrides import flatten, load, override, to_yaml
 from red_mcore.recipe import Algorithm, Base, Model, Recipe, RecipeError
@@ -36,10 +37,52 @@ def write(folder: Path, body: str) -> str:
         ("data.instruction=*think*", "data.instruction", "*think*"),
         ('data.instruction="\\nThink"', "data.instruction", "\nThink"),
         ("model.config.hidden_size=64", "model.config.hidden_size", 64),
+        ("model.config[a.b]=null", "model.config.a.b", None),
+        ("reward.functions.my.rewards:brevity=1e-3", "reward.functions.my.rewards:brevity", 1e-3),
+        ("reward.functions={my.rewards:yes: 1}", "reward.functions.my.rewards:yes", 1.0),
+        ("reward.format={tags: [yes, 1e3, 007, 'a b']}", "reward.format.tags", ["yes", "1e3", "007", "a b"]),
+        ("data={instruction: yes, held_out: 1}", "data.instruction", "yes"),
+        ("evaluation.benchmarks={names: [2024, on]}", "evaluation.benchmarks.names", ["2024", "on"]),
     ],
 )
 def test_an_override_changes_one_field(text, field, value):
     assert flatten(override(small(), [text]))[field] == value
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *(
+            "end with a line #### ANSWER",
+            "#",
+            "a: b",
+            "yes",
+            "1e3",
+            "007",
+            " spaced out ",
+            "\\(x\\) \\n",
+            "$5",
+            "${x}",
+            "???",
+        ),
+        *("${oc.env:HOME}", "[a]", "[a", "{x}", "{x: 1}", "!x", "&x", "*x", "%x", "@x", "`x`", "|", "- a", "a\nb: c\n"),
+        *('"a" or "b"', "'tis", '"', "a=b", "Null and ~", "2020-01-01", "\u2028 caf\u00e9"),
+    ],
+)
+def test_text_is_taken_as_it_was_typed(typed):
+    changed = override(small(), [f"data.instruction={typed}", f"data.system_prompt={typed}"])
+    assert changed.data.instruction == changed.data.system_prompt == typed
+    assert override(changed, ["steps=7"]).data.instruction == typed  # as a recipe file's own text
+    assert flatten(changed)["data.instruction"] == typed
+    assert yaml.safe_load(to_yaml(changed))["data"]["instruction"] == typed
+
+
+def test_text_in_quotes_and_no_text():
+    for typed, text in (('"a\\nb"', "a\nb"), ("'it''s ~'", "it's ~"), ("'null'", "null"), ("~", None), ("null", None)):
+        assert override(small(), [f"data.system_prompt={typed}"]).data.system_prompt == text
+    assert override(small(), ["data.instruction="]).data.instruction == ""
+    with pytest.raises(RecipeError, match="not Optional"):
+        override(small(), ["data.instruction=null"])
 
 
 @pytest.mark.parametrize(

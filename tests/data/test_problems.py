@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from red_mcore.data.problems import check_data, load_problems
+from red_mcore.data.problems import check_data, load_problems, read_problems
 from red_mcore.recipe import Data, RecipeError
 
 GSM8K = [
@@ -25,13 +25,6 @@ def write_parquet(path, entries):
     return str(path)
 
 
-def only(path, **settings):
-    """The problem of a file that holds one."""
-    data = Data(path=path, held_out=0, **settings)
-    check_data(data)
-    return load_problems(data, seed=0)[0][0]
-
-
 def test_gsm8k_marks_are_stripped_and_the_answer_is_boxed(tmp_path):
     data = Data(path=write_lines(tmp_path / "gsm8k.jsonl", GSM8K), held_out=1)
     check_data(data)
@@ -39,33 +32,6 @@ def test_gsm8k_marks_are_stripped_and_the_answer_is_boxed(tmp_path):
     assert train[0].trace == "May: 48/2 = 24\nAll: 72\n\\boxed{72}"
     assert [(p.id, p.gold) for p in train] == [(0, "72"), (1, "2000")]
     assert [(p.id, p.text, p.gold) for p in held_out] == [(2, "How old?", "5")]
-
-
-def test_known_formats(tmp_path):
-    chat = {
-        "prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}],
-        "target": [{"role": "assistant", "content": "because \\boxed{3}"}],
-        "reward_model": {"ground_truth": "3", "style": "rule"},
-    }
-    found = {
-        "math": only(write_parquet(tmp_path / "a.parquet", [{"problem": "q", "gt_answer": "3", "solution": "$3$"}])),
-        "luffy": only(write_parquet(tmp_path / "b.parquet", [{"problem": "q", "answer": "3", "distill": "t"}])),
-        "chats": only(write_parquet(tmp_path / "c.parquet", [chat])),
-        "plain": only(write_lines(tmp_path / "d.jsonl", [{"problem": "q", "answer": 3, "trace": "t"}])),
-    }
-    benchmark = tmp_path / "e.json"
-    benchmark.write_text(json.dumps([{"prompt": "q", "answer": "\\boxed{3}"}]))
-    found["benchmark"] = only(str(benchmark))
-    assert {(p.text, p.gold) for p in found.values()} == {("q", "3")}
-    traces = {name: p.trace for name, p in found.items()}
-    assert traces == {"math": None, "luffy": "t", "chats": "because \\boxed{3}", "plain": "t", "benchmark": None}
-
-
-def test_named_columns_win(tmp_path):
-    path = write_lines(tmp_path / "x.jsonl", [{"problem": "no", "answer": "0", "q": "q", "a": "3", "t": "t"}])
-    problem = only(path, problem_field="q", gold_field="a", trace_field="t")
-    assert (problem.text, problem.gold, problem.trace) == ("q", "3", "t")
-    assert only(path, trace_field="t").text == "no"
 
 
 def test_folder_goes_through_the_datasets_library(tmp_path):
@@ -80,30 +46,118 @@ def test_data_problems_limits_training_only(tmp_path):
     assert [p.id for p in train + held_out] == [0, 2]
 
 
-def test_rows_without_gold_are_left_out_and_counted(tmp_path, caplog):
-    path = write_lines(tmp_path / "x.jsonl", [{"problem": "a", "answer": "1"}, {"problem": "b", "answer": " "}])
-    assert len(load_problems(Data(path=path, held_out=0), seed=0)[0]) == 1
-    assert "left out 1 rows" in caplog.text
+@pytest.mark.parametrize("write", [write_lines, write_parquet])
+def test_rows_without_problem_or_gold_are_left_out_and_counted(tmp_path, write, caplog):
+    rows = [
+        {"problem": "a", "answer": "1", "trace": "t"},
+        {"problem": "b", "answer": " "},
+        {"problem": "c", "answer": None},
+        {"problem": "d"},
+        {"problem": None, "answer": "5"},
+        {"problem": "f", "answer": "6", "trace": None},
+    ]
+    path = write(tmp_path / ("x.jsonl" if write is write_lines else "x.parquet"), rows)
+    data = Data(path=path, held_out=1)
+    check_data(data)
+    loaded = read_problems(data, seed=0)
+    assert [(p.id, p.text, p.gold, p.trace) for p in loaded.training + loaded.held_out] == [
+        (0, "a", "1", "t"),
+        (1, "f", "6", None),
+    ]
+    place = "line" if write is write_lines else "row"
+    assert [(note.name, note.count, note.line) for note in loaded.notes] == [
+        (
+            "without_problem",
+            1,
+            f"left out 1 rows whose problem (column 'problem') is empty; the first: {path} {place} 5",
+        ),
+        ("without_gold", 3, f"left out 3 rows whose gold (column 'answer') is empty; the first: {path} {place} 2"),
+    ]
+    load_problems(data, seed=0)
+    assert "left out 3 rows" in caplog.text
+
+
+def test_nan_is_an_empty_cell(tmp_path):
+    nan = float("nan")
+    rows = [{"problem": "a", "answer": 1.0, "trace": "t"}, {"problem": "b", "answer": nan, "trace": "t"}]
+    path = write_parquet(tmp_path / "x.parquet", [*rows, {"problem": "c", "answer": 0.1 + 0.2, "trace": None}])
+    problems = load_problems(Data(path=path, held_out=0), seed=0)[0]
+    assert [(p.text, p.gold, p.trace) for p in problems] == [("a", "1", "t"), ("c", "0.3", None)]
+
+
+def test_where_golds_are_marked_a_sentence_is_none(tmp_path):
+    """Whichever row comes first."""
+    unmarked = [{"question": "Who?", "answer": "It must be 9 of them"}, {"question": "2+2?", "answer": "4"}]
+    for rows in ([*unmarked, *GSM8K], [*GSM8K, *unmarked]):
+        loaded = read_problems(Data(path=write_lines(tmp_path / "x.jsonl", rows), held_out=0), seed=0)
+        assert sorted(p.gold for p in loaded.training) == ["2000", "4", "5", "72"]
+        assert [note.name for note in loaded.notes] == ["without_mark"]
+    loaded = read_problems(Data(path=write_lines(tmp_path / "x.jsonl", unmarked), held_out=0), seed=0)
+    assert [p.gold for p in loaded.training] == ["It must be 9 of them", "4"]
+
+
+def test_a_solution_without_box_holds_no_gold(tmp_path):
+    texts = ["So $1+1=\\boxed{2}$.", "So it is seven.", "Thus $\\fbox{3}$.", "4"]
+    path = write_lines(tmp_path / "x.jsonl", [{"problem": t, "solution": t} for t in texts])
+    for data in (Data(path=path, held_out=0), Data(path=path, held_out=0, gold_field="solution")):
+        loaded = read_problems(data, seed=0)
+        assert [(p.gold, p.trace) for p in loaded.training] == [("2", texts[0]), ("3", texts[2]), ("4", None)]
+        (note,) = loaded.notes
+        assert "whose gold (column 'solution') is empty: neither \\boxed{...}, nor ####" in note.line
+
+
+def test_system_turns_are_left_out_and_told(tmp_path):
+    chat = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
+    rows = [{"prompt": chat, "answer": "1"}, {"prompt": [chat[1] | {"content": "r"}], "answer": "1", "system": "s"}]
+    (note,) = read_problems(Data(path=write_lines(tmp_path / "x.jsonl", rows), held_out=0), seed=0).notes
+    assert note.line == "left out the system turns of 2 rows; data.system_prompt sets one for all"
+
+
+def test_repeats_are_told_and_nothing_is_held_out_and_trained_on(tmp_path):
+    rows = [{"problem": f"{n} + 1?", "answer": str(n + 1)} for n in range(4)] * 3
+    data = Data(path=write_lines(tmp_path / "x.jsonl", rows), held_out=2)
+    check_data(data)
+    loaded = read_problems(data, seed=0)
+    assert [(p.id, p.text) for p in loaded.training] == [(0, "0 + 1?"), (1, "1 + 1?")]
+    assert [(p.id, p.text) for p in loaded.held_out] == [(10, "2 + 1?"), (11, "3 + 1?")]
+    assert {note.name: note.count for note in loaded.notes} == {"held_out_in_training": 4, "training_repeats": 4}
+    with pytest.raises(RecipeError, match=r"data.held_out=4 leaves nothing.*has 4 different problems in 12 rows"):
+        check_data(Data(path=data.path, held_out=4))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"foo": 1, "bar": 2}\n', "x.jsonl line 1: columns foo, bar are of no known format; set data.problem_field"),
+        ('{"foo": 1, "bar": 2}\n', "x.jsonl: columns foo, bar are of no known format; set data.problem_field"),
         ("not json\n", "x.jsonl line 1 is not JSON"),
         ("[1]\n", "line 1: want a JSON object"),
-        ('{"problem": "a", "answer": null}\n', "line 1: the gold is None"),
+        ('{"problem": "a", "answer": null}\n' * 2, "none of its 2 rows can be used: 2 whose gold .column 'answer'. is"),
+        (
+            '{"problem": "a", "answer": "1"}\n{"problem": "b", "answer": [["1"]]}\n',
+            "line 2: column 'answer' is the list",
+        ),
+        ('{"problem": "a", "answer": "1"}\n{"problem": "b", "answer": true}\n', "line 2: column 'answer' is the bool"),
         ("", "is empty"),
     ],
 )
-def test_check_data_names_what_is_wrong(tmp_path, content, message):
+def test_check_data_names_what_is_wrong_in_any_row(tmp_path, content, message):
     path = tmp_path / "x.jsonl"
     path.write_text(content)
     with pytest.raises(RecipeError, match=message):
-        check_data(Data(path=str(path)))
+        check_data(Data(path=str(path), held_out=0))
 
 
-@pytest.mark.parametrize("line", ['{"problem": "a"}', "{", '"text"'])
+def test_check_data_stops_after_so_many_rows(tmp_path, monkeypatch):
+    rows = [{"problem": "a", "answer": "1"}, {"problem": "b", "answer": "2"}, {"problem": "c", "answer": True}]
+    data = Data(path=write_lines(tmp_path / "x.jsonl", rows), held_out=2)
+    monkeypatch.setattr("red_mcore.data.problems.CHECKED_ROWS", 2)
+    check_data(data)
+    monkeypatch.setattr("red_mcore.data.problems.CHECKED_ROWS", 3)
+    with pytest.raises(RecipeError, match="line 3"):
+        check_data(data)
+
+
+@pytest.mark.parametrize("line", ["{", '"text"'])
 def test_a_bad_line_is_named_by_number(tmp_path, line):
     path = tmp_path / "x.jsonl"
     path.write_text('{"problem": "a", "answer": "1"}\n' + line + "\n")
@@ -115,8 +169,6 @@ def test_paths_and_counts_that_cannot_work(tmp_path):
     text = tmp_path / "x.txt"
     text.write_text("hello")
     lines = write_lines(tmp_path / "x.jsonl", GSM8K)
-    broken = tmp_path / "x.parquet"
-    broken.write_bytes(b"no parquet")
     for data, message in (
         (Data(path="nosuch/x.parquet"), "nosuch/x.parquet does not exist"),
         (Data(path=str(text)), "suffix '.txt' is unknown; supported: .jsonl"),
@@ -124,10 +176,7 @@ def test_paths_and_counts_that_cannot_work(tmp_path):
         (Data(path=lines, gold_field="gold"), r"no column 'gold' \(data.gold_field\); columns: question, answer"),
         (Data(path=lines, problems=0), "data.problems=0"),
         (Data(held_out=-1), "data.held_out=-1"),
+        (Data(path=lines, held_out=3), r"data\.held_out=3 leaves nothing.*has 3 different problems in 3 rows"),
     ):
         with pytest.raises(RecipeError, match=message):
             check_data(data)
-    with pytest.raises(RecipeError, match=r"data\.held_out=3 leaves nothing.*has 3 problems"):
-        load_problems(Data(path=lines, held_out=3), seed=0)
-    with pytest.raises(RecipeError, match="is not parquet"):
-        load_problems(Data(path=str(broken)), seed=0)
