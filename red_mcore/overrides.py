@@ -60,9 +60,9 @@ def load(file: str, overrides: Sequence[str] = ()) -> Recipe:
 def override(recipe: T, overrides: Sequence[str]) -> T:
     """A copy of ``recipe``, or another dataclass, with each ``a.b=c`` applied.
 
-    Values are read as YAML and checked against the field's type, but text is taken as it was typed, whole: ``#``, ``:``,
-    ``[a]``, ``yes``, ``${x}``, backslashes and spaces. Only ``null`` and ``~`` are None, and a text in quotes is what YAML
-    makes of it, so that ``"a\\nb"`` has a line break. Within lists and mappings, too, text is never a number or a truth.
+    Values are read as YAML and checked against the field's type, but text is taken as it was typed, whole: ``#``,
+    ``:``, ``[a]``, ``yes``, ``${x}``, backslashes and spaces. Only ``null`` and ``~`` are None, and a text in quotes is
+    what YAML makes of it, so that ``"a\\nb"`` has a line break. In lists and mappings, too, text is never a number.
 
     A mapping changes the fields that it names, and turns on a section that is off: ``reward.overlong={}``.
     """

@@ -15,7 +15,7 @@ from red_mcore.architecture import Architecture, hf_config, read_architecture
 from red_mcore.intake import load_benchmarks, take_in
 from red_mcore.model_folder import prepare_model
 from red_mcore.overrides import flatten, to_yaml
-from red_mcore.recipe import Model, Recipe, RecipeError
+from red_mcore.recipe import Model, Recipe
 from red_mcore.records import Problem
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The same problem twice: in training once, and never in training and in what measures it.
 
-Two problems are the same where their texts differ in nothing but capitals, white space, LaTeX's spaces (``\\\\,``,
-``\\\\;``, ``~``, ``\\\\quad``, ...) and a full stop, question mark or colon at the end. A space between letters or digits
+Two problems are the same where their texts differ in nothing but capitals, white space, LaTeX's spaces (``\\,``,
+``\\;``, ``~``, ``\\quad``, ...) and a full stop, question mark or colon at the end. A space between letters or digits
 counts: ``1 1/2`` is not ``11/2``.
 """
 
