@@ -62,15 +62,7 @@ def train(run: Run) -> None:
             algorithm = recipe.algorithm.at(state.step)
             with clock("sample"):
                 groups, sampled, metrics = collect(run, algorithm)
-            kept, composed = algorithm.compose(groups)
-            metrics |= composed
-            with clock("score"):
-                metrics |= score(run, algorithm, groups, kept)
-            with clock("update"):
-                metrics |= update(run, algorithm, groups, kept)
-            metrics |= speed(run, kept, clock.seconds["time/update_seconds"])
-            with clock("teach"):
-                metrics |= teach(run, algorithm, sampled)
+            metrics |= learn(run, algorithm, groups, sampled, clock)
             with clock("publish"):
                 metrics |= publish(run)
             state.step += 1
@@ -102,6 +94,25 @@ def train(run: Run) -> None:
     if done(run) and run.asker is not None and state.benchmarked != state.step:
         with Watched("benchmarks", show=run.ranks.is_main) as watch:
             state.after = state.after | benchmark(run, watch)
+
+
+def learn(
+    run: Run, algorithm: GroupAlgorithm, groups: list[Group], sampled: list[Group], clock: Clock
+) -> dict[str, float]:
+    """What a step learns from its groups, and from ``sampled``, those of all prompts drawn; metrics.
+
+    All ranks have the same groups, and every decision on the way (what is kept, scored, updated or taught) is made from
+    them, the state and the recipe alone: the ranks communicate in one order whatever the data are.
+    """
+    kept, metrics = algorithm.compose(groups)
+    with clock("score"):
+        metrics |= score(run, algorithm, groups, kept)
+    with clock("update"):
+        metrics |= update(run, algorithm, groups, kept)
+    metrics |= speed(run, kept, clock.seconds["time/update_seconds"])
+    with clock("teach"):
+        metrics |= teach(run, algorithm, sampled)
+    return metrics
 
 
 def due(every: int, step: int) -> bool:
@@ -164,7 +175,7 @@ def update(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[
         metrics.update(algorithm.weigh(kept, state.algorithm))
 
     updates: list[dict[str, float]] = []
-    in_pass = on_policy(run, algorithm) and algorithm.weighs == "traces"
+    in_pass = bool(kept) and on_policy(run, algorithm) and algorithm.weighs == "traces"
     if not in_pass:
         weigh()
     for i in range(parts):

@@ -94,7 +94,7 @@ def bins(samples: Sequence[Sample], budget: int) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which samples each data-parallel rank computes in which micro-batch; all have equally many, some perhaps empty."""
+    """The samples of each data-parallel rank's micro-batches: as many on every rank, some perhaps empty."""
 
     batches: list[list[list[Sample]]]
     """[rank][micro-batch]."""

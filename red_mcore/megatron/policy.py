@@ -336,7 +336,7 @@ class _OwnPass:
         self._is_past_turn = False
 
     def measure(self, batch: MicroBatch, logp: Tensor, entropy: Tensor) -> None:
-        """Called before each micro-batch's loss, on the last stage: notes its samples and, at the turn, sets the weights."""
+        """Called before each micro-batch's loss, on the last stage: notes its samples; at the turn sets the weights."""
         batch.fields["old_logp"] = logp
         logps, entropies = torch.stack((logp, entropy)).cpu().numpy()
         for sample, entries, tokens in batch.spans:
