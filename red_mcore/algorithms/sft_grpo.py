@@ -2,9 +2,9 @@
 
     L = L_grpo(rollouts) + weight x mean_t (-log p_t)      the mean over the tokens of all traces
 
-The trace stays out of the group's statistics. All rollouts right, or all wrong: they teach nothing and are left out,
-the trace is still imitated. A wrong trace is imitated, too; nothing looks at its verdict. A group without a trace is a
-plain group of rollouts.
+The trace stays out of the group's statistics. All rollouts right, or all wrong: they teach nothing and are left out
+(``grpo`` says what keeps them), the trace is still imitated; ``batch.refills`` give such a group's place to another. A
+wrong trace is imitated, too; nothing looks at its verdict. A group without a trace is a plain group of rollouts.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ class TraceGRPO(GRPO):
             "groups/without_trace": sum(not any(s.is_offline for s in g.samples) for g in groups),
             "groups/teaching_rollouts": len(teaching),
         }
+
+    def varies(self, group: Group) -> bool:
+        """By its rollouts alone."""
+        return super().varies(Group(group.problem, group.rollouts))
 
     def sequences(self, groups: Sequence[Group]) -> int:
         """Rollouts: the trace is no part of the GRPO loss, and its own mean is over tokens."""

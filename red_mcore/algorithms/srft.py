@@ -46,6 +46,7 @@ class SRFT(EntropyBonus):
     """Shaping p / (p + gamma) of the trace's reinforced probability; None takes p itself, as the paper does."""
 
     traces: ClassVar[int] = 1
+    judges_traces: ClassVar[bool] = True
     weighs: ClassVar = "all"
 
     def teaches(self, group: Group) -> bool:
