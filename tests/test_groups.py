@@ -140,7 +140,7 @@ def test_what_refills_replace(name, of_trace, of_rollouts, stays):
     assert algorithm.varies(Group(PROBLEMS[0], samples)) == stays
 
 
-@pytest.mark.parametrize("algorithm", [GRPO(entropy_coefficient=0.01), GRPO(kl_coefficient=0.01), ReLIFT(), CHORD()])
+@pytest.mark.parametrize("algorithm", [GRPO(entropy_coefficient=0.01), GRPO(kl_coefficient=0.01), ReLIFT()])
 def test_groups_that_stay_for_another_term_are_refilled_all_the_same(algorithm):
     _, metrics, run = step({order()[9]}, 3, algorithm)
     assert [len(ids) for _, ids in run.sampler.asked] == [4, 4, 4, 3]

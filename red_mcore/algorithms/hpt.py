@@ -24,7 +24,7 @@ from red_mcore.records import Group
 
 @dataclass
 class HPT(SFTGRPO):
-    """Settings of the authors' code for Qwen2.5-Math-1.5B, groups of eight rollouts."""
+    """Settings of the authors' code for Qwen2.5-Math-1.5B, groups of eight rollouts; their scale: see the recipe."""
 
     sft_weight: float = 0.3
     """c, the weight of imitation; 1 for the 7B model."""

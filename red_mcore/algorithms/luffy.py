@@ -31,7 +31,7 @@ class LUFFY(EntropyBonus, RolloutLoss):
 
     std_normalise: bool = False
     constant: float = 8192.0
-    """Lmax: the response limit of the authors' runs."""
+    """Lmax: the response limit of the authors' runs, without their scale (see above)."""
     gamma: float | None = 0.1
     """Shaping of the trace's probabilities; None takes p itself (no shaping)."""
     entropy_coefficient: float = 0.001

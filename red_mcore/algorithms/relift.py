@@ -26,7 +26,7 @@ from red_mcore.records import Group, Sample
 
 @dataclass
 class ReLIFT(GRPO):
-    """Defaults are those of the authors' code."""
+    """Defaults are those of the authors' code, without the scale that ``recipes/paper/luffy.py`` derives."""
 
     std_normalise: bool = False
     aggregation: Aggregation = "constant"

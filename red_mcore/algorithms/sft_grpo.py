@@ -57,7 +57,11 @@ class TraceGRPO(GRPO):
 
 @dataclass
 class SFTGRPO(TraceGRPO):
-    """Defaults are those of the baseline "RL with SFT loss" in LUFFY's code (arXiv 2504.14945)."""
+    """Defaults are those of the baseline "RL with SFT loss" in LUFFY's code (arXiv 2504.14945), each by itself.
+
+    There the sum over ``constant`` is not divided by N, and imitation is added up over micro-batches: what gives the
+    same shares of both is in ``recipes/paper/sft_grpo.py``.
+    """
 
     std_normalise: bool = False
     aggregation: Aggregation = "constant"

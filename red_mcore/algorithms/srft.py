@@ -35,7 +35,7 @@ class SRFT(EntropyBonus):
     """The paper's form."""
 
     constant: float = 8192.0
-    """The response limit of the paper's runs."""
+    """The response limit of the paper's runs; the re-implementation's scale is in ``recipes/paper/srft.py``."""
     imitation_aggregation: Aggregation = "token"
     """Normaliser of the trace's imitation; ``constant`` is the same one for all four terms."""
     sft_weight: float = 0.5

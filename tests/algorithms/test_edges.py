@@ -48,7 +48,7 @@ ALGORITHMS = {
 }
 
 # What the trace and the two rollouts of a group are trained with, in this order:
-#   a number   this advantage; with 0 they stay for the entropy bonus, or to be counted in a mean over tokens
+#   a number   this advantage; with 0 they stay for the entropy bonus alone
 #   ce         cross-entropy, verdict or not
 #   up, down   made likelier or less likely, whatever the advantage
 #   .          left out
@@ -62,8 +62,8 @@ RED autograd | 1.155 -.577 -.577  | dropped   | -.577 1.155 -.577  | dropped    
 LUFFY        | .667 -.333 -.333   | 0 0 0     | -.333 .667 -.333   | 0 0 0        | -.667 .333 .333
 SRFT         | ce down down       | ce up up  | ce up down         | ce down down | ce up up
 SFT+GRPO     | ce . .             | ce . .    | ce .5 -.5          | ce . .       | ce . .
-CHORD        | ce 0 0             | ce 0 0    | ce .707 -.707      | ce 0 0       | ce 0 0
-CHORD-phi    | ce 0 0             | ce 0 0    | ce .707 -.707      | ce 0 0       | ce 0 0
+CHORD        | ce . .             | ce . .    | ce .707 -.707      | ce . .       | ce . .
+CHORD-phi    | ce . .             | ce . .    | ce .707 -.707      | ce . .       | ce . .
 RED-CoDA     | ce . .             | ce . .    | ce .707 -.707      | ce . .       | ce . .
 HPT          | ce . .             | . 0 0     | . .5 -.5           | ce . .       | . 0 0
 SFT          | ce . .             | ce . .    | ce . .             | ce . .       | ce . .
@@ -78,8 +78,8 @@ RED autograd | .707 -.707  | dropped     | dropped
 LUFFY        | .5 -.5      | 0 0         | 0 0
 SRFT         | up down     | down down   | up up
 SFT+GRPO     | .5 -.5      | dropped     | dropped
-CHORD        | .707 -.707  | 0 0         | 0 0
-CHORD-phi    | .707 -.707  | 0 0         | 0 0
+CHORD        | .707 -.707  | dropped     | dropped
+CHORD-phi    | .707 -.707  | dropped     | dropped
 RED-CoDA     | .707 -.707  | dropped     | dropped
 HPT          | .5 -.5      | 0 0         | 0 0
 SFT          | dropped     | dropped     | dropped

@@ -56,7 +56,7 @@ def off_policy() -> list[Seen]:
 def test_chord_without_imitation_is_grpo():
     with_trace, rollouts = group(trace(), *off_policy()), group(*off_policy())
     chord = one_step(CHORD(peak=0, valley=0), [with_trace])
-    grpo = one_step(GRPO(aggregation="token", clip_dual=3), [rollouts])
+    grpo = one_step(GRPO(), [rollouts])
     assert chord.losses == {"sft": 0, "rl": pytest.approx(grpo.losses["rl"])}
     near(chord.gradients[0], [0, 0, 0])
     for found, expected in zip(chord.gradients[1:], grpo.gradients, strict=True):
