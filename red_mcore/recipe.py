@@ -80,7 +80,8 @@ class Batch:
     updates_per_step: int = 1
     """Optimizer steps on the samples of one step, whole groups in each."""
     refills: int = 0
-    """Most further rounds of sampling in a step, each with a fresh prompt for every group that teaches nothing."""
+    """Most further rounds of sampling in a step, each with a fresh prompt for every group whose rewards (or, in some
+    methods, accuracies) are all the same."""
     tokens_per_micro_batch: int = 8192
     """Most tokens (prompts and responses) packed into one micro-batch of one data-parallel rank, shared by its
     context-parallel ranks."""
@@ -93,6 +94,8 @@ class Rollout:
     max_prompt_tokens: int = 1024
     max_response_tokens: int = 8192
     temperature: float = 1.0
+    """Of the sampling and of the rollouts' log-probs in the losses. Traces, lessons and base training are imitated at
+    temperature 1 and entropies are those at 1, whatever it is."""
     top_p: float = 1.0
     tensor: int = 1
     """Tensor-parallel size of one engine; ranks / tensor engines share the prompts."""
@@ -201,8 +204,17 @@ class Reward:
     """Wall-clock limit of one verdict; then the child is killed and the sample counts as ``timeout``."""
     boxed_only: bool = True
     """Only the last \\boxed{...} counts as an answer; otherwise, where there is none, the whole text is searched."""
+    answer_after: str | None = None
+    """Only what stands behind the last occurrence of this text, e.g. ``</think>``, is judged; a response without it is
+    unparsable, hence wrong. None judges the whole response."""
+    truncated: Literal["judged", "wrong", "masked"] = "judged"
+    """What a response that the length limit cut off earns: what its verdict says; what a wrong one earns; or what its
+    verdict says, but it is not trained on itself. Its accuracy is that of the verdict in any case."""
     accuracy: float = 1.0
-    """Weight of the verdict: 1 for correct, else 0."""
+    """Weight of the verdict: ``accuracy`` for correct, else ``accuracy`` x ``wrong``. A response whose verdict is
+    timeout or crash is wrong: else a policy could gain by answers that nobody can judge."""
+    wrong: float = 0.0
+    """Value of a verdict that is not correct; -1 in DAPO's code, where a length penalty then weighs half."""
     format: Format | None = None
     overlong: Overlong | None = None
     repetition: Repetition | None = None
@@ -229,6 +241,9 @@ class Optimizer:
     weight_decay: float = 0.0
     clip_grad: float = 1.0
     """Largest global gradient norm; 0 is off."""
+    skip_grad: float = 0.0
+    """A step whose gradient norm, before the clip, is above this is left out, and the schedule stands still; 0 is
+    off."""
 
 
 @dataclass

@@ -139,8 +139,9 @@ class Sampler:
         flat = [(p, s, n) for p, samples, n in zip(problems, groups, limits, strict=True) for s in samples]
         # One by one: batch_decode makes a text of no sample at all, and an engine may have no share of a few problems.
         texts = [self.tokenizer.decode(s.response, skip_special_tokens=True) for _, s, _ in flat]
-        grades = self.verifier.grade([(p.gold, text, p.kind) for (p, _, _), text in zip(flat, texts, strict=True)])
         settings = self.recipe.reward
+        judged = [_behind(settings.answer_after, text) for text in texts]
+        grades = self.verifier.grade([(p.gold, text, p.kind) for (p, _, _), text in zip(flat, judged, strict=True)])
         for (_, sample, limit), text, grade in zip(flat, texts, grades, strict=True):
             sample.text, sample.verdict, sample.accuracy = text, grade.verdict, float(grade.verdict == "correct")
             sample.terms = reward_terms(sample, settings, limit)
@@ -150,6 +151,14 @@ class Sampler:
                 sample.terms[path.partition(":")[2]] = None if value is None else weight * value
         for _, sample, _ in flat:
             sample.reward = sum(value for value in sample.terms.values() if value is not None)
+
+
+def _behind(mark: str | None, text: str) -> str:
+    """What stands behind the last ``mark`` of ``text``, nothing where it has none; the whole text for no mark."""
+    if mark is None:
+        return text
+    _, found, behind = text.rpartition(mark)
+    return behind if found else ""
 
 
 def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:

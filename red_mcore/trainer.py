@@ -20,7 +20,7 @@ from red_mcore.convert.rules import hf_shapes
 from red_mcore.evaluation import items
 from red_mcore.evaluation import metrics as evaluation
 from red_mcore.evaluation import summary as summaries
-from red_mcore.groups import EVALUATE, collect
+from red_mcore.groups import EVALUATE, collect, without_masked
 from red_mcore.megatron.ranks import from_main
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group
@@ -105,6 +105,7 @@ def learn(
     them, the state and the recipe alone: the ranks communicate in one order whatever the data are.
     """
     kept, metrics = algorithm.compose(groups)
+    kept = without_masked(kept, run.recipe.reward)
     with clock("score"):
         metrics |= score(run, algorithm, groups, kept)
     with clock("update"):
@@ -166,9 +167,13 @@ def score(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[G
 
 
 def update(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[Group]) -> dict[str, float]:
-    """``updates_per_step`` optimizer steps on the kept groups, whole groups in each; metrics are means over them."""
+    """``updates_per_step`` optimizer steps on the kept groups, whole groups in each; metrics are means over them.
+
+    Where the algorithm makes fewer, each still has the N of as many.
+    """
     state, policy = run.state, run.policy
-    parts = run.recipe.batch.updates_per_step
+    wanted = run.recipe.batch.updates_per_step
+    parts = algorithm.updates(groups, wanted)
     metrics: dict[str, float] = {}
 
     def weigh() -> None:
@@ -181,7 +186,7 @@ def update(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[
     for i in range(parts):
         part = kept[i::parts]
         if part:  # without a group that differs in reward there is nothing to learn; schedule and version stand still
-            algorithm.aggregate(part, algorithm.sequences(groups) / parts)
+            algorithm.aggregate(part, algorithm.sequences(groups) / wanted)
             losses = policy.backward(
                 part,
                 algorithm.token_losses,

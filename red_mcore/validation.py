@@ -111,6 +111,11 @@ def _check_batch(recipe: Recipe) -> None:
             f"batch.samples_per_prompt={batch.samples_per_prompt} makes groups of 1, which"
             f" {type(recipe.algorithm).__name__} cannot compare: use 2 or more"
         )
+    if batch.refills and not recipe.algorithm.rollouts:
+        raise RecipeError(
+            f"batch.refills={batch.refills}: {type(recipe.algorithm).__name__} samples nothing that could be sampled"
+            " anew: use 0"
+        )
     sequence = rollout.max_prompt_tokens + rollout.max_response_tokens
     if batch.tokens_per_micro_batch < sequence:
         raise RecipeError(

@@ -25,7 +25,7 @@ from red_mcore.megatron import shim
 from red_mcore.megatron.model import build_model, output_weight
 from red_mcore.megatron.offload import on_device, read_on_device, to_host
 from red_mcore.megatron.packing import MicroBatch, Plan, arrange, deal, imbalance, pack
-from red_mcore.megatron.ranks import Ranks, from_last_stage, max_over_data, sum_over_data
+from red_mcore.megatron.ranks import Ranks, any_rank, from_last_stage, max_over_data, sum_over_data
 from red_mcore.megatron.slots import Slot
 from red_mcore.megatron.vocab import logprob_and_entropy
 from red_mcore.recipe import Optimizer, Recipe
@@ -220,7 +220,8 @@ class Policy:
 
         ``lr_scale`` multiplies the learning rate of this step. Returns ``update/grad_norm``, ``update/weight_norm``
         (after the step), ``update/change_norm`` (of what the step did to the weights), ``update/lr`` (as used) and
-        ``update/skipped``; FloatingPointError for a gradient norm that is not finite.
+        ``update/skipped``: 1 where the norm is above the settings' ``skip_grad``, and nothing was done.
+        FloatingPointError for a gradient norm that is not finite.
         """
         slot = self.activate(optimizer)
         for group in self.optimizer.param_groups:
@@ -230,7 +231,7 @@ class Policy:
             weights = self._owned_weights()
             before = [weight.clone() for weight in weights]
             with shim.on_device():
-                updated, grad_norm, _ = self.optimizer.step()
+                updated, grad_norm = self._step_unless_steep(slot.skip_grad)
             changes = [old.sub_(new) for old, new in zip(before, weights, strict=True)]
             norms = torch.stack([get_total_norm(tensors).double() for tensors in (weights, changes)])
             del weights, before, changes  # they would keep what is moved away
@@ -251,6 +252,16 @@ class Policy:
             "update/lr": lr,
             "update/skipped": float(not updated),
         }
+
+    def _step_unless_steep(self, limit: float) -> tuple[bool, float | None]:
+        """(Whether the optimizer stepped, gradient norm); it does not where the norm exceeds a ``limit`` above 0."""
+        if limit:
+            self.optimizer.prepare_grads()
+            norm = self.optimizer.get_grad_norm()
+            if any_rank(norm > limit):  # a step is a collective: all ranks have to agree on it
+                return False, norm
+        updated, norm, _ = self.optimizer.step()
+        return updated, norm
 
     def _owned_weights(self) -> list[Tensor]:
         """The float32 weights that this rank updates, each weight of the model on one rank."""
@@ -309,12 +320,15 @@ class Policy:
             )
 
     def _logprobs(self, batch: MicroBatch, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probs, of rollouts at the temperature that they were sampled with and of traces at 1; entropies at 1."""
+        is_offline = batch.fields["is_offline"] > 0
         return logprob_and_entropy(
             hidden[0],
             output_weight(self.model[-1]),
             batch.targets,
             vocab_size=self.arch.vocab_size,
-            temperature=self.temperature,
+            # A teacher's tokens were not drawn at the rollouts' temperature: what imitates them is at 1.
+            temperature=None if self.temperature == 1 else torch.where(is_offline, 1.0, self.temperature),
             group=parallel_state.get_tensor_model_parallel_group(),
         )
 
