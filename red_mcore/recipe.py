@@ -201,7 +201,8 @@ class Reward:
     workers: int = 1
     """Verifier processes per engine."""
     timeout_seconds: float = 5.0
-    """Wall-clock limit of one verdict; then the child is killed and the sample counts as ``timeout``."""
+    """CPU time that one verdict may cost, so that none depends on how busy the machine is; then the child ends and the
+    sample counts as ``timeout``. A child that only waits, as a user's function may, is ended after 30 times as long."""
     boxed_only: bool = True
     """Only the last \\boxed{...} counts as an answer; otherwise, where there is none, the whole text is searched."""
     answer_after: str | None = None
