@@ -46,8 +46,9 @@ def split(trace: str, count: int) -> list[str]:
 def _answer_start(trace: str) -> int:
     """Where the last episode begins at the latest."""
     answer = last_boxed(trace)
-    if answer is not None:
-        return trace.index(f"\\boxed{{{answer}}}")
+    # As last_boxed reads boxes: a data set may have \fbox{5} or \boxed 5.
+    if answer is not None and (box := re.search(rf"\\(?:boxed|fbox) *\{{?{re.escape(answer)}", trace)):
+        return box.start()
     if "\\boxed" in trace:
         return trace.rindex("\\boxed")
     return max((m.end() for m in _UNITS[0].finditer(trace) if trace[m.end() :].strip()), default=0)

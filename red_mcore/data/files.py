@@ -1,48 +1,85 @@
-"""Problems from files: JSON lines, a JSON list, parquet, or the ``datasets`` hub, in the formats that are about.
+"""Rows of data files: JSON lines, a JSON list, CSV, TSV, parquet, or what the ``datasets`` library loads.
 
-===============  =====================================  ====================================================
-format           columns                                gold and trace
-===============  =====================================  ====================================================
-GSM8K            question, answer (``#### gold``)       worked solution, its last line made ``\\boxed{gold}``
-MATH levels 3-5  problem, gt_answer                     no trace
-LUFFY            problem, answer, distill               trace is ``distill``
-OpenR1 chats     prompt, target (lists of turns),       gold is ``reward_model['ground_truth']``, trace the last
-                 reward_model                           turn of ``target``; system turns are left out
-benchmark        prompt, or question; answer            no trace
-OlympiadBench    question, final_answer (a list)        no trace
-plain            problem, answer[, trace]
-===============  =====================================  ====================================================
-
-``data.problem_field``, ``gold_field`` and ``trace_field`` go before all of this.
+The text files may be gzipped (``.jsonl.gz``). They are UTF-8, with or without a byte order mark, or UTF-16 or -32 with
+one; a line ends in LF or CRLF and nowhere else. What the columns mean is the business of ``formats.py``.
 """
 
 from __future__ import annotations
 
+import codecs
+import csv
+import gzip
+import io
 import json
 import re
-from collections.abc import Callable, Iterator
+import sys
+import zlib
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from red_mcore.recipe import Data, RecipeError
-from red_mcore.rewards.answers import last_boxed
 
 Row = dict[str, Any]
-Content = tuple[Any, Any, Any]
-"""Problem text, gold, trace (or None), as they stand in the row."""
 
-SUFFIXES = (".jsonl", ".json", ".parquet")
+TEXTS = (".jsonl", ".json", ".csv", ".tsv")
+SUFFIXES = (*TEXTS, ".parquet", *(f"{suffix}.gz" for suffix in TEXTS))
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+BATCH = 1024
+"""Rows of a parquet file that are in memory at once: one may hold traces of many thousand tokens."""
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Encodings by byte order mark, in an order in which none is taken for its beginning."""
 
 
-def rows(data: Data) -> Iterator[tuple[str, Row]]:
-    """(where, row) of each row of ``data.path``; ``where`` is for messages, e.g. ``train.jsonl line 3``."""
-    path = Path(data.path)
-    if is_file(data.path):
-        reader = {".jsonl": _json_lines, ".json": _json_list, ".parquet": _parquet}[path.suffix]
-        yield from reader(path)
+def suffix(path: str | Path) -> str:
+    """The one of SUFFIXES that a file's name ends in, in any case, or ``""``."""
+    name = Path(path).name.lower()
+    return max((one for one in SUFFIXES if name.endswith(one)), key=len, default="")
+
+
+def rows(data: Data, only: Collection[str] | None = None) -> Iterator[tuple[str, Row]]:
+    """(where, row) of each row of ``data.path``; ``where`` is for messages, e.g. ``train.jsonl line 3``.
+
+    ``only`` names the columns that are of use, where reading less is faster: a row may have others all the same.
+    """
+    if not is_file(data.path):
+        yield from _hub_rows(data, only)
+        return
+    path, kind = Path(data.path), suffix(data.path).removesuffix(".gz")
+    if kind == ".parquet":
+        yield from _parquet_rows(path, only)
+    elif kind in (".csv", ".tsv"):
+        yield from _table_rows(path, "," if kind == ".csv" else "\t")
     else:
-        yield from _hub(data)
+        yield from _json_rows(path, kind)
+
+
+def columns(data: Data, most: int | None = None) -> list[str]:
+    """Names of the columns of ``data.path`` in order, those of the first ``most`` rows where rows have their own.
+
+    Fields of an object are there as well, with a dot: ``reward_model``, ``reward_model.ground_truth``.
+    """
+    if not is_file(data.path):
+        features = _hub(data).features
+        nested = {name: list(kind) if isinstance(kind, dict) else [] for name, kind in features.items()}
+    elif suffix(data.path) == ".parquet":
+        with _parquet(Path(data.path)) as file:
+            nested = {field.name: [sub.name for sub in _fields(field.type)] for field in file.schema_arrow}
+    else:
+        nested = {}
+        for _, row in islice(rows(data), most):
+            for name, value in row.items():
+                inner = nested.setdefault(name, {})
+                if isinstance(value, dict):
+                    inner.update(dict.fromkeys(value))
+    return [name for top, inner in nested.items() for name in (top, *(f"{top}.{sub}" for sub in inner))]
 
 
 def is_file(path: str) -> bool:
@@ -51,7 +88,7 @@ def is_file(path: str) -> bool:
     Raises RecipeError for a missing file and for a file of unknown suffix.
     """
     file = Path(path)
-    if file.suffix in SUFFIXES and not file.is_dir():
+    if suffix(path) and not file.is_dir():
         if not file.is_file():
             raise RecipeError(f"data.path {path} does not exist (working folder {Path.cwd()})")
         return True
@@ -62,152 +99,154 @@ def is_file(path: str) -> bool:
     return False
 
 
-def count(path: str) -> int:
-    """Rows of a file, without reading more of them than it takes to count."""
-    file = Path(path)
-    if file.suffix == ".jsonl":
-        with file.open("rb") as lines:
-            return sum(1 for line in lines if line.strip())
-    if file.suffix == ".json":
-        return sum(1 for _ in _json_list(file))
-    import pyarrow.parquet
-
-    return pyarrow.parquet.read_metadata(file).num_rows
-
-
-def row_reader(first: Row, data: Data, where: str) -> Callable[[Row], Content]:
-    """How to read rows like ``first``. Raises RecipeError where its columns are of no known format."""
-    columns = ", ".join(first)
-    named = (data.problem_field, data.gold_field, data.trace_field)
-    for field, column in zip(("problem_field", "gold_field", "trace_field"), named, strict=True):
-        if column is not None and column not in first:
-            raise RecipeError(f"{where}: no column '{column}' (data.{field}); columns: {columns}")
-    known = _recognise(first)
-    if known is None and not (data.problem_field and data.gold_field):
-        raise RecipeError(
-            f"{where}: columns {columns} are of no known format; set data.problem_field and data.gold_field"
-        )
-
-    def read(row: Row) -> Content:
-        content = known(row) if known else (None, None, None)
-        pairs = zip(named, content, strict=True)
-        return tuple(row[column] if column is not None else found for column, found in pairs)
-
-    return read
-
-
-def problem_fields(read: Callable[[Row], Content], row: Row, where: str) -> tuple[str, str, str | None]:
-    """Problem, gold (maybe empty) and trace of ``row`` as text. Raises RecipeError naming the place of a bad row."""
-    try:
-        text, gold, trace = read(row)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise RecipeError(
-            f"{where}: not of the first row's format ({type(error).__name__}: {error}); columns: {', '.join(row)}"
-        ) from None
-    for name, value in (("problem", text), ("gold", gold)):
-        if not isinstance(value, (str, int, float)):
-            raise RecipeError(f"{where}: the {name} is {value!r}, want text; columns: {', '.join(row)}")
-    return str(text), plain_gold(gold), None if trace is None else str(trace)
-
-
-def plain_gold(gold: str | int | float) -> str:
-    """The gold as the verifier wants it: some files write it as ``\\boxed{204}``, others as 204.0."""
-    if isinstance(gold, float) and gold.is_integer():
-        gold = int(gold)
-    gold = str(gold).strip()
-    unboxed = last_boxed(gold)
-    return gold if unboxed is None else unboxed
-
-
-def _recognise(first: Row) -> Callable[[Row], Content] | None:
-    has = first.keys().__contains__
-    if has("question") and has("answer") and "####" in str(first["answer"]):
-        return _gsm8k
-    if has("problem") and has("gt_answer"):
-        return lambda row: (row["problem"], row["gt_answer"], None)
-    if has("problem") and has("answer"):
-        trace = "distill" if has("distill") else "trace"
-        return lambda row: (row["problem"], row["answer"], row.get(trace))
-    if has("prompt") and isinstance(first["prompt"], list) and has("target") and has("reward_model"):
-        return _chats
-    if has("prompt") and has("answer"):
-        return lambda row: (row["prompt"], row["answer"], None)
-    if has("question") and has("answer"):
-        return lambda row: (row["question"], row["answer"], None)
-    if has("question") and has("final_answer"):
-        return lambda row: (row["question"], ", ".join(row["final_answer"]), None)
-    return None
-
-
-def _gsm8k(row: Row) -> Content:
-    """The worked solution without its ``<<48/2=24>>`` calculator marks, the gold without thousands commas."""
-    solution, mark, gold = row["answer"].rpartition("####")
-    if not mark:
-        raise KeyError("#### before the gold")
-    gold = gold.strip().replace(",", "")
-    steps = re.sub(r"<<[^<>]*>>", "", solution).strip()
-    return row["question"], gold, f"{steps}\n\\boxed{{{gold}}}"
-
-
-def _chats(row: Row) -> Content:
-    question = next(turn["content"] for turn in reversed(row["prompt"]) if turn["role"] == "user")
-    return question, row["reward_model"]["ground_truth"], row["target"][-1]["content"]
-
-
-def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                where = f"{path} line {number}"
-                yield where, _object(_parse(line, where), where)
+def _json_rows(path: Path, kind: str) -> Iterator[tuple[str, Row]]:
+    lines = _lines(path)
+    if kind == ".json":  # most are a list, but the hub has JSON lines under this name
+        first = next((line for line in lines if line[1].strip()), None)
+        if first is None or not first[1].lstrip().startswith("{") or not _is_json(first[1]):
+            yield from _json_list(path)
+            return
+        lines = _lines(path)
+    for number, line in lines:
+        if line.strip():
+            where = f"{path} line {number}"
+            yield where, _object(_parse(line, where), where)
 
 
 def _json_list(path: Path) -> Iterator[tuple[str, Row]]:
-    entries = _parse(path.read_bytes(), str(path))
+    entries = _parse("".join(line for _, line in _lines(path)), str(path))
     if not isinstance(entries, list):
-        raise RecipeError(f"{path}: want a list of objects, found {type(entries).__name__}; JSON lines end in .jsonl")
+        raise RecipeError(f"{path}: want a list of objects, or an object on each line; it is one {_type(entries)}")
     for number, entry in enumerate(entries, start=1):
         yield f"{path} entry {number}", _object(entry, f"{path} entry {number}")
 
 
-def _parse(text: bytes, where: str) -> Any:
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _parse(text: str, where: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:  # broken JSON, or no text at all
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{where} is not JSON: {error}") from None
 
 
 def _object(entry: Any, where: str) -> Row:
     if not isinstance(entry, dict):
-        raise RecipeError(f"{where}: want a JSON object with named columns, found {type(entry).__name__}")
+        raise RecipeError(f"{where}: want a JSON object with named columns, found {_type(entry)}")
     return entry
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
+def _type(value: Any) -> str:
+    return {dict: "object", list: "list", str: "text"}.get(type(value), type(value).__name__)
+
+
+def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
+    """Every cell is text: ``007`` and ``1e3`` stay what was typed, and an empty one is missing."""
+    csv.field_size_limit(sys.maxsize)  # a trace may be longer than its default, 131072
+    reader = csv.reader((line for _, line in _lines(path)), delimiter=delimiter, strict=True)
+    names: list[str] = []
+    while True:
+        begin = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise RecipeError(f"{path} line {begin}: {error}") from None
+        if cells is None:
+            return
+        if not cells:  # an empty line
+            continue
+        if not names:
+            names = [name.strip() for name in cells]
+            if twice := {name for name in names if names.count(name) > 1}:
+                raise RecipeError(f"{path} line {begin}: there are two columns '{min(twice)}': rename one")
+            continue
+        if len(cells) > len(names):
+            raise RecipeError(f"{path} line {begin}: {len(cells)} cells for {len(names)} columns: {', '.join(names)}")
+        yield f"{path} line {begin}", dict(zip(names, cells, strict=False))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(number from 1, line with its end); RecipeError for bytes that are no text and for a broken archive."""
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        try:
+            yield from enumerate(_decoded(file, path), start=1)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise RecipeError(f"{path} is not a whole gzip file: {error}") from None
+        except UnicodeError as error:
+            raise RecipeError(f"{path} has a byte order mark, but cannot be read so: {error}") from None
+
+
+def _decoded(file: IO[bytes], path: Path) -> Iterable[str]:
+    begin = file.read(4)
+    file.seek(0)
+    encoding = next((name for mark, name in _MARKS.items() if begin.startswith(mark)), "utf-8")
+    if encoding in ("utf-16", "utf-32"):
+        yield from io.TextIOWrapper(file, encoding=encoding, newline="\n")
+        return
+    for number, line in enumerate(file, start=1):
+        try:
+            yield line.decode(encoding if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise RecipeError(
+                f"{path} line {number} is not UTF-8 (byte {line[error.start]:#x}): convert the file, e.g. with iconv"
+            ) from None
+
+
+def _parquet(path: Path):
     import pyarrow
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(path)
+        return pyarrow.parquet.ParquetFile(path)
     except pyarrow.ArrowInvalid as error:
         raise RecipeError(f"{path} is not parquet: {error}") from None
+
+
+def _fields(kind: Any) -> list:
+    import pyarrow
+
+    return list(kind) if pyarrow.types.is_struct(kind) else []
+
+
+def _parquet_rows(path: Path, only: Collection[str] | None) -> Iterator[tuple[str, Row]]:
+    import pyarrow
+
     number = 0
-    with file:
-        for batch in file.iter_batches():
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{path} row {number}", row
+    with _parquet(path) as file:
+        names = [name for name in file.schema_arrow.names if only is None or name in only]
+        # pyarrow takes a dot for the way into an object.
+        chosen = None if any("." in name for name in file.schema_arrow.names) else names
+        try:
+            for batch in file.iter_batches(batch_size=BATCH, columns=chosen):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path} row {number}", row
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            raise RecipeError(f"{path} cannot be read after row {number}: {str(error).splitlines()[0]}") from None
 
 
-def _hub(data: Data) -> Iterator[tuple[str, Row]]:
+def _hub(data: Data):
     from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
 
     try:
-        table = load_dataset(data.path, data.subset, split=data.split)
-    except (OSError, ValueError) as error:
+        return load_dataset(data.path, data.subset, split=data.split)
+    except (OSError, ValueError, DatasetsError) as error:
         raise RecipeError(
             f"data.path {data.path} is no file, and datasets cannot load its split '{data.split}': "
             f"{str(error).splitlines()[0]}"
         ) from error
+
+
+def _hub_rows(data: Data, only: Collection[str] | None) -> Iterator[tuple[str, Row]]:
+    table = _hub(data)
+    if only is not None:
+        table = table.select_columns([name for name in table.column_names if name in only])
     for number, row in enumerate(table, start=1):
         yield f"{data.path} row {number}", row

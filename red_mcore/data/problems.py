@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from dataclasses import dataclass, field
 
-from red_mcore.data import arithmetic, files
+from red_mcore.data import arithmetic, cells, duplicates, files, formats
+from red_mcore.data.duplicates import Note
 from red_mcore.recipe import Data, RecipeError
 from red_mcore.records import Problem
 
@@ -12,48 +15,64 @@ logger = logging.getLogger(__name__)
 
 ARITHMETIC_PROBLEMS = 2048
 """Training problems of the built-in task where ``data.problems`` is None."""
+CHECKED_ROWS = 10_000
+"""Rows that ``check_data`` reads, at most: seconds, also where each has a long trace."""
+
+
+@dataclass
+class Loaded:
+    """The problems of a run, and what is to be told of those that are not among them."""
+
+    training: list[Problem]
+    held_out: list[Problem]
+    notes: list[Note] = field(default_factory=list)
+
+
+@dataclass
+class _Rows:
+    problems: list[Problem]
+    count: int
+    is_whole: bool
+    notes: list[Note]
 
 
 def load_problems(data: Data, seed: int) -> tuple[list[Problem], list[Problem]]:
-    """(training, held-out) problems; no arithmetic text is in both, and held-out rows of a file are its last.
+    """(training, held-out) problems of ``read_problems``, whose notes are logged."""
+    loaded = read_problems(data, seed)
+    for note in loaded.notes:
+        logger.warning("%s: %s", data.path, note.line)
+    return loaded.training, loaded.held_out
 
-    ``seed`` draws the built-in arithmetic. A file keeps its order: shuffling is the cursor's business.
-    Raises RecipeError naming file, line and columns for whatever cannot be read.
+
+def read_problems(data: Data, seed: int) -> Loaded:
+    """Training and held-out problems; none is in both, and the held-out ones of a file are its last.
+
+    ``seed`` draws the built-in arithmetic. A file keeps its order: shuffling is the cursor's business. An id is the
+    place among the file's rows that have a problem and a gold. Raises RecipeError naming file, line and columns for
+    whatever cannot be read.
     """
     _check_counts(data)
     if data.path is None:
         count = data.problems or ARITHMETIC_PROBLEMS
         drawn = arithmetic.make_problems(data.arithmetic, data.held_out + count, seed)
         # The held-out ones come first, so that they stay the same when data.problems changes.
-        return drawn[data.held_out :], drawn[: data.held_out]
-    problems = _read(data)
-    _check_held_out(data, len(problems))
-    count = len(problems) - data.held_out
-    return problems[:count][: data.problems], problems[count:]
+        return Loaded(drawn[data.held_out :], drawn[: data.held_out])
+    return _split(_read(data), data)
 
 
 def check_data(data: Data) -> None:
-    """What can be told at once: counts, settings, the file's existence, suffix, number of rows and first row's columns.
+    """What can be told at once: counts, settings, the file's existence, suffix, columns and first CHECKED_ROWS rows.
 
-    Hub data are opened only in ``load_problems``. Raises RecipeError.
+    A file of no more rows is checked whole. Hub data and folders are opened only in ``load_problems``. Raises
+    RecipeError.
     """
     _check_counts(data)
     if data.path is None:
         arithmetic.check(data.arithmetic)
     elif files.is_file(data.path):
-        where, first = next(files.rows(data), (data.path, None))
-        if first is None:
-            raise RecipeError(f"data.path {data.path} is empty")
-        files.problem_fields(files.row_reader(first, data, where), first, where)
-        _check_held_out(data, files.count(data.path))
-
-
-def _check_held_out(data: Data, count: int) -> None:
-    if data.held_out >= count:
-        raise RecipeError(
-            f"data.held_out={data.held_out} leaves nothing to train on: {data.path} has {count} problems; "
-            f"lower data.held_out"
-        )
+        read = _read(data, CHECKED_ROWS)
+        if read.is_whole:
+            _split(read, data)
 
 
 def _check_counts(data: Data) -> None:
@@ -63,17 +82,66 @@ def _check_counts(data: Data) -> None:
         raise RecipeError(f"data.problems={data.problems}: want 1 or more, or null for all")
 
 
-def _read(data: Data) -> list[Problem]:
-    problems: list[Problem] = []
-    read, without_gold = None, 0
-    for where, row in files.rows(data):
-        if read is None:
-            read = files.row_reader(row, data, where)
-        text, gold, trace = files.problem_fields(read, row, where)
-        if gold:
-            problems.append(Problem(id=len(problems), text=text, gold=gold, trace=trace))
+def _split(read: _Rows, data: Data) -> Loaded:
+    training, held_out, notes = duplicates.split(read.problems, data.held_out)
+    if not training:
+        different = len({duplicates.key(problem.text) for problem in read.problems})
+        raise RecipeError(
+            f"data.held_out={data.held_out} leaves nothing to train on: {data.path} has {different} different problems"
+            f" in {read.count} rows; lower data.held_out"
+        )
+    return Loaded(training[: data.problems], held_out, [*read.notes, *notes])
+
+
+def _read(data: Data, most: int | None = None) -> _Rows:
+    """The problems of the first ``most`` rows. RecipeError where all rows are read and none has problem and gold."""
+    layout = formats.find(files.columns(data, most) or _empty(data), data, data.path)
+    contents: list[tuple[str, cells.Gold, str | None]] = []
+    lost: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    count, is_whole, systems = 0, True, 0
+    for where, row in files.rows(data, layout.used()):
+        if count == most:
+            is_whole = False
+            break
+        count += 1
+        text, gold, trace, system = formats.read(layout, row, where)
+        systems += system is not None
+        if text is None or gold is None:
+            reason = "problem" if text is None else "gold"
+            lost[reason] += 1
+            first.setdefault(reason, where)
         else:
-            without_gold += 1  # MATH's level 3-5 split has two such rows
-    if without_gold:
-        logger.warning("%s: left out %d rows whose gold is empty", data.path, without_gold)
-    return problems
+            contents.append((text, gold, trace))
+    if not count:
+        _empty(data)
+    # Where golds are marked, a sentence without mark is a solution that lacks its answer.
+    is_marked = 2 * sum(gold.is_worked for _, gold, _ in contents) > len(contents)
+    kept = [content for content in contents if not (is_marked and content[1].is_sentence)]
+    lost["mark"] = len(contents) - len(kept)
+    hint = "" if layout.gold.lower() in formats.GOLD else ": neither \\boxed{...}, nor ####, nor a bare answer"
+    lines = {
+        "problem": f"whose problem (column '{layout.problem}') is empty",
+        "gold": f"whose gold (column '{layout.gold}') is empty{hint}",
+        "mark": f"whose gold (column '{layout.gold}') is a sentence, where most are marked by \\boxed{{...}} or ####",
+    }
+    notes = []
+    for reason, line in lines.items():
+        if lost[reason]:
+            place = f"; the first: {first[reason]}" if reason in first else ""
+            notes.append(Note(f"without_{reason}", lost[reason], f"left out {lost[reason]} rows {line}{place}"))
+    if not kept and is_whole:
+        raise RecipeError(
+            f"data.path {data.path}: none of its {count} rows can be used: "
+            + " and ".join(f"{lost[reason]} {line}" for reason, line in lines.items() if lost[reason])
+            + "; set data.problem_field and data.gold_field to other columns"
+        )
+    if systems:
+        line = f"left out the system turns of {systems} rows; data.system_prompt sets one for all"
+        notes.append(Note("system_turns", systems, line))
+    problems = [Problem(id=i, text=text, gold=gold.text, trace=trace) for i, (text, gold, trace) in enumerate(kept)]
+    return _Rows(problems, count, is_whole, notes)
+
+
+def _empty(data: Data):
+    raise RecipeError(f"data.path {data.path} is empty")

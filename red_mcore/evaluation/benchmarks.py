@@ -1,7 +1,8 @@
 """Benchmarks by name, from the hub or from a folder of files, as problems in a fixed order.
 
-A folder may hold more than the known ones: any ``NAME.json``, ``.jsonl`` or ``.parquet`` in it is a benchmark of that
-name, in one of the formats of ``red_mcore.data.files``, or with choices:
+A folder may hold more than the known ones: any ``NAME.json``, ``.jsonl``, ``.parquet`` or other file that
+``red_mcore.data.files`` reads is a benchmark of that name, in one of the formats of ``red_mcore.data.formats``, or with
+choices:
 
 ===========  =========================================  ==================================================
 format       columns                                    right one
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from red_mcore.data import files
+from red_mcore.data import files, formats
 from red_mcore.recipe import Data, RecipeError
 from red_mcore.records import Problem
 
@@ -62,7 +63,7 @@ KNOWN = {
 
 
 def check(names: Sequence[str], folder: str | None) -> None:
-    """What can be told without reading or fetching: RecipeError for an unknown name or a missing file."""
+    """What can be told without fetching: RecipeError for an unknown name, a missing file or a row that is not read."""
     if not names:
         raise RecipeError(f"no benchmarks are named: use some of {', '.join(KNOWN)}")
     for name in names:
@@ -72,6 +73,8 @@ def check(names: Sequence[str], folder: str | None) -> None:
         raise RecipeError(f"benchmarks {', '.join(names)}: one is named twice")
     for name in names:
         _source(name, folder)
+        if folder is not None:
+            load(name, folder, seed=0)
 
 
 def load(name: str, folder: str | None, seed: int, limit: int | None = None) -> list[Problem]:
@@ -82,7 +85,7 @@ def load(name: str, folder: str | None, seed: int, limit: int | None = None) -> 
     """
     data = _source(name, folder)
     problems: list[Problem] = []
-    read = None
+    layout = None
     for where, row in files.rows(data):
         if limit is not None and len(problems) == limit:
             break
@@ -90,11 +93,12 @@ def load(name: str, folder: str | None, seed: int, limit: int | None = None) -> 
         if content is not None:
             problems.append(_choice_problem(len(problems), *content, f"{seed} {name} {len(problems)}"))
             continue
-        read = read or files.row_reader(row, data, where)
-        text, gold, _ = files.problem_fields(read, row, where)
-        if not gold:
-            raise RecipeError(f"{where}: the gold answer is empty")
-        problems.append(Problem(len(problems), text, gold))
+        layout = layout or formats.find(files.columns(data), data, where)
+        content = formats.read(layout, row, where)
+        for what, found in (("problem", content.text), ("gold answer", content.gold)):
+            if found is None:
+                raise RecipeError(f"{where}: the {what} is empty")
+        problems.append(Problem(len(problems), content.text, content.gold.text))
     if not problems:
         raise RecipeError(f"{data.path} is empty")
     return problems
@@ -119,8 +123,8 @@ def _source(name: str, folder: str | None) -> Data:
     if not Path(folder).is_dir():
         raise RecipeError(f"the folder of benchmarks {folder} does not exist (working folder {Path.cwd()})")
     wanted = {_plain(name), *(known.aliases if known else ())}
-    there = sorted(file for file in Path(folder).iterdir() if file.suffix in files.SUFFIXES)
-    found = [file for file in there if _plain(file.stem) in wanted]
+    there = sorted(file for file in Path(folder).iterdir() if files.suffix(file))
+    found = [file for file in there if _plain(file.name[: -len(files.suffix(file))]) in wanted]
     if len(found) != 1:
         what = f"{len(found)} files for" if found else "no file for"
         raise RecipeError(

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from red_mcore.data import files
+from red_mcore.data import cells, files
 from red_mcore.evaluation.items import Row
 from red_mcore.recipe import Data, RecipeError
 from red_mcore.records import Problem
@@ -45,7 +45,7 @@ def read(file: Path) -> list[Row]:
         raise RecipeError(f"--generations {file} does not exist")
     found: dict[tuple[str, str], Row] = {}
     for where, row in files.rows(Data(path=str(file))):
-        gold, responses = _first(row, _GOLD, where), _first(row, _RESPONSES, where)
+        gold, responses = _gold(_first(row, _GOLD, where), where), _first(row, _RESPONSES, where)
         responses = [responses] if isinstance(responses, str | dict) else responses
         if not isinstance(responses, list) or not responses:
             raise RecipeError(f"{where}: the responses are {str(responses)[:60]}, want texts")
@@ -71,14 +71,14 @@ def read(file: Path) -> list[Row]:
                 "benchmark": benchmark,
                 "item": row["item"] if isinstance(row.get("item"), int) else number,
                 "problem": text,
-                "gold": files.plain_gold(gold),
+                "gold": gold,
                 "kind": kind,
                 "prompt_ids": row.get("prompt_ids"),
                 "responses": [],
                 "recorded": [],
             },
         )
-        if (one["problem"], one["gold"], one["kind"]) != (text, files.plain_gold(gold), kind):
+        if (one["problem"], one["gold"], one["kind"]) != (text, gold, kind):
             raise RecipeError(f"{where}: another problem or gold than an earlier line of item {row.get('item')}")
         one["responses"] += [_response(each, where) for each in responses]
         one["recorded"] += [None] * len(responses) if recorded is None else map(bool, recorded)
@@ -137,6 +137,14 @@ def _first(row: Row, names: Sequence[str], where: str) -> Any:
         if row.get(name) is not None:
             return row[name]
     raise RecipeError(f"{where}: none of the columns {', '.join(names)}; there are {', '.join(row)}")
+
+
+def _gold(value: Any, where: str) -> str:
+    try:
+        gold = cells.gold(value)
+    except cells.CellError as error:
+        raise RecipeError(f"{where}: the gold {error}") from None
+    return gold.text if gold else ""
 
 
 def _response(value: Any, where: str) -> Row:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-_BRACES = re.compile(r"\\boxed\{|\\[{}]|[{}]")
-"""The start of a box, an escaped brace (which is text), a brace."""
+_BRACES = re.compile(r"\\(?:boxed|fbox)(?: *\{| +([^\s{}$\\]+))|\\[{}]|[{}]")
+"""The start of a box, or a whole one without braces; an escaped brace (which is text), a brace."""
 
 _SIGNS = str.maketrans(
     {
@@ -72,13 +72,17 @@ _VALUE = re.compile(r"(?<![\w.^\\{}])[+-]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)
 def last_boxed(text: str) -> str | None:
     """Content of the ``\\boxed{...}`` that starts last among those whose braces balance; None where there is none.
 
+    ``\\fbox{...}`` and ``\\boxed 6`` are boxes too: data sets have them.
+
     One pass over the text: a policy stuck in a loop writes thousands of boxes that it never closes.
     """
     opened: list[int | None] = []  # content start of each open box, None for other open braces
     found, answer = -1, None
     for match in _BRACES.finditer(text):
         mark = match.group()
-        if mark == "{" or mark == "\\boxed{":
+        if match[1]:
+            found, answer = match.end(), match[1].rstrip(".,;:")
+        elif mark[-1] == "{" and mark != "\\{":
             opened.append(match.end() if len(mark) > 1 else None)
         elif mark == "}" and opened:
             start = opened.pop()

@@ -1,0 +1,262 @@
+"""What a cell of a data file means: understood as text, gold, trace or turns of a chat, or refused; never spelled out.
+
+Nothing here turns a value into text by ``str``: a list as a trace, NaN as a gold or a float's last binary digit would
+go into training as they are spelled. ``CellError`` says what a cell is; who knows file, row and column adds them.
+"""
+
+from __future__ import annotations
+
+import ast
+import decimal
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from red_mcore.rewards.answers import last_boxed
+
+ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant", "chatgpt": "assistant"}
+"""Other names of roles, of ShareGPT and others."""
+BARE = 80
+"""Characters up to which a text may be a bare answer."""
+
+_SPELLED = re.compile(r"""\s*(\[\s*["'{]|\{\s*["']|")""")
+"""How the JSON or Python spelling of a list of texts, of an object or of a text begins. ``[1, 2]`` is an interval."""
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_CALCULATOR = re.compile(r"<<[^<>]*>>")
+_TEXT = re.compile(r"\\(?:text|mbox|mathrm)\s*\{[^{}]*\}")
+_COMMAND = re.compile(r"\\[a-zA-Z]+")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_TWO_WORDS = re.compile(r"[^\W\d_]{2,}[^\w\s]*\s+[^\w\s]*[^\W\d_]{2,}")
+_EQUATION = re.compile(r"[^=]*\d[^=]*=")
+"""A step that is worked (``3+4=7``), other than ``x=7``."""
+
+
+class CellError(ValueError):
+    """What is wrong with a cell, as the end of a sentence that begins with its column."""
+
+
+class Gold(NamedTuple):
+    """A gold answer."""
+
+    text: str
+    is_worked: bool = False
+    """It was marked, by ``\\boxed{...}`` or ``####``, in a text that says more."""
+
+    @property
+    def is_sentence(self) -> bool:
+        """Unmarked, and more likely a worked solution than an answer: not ``bare``."""
+        return not self.is_worked and not bare(self.text)
+
+
+class Turn(NamedTuple):
+    """One turn of a chat."""
+
+    role: str
+    text: str
+
+
+def missing(value: Any) -> bool:
+    """Whether the cell is empty: null, NaN, or a text of nothing but spaces."""
+    return value is None or (isinstance(value, float) and math.isnan(value)) or (
+        isinstance(value, str) and not value.strip()
+    )
+
+
+def plain(value: Any) -> Any:
+    """``value`` without numpy, and with lists for tuples."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def text(value: Any) -> str | None:
+    """The text of a cell as it stands, None for an empty one. CellError for anything else than text."""
+    value = plain(value)
+    if missing(value):
+        return None
+    if not isinstance(value, str):
+        raise CellError(f"is {described(value)}, want text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise CellError("has half of a surrogate pair, which is no character") from None
+    return value
+
+
+def gold(value: Any) -> Gold | None:
+    """The gold as the verifier wants it, None for an empty cell.
+
+    Of a worked solution it is what follows the last ``####``, where that is a line's end and the text's (GSM8K), else
+    the content of the last box. A list of texts or numbers is all of them with commas between, one alone is itself;
+    JSON of such a list or of a text (``["204"]``) is what it stands for. 204.0 is 204, and a float has the digits that
+    were meant. CellError for booleans, objects, nested and mixed lists.
+    """
+    value = unspelled(plain(value))
+    if missing(value):
+        return None
+    if isinstance(value, list):
+        items = [plain(item) for item in value]
+        numbers = [isinstance(item, int | float | decimal.Decimal) and not isinstance(item, bool) for item in items]
+        if items == [None]:
+            return None
+        if any(map(missing, items)) or not (all(numbers) or all(isinstance(item, str) for item in items)):
+            raise CellError(f"is {described(value)}, want one answer, or a list of texts or of numbers")
+        found = [gold(item) for item in items]
+        return Gold(", ".join(one.text for one in found if one)) if len(found) != 1 else found[0]
+    if isinstance(value, str):
+        return _gold_text(text(value).strip())
+    if isinstance(value, int | float | decimal.Decimal) and not isinstance(value, bool):
+        return Gold(number(value))
+    advice = "; name one of its fields with a dot" if isinstance(value, dict) else ""
+    raise CellError(f"is {described(value)}, want text or a number{advice}")
+
+
+def number(value: float | decimal.Decimal) -> str:
+    """The digits that were meant: without ``.0``, exponent or binary noise (0.1 + 0.2 is 0.3). CellError for infinity.
+
+    A float64 is meant to 15 digits, one that came from a float32 to as many as that has.
+    """
+    if isinstance(value, int):
+        return str(value)
+    if not math.isfinite(value):
+        raise CellError(f"is {value}, want a finite number")
+    if isinstance(value, float):
+        digits = format(value, ".15g")
+        if len(re.sub(r"e.*|\D", "", digits).strip("0")) == 15:
+            import numpy as np
+
+            with np.errstate(over="ignore"):
+                short = np.float32(value)
+            if float(short) == value and not value.is_integer():
+                digits = str(short)
+        value = decimal.Decimal(int(value)) if value.is_integer() else decimal.Decimal(digits)
+    spelled = format(value, "f")
+    spelled = spelled.rstrip("0").rstrip(".") if "." in spelled else spelled
+    return "0" if spelled == "-0" else spelled
+
+
+def trace(value: Any, marks: Sequence[Any] = ()) -> str | None:
+    """A teacher's response, None for an empty cell. CellError for what is neither text, chat nor a list of these.
+
+    GSM8K's worked solution loses its calculator marks and has its gold in a box. Of a chat it is the last turn, which
+    has to be the assistant's. Of a list of solutions it is the first that every one of ``marks`` (lists of booleans as
+    long) calls right, and the first text where there are no marks; where none is right there is no trace.
+    """
+    value = unspelled(plain(value))
+    if missing(value):
+        return None
+    if isinstance(value, str):
+        solution, answer = _gsm8k(value)
+        if not answer or last_boxed(solution) is not None:
+            return text(value)
+        return f"{_CALCULATOR.sub('', text(solution)).strip()}\n\\boxed{{{answer}}}"
+    if (chat := turns(value)) is not None:
+        if chat[-1].role != "assistant":
+            raise CellError(f"ends in a turn of role {chat[-1].role}, want the assistant's")
+        return None if missing(chat[-1].text) else chat[-1].text
+    if not isinstance(value, list):
+        raise CellError(f"is {described(value)}, want text, a chat or a list of texts")
+    right = [item for item, *judged in zip(value, *marks, strict=True) if all(judged)]
+    found = (trace(item) for item in right)
+    return next((one for one in found if one), None)
+
+
+def turns(value: Any) -> list[Turn] | None:
+    """The turns of a chat, None where ``value`` is none.
+
+    They are ``role``/``content`` or ``from``/``value`` (ShareGPT), also as columns (lists of roles and contents). A
+    content may be a list of text parts; a turn's ``reasoning_content`` goes before it as ``think`` says. CellError for
+    other roles than system, user and assistant, and for content that is no text.
+    """
+    value = unspelled(plain(value))
+    if isinstance(value, dict):
+        names = next((pair for pair in (("role", "content"), ("from", "value")) if set(pair) <= value.keys()), None)
+        if names is None:
+            return None
+        columns = [plain(value[name]) for name in names]
+        if not all(isinstance(column, list) for column in columns):
+            return turns([value])
+        value = [dict(zip(names, turn, strict=True)) for turn in zip(*columns, strict=True)]
+    if not isinstance(value, list) or not value or not all(isinstance(turn, dict) for turn in value):
+        return None
+    if not all({"role", "content"} <= turn.keys() or {"from", "value"} <= turn.keys() for turn in value):
+        return None
+    return [_turn(turn) for turn in value]
+
+
+def think(reasoning: str | None, answer: str | None) -> str | None:
+    """A trace of its two parts: the reasoning in ``<think>`` tags, then the answer."""
+    return f"<think>\n{reasoning.strip()}\n</think>\n\n{answer.strip()}" if reasoning and answer else answer
+
+
+def bare(answer: str) -> bool:
+    """Whether a text can be an answer by itself: a short line, of which no two words follow each other."""
+    rest = _COMMAND.sub(" ", _TEXT.sub("", answer.strip()))
+    return len(answer) <= BARE and "\n" not in answer and not _TWO_WORDS.search(rest) and not _EQUATION.match(rest)
+
+
+def unspelled(value: Any) -> Any:
+    """What a text stands for that is the JSON (or Python) of texts in a list, of an object or of a text; else itself.
+
+    CSV has no other way to hold a list, and some parquet files have their golds so.
+    """
+    if not isinstance(value, str) or not _SPELLED.match(value):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        pass
+    try:
+        found = ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return value
+    # ['a' 'b'], as numpy spells it, is to Python a list of one.
+    return found if isinstance(found, list | dict) and repr(found) == value.strip() else value
+
+
+def described(value: Any) -> str:
+    """A few words on ``value`` for a message."""
+    if isinstance(value, dict):
+        return f"an object with {', '.join(map(str, value)) or 'nothing'}"
+    if isinstance(value, list):
+        shown = repr(value)
+        return f"the list {shown[:60]}{'...' if len(shown) > 60 else ''}"
+    return f"the {type(value).__name__} {str(value)[:60]}"
+
+
+def _gold_text(value: str) -> Gold | None:
+    solution, answer = _gsm8k(value)
+    if answer is not None:
+        return Gold(answer, is_worked=bool(solution.strip())) if answer else None
+    box = last_boxed(value)
+    if box is None:
+        return Gold(value)
+    around = _COMMAND.sub(" ", value.replace(box, " "))
+    return Gold(box.strip(), is_worked=_WORD.search(around) is not None) if box.strip() else None
+
+
+def _gsm8k(value: str) -> tuple[str, str | None]:
+    """(solution, gold without thousands commas), or (value, None) where it does not end in ``#### gold``."""
+    solution, mark, answer = value.rpartition("####")
+    if not mark or "\n" in answer.strip() or solution.endswith("#"):  # else a heading
+        return value, None
+    return solution, _THOUSANDS.sub("", answer.strip())
+
+
+def _turn(turn: dict) -> Turn:
+    role, content = (turn["role"], turn["content"]) if "role" in turn else (turn["from"], turn["value"])
+    role = ROLES.get(str(role).lower(), str(role).lower())
+    if role not in ("system", "user", "assistant"):
+        raise CellError(f"has a turn of role {role}, want system, user and assistant")
+    content = plain(content)
+    if isinstance(content, list):
+        if not all(isinstance(part, dict) and part.get("type", "text") == "text" and "text" in part for part in content):
+            raise CellError(f"has a turn whose content is {described(content)}, want text")
+        content = "".join(text(part["text"]) or "" for part in content)
+    try:
+        said, reasoning = text(content), text(turn.get("reasoning_content"))
+    except CellError as error:
+        raise CellError(f"has a turn whose content {error}") from None
+    return Turn(role, (think(reasoning, said) if role == "assistant" else said) or "")

@@ -1,0 +1,238 @@
+"""Which columns of a data file hold problem, gold and trace; the formats that are about are read without being told.
+
+======================  ==================================  =========================================================
+format                  columns                             gold and trace
+======================  ==================================  =========================================================
+GSM8K                   question, answer (``#### gold``)    trace is the worked solution, its last line made
+                                                            ``\\boxed{gold}``
+MATH                    problem, solution                   gold is the last box of ``solution``, which is the trace
+MATH levels 3-5         problem, gt_answer                  no trace: its ``solution`` has no box
+LUFFY                   problem, answer, distill            trace is ``distill``
+verl, DAPO, Skywork     prompt (turns),                     gold is ``reward_model.ground_truth``; no trace
+                        reward_model
+OpenR1 chats            the same, target (turns)            trace is the last turn of ``target``
+OpenR1-Math             problem, answer, generations        trace is the first of ``generations`` that is marked right
+                                                            (``correctness_math_verify`` or ``_llama``) and complete
+NuminaMath              problem, solution[, messages]       as MATH
+DeepMath                question, final_answer,             trace is the first of ``r1_solution_1`` to ``3``
+                        r1_solution_1
+OpenMathReasoning       problem, expected_answer,           trace is ``generated_solution``
+                        generated_solution
+s1K                     question, solution, attempt,        trace is both, the thinking in ``<think>`` tags
+                        thinking_trajectories
+chats, ShareGPT         messages or conversations           trace is the assistant's turn, gold its last box
+benchmark               prompt, or question; answer         no trace
+OlympiadBench           question, final_answer (a list)     no trace
+plain                   problem, answer[, trace]
+======================  ==================================  =========================================================
+
+The problem is in the first column of PROBLEM that is there, the gold in the first of GOLD or else of SOLUTIONS, the
+trace in the first of TRACES, SOLUTIONS or CHATS that has one, where that of SOLUTIONS is worked: its gold is marked, by
+a box or by ``####``. So is a gold column's own text. Capitals in the names do not matter. A solution without mark is a
+gold only where it can be an answer by itself (``red_mcore.data.cells.bare``).
+
+``data.problem_field``, ``gold_field`` and ``trace_field`` go before all of this. A name with dots goes into objects and
+lists (``reward_model.ground_truth``, ``messages.1.content``), also into such that are kept as JSON.
+
+A problem given as turns is its one user turn. System turns, and a column ``system``, are left out.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from red_mcore.data import cells
+from red_mcore.data.files import Row
+from red_mcore.recipe import Data, RecipeError
+
+T = TypeVar("T")
+
+CHATS = ("messages", "conversations", "conversation")
+PROBLEM = ("problem", "question", "prompt", "query", "instruction", "input", *CHATS)
+GOLD = (
+    *("gt_answer", "answer", "final_answer", "expected_answer", "ground_truth", "ground_truth_answer"),
+    *("reference_answer", "correct_answer", "gold", "gold_answer", "reward_model.ground_truth", "gt", "label"),
+    *("answers", "extra_info.ground_truth", "extra_info.answer"),
+)
+SOLUTIONS = ("solution", "ground_truth_solution", "target", "output", "response", "completion")
+"""Columns of worked solutions, some of which hold bare answers."""
+TRACES = (
+    *("trace", "distill", "generations", "r1_solution_1", "r1_solution_2", "r1_solution_3", "generated_solution"),
+    *("deepseek_attempt", "attempt", "deepseek_solution"),
+)
+RESPONSES = ("response", "completion")
+"""Those of SOLUTIONS that are a trace as they are, where the gold is in another column."""
+THOUGHTS = {
+    "attempt": "thinking_trajectories",
+    "deepseek_attempt": "deepseek_thinking_trajectory",
+    "deepseek_solution": "deepseek_reasoning",
+}
+"""Columns of the reasoning that belongs before a trace."""
+RIGHT = ("correctness_math_verify", "correctness_llama")
+"""Columns of marks, a boolean for each solution of a list: right where one of them says so."""
+COMPLETE = "is_reasoning_complete"
+
+
+class Content(NamedTuple):
+    """What a row holds; None for what it lacks."""
+
+    text: str | None
+    gold: cells.Gold | None
+    trace: str | None
+    system: str | None
+    """The system turn, which is no part of a problem."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a file's rows have what; names as ``value`` takes them."""
+
+    problem: str
+    gold: str
+    traces: tuple[str, ...]
+    """The first that has one."""
+    is_trace_named: bool
+    """By the recipe: then it is taken as it stands."""
+    columns: tuple[str, ...]
+
+    def used(self) -> set[str]:
+        """Top-level columns that ``read`` looks at."""
+        names = {self.problem, self.gold, *self.traces, *THOUGHTS.values(), *RIGHT, COMPLETE, "system", "input"}
+        wanted = {part.lower() for name in names for part in (name, name.partition(".")[0])}
+        return {name for name in self.columns if name.lower() in wanted}
+
+
+def find(columns: Sequence[str], data: Data, where: str) -> Layout:
+    """The layout of a file of these ``columns``; RecipeError where a named one is missing, or no known one is there."""
+    shown = ", ".join(name for name in columns if name.partition(".")[0] not in columns or "." not in name)
+    there = {name.lower(): name for name in reversed(columns)}
+    for field in ("problem_field", "gold_field", "trace_field"):
+        name = getattr(data, field)
+        if name is not None and name.lower() not in there and name.lower().partition(".")[0] not in there:
+            near = difflib.get_close_matches(name, columns, n=1)
+            nearest = f"; nearest is '{near[0]}'" if near else ""
+            raise RecipeError(f"{where}: no column '{name}' (data.{field}); columns: {shown}{nearest}")
+    first = partial(_first, there)
+    problem = data.problem_field or first(PROBLEM)
+    chat = first(CHATS)
+    gold = data.gold_field or first(GOLD) or first([name for name in SOLUTIONS if there.get(name) != problem]) or chat
+    unknown = [name for name, found in (("problem", problem), ("gold", gold)) if found is None]
+    if unknown:
+        fields = " and ".join(f"data.{name}_field" for name in unknown)
+        raise RecipeError(
+            f"{where}: columns {shown} are of no known format; set {fields} to the columns of {' and '.join(unknown)}"
+            " (a dot goes into an object: a.b)"
+        )
+    traces = [there[name] for name in (*TRACES, *SOLUTIONS) if name in there and there[name] != problem]
+    traces += [name for name in (gold, chat) if name is not None]
+    named = data.trace_field is not None
+    return Layout(problem, gold, (data.trace_field,) if named else tuple(dict.fromkeys(traces)), named, tuple(columns))
+
+
+def read(layout: Layout, row: Row, where: str) -> Content:
+    """What the row holds. Raises RecipeError naming place and column of a cell that is not understood."""
+
+    def cell(name: str, understand: Callable[[Any], T]) -> T:
+        try:
+            return understand(value(row, name))
+        except cells.CellError as error:
+            raise RecipeError(f"{where}: column '{name}' {error}; columns: {', '.join(row)}") from None
+
+    text, system = cell(layout.problem, partial(_problem, layout.problem))
+    if layout.problem.lower() == "instruction" and text and (more := cell("input", cells.text)):
+        text = f"{text}\n{more}"  # Alpaca
+    gold = cell(layout.gold, partial(_gold, layout.gold))
+    trace = None
+    for name in layout.traces:
+        trace = cell(name, partial(_trace, layout, row, name))
+        if trace is not None:
+            break
+    if trace is not None and not layout.is_trace_named and (thoughts := THOUGHTS.get(name.lower())):
+        trace = cells.think(cell(thoughts, cells.trace), trace)
+    apart = value(row, "system")
+    return Content(text, gold, trace, system or (apart if isinstance(apart, str) and apart.strip() else None))
+
+
+def value(row: Row, name: str) -> Any:
+    """The cell called ``name``, in any case, or what the dots in ``name`` lead to; None where there is nothing."""
+    if name in row:
+        return row[name]
+    found: Any = _member(row, name)
+    if found is not None or "." not in name:
+        return found
+    found = row
+    for part in name.split("."):
+        found = cells.unspelled(cells.plain(found))
+        if isinstance(found, list):
+            found = found[int(part)] if part.isdigit() and int(part) < len(found) else None
+        else:
+            found = _member(found, part) if isinstance(found, dict) else None
+    return found
+
+
+def _member(row: Row, name: str) -> Any:
+    if name in row:
+        return row[name]
+    return next((row[key] for key in row if key.lower() == name.lower()), None)
+
+
+def _first(there: dict[str, str], names: Sequence[str]) -> str | None:
+    return next((there[name] for name in names if name in there), None)
+
+
+def _problem(column: str, cell: Any) -> tuple[str | None, str | None]:
+    """(text of the one user turn, text of the system turns)."""
+    chat = cells.turns(cell)
+    if chat is None:
+        return cells.text(cell), None
+    users = [turn.text for turn in chat if turn.role == "user"]
+    if len(users) != 1:
+        raise cells.CellError(f"has {len(users)} user turns, and a problem is one: leave such rows out of the file")
+    answers = [turn for turn in chat if turn.role == "assistant"]
+    if len(answers) > (column.lower() in CHATS) or (answers and chat[-1].role != "assistant"):
+        raise cells.CellError(
+            f"has {len(answers)} assistant turns beside the user's: want none, or in {' or '.join(CHATS[:2])} one after it"
+        )
+    return cells.text(users[0]), "\n".join(turn.text for turn in chat if turn.role == "system") or None
+
+
+def _gold(column: str, cell: Any) -> cells.Gold | None:
+    """Of a chat the last box of the assistant's turn; of a solution that has no mark, itself where it is bare."""
+    if (chat := cells.turns(cell)) is not None:
+        gold = cells.gold(cells.trace(cell)) if chat[-1].role == "assistant" else None
+    else:
+        gold = cells.gold(cell)
+    is_solution = column.lower() in (*SOLUTIONS, *CHATS)
+    return None if gold and gold.is_sentence and is_solution else gold
+
+
+def _trace(layout: Layout, row: Row, column: str, cell: Any) -> str | None:
+    """The trace in the cell; where the recipe does not name it, only one that is sure to be one."""
+    found, name = cells.unspelled(cells.plain(cell)), column.lower()
+    chat = cells.turns(found)
+    if name in CHATS or (chat and not layout.is_trace_named):
+        return cells.trace(cell) if chat and chat[-1].role == "assistant" else None
+    is_sure = layout.is_trace_named or name in TRACES
+    if not is_sure and not (isinstance(found, str) and _is_worked(name, found, column == layout.gold)):
+        return None
+    return cells.trace(cell, _marks(row, len(found)) if isinstance(found, list) else ())
+
+
+def _is_worked(name: str, text: str, is_gold: bool) -> bool:
+    if name in RESPONSES and not is_gold:
+        return True
+    gold = cells.gold(text)
+    return gold is not None and (gold.is_worked or (name in SOLUTIONS and gold.text != text.strip()))
+
+
+def _marks(row: Row, solutions: int) -> list[list[bool]]:
+    """For each solution of a list, whether it is marked right and whether complete, of what the row says."""
+    marks = [cells.unspelled(cells.plain(value(row, name))) for name in (*RIGHT, COMPLETE)]
+    *right, complete = [mark if isinstance(mark, list) and len(mark) == solutions else None for mark in marks]
+    right = [mark for mark in right if mark]
+    either = [[any(each) for each in zip(*right, strict=True)]] if right else []
+    return [*either, *([complete] if complete else [])]
