@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 def check_traces(recipe: Recipe, tokenizer, problems: list[Problem]) -> None:
     """RecipeError where the algorithm learns from traces and no problem has one that can be used."""
-    from red_mcore.data.tokenizer import encode_trace
+    from red_mcore.data.seams import encode_trace
 
     algorithm, limit = recipe.algorithm, recipe.rollout.max_response_tokens
     if not (algorithm.traces or algorithm.needs_traces):
         return
-    if all(encode_trace(tokenizer, problem, limit) is None for problem in problems):
+    if all(encode_trace(tokenizer, problem, limit, recipe.data) is None for problem in problems):
         raise RecipeError(
             f"{type(algorithm).__name__} learns from traces, but none of the {len(problems)} problems has one of at"
             f" most rollout.max_response_tokens={limit} tokens: set data.trace_field, or raise the limit"
@@ -74,7 +74,7 @@ def load_benchmarks(recipe: Recipe, arch: Architecture, tokenizer) -> tuple[dict
 
 def fitting(recipe: Recipe, tokenizer, problems: list[Problem], is_main: bool) -> list[Problem]:
     """The problems whose prompt fits ``rollout.max_prompt_tokens``; says how many do not."""
-    from red_mcore.data.tokenizer import encode_prompt
+    from red_mcore.data.seams import encode_prompt
 
     limit = recipe.rollout.max_prompt_tokens
     fitting = [p for p in problems if len(encode_prompt(tokenizer, p, recipe.data)) <= limit]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import split_key
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -115,7 +116,7 @@ def _yaml(value: str, is_text: bool) -> Any:
 def _check_key(config: DictConfig, key: str) -> bool:
     """Whether the field is text; RecipeError where there is no such field."""
     node, seen, is_text = config, [], False
-    for part in key.split("."):
+    for part in split_key(key):  # model.config[a.b] has a dot in its name
         if node is None:
             off = ".".join(seen)
             raise RecipeError(f"override {key}: '{off}' is off (None) in this recipe; turn it on with '{off}={{}}'")

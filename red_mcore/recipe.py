@@ -24,6 +24,9 @@ class Model:
     config: dict[str, Any] = field(default_factory=dict)
     """Fields of config.json, laid over the folder's own; the whole configuration where ``path`` is None. A recipe made
     for a fresh model starts from another folder with ``model.path=FOLDER model.config={}``."""
+    chat_template: str | None = None
+    """File with a jinja chat template in the place of the tokenizer's, which may have none (base models). The run's
+    model folder and what is exported from it carry it."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of weights and activations; logits, losses and optimizer state are float32 in any case."""
     layers: Literal["auto", "local", "transformer_engine"] = "auto"
@@ -164,6 +167,9 @@ class Data:
     system_prompt: str | None = None
     instruction: str = ""
     """Text put after each problem in the user turn."""
+    template_arguments: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the chat template, such as ``enable_thinking`` of Qwen3's; they become its defaults in the run's
+    model folder and in exports."""
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
 
 
@@ -302,6 +308,8 @@ class Protocol:
     opening: str = ""
     """Text that every response goes on from, such as ``<think>`` and a line break; left out where the chat template
     ends in it."""
+    template_arguments: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the chat template, such as ``enable_thinking`` of Qwen3's."""
     temperature: float = 0.6
     """0 is greedy."""
     top_p: float = 1.0

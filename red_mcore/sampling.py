@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from red_mcore.data.episodes import split
-from red_mcore.data.tokenizer import encode_prompt, encode_response, encode_trace
+from red_mcore.data.seams import encode_prompt, encode_trace, encode_words, response_text
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group, Problem, Sample
 from red_mcore.rewards.terms import reward_terms
@@ -123,12 +123,13 @@ class Sampler:
         return Sample(prompt=self._prompt(problem), response=response, is_offline=True)
 
     def _trace_tokens(self, problem: Problem) -> np.ndarray | None:
-        return encode_trace(self.tokenizer, problem, self.recipe.rollout.max_response_tokens)
+        return encode_trace(self.tokenizer, problem, self.recipe.rollout.max_response_tokens, self.recipe.data)
 
     def _leading(self, problem: Problem, leading: int, episodes: int) -> np.ndarray:
         """[P] int32 ids of the first ``leading`` episodes, of at most all but the last."""
         parts = split(problem.trace, episodes)[:-1]
-        tokens = encode_response(self.tokenizer, "".join(parts[:leading]))[:-1]
+        characters = sum(map(len, parts[:leading]))
+        tokens = encode_words(self.tokenizer, problem.trace, self._prompt(problem), characters)
         # Where a cut splits a token its parts may be more than one, in theory as many as the rest of the trace has.
         return tokens[: self.recipe.rollout.max_response_tokens - 1]
 
@@ -138,7 +139,7 @@ class Sampler:
     def _grade(self, problems: Sequence[Problem], groups: list[list[Sample]], limits: Sequence[int]) -> None:
         flat = [(p, s, n) for p, samples, n in zip(problems, groups, limits, strict=True) for s in samples]
         # One by one: batch_decode makes a text of no sample at all, and an engine may have no share of a few problems.
-        texts = [self.tokenizer.decode(s.response, skip_special_tokens=True) for _, s, _ in flat]
+        texts = [response_text(self.tokenizer, s.response, self.engine.stop_ids) for _, s, _ in flat]
         settings = self.recipe.reward
         judged = [_behind(settings.answer_after, text) for text in texts]
         grades = self.verifier.grade([(p.gold, text, p.kind) for (p, _, _), text in zip(flat, judged, strict=True)])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from red_mcore.architecture import Architecture
 from red_mcore.bounds import check_numbers
+from red_mcore.data import template
 from red_mcore.data.problems import check_data
 from red_mcore.devices import check_layers, has_gpu
 from red_mcore.evaluation import benchmarks, protocols
@@ -47,6 +48,7 @@ def validate(recipe: Recipe) -> None:
     check_data(recipe.data)
     _check_benchmarks(recipe, architecture)
     recipe.algorithm.check(recipe)
+    template.check_recipe(recipe, recipe.model)
     _check_writable(recipe.folder, f"run folder {recipe.folder}", "runs=")
 
 
