@@ -31,7 +31,7 @@ _QWEN = frozenset({"sliding_window", "max_window_layers"})  # idle while use_sli
 _FAMILIES = {
     "qwen2": _Family("Qwen2ForCausalLM", qkv_bias=True, ignored=_QWEN),
     "qwen3": _Family("Qwen3ForCausalLM", needed=("num_key_value_heads", "head_dim"), qk_norm=True, ignored=_QWEN),
-    "llama": _Family("LlamaForCausalLM", needed=("max_position_embeddings",), ignored=frozenset({"pretraining_tp"})),
+    "llama": _Family("LlamaForCausalLM", needed=("max_position_embeddings",)),
     "mistral": _Family(
         "MistralForCausalLM",
         needed=("num_key_value_heads", "max_position_embeddings", "sliding_window"),
@@ -84,27 +84,35 @@ _ONLY = {
     "partial_rotary_factor": 1.0,
     "decoder_sparse_step": 1,
     "mlp_only_layers": [],
+    "is_encoder_decoder": False,
 }
 """Fields that change the computation, with the one value (beside null) that is implemented."""
 _HARMLESS = {
-    "transformers_version",
-    "torch_dtype",
-    "dtype",
-    "use_cache",
-    "bos_token_id",
-    "eos_token_id",
-    "pad_token_id",
-    "_name_or_path",
-    "id2label",
-    "label2id",
-    "num_labels",
-    "problem_type",
-    "return_dict",
-    "output_attentions",
-    "output_hidden_states",
-    "tokenizer_class",
+    # Types, versions and names; what files were made with.
+    *("transformers_version", "torch_dtype", "dtype", "tokenizer_class", "is_llama_config", "hf_device_map"),
+    # How a forward is run: the same numbers come out.
+    *("use_cache", "attn_implementation", "use_flash_attn", "use_flash_attention", "use_flash_attention_2"),
+    *("cache_implementation", "gradient_checkpointing", "torchscript", "use_bfloat16", "is_decoder"),
+    "chunk_size_feed_forward",
+    "pretraining_tp",  # Products are computed in so many slices.
+    # Of the tokenizer: the tokens that it adds, the length that it cuts at.
+    *("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id", "decoder_start_token_id"),
+    *("model_max_length", "tokenizer_model_max_length", "max_sequence_length", "max_seq_length", "seq_length"),
+    # Of other heads than the one over the vocabulary, and of what a forward returns.
+    *("id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "task_specific_params"),
+    *("return_dict", "output_attentions", "output_hidden_states", "output_scores", "return_dict_in_generate"),
+    # Of generation, which transformers 4 wrote here: sampling is the recipe's, or the protocol's.
+    *("do_sample", "temperature", "top_k", "top_p", "typical_p", "num_beams", "num_beam_groups", "diversity_penalty"),
+    *("max_length", "min_length", "max_new_tokens", "length_penalty", "repetition_penalty", "early_stopping"),
+    *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "num_return_sequences", "bad_words_ids", "prefix"),
+    *("forced_bos_token_id", "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens"),
+    *("remove_invalid_values", "exponential_decay_length_penalty"),
+    # Of training programs: noise and loss that are theirs.
+    *("neftune_noise_alpha", "tf_legacy_loss", "tie_encoder_decoder"),
 }
 """Fields that say nothing about the computation of the logits."""
+_HARMLESS_BEGINNINGS = ("_", "unsloth_", "transformers.")
+"""Of fields that are notes of a program to itself: transformers' private ones, unsloth, transformers.js."""
 _LLAMA3 = ("factor", "low_freq_factor", "high_freq_factor")
 
 
@@ -189,8 +197,11 @@ def hf_config(model: Model) -> dict[str, Any]:
     return config
 
 
-def read_architecture(config: dict[str, Any]) -> Architecture:
-    """Architecture of an HF configuration; RecipeError for what is unsupported, unknown or missing, by name."""
+def read_architecture(config: dict[str, Any], file: Path | None = None) -> Architecture:
+    """Architecture of an HF configuration; RecipeError for what is unsupported, unknown or missing, by name.
+
+    ``file`` holds it, where no recipe's ``model.config`` lies over it.
+    """
     model_type = config.get("model_type")
     if model_type not in SUPPORTED:
         raise RecipeError(f"model_type '{model_type}' is not supported; supported: {', '.join(SUPPORTED)}")
@@ -199,7 +210,7 @@ def read_architecture(config: dict[str, Any]) -> Architecture:
     missing = [name for name in (*needed, *family.needed) if name not in config]
     if missing:
         raise RecipeError(f"model configuration lacks {', '.join(missing)}")
-    _refuse_unknown(config, family)
+    _refuse_unknown(config, family, file)
     heads, hidden = config["num_attention_heads"], config["hidden_size"]
     max_positions = config.get("max_position_embeddings", 32768)
     theta, scaling = _rope(config, max_positions)
@@ -225,23 +236,28 @@ def read_architecture(config: dict[str, Any]) -> Architecture:
     )
 
 
-def _refuse_unknown(config: dict[str, Any], family: _Family) -> None:
+def _refuse_unknown(config: dict[str, Any], family: _Family, file: Path | None) -> None:
     """RecipeError for a field that is not known, unless its value (null, false, 0, empty) turns it off."""
-    if (classes := config.get("architectures")) and family.name not in classes:
+    classes = config.get("architectures")
+    if classes and family.name not in classes:
         raise RecipeError(f"architectures {', '.join(classes)} is not supported; want {family.name}")
     for name, only in _ONLY.items():
         if config.get(name) not in (None, only):
-            raise RecipeError(f"{name}={json.dumps(config[name])} is not supported: use {json.dumps(only)}")
+            raise RecipeError(f"{name}={json.dumps(config[name])} is not supported, only {json.dumps(only)} is")
     if other := set(config.get("layer_types") or ()) - {"full_attention"}:
-        raise RecipeError(f"layer_types: {', '.join(sorted(other))} is not supported: use full_attention")
+        raise RecipeError(f"layer_types: {', '.join(sorted(other))} is not supported, only full_attention is")
     known = _READ | _ONLY.keys() | _HARMLESS | family.ignored
     known |= _READ_OF_EXPERTS if family.moe else set()
     known |= {"sliding_window"} if family.windowed else set()
-    if unknown := [name for name, value in config.items() if name not in known and value]:
-        raise RecipeError(
-            f"{unknown[0]} is not known for model_type '{config['model_type']}' and may change the computation:"
-            f" if it does not, set model.config.{unknown[0]}=null"
-        )
+    known |= {"auto_map"} if classes else set()  # a program of its own, but the class that is named has been checked
+    for name, value in config.items():
+        if value and name not in known and not name.startswith(_HARMLESS_BEGINNINGS):
+            override = f"model.config[{name}]" if "." in name else f"model.config.{name}"
+            fix = f"set '{override}=null'" if file is None else f"take it out of {file}"
+            raise RecipeError(
+                f"{name} is not known for model_type '{config['model_type']}' and may change the computation:"
+                f" if it does not, {fix}"
+            )
 
 
 def _rope(config: dict[str, Any], max_positions: int) -> tuple[float, Llama3Rope | None]:

@@ -7,7 +7,7 @@ import random
 from red_mcore.algorithms.sft import SFT
 from red_mcore.convert.hf import export_folder, load_weights
 from red_mcore.data.arithmetic import corpus
-from red_mcore.data.tokenizer import encode_prompt, encode_response
+from red_mcore.data.seams import encode_prompt, encode_response
 from red_mcore.records import Group, Problem, Sample
 from red_mcore.setup import Run
 
@@ -48,6 +48,6 @@ def _draw(run: Run, step: int) -> list[Group]:
         text, response = corpus(run.recipe.data.arithmetic, rng)
         problem = Problem(id=i, text=text, gold="", trace=response)
         prompt = encode_prompt(run.tokenizer, problem, run.recipe.data)
-        sample = Sample(prompt=prompt, response=encode_response(run.tokenizer, response), is_offline=True)
+        sample = Sample(prompt=prompt, response=encode_response(run.tokenizer, response, prompt), is_offline=True)
         groups.append(Group(problem, [sample]))
     return groups

@@ -6,7 +6,9 @@ import statistics
 from collections.abc import Sequence
 
 from red_mcore.algorithms.base import GroupAlgorithm
+from red_mcore.recipe import Reward
 from red_mcore.records import Group, Problem
+from red_mcore.rewards.verifier import NO_VERDICT
 from red_mcore.sampling import rollout_metrics
 from red_mcore.setup import Run
 
@@ -19,15 +21,20 @@ _RECORDED = {SAMPLE: "sample", REFILL: "refill", CONTINUE: "continue"}
 def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], list[Group], dict[str, float]]:
     """The groups of the step that comes next, as many as the algorithm wants; those of all prompts drawn; metrics.
 
-    With ``batch.refills``, each group that teaches nothing gives its place to a fresh prompt, in as many further rounds
-    as allowed. A round asks for exactly the missing groups and waits for all of them, so nothing is thrown away by
-    draw, and no short response is preferred to a long one. What still teaches nothing then stays, for ``compose`` to
-    drop and count.
+    With ``batch.refills``, each group that does not vary, by the algorithm's word, gives its place to a fresh prompt,
+    in as many further rounds as allowed. A round asks for exactly the missing groups and waits for all of them, so
+    nothing is thrown away by draw, and no short response is preferred to a long one. What still does not vary then
+    stays, for ``compose`` to drop and count, or to keep for what else it teaches.
+
+    A trace without a verdict (timeout, crash) is left out where its verdict would set advantages: it would be called
+    wrong for want of time.
     """
     batch, step = run.recipe.batch, run.state.step
     count = batch.samples_per_prompt if algorithm.rollouts else 0
     bare: list[Group] = []
     """Groups from prompts alone: what the policy can do."""
+    graded: list[Group] = []
+    """The same, with the traces that have no verdict."""
     continued: list[Group] = []
     branches: list[dict[str, float]] = []
     rounds = 0
@@ -45,6 +52,8 @@ def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], list[Grou
             problems,
             lambda: run.sampler.groups(problems, count, key, with_traces=with_traces),
         )
+        graded.extend(groups)
+        groups = [without_unjudged_trace(g) for g in groups] if algorithm.judges_traces else groups
         bare.extend(groups)
         groups, metrics = algorithm.branch(groups, sample_after)
         branches.append(metrics)
@@ -66,11 +75,13 @@ def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], list[Grou
     wanted = algorithm.prompts(step, batch.prompts_per_step)
     groups = sample(wanted, (SAMPLE, step))
     refills = 0
-    while refills < batch.refills and len(kept := _teaching(algorithm, groups)) < wanted:
+    while refills < batch.refills and len(kept := [g for g in groups if algorithm.varies(g)]) < wanted:
         refills += 1
         groups = kept + sample(wanted - len(kept), (REFILL, step, refills))
 
     metrics = rollout_metrics(bare)
+    if algorithm.judges_traces:
+        metrics["trace/unjudged"] = sum(len(g.samples) for g in graded) - sum(len(g.samples) for g in bare)
     if continued:
         metrics["rollout/generated_tokens"] += sum(len(s.response) for g in continued for s in g.rollouts)
     if batch.refills:
@@ -81,7 +92,14 @@ def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], list[Grou
     return groups, bare, metrics
 
 
-def _teaching(algorithm: GroupAlgorithm, groups: list[Group]) -> list[Group]:
-    """The groups of which ``compose`` keeps a sample, with all their samples."""
-    kept = {id(s) for g in algorithm.compose(groups)[0] for s in g.samples}
-    return [g for g in groups if any(id(s) in kept for s in g.samples)]
+def without_unjudged_trace(group: Group) -> Group:
+    """The group, a trace whose verdict is missing left out."""
+    return Group(group.problem, [s for s in group.samples if not (s.is_offline and s.verdict in NO_VERDICT)])
+
+
+def without_masked(groups: Sequence[Group], reward: Reward) -> list[Group]:
+    """What is trained on of groups with their advantages: not the cut off responses that ``reward.truncated`` masks."""
+    if reward.truncated != "masked":
+        return list(groups)
+    parts = (Group(g.problem, [s for s in g.samples if not s.truncated]) for g in groups)
+    return [g for g in parts if g.samples]

@@ -12,7 +12,7 @@ from red_mcore.architecture import Architecture
 from red_mcore.data import duplicates
 from red_mcore.data.duplicates import Note
 from red_mcore.data.problems import Loaded
-from red_mcore.recipe import Recipe, RecipeError
+from red_mcore.recipe import Data, Recipe, RecipeError
 from red_mcore.records import Problem
 from red_mcore.tracking.files import write_atomic
 
@@ -82,7 +82,7 @@ def check_traces(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list
     algorithm, limit = recipe.algorithm, recipe.rollout.max_response_tokens
     if not (algorithm.traces or algorithm.needs_traces):
         return []
-    faults = Counter(trace_faults(tokenizer, problems, limit))
+    faults = Counter(trace_faults(tokenizer, problems, limit, recipe.data))
     usable = faults.pop(None, 0)
     why = ", ".join(f"{count} {fault}" for fault, count in faults.items())
     if not usable:
@@ -95,24 +95,31 @@ def check_traces(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list
     return [Note("usable_traces", usable, line)]
 
 
-def trace_faults(tokenizer, problems: Sequence[Problem], limit: int) -> list[str | None]:
+def trace_faults(tokenizer, problems: Sequence[Problem], limit: int, data: Data) -> list[str | None]:
     """Why each problem's trace cannot be used, in words that follow a number; None for one that can.
 
     Most lengths are clear from tokenizing many at once; what is about the limit, ``encode_trace`` decides.
     """
-    from red_mcore.data.tokenizer import encode_trace
+    from red_mcore.data.seams import encode_trace, turns
 
     some = 16  # tokens that encode_trace may add or take away at the ends
     longer = f"are longer than rollout.max_response_tokens={limit}"
+    structure = turns(tokenizer).structure  # what is encoded otherwise than by itself
 
     def fault(problem: Problem, tokens: int) -> str | None:
         if not problem.trace:
             return "are missing"
-        if tokens > limit + some:
+        trims = len(problem.trace) - len(problem.trace.strip())
+        is_clear = trims < some and not structure.search(problem.trace)
+        if is_clear and tokens > limit + some:
             return longer
-        if some < tokens < limit - some or encode_trace(tokenizer, problem, limit) is not None:
+        if (is_clear and some < tokens < limit - some) or encode_trace(tokenizer, problem, limit, data) is not None:
             return None
-        return "are empty" if encode_trace(tokenizer, problem, limit + 2 * some) is None else longer
+        return (
+            "are empty"
+            if encode_trace(tokenizer, problem, max(limit, 2) + len(problem.trace), data) is None
+            else longer
+        )
 
     faults: list[str | None] = []
     for begin in range(0, len(problems), TEXTS):
@@ -171,7 +178,7 @@ def load_benchmarks(recipe: Recipe, arch: Architecture, tokenizer) -> tuple[dict
 
 def fitting(recipe: Recipe, tokenizer, problems: list[Problem], what: str, notes: list[Note]) -> list[Problem]:
     """The problems whose prompt fits ``rollout.max_prompt_tokens``; ``notes`` gets how many ``what`` ones do not."""
-    from red_mcore.data.tokenizer import encode_prompt
+    from red_mcore.data.seams import encode_prompt
 
     limit = recipe.rollout.max_prompt_tokens
     fitting = [p for p in problems if len(encode_prompt(tokenizer, p, recipe.data)) <= limit]

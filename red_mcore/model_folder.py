@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from red_mcore.architecture import hf_config
-from red_mcore.recipe import Model, Recipe, RecipeError
+from red_mcore.recipe import Recipe, RecipeError
 
 if TYPE_CHECKING:
     from red_mcore.megatron.ranks import Ranks
@@ -20,6 +21,8 @@ def prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
 
     from red_mcore.convert import hf
     from red_mcore.convert.folder import fetch
+    from red_mcore.data import template
+    from red_mcore.data.seams import write_stop_ids
     from red_mcore.data.tokenizer import load_tokenizer
     from red_mcore.megatron.ranks import on_main
 
@@ -31,12 +34,19 @@ def prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
 
     def prepare() -> None:
         made = folder / "complete"
-        identity = json.dumps([recipe.seed, recipe.model.path, recipe.model.config, recipe.model.dtype])
+        source = recipe.model.chat_template and template.read(recipe.model.chat_template)
+        identity = json.dumps(
+            [
+                *(recipe.seed, recipe.model.path, recipe.model.config, recipe.model.dtype),
+                *(source, recipe.data.template_arguments),
+            ]
+        )
         if made.exists() and made.read_text() == identity:
             return
         shutil.rmtree(folder, ignore_errors=True)  # half-written, or of another recipe's start that never saved
-        model = Model(path=path, config=recipe.model.config, dtype=recipe.model.dtype)
-        config, tokenizer = hf_config(model), load_tokenizer(model)
+        model = replace(recipe.model, path=path)
+        config, tokenizer = hf_config(model), load_tokenizer(model, recipe.data.template_arguments)
+        template.check_recipe(recipe, model)  # of a hub model nothing was known before
         if len(tokenizer) > config["vocab_size"]:
             raise RecipeError(
                 f"model.config.vocab_size={config['vocab_size']} does not hold the tokenizer's {len(tokenizer)} tokens"
@@ -51,6 +61,7 @@ def prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
             generation = Path(path) / "generation_config.json"
             if generation.is_file():
                 (folder / generation.name).write_text(generation.read_text())
+            write_stop_ids(tokenizer, folder)
         made.write_text(identity)
 
     on_main(here, prepare)

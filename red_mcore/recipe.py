@@ -24,6 +24,9 @@ class Model:
     config: dict[str, Any] = field(default_factory=dict)
     """Fields of config.json, laid over the folder's own; the whole configuration where ``path`` is None. A recipe made
     for a fresh model starts from another folder with ``model.path=FOLDER model.config={}``."""
+    chat_template: str | None = None
+    """File with a jinja chat template in the place of the tokenizer's, which may have none (base models). The run's
+    model folder and what is exported from it carry it."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of weights and activations; logits, losses and optimizer state are float32 in any case."""
     layers: Literal["auto", "local", "transformer_engine"] = "auto"
@@ -80,7 +83,8 @@ class Batch:
     updates_per_step: int = 1
     """Optimizer steps on the samples of one step, whole groups in each."""
     refills: int = 0
-    """Most further rounds of sampling in a step, each with a fresh prompt for every group that teaches nothing."""
+    """Most further rounds of sampling in a step, each with a fresh prompt for every group whose rewards (or, in some
+    methods, accuracies) are all the same."""
     tokens_per_micro_batch: int = 8192
     """Most tokens (prompts and responses) packed into one micro-batch of one data-parallel rank, shared by its
     context-parallel ranks."""
@@ -93,6 +97,8 @@ class Rollout:
     max_prompt_tokens: int = 1024
     max_response_tokens: int = 8192
     temperature: float = 1.0
+    """Of the sampling and of the rollouts' log-probs in the losses. Traces, lessons and base training are imitated at
+    temperature 1 and entropies are those at 1, whatever it is."""
     top_p: float = 1.0
     tensor: int = 1
     """Tensor-parallel size of one engine; ranks / tensor engines share the prompts."""
@@ -161,6 +167,9 @@ class Data:
     system_prompt: str | None = None
     instruction: str = ""
     """Text put after each problem in the user turn."""
+    template_arguments: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the chat template, such as ``enable_thinking`` of Qwen3's; they become its defaults in the run's
+    model folder and in exports."""
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
 
 
@@ -198,11 +207,21 @@ class Reward:
     workers: int = 1
     """Verifier processes per engine."""
     timeout_seconds: float = 5.0
-    """Wall-clock limit of one verdict; then the child is killed and the sample counts as ``timeout``."""
+    """CPU time that one verdict may cost, so that none depends on how busy the machine is; then the child ends and the
+    sample counts as ``timeout``. A child that only waits, as a user's function may, is ended after 30 times as long."""
     boxed_only: bool = True
     """Only the last \\boxed{...} counts as an answer; otherwise, where there is none, the whole text is searched."""
+    answer_after: str | None = None
+    """Only what stands behind the last occurrence of this text, e.g. ``</think>``, is judged; a response without it is
+    unparsable, hence wrong. None judges the whole response."""
+    truncated: Literal["judged", "wrong", "masked"] = "judged"
+    """What a response that the length limit cut off earns: what its verdict says; what a wrong one earns; or what its
+    verdict says, but it is not trained on itself. Its accuracy is that of the verdict in any case."""
     accuracy: float = 1.0
-    """Weight of the verdict: 1 for correct, else 0."""
+    """Weight of the verdict: ``accuracy`` for correct, else ``accuracy`` x ``wrong``. A response whose verdict is
+    timeout or crash is wrong: else a policy could gain by answers that nobody can judge."""
+    wrong: float = 0.0
+    """Value of a verdict that is not correct; -1 in DAPO's code, where a length penalty then weighs half."""
     format: Format | None = None
     overlong: Overlong | None = None
     repetition: Repetition | None = None
@@ -229,6 +248,9 @@ class Optimizer:
     weight_decay: float = 0.0
     clip_grad: float = 1.0
     """Largest global gradient norm; 0 is off."""
+    skip_grad: float = 0.0
+    """A step whose gradient norm, before the clip, is above this is left out, and the schedule stands still; 0 is
+    off."""
 
 
 @dataclass
@@ -286,6 +308,8 @@ class Protocol:
     opening: str = ""
     """Text that every response goes on from, such as ``<think>`` and a line break; left out where the chat template
     ends in it."""
+    template_arguments: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the chat template, such as ``enable_thinking`` of Qwen3's."""
     temperature: float = 0.6
     """0 is greedy."""
     top_p: float = 1.0

@@ -9,7 +9,7 @@ from typing import Any
 
 from red_mcore import manifests
 from red_mcore.overrides import flatten
-from red_mcore.recipe import Algorithm, Model, Recipe, RecipeError
+from red_mcore.recipe import Model, Recipe, RecipeError
 
 _MAY_CHANGE = (
     "runs",
@@ -54,7 +54,7 @@ def check(recipe: Recipe) -> None:
     if manifest is None:
         return
     # A run of an earlier version was started without the fields that are new, as their defaults are.
-    defaults = flatten(Recipe(name="", model=Model(), algorithm=Algorithm()))
+    defaults = flatten(Recipe(name="", model=Model(), algorithm=type(recipe.algorithm)()))
     then, now = json.loads(json.dumps([defaults | manifest["recipe"], flatten(recipe)]))
     for field in sorted(then.keys() | now.keys()):
         if field not in now and field not in manifest["recipe"]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from red_mcore.data.episodes import split
-from red_mcore.data.tokenizer import encode_prompt, encode_response, encode_trace
+from red_mcore.data.seams import encode_prompt, encode_trace, encode_words, response_text
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group, Problem, Sample
 from red_mcore.rewards.terms import reward_terms
@@ -123,12 +123,13 @@ class Sampler:
         return Sample(prompt=self._prompt(problem), response=response, is_offline=True)
 
     def _trace_tokens(self, problem: Problem) -> np.ndarray | None:
-        return encode_trace(self.tokenizer, problem, self.recipe.rollout.max_response_tokens)
+        return encode_trace(self.tokenizer, problem, self.recipe.rollout.max_response_tokens, self.recipe.data)
 
     def _leading(self, problem: Problem, leading: int, episodes: int) -> np.ndarray:
         """[P] int32 ids of the first ``leading`` episodes, of at most all but the last."""
         parts = split(problem.trace, episodes)[:-1]
-        tokens = encode_response(self.tokenizer, "".join(parts[:leading]))[:-1]
+        characters = sum(map(len, parts[:leading]))
+        tokens = encode_words(self.tokenizer, problem.trace, self._prompt(problem), characters)
         # Where a cut splits a token its parts may be more than one, in theory as many as the rest of the trace has.
         return tokens[: self.recipe.rollout.max_response_tokens - 1]
 
@@ -138,9 +139,10 @@ class Sampler:
     def _grade(self, problems: Sequence[Problem], groups: list[list[Sample]], limits: Sequence[int]) -> None:
         flat = [(p, s, n) for p, samples, n in zip(problems, groups, limits, strict=True) for s in samples]
         # One by one: batch_decode makes a text of no sample at all, and an engine may have no share of a few problems.
-        texts = [self.tokenizer.decode(s.response, skip_special_tokens=True) for _, s, _ in flat]
-        grades = self.verifier.grade([(p.gold, text, p.kind) for (p, _, _), text in zip(flat, texts, strict=True)])
+        texts = [response_text(self.tokenizer, s.response, self.engine.stop_ids) for _, s, _ in flat]
         settings = self.recipe.reward
+        judged = [_behind(settings.answer_after, text) for text in texts]
+        grades = self.verifier.grade([(p.gold, text, p.kind) for (p, _, _), text in zip(flat, judged, strict=True)])
         for (_, sample, limit), text, grade in zip(flat, texts, grades, strict=True):
             sample.text, sample.verdict, sample.accuracy = text, grade.verdict, float(grade.verdict == "correct")
             sample.terms = reward_terms(sample, settings, limit)
@@ -150,6 +152,14 @@ class Sampler:
                 sample.terms[path.partition(":")[2]] = None if value is None else weight * value
         for _, sample, _ in flat:
             sample.reward = sum(value for value in sample.terms.values() if value is not None)
+
+
+def _behind(mark: str | None, text: str) -> str:
+    """What stands behind the last ``mark`` of ``text``, nothing where it has none; the whole text for no mark."""
+    if mark is None:
+        return text
+    _, found, behind = text.rpartition(mark)
+    return behind if found else ""
 
 
 def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:

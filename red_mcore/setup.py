@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from red_mcore import manifests, planning, resume, validation
-from red_mcore.architecture import Architecture, hf_config, read_architecture
+from red_mcore.architecture import Architecture, read_architecture
 from red_mcore.intake import load_benchmarks, take_in
 from red_mcore.model_folder import prepare_model
 from red_mcore.overrides import flatten, to_yaml
@@ -140,7 +140,8 @@ def build(recipe: Recipe):
     from red_mcore.convert import hf
     from red_mcore.data.cursor import Cursor
     from red_mcore.data.problems import read_problems
-    from red_mcore.data.tokenizer import load_tokenizer, stop_ids
+    from red_mcore.data.seams import example, stop_ids_of
+    from red_mcore.data.tokenizer import load_tokenizer
     from red_mcore.evaluation.asking import Asker
     from red_mcore.evaluation.standalone import report_faults
     from red_mcore.megatron import checkpoint, ranks, shim
@@ -169,6 +170,10 @@ def build(recipe: Recipe):
     benchmarks, room = load_benchmarks(recipe, arch, tokenizer)
     loaded = read_problems(recipe.data, recipe.data.seed)
     problems, held_out = take_in(recipe, loaded, benchmarks, tokenizer, verifier, here, say)
+    stops = stop_ids_of(tokenizer, model_folder)
+    learns_traces = bool(recipe.algorithm.traces or recipe.algorithm.needs_traces)
+    for line in example(tokenizer, problems, recipe.data, stops, learns_traces):
+        say(line)
     if here.is_main:
         report_faults(verifier, benchmarks)
     folder = resume.checkpoints(recipe)
@@ -205,7 +210,7 @@ def build(recipe: Recipe):
         model_folder,
         recipe.rollout,
         dtype=recipe.model.dtype,
-        stop_ids=stop_ids(tokenizer, hf_config(Model(path=str(model_folder)))),
+        stop_ids=stops,
         seed=recipe.seed,
         room=room,
     )

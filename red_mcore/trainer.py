@@ -20,7 +20,7 @@ from red_mcore.convert.rules import hf_shapes
 from red_mcore.evaluation import items
 from red_mcore.evaluation import metrics as evaluation
 from red_mcore.evaluation import summary as summaries
-from red_mcore.groups import EVALUATE, collect
+from red_mcore.groups import EVALUATE, collect, without_masked
 from red_mcore.megatron.ranks import from_main
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group
@@ -62,15 +62,7 @@ def train(run: Run) -> None:
             algorithm = recipe.algorithm.at(state.step)
             with clock("sample"):
                 groups, sampled, metrics = collect(run, algorithm)
-            kept, composed = algorithm.compose(groups)
-            metrics |= composed
-            with clock("score"):
-                metrics |= score(run, algorithm, groups, kept)
-            with clock("update"):
-                metrics |= update(run, algorithm, groups, kept)
-            metrics |= speed(run, kept, clock.seconds["time/update_seconds"])
-            with clock("teach"):
-                metrics |= teach(run, algorithm, sampled)
+            metrics |= learn(run, algorithm, groups, sampled, clock)
             with clock("publish"):
                 metrics |= publish(run)
             state.step += 1
@@ -102,6 +94,26 @@ def train(run: Run) -> None:
     if done(run) and run.asker is not None and state.benchmarked != state.step:
         with Watched("benchmarks", show=run.ranks.is_main) as watch:
             state.after = state.after | benchmark(run, watch)
+
+
+def learn(
+    run: Run, algorithm: GroupAlgorithm, groups: list[Group], sampled: list[Group], clock: Clock
+) -> dict[str, float]:
+    """What a step learns from its groups, and from ``sampled``, those of all prompts drawn; metrics.
+
+    All ranks have the same groups, and every decision on the way (what is kept, scored, updated or taught) is made from
+    them, the state and the recipe alone: the ranks communicate in one order whatever the data are.
+    """
+    kept, metrics = algorithm.compose(groups)
+    kept = without_masked(kept, run.recipe.reward)
+    with clock("score"):
+        metrics |= score(run, algorithm, groups, kept)
+    with clock("update"):
+        metrics |= update(run, algorithm, groups, kept)
+    metrics |= speed(run, kept, clock.seconds["time/update_seconds"])
+    with clock("teach"):
+        metrics |= teach(run, algorithm, sampled)
+    return metrics
 
 
 def due(every: int, step: int) -> bool:
@@ -155,22 +167,26 @@ def score(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[G
 
 
 def update(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[Group]) -> dict[str, float]:
-    """``updates_per_step`` optimizer steps on the kept groups, whole groups in each; metrics are means over them."""
+    """``updates_per_step`` optimizer steps on the kept groups, whole groups in each; metrics are means over them.
+
+    Where the algorithm makes fewer, each still has the N of as many.
+    """
     state, policy = run.state, run.policy
-    parts = run.recipe.batch.updates_per_step
+    wanted = run.recipe.batch.updates_per_step
+    parts = algorithm.updates(groups, wanted)
     metrics: dict[str, float] = {}
 
     def weigh() -> None:
         metrics.update(algorithm.weigh(kept, state.algorithm))
 
     updates: list[dict[str, float]] = []
-    in_pass = on_policy(run, algorithm) and algorithm.weighs == "traces"
+    in_pass = bool(kept) and on_policy(run, algorithm) and algorithm.weighs == "traces"
     if not in_pass:
         weigh()
     for i in range(parts):
         part = kept[i::parts]
         if part:  # without a group that differs in reward there is nothing to learn; schedule and version stand still
-            algorithm.aggregate(part, algorithm.sequences(groups) / parts)
+            algorithm.aggregate(part, algorithm.sequences(groups) / wanted)
             losses = policy.backward(
                 part,
                 algorithm.token_losses,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from red_mcore.architecture import Architecture
 from red_mcore.bounds import check_numbers
+from red_mcore.data import template
 from red_mcore.data.problems import check_data
 from red_mcore.devices import check_layers, has_gpu
 from red_mcore.evaluation import benchmarks, protocols
@@ -47,6 +48,7 @@ def validate(recipe: Recipe) -> None:
     check_data(recipe.data)
     _check_benchmarks(recipe, architecture)
     recipe.algorithm.check(recipe)
+    template.check_recipe(recipe, recipe.model)
     _check_writable(recipe.folder, f"run folder {recipe.folder}", "runs=")
 
 
@@ -110,6 +112,11 @@ def _check_batch(recipe: Recipe) -> None:
         raise RecipeError(
             f"batch.samples_per_prompt={batch.samples_per_prompt} makes groups of 1, which"
             f" {type(recipe.algorithm).__name__} cannot compare: use 2 or more"
+        )
+    if batch.refills and not recipe.algorithm.rollouts:
+        raise RecipeError(
+            f"batch.refills={batch.refills}: {type(recipe.algorithm).__name__} samples nothing that could be sampled"
+            " anew: use 0"
         )
     sequence = rollout.max_prompt_tokens + rollout.max_response_tokens
     if batch.tokens_per_micro_batch < sequence:

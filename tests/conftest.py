@@ -10,9 +10,10 @@ LAYOUTS = {
     1: ["one"],
     2: ["dp2", "pp2", "tp2", "tp2_sequence", "cp2", "ep2"],
     4: [
-        *("tp2_dp2", "tp2_pp2", "pp2_dp2", "tp2_cp2", "dp2_cp2", "pp2_cp2", "pp4_virtual2"),
+        *("dp4", "tp2_dp2", "tp2_pp2", "pp2_dp2", "tp2_cp2", "dp2_cp2", "pp2_cp2", "pp4_virtual2"),
         *("ep2_dp4", "ep2_tp2", "ep2_pp2"),
     ],
+    8: ["dp8", "pp4_virtual2_dp2"],
 }
 """By their number of ranks; data and pipeline parallel first, for others load their checkpoints."""
 
@@ -81,7 +82,7 @@ def layouts(running_layouts) -> Layouts:
 def _make_models(folder: Path) -> None:
     import torch
     from family_models import FAMILIES, make_family
-    from layout_samples import DEEP, config
+    from layout_samples import DEEP, SMALL, config
 
     from red_mcore.convert.hf import make_fresh
     from red_mcore.data.tokenizer import build_tokenizer
@@ -90,6 +91,7 @@ def _make_models(folder: Path) -> None:
         make_fresh(config(tied), build_tokenizer(), folder / name, seed=0, dtype=torch.float32)
     usual = config(False) | {"initializer_range": 0.02}
     make_fresh(usual, build_tokenizer(), folder / "usual", seed=0, dtype=torch.float32)
+    make_fresh(config(True, hidden=SMALL), build_tokenizer(), folder / "small", seed=0, dtype=torch.float32)
     make_fresh(config(True, DEEP), build_tokenizer(), folder / "deep", seed=0, dtype=torch.float32)
     for name in FAMILIES:
         make_family(name, folder / name)

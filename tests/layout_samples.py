@@ -22,6 +22,8 @@ COUNTS = (1, 2, 4)
 """Numbers of micro-batches on one rank."""
 DEEP = 8
 """Layers of the model that is cut into eight chunks."""
+SMALL = 32
+"""Width of the model that makes the many steps on unusual groups."""
 LONGEST = 69
 """Tokens of the longest sample, a trace: where they are the budget, the other trace comes in a later micro-batch."""
 GRID = {
@@ -45,12 +47,12 @@ class Update(NamedTuple):
     """Before they are clipped."""
 
 
-def config(tied: bool, layers: int = 2) -> dict:
+def config(tied: bool, layers: int = 2, hidden: int = 64) -> dict:
     """A vocabulary of 263 has to be padded for two tensor-parallel ranks."""
     return {
         "model_type": "qwen2",
         "vocab_size": 263,
-        "hidden_size": 64,
+        "hidden_size": hidden,
         "intermediate_size": 96,
         "num_hidden_layers": layers,
         "num_attention_heads": 4,

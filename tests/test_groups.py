@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from red_mcore.algorithms.bread import BREAD
+from red_mcore.algorithms.chord import CHORD
 from red_mcore.algorithms.grpo import GRPO, dapo
+from red_mcore.algorithms.hpt import HPT
+from red_mcore.algorithms.luffy import LUFFY
+from red_mcore.algorithms.red import RED
+from red_mcore.algorithms.red_coda import REDCoDA
+from red_mcore.algorithms.relift import ReLIFT
+from red_mcore.algorithms.sft_grpo import SFTGRPO
+from red_mcore.algorithms.srft import SRFT
 from red_mcore.data.cursor import Cursor
-from red_mcore.groups import REFILL, SAMPLE, collect
-from red_mcore.recipe import Batch, Model, Recipe
+from red_mcore.groups import REFILL, SAMPLE, collect, without_masked
+from red_mcore.recipe import Batch, Model, Recipe, Reward
 from red_mcore.recording import Recording
 from red_mcore.records import Group, Problem, Sample
 
@@ -22,21 +32,22 @@ PROBLEMS = [Problem(id=i, text="", gold="") for i in range(40)]
 class Table:
     """Stands for the sampler."""
 
-    def __init__(self, teaching: set[int]):
-        self.teaching, self.asked = teaching, []
+    def __init__(self, teaching: set[int], trace_verdict: str):
+        self.teaching, self.trace_verdict, self.asked = teaching, trace_verdict, []
 
     def groups(self, problems, count, key, *, with_traces):
         self.asked.append((key, [p.id for p in problems]))
-        return [
-            Group(p, [self.sample(float(p.id in self.teaching and i == 0)) for i in range(count)]) for p in problems
-        ]
+        rows = {p.id: [self.sample(float(p.id in self.teaching and i == 0)) for i in range(count)] for p in problems}
+        for row in rows.values() if with_traces else ():
+            row.insert(0, replace(self.sample(0.0), is_offline=True, verdict=self.trace_verdict))
+        return [Group(p, rows[p.id]) for p in problems]
 
     @staticmethod
     def sample(correct: float) -> Sample:
         return Sample(prompt=np.zeros(2), response=np.zeros(5), accuracy=correct, reward=correct, verdict="wrong")
 
 
-def step(teaching: set[int], refills: int, algorithm: GRPO | None = None):
+def step(teaching: set[int], refills: int, algorithm=None, trace_verdict: str = "wrong", samples: bool = False):
     recipe = Recipe(
         name="x",
         model=Model(),
@@ -48,12 +59,12 @@ def step(teaching: set[int], refills: int, algorithm: GRPO | None = None):
         state=SimpleNamespace(step=7),
         cursor=Cursor(len(PROBLEMS), seed=0),
         problems=PROBLEMS,
-        sampler=Table(teaching),
+        sampler=Table(teaching, trace_verdict),
         recording=Recording(recipe.rollout, here=None),
     )
     groups, sampled, metrics = collect(run, recipe.algorithm)
     assert [g.problem.id for g in sampled] == [i for _, ids in run.sampler.asked for i in ids]
-    return [g.problem.id for g in groups], metrics, run
+    return groups if samples else [g.problem.id for g in groups], metrics, run
 
 
 def order() -> list[int]:
@@ -87,7 +98,69 @@ def test_the_limit_holds_and_the_step_keeps_its_size():
     assert metrics["groups/refills"] == 3
 
 
-def test_an_algorithm_that_keeps_every_group_asks_once():
-    _, metrics, run = step(set(), 5, GRPO(entropy_coefficient=0.01))
-    assert len(run.sampler.asked) == 1
-    assert metrics["groups/refills"] == 0
+# What a refill replaces: verdict of the trace, of the rollouts -> which algorithms take the group as it is.
+VARYING = """
+trace rollouts     | RED LUFFY SRFT | SFT+GRPO CHORD RED-CoDA | HPT | GRPO DAPO ReLIFT BREAD
+right wrong,wrong  | stays          | goes                    | stays | goes
+right right,right  | goes           | goes                    | goes  | goes
+wrong right,right  | stays          | goes                    | goes  | goes
+wrong right,wrong  | stays          | stays                   | stays | stays
+"""
+ALGORITHMS = {
+    "RED": RED(),
+    "LUFFY": LUFFY(),
+    "SRFT": SRFT(),
+    "SFT+GRPO": SFTGRPO(entropy_coefficient=0.001),
+    "CHORD": CHORD(),
+    "RED-CoDA": REDCoDA(),
+    "HPT": HPT(),
+    "GRPO": GRPO(kl_coefficient=0.1, entropy_coefficient=0.001),
+    "DAPO": dapo(),
+    "ReLIFT": ReLIFT(),
+    "BREAD": BREAD(),
+}
+
+
+def varying() -> list[tuple]:
+    head, *rows = [[cell.split() for cell in line.split("|")] for line in VARYING.strip().splitlines()]
+    return [
+        (name, *case, cell == ["stays"])
+        for case, *cells in rows
+        for names, cell in zip(head[1:], cells, strict=True)
+        for name in names
+    ]
+
+
+@pytest.mark.parametrize(("name", "of_trace", "of_rollouts", "stays"), varying())
+def test_what_refills_replace(name, of_trace, of_rollouts, stays):
+    """Not what is dropped: many methods keep such groups for a bonus, a KL term or their trace."""
+    algorithm, samples = ALGORITHMS[name], [Table.sample(float(v == "right")) for v in of_rollouts.split(",")]
+    if algorithm.traces:
+        samples.insert(0, replace(Table.sample(float(of_trace == "right")), is_offline=True))
+    assert algorithm.varies(Group(PROBLEMS[0], samples)) == stays
+
+
+@pytest.mark.parametrize("algorithm", [GRPO(entropy_coefficient=0.01), GRPO(kl_coefficient=0.01), ReLIFT()])
+def test_groups_that_stay_for_another_term_are_refilled_all_the_same(algorithm):
+    _, metrics, run = step({order()[9]}, 3, algorithm)
+    assert [len(ids) for _, ids in run.sampler.asked] == [4, 4, 4, 3]
+    assert metrics["groups/refills"] == 3
+
+
+@pytest.mark.parametrize("verdict", ["timeout", "crash", "wrong", "unparsable"])
+@pytest.mark.parametrize("algorithm", [RED(), LUFFY(), SRFT(), SFTGRPO(), HPT()], ids=lambda a: type(a).__name__)
+def test_a_trace_without_verdict_is_left_out_where_the_verdict_sets_advantages(algorithm, verdict):
+    groups, metrics, _ = step(set(order()[:2]), 0, algorithm, trace_verdict=verdict, samples=True)
+    left_out = algorithm.judges_traces and verdict in ("timeout", "crash")
+    assert [any(s.is_offline for s in g.samples) for g in groups] == [not left_out] * 4
+    assert metrics.get("trace/unjudged") == (4 * left_out if algorithm.judges_traces else None)
+    algorithm.compose(groups)
+    advantages = [s.advantage for s in groups[0].samples]
+    assert (min(advantages[:1]) < 0) == (not left_out and isinstance(algorithm, (RED, LUFFY, SRFT)))
+
+
+def test_masked_responses_are_left_out_of_what_is_trained_alone():
+    samples = [replace(Table.sample(1.0), truncated=cut) for cut in (True, False)]
+    groups = [Group(PROBLEMS[0], samples), Group(PROBLEMS[1], samples[:1])]
+    assert without_masked(groups, Reward()) == groups
+    assert without_masked(groups, Reward(truncated="masked")) == [Group(PROBLEMS[0], samples[1:])]

@@ -10,8 +10,9 @@ from red_mcore.algorithms.grpo import GRPO
 from red_mcore.algorithms.red import RED
 from red_mcore.data.duplicates import Note
 from red_mcore.data.problems import Loaded
-from red_mcore.data.tokenizer import EOS, build_tokenizer, encode_trace
-from red_mcore.recipe import Model, Recipe, RecipeError, Rollout
+from red_mcore.data.seams import encode_trace
+from red_mcore.data.tokenizer import EOS, build_tokenizer
+from red_mcore.recipe import Data, Model, Recipe, RecipeError, Rollout
 from red_mcore.records import Problem
 
 
@@ -38,12 +39,14 @@ def test_which_traces_can_be_used_is_as_they_are_encoded():
     tokenizer = build_tokenizer()
     problems = [Problem(n, "1+1", "2", trace="x" * n) for n in range(300)]
     for limit in (2, 9, 40, 250):
-        faults = intake.trace_faults(tokenizer, problems, limit)
-        assert [fault is None for fault in faults] == [encode_trace(tokenizer, p, limit) is not None for p in problems]
+        faults = intake.trace_faults(tokenizer, problems, limit, Data())
+        assert [fault is None for fault in faults] == [
+            encode_trace(tokenizer, p, limit, Data()) is not None for p in problems
+        ]
         assert set(faults[1:]) == {None, f"are longer than rollout.max_response_tokens={limit}"}
         assert faults[0] == "are missing"
-    assert intake.trace_faults(tokenizer, [Problem(0, "1+1", "2", trace=EOS)], 9) == ["are empty"]
-    assert intake.trace_faults(tokenizer, [], 9) == []
+    assert intake.trace_faults(tokenizer, [Problem(0, "1+1", "2", trace=EOS)], 9, Data()) == ["are empty"]
+    assert intake.trace_faults(tokenizer, [], 9, Data()) == []
 
 
 def test_grpo_needs_none():

@@ -8,7 +8,8 @@ import torch.distributed as dist
 
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.data.episodes import split
-from red_mcore.data.tokenizer import build_tokenizer, encode_prompt, encode_response
+from red_mcore.data.seams import encode_prompt, encode_response, stop_ids
+from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.recipe import Model, Overlong, Recipe, Reward, Rollout
 from red_mcore.records import Problem
 from red_mcore.rewards.verifier import Grade
@@ -38,12 +39,17 @@ class Parrot:
     is_leader: bool = True
     asked: dict = field(default_factory=dict)
 
+    @property
+    def stop_ids(self):
+        return stop_ids(self.tokenizer)
+
     def reset(self):
         self.asked = {}
 
     def sample(self, prompts, n, seeds, **options):
         self.asked = {"prompts": prompts, "seeds": seeds, **options}
-        answers = [encode_response(self.tokenizer, f"\\boxed{{{seed % 10}}}") for seed in seeds]
+        pairs = zip(prompts, seeds, strict=True)
+        answers = [encode_response(self.tokenizer, f"\\boxed{{{seed % 10}}}", prompt) for prompt, seed in pairs]
         return [[Completion(a, np.zeros(len(a), np.float32), False, 3)] * n for a in answers]
 
 
@@ -82,7 +88,7 @@ def test_usable_traces_have_an_answer_and_fit(sampler):
     (trace,) = groups[0].samples
     assert trace.is_offline
     assert trace.prompt.tolist() == encode_prompt(sampler.tokenizer, PROBLEMS[0], sampler.recipe.data).tolist()
-    assert trace.response.tolist() == encode_response(sampler.tokenizer, TRACE).tolist()
+    assert trace.response.tolist() == encode_response(sampler.tokenizer, TRACE, trace.prompt).tolist()
     assert len(groups[1].samples[0].response) == LIMIT
 
 

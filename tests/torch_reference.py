@@ -16,15 +16,16 @@ from red_mcore.records import Sample
 def token_losses(algorithm, sample: Sample, model) -> dict[str, torch.Tensor]:
     """Component -> [T] of one sequence."""
     tokens = torch.from_numpy(np.concatenate((sample.prompt, sample.response)).astype(np.int64))
-    logits = model(tokens[None]).logits[0] / TEMPERATURE
-    log_p = logits[len(sample.prompt) - 1 : -1].log_softmax(-1)
+    logits = model(tokens[None]).logits[0][len(sample.prompt) - 1 : -1]
+    log_p = logits.log_softmax(-1)
+    sampled = log_p if sample.is_offline else (logits / TEMPERATURE).log_softmax(-1)
     fields = {
         name: torch.full((len(sample.response),), float(getattr(sample, name)))
         for name in ("advantage", "beta", "weight", "is_offline")
     }
     scored = {name: getattr(sample, name) for name in ("old_logp", "ref_logp")}
     fields |= {name: torch.from_numpy(logp) for name, logp in scored.items() if logp is not None}
-    fields["logp"] = log_p[torch.arange(len(log_p)), torch.from_numpy(sample.response.astype(np.int64))]
+    fields["logp"] = sampled[torch.arange(len(log_p)), torch.from_numpy(sample.response.astype(np.int64))]
     fields["entropy"] = -(log_p.exp() * log_p).sum(-1)
     return algorithm.token_losses(fields)
 

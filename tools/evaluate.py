@@ -94,6 +94,7 @@ def _evaluate(
         dtype=options.dtype,
         kv_cache_mib=options.kv_cache_mib,
         reward=Reward(workers=options.workers, timeout_seconds=options.timeout),
+        chat_template=options.chat_template,
     )
     if not launched:  # what is wrong is told before anything is started
         problems = standalone.prepare(job).problems
@@ -269,6 +270,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--generations", type=Path, metavar="FILE", help="grade recorded responses")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
     parser.add_argument("--against", type=Path, metavar="DIR", help="results of another evaluation, to compare with")
+    parser.add_argument("--chat-template", metavar="FILE", help="jinja template in the place of the model's")
     parser.add_argument("--ranks", type=int, default=1, metavar="N", help="processes, one per GPU (1)")
     parser.add_argument("--tensor", type=int, default=1, metavar="N", help="tensor-parallel size of an engine (1)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the engine; as stored if not given")

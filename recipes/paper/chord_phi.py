@@ -4,6 +4,8 @@ All else, known or not, as in ``recipes/paper/chord.py``. Reported (7B-Instruct)
 the response grows to 2444 tokens where RL alone ends at 1423. 1.5B: none.
 """
 
+from dataclasses import replace
+
 from recipes.paper.chord import recipe as chord
 from red_mcore.algorithms.chord import chord_phi
 from red_mcore.recipe import Recipe
@@ -12,5 +14,5 @@ from red_mcore.recipe import Recipe
 def recipe() -> Recipe:
     r = chord()
     r.name = "paper_chord_phi"
-    r.algorithm = chord_phi()
+    r.algorithm = replace(chord_phi(), aggregation="token")
     return r

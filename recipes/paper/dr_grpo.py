@@ -1,8 +1,8 @@
 """Dr.GRPO with its authors' script for Qwen2.5-Math-1.5B (arXiv 2503.20783, code sail-sg/understand-r1-zero).
 
 Known: 128 prompts x 8 rollouts, updates of 128 sequences, lr 1e-6 constant, no KL term, clip .2, 1024 + 3000 tokens,
-temperature 1, the 12k training problems of MATH, 20 times over them at most, Qwen's chat template, answers in a box;
-the model's positions as they are, 4096.
+temperature 1, no reward for answers that were cut off, the 12k training problems of MATH, 20 times over them at most,
+Qwen's chat template, answers in a box; the model's positions as they are, 4096.
 
 Unknown, and what stands here: Adam's betas and weight decay, (.9, .95) and 0; gradient clip, 1; the step at which the
 released model was taken, all 20 epochs stand here.
@@ -27,6 +27,6 @@ def recipe() -> Recipe:
     r.batch = Batch(prompts_per_step=128, samples_per_prompt=8, updates_per_step=8, tokens_per_micro_batch=16384)
     r.optimizer = Optimizer(lr=1e-6, schedule="constant", betas=(0.9, 0.95))
     r.data = Data(path="hiyouga/math12k", held_out=256)
-    r.reward = Reward(workers=2)
+    r.reward = Reward(workers=2, truncated="wrong")
     r.evaluation.benchmarks.protocol.max_tokens = 2048  # beside OlympiadBench's longest prompt
     return r

@@ -3,8 +3,9 @@
 Known: the SFT of ``recipes/paper/sft.py``, then 500 steps of 128 prompts x 8 rollouts, two updates per step, lr 1e-6
 constant, clip .2 / .28, no KL term, no entropy bonus, no deviation, temperature 1, 8192 tokens.
 
-Unknown, and what stands here: the normaliser of the RL loss, 8192 as in LUFFY's code, on which it builds; prompts and
-traces of both stages are the same, where LUFFY's own SFT+RL has other prompts for RL.
+Unknown, and what stands here: the normaliser of the RL loss, that of LUFFY's code, on which it builds; with N = 512
+sequences in an update 8192 x 8 / 512 = 128 (``recipes/paper/luffy.py``), where only the gradient clip can tell, for there
+is no other loss; prompts and traces of both stages are the same, where LUFFY's own SFT+RL has other prompts for RL.
 
 A step of the first stage has two updates of 64 traces each, like a step of the second.
 
@@ -13,6 +14,7 @@ steps at lr 5e-6 a mean of 55.6. LUFFY's paper has 48.2 for its SFT+RL. 1.5B: on
 about 60.2.
 """
 
+from recipes.paper.luffy import constant
 from recipes.paper.luffy import recipe as luffy
 from recipes.paper.sft import OPTIMIZER, STEPS
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
@@ -26,7 +28,7 @@ def recipe() -> Recipe:
     r.algorithm = SFTThenGRPO(
         std_normalise=False,
         aggregation="constant",
-        constant=8192.0,
+        constant=constant(64 * 8),
         clip_high=0.28,
         sft_steps=STEPS // r.batch.updates_per_step,
         imitation=OPTIMIZER,

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from red_mcore.recipe import Algorithm, Optimizer, Recipe
+from red_mcore.recipe import Algorithm, Optimizer, Recipe, RecipeError
 from red_mcore.records import Group, Problem, Sample
 
 Aggregation = Literal["constant", "sequence", "token"]
@@ -58,10 +58,13 @@ class GroupAlgorithm(Algorithm):
     std_normalise: bool = True
     """Divide advantages by the group's standard deviation (GRPO); False subtracts the mean only (Dr.GRPO)."""
     aggregation: Aggregation = "constant"
-    """Normaliser of summed token losses: ``constant`` x sequences, each sequence's length, or all trained tokens."""
+    """Normaliser of summed token losses: ``constant`` x N, each sequence's length x N, or the component's tokens."""
     constant: float = 3000.0
     """Tokens by which ``constant`` aggregation divides each sequence's sum."""
 
+    judges_traces: ClassVar[bool] = False
+    """Whether the verdict on a trace sets advantages: a trace whose verdict is missing (timeout, crash) then stays out
+    of its group for the step."""
     weighs: ClassVar[Literal["all", "traces", "none"]] = "all"
     """Whose weights depend on entropies. With one update per step the entropies are measured in it, in time for the
     weights of traces; where they also set those of rollouts (``all``), a forward pass ahead is needed."""
@@ -102,9 +105,17 @@ class GroupAlgorithm(Algorithm):
         kept = [group for group in groups if self.teaches(group)]
         return kept, {"groups/kept": len(kept), "groups/dropped": len(groups) - len(kept)}
 
+    def varies(self, group: Group) -> bool:
+        """Whether a group, graded, tells good samples from bad ones; if not, ``batch.refills`` replace it."""
+        return len({s.reward for s in group.samples}) > 1
+
     def teaches(self, group: Group) -> bool:
-        """Whether a group, its advantages set, is trained on."""
-        return any(s.advantage for s in group.samples)
+        """Whether a group is trained on: its samples differ, or their tokens count in the denominator all the same."""
+        return self.aggregation == "token" or self.varies(group)
+
+    def updates(self, groups: Sequence[Group], wanted: int) -> int:
+        """Optimizer updates on a step's groups, where the recipe wants ``wanted``; N is that of ``wanted`` updates."""
+        return wanted
 
     def weigh(self, groups: Sequence[Group], state: dict[str, Any]) -> dict[str, float]:
         """Set per-sample weights, update ``state`` in place, return metrics."""
@@ -129,7 +140,8 @@ class GroupAlgorithm(Algorithm):
         """Set every sample's coefficients; ``sequences`` is this update's share of N, see there.
 
         Dropped groups have zero advantage, so counting them gives the gradient of the undropped batch. ``token``
-        aggregation divides by the tokens of the component itself, over all ranks and micro-batches.
+        aggregation, which cannot count them, drops none but by a method's own filter; it divides by the tokens of the
+        component itself, over all ranks and micro-batches.
         """
         samples = [s for g in groups for s in g.samples]
         tokens: Counter[str] = Counter()
@@ -144,6 +156,37 @@ class GroupAlgorithm(Algorithm):
     def token_losses(self, fields: dict) -> dict:
         """Component -> token loss [T]; ``fields`` as in MicroBatch plus ``logp`` and ``entropy``."""
         raise TypeError(f"{type(self).__name__} defines no token losses")
+
+
+@dataclass
+class RolloutLoss(GroupAlgorithm):
+    """Algorithms whose rollouts have the policy gradient, weighed by the ratio of the policy now to that which sampled.
+
+    With one update per step the ratio is 1, and no clip changes anything.
+    """
+
+    clip_low: float | None = None
+    """Least ratio that a token with A < 0 is reinforced at, as 1 - ``clip_low``; None has no such bound."""
+    clip_high: float | None = None
+    """Largest ratio of a token with A > 0, as 1 + ``clip_high``."""
+    clip_dual: float | None = None
+    """Largest ratio of a token with A < 0 (dual clip), above 1."""
+
+    def check(self, recipe: Recipe) -> None:
+        super().check(recipe)
+        if self.clip_dual is not None and not self.clip_dual > 1:
+            raise RecipeError(
+                f"algorithm.clip_dual={self.clip_dual} would cut off tokens that have not changed: use more than 1,"
+                " as 3 or 10, or null"
+            )
+
+    def rollout_loss(self, fields: dict) -> Any:
+        """[T]."""
+        from red_mcore.losses import token  # torch stays out of planning
+
+        return token.policy_gradient(
+            fields["logp"], fields["old_logp"], fields["advantage"], self.clip_low, self.clip_high, self.clip_dual
+        )
 
 
 def advantages(

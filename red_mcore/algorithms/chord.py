@@ -7,8 +7,8 @@ then constant. m = 1, or with ``phi`` m = p (1 - p) without gradient, which damp
 that it has learnt. The authors mix separate expert rows into a batch (64 to 256 rollouts); here each group's trace is
 one.
 
-Groups as in ``sft_grpo``: without variance the rollouts are left out and the trace is imitated, verdict or not; without
-a trace a group is a plain group of rollouts.
+Groups as in ``sft_grpo``: without variance the rollouts are left out (but of a mean over tokens) and the trace is
+imitated, verdict or not; without a trace a group is a plain group of rollouts.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from red_mcore.records import Group
 
 @dataclass
 class CHORD(TraceGRPO):
-    """CHORD-mu's schedule by default; clips of .2 and no KL term as in GRPO."""
+    """CHORD-mu's schedule by default; clips of .2, dual clip of the code, and no KL term."""
 
+    clip_dual: float | None = 3.0
     warmup_steps: int = 0
     decay_steps: int = 200
     peak: float = 0.9

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from red_mcore.algorithms.base import GroupAlgorithm
-from red_mcore.records import Group
+from red_mcore.records import Group, Sample
 
 
 @dataclass
@@ -17,15 +17,20 @@ class EntropyBonus(GroupAlgorithm):
     """
 
     entropy_coefficient: float = 0.0
-    """Weight of the bonus; 0 is off. Groups without variance stay where it is on: the bonus learns from them, too."""
+    """Weight of the bonus; 0 is off. Groups without variance stay where it is on: the bonus learns from them, too,
+    unless ``batch.refills`` replace them."""
 
     def teaches(self, group: Group) -> bool:
         return self.entropy_coefficient != 0 or super().teaches(group)
 
+    def bonus(self, sample: Sample) -> float:
+        """The coefficient for a sample's tokens."""
+        return self.entropy_coefficient
+
     def aggregate(self, groups: Sequence[Group], sequences: float) -> None:
         super().aggregate(groups, sequences)
-        if self.entropy_coefficient:
-            samples = [s for g in groups for s in g.samples]
-            tokens = sum(len(s.response) for s in samples)
-            for sample in samples:
-                sample.coefficient["entropy"] = self.entropy_coefficient / tokens
+        samples = [s for g in groups for s in g.samples]
+        tokens = sum(len(s.response) for s in samples)
+        for sample in samples:
+            if bonus := self.bonus(sample):
+                sample.coefficient["entropy"] = bonus / tokens

@@ -8,7 +8,9 @@
 | Dr.GRPO (arXiv 2503.20783) | R - mean | .2 / .2 | the generation budget, N | rewards differ |
 | DAPO (arXiv 2503.14476) | (R - mean) / std | .2 / .28 | all trained tokens | accuracies differ |
 
-A group whose samples are all right or all wrong has no advantage and is dropped.
+A group whose rewards are all the same has no advantage and is dropped, but where a KL term or an entropy bonus has
+something to teach by it, or its tokens count in the denominator (``token``); DAPO drops groups of one accuracy whatever
+else there is. k1 is an estimate of the KL divergence but no loss: its gradient, that of log p, is zero in expectation.
 """
 
 from __future__ import annotations
@@ -16,14 +18,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from red_mcore.algorithms.base import Aggregation
+from red_mcore.algorithms.base import Aggregation, RolloutLoss
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
 from red_mcore.recipe import Recipe, RecipeError
 from red_mcore.records import Group
 
 
 @dataclass
-class GRPO(EntropyBonus):
+class GRPO(EntropyBonus, RolloutLoss):
     """Rollouts only. Defaults are GRPO's."""
 
     aggregation: Aggregation = "sequence"
@@ -32,6 +34,7 @@ class GRPO(EntropyBonus):
     kl_coefficient: float = 0.0
     """Weight of the KL term to the reference (the policy at start); 0 builds no reference."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """k1 is refused, see above."""
     keep: Literal["reward", "accuracy"] = "reward"
     """Groups trained on: whose rewards differ, or (DAPO) whose accuracies do. Rewards may differ by length alone."""
 
@@ -42,26 +45,38 @@ class GRPO(EntropyBonus):
         return self.kl_coefficient != 0
 
     def check(self, recipe: Recipe) -> None:
+        super().check(recipe)
+        if self.kl_coefficient and self.kl_estimator == "k1":
+            raise RecipeError(
+                "algorithm.kl_estimator=k1 has no gradient in expectation, so that as a loss it holds nothing back:"
+                " use k2 or k3"
+            )
         if recipe.batch.samples_per_prompt < 2:
             raise RecipeError(
                 f"batch.samples_per_prompt={recipe.batch.samples_per_prompt}: {type(self).__name__} compares the"
                 " rollouts of a group, use at least 2"
             )
 
+    def varies(self, group: Group) -> bool:
+        return super().varies(group) and (self.keep == "reward" or _differ(group))
+
     def teaches(self, group: Group) -> bool:
-        if self.keep == "accuracy" and len({s.accuracy for s in group.rollouts}) < 2:
-            return False
-        return super().teaches(group)
+        if self.keep == "accuracy":
+            return _differ(group)
+        return self.kl_coefficient != 0 or super().teaches(group)
 
     def token_losses(self, fields: dict) -> dict:
         from red_mcore.losses import token  # torch stays out of planning
 
-        loss = token.policy_gradient(
-            fields["logp"], fields["old_logp"], fields["advantage"], self.clip_low, self.clip_high
-        )
+        loss = self.rollout_loss(fields)
         if self.kl_coefficient and "ref_logp" in fields:  # traces of a lesson have none, nor a policy-gradient loss
             loss = loss + self.kl_coefficient * token.kl(fields["logp"], fields["ref_logp"], self.kl_estimator)
         return {"rl": loss, "entropy": -fields["entropy"]}
+
+
+def _differ(group: Group) -> bool:
+    """Whether some rollouts are right and some wrong."""
+    return len({s.accuracy for s in group.rollouts}) > 1
 
 
 def dr_grpo(max_response_tokens: int) -> GRPO:
@@ -70,5 +85,6 @@ def dr_grpo(max_response_tokens: int) -> GRPO:
 
 
 def dapo() -> GRPO:
-    """DAPO's loss and group filter; its overlong penalty is ``reward.overlong``. No KL term."""
-    return GRPO(aggregation="token", clip_high=0.28, keep="accuracy")
+    """DAPO's loss and group filter, with the dual clip of its code; its rewards are ``reward.overlong`` and
+    ``reward.wrong=-1``. No KL term."""
+    return GRPO(aggregation="token", clip_high=0.28, clip_dual=10.0, keep="accuracy")

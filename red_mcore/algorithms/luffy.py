@@ -7,8 +7,9 @@ teacher's own probabilities are not known:
     on-policy   l = -rho A
     offline     l = -A f(p),  f(p) = p / (p + gamma)      L = (1/N) sum_i (1/Lmax) sum_t l_it - c mean_t H
 
-The gradient goes through f, so that improbable tokens of a right trace count most. The authors' code divides by Lmax
-and the data-parallel size but not by N, which the gradient clip hides; here N is the number of all samples.
+The gradient goes through f, so that improbable tokens of a right trace count most. N is the number of all
+samples; the authors' code divides by Lmax and the data-parallel size alone, so that RL weighs more beside the bonus:
+``recipes/paper/luffy.py`` has the constant that makes up for it.
 
 All rollouts wrong: the trace has A = 1 - 1/G. All right, the trace too: no advantage, only the bonus learns. A wrong
 trace among right rollouts has A < 0 and is discouraged. A group without a trace is a plain group of rollouts.
@@ -19,23 +20,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from red_mcore.algorithms.base import Aggregation
+from red_mcore.algorithms.base import Aggregation, RolloutLoss
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
 from red_mcore.records import Sample
 
 
 @dataclass
-class LUFFY(EntropyBonus):
-    """Settings of the authors' scripts."""
+class LUFFY(EntropyBonus, RolloutLoss):
+    """Settings of the authors' scripts, which clip nothing although they make two updates per step."""
 
     std_normalise: bool = False
     constant: float = 8192.0
-    """Lmax: the response limit of the authors' runs."""
+    """Lmax: the response limit of the authors' runs, without their scale (see above)."""
     gamma: float | None = 0.1
     """Shaping of the trace's probabilities; None takes p itself (no shaping)."""
     entropy_coefficient: float = 0.001
 
     traces: ClassVar[int] = 1
+    judges_traces: ClassVar[bool] = True
     weighs: ClassVar = "none"
 
     def components(self, sample: Sample) -> dict[str, Aggregation]:
@@ -45,7 +47,7 @@ class LUFFY(EntropyBonus):
         from red_mcore.losses import token  # torch stays out of planning
 
         return {
-            "rl": token.policy_gradient(fields["logp"], fields["old_logp"], fields["advantage"]),
+            "rl": self.rollout_loss(fields),
             "offline": -fields["advantage"] * token.shaping(fields["logp"], self.gamma),
             "entropy": -fields["entropy"],
         }

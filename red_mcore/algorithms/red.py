@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from red_mcore.algorithms.base import Aggregation, GroupAlgorithm, advantages
+from red_mcore.algorithms.base import Aggregation, RolloutLoss, advantages
+from red_mcore.recipe import Recipe, RecipeError
 from red_mcore.records import Group, Sample
 
 
 @dataclass
-class RED(GroupAlgorithm):
+class RED(RolloutLoss):
     """Constants as in the authors' code; options where the paper and its code can be read in more than one way."""
 
     shift: Literal["detached", "autograd", "off", "shaping"] = "detached"
@@ -28,9 +29,9 @@ class RED(GroupAlgorithm):
     comparison: the bare p, or LUFFY's p / (p + gamma)."""
     gamma: float = 0.1
     """Of ``shaping``."""
-    beta: Literal["group", "rollouts", "batch", "reverse"] = "group"
+    beta: Literal["group", "rollouts", "batch", "reverse"] | float = "group"
     """Accuracy of the whole group, of its rollouts alone, of all samples of the step, or 1 - accuracy of the group (an
-    ablation)."""
+    ablation); or a number from 0 to 1, the same for all."""
     baseline: Literal["group", "rollouts"] = "group"
     """Whose mean reward is subtracted: that of the whole group, or of its rollouts alone. The deviation is the group's
     in either case: that of rollouts that are all wrong would be 0."""
@@ -46,15 +47,28 @@ class RED(GroupAlgorithm):
     """At 7 = G - 1 a trace weighs at most as much as the seven rollouts of its group."""
 
     traces: ClassVar[int] = 1
+    judges_traces: ClassVar[bool] = True
     weighs: ClassVar = "traces"
+
+    def check(self, recipe: Recipe) -> None:
+        super().check(recipe)
+        if not isinstance(self.beta, str) and not 0 <= self.beta <= 1:
+            raise RecipeError(f"algorithm.beta={self.beta} stands for an accuracy: use 0 to 1, or group")
+        updates = recipe.batch.updates_per_step
+        if updates > 1 and self.clip_low is None and self.clip_high is None:
+            raise RecipeError(
+                f"batch.updates_per_step={updates}: RED makes one update and clips nothing; with more set a clip,"
+                " algorithm.clip_low=0.2 algorithm.clip_high=0.28, or use 1 update"
+            )
 
     def compose(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, float]]:
         everything = [s for g in groups for s in g.samples]
         for group in groups:
             counted = {"rollouts": group.rollouts, "batch": everything}.get(self.beta, group.samples)
             accuracy = statistics.fmean(s.accuracy for s in counted)
+            beta = {"reverse": 1 - accuracy}.get(self.beta, accuracy) if isinstance(self.beta, str) else self.beta
             for sample in group.samples:
-                sample.beta = 1 - accuracy if self.beta == "reverse" else accuracy
+                sample.beta = beta
         kept, metrics = super().compose(groups)
         if self.baseline == "rollouts":
             for group in (g for g in kept if g.rollouts):
@@ -68,9 +82,12 @@ class RED(GroupAlgorithm):
             "groups/without_trace": len(groups) - len(traces),
         }
 
-    def teaches(self, group: Group) -> bool:
+    def varies(self, group: Group) -> bool:
         """The authors' filter: accuracies differ. Rewards may also differ by length alone."""
         return len({s.accuracy for s in group.samples}) > 1
+
+    def teaches(self, group: Group) -> bool:
+        return self.varies(group)
 
     def weigh(self, groups: Sequence[Group], state: dict[str, Any]) -> dict[str, float]:
         """w of this step's traces; ``state`` keeps mean entropies (nats) of the last trained batch, or their EMA."""
@@ -109,7 +126,7 @@ class RED(GroupAlgorithm):
         else:
             ratio = token.policy_shift(fields["logp"], fields["beta"], self.shift)
         return {
-            "rl": token.policy_gradient(fields["logp"], fields["old_logp"], fields["advantage"]),
+            "rl": self.rollout_loss(fields),
             "offline": -fields["weight"] * fields["advantage"] * ratio,
         }
 

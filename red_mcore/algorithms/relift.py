@@ -6,9 +6,10 @@ own:
 
     L = mean_t (-log p_t) - c mean_t H_t
 
-Nothing in the buffer expires, a problem may be in it twice, and one that was solved since is imitated all the same. All
-rollouts wrong: no advantage, the group learns from the entropy bonus alone. A problem without usable trace never enters
-the buffer; traces are imitated without looking at their verdict.
+at temperature 1, whatever the rollouts are sampled with. Nothing in the buffer expires, a problem may be in it twice,
+and one that was solved since is imitated all the same. All rollouts wrong: no advantage, the group learns from the
+entropy bonus alone. A problem without usable trace never enters the buffer; traces are imitated without looking at
+their verdict.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from red_mcore.records import Group, Sample
 
 @dataclass
 class ReLIFT(GRPO):
-    """Defaults are those of the authors' code."""
+    """Defaults are those of the authors' code, without the scale that ``recipes/paper/luffy.py`` derives."""
 
     std_normalise: bool = False
     aggregation: Aggregation = "constant"
@@ -33,7 +34,8 @@ class ReLIFT(GRPO):
     clip_low: float | None = None
     clip_high: float | None = None
     entropy_coefficient: float = 0.001
-    """c, of the rollouts' loss as of the imitation."""
+    imitation_entropy: float = 0.001
+    """c."""
     demonstrations: int = 128
     """Traces of one imitation update."""
     imitation: Optimizer = field(default_factory=lambda: Optimizer(lr=1e-6, schedule="constant"))
@@ -52,6 +54,9 @@ class ReLIFT(GRPO):
             return []
         problems = {p.id: p for p in library.problems}
         return [Lesson([problems[i] for i in taken])]
+
+    def bonus(self, sample: Sample) -> float:
+        return self.imitation_entropy if sample.is_offline else self.entropy_coefficient
 
     def components(self, sample: Sample) -> dict[str, Aggregation]:
         return {"sft": "token"} if sample.is_offline else super().components(sample)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from red_mcore.algorithms.base import Aggregation, GroupAlgorithm
+from red_mcore.recipe import Recipe, RecipeError
 from red_mcore.records import Group, Sample
 
 
@@ -22,6 +23,13 @@ class SFT(GroupAlgorithm):
     traces: ClassVar[int] = 1
     rollouts: ClassVar[bool] = False
     weighs: ClassVar = "none"
+
+    def check(self, recipe: Recipe) -> None:
+        super().check(recipe)
+        if not self.std_normalise:
+            raise RecipeError(
+                "algorithm.std_normalise=false changes nothing where no samples are compared: leave it true"
+            )
 
     def components(self, sample: Sample) -> dict[str, Aggregation]:
         return {"sft": self.aggregation}

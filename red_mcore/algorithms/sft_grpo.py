@@ -2,9 +2,9 @@
 
     L = L_grpo(rollouts) + weight x mean_t (-log p_t)      the mean over the tokens of all traces
 
-The trace stays out of the group's statistics. All rollouts right, or all wrong: they teach nothing and are left out,
-the trace is still imitated. A wrong trace is imitated, too; nothing looks at its verdict. A group without a trace is a
-plain group of rollouts.
+The trace stays out of the group's statistics. All rollouts right, or all wrong: they teach nothing and are left out
+(``grpo`` says what keeps them), the trace is still imitated; ``batch.refills`` give such a group's place to another. A
+wrong trace is imitated, too; nothing looks at its verdict. A group without a trace is a plain group of rollouts.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ class TraceGRPO(GRPO):
             "groups/teaching_rollouts": len(teaching),
         }
 
+    def varies(self, group: Group) -> bool:
+        """By its rollouts alone."""
+        return super().varies(Group(group.problem, group.rollouts))
+
     def sequences(self, groups: Sequence[Group]) -> int:
         """Rollouts: the trace is no part of the GRPO loss, and its own mean is over tokens."""
         return sum(len(g.rollouts) for g in groups)
@@ -53,7 +57,11 @@ class TraceGRPO(GRPO):
 
 @dataclass
 class SFTGRPO(TraceGRPO):
-    """Defaults are those of the baseline "RL with SFT loss" in LUFFY's code (arXiv 2504.14945)."""
+    """Defaults are those of the baseline "RL with SFT loss" in LUFFY's code (arXiv 2504.14945), each by itself.
+
+    There the sum over ``constant`` is not divided by N, and imitation is added up over micro-batches: what gives the
+    same shares of both is in ``recipes/paper/sft_grpo.py``.
+    """
 
     std_normalise: bool = False
     aggregation: Aggregation = "constant"

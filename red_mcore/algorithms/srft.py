@@ -35,7 +35,7 @@ class SRFT(EntropyBonus):
     """The paper's form."""
 
     constant: float = 8192.0
-    """The response limit of the paper's runs."""
+    """The response limit of the paper's runs; the re-implementation's scale is in ``recipes/paper/srft.py``."""
     imitation_aggregation: Aggregation = "token"
     """Normaliser of the trace's imitation; ``constant`` is the same one for all four terms."""
     sft_weight: float = 0.5
@@ -46,6 +46,7 @@ class SRFT(EntropyBonus):
     """Shaping p / (p + gamma) of the trace's reinforced probability; None takes p itself, as the paper does."""
 
     traces: ClassVar[int] = 1
+    judges_traces: ClassVar[bool] = True
     weighs: ClassVar = "all"
 
     def teaches(self, group: Group) -> bool:

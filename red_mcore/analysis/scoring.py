@@ -11,7 +11,7 @@ import numpy as np
 
 from red_mcore.analysis.likelihood import Cache, TokenScores, longest, refusal, scorer
 from red_mcore.analysis.recorded import Response
-from red_mcore.data.tokenizer import encode_chat
+from red_mcore.data.seams import encode_chat, encode_words, response_text, stop_ids
 from red_mcore.recipe import RecipeError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def tokenize(responses: Sequence[Response], tokenizer: PreTrainedTokenizerBase, 
             prompt = prompts[response.problem_id]
         ids = response.token_ids
         if ids is None:
-            ids = np.array(tokenizer.encode(response.text, add_special_tokens=False), dtype=np.int32)
+            ids = encode_words(tokenizer, response.text, prompt)
         found.append(Tokenized(response, prompt, ids))
     _check_spelling([sequence for sequence in found if sequence.response.token_ids is not None], tokenizer)
     return found
@@ -76,7 +76,8 @@ def _check_spelling(sequences: Sequence[Tokenized], tokenizer: PreTrainedTokeniz
     """Some may differ by how text was cleaned; most must not."""
     if not sequences:
         return
-    texts = tokenizer.batch_decode([s.token_ids.tolist() for s in sequences], skip_special_tokens=True)
+    stops = stop_ids(tokenizer)
+    texts = [response_text(tokenizer, s.token_ids, stops) for s in sequences]
     wrong = [s for s, text in zip(sequences, texts, strict=True) if text.strip() != s.response.text.strip()]
     if 2 * len(wrong) > len(sequences):
         first = wrong[0].response

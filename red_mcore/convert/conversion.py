@@ -22,7 +22,7 @@ from red_mcore.convert.folder import (
     write_model,
     write_record,
 )
-from red_mcore.convert.rules import hf_shapes, rules
+from red_mcore.convert.rules import hf_shapes, rules, tied_names
 from red_mcore.convert.stored import StoredWeights, WeightsWriter
 from red_mcore.convert.tensors import HFTensors
 from red_mcore.recipe import RecipeError
@@ -64,7 +64,7 @@ def open_hf(folder: Path) -> Model:
     """A Hugging Face folder; RecipeError for what it lacks, or has and should not, by name."""
     arch = architecture_of(folder)
     weights = HFTensors(folder)
-    weights.check(hf_shapes(arch), {"lm_head.weight"} if arch.tied else set())
+    weights.check(hf_shapes(arch), tied_names(arch))
     return Model(folder, folder, arch, weights)
 
 

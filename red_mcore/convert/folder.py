@@ -106,11 +106,11 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def architecture_of(folder: Path) -> Architecture:
     """Architecture of a folder with ``config.json``; RecipeError, with the file, for what is not supported."""
-    config = read_config(folder)
+    config, file = read_config(folder), folder / "config.json"
     try:
-        return read_architecture(config)
+        return read_architecture(config, file)
     except RecipeError as error:
-        raise RecipeError(f"{folder / 'config.json'}: {error}") from None
+        raise RecipeError(f"{file}: {error}") from None
 
 
 def write_record(folder: Path, made_from: str, shapes: dict[str, Shape], dtype: torch.dtype) -> None:

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from red_mcore.architecture import Architecture
 from red_mcore.convert.folder import write_model
-from red_mcore.convert.rules import Rule, hf_shapes, rules
+from red_mcore.convert.rules import Rule, hf_shapes, rules, tied_names
 from red_mcore.convert.stored import StoredWeights
 from red_mcore.convert.tensors import HFTensors
+from red_mcore.data.seams import write_stop_ids
 
 
 def load_weights(model: torch.nn.Module, arch: Architecture, folder: Path) -> None:
@@ -25,7 +26,7 @@ def load_weights(model: torch.nn.Module, arch: Architecture, folder: Path) -> No
     Raises RecipeError for a missing, unexpected or mis-shaped tensor, by name.
     """
     weights = HFTensors(folder)
-    weights.check(hf_shapes(arch), {"lm_head.weight"} if arch.tied else set())
+    weights.check(hf_shapes(arch), tied_names(arch))
     rank, size = _tensor_coordinates()
     for rule, parameter in _owned(arch, _local_parameters(model)):
         parameter.data.copy_(rule.split([weights.read(name) for name, _ in rule.hf], rank, size))
@@ -105,6 +106,7 @@ def make_fresh(config: dict[str, Any], tokenizer, folder: Path, seed: int, dtype
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(config["model_type"], **fields), dtype=dtype)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    write_stop_ids(tokenizer, folder)
 
 
 def _tensor_coordinates() -> tuple[int, int]:

@@ -67,6 +67,11 @@ def hf_shapes(arch: Architecture) -> dict[str, Shape]:
     return {name: shape for rule in rules(arch) for name, shape in rule.hf}
 
 
+def tied_names(arch: Architecture) -> dict[str, str]:
+    """A tensor that files may hold a second time: its name -> that of its equal."""
+    return {"lm_head.weight": "model.embed_tokens.weight"} if arch.tied else {}
+
+
 def _same(megatron: str, hf: str, shape: Shape, layer: int | None) -> Rule:
     # A copy: what is streamed must not change under a receiver when the parameter does.
     return Rule(megatron, ((hf, shape),), layer, lambda t, rank, size: t[0], lambda parts: [parts[0].clone()])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -22,12 +23,22 @@ from red_mcore.recipe import RecipeError
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """The types that are read and written, by their names in a header."""
 INDEX = "model.safetensors.index.json"
+_BUFFERS = re.compile(
+    r"\.rotary_emb\.(original_)?inv_freq$"  # frequencies, which follow from rope_theta and rope_scaling
+    r"|\.rotary_emb\.(cos|sin)_cached$"  # tables of the same (ColossalAI)
+    r"|\.(attn|self_attn|attention)\.masked_bias$"  # the number that hides later tokens (transformers before 4.31)
+)
+"""Tensors of other programs that are computed, not learnt: passed over, as transformers and vLLM do."""
+_CHUNK = 1 << 24
+"""Bytes that are compared at once."""
 
 
 class _Place(NamedTuple):
     file: Path
     begin: int
     """Byte of the file."""
+    size: int
+    """In bytes."""
     dtype: str
     shape: Shape
 
@@ -46,17 +57,26 @@ class HFTensors:
     def dtypes(self) -> set[torch.dtype]:
         return {DTYPES[place.dtype] for place in self._places.values()}
 
-    def check(self, expected: dict[str, Shape], allowed: set[str]) -> None:
-        """RecipeError, by name, for a missing, unknown, mis-shaped or unreadable tensor; ``allowed`` are not looked at.
+    def check(self, expected: dict[str, Shape], same: dict[str, str]) -> None:
+        """RecipeError, by name, for a missing, unknown, mis-shaped or unreadable tensor.
 
-        What is left afterwards are the ``expected``.
+        ``same``: name -> the expected tensor that it has to equal, if it is there (``lm_head.weight`` where it is tied
+        to the embedding). What is left afterwards are the ``expected``.
         """
         if missing := [name for name in expected if name not in self._places]:
             raise RecipeError(f"{self._folder} lacks tensor {missing[0]} ({len(missing)} missing in all)")
-        if unknown := sorted(self._places.keys() - expected.keys() - allowed):
+        others = self._places.keys() - expected.keys() - same.keys()
+        if unknown := sorted(name for name in others if not _BUFFERS.search(name)):
             raise RecipeError(
-                f"{self._folder} has tensor {unknown[0]} that the model does not know ({len(unknown)} in all)"
+                f"{self._folder} has tensor {unknown[0]} that the model does not know ({len(unknown)} in all): is its"
+                " config.json another model's?"
             )
+        for name, other in same.items():
+            if name in self._places and not _equal(self._places[name], self._places[other]):
+                raise RecipeError(
+                    f"{self._folder}: config.json has tie_word_embeddings=true, but {name} differs from {other}: if the"
+                    f" model was trained with two, set it to false there, else take {name} out of the weights"
+                )
         self._places = {name: self._places[name] for name in expected}
         for name, place in self._places.items():
             if place.shape != expected[name]:
@@ -110,7 +130,12 @@ def _files(folder: Path) -> list[Path]:
     index, single = folder / INDEX, folder / "model.safetensors"
     if not index.is_file():
         if not single.is_file():
-            raise RecipeError(f"{folder} holds neither model.safetensors nor {INDEX}")
+            pickled = any(folder.glob("pytorch_model*.bin*"))
+            fix = (
+                f", but pytorch_model.bin, which is not read: AutoModelForCausalLM.from_pretrained({str(folder)!r})"
+                ".save_pretrained(FOLDER) of transformers writes the former"
+            )
+            raise RecipeError(f"{folder} holds neither model.safetensors nor {INDEX}{fix if pickled else ''}")
         return [single]
     try:
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
@@ -131,8 +156,9 @@ def _header(file: Path) -> dict[str, _Place]:
             header = json.loads(content.read(length))
         header.pop("__metadata__", None)
         found = {
-            name: _Place(file, 8 + length + entry["data_offsets"][0], entry["dtype"], tuple(entry["shape"]))
+            name: _Place(file, 8 + length + begin, end - begin, entry["dtype"], tuple(entry["shape"]))
             for name, entry in header.items()
+            for begin, end in [entry["data_offsets"]]
         }
         end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
@@ -140,6 +166,22 @@ def _header(file: Path) -> dict[str, _Place]:
     if end > size:
         raise RecipeError(f"{file} has {size} bytes and should have {end}: fetch it again")
     return found
+
+
+def _equal(one: _Place, other: _Place) -> bool:
+    """Whether two tensors are the same, bit by bit, of which a chunk at a time is in memory."""
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    left = one.size
+    with one.file.open("rb") as first, other.file.open("rb") as second:
+        first.seek(one.begin)
+        second.seek(other.begin)
+        while left > 0:
+            size = min(left, _CHUNK)
+            if first.read(size) != second.read(size):
+                return False
+            left -= size
+    return True
 
 
 def _shards(sizes: dict[str, int], limit: int) -> list[list[str]]:

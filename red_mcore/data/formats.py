@@ -195,7 +195,7 @@ def _problem(column: str, cell: Any) -> tuple[str | None, str | None]:
     answers = [turn for turn in chat if turn.role == "assistant"]
     if len(answers) > (column.lower() in CHATS) or (answers and chat[-1].role != "assistant"):
         raise cells.CellError(
-            f"has {len(answers)} assistant turns beside the user's: want none, or in {' or '.join(CHATS[:2])} a last one"
+            f"has {len(answers)} assistant turns beside the user's: want none, or in {' or '.join(CHATS[:2])} one after"
         )
     return cells.text(users[0]), "\n".join(turn.text for turn in chat if turn.role == "system") or None
 

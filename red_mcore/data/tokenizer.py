@@ -1,4 +1,4 @@
-"""From text to token ids: the small built-in tokenizer, prompts, traces, and where to stop.
+"""Tokenizers: the small built-in one, and those of model folders.
 
 The built-in tokenizer needs no download and takes any text: one token per UTF-8 byte, ``\\boxed{`` as one token more
 (so that an answer costs three tokens), and five special tokens; 262 in all, nothing padded. Its chat template is as
@@ -9,12 +9,10 @@ short as can be, because the tiny models that use it pay for every token::
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from red_mcore.recipe import Data, Model, RecipeError
-from red_mcore.records import Problem
+from red_mcore.recipe import Model, RecipeError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -34,9 +32,6 @@ CHAT_TEMPLATE = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
 )
-STOP_TOKENS = ("<|im_end|>", "<|endoftext|>")
-"""End a response wherever the vocabulary has them. A Qwen2.5 base model's ``eos_token`` is only the second one, while
-its chat template ends a turn with the first: an engine told of one alone may sample on to the length limit."""
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -60,75 +55,30 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
-    """The tokenizer of ``model.path``, or the built-in one where that is None.
+def load_tokenizer(model: Model, arguments: Mapping[str, Any] | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of ``model.path``, or the built-in one where that is None; with ``model.chat_template``, if any.
 
-    Raises RecipeError where the folder or hub name has none, or one without chat template or end-of-sequence token.
+    ``arguments`` become defaults of its chat template. Raises RecipeError where the folder or hub name has no
+    tokenizer, or one without chat template or a token that ends a turn.
     """
+    from red_mcore.data import seams, template
+
     if model.path is None:
-        return build_tokenizer()
-    from transformers import AutoTokenizer
+        tokenizer = build_tokenizer()
+    else:
+        from transformers import AutoTokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model.path)
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"model.path {model.path} has no tokenizer: {str(error).splitlines()[0]}") from error
-    if tokenizer.chat_template is None:
-        raise RecipeError(f"the tokenizer of model.path {model.path} has no chat template: add chat_template.jinja")
-    if tokenizer.eos_token_id is None:
-        raise RecipeError(f"the tokenizer of model.path {model.path} has no eos_token: set it in tokenizer_config.json")
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(model.path)
+        except (OSError, ValueError) as error:
+            raise RecipeError(f"model.path {model.path} has no tokenizer: {str(error).splitlines()[0]}") from error
+    text = tokenizer.chat_template
+    if isinstance(text, dict):  # several, by name
+        text = text.get("default")
+    if model.chat_template is not None:
+        text = template.read(model.chat_template)
+    if text is None:
+        raise RecipeError(template.missing(f"model.path {model.path}"))
+    tokenizer.chat_template = template.with_defaults(text, arguments or {})
+    seams.turns(tokenizer)  # an error where nothing ends one
     return tokenizer
-
-
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, problem: Problem, data: Data) -> np.ndarray:
-    """[P] int32 token ids of the chat up to where the answer begins."""
-    return encode_chat(tokenizer, problem.text, data.instruction, data.system_prompt)
-
-
-def encode_chat(
-    tokenizer: PreTrainedTokenizerBase, text: str, instruction: str, system_prompt: str | None, opening: str = ""
-) -> np.ndarray:
-    """[P] int32 token ids of the chat up to where the answer begins, or goes on after its ``opening``.
-
-    ``instruction`` follows the text on a line of its own. Where ``system_prompt`` is None no system turn is given, and
-    the chat template's own default, if it has one, applies. A template that ends in ``opening`` has it already.
-    """
-    messages = [{"role": "user", "content": f"{text}\n{instruction}" if instruction else text}]
-    if system_prompt is not None:
-        messages.insert(0, {"role": "system", "content": system_prompt})
-    ids = list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
-    if opening and not tokenizer.decode(ids).rstrip().endswith(opening.rstrip()):
-        ids += tokenizer.encode(opening, add_special_tokens=False)
-    return np.array(ids, dtype=np.int32)
-
-
-def encode_response(tokenizer: PreTrainedTokenizerBase, text: str) -> np.ndarray:
-    """[T] int32 token ids of a teacher's trace, always ending in one end-of-sequence token: it teaches when to stop."""
-    ids = tokenizer.encode(text, add_special_tokens=False)
-    if ids[-1:] != [tokenizer.eos_token_id]:
-        ids = [*ids, tokenizer.eos_token_id]
-    return np.array(ids, dtype=np.int32)
-
-
-def encode_trace(tokenizer: PreTrainedTokenizerBase, problem: Problem, limit: int) -> np.ndarray | None:
-    """[T] int32 token ids of the problem's trace; None where there is none, it is empty or has more than ``limit``.
-
-    One that is nothing but its end-of-sequence token is empty: it would teach to give no answer.
-    """
-    ids = encode_response(tokenizer, problem.trace or "")
-    return ids if 1 < len(ids) <= limit else None
-
-
-def stop_ids(tokenizer: PreTrainedTokenizerBase, config: dict[str, Any]) -> list[int]:
-    """Sorted ids of every token that ends a response: the tokenizer's, ``config.json``'s, and STOP_TOKENS it knows.
-
-    Raises RecipeError where that is none at all: each response would run to the length limit.
-    """
-    named = config.get("eos_token_id")
-    found = set(named if isinstance(named, list) else [named])
-    vocabulary = tokenizer.get_vocab()
-    found |= {tokenizer.eos_token_id, *(vocabulary.get(token) for token in STOP_TOKENS)}
-    found.discard(None)
-    if not found:
-        raise RecipeError("neither tokenizer nor config.json names an end-of-sequence token: set eos_token_id")
-    return sorted(found)

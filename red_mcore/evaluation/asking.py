@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from red_mcore.data.tokenizer import encode_chat
+from red_mcore.data.seams import encode_chat, response_text
 from red_mcore.evaluation import items
 from red_mcore.evaluation.items import Key, Row
 from red_mcore.evaluation.summary import summarise
@@ -41,7 +41,14 @@ VISIBLE_SECONDS = 90.0
 def encode(tokenizer: object, problem: Problem, protocol: Protocol) -> np.ndarray:
     """[P] int32 token ids of the prompt."""
     instruction = protocol.choice_instruction if problem.kind == "choice" else protocol.instruction
-    return encode_chat(tokenizer, problem.text, instruction, protocol.system_prompt, protocol.opening)
+    return encode_chat(
+        tokenizer,
+        problem.text,
+        instruction,
+        protocol.system_prompt,
+        opening=protocol.opening,
+        arguments=protocol.template_arguments,
+    )
 
 
 def prompts(tokenizer: object, problems: Problems, protocol: Protocol) -> dict[Key, np.ndarray]:
@@ -153,7 +160,8 @@ class Asker:
         )
         if not engine.is_leader:
             return []
-        texts = [[self.tokenizer.decode(c.token_ids, skip_special_tokens=True) for c in each] for each in completions]
+        stops = engine.stop_ids
+        texts = [[response_text(self.tokenizer, c.token_ids, stops) for c in each] for each in completions]
         questions = [(p.gold, text, p.kind) for p, each in zip(problems, texts, strict=True) for text in each]
         grades = iter(self.verifier.grade(questions, boxed_only=protocol.boxed_only))
         return [

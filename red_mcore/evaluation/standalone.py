@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from red_mcore.records import Problem
 from red_mcore.tracking.console import Watched
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from red_mcore.convert.conversion import Model as StoredModel
     from red_mcore.rewards.verifier import Verifier
 
@@ -39,6 +42,8 @@ class Job:
     kv_cache_mib: int | None
     """Of an engine's rank; None is what is left of a GPU's memory, or 1 GiB of the host's."""
     reward: Reward
+    chat_template: str | None = None
+    """File of the template in the place of the model's."""
 
 
 @dataclass
@@ -50,29 +55,35 @@ class Prepared:
     problems: dict[str, list[Problem]]
     longest: int
     """Tokens of the longest prompt."""
+    example: np.ndarray
+    """[P] int32, a prompt."""
     dtype: str
 
 
 def prepare(job: Job) -> Prepared:
     """Read model, benchmarks and prompts. RecipeError for what cannot work, before any rank is started."""
     from red_mcore.convert.conversion import open_any
+    from red_mcore.data import template
     from red_mcore.data.tokenizer import load_tokenizer
 
     stored = open_any(job.model)
-    tokenizer = load_tokenizer(Model(path=str(stored.companions)))
+    model = Model(path=str(stored.companions), chat_template=job.chat_template)
+    tokenizer = load_tokenizer(model)
+    if found := template.find(model):
+        template.check(found, job.protocol.system_prompt, job.protocol.template_arguments)
     problems = {name: benchmarks.load(name, job.data, job.protocol.seed, job.limit) for name in job.benchmarks}
     encoded = asking.prompts(tokenizer, problems, job.protocol)
     room = stored.arch.max_positions
     asking.check_lengths(encoded, job.protocol, room, "the model's max_position_embeddings")
     dtype = job.dtype or str(stored.dtype).removeprefix("torch.")
-    return Prepared(stored, tokenizer, problems, max(map(len, encoded.values())), dtype)
+    longest = max(map(len, encoded.values()))
+    return Prepared(stored, tokenizer, problems, longest, next(iter(encoded.values())), dtype)
 
 
 def run(job: Job, world: int) -> dict[str, Any] | None:
     """Sample and grade what is not there yet, in each of ``world`` processes; the summary on rank 0, None elsewhere."""
-    from red_mcore.architecture import hf_config
     from red_mcore.convert.rules import hf_shapes
-    from red_mcore.data.tokenizer import stop_ids
+    from red_mcore.data.seams import describe, stop_ids_of
     from red_mcore.megatron import ranks
     from red_mcore.rewards.verifier import Verifier
     from red_mcore.rollout.engine import Engine
@@ -84,6 +95,7 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
     verifier = Verifier(job.reward) if here.rank % job.tensor == 0 else None
     if here.is_main:
         print(f"starting {world // job.tensor} engine(s) for {stored.folder}", flush=True)
+    stops = stop_ids_of(tokenizer, stored.companions)
     settings = Rollout(
         max_prompt_tokens=prepared.longest,
         max_response_tokens=job.protocol.max_tokens,
@@ -94,7 +106,7 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
         stored.companions,
         settings,
         dtype=prepared.dtype,
-        stop_ids=stop_ids(tokenizer, hf_config(Model(path=str(stored.companions)))),
+        stop_ids=stops,
         seed=job.protocol.seed,
     )
     settle()
@@ -104,8 +116,12 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
     if here.is_main:
         report_faults(verifier, prepared.problems)
         count = sum(len(found) * job.protocol.samples_for(name) for name, found in prepared.problems.items())
+        for line in describe(tokenizer, prepared.example, None, stops):
+            print(line, flush=True)
         print(f"{count} responses to {', '.join(prepared.problems)}, kept in {job.out}", flush=True)
     about = {"model": str(stored.folder.resolve()), "dtype": prepared.dtype}
+    if job.chat_template is not None:
+        about["chat_template"] = hashlib.blake2b(tokenizer.chat_template.encode(), digest_size=8).hexdigest()
     asker = asking.Asker(job.protocol, tokenizer, engine, verifier)
     with Watched("responses", show=here.is_main) as watch:
         summary = asker.ask(prepared.problems, job.out, here, watch, about=about)

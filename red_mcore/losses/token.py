@@ -13,18 +13,27 @@ from torch import Tensor
 
 
 def policy_gradient(
-    logp: Tensor, old_logp: Tensor, advantage: Tensor, clip_low: float | None = None, clip_high: float | None = None
+    logp: Tensor,
+    old_logp: Tensor,
+    advantage: Tensor,
+    clip_low: float | None = None,
+    clip_high: float | None = None,
+    clip_dual: float | None = None,
 ) -> Tensor:
     """-min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A) with rho = exp(logp - old_logp); None: no such bound.
 
-    PPO's surrogate as GRPO (arXiv 2402.03300) uses it; unequal bounds are DAPO's (arXiv 2503.14476). All inputs [T].
+    PPO's surrogate as GRPO (arXiv 2402.03300) uses it; unequal bounds are DAPO's (arXiv 2503.14476). Where A < 0 the
+    loss is at most -``clip_dual`` A (dual clip, arXiv 1912.09729), beyond which it has no gradient. All inputs [T].
     """
     ratio = (logp - old_logp).exp()
-    if clip_low is None and clip_high is None:
-        return -ratio * advantage
-    low = None if clip_low is None else 1 - clip_low
-    high = None if clip_high is None else 1 + clip_high
-    return -torch.minimum(ratio * advantage, ratio.clamp(low, high) * advantage)
+    loss = -ratio * advantage
+    if clip_low is not None or clip_high is not None:
+        low = None if clip_low is None else 1 - clip_low
+        high = None if clip_high is None else 1 + clip_high
+        loss = -torch.minimum(ratio * advantage, ratio.clamp(low, high) * advantage)
+    if clip_dual is not None:
+        loss = torch.where(advantage < 0, torch.minimum(loss, -clip_dual * advantage), loss)
+    return loss
 
 
 Emphasis = Literal["equal", "probable", "uncertain"]

@@ -92,40 +92,75 @@ def bins(samples: Sequence[Sample], budget: int) -> list[list[int]]:
     return out
 
 
+@dataclass(frozen=True)
+class Plan:
+    """The samples of each data-parallel rank's micro-batches: as many on every rank, some perhaps empty."""
+
+    batches: list[list[list[Sample]]]
+    """[rank][micro-batch]."""
+    turn: int
+    """A micro-batch, the same one on every rank. Where traces come last, none has a trace before it and none has a
+    rollout after it; otherwise the last one."""
+
+    @property
+    def late(self) -> list[Sample]:
+        """The traces, of all ranks, that come after the turn."""
+        return [s for batches in self.batches for samples in batches[self.turn + 1 :] for s in samples]
+
+
+def arrange(hands: Sequence[Sequence[Sample]], budget: int, *, rounds: int = 1, offline_last: bool = False) -> Plan:
+    """First-fit decreasing, on each rank for itself; ``offline_last`` puts the traces behind the rollouts.
+
+    The number of micro-batches is a multiple of ``rounds`` (interleaved pipelines). A rank with fewer samples than
+    others has empty micro-batches, before its rollouts or after its traces, so that the turn comes to all at once.
+    """
+    halves = [_halves(hand, budget, offline_last) for hand in hands]
+    turn = max(len(before) for before, _ in halves)
+    count = turn + max(1, *(len(rest) for _, rest in halves))
+    turn += _padded(count, rounds) - count
+    count = _padded(count, rounds)
+
+    def aligned(before: list, rest: list) -> list:
+        return [[] for _ in range(turn - len(before))] + before + rest + [[] for _ in range(count - turn - len(rest))]
+
+    return Plan([aligned(*both) for both in halves], turn)
+
+
+def _halves(
+    samples: Sequence[Sample], budget: int, offline_last: bool
+) -> tuple[list[list[Sample]], list[list[Sample]]]:
+    """Micro-batches before the turn, and from it on: the traces, with the last rollouts if there is room for all."""
+    parts = ([s for s in samples if (offline_last and s.is_offline) is late] for late in (False, True))
+    before, rest = ([[part[i] for i in b] for b in bins(part, budget)] for part in parts)
+    if before and len(rest) <= 1 and sum(s.tokens for b in (before[-1], *rest) for s in b) <= budget:
+        return before[:-1], [sum(rest, before[-1])]
+    return before, rest
+
+
 def pack(
-    hands: Sequence[Sequence[Sample]],
+    plan: Plan,
     rank: int,
-    budget: int,
     *,
     multiple: int,
     static: bool,
     context: tuple[int, int] = (0, 1),
-    rounds: int = 1,
-    offline_last: bool = False,
     components: Sequence[str],
     device: torch.device,
 ) -> list[MicroBatch]:
-    """Micro-batches of data-parallel ``rank``; every rank gets the same number of them.
+    """Micro-batches of data-parallel ``rank``.
 
     ``multiple`` pads each to a multiple (sequence parallel), ``static`` pads all ranks' micro-batches to one common
     length, as pipeline stages and holders of experts that exchange activations of a fixed shape need. ``context``,
     (rank, ranks), splits each micro-batch over context-parallel ranks; what pads its sequences (``local_order``) comes
-    on top of ``budget``. The number of micro-batches is a multiple of ``rounds`` (interleaved pipelines). A rank that
-    runs out of samples gets micro-batches of padding alone, whose loss is an exact 0. ``offline_last`` puts the traces
-    behind the rollouts.
+    on top of the plan's budget. An empty micro-batch is padding alone; its loss is an exact 0.
     """
-    plans = [_plan(hand, budget, offline_last) for hand in hands]
-    count = _padded(max(1, *(len(plan) for plan in plans)), rounds)
     unit = 2 * context[1] if context[1] > 1 else 1
-    lengths = [
-        [sum(_padded(hand[i].tokens, unit) for i in b) for b in plan] for hand, plan in zip(hands, plans, strict=True)
-    ]
-    common = max((length for rank_lengths in lengths for length in rank_lengths), default=0)
-    empty = count - len(plans[rank])
+    lengths = [[sum(_padded(s.tokens, unit) for s in b) for b in batches] for batches in plan.batches]
+    common = max(length for rank_lengths in lengths for length in rank_lengths)
     out = []
-    for members, used in zip([[]] * empty + plans[rank], [0] * empty + lengths[rank], strict=True):
+    for samples, used in zip(plan.batches[rank], lengths[rank], strict=True):
         length = _padded(max(common if static else used, 1), math.lcm(unit, context[1] * multiple))
-        out.append(_build(hands[rank], members, length, unit, context, components, device))
+        out.append(_build(samples, length, unit, context, components, device))
     return out
 
 
@@ -133,29 +168,8 @@ def _padded(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
-def late_traces(hands: Sequence[Sequence[Sample]], budget: int) -> list[Sample]:
-    """With ``offline_last``, the traces of all ranks that come after their rank's first micro-batch with traces."""
-    late = []
-    for hand in hands:
-        with_traces = [b for b in _plan(hand, budget, offline_last=True) if any(hand[i].is_offline for i in b)]
-        late += [hand[i] for b in with_traces[1:] for i in b]
-    return late
-
-
-def _plan(samples: Sequence[Sample], budget: int, offline_last: bool) -> list[list[int]]:
-    """Indices of each micro-batch's samples; traces share the last one of the rollouts if there is room for all."""
-    if not offline_last:
-        return bins(samples, budget)
-    parts = ([i for i, s in enumerate(samples) if s.is_offline is offline] for offline in (False, True))
-    rollouts, traces = ([[part[i] for i in b] for b in bins([samples[i] for i in part], budget)] for part in parts)
-    if rollouts and len(traces) == 1 and sum(samples[i].tokens for i in rollouts[-1] + traces[0]) <= budget:
-        return [*rollouts[:-1], rollouts[-1] + traces[0]]
-    return rollouts + traces
-
-
 def _build(
     samples: Sequence[Sample],
-    members: list[int],
     length: int,
     unit: int,
     context: tuple[int, int],
@@ -166,11 +180,10 @@ def _build(
     tokens = np.zeros(length, np.int64)
     targets = np.zeros(length, np.int64)
     coefficient = {name: np.zeros(length, np.float32) for name in components}
-    scored = [name for name in _TOKEN_FIELDS if all(getattr(samples[i], name) is not None for i in members)]
+    scored = [name for name in _TOKEN_FIELDS if all(getattr(s, name) is not None for s in samples)]
     fields = {name: np.zeros(length, np.float32) for name in (*_SAMPLE_FIELDS, *scored)}
     spans, lengths, at = [], [], 0
-    for i in members:
-        sample = samples[i]
+    for sample in samples:
         end = at + sample.tokens
         tokens[at:end] = np.concatenate((sample.prompt, sample.response))
         targets[at : end - 1] = tokens[at + 1 : end]

@@ -24,8 +24,8 @@ from red_mcore.devices import FP8_MULTIPLE
 from red_mcore.megatron import shim
 from red_mcore.megatron.model import build_model, output_weight
 from red_mcore.megatron.offload import on_device, read_on_device, to_host
-from red_mcore.megatron.packing import MicroBatch, deal, imbalance, late_traces, pack
-from red_mcore.megatron.ranks import Ranks, from_last_stage, max_over_data, sum_over_data
+from red_mcore.megatron.packing import MicroBatch, Plan, arrange, deal, imbalance, pack
+from red_mcore.megatron.ranks import Ranks, any_rank, from_last_stage, max_over_data, sum_over_data
 from red_mcore.megatron.slots import Slot
 from red_mcore.megatron.vocab import logprob_and_entropy
 from red_mcore.recipe import Optimizer, Recipe
@@ -121,7 +121,7 @@ class Policy:
 
     def _scored(self, groups: Sequence[Group]) -> Iterator[tuple[Sample, np.ndarray, np.ndarray]]:
         """(sample, log-probs [T], entropies [T]) of every sample in order, on every rank."""
-        batches = self._plan(groups, ())
+        batches = self._pack(self._plan(groups), ())
         results: list[Tensor] = []
 
         def keep(batch: MicroBatch, hidden: Tensor):
@@ -166,23 +166,23 @@ class Policy:
         ``on_policy``: the samples were not scored, and the rollouts are this very policy's. Their old log-probs are
         then this pass's log-probs, and all entropies and the difference to the engine (``_gap``) are taken from it,
         too. ``weigh``, if given, is called on every rank, once, when every ``entropy`` is known and before a trace's
-        loss: traces come last, and only those which the first micro-batch with traces cannot hold are scored ahead.
+        loss. For that the ranks exchange entropies in the middle of the pass: at the plan's turn, a micro-batch of the
+        same number on all of them. Those without a trace, or without any sample, come there as well, so that all
+        communication of the pass has one order on all ranks whatever their samples are. Traces that come later than
+        the turn are scored ahead.
         """
-        if weigh is not None and self._parallel.expert > 1:
-            # Ranks that share experts meet in every layer: none can wait for another's later micro-batch.
-            for sample, _, entropy in self._scored(groups):
-                sample.entropy = float(entropy.mean())
-            weigh()
-            weigh = None
         components = sorted({name for g in groups for s in g.samples for name in s.coefficient})
-        batches = self._plan(groups, components, offline_last=weigh is not None)
+        plan = self._plan(groups, offline_last=weigh is not None)
+        batches = self._pack(plan, components)
         sums = torch.zeros(len(components) + 2, dtype=torch.float64)
         sums[-2] = sum(s.tokens for b in batches for s, *_ in b.spans) / self.ranks.context
         sums[-1] = sum(b.tokens.numel() for b in batches)
         own = None
         if on_policy:
-            ahead = self._score_late_traces(groups) if weigh is not None else set()
-            own = _OwnPass([s for g in groups for s in g.samples if id(s) not in ahead], self.ranks, weigh)
+            late = {id(s) for s in plan.late}  # of all ranks, so that either all score some ahead or none does
+            self._score_entropies(groups, late)
+            measured = [s for g in groups for s in g.samples if id(s) not in late]
+            own = _OwnPass(measured, self.ranks, weigh, batches[plan.turn])
 
         def loss(batch: MicroBatch, hidden: Tensor):
             trained = sum(c != 0 for c in batch.coefficient.values()) > 0
@@ -220,7 +220,8 @@ class Policy:
 
         ``lr_scale`` multiplies the learning rate of this step. Returns ``update/grad_norm``, ``update/weight_norm``
         (after the step), ``update/change_norm`` (of what the step did to the weights), ``update/lr`` (as used) and
-        ``update/skipped``; FloatingPointError for a gradient norm that is not finite.
+        ``update/skipped``: 1 where the norm is above the settings' ``skip_grad``, and nothing was done.
+        FloatingPointError for a gradient norm that is not finite.
         """
         slot = self.activate(optimizer)
         for group in self.optimizer.param_groups:
@@ -230,7 +231,7 @@ class Policy:
             weights = self._owned_weights()
             before = [weight.clone() for weight in weights]
             with shim.on_device():
-                updated, grad_norm, _ = self.optimizer.step()
+                updated, grad_norm = self._step_unless_steep(slot.skip_grad)
             changes = [old.sub_(new) for old, new in zip(before, weights, strict=True)]
             norms = torch.stack([get_total_norm(tensors).double() for tensors in (weights, changes)])
             del weights, before, changes  # they would keep what is moved away
@@ -252,6 +253,16 @@ class Policy:
             "update/skipped": float(not updated),
         }
 
+    def _step_unless_steep(self, limit: float) -> tuple[bool, float | None]:
+        """(Whether the optimizer stepped, gradient norm); it does not where the norm exceeds a ``limit`` above 0."""
+        if limit:
+            self.optimizer.prepare_grads()
+            norm = self.optimizer.get_grad_norm()
+            if any_rank(norm > limit):  # a step is a collective: all ranks have to agree on it
+                return False, norm
+        updated, norm, _ = self.optimizer.step()
+        return updated, norm
+
     def _owned_weights(self) -> list[Tensor]:
         """The float32 weights that this rank updates, each weight of the model on one rank."""
         return [
@@ -261,28 +272,27 @@ class Policy:
             if param_is_not_shared(weight) and param_is_not_tensor_parallel_duplicate(weight)
         ]
 
-    def _score_late_traces(self, groups: Sequence[Group]) -> set[int]:
-        """Fill ``entropy`` of the traces that a training pass meets too late for the weights; their ids."""
-        late = {id(s) for s in late_traces(self._deal(groups), self._budget)}
-        if late:
-            parts = (Group(g.problem, [s for s in g.samples if id(s) in late]) for g in groups)
-            for sample, _, entropy in self._scored([g for g in parts if g.samples]):
+    def _score_entropies(self, groups: Sequence[Group], wanted: set[int]) -> None:
+        """Fill ``entropy`` of the samples with these ids, if there are any."""
+        parts = (Group(g.problem, [s for s in g.samples if id(s) in wanted]) for g in groups)
+        if parts := [g for g in parts if g.samples]:
+            for sample, _, entropy in self._scored(parts):
                 sample.entropy = float(entropy.mean())
-        return late
 
     def _deal(self, groups: Sequence[Group]) -> list[list[Sample]]:
         return deal(groups, self.ranks.data, self.arch.hidden_size)
 
-    def _plan(self, groups: Sequence[Group], components: Sequence[str], offline_last: bool = False) -> list[MicroBatch]:
+    def _plan(self, groups: Sequence[Group], offline_last: bool = False) -> Plan:
+        rounds = self._parallel.pipeline if self._parallel.virtual > 1 else 1
+        return arrange(self._deal(groups), self._budget, rounds=rounds, offline_last=offline_last)
+
+    def _pack(self, plan: Plan, components: Sequence[str]) -> list[MicroBatch]:
         return pack(
-            self._deal(groups),
+            plan,
             self.ranks.data_rank,
-            self._budget,
             multiple=(self._parallel.tensor if self._parallel.sequence else 1) * FP8_MULTIPLE.get(self._fp8, 1),
             static=self._parallel.pipeline > 1 or self._parallel.expert > 1,
             context=(self.ranks.context_rank, self.ranks.context),
-            rounds=self._parallel.pipeline if self._parallel.virtual > 1 else 1,
-            offline_last=offline_last,
             components=components,
             device=shim.device(),
         )
@@ -310,28 +320,37 @@ class Policy:
             )
 
     def _logprobs(self, batch: MicroBatch, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probs, of rollouts at the temperature that they were sampled with and of traces at 1; entropies at 1."""
+        is_offline = batch.fields["is_offline"] > 0
         return logprob_and_entropy(
             hidden[0],
             output_weight(self.model[-1]),
             batch.targets,
             vocab_size=self.arch.vocab_size,
-            temperature=self.temperature,
+            # A teacher's tokens were not drawn at the rollouts' temperature: what imitates them is at 1.
+            temperature=None if self.temperature == 1 else torch.where(is_offline, 1.0, self.temperature),
             group=parallel_state.get_tensor_model_parallel_group(),
         )
 
 
 class _OwnPass:
-    """What a training pass learns about samples that were not scored, and the weights that depend on it."""
+    """What a training pass learns about samples that were not scored, and the weights that depend on it.
 
-    def __init__(self, samples: Sequence[Sample], ranks: Ranks, weigh: Callable[[], None] | None):
+    Its communication has a place that the plan alone decides: ``turn`` where there are weights to set, else the end.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], ranks: Ranks, weigh: Callable[[], None] | None, turn: MicroBatch
+    ) -> None:
         self._samples = samples
         self._index = {id(s): i for i, s in enumerate(samples)}
         # Mean entropy, largest and summed difference to the engine of this rank's part of each sample.
         self._measured = torch.zeros(3, len(samples), dtype=torch.float64)
-        self._is_last_stage, self._weigh, self._weighed = ranks.is_last_stage, weigh, False
+        self._is_last_stage, self._weigh, self._turn = ranks.is_last_stage, weigh, turn
+        self._is_past_turn = False
 
     def measure(self, batch: MicroBatch, logp: Tensor, entropy: Tensor) -> None:
-        """Called before a micro-batch's loss, on the last stage: notes its samples or sets its traces' weights."""
+        """Called before each micro-batch's loss, on the last stage: notes its samples; at the turn sets the weights."""
         batch.fields["old_logp"] = logp
         logps, entropies = torch.stack((logp, entropy)).cpu().numpy()
         for sample, entries, tokens in batch.spans:
@@ -339,35 +358,33 @@ class _OwnPass:
                 entropy = entropies[entries].sum() / len(sample.response)
                 gap = np.abs(logps[entries] - sample.sampler_logp[tokens]) if not sample.is_offline else np.zeros(1)
                 self._measured[:, i] = torch.tensor((entropy, gap.max(initial=0.0), gap.sum()))
-        # The sample, not its part here, decides: context-parallel ranks have to come to the collective together.
-        if self._weigh is not None and any(sample.is_offline for sample, *_ in batch.spans):
-            self._set_weights()
+        if self._weigh is None:
+            return
+        if batch is self._turn:
+            sum_over_data(self._measured[0])
+            self._tell_entropies()
+            self._is_past_turn = True
+        if self._is_past_turn:
             batch.refresh("weight")
 
     def finish(self) -> dict[str, float]:
-        """After the pass, on every rank: the weights where they are not yet set, and the difference to the engine."""
+        """After the pass, on every rank: what the last stage knows, and the difference to the engine."""
         if self._is_last_stage:
-            self._set_weights()
+            if self._weigh is None:
+                sum_over_data(self._measured[0])
             max_over_data(self._measured[1])
             sum_over_data(self._measured[2])
         from_last_stage(self._measured)
-        if not self._is_last_stage:
-            self._set_entropies_and_weigh()
+        if not self._is_past_turn:
+            self._tell_entropies()
         gaps = zip(self._samples, self._measured[1:].T.tolist(), strict=True)
         return _gap([(*gap, len(s.response)) for s, gap in gaps if not s.is_offline])
 
-    def _set_weights(self) -> None:
-        """A collective of the last stage's data-parallel ranks, each at its first trace or at the end."""
-        if not self._weighed:
-            sum_over_data(self._measured[0])
-            self._set_entropies_and_weigh()
-
-    def _set_entropies_and_weigh(self) -> None:
+    def _tell_entropies(self) -> None:
         for sample, entropy in zip(self._samples, self._measured[0].tolist(), strict=True):
             sample.entropy = entropy
         if self._weigh is not None:
             self._weigh()
-        self._weighed = True
 
 
 def _gap(gaps: list[tuple[float, float, int]]) -> dict[str, float]:

@@ -19,6 +19,7 @@ class Slot:
 
     def __init__(self, optimizer, settings: Optimizer, steps: int):
         self._parts, self._config, self._clip_grad = optimizer.chained_optimizers, optimizer.config, settings.clip_grad
+        self.skip_grad = settings.skip_grad
         # Megatron's schedule prefers a group's own bounds of the learning rate.
         bounds = {"max_lr": settings.lr, "min_lr": settings.lr * settings.min_lr_ratio}
         own = {"betas": settings.betas, "eps": settings.eps, **bounds}

@@ -17,17 +17,20 @@ def logprob_and_entropy(
     targets: Tensor,
     *,
     vocab_size: int,
-    temperature: float = 1.0,
+    temperature: Tensor | None = None,
     group: dist.ProcessGroup | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Log-prob of ``targets`` and entropy of softmax(hidden weight^T / temperature), both [T] float32, in nats.
+    """Log-prob of ``targets`` under softmax(hidden weight^T / temperature), entropy of softmax(hidden weight^T).
+
+    Both [T] float32, in nats; ``temperature`` [T] is of the log-probs alone, None is 1 throughout.
 
     hidden [T, H], the same on all ranks of the tensor-parallel ``group`` (None: not sharded); weight [V/tp, H], this
     rank's rows of the output layer, of the same floating type; targets [T] int64 ids in the whole vocabulary. Rows that
     padding added beyond ``vocab_size`` take no part. Both results carry gradients; that of ``hidden`` is this rank's
-    share, to be summed over the group. Beside the results, two numbers per token are kept, and the logits are computed
-    again in the backward, which needs no communication. With x the scaled logits, m their maximum, Z = sum exp(x-m) and
-    S = sum (x-m) exp(x-m), all over the whole vocabulary: logp = x_y - m - ln Z and H = ln Z - S / Z.
+    share, to be summed over the group. Beside the results, a few numbers per token are kept, and the logits are
+    computed again in the backward, which needs no communication. With x the logits, m their maximum, t the temperature,
+    Z_t = sum exp((x-m) / t) and S = sum (x-m) exp(x-m), all over the whole vocabulary:
+    logp = (x_y - m) / t - ln Z_t and H = ln Z_1 - S / Z_1.
     """
     return _VocabParallel.apply(hidden, weight, targets, vocab_size, temperature, group)
 
@@ -42,14 +45,17 @@ class _VocabParallel(torch.autograd.Function):
         mine = (local >= 0) & (local < valid)
         local = local.clamp(0, max(valid - 1, 0))
 
-        # m, Z, S and x_y - m of this rank's rows; of no rows -inf and zeros.
+        t = 1.0 if temperature is None else temperature
+        # m, Z_1, S, x_y - m and (unless t is 1) Z_t of this rank's rows; of no rows -inf and zeros.
         top = torch.full((len(hidden),), -torch.inf, device=hidden.device)
-        norm, moment, picked = torch.zeros(3, len(hidden), device=hidden.device)
+        norm, moment, picked, heated = torch.zeros(4, len(hidden), device=hidden.device)
         for part in _chunks(hidden, valid):
-            x = _logits(hidden[part], weight[:valid], temperature)
+            x = _logits(hidden[part], weight[:valid])
             top[part] = x.amax(1)
             x -= top[part, None]
             picked[part] = x.gather(1, local[part, None])[:, 0]
+            if temperature is not None:
+                heated[part] = (x / t[part, None]).exp_().sum(1)
             weights = x.exp()
             norm[part] = weights.sum(1)
             moment[part] = x.mul_(weights).sum(1)
@@ -58,41 +64,60 @@ class _VocabParallel(torch.autograd.Function):
             dist.all_reduce(whole, op=dist.ReduceOp.MAX, group=group)
             shift = top - whole if valid else torch.zeros_like(top)
             scale = shift.exp()
-            sums = torch.stack((scale * norm, scale * (moment + shift * norm), mine * (picked + shift)))
+            moment = moment + shift * norm
+            sums = torch.stack((scale * norm, scale * moment, mine * (picked + shift), (shift / t).exp() * heated))
             dist.all_reduce(sums, group=group)
-            top, (norm, moment, picked) = whole, sums
+            top, (norm, moment, picked, heated) = whole, sums
         log_norm = norm.log()
-        logp, entropy = picked - log_norm, log_norm - moment / norm
-        ctx.save_for_backward(hidden, weight, local, mine, top + log_norm, entropy)
-        ctx.valid, ctx.temperature = valid, temperature
+        log_heated = log_norm if temperature is None else heated.log()
+        logp, entropy = picked / t - log_heated, log_norm - moment / norm
+        ctx.save_for_backward(
+            hidden,
+            weight,
+            local,
+            mine,
+            entropy,
+            top + log_norm,
+            temperature,
+            None if temperature is None else top / t + log_heated,
+        )
+        ctx.valid = valid
         ctx.set_materialize_grads(False)
         return logp, entropy
 
     @staticmethod
     def backward(ctx, grad_logp, grad_entropy):
-        hidden, weight, local, mine, log_norm, entropy = ctx.saved_tensors
+        hidden, weight, local, mine, entropy, log_norm, temperature, log_heated = ctx.saved_tensors
         rows = weight[: ctx.valid]
         grad_hidden = torch.zeros_like(hidden)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
-        # With a, b the gradients of logp and H:  d / dx_j = a 1[j = y] - p_j (a + b (ln p_j + H)),  x = logits / T
-        a = torch.zeros_like(log_norm) if grad_logp is None else grad_logp / ctx.temperature
-        b = None if grad_entropy is None else grad_entropy / ctx.temperature
+        # With a, b the gradients of logp and H, p = softmax(x) and q = softmax(x / t):
+        # d / dx_j = a / t (1[j = y] - q_j) - b p_j (ln p_j + H)
+        a = torch.zeros_like(log_norm) if grad_logp is None else grad_logp
+        a = a if temperature is None else a / temperature
+        b = grad_entropy
         for part in _chunks(hidden, ctx.valid):
-            log_p = _logits(hidden[part], rows, ctx.temperature).sub_(log_norm[part, None])
-            p = log_p.exp()
+            x = _logits(hidden[part], rows)
             slope = a[part, None]
+            if temperature is not None:
+                by_logp = (x / temperature[part, None]).sub_(log_heated[part, None]).exp_().mul_(slope)
+                slope = torch.zeros_like(slope)
+            log_p = x.sub_(log_norm[part, None])
+            p = log_p.exp()
             if b is not None:
                 slope = log_p.add_(entropy[part, None]).mul_(b[part, None]).add_(slope)
-            grad = p.mul_(slope).neg_().scatter_add_(1, local[part, None], (a * mine)[part, None]).to(hidden.dtype)
-            del log_p, p, slope
+            grad = p.mul_(slope)
+            if temperature is not None:
+                grad += by_logp
+            grad = grad.neg_().scatter_add_(1, local[part, None], (a * mine)[part, None]).to(hidden.dtype)
+            del x, log_p, p, slope
             grad_hidden[part] = grad @ rows
             grad_weight[: ctx.valid] += grad.T @ hidden[part]
         return grad_hidden, grad_weight.to(weight.dtype), None, None, None, None
 
 
-def _logits(hidden: Tensor, rows: Tensor, temperature: float) -> Tensor:
-    logits = (hidden @ rows.T).float()
-    return logits if temperature == 1.0 else logits.div_(temperature)
+def _logits(hidden: Tensor, rows: Tensor) -> Tensor:
+    return (hidden @ rows.T).float()
 
 
 def _chunks(hidden: Tensor, valid: int) -> Iterator[slice]:

@@ -1,4 +1,8 @@
-"""Child processes that do small tasks, each under a wall clock that kills: no task can hang or bring down its caller.
+"""Child processes that do small tasks, each with so much CPU time: no task can hang or bring down its caller.
+
+What ends a task is its child's own CPU time, so that a busy machine makes it late and not another one: before each task
+the child sets a timer of the kernel (``ITIMER_PROF``, user and system time of all its threads), whose signal ends the
+process wherever it is, also in C code. The wall clock alone ends a child that sleeps or waits, ``WALL`` times later.
 
 Every child has a pipe of its own and nothing in common with the others, so that killing one at any moment, or all of
 them, spoils no lock and no queue. That is why this is not a pool of a library: with pebble 5.2's shared pipe, killing
@@ -24,6 +28,8 @@ TRIES = 3
 """Deaths of a child over the same task that make it a crash. One alone may be the child's bad luck."""
 START_SECONDS = 300.0
 """Limit of a child's start, imports included, on however slow a disk."""
+WALL = 30.0
+"""Wall clock of a task in multiples of its CPU time: for one that waits for ever, not for one on a busy machine."""
 MEMORY = 4 << 30
 """Address space of a child, bytes. A tower of powers fills the machine's memory sooner than it runs out of time."""
 
@@ -39,9 +45,11 @@ class Pool:
     def __init__(
         self, work: Callable[..., Any], workers: int, timeout: float, prepare: Callable[[], None] | None = None
     ) -> None:
-        """``timeout``: seconds of one task. RuntimeError, in ``run``, where children cannot be started."""
-        self._child = (work, prepare)
-        self._timeout = timeout
+        """``timeout``: CPU seconds of one task, processes that it starts left out.
+
+        RuntimeError, in ``run``, where children cannot be started.
+        """
+        self._child = (work, timeout, prepare)
         self._failed_starts = 0
         self._children = [_Child(*self._child) for _ in range(workers)]
 
@@ -74,13 +82,13 @@ class Pool:
                 if child.idle and waiting:
                     # Few at a time near the end, so that no child has a queue while another is idle.
                     count = min(CHUNK, -(-len(waiting) // (2 * len(self._children))))
-                    child.give([(i, tasks[i]) for i in (waiting.popleft() for _ in range(count))], self._timeout)
+                    child.give([(i, tasks[i]) for i in (waiting.popleft() for _ in range(count))])
             ready = self._wait()
             for number, child in enumerate(self._children):
                 ended = None
                 if child.connection in ready or child.connection.poll():
                     try:
-                        for index, result in child.receive(self._timeout):
+                        for index, result in child.receive():
                             settle(index, result)
                         self._failed_starts = 0
                     except (EOFError, OSError):
@@ -90,6 +98,8 @@ class Pool:
                 if ended is None:
                     continue
                 unstarted, undone = child.starting, child.end(died=ended == CRASH)
+                if child.process.exitcode == -signal.SIGPROF:
+                    ended = TIMEOUT
                 self._children[number] = _Child(*self._child)
                 if unstarted:
                     self._count_failed_start(child, ended)
@@ -134,30 +144,31 @@ class Pool:
 class _Child:
     """One child, what it was given, and when it has to be done with the first of it."""
 
-    def __init__(self, work: Callable[..., Any], prepare: Callable[[], None] | None) -> None:
+    def __init__(self, work: Callable[..., Any], timeout: float, prepare: Callable[[], None] | None) -> None:
         # Not fork: the caller holds threads and device contexts that a forked child must not touch.
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
-        self.process = context.Process(target=_serve, args=(other, work, prepare), daemon=True)
+        self.process = context.Process(target=_serve, args=(other, work, timeout, prepare), daemon=True)
         self.process.start()
         other.close()  # the child's end; with ours alone its death shows as the end of the pipe
         self.starting = True
         self.deadline: float | None = time.monotonic() + START_SECONDS
+        self._wall = WALL * timeout
         self._given: deque[int] = deque()
 
     @property
     def idle(self) -> bool:
         return not self.starting and not self._given
 
-    def give(self, tasks: list[tuple[int, tuple]], timeout: float) -> None:
+    def give(self, tasks: list[tuple[int, tuple]]) -> None:
         self._given.extend(index for index, _ in tasks)
-        self.deadline = time.monotonic() + timeout
+        self.deadline = time.monotonic() + self._wall
         try:
             self.connection.send([task for _, task in tasks])
         except OSError:  # it is dead, which the pipe's end is about to tell
             return
 
-    def receive(self, timeout: float) -> list[tuple[int, tuple[str, Any]]]:
+    def receive(self) -> list[tuple[int, tuple[str, Any]]]:
         """Results that have come; EOFError or OSError where the child is dead."""
         found = []
         while self.connection.poll():
@@ -171,7 +182,7 @@ class _Child:
                 self.starting = False
             else:
                 found.append((self._given.popleft(), result))
-            self.deadline = time.monotonic() + timeout if self._given else None
+            self.deadline = time.monotonic() + self._wall if self._given else None
         return found
 
     def end(self, died: bool = False) -> deque[int]:
@@ -184,9 +195,10 @@ class _Child:
         return self._given
 
 
-def _serve(connection, work: Callable[..., Any], prepare: Callable[[], None] | None) -> None:
+def _serve(connection, work: Callable[..., Any], timeout: float, prepare: Callable[[], None] | None) -> None:
     """The child's life: results of the tasks it is sent, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process
     if sys.platform == "linux":
         import resource
 
@@ -204,11 +216,14 @@ def _serve(connection, work: Callable[..., Any], prepare: Callable[[], None] | N
         except (EOFError, OSError):
             return
         for task in tasks:
-            connection.send(_result(work, task))
+            connection.send(_result(work, task, timeout))
 
 
-def _result(work: Callable[..., Any], task: tuple) -> tuple[str, Any]:
+def _result(work: Callable[..., Any], task: tuple, timeout: float) -> tuple[str, Any]:
+    signal.setitimer(signal.ITIMER_PROF, timeout)
     try:
         return "done", work(*task)
     except Exception as error:  # RecursionError and MemoryError of hostile input, and whatever a user's function raises
         return CRASH, f"{type(error).__name__}: {str(error)[:200]}"
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)

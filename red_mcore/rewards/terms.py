@@ -50,7 +50,8 @@ def reward_terms(sample: Sample, settings: Reward, limit: int) -> dict[str, floa
     A teacher's trace has no penalties: its length is not the policy's doing, and a long trace would otherwise lose its
     place in the group's statistics although it is right. Its format counts, as in the code of RED's authors.
     """
-    terms = {"accuracy": settings.accuracy * sample.accuracy}
+    counts = sample.accuracy > 0 and not (sample.truncated and settings.truncated == "wrong")
+    terms = {"accuracy": settings.accuracy * (sample.accuracy if counts else settings.wrong)}
     if settings.format is not None:
         terms["format"] = settings.format.weight * format_score(
             sample.text, settings.format.tags, settings.format.opened

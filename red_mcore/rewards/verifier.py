@@ -1,4 +1,4 @@
-"""Verdicts on answers, and users' reward functions, in child processes that a wall clock can kill.
+"""Verdicts on answers, and users' reward functions, in child processes that their CPU time ends.
 
 Symbolic comparison of what a model wrote can take for ever (``9^{9^{9}}``) or bring its process down, and no signal
 reaches a thread that sits in C code. So the rank never parses an answer itself: the children of a ``Pool`` do. Five
@@ -6,7 +6,7 @@ verdicts are told apart, because a rising share of any of the last three is news
 
 - ``correct``, ``wrong``: both sides are understood; the word of ``grading.judge`` on their equality;
 - ``unparsable``: no answer (with ``boxed_only``, no balanced ``\\boxed{...}``), or none that can be read;
-- ``timeout``: the child was killed at ``timeout_seconds``;
+- ``timeout``: the child was ended after ``timeout_seconds`` of CPU time (or after ``pool.WALL`` times that of waiting);
 - ``crash``: the answer brought its child down, again and again, or made the comparison fail.
 """
 
@@ -26,6 +26,8 @@ from red_mcore.rewards.pool import Pool
 REMEMBERED = 200
 """Characters of an answer up to which its verdict is kept: longer ones seldom come twice."""
 VERDICTS = ("correct", "wrong", "unparsable", "timeout", "crash")
+NO_VERDICT = VERDICTS[3:]
+"""Those that say nothing of the answer; load on the machine may have caused them."""
 
 
 class Question(NamedTuple):
@@ -60,8 +62,8 @@ class Verifier:
         """A grade of each ``Question`` (or tuple of its fields), in order; ``boxed_only`` None is the settings' value.
 
         The verdict depends on kind, gold and answer: equal ones are judged once in the verifier's life. Timeouts and
-        crashes are judged anew in each call, since load on the machine may have caused them. Raises RuntimeError where
-        the children cannot be started, e.g. where math-verify is not installed.
+        crashes are judged anew in each call, since what else happens on the machine may have caused them. Raises
+        RuntimeError where the children cannot be started, e.g. where math-verify is not installed.
         """
         boxed_only = self.settings.boxed_only if boxed_only is None else boxed_only
         asked = [(kind, gold, final_answer(text, boxed_only)) for gold, text, kind in (Question(*q) for q in questions)]
@@ -108,7 +110,7 @@ def _prepare_child() -> None:
     """Runs in each child before its first task."""
     from red_mcore.rewards import grading
 
-    # It warns that its own time limits are off. They are, for they do not reach into C code; the parent's clock does.
+    # It warns that its own time limits are off. They are, for they do not reach into C code; the pool's do.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     grading.warm_up()
 

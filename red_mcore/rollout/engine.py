@@ -30,7 +30,7 @@ class Completion:
     logp: np.ndarray
     """[T] float32, nats: log_softmax(logits / temperature) over the full vocabulary, whatever top-p; greedy: at 1."""
     truncated: bool
-    """Stopped by the length limit."""
+    """Stopped by the length limit: its last token is none that ends a response."""
     version: int
     """Publication that the response was sampled from."""
 
@@ -61,7 +61,8 @@ class Engine:
         """Of the published weights, whoever published them; 16 hexadecimal digits."""
         self._rollout = rollout
         self._room = max(room, rollout.max_prompt_tokens + rollout.max_response_tokens)
-        self._stop_ids = list(stop_ids)
+        self.stop_ids = frozenset(stop_ids)
+        """Tokens that end a response."""
         try:
             with _undisturbed():
                 self._llm = _build(folder, rollout, self._room, dtype, seed)
@@ -140,7 +141,7 @@ class Engine:
         common = {
             "temperature": self._rollout.temperature if temperature is None else temperature,
             "top_p": self._rollout.top_p if top_p is None else top_p,
-            "stop_token_ids": self._stop_ids,
+            "stop_token_ids": sorted(self.stop_ids),
             "ignore_eos": True,  # the stop tokens alone decide, not what config.json calls the end of a sequence
             "logprobs": 0,  # the sampled token's only
             "flat_logprobs": True,
@@ -160,7 +161,8 @@ class Engine:
             Completion(
                 token_ids=np.asarray(output.token_ids, dtype=np.int32),
                 logp=np.asarray(output.logprobs.logprobs, dtype=np.float32),
-                truncated=output.finish_reason == "length",
+                # Not vLLM's reason: a response may end with its last allowed token.
+                truncated=output.token_ids[-1] not in self.stop_ids,
                 version=self.version,
             )
             for output in outputs

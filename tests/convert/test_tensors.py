@@ -38,7 +38,7 @@ def test_shards_hold_as_much_as_they_may_and_the_index_names_them(tmp_path):
     }
     assert {**load_file(tmp_path / first), **load_file(tmp_path / second)}.keys() == SHAPES.keys()
     found = HFTensors(tmp_path)
-    found.check(SHAPES, set())
+    found.check(SHAPES, {})
     assert all(torch.equal(found.read(name), tensor) for name, tensor in tensors().items())
 
 
@@ -96,7 +96,7 @@ def test_broken_files_are_refused_by_name(tmp_path, spoil, message):
     write_tensors(tmp_path, tensors().items(), SHAPES, torch.float32, shard_bytes=10**9)
     spoil(tmp_path)
     with pytest.raises(RecipeError, match=message) as error:
-        HFTensors(tmp_path).check(SHAPES, set())
+        HFTensors(tmp_path).check(SHAPES, {})
     assert "\n" not in str(error.value)
 
 
@@ -111,4 +111,4 @@ def test_broken_files_are_refused_by_name(tmp_path, spoil, message):
 def test_tensors_that_do_not_fit_are_refused_by_name(tmp_path, expected, message):
     write_tensors(tmp_path, tensors().items(), SHAPES, torch.float32, shard_bytes=10**9)
     with pytest.raises(RecipeError, match=message):
-        HFTensors(tmp_path).check(expected, set())
+        HFTensors(tmp_path).check(expected, {})

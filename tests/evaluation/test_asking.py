@@ -24,7 +24,7 @@ PROBLEMS = {
 
 class Parrot:
     replica, replicas, is_leader = 0, 1, True
-    checksum, about = "ab", {"engine": "parrot"}
+    checksum, about, stop_ids = "ab", {"engine": "parrot"}, ()
 
     def __init__(self, tokenizer, calls: int | None = None):
         self.tokenizer, self.left, self.asked = tokenizer, calls, []

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from red_mcore.megatron.packing import bins, deal, imbalance, late_traces, pack
+from red_mcore.megatron.packing import arrange, bins, deal, imbalance, pack
 from red_mcore.records import Group, Problem, Sample
 
 CPU = torch.device("cpu")
@@ -30,9 +30,9 @@ def groups(count: int, seed: int = 0) -> list[Group]:
     ]
 
 
-def packed(hands: list[list[Sample]], rank: int = 0, budget: int = 100, **settings):
+def packed(hands: list[list[Sample]], rank: int = 0, budget: int = 100, rounds: int = 1, **settings):
     options = {"multiple": 1, "static": False, "components": ("rl",), "device": CPU} | settings
-    return pack(hands, rank, budget, **options)
+    return pack(arrange(hands, budget, rounds=rounds), rank, **options)
 
 
 def test_bins_fill_the_budget_and_never_exceed_it():
@@ -87,28 +87,58 @@ def with_traces(rollouts: int, traces: int):
     return hand[traces - 1 :] + hand[: traces - 1] if traces else hand
 
 
+def kinds(hands: list[list[Sample]], budget: int, **settings) -> tuple[list[list[str]], int, int]:
+    """Of each rank and micro-batch, ``r`` for a rollout and ``t`` for a trace; the turn; the number of late traces."""
+    found = arrange(hands, budget, offline_last=True, **settings)
+    named = [["".join("rt"[s.is_offline] for s in b) for b in batches] for batches in found.batches]
+    after = [s for batches in found.batches for b in batches[found.turn + 1 :] for s in b]
+    assert [id(s) for s in found.late] == [id(s) for s in after]
+    return named, found.turn, len(found.late)
+
+
 @pytest.mark.parametrize(
-    ("budget", "rollouts", "traces", "expected", "late"),
+    ("budget", "rollouts", "traces", "expected", "turn", "late"),
     [
-        (50, 3, 2, ["rr", "r", "tt"], 0),  # both do not fit behind the last rollout: a micro-batch of their own
-        (50, 3, 1, ["rr", "rt"], 0),
-        (100, 2, 2, ["rrtt"], 0),
-        (50, 3, 5, ["rr", "r", "tt", "tt", "t"], 3),
-        (50, 0, 3, ["tt", "t"], 1),
-        (50, 3, 0, ["rr", "r"], 0),
+        (50, 3, 2, ["rr", "r", "tt"], 2, 0),  # both do not fit behind the last rollout: a micro-batch of their own
+        (50, 3, 1, ["rr", "rt"], 1, 0),
+        (100, 2, 2, ["rrtt"], 0, 0),
+        (50, 3, 5, ["rr", "r", "tt", "tt", "t"], 2, 3),
+        (50, 0, 3, ["tt", "t"], 0, 1),
+        (50, 3, 0, ["rr", "r"], 1, 0),
+        (50, 0, 0, [""], 0, 0),
     ],
 )
-def test_traces_can_be_kept_for_the_end(budget, rollouts, traces, expected, late):
-    hand = with_traces(rollouts, traces)
-    batches = packed([hand], budget=budget, offline_last=True)
-    assert ["".join("rt"[s.is_offline] for s, *_ in m.spans) for m in batches] == expected
-    found = late_traces([hand, []], budget)
-    assert [id(s) for s in found] == [id(s) for m in batches for s, *_ in m.spans if s.is_offline][traces - late :]
+def test_traces_can_be_kept_for_the_end(budget, rollouts, traces, expected, turn, late):
+    assert kinds([with_traces(rollouts, traces)], budget) == ([expected], turn, late)
+
+
+@pytest.mark.parametrize(
+    ("hands", "expected", "turn", "late"),
+    [
+        # (rollouts, traces) of each rank
+        ([(3, 1), (3, 0)], [["rr", "rt"], ["rr", "r"]], 1, 0),
+        ([(3, 1), (0, 0)], [["rr", "rt"], ["", ""]], 1, 0),
+        ([(1, 1), (3, 0)], [["", "rt"], ["rr", "r"]], 1, 0),
+        ([(2, 1), (3, 0)], [["rr", "t"], ["rr", "r"]], 1, 0),
+        ([(2, 1), (5, 0)], [["", "rr", "t"], ["rr", "rr", "r"]], 2, 0),
+        ([(0, 3), (3, 0)], [["", "tt", "t"], ["rr", "r", ""]], 1, 1),
+        ([(0, 2), (4, 2), (0, 0)], [["", "", "tt"], ["rr", "rr", "tt"], ["", "", ""]], 2, 0),
+        ([(0, 0), (0, 0)], [[""], [""]], 0, 0),
+    ],
+)
+def test_the_turn_comes_to_all_ranks_at_once(hands, expected, turn, late):
+    """No trace before it, no rollout after it."""
+    assert kinds([with_traces(*hand) for hand in hands], 50) == (expected, turn, late)
+
+
+def test_whole_rounds_of_micro_batches_have_the_turn_later():
+    assert kinds([with_traces(3, 3), with_traces(0, 0)], 50, rounds=4)[1:] == (2, 1)
+    assert kinds([with_traces(3, 1), with_traces(0, 0)], 50, rounds=4)[1:] == (3, 0)
 
 
 def test_weights_can_be_set_after_packing():
     hand = with_traces(1, 1)
-    (batch,) = packed([hand], offline_last=True)
+    (batch,) = packed([hand])
     hand[0].weight = 7.0
     batch.refresh("weight")
     assert 7.0 in batch.fields["weight"]

@@ -18,10 +18,12 @@ def near(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-6) -
     torch.testing.assert_close(found.double(), expected.double(), rtol=0, atol=tolerance)
 
 
-def dense(hidden, weight, targets, vocab_size: int, temperature: float = 1.0):
+def dense(hidden, weight, targets, vocab_size: int, temperature: torch.Tensor | None = None):
     """The same by torch's own softmax over all logits."""
-    log_p = ((hidden @ weight.T)[:, :vocab_size].float() / temperature).log_softmax(-1)
-    return log_p.gather(1, targets[:, None])[:, 0], -(log_p.exp() * log_p).sum(-1)
+    logits = (hidden @ weight.T)[:, :vocab_size].float()
+    log_p = logits.log_softmax(-1)
+    log_q = log_p if temperature is None else (logits / temperature[:, None]).log_softmax(-1)
+    return log_q.gather(1, targets[:, None])[:, 0], -(log_p.exp() * log_p).sum(-1)
 
 
 def both_ways(function, hidden, weight, targets, factors, **settings):
@@ -59,20 +61,24 @@ def test_published_values_on_two_ranks(layouts):
     near(entropy_gradient[0], ENTROPY_GRADIENT)
 
 
-def test_padded_vocabulary_on_two_ranks(layouts):
-    logp, entropy, *gradients = layouts["tp2"]["vocabulary"][5]
+@pytest.mark.parametrize(("case", "temperature"), [(5, None), ("heated", torch.tensor([0.5, 1.0, 2.0]))])
+def test_padded_vocabulary_on_two_ranks(layouts, case, temperature):
+    logp, entropy, *gradients = layouts["tp2"]["vocabulary"][case]
     targets = torch.tensor([0, 4, 3])
     for i, gradient in enumerate(gradients):
-        expected = both_ways(dense, LOGITS, torch.eye(6), targets, torch.eye(2)[i][:, None], vocab_size=5)
+        factors = torch.eye(2)[i][:, None]
+        expected = both_ways(dense, LOGITS, torch.eye(6), targets, factors, vocab_size=5, temperature=temperature)
         near(logp, expected[0])
         near(entropy, expected[1])
         near(gradient, expected[2])
         assert not gradient[:, 5].any()
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.6, 3.0])
-def test_values_and_gradients_are_the_dense_formula(large, temperature):
-    settings = {"vocab_size": 37, "temperature": temperature}
+@pytest.mark.parametrize("temperatures", [None, [1.0], [0.6], [3.0], [1.0, 0.6, 3.0]], ids=str)
+def test_values_and_gradients_are_the_dense_formula(large, temperatures):
+    """One temperature for all tokens, or several among them; the entropy is at 1 whatever they are."""
+    each = None if temperatures is None else torch.tensor(temperatures).repeat(29)[:29]
+    settings = {"vocab_size": 37, "temperature": each}
     found, expected = (both_ways(f, *large, **settings) for f in (logprob_and_entropy, dense))
     for a, b in zip(found, expected, strict=True):
         near(a, b, 2e-5)
@@ -88,12 +94,13 @@ def test_chunks_change_nothing(large, monkeypatch, chunk):
 
 
 @pytest.mark.parametrize("output", [0, 1])
-def test_one_output_alone_may_be_used(large, output):
+@pytest.mark.parametrize("temperature", [None, torch.full((29,), 0.7)], ids=["at 1", "at .7"])
+def test_one_output_alone_may_be_used(large, output, temperature):
     hidden, weight, targets, _ = large
     found = []
     for function in (logprob_and_entropy, dense):
         leaf = hidden.clone().requires_grad_()
-        function(leaf, weight, targets, vocab_size=37)[output].sum().backward()
+        function(leaf, weight, targets, vocab_size=37, temperature=temperature)[output].sum().backward()
         found.append(leaf.grad)
     near(*found, 1e-5)
 

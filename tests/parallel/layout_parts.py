@@ -39,22 +39,25 @@ def check_overflow_off_responses(layout: Layout) -> None:
 
 
 def check_vocabulary(layout: Layout) -> dict:
-    """Log-prob, entropy and their gradients of six columns over two ranks; the sixth as padding, too."""
+    """Log-prob, entropy and their gradients of six columns over two ranks; the sixth as padding, and heated, too."""
     if layout.name != "tp2":
         return {}
     logits = torch.tensor([[2, 0.5, -1, 0, 1, -2], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [-3, 4, 0, 1, -1, 2]])
     group, rank = parallel_state.get_tensor_model_parallel_group(), layout.ranks.tensor_rank
     found = {}
-    for vocab_size, targets in ((6, [0, 4, 5]), (5, [0, 4, 3])):
+    heated = torch.tensor([0.5, 1.0, 2.0])
+    for vocab_size, targets, temperature in ((6, [0, 4, 5], None), (5, [0, 4, 3], None), (5, [0, 4, 3], heated)):
         hidden = logits.clone().requires_grad_()  # with the identity as weight, hidden states are logits
         rows = torch.eye(6)[3 * rank : 3 * rank + 3]
-        outputs = logprob_and_entropy(hidden, rows, torch.tensor(targets), vocab_size=vocab_size, group=group)
+        outputs = logprob_and_entropy(
+            hidden, rows, torch.tensor(targets), vocab_size=vocab_size, temperature=temperature, group=group
+        )
         gradients = []
         for output in outputs:
             (gradient,) = torch.autograd.grad(output.sum(), hidden, retain_graph=True)
             dist.all_reduce(gradient, group=group)
             gradients.append(gradient)
-        found[vocab_size] = [x.detach() for x in (*outputs, *gradients)]
+        found[vocab_size if temperature is None else "heated"] = [x.detach() for x in (*outputs, *gradients)]
     return found
 
 

@@ -24,6 +24,7 @@ import layout_deep
 import layout_families
 import layout_memory
 import layout_parts
+import layout_shapes
 import layout_updates
 import torch
 from layout_rank import Layout
@@ -52,11 +53,14 @@ def run(name: str, out: Path) -> None:
         layout_deep,
         layout_families,
         layout_memory,
+        layout_shapes,
     ]
     if layout.parallel.virtual > 1:
-        every = [layout_deep]
+        every = [layout_deep, layout_shapes]
     if layout.parallel.expert > 1:
-        every = [layout_families]
+        every = [layout_families, layout_shapes]
+    if name in ("dp4", "dp8"):
+        every = [layout_shapes]
     for module in every:
         checks = {key: check for key, check in vars(module).items() if key.startswith("check_")}
         found |= {key.removeprefix("check_"): check(layout) for key, check in checks.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch.distributed as dist
 from family_models import FAMILIES
-from layout_samples import BUDGET, DEEP, IMITATION, MAIN, TEMPERATURE, Update, config
+from layout_samples import BUDGET, DEEP, IMITATION, MAIN, SMALL, TEMPERATURE, Update, config
 from megatron.core import parallel_state
 
 from red_mcore.algorithms.red import RED
@@ -22,6 +22,8 @@ from red_mcore.recipe import Batch, Model, Offload, Parallel, Recipe, Rollout
 LAYOUTS = {
     "one": Parallel(ranks=1),
     "dp2": Parallel(ranks=2),
+    "dp4": Parallel(ranks=4),
+    "dp8": Parallel(ranks=8),
     "tp2": Parallel(ranks=2, tensor=2),
     "tp2_sequence": Parallel(ranks=2, tensor=2, sequence=True),
     "pp2": Parallel(ranks=2, pipeline=2),
@@ -33,6 +35,7 @@ LAYOUTS = {
     "dp2_cp2": Parallel(ranks=4, context=2),
     "pp2_cp2": Parallel(ranks=4, pipeline=2, context=2),
     "pp4_virtual2": Parallel(ranks=4, pipeline=4, virtual=2),
+    "pp4_virtual2_dp2": Parallel(ranks=8, pipeline=4, virtual=2),
     "ep2": Parallel(ranks=2, expert=2),
     "ep2_dp4": Parallel(ranks=4, expert=2),
     "ep2_tp2": Parallel(ranks=4, expert=2, tensor=2, sequence=True),
@@ -88,9 +91,11 @@ class Layout:
         recompute: str = "none",
         offload: Offload | None = None,
         usual: bool = False,
+        small: bool = False,
     ) -> WatchedPolicy:
         """A policy with the first weights, or with such as models usually start with, a tenth as large."""
         conf, folder = (config(tied, DEEP), self.out / "deep") if deep else (config(tied), self.source(tied))
+        conf, folder = (config(tied, hidden=SMALL), self.out / "small") if small else (conf, folder)
         folder = self.out / "usual" if usual else folder
         parallel = replace(self.parallel, recompute=recompute)
         return self._policy(conf, folder, parallel, tokens, dtype, trained, offload or Offload())

@@ -28,21 +28,21 @@ def logits(folder: Path, tokens) -> torch.Tensor:
 
 
 @cache
-def distributions(folder: Path) -> list[np.ndarray]:
-    """[T, V] log-probs at each place of each sample's response, at the temperature of the rollouts."""
+def distributions(folder: Path, temperature: float = 1.0) -> list[np.ndarray]:
+    """[T, V] log-probs at each place of each sample's response."""
     found = []
     for sample in (s for g in make_groups() for s in g.samples):
         tokens = np.concatenate((sample.prompt, sample.response))
-        log_p = (logits(folder, tokens) / TEMPERATURE).log_softmax(-1).numpy()
+        log_p = (logits(folder, tokens) / temperature).log_softmax(-1).numpy()
         found.append(log_p[len(sample.prompt) - 1 : -1])
     return found
 
 
 def logprobs(folder: Path) -> list[np.ndarray]:
-    """Of each sample's response."""
+    """Of each sample's response, at the temperature of the rollouts or, of a trace, at 1."""
     samples = [s for g in make_groups() for s in g.samples]
-    found = zip(distributions(folder), samples, strict=True)
-    return [log_p[np.arange(len(log_p)), sample.response] for log_p, sample in found]
+    found = zip(samples, distributions(folder), distributions(folder, TEMPERATURE), strict=True)
+    return [(at_one if s.is_offline else heated)[np.arange(len(at_one)), s.response] for s, at_one, heated in found]
 
 
 def gap(found: list[np.ndarray], expected: list[np.ndarray]) -> float:

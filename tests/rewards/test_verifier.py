@@ -30,7 +30,7 @@ def children() -> list[int]:
 
 
 def wait_until(condition) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -109,16 +109,35 @@ def test_nothing_hostile_hangs_crashes_or_scores():
 def test_killed_children_lose_no_verdict(everyone):
     others = children()
     with Verifier(Reward(workers=3, timeout_seconds=60)) as verifier:
-        assert verdicts(verifier, [("1/2", "\\boxed{2/4}")] * 3) == ["correct"] * 3
+        assert verdicts(verifier, [("1/2", "\\boxed{2/4}")] * 6) == ["correct"] * 6
         asked = [(f"\\sqrt{{{i}}}+x", f"\\boxed{{x+\\sqrt{{{4 * i + i % 2}}}/2}}") for i in range(3, 150)]
         victims = sorted(set(children()) - set(others))[: None if everyone else 1]
-        killers = [threading.Timer(0.1, os.kill, (pid, signal.SIGKILL)) for pid in victims]
-        for killer in killers:
-            killer.start()
+
+        def kill():
+            wait_until(lambda: not any(child.idle for child in stopped))
+            for pid in victims:
+                os.kill(pid, signal.SIGKILL)
+
+        stopped = [child for child in verifier._pool._children if child.process.pid in victims]
+        for pid in victims:
+            os.kill(pid, signal.SIGSTOP)  # so that the batch cannot be over before they are killed
+        killer = threading.Thread(target=kill)
+        killer.start()
         found = verdicts(verifier, asked)
-        assert not any(killer.is_alive() for killer in killers)  # it was in the middle of the batch
+        killer.join()
         assert not set(victims) & set(children())
         assert found == ["wrong" if i % 2 else "correct" for i in range(3, 150)]
+
+
+def test_verdicts_are_the_same_on_a_busy_machine(busy):
+    """A limit that none of these comes near by its own work, and most would if others' work counted."""
+    asked = [(f"\\sqrt{{{i}}}+\\ln({i}x)", f"\\boxed{{\\ln(x)+\\ln{i}+\\sqrt{{{i + i % 2}}}}}") for i in range(3, 15)]
+    with Verifier(Reward(workers=2, timeout_seconds=0.5)) as verifier:
+        idle = verdicts(verifier, [*asked, ("7", BOMB)])
+        assert idle == ["wrong" if i % 2 else "correct" for i in range(3, 15)] + ["timeout"]
+        verifier._known.clear()
+        with busy():
+            assert verdicts(verifier, [*asked, ("7", BOMB)]) == idle
 
 
 def test_a_bomb_times_out_and_its_neighbours_do_not():

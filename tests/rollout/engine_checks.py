@@ -190,7 +190,8 @@ class Checks:
 
         from red_mcore.algorithms.grpo import GRPO
         from red_mcore.data.episodes import split
-        from red_mcore.data.tokenizer import build_tokenizer, encode_prompt
+        from red_mcore.data.seams import encode_prompt
+        from red_mcore.data.tokenizer import build_tokenizer
         from red_mcore.recipe import Model, Recipe
         from red_mcore.records import Problem
         from red_mcore.rewards.verifier import Grade

@@ -1,0 +1,346 @@
+"""The seams between text and tokens: prompts, traces, where a response ends, and the text that rewards see.
+
+Everything follows from what the chat template writes, so that a trace has the tokens that the model would produce:
+
+- A trace goes on where the prompt ends. A tag that the prompt has opened (``<think>``) is not opened again, nor is the
+  space after it doubled; a prompt that has opened and closed it takes no trace that opens it.
+- It ends in one token, the one that the template itself writes after an assistant's turn (``<|im_end|>``,
+  ``<|eot_id|>``, ``<end_of_turn>``), else the tokenizer's ``eos_token``. The text of an end that a trace brings along
+  is dropped.
+- Tokens that structure a chat are written by the template alone: where a problem or a trace spells one (``<|im_end|>``
+  in its midst), it is encoded as plain text. Tags such as ``<think>`` are no such tokens.
+- A response ends with any token that tokenizer, template, config.json or generation_config.json name. The text of a
+  response has all its tokens but those that end or pad it: tags count, special tokens or not.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from red_mcore.data.template import refusal
+from red_mcore.recipe import Data, RecipeError
+from red_mcore.records import Problem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+DOCUMENT_ENDS = ("<|im_end|>", "<|endoftext|>")
+"""End a response wherever the vocabulary has them: base models end with the latter, whatever their template says."""
+ENDS = (
+    *DOCUMENT_ENDS,
+    *("</s>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<eos>", "<|end_of_text|>", "<|return|>"),
+    "<｜end▁of▁sentence｜>",
+)
+"""How models end their turns. At the end of a trace they are no words, whichever model wrote it."""
+GENERATION_CONFIG = "generation_config.json"
+
+_OPENED = re.compile(r"(?P<open><\|?(?P<name>\w+)\|?>)(?P<space>\s*)(?P<close><\|?/\|?(?P=name)\|?>\s*)?$")
+"""A tag that the end of a prompt has opened, and perhaps closed with nothing in it."""
+_TAG = re.compile(r"<(/?)(\w+)>")
+_CUT = "\ufdd0"
+"""Where a text is cut into pieces that are encoded apart; no character of any language."""
+_CONTEXT = 64
+"""Tokens of a prompt's end that tell how a response goes on from it."""
+_SHOWN = 8
+"""Tokens of a prompt's end that are shown."""
+_REPLY = "Understood"
+
+
+class Turns(NamedTuple):
+    """What tokenizer and template write around a response."""
+
+    end: int
+    """Token that ends an assistant's turn, and a trace."""
+    stops: frozenset[int]
+    """All that end a response, as far as tokenizer and template tell."""
+    padding: frozenset[int]
+    """Those that begin or pad a text."""
+    ends: tuple[str, ...]
+    """Texts that are dropped at the end of a trace."""
+    structure: re.Pattern[str]
+    """Tokens that only the template may write."""
+    space: str
+    """What the template puts between a prompt and its answer."""
+
+
+def turns(tokenizer: PreTrainedTokenizerBase) -> Turns:
+    """RecipeError where neither template nor tokenizer ends a turn, or the template cannot write one."""
+    return _turns(tokenizer, tokenizer.chat_template)
+
+
+@lru_cache(maxsize=16)
+def _turns(tokenizer: PreTrainedTokenizerBase, template: str | None) -> Turns:
+    written = prompt = ""
+    if template is not None:
+        question, reply = {"role": "user", "content": "?"}, {"role": "assistant", "content": _REPLY}
+        prompt = _render(tokenizer, [question])
+        written = _render(tokenizer, [question, reply], generation=False)
+    before, _, after = written.rpartition(_REPLY)
+    vocabulary, added = tokenizer.get_vocab(), tokenizer.added_tokens_decoder
+    names = {name: getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad", "unk")}
+    own = {token for token in names.values() if token is not None}
+    found = [token for token in tokenizer.encode(after, add_special_tokens=False) if token in added]
+    end = next((token for token in found if not _is_tag(token, tokenizer, vocabulary) or token in own), names["eos"])
+    if end is None:
+        raise RecipeError(
+            f"nothing ends a turn in {tokenizer.name_or_path}: its tokenizer has no eos_token, and its chat template"
+            " writes no special token after an answer: set eos_token in tokenizer_config.json"
+        )
+    stops = {end, names["eos"], *(vocabulary.get(text) for text in DOCUMENT_ENDS)} - {None}
+    structure = {token for token in tokenizer.encode(written, add_special_tokens=False) if token in added}
+    structure = {token for token in structure if not _is_tag(token, tokenizer, vocabulary)} | own | stops
+    texts = {token: tokenizer.convert_ids_to_tokens(token) for token in structure}
+    longest_first = sorted({text for text in texts.values() if len(text) > 1}, key=len, reverse=True)
+    space = before[len(prompt) :] if before.startswith(prompt) else ""
+    return Turns(
+        end=end,
+        stops=frozenset(stops),
+        padding=frozenset({names["bos"], names["pad"]} - {None}),
+        ends=tuple(sorted({*ENDS, *(texts[token] for token in stops), after.strip()} - {""}, key=len, reverse=True)),
+        structure=re.compile("|".join(map(re.escape, longest_first)) or "(?!)"),
+        space=space if space.isspace() else "",
+    )
+
+
+def _is_tag(token: int, tokenizer: PreTrainedTokenizerBase, vocabulary: Mapping[str, int]) -> bool:
+    """Whether it is one of a pair ``<x>`` and ``</x>``."""
+    found = _TAG.fullmatch(tokenizer.convert_ids_to_tokens(token))
+    return found is not None and {f"<{found[2]}>", f"</{found[2]}>"} <= vocabulary.keys()
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, problem: Problem, data: Data) -> np.ndarray:
+    """[P] int32 token ids of the chat up to where the answer begins."""
+    return encode_chat(tokenizer, problem.text, data.instruction, data.system_prompt, arguments=data.template_arguments)
+
+
+def encode_chat(
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    instruction: str,
+    system_prompt: str | None,
+    opening: str = "",
+    arguments: Mapping[str, Any] | None = None,
+) -> np.ndarray:
+    """[P] int32 token ids of the chat up to where the answer begins, or goes on after its ``opening``.
+
+    ``instruction`` follows the text on a line of its own. Where ``system_prompt`` is None no system turn is given, and
+    the chat template's own default, if it has one, applies. ``arguments`` are the template's. A template that ends in
+    ``opening`` has it already. RecipeError where the template refuses the chat, or has closed the opening.
+    """
+    text = _guarded(tokenizer, text)
+    messages = [{"role": "user", "content": f"{text}\n{instruction}" if instruction else text}]
+    if system_prompt is not None:
+        messages.insert(0, {"role": "system", "content": system_prompt})
+    prompt = _render(tokenizer, messages, arguments)
+    ids = _encode(tokenizer, prompt)
+    if opening and not prompt.rstrip().endswith(opening.rstrip()):
+        ids += _encode(tokenizer, _going_on(opening, prompt), prompt)
+    return np.array(ids, dtype=np.int32)
+
+
+def encode_response(tokenizer: PreTrainedTokenizerBase, text: str, prompt: np.ndarray) -> np.ndarray:
+    """[T] int32 token ids of a teacher's trace after ``prompt`` ([P] ids), ending in one end of turn: it teaches when
+    to stop. RecipeError where the prompt has closed the tag that the trace opens."""
+    return np.append(encode_words(tokenizer, text, prompt), np.int32(turns(tokenizer).end))
+
+
+def encode_words(
+    tokenizer: PreTrainedTokenizerBase, text: str, prompt: np.ndarray, characters: int | None = None
+) -> np.ndarray:
+    """``encode_response`` without its end; of the first ``characters`` of the text alone, where that is given, for a
+    response to go on from."""
+    before = _text(tokenizer, prompt[-_CONTEXT:])
+    start, end = _span(tokenizer, text, before)
+    words = text[start : end if characters is None else min(end, characters)]
+    if words and not words[0].isspace():
+        words = turns(tokenizer).space + words
+    return np.array(_encode(tokenizer, _guarded(tokenizer, words), before), dtype=np.int32)
+
+
+def encode_trace(tokenizer: PreTrainedTokenizerBase, problem: Problem, limit: int, data: Data) -> np.ndarray | None:
+    """[T] int32 token ids of the problem's trace; None where there is none, it is empty or has more than ``limit``.
+
+    One that is nothing but its end of turn is empty: it would teach to give no answer.
+    """
+    if not problem.trace:
+        return None
+    ids = encode_response(tokenizer, problem.trace, encode_prompt(tokenizer, problem, data))
+    return ids if 1 < len(ids) <= limit else None
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerBase, *configs: Mapping[str, Any]) -> list[int]:
+    """Sorted ids of every token that ends a response: the tokenizer's, the template's, and ``eos_token_id`` (a number
+    or several) of each of ``configs``. RecipeError for none at all, or what is no id."""
+    found = set(turns(tokenizer).stops)
+    for config in configs:
+        named = config.get("eos_token_id")
+        for token in named if isinstance(named, list) else [] if named is None else [named]:
+            if not isinstance(token, int) or token < 0:
+                raise RecipeError(f"eos_token_id={json.dumps(named)} is no token id, nor a list of them: mend it")
+            found.add(token)
+    return sorted(found)
+
+
+def stop_ids_of(tokenizer: PreTrainedTokenizerBase, folder: Path) -> list[int]:
+    """``stop_ids`` with the folder's config.json and generation_config.json."""
+    return stop_ids(tokenizer, _json(folder / "config.json"), _json(folder / GENERATION_CONFIG))
+
+
+def write_stop_ids(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Let the folder's generation_config.json name every token that ends a response: all who load it stop alike."""
+    file = folder / GENERATION_CONFIG
+    stops = stop_ids_of(tokenizer, folder)
+    file.write_text(json.dumps(_json(file) | {"eos_token_id": stops if len(stops) > 1 else stops[0]}, indent=2) + "\n")
+
+
+def response_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stops: Collection[int]) -> str:
+    """The words of a response: everything but the tokens at its end that end or pad it."""
+    idle = {*stops, *turns(tokenizer).padding}
+    ids = list(map(int, ids))
+    while ids and ids[-1] in idle:
+        ids.pop()
+    return _text(tokenizer, ids)
+
+
+def describe(
+    tokenizer: PreTrainedTokenizerBase, prompt: np.ndarray, trace: np.ndarray | None, stops: Sequence[int]
+) -> list[str]:
+    """One example's prompt's end, the two ends of its trace if it has one, and what ends a response, to read."""
+
+    def spelt(ids: Sequence[int]) -> str:
+        return " ".join(repr(_text(tokenizer, [token])) for token in ids)
+
+    lines = [f"prompts end in {_text(tokenizer, prompt[-_SHOWN:])!r}"]
+    if trace is not None:
+        lines.append(f"traces go on, for example, {spelt(trace[:4])} and end {spelt(trace[-3:])}")
+    names = ", ".join(f"{token} {tokenizer.convert_ids_to_tokens(int(token))!r}" for token in stops)
+    lines.append(f"responses stop at {names}")
+    bos = tokenizer.bos_token_id
+    if bos is not None and tokenizer.encode("a")[0] == bos != prompt[0]:
+        lines.append(f"the tokenizer begins texts with {tokenizer.bos_token!r}, which the chat template does not write")
+    return lines
+
+
+def example(
+    tokenizer: PreTrainedTokenizerBase,
+    problems: Sequence[Problem],
+    data: Data,
+    stops: Sequence[int],
+    with_traces: bool,
+) -> list[str]:
+    """``describe`` for the first problem (that has a trace), and how many texts spell tokens of the template.
+
+    RecipeError where traces open a tag that the end of the prompt has closed.
+    """
+    chosen = next((p for p in problems if p.trace), problems[0]) if with_traces else problems[0]
+    prompt = encode_prompt(tokenizer, chosen, data)
+    traces = [p for p in problems if p.trace] if with_traces else []
+    before = _text(tokenizer, prompt[-_CONTEXT:])
+    closed = [p for p in traces if _is_closed(p.trace, before)]
+    if closed:
+        raise RecipeError(f"{_reopened(before)} ({len(closed)} of {len(traces)}, the first of problem {closed[0].id})")
+    trace = encode_response(tokenizer, chosen.trace, prompt) if traces else None
+    lines = describe(tokenizer, prompt, trace, stops)
+    structure = turns(tokenizer).structure
+    spelt = [found for p in problems if (found := structure.search(p.text))]
+    spelt += [found for p in traces if (found := structure.search(p.trace, 0, _span(tokenizer, p.trace, before)[1]))]
+    if spelt:
+        lines.append(
+            f"{len(spelt)} of {len(problems) + len(traces)} problems and traces spell a token of the chat template,"
+            f" such as {spelt[0][0]}: it is encoded as plain text there"
+        )
+    return lines
+
+
+def _render(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: list[dict[str, str]],
+    arguments: Mapping[str, Any] | None = None,
+    generation: bool = True,
+) -> str:
+    try:
+        return tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=generation, **(arguments or {})
+        )
+    except Exception as error:  # a template is a program
+        raise RecipeError(refusal(tokenizer.name_or_path or "the tokenizer", error)) from None
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+def _guarded(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """``text`` with a cut within everything that would be read as a token of the template."""
+    return turns(tokenizer).structure.sub(lambda found: found[0][0] + _CUT + found[0][1:], text)
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, guarded: str, before: str = "") -> list[int]:
+    """Ids of the pieces of a guarded text; each as it reads after ``before``, or after the piece ahead of it.
+
+    Alone, a piece may get a space in front of it (SentencePiece).
+    """
+    ids: list[int] = []
+    for piece in guarded.split(_CUT):
+        alone, given = _plain(tokenizer, piece), _plain(tokenizer, before)
+        joint = _plain(tokenizer, before + piece) if before else alone
+        ids += joint[len(given) :] if joint[: len(given)] == given else alone
+        before = "\n"
+    return ids
+
+
+def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return tokenizer.encode(text, add_special_tokens=False) if text else []
+
+
+def _span(tokenizer: PreTrainedTokenizerBase, trace: str, before: str) -> tuple[int, int]:
+    """Where the words of a trace begin and end: without the tag that is open already, and without what ends it."""
+    ends, end = turns(tokenizer).ends, len(trace)
+    while True:
+        kept = trace[:end].rstrip()
+        found = next((text for text in ends if kept.endswith(text)), None)
+        if found is None:
+            break
+        end = len(kept) - len(found)
+    return end - len(_going_on(trace[:end], before)), end
+
+
+def _going_on(text: str, before: str) -> str:
+    """The rest of ``text`` that is to follow ``before``, which may have opened its first tag."""
+    found = _OPENED.search(before)
+    if found is None:
+        return text
+    if _is_closed(text, before):
+        raise RecipeError(_reopened(before))
+    if found["close"] is not None:
+        rest = re.sub(rf"\A\s*{re.escape(found['open'])}\s*{re.escape(found['close'].rstrip())}", "", text)
+    else:
+        rest = re.sub(rf"\A\s*{re.escape(found['open'])}", "", text)
+    return rest.lstrip() if before[-1].isspace() else rest
+
+
+def _is_closed(text: str, before: str) -> bool:
+    """Whether ``text`` opens, with words in it, a tag that ``before`` has opened and closed."""
+    found = _OPENED.search(before)
+    if found is None or found["close"] is None or not text.lstrip().startswith(found["open"]):
+        return False
+    return not text.lstrip().removeprefix(found["open"]).lstrip().startswith(found["close"].rstrip())
+
+
+def _reopened(before: str) -> str:
+    return (
+        f"the chat template ends the prompt in {_OPENED.search(before)[0]!r}, but what follows opens that tag"
+        " itself: let the template leave it to the response (Qwen3: data.template_arguments={enable_thinking: true}),"
+        " or use traces without it"
+    )
+
+
+def _json(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text()) if file.is_file() else {}
