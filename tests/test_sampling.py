@@ -10,7 +10,7 @@ from red_mcore.algorithms.grpo import GRPO
 from red_mcore.data.episodes import split
 from red_mcore.data.tokenizer import build_tokenizer, encode_prompt, encode_response
 from red_mcore.recipe import Model, Overlong, Recipe, Reward, Rollout
-from red_mcore.records import Problem
+from red_mcore.records import Problem, Sample
 from red_mcore.rewards.verifier import Grade
 from red_mcore.rollout.engine import Completion
 from red_mcore.sampling import Sampler, rollout_metrics
@@ -73,6 +73,34 @@ def sampler() -> Sampler:
     rollout = Rollout(max_prompt_tokens=32, max_response_tokens=LIMIT)
     recipe = Recipe("x", Model(), GRPO(), rollout=rollout, reward=Reward(overlong=Overlong(buffer=LIMIT)))
     return Sampler(recipe, tokenizer, Parrot(tokenizer), Judge())
+
+
+@pytest.mark.parametrize(
+    ("text", "judged"),
+    [
+        ("<think>\\boxed{3}</think> \\boxed{7}", " \\boxed{7}"),
+        ("a</think>b</think>\\boxed{7}", "\\boxed{7}"),
+        ("\\boxed{7}", ""),
+        ("\\boxed{7}</think>", ""),
+        ("", ""),
+    ],
+)
+def test_only_what_stands_behind_the_mark_is_judged(sampler, text, judged):
+    """Of rollouts and traces alike; without the mark there is no answer."""
+    asked = []
+
+    class Watching(Judge):
+        def grade(self, questions):
+            asked.extend(questions)
+            return super().grade(questions)
+
+    sampler.verifier = Watching()
+    sample = Sample(np.zeros(2, np.int32), encode_response(sampler.tokenizer, text))
+    for mark, expected in (("</think>", judged), (None, text)):
+        sampler.recipe.reward.answer_after = mark
+        sampler._grade(PROBLEMS[:1], [[sample]], [LIMIT])
+        assert asked.pop()[1] == expected
+        assert sample.text == text
 
 
 def test_usable_traces_have_an_answer_and_fit(sampler):
