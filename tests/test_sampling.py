@@ -98,9 +98,12 @@ def test_only_what_stands_behind_the_mark_is_judged(sampler, text, judged):
     sample = Sample(np.zeros(2, np.int32), encode_response(sampler.tokenizer, text))
     for mark, expected in (("</think>", judged), (None, text)):
         sampler.recipe.reward.answer_after = mark
-        sampler._grade(PROBLEMS[:1], [[sample]], [LIMIT])
+        sampler._grade(PROBLEMS[:1], [[sample]], [LIMIT], [np.zeros(0, np.int32)])
         assert asked.pop()[1] == expected
         assert sample.text == text
+    sampler.recipe.reward.answer_after = "</think>"
+    sampler._grade(PROBLEMS[:1], [[sample]], [LIMIT], [encode_response(sampler.tokenizer, "a</think> so ")[:-1]])
+    assert asked.pop()[1] == (judged or f" so {text}" * ("</think>" not in text))  # what goes on from a prefix
 
 
 def test_usable_traces_have_an_answer_and_fit(sampler):
