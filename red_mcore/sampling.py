@@ -52,6 +52,7 @@ class Sampler:
         share = [problems[i] for i in mine_of]
         prompts = [self._prompt(p) for p in share]
         limits = [self.recipe.rollout.max_response_tokens] * len(share)
+        begun = [np.zeros(0, np.int32)] * len(share)
         if prefixes is not None:
             begun = [prefixes[i] for i in mine_of]
             prompts = [np.concatenate(pair) for pair in zip(prompts, begun, strict=True)]
@@ -83,7 +84,7 @@ class Sampler:
                 ]
                 trace = self.trace(problem) if with_traces else None
                 mine.append([trace, *samples] if trace else samples)
-            self._grade(share, mine, limits)
+            self._grade(share, mine, limits, begun)
         gathered = gather_samples(
             mine,
             len(problems),
@@ -136,12 +137,21 @@ class Sampler:
     def _prompt(self, problem: Problem) -> np.ndarray:
         return encode_prompt(self.tokenizer, problem, self.recipe.data)
 
-    def _grade(self, problems: Sequence[Problem], groups: list[list[Sample]], limits: Sequence[int]) -> None:
+    def _grade(
+        self,
+        problems: Sequence[Problem],
+        groups: list[list[Sample]],
+        limits: Sequence[int],
+        begun: Sequence[np.ndarray],
+    ) -> None:
         flat = [(p, s, n) for p, samples, n in zip(problems, groups, limits, strict=True) for s in samples]
         # One by one: batch_decode makes a text of no sample at all, and an engine may have no share of a few problems.
         texts = [response_text(self.tokenizer, s.response, self.engine.stop_ids) for _, s, _ in flat]
         settings = self.recipe.reward
-        judged = [_behind(settings.answer_after, text) for text in texts]
+        judged = texts
+        if settings.answer_after is not None:  # a prefix may have the mark already
+            given = [self.tokenizer.decode(p) for p, samples in zip(begun, groups, strict=True) for _ in samples]
+            judged = [_behind(settings.answer_after, first + text) for first, text in zip(given, texts, strict=True)]
         grades = self.verifier.grade([(p.gold, text, p.kind) for (p, _, _), text in zip(flat, judged, strict=True)])
         for (_, sample, limit), text, grade in zip(flat, texts, grades, strict=True):
             sample.text, sample.verdict, sample.accuracy = text, grade.verdict, float(grade.verdict == "correct")
@@ -154,10 +164,8 @@ class Sampler:
             sample.reward = sum(value for value in sample.terms.values() if value is not None)
 
 
-def _behind(mark: str | None, text: str) -> str:
-    """What stands behind the last ``mark`` of ``text``, nothing where it has none; the whole text for no mark."""
-    if mark is None:
-        return text
+def _behind(mark: str, text: str) -> str:
+    """What stands behind the last ``mark`` of ``text``, nothing where it has none."""
     _, found, behind = text.rpartition(mark)
     return behind if found else ""
 

@@ -108,6 +108,20 @@ def test_offload_changes_nothing(layouts, layout):
         np.testing.assert_array_equal(found.weights[name], weight, err_msg=name)
 
 
+@pytest.mark.parametrize("layout", ["one", *SPLIT])
+def test_a_steep_step_is_left_out_on_all_ranks(layouts, layout):
+    """Weights, moments and schedule stand still; below the limit nothing is different."""
+    updates, start = layouts[layout]["updates"], layouts[layout]["grid"]["start", False]
+    (skipped, skipped_steps), (done, done_steps) = (updates["skip_grad", limit] for limit in (1e-3, 1e3))
+    assert (skipped.metrics["update/skipped"], done.metrics["update/skipped"]) == (1, 0)
+    assert (skipped_steps, done_steps) == (0, 1)
+    assert skipped.metrics["update/grad_norm"] == pytest.approx(done.metrics["update/grad_norm"]) > 1e-3
+    assert skipped.metrics["update/change_norm"] == 0 < done.metrics["update/change_norm"]
+    for name, weight in start.items():
+        np.testing.assert_array_equal(skipped.weights[name], weight, err_msg=name)
+    same(done, layouts["one"]["updates"]["skip_grad", 1e3][0])
+
+
 @pytest.mark.parametrize("count", [*COUNTS[1:], "unpacked"])
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("kind", GRID)
