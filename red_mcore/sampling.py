@@ -10,11 +10,12 @@ import numpy as np
 
 from red_mcore.data.episodes import split
 from red_mcore.data.tokenizer import encode_prompt, encode_response, encode_trace
+from red_mcore.megatron.ranks import together
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group, Problem, Sample
 from red_mcore.rewards.terms import reward_terms
 from red_mcore.rewards.verifier import VERDICTS, Verifier
-from red_mcore.rollout.engine import Engine
+from red_mcore.rollout.engine import Completion, Engine
 from red_mcore.rollout.exchange import gather_samples, sample_seed, split_prompts
 
 
@@ -68,22 +69,8 @@ class Sampler:
         if count:
             engine.reset()
             completions = engine.sample(prompts, count, seeds, temperature=temperature, top_p=top_p, max_tokens=limits)
-        mine: list[list[Sample]] = []
-        if engine.is_leader:
-            for problem, prompt, responses in zip(share, prompts, completions, strict=True):
-                samples = [
-                    Sample(
-                        prompt=prompt,
-                        response=c.token_ids,
-                        sampler_logp=c.logp,
-                        truncated=c.truncated,
-                        policy_version=c.version,
-                    )
-                    for c in responses
-                ]
-                trace = self.trace(problem) if with_traces else None
-                mine.append([trace, *samples] if trace else samples)
-            self._grade(share, mine, limits)
+        with together():  # a verifier that fails is its leader's alone
+            mine = self._graded(share, prompts, completions, limits, with_traces) if engine.is_leader else []
         gathered = gather_samples(
             mine,
             len(problems),
@@ -134,6 +121,32 @@ class Sampler:
 
     def _prompt(self, problem: Problem) -> np.ndarray:
         return encode_prompt(self.tokenizer, problem, self.recipe.data)
+
+    def _graded(
+        self,
+        problems: Sequence[Problem],
+        prompts: Sequence[np.ndarray],
+        completions: Sequence[Sequence[Completion]],
+        limits: Sequence[int],
+        with_traces: bool,
+    ) -> list[list[Sample]]:
+        """The samples of each problem, the trace first where asked for."""
+        found = []
+        for problem, prompt, responses in zip(problems, prompts, completions, strict=True):
+            samples = [
+                Sample(
+                    prompt=prompt,
+                    response=c.token_ids,
+                    sampler_logp=c.logp,
+                    truncated=c.truncated,
+                    policy_version=c.version,
+                )
+                for c in responses
+            ]
+            trace = self.trace(problem) if with_traces else None
+            found.append([trace, *samples] if trace else samples)
+        self._grade(problems, found, limits)
+        return found
 
     def _grade(self, problems: Sequence[Problem], groups: list[list[Sample]], limits: Sequence[int]) -> None:
         flat = [(p, s, n) for p, samples, n in zip(problems, groups, limits, strict=True) for s in samples]

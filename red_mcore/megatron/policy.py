@@ -25,7 +25,7 @@ from red_mcore.megatron import shim
 from red_mcore.megatron.model import build_model, output_weight
 from red_mcore.megatron.offload import on_device, read_on_device, to_host
 from red_mcore.megatron.packing import MicroBatch, Plan, arrange, deal, imbalance, pack
-from red_mcore.megatron.ranks import Ranks, from_last_stage, max_over_data, sum_over_data
+from red_mcore.megatron.ranks import Ranks, any_rank, from_last_stage, max_over_data, sum_over_data
 from red_mcore.megatron.slots import Slot
 from red_mcore.megatron.vocab import logprob_and_entropy
 from red_mcore.recipe import Optimizer, Recipe
@@ -236,14 +236,14 @@ class Policy:
             del weights, before, changes  # they would keep what is moved away
         slot.schedule.step(increment=int(updated))  # also takes the scale out again
         grad_norm = float(grad_norm or 0.0)
-        if not math.isfinite(grad_norm):
+        norms = norms.to(shim.device())
+        dist.all_reduce(norms.square_())
+        weight_norm, change_norm = norms.sqrt().tolist()
+        if any_rank(not math.isfinite(grad_norm)):
             raise FloatingPointError(
                 f"the gradient norm is {grad_norm}: the weights are spoilt and not saved;"
                 " go on from the last checkpoint with a lower learning rate"
             )
-        norms = norms.to(shim.device())
-        dist.all_reduce(norms.square_())
-        weight_norm, change_norm = norms.sqrt().tolist()
         return {
             "update/grad_norm": grad_norm,
             "update/weight_norm": weight_norm,
