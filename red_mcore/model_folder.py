@@ -24,11 +24,11 @@ def prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
     from red_mcore.data import template
     from red_mcore.data.seams import write_stop_ids
     from red_mcore.data.tokenizer import load_tokenizer
-    from red_mcore.megatron.ranks import on_main
+    from red_mcore.megatron.ranks import from_main, on_main
 
     folder = recipe.folder / "model"
     path = recipe.model.path
-    if path is not None and not Path(path).is_dir():
+    if from_main(path is not None and not Path(path).is_dir()):  # nodes may differ in what they see
         on_main(here, lambda: fetch(recipe.model.path))
         path = fetch(path)  # from the cache, or on another node that does not share it
 

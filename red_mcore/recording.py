@@ -46,9 +46,8 @@ class Recording:
             samples = on_main(self._here, lambda: _read(file, asked))
             return [Group(problem, found) for problem, found in zip(problems, samples, strict=True)]
         groups = sample()
-        if self._record and self._here.is_main:
-            self._record.mkdir(parents=True, exist_ok=True)
-            _write(self._record / f"{name}.npz", asked, groups)
+        if self._record:
+            on_main(self._here, lambda: _write(self._record / f"{name}.npz", asked, groups))
         return groups
 
 
@@ -72,6 +71,7 @@ def _write(file: Path, asked: dict[str, Any], groups: Sequence[Group]) -> None:
         "responses": _joined(np.int32, [s.response for s in samples]),
         "sampler_logps": _joined(np.float32, [s.sampler_logp for s in samples if not s.is_offline]),
     }
+    file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.tmp")
     with temporary.open("wb") as stream:
         np.savez(stream, about=np.array(json.dumps(about)), **arrays)

@@ -10,11 +10,12 @@ import numpy as np
 
 from red_mcore.data.episodes import split
 from red_mcore.data.seams import encode_prompt, encode_trace, encode_words, response_text
+from red_mcore.megatron.ranks import together
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group, Problem, Sample
 from red_mcore.rewards.terms import reward_terms
 from red_mcore.rewards.verifier import VERDICTS, Verifier
-from red_mcore.rollout.engine import Engine
+from red_mcore.rollout.engine import Completion, Engine
 from red_mcore.rollout.exchange import gather_samples, sample_seed, split_prompts
 
 
@@ -69,22 +70,8 @@ class Sampler:
         if count:
             engine.reset()
             completions = engine.sample(prompts, count, seeds, temperature=temperature, top_p=top_p, max_tokens=limits)
-        mine: list[list[Sample]] = []
-        if engine.is_leader:
-            for problem, prompt, responses in zip(share, prompts, completions, strict=True):
-                samples = [
-                    Sample(
-                        prompt=prompt,
-                        response=c.token_ids,
-                        sampler_logp=c.logp,
-                        truncated=c.truncated,
-                        policy_version=c.version,
-                    )
-                    for c in responses
-                ]
-                trace = self.trace(problem) if with_traces else None
-                mine.append([trace, *samples] if trace else samples)
-            self._grade(share, mine, limits, begun)
+        with together():  # a verifier that fails is its leader's alone
+            mine = self._graded(share, prompts, completions, limits, begun, with_traces) if engine.is_leader else []
         gathered = gather_samples(
             mine,
             len(problems),
@@ -136,6 +123,33 @@ class Sampler:
 
     def _prompt(self, problem: Problem) -> np.ndarray:
         return encode_prompt(self.tokenizer, problem, self.recipe.data)
+
+    def _graded(
+        self,
+        problems: Sequence[Problem],
+        prompts: Sequence[np.ndarray],
+        completions: Sequence[Sequence[Completion]],
+        limits: Sequence[int],
+        begun: Sequence[np.ndarray],
+        with_traces: bool,
+    ) -> list[list[Sample]]:
+        """The samples of each problem, the trace first where asked for."""
+        found = []
+        for problem, prompt, responses in zip(problems, prompts, completions, strict=True):
+            samples = [
+                Sample(
+                    prompt=prompt,
+                    response=c.token_ids,
+                    sampler_logp=c.logp,
+                    truncated=c.truncated,
+                    policy_version=c.version,
+                )
+                for c in responses
+            ]
+            trace = self.trace(problem) if with_traces else None
+            found.append([trace, *samples] if trace else samples)
+        self._grade(problems, found, limits, begun)
+        return found
 
     def _grade(
         self,

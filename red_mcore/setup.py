@@ -110,8 +110,12 @@ class Run:
         return Console(description, total, done, show=self.ranks.is_main)
 
     def log(self, metrics: dict[str, float]) -> None:
-        if self.tracker:
-            self.tracker.log(self.state.step, metrics)
+        """Keep the metrics of this step; a collective."""
+        from red_mcore.megatron.ranks import together
+
+        with together():
+            if self.tracker:
+                self.tracker.log(self.state.step, metrics)
 
     def agree_to_stop(self) -> None:
         """Set ``stopping`` on every rank if a signal reached any; a collective.

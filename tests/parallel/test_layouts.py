@@ -210,3 +210,14 @@ def test_dropping_a_group_moves_another_to_another_rank():
 def test_loss_scale_is_undone_exactly(layouts, layout):
     """Token-loss sums [[-3, 1.2], [.6, -.8]] of 2 ranks x 2 micro-batches over 3000 x 8: -2 / 24000."""
     assert layouts[layout]["loss_scale"] == pytest.approx(-8.3333333333e-05, rel=1e-9)
+
+
+def test_an_error_of_one_rank_is_one_of_all(layouts):
+    """The rank that fails says why, the other leaves with its exit code; a limit that one sees passed stops both."""
+    found = layouts["dp2"]["errors_of_one_rank"]
+    assert found["writing"] == ["SystemExit: 1", "OSError: disk full"]
+    assert found["input"] == ["SystemExit: 2", "RecipeError: mend it"]
+    assert found["grading"] == ["SystemExit: 1", "RuntimeError: no verifier here"]
+    gap = "RuntimeError: trainer and engine differ by {} nats at policy version 0"
+    assert [how.partition(",")[0] for how in found["gap"]] == [gap.format("5.00e-02"), gap.format("2.00e-01")]
+    assert [how.partition(":")[0] for how in found["gradient"]] == ["FloatingPointError"] * 2
