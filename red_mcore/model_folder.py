@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from red_mcore import resume
 from red_mcore.architecture import hf_config
 from red_mcore.recipe import Model, Recipe, RecipeError
 
@@ -31,10 +32,9 @@ def prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
 
     def prepare() -> None:
         made = folder / "complete"
-        identity = json.dumps([recipe.seed, recipe.model.path, recipe.model.config, recipe.model.dtype])
-        if made.exists() and made.read_text() == identity:
-            return
-        shutil.rmtree(folder, ignore_errors=True)  # half-written, or of another recipe's start that never saved
+        if made.exists() and resume.begun(recipe):
+            return  # what it was made of is compared apart, see ``identity``
+        shutil.rmtree(folder, ignore_errors=True)  # half-written, or of a start that never saved
         model = Model(path=path, config=recipe.model.config, dtype=recipe.model.dtype)
         config, tokenizer = hf_config(model), load_tokenizer(model)
         if len(tokenizer) > config["vocab_size"]:
@@ -51,7 +51,7 @@ def prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
             generation = Path(path) / "generation_config.json"
             if generation.is_file():
                 (folder / generation.name).write_text(generation.read_text())
-        made.write_text(identity)
+        made.touch()
 
     on_main(here, prepare)
     return (folder if path is None else Path(path)), folder

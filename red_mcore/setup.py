@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from red_mcore import manifests, planning, resume, validation
+from red_mcore import identity, manifests, planning, resume, validation
 from red_mcore.architecture import Architecture, hf_config, read_architecture
 from red_mcore.intake import bad_golds, check_traces, fitting, load_benchmarks
 from red_mcore.model_folder import prepare_model
@@ -141,12 +141,12 @@ def build(recipe: Recipe):
     from red_mcore.data.cursor import Cursor
     from red_mcore.data.problems import load_problems
     from red_mcore.data.tokenizer import load_tokenizer, stop_ids
-    from red_mcore.evaluation.asking import Asker
+    from red_mcore.evaluation.asking import Asker, digests
     from red_mcore.evaluation.standalone import report_faults
     from red_mcore.megatron import checkpoint, ranks, shim
     from red_mcore.megatron.offload import to_host
     from red_mcore.megatron.policy import Policy
-    from red_mcore.recording import Recording
+    from red_mcore.recording import Recording, recorded_of
     from red_mcore.rewards.verifier import Verifier
     from red_mcore.rollout.engine import Engine
     from red_mcore.rollout.environment import settle
@@ -167,6 +167,13 @@ def build(recipe: Recipe):
     is_leader = here.rank % recipe.rollout.tensor == 0
     verifier = Verifier(recipe.reward) if is_leader else None  # its children import while the rank goes on
     problems, held_out = load_problems(recipe.data, recipe.data.seed)
+    benchmarks, room = load_benchmarks(recipe, arch, tokenizer)
+
+    def claim() -> None:
+        loaded, begun = (problems, held_out), resume.begun(recipe)
+        identity.claim(recipe, weights, loaded, digests(benchmarks), begun, say)
+
+    ranks.on_main(here, claim)
     problems = fitting(recipe, tokenizer, problems, here.is_main)
     check_traces(recipe, tokenizer, problems)
     held_out = fitting(recipe, tokenizer, held_out, here.is_main)
@@ -176,7 +183,6 @@ def build(recipe: Recipe):
     if not problems or not held_out:
         of = "held-out problem" if problems else "training problem"
         raise RecipeError(f"data.path {recipe.data.path}: no {of} has a gold that can be used; see the warning above")
-    benchmarks, room = load_benchmarks(recipe, arch, tokenizer)
     if here.is_main:
         report_faults(verifier, benchmarks)
     folder = resume.checkpoints(recipe)
@@ -222,7 +228,8 @@ def build(recipe: Recipe):
 
     def open_tracker() -> str | None:
         nonlocal tracker
-        tracker = Tracker(recipe, recipe.folder, state.tracker_run)
+        earlier = state.tracker_run if manifest and resume.same_tracker(recipe, manifest["recipe"]) else None
+        tracker = Tracker(recipe, recipe.folder, earlier)
         tracker.truncate(-1 if state.before is None else state.step)
         (recipe.folder / "recipe.yaml").write_text(to_yaml(recipe))
         return tracker.run_id
@@ -242,7 +249,7 @@ def build(recipe: Recipe):
         sampler=Sampler(recipe, tokenizer, engine, verifier),
         benchmarks=benchmarks,
         asker=Asker(recipe.evaluation.benchmarks.protocol, tokenizer, engine, verifier) if benchmarks else None,
-        recording=Recording(recipe.rollout, here),
+        recording=Recording(recipe.rollout, here, recorded_of(recipe, tokenizer)),
         saver=checkpoint.Saver(folder, recipe.checkpoint),
         tracker=tracker,
         state=state,

@@ -80,8 +80,9 @@ def merge(folder: Path, chunks: Sequence[Sequence[Key]]) -> dict[Key, Row]:
 def claim(folder: Path, identity: dict[str, Any]) -> None:
     """Make ``folder`` the place of the evaluation that ``identity`` describes.
 
-    ``identity["problems"]`` has a digest for each benchmark, and further benchmarks may join. RecipeError where the
-    folder holds another evaluation, naming the first field that differs.
+    ``identity["problems"]`` has a digest for each benchmark, and further benchmarks may join, as may fields that an
+    earlier version did not know. RecipeError where the folder holds another evaluation, naming the first field that
+    differs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / IDENTITY
@@ -94,10 +95,10 @@ def claim(folder: Path, identity: dict[str, Any]) -> None:
             if known.get(name, digest) != digest:
                 raise RecipeError(f"{folder} holds {name} with other problems (its file, --limit or seed): {fix}")
         now["problems"] = known | now["problems"]
-        for field in dict.fromkeys([*then, *now]):
-            if field != "problems" and then.get(field) != now.get(field):
+        for field in then:
+            if then[field] != now.get(field):
                 raise RecipeError(
-                    f"{folder} holds an evaluation with {field}={_short(then.get(field))}, now it is"
+                    f"{folder} holds an evaluation with {field}={_short(then[field])}, now it is"
                     f" {_short(now.get(field))}: {fix}"
                 )
     write_atomic(file, json.dumps(now, indent=2) + "\n")

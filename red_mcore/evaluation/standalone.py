@@ -105,7 +105,7 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
         report_faults(verifier, prepared.problems)
         count = sum(len(found) * job.protocol.samples_for(name) for name, found in prepared.problems.items())
         print(f"{count} responses to {', '.join(prepared.problems)}, kept in {job.out}", flush=True)
-    about = {"model": str(stored.folder.resolve()), "dtype": prepared.dtype}
+    about = {"model": str(stored.folder.resolve())}
     asker = asking.Asker(job.protocol, tokenizer, engine, verifier)
     with Watched("responses", show=here.is_main) as watch:
         summary = asker.ask(prepared.problems, job.out, here, watch, about=about)
