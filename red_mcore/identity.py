@@ -24,6 +24,7 @@ from red_mcore.records import Problem
 from red_mcore.tracking.files import read_lines, write_atomic
 
 FILE, PROBLEMS = "identity.json", "identity-problems.jsonl"
+_BAD_INPUT = 2
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -65,19 +66,18 @@ def check(recipe: Recipe) -> None:
     then = read(recipe.folder)
     if not then:
         return
-    model = recipe.model
-    now: dict[str, Any] = {"functions": fingerprints.of_functions(recipe.reward.functions)}
+    model, path = recipe.model, recipe.data.path
+    is_known = model.path is None or Path(model.path).is_dir()
+    found = {"functions": fingerprints.of_functions(recipe.reward.functions)}
+    _compare(recipe, then, found | ({"model": fingerprints.of_model(model)} if is_known else {}))
     seen = then.get("files", {})
-    if model.path is None or Path(model.path).is_dir():
-        now["model"] = fingerprints.of_model(model)
-        if "tokenizer" in then and fingerprints.of_tokenizer_files(model.path) != seen.get("tokenizer"):
-            now["tokenizer"] = _tokenizer_of(model)
-    _compare(recipe, then, now, [])
-    path = recipe.data.path
     if path is not None and files.is_file(path) and fingerprints.of_files(path) != seen.get("data"):
         training, held_out = load_problems(recipe.data, recipe.data.seed)
         rows = fingerprints.of_problems([*training, *held_out])
         _compare(recipe, then, {"data": _summary(rows, len(training))}, rows)
+    if model.path is not None and is_known and fingerprints.of_tokenizer_files(model.path) != seen.get("tokenizer"):
+        tokenizer = _tokenizer_of(model)
+        _compare(recipe, then, {"tokenizer": tokenizer} if tokenizer else {})
 
 
 def claim(
@@ -135,7 +135,7 @@ def _summary(rows: Sequence[list[Any]], training: int) -> dict[str, Any]:
     }
 
 
-def _compare(recipe: Recipe, then: dict[str, Any], now: dict[str, Any], rows: Sequence[list[Any]]) -> None:
+def _compare(recipe: Recipe, then: dict[str, Any], now: dict[str, Any], rows: Sequence[list[Any]] = ()) -> None:
     """RecipeError for the first part that both have and that differs; ``rows``: the problems of ``now["data"]``."""
     folder, path = recipe.folder, recipe.model.path
     where = f"under model.path={path}" if path else "of a fresh model"
@@ -189,11 +189,8 @@ def _of_tokenizers(then: dict[str, Any], now: dict[str, Any]) -> str:
         if before != after:
             return f"{name} {before!r} then, {after!r} now"
     if then["template"] != now["template"]:
-        pairs = zip(*(str(one["template"]).split("\n") + [""] for one in (then, now)), strict=False)
-        line, (before, after) = next(
-            ((i, pair) for i, pair in enumerate(pairs, 1) if pair[0] != pair[1]), (0, ("", ""))
-        )
-        return f"the chat template's line {line} was {_around(before, after)}, now it is {_around(after, before)}"
+        before, after = str(then["template"]), str(now["template"])
+        return f"its chat template had {_around(before, after)}, now {_around(after, before)}"
     return f"its {now['tokens']} tokens, merges or rules of splitting are others"
 
 
@@ -237,23 +234,27 @@ def _around(text: str, other: str) -> str:
     return repr(text[max(0, same - 20) : same + fingerprints.SHOWN - 20])
 
 
-def _tokenizer_of(model: Model) -> dict[str, Any]:
-    """Fingerprint of the tokenizer, loaded by a process of its own: what that imports reads its settings only once."""
-    command = [sys.executable, "-m", "red_mcore.identity", json.dumps(model.path)]
+def _tokenizer_of(model: Model) -> dict[str, Any] | None:
+    """Fingerprint of the tokenizer; None where only a rank can tell.
+
+    It is loaded by a process of its own, for what that imports reads its settings but once.
+    """
+    command = [sys.executable, "-m", "red_mcore.identity", model.path]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    if done.returncode:
-        raise RecipeError((done.stderr.strip() or f"model.path {model.path} has no tokenizer").splitlines()[-1])
-    return json.loads(done.stdout.splitlines()[-1])
+    if done.returncode == _BAD_INPUT:
+        raise RecipeError(done.stderr.splitlines()[-1])
+    return None if done.returncode else json.loads(done.stdout.splitlines()[-1])
 
 
 def _main(path: str) -> int:
+    sys.modules["torch"] = None  # three quarters of the time, for nothing
     from red_mcore.data.tokenizer import load_tokenizer
 
     try:
-        print(json.dumps(fingerprints.of_tokenizer(load_tokenizer(Model(path=json.loads(path))))))
+        print(json.dumps(fingerprints.of_tokenizer(load_tokenizer(Model(path=path)))))
     except RecipeError as error:
         print(error, file=sys.stderr)
-        return 2
+        return _BAD_INPUT
     return 0
 
 

@@ -32,7 +32,10 @@ def recorded_of(recipe: Recipe, tokenizer: Any) -> dict[str, Any]:
     names += [f"rollout.{name}" for name in ("temperature", "top_p", "max_response_tokens")]
     settings = {field: value for field, value in flatten(recipe).items() if is_within(field, names)}
     del settings["reward.workers"]
+    reward = recipe.reward
+    sections = [name for name in ("format", "overlong", "repetition") if getattr(reward, name) is not None]
     return {
+        "reward.terms": ["accuracy", *sections, *reward.functions],
         **settings,
         "tokenizer": fingerprints.digest(json.dumps(fingerprints.of_tokenizer(tokenizer))),
         "code": fingerprints.of_functions(recipe.reward.functions),

@@ -42,6 +42,14 @@ def run(folder: Path, name: str, *overrides: str, recipe: str = "recipes/red_tin
     return done.stdout
 
 
+def refused(folder: Path, name: str, *overrides: str, recipe: str = "recipes/red_tiny.py") -> str:
+    """The one line of a run that is not started."""
+    done = subprocess.run(command(folder, name, *overrides, recipe=recipe), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
 def rows(folder: Path, name: str) -> list[dict]:
     """Metrics of the steps; the row before them, of step 0, holds the evaluation at start."""
     first, *rest = [json.loads(line) for line in (folder / name / "metrics.jsonl").read_text().splitlines()]
@@ -222,9 +230,7 @@ def test_grade_school_problems_train_under_tensor_parallel(folder, tmp_path):
             for i in range(40)
         )
     )
-    run(
-        folder,
-        "gsm8k",
+    arguments = [
         f"data.path={file}",
         *SMALL,
         "steps=2",
@@ -232,11 +238,14 @@ def test_grade_school_problems_train_under_tensor_parallel(folder, tmp_path):
         "batch.prompts_per_step=4",
         "rollout.max_prompt_tokens=128",
         "rollout.max_response_tokens=128",
-    )
+    ]
+    run(folder, "gsm8k", *arguments)
     for row in rows(folder, "gsm8k"):
         assert all(math.isfinite(value) for value in row.values())
         assert row["trace/accuracy"] == 1.0
         assert row["update/grad_norm"] > 0
+    file.write_text(file.read_text().replace("Ann has 39", "Bob has 39"))
+    assert "the first that differs is held-out problem 11 (id 39): 'Ann has 39" in refused(folder, "gsm8k", *arguments)
 
 
 def test_a_mixture_of_experts_over_two_ranks(folder):
@@ -271,7 +280,10 @@ def test_relift_goes_on_from_a_checkpoint_as_if_undisturbed(folder, base):
     cut = folder / "cut"
     set_back(folder, "relift", cut, "main-000002")
     assert saved_step(cut, "relift") == 2
-    assert "going on from checkpoint" in run(cut, "relift", *arguments, recipe=recipe)
+    (cut / "relift" / "identity.json").unlink()  # as if an earlier version had begun it
+    output = run(cut, "relift", *arguments, recipe=recipe)
+    assert "going on from checkpoint" in output
+    assert output.count("kept no fingerprints") == 1
     assert [without_seconds(row) for row in rows(cut, "relift")] == [without_seconds(row) for row in undisturbed]
     assert any(row.get("lesson/traces") == 3 for row in undisturbed[:2])
     assert any(row.get("lesson/traces") == 3 for row in undisturbed[2:])
@@ -396,15 +408,10 @@ def test_evaluated_alone_a_checkpoint_has_the_same_numbers_also_after_a_kill(ben
 
 
 def test_a_changed_recipe_is_refused_in_the_same_folder(folder, undisturbed, base):
-    done = subprocess.run(
-        command(folder, "undisturbed", base, *SMALL, f"steps={STEPS}", "optimizer.lr=5e-4"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert "was started with optimizer.lr=" in done.stderr
-    assert done.stderr.count("\n") == 1
+    arguments = [base, *SMALL, f"steps={STEPS}"]
+    assert "was started with optimizer.lr=" in refused(folder, "undisturbed", *arguments, "optimizer.lr=5e-4")
+    algorithm = refused(folder, "undisturbed", *arguments, recipe="recipes/tiny/grpo.py")
+    assert "was started with algorithm RED, now it is GRPO" in algorithm
 
 
 def test_a_finished_run_says_so_at_once(folder, undisturbed, base):
