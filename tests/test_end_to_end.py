@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from red_mcore import manifests, resume
@@ -31,13 +32,12 @@ ONE = "parallel.ranks=1"
 
 
 def command(folder: Path, name: str, *overrides: str, recipe: str = "recipes/red_tiny.py") -> list[str]:
-    return [sys.executable, "-m", "red_mcore.run", recipe, f"name={name}", f"runs={folder}", *overrides]
+    patient = "reward.timeout_seconds=600"  # whatever else the machine has to do, the same verdicts
+    return [sys.executable, "-m", "red_mcore.run", recipe, f"name={name}", f"runs={folder}", patient, *overrides]
 
 
 def run(folder: Path, name: str, *overrides: str, recipe: str = "recipes/red_tiny.py") -> str:
-    done = subprocess.run(
-        command(folder, name, *overrides, recipe=recipe), cwd=ROOT, capture_output=True, text=True, timeout=280
-    )
+    done = subprocess.run(command(folder, name, *overrides, recipe=recipe), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -130,7 +130,6 @@ def test_the_export_loads_in_transformers_and_in_vllm(folder, base):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=200,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     answers = json.loads(done.stdout.splitlines()[-1])
@@ -187,11 +186,10 @@ def saved_step(folder: Path, name: str) -> int:
     return resume.latest(folder / name / "checkpoints")["state"]["step"]
 
 
-def wait_for(file: Path, process: subprocess.Popen, seconds: float = 200) -> None:
-    deadline = time.monotonic() + seconds
-    while not file.exists():
+def wait_for(file: Path, process: subprocess.Popen) -> None:
+    """Until something is written to ``file``."""
+    while not file.exists() or not file.stat().st_size:
         assert process.poll() is None, "the run ended too early"
-        assert time.monotonic() < deadline, f"{file} did not appear"
         time.sleep(0.02)
 
 
@@ -205,10 +203,8 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(folder, base):
         text=True,
     )
     wait_for(folder / "interrupted" / "metrics.jsonl", process)
-    while not (folder / "interrupted" / "metrics.jsonl").read_text():
-        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate()
     assert process.returncode == 130, output
     assert "run the same command to go on" in output
     assert "Traceback" not in output
@@ -377,18 +373,19 @@ def test_evaluated_alone_a_checkpoint_has_the_same_numbers_also_after_a_kill(ben
     overrides = [f"{name}={json.dumps(value)}" for name, value in ASKED.items()]
     command = [
         *(sys.executable, "tools/evaluate.py", "--model", str(benchmarked), "--benchmarks", "AIME24,AMC23"),
-        *("--data", str(benchmarks), "--out", str(tmp_path), "--kv-cache-mib", "128", *overrides),
+        *("--data", str(benchmarks), "--out", str(tmp_path), "--kv-cache-mib", "128", "--timeout", "600"),
+        *overrides,
     ]
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
     try:
         wait_for(tmp_path / "items.part-0.jsonl", process)
+        ranks = psutil.Process(process.pid).children(recursive=True)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    # Ranks have groups of their own and die with their launcher, a moment later.
-    time.sleep(1)
+    psutil.wait_procs(ranks)  # they have groups of their own and die with their launcher, a moment later
     before = (tmp_path / "items.part-0.jsonl").read_text()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     left = 32 * 4 - 4 * 4 * (len(before.splitlines()) // 4)
     assert f"responses {left}/{left}" in done.stdout
