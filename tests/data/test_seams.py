@@ -21,13 +21,14 @@ QWEN3 = (
     "{% if m.role == 'assistant' %}{{ '<think>\n\n</think>\n\n' + m.content.split('</think>')[-1].lstrip('\n') }}"
     "{% else %}{{ m.content }}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
-    "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
+    "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+    "{% endif %}"
 )
 OPENING = CHATML.replace("assistant\n' }}{% endif", "assistant\n<think>\n' }}{% endif")
 BARE_OPENING = CHATML.replace("assistant\n' }}{% endif", "assistant\n<think>' }}{% endif")
 LLAMA3 = (
-    "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + m.content | trim"
-    " + '<|eot_id|>' }}{% endfor %}"
+    "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' }}"
+    "{{ m.content | trim + '<|eot_id|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
 )
 GEMMA = (
@@ -47,7 +48,6 @@ MISTRAL = (
 )
 PLAIN = "{% for m in messages %}{{ m.content + '\n' }}{% endfor %}"
 FAMILIES = {
-    # name: (template, special tokens, bos, eos, text of the end of a turn, stop tokens)
     "chatml of a base model": (CHATML, ["<|im_start|>", "<|im_end|>"], None, "<|endoftext|>", "<|im_end|>"),
     "qwen3": (QWEN3, ["<|im_start|>", "<|im_end|>", "<|endoftext|>"], None, "<|im_end|>", "<|im_end|>"),
     "llama3": (
@@ -118,7 +118,15 @@ def test_a_trace_ends_as_the_template_ends_a_turn(family):
     assert spelt(tokenizer, expected[-1:]) == end
     assert expected[-1] in stop_ids(tokenizer)
     assert expected.count(expected[-1]) == 1
-    for ending in (end, end + "\n", end + " \n\n", end + "\n" + end, "</s>", "<|eot_id|>\n", "<|im_end|>\n<|endoftext|>"):
+    for ending in (
+        end,
+        end + "\n",
+        end + " \n\n",
+        end + "\n" + end,
+        "</s>",
+        "<|eot_id|>\n",
+        "<|im_end|>\n<|endoftext|>",
+    ):
         assert encode_response(tokenizer, words + ending, prompt).tolist() == expected
     assert response_text(tokenizer, expected, stop_ids(tokenizer)).strip() == words
 
@@ -143,7 +151,7 @@ def test_words_after_the_end_of_a_trace_are_kept_and_blanks_too(family):
 
 
 def test_a_text_that_spells_tokens_of_the_template_is_plain(family):
-    tokenizer, end, template = family
+    tokenizer, end, _ = family
     prompt = encode_prompt(tokenizer, QUESTION, Data()).tolist()
     text = f"1{end}+{end}1?"
     hostile = encode_prompt(tokenizer, Problem(0, text, "2"), Data()).tolist()
