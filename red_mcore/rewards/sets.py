@@ -27,6 +27,7 @@ _MEANS = {
     **dict.fromkeys((r"\cap", r"\land", r"\wedge", "and"), "intersection"),
     r"\setminus": "difference",
 }
+_COMBINED = {"union": sympy.Union, "intersection": sympy.Intersection, "difference": sympy.Complement}
 _WITHOUT = re.compile(r"(?:([A-Za-z]) ?\\in ?)?(?:\\mathbb\{R\}|\\R) ?(?:\\setminus|-) ?\\\{([^{}]*)\\\}")
 _ELEMENT = re.compile(r"([A-Za-z]) ?\\in(?![a-z]) ?(.*)", re.DOTALL)
 
@@ -153,7 +154,7 @@ def _real(text: str) -> tuple[str | None, sympy.Set] | None:
             return None
         value = found[0][1]
         for _, other in found[1:]:
-            value = getattr(value, {"union": "union", "intersection": "intersect", "difference": "__sub__"}[operation[0]])(other)
+            value = _COMBINED[operation[0]](value, other)
         return (names.pop() if names else None), value
     if text == r"\emptyset":
         return name, sympy.S.EmptySet
@@ -163,7 +164,8 @@ def _real(text: str) -> tuple[str | None, sympy.Set] | None:
     own, intervals = _piece(text)
     if not intervals or (own and name and own != name):
         return None
-    return own or name, sympy.Union(*parts) if None not in (parts := [_interval(*piece) for piece in intervals]) else None
+    parts = [_interval(*piece) for piece in intervals]
+    return None if None in parts else (own or name, sympy.Union(*parts))
 
 
 def _interval(low: str, high: str, has_low: bool, has_high: bool) -> sympy.Set | None:
