@@ -24,7 +24,8 @@ _SIGNS = str.maketrans(
         "β": r"\beta ", "λ": r"\lambda ", "ω": r"\omega ", "ℝ": r"\mathbb{R} ", "∅": r"\emptyset ", "½": r"\frac12 ",
         "（": "(", "）": ")", "，": ",", "：": ":", "；": ";", "≡": r"\equiv ", "∩": r"\cap ", "∖": r"\setminus ",
         "∧": r"\land ", "∨": r"\lor ", "ℤ": r"\mathbb{Z} ", "ℕ": r"\mathbb{N} ", "…": r"\ldots ", "∠": r"\angle ",
-        "∉": r"\notin ", "¼": r"\frac14 ", "¾": r"\frac34 ", "’": "'", "′": "'", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
+        "∉": r"\notin ",
+        "¼": r"\frac14 ", "¾": r"\frac34 ", "’": "'", "′": "'", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
     }
 )  # fmt: skip
 """Typed signs that have a LaTeX spelling. Look-alikes of digits and letters are left: they are no mathematics."""
@@ -47,7 +48,9 @@ _SPELLING = [
     (re.compile(r"\\(?:mathrm|operatorname) ?(?:\{ ?([ei]) ?\}|([ei])(?![A-Za-z]))"), r"\1\2"),
     (re.compile(r"\\mathrm ?(?:\{ ?d ?\}|d(?![A-Za-z])) ?(?=[A-Za-z\\])"), "d"),
     (
-        re.compile(r"\\(?:mathrm|mathsf|textrm|textsf|mbox|hbox|textbf|textit|textnormal|emph|operatorname\*?)(?= ?\{)"),
+        re.compile(
+            r"\\(?:mathrm|mathsf|textrm|textsf|mbox|hbox|textbf|textit|textnormal|emph|operatorname\*?)(?= ?\{)"
+        ),
         r"\\text",
     ),
     (re.compile(r"\{ ?\\rm(?![a-zA-Z]) ?([^{}]*)\}"), r"\\text{\1}"),
@@ -85,7 +88,8 @@ _PLAIN = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
 _LETTER = re.compile(r"[A-J]")
 
 _MARK = re.compile(
-    r"\banswer\b(?: *[:=]| is\b| would be\b)[ *:]*|^####[ \t]+(?=(?:[-+$]*[0-9.]|\\)[^\n]*$)(?![^\n]*(?<![\\{A-Za-z])[A-Za-z]{2})",
+    r"\banswer\b(?: *[:=]| is\b| would be\b)[ *:]*"
+    r"|^####[ \t]+(?=(?:[-+$]*[0-9.]|\\)[^\n]*$)(?![^\n]*(?<![\\{A-Za-z])[A-Za-z]{2})",
     re.IGNORECASE | re.MULTILINE,
 )
 """What stands before an answer; four hashes (GSM8K's) before a line without words only, for they are headings, too."""

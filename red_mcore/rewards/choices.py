@@ -8,7 +8,9 @@ from red_mcore.rewards.answers import answer_part, final_answer, stated, tidy
 
 _WRAPPED = re.compile(r"\\text\{([^{}]*)\}")
 _LETTER = re.compile(r"(?<![A-Za-z])[A-J](?![A-Za-z])")
-_CHOSEN = re.compile(r"\(([A-J])\)|([A-J])(?:\)|\.(?![A-Za-z])|:| +[-–—] +(?=\w)(?![A-J](?:\W*$|[,.)/]| (?:and|or)\b)))")
+_CHOSEN = re.compile(
+    r"\(([A-J])\)|([A-J])(?:\)|\.(?![A-Za-z])|:| +[-–—] +(?=\w)(?![A-J](?:\W*$|[,.)/]| (?:and|or)\b)))"
+)
 _SAID = re.compile(r"(?:the |final |correct )*(?:answer|option|choice)(?: is| ?:)? *(?:option |choice )?(.*)", re.I)
 
 

@@ -15,8 +15,8 @@ from red_mcore.rewards.shapes import items
 
 _PLACEHOLDERS = frozenset(
     (
-        "proof", "the proof", "not found", "notfound", "answer not found", "no answer", "no answer found", "none", "n a",
-        "na", "none given", "not given", "not available", "not applicable", "not provided", "no answer provided",
+        "proof", "the proof", "not found", "notfound", "answer not found", "no answer", "no answer found", "none",
+        "n a", "na", "none given", "not given", "not available", "not applicable", "not provided", "no answer provided",
         "no answer given", "not specified", "unspecified", "unknown", "missing", "null", "nil", "nan", "tbd", "todo",
         "fixme", "error", "invalid", "undefined answer", "unanswerable", "empty string", "no final answer", "omitted",
         "proof omitted", "proof required", "proof needed", "see solution", "see the solution", "see above", "see below",
@@ -26,13 +26,19 @@ _PLACEHOLDERS = frozenset(
     )
 )  # fmt: skip
 """Words, without punctuation, that stand where an answer is missing."""
-_PROOFS = re.compile(r"(?:proof|see|refer to|prove|show that|it is proved|it is proven|we have proved|todo)\b.*", re.DOTALL)
+_PROOFS = re.compile(
+    r"(?:the )?(?:proof|see|refer to|prove|show that|it is proved|it is proven|we have proved|todo)\b.*", re.DOTALL
+)
 _LIST = re.compile(r"\[ *(?:(['\"])(.*)\1|([^\[\]'\"]*)) *,? *\]", re.DOTALL)
-_QUOTED = re.compile(r"b?(['\"`]).*\1|[\[({] *b?(['\"]).*\2 *[\])}]", re.DOTALL)
-_MARKUP = re.compile(r"</?[A-Za-z][A-Za-z0-9_-]*>|####|<<[^<>]*>>|\\(?:boxed|fbox)(?![a-zA-Z])|\\begin\{(?:align|proof|itemize|enumerate)|```")
+_QUOTED = re.compile(r"b?(['\"`]).*\1|[\[({] *b?(['\"]).*\2 *[\])}]|\{ *(['\"])\w+\3 *:.*\}", re.DOTALL)
+_MARKUP = re.compile(
+    r"</?[A-Za-z][A-Za-z0-9_-]*>|####|<<[^<>]*>>|\\(?:boxed|fbox)(?![a-zA-Z])|\\begin\{(?:align|proof|itemize|enumerate)|```"
+)
 _WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}(?![A-Za-z])")
 _SENTENCES = re.compile(r"[A-Za-z0-9)}$][.!?;:]\s+[A-Z\\$]?[a-z]*\s")
-_COMMAND = re.compile(r"\\(?:begin|end|text|mbox|textrm|mathrm|textbf|textit|operatorname)(?![a-zA-Z])(?: *\{[a-z]*matrix\})?|\\[A-Za-z]+")
+_COMMAND = re.compile(
+    r"\\(?:begin|end|text|mbox|textrm|mathrm|textbf|textit|operatorname)(?![a-zA-Z])(?: *\{[a-z]*matrix\})?|\\[A-Za-z]+"
+)
 MOST_WORDS = 12
 """Words of a text that is an answer: a sentence has more."""
 MOST_LETTERS = 600
@@ -42,7 +48,7 @@ MOST_LETTERS = 600
 def unwrapped(gold: str) -> str:
     """The one element of ``['71']``, a list as Python or JSON spell it; any other gold as it is."""
     match = _LIST.fullmatch(gold.strip())
-    return match[2] if match and match[1] and match[1] not in match[2] else gold
+    return match[2].replace("\\\\", "\\") if match and match[1] and match[1] not in match[2] else gold
 
 
 def implausible(kind: str, gold: str) -> str | None:
@@ -68,7 +74,7 @@ def implausible(kind: str, gold: str) -> str | None:
         return f"is a text of {len(words)} words, more than {MOST_WORDS}: a solution, not an answer"
     if len(text) > MOST_LETTERS:
         return f"has {len(text)} characters, more than {MOST_LETTERS}: a solution, not an answer"
-    if _SENTENCES.search(_COMMAND.sub(" ", text)) and len(words) > 4:
+    if _SENTENCES.search(_COMMAND.sub(" ", text)) and len(words) > 2:
         return "is a text of more than one sentence: a solution, not an answer"
     if len([line for line in text.splitlines() if "=" in line]) > 1 and r"\begin" not in text:
         return "is a calculation of several lines, not an answer"

@@ -29,7 +29,8 @@ _FOR_ALL = re.compile(
     r",? ?(?:\\text\{ ?for (?:all|any|every|each)(?: [A-Za-z]+){0,4} ?\}|\\forall)"
     r" ?[A-Za-z]?(?: ?, ?[A-Za-z]){0,2} ?(?:\\in ?\\mathbb ?\{[A-Z]\}(?: ?\^ ?\+)?)?$"
     r"|(?:,|\\text\{ ?,? ?(?:where|with|for) ?\}) ?(?:[a-zA-Z] ?\\in ?\\mathbb\{R\}|[i-n] ?\\in ?\\mathbb\{[ZN]\})$"
-    r"|,? ?\\text\{ ?(?:where|with|for) ?\} ?[a-zA-Z] ?\\text\{ ?(?:is )?an? (?:(?:arbitrary|real) ){1,2}(?:constant|number) ?\}$"
+    r"|,? ?\\text\{ ?(?:where|with|for) ?\} ?[a-zA-Z]"
+    r" ?\\text\{ ?(?:is )?an? (?:(?:arbitrary|real) ){1,2}(?:constant|number) ?\}$"
 )
 """What says no more than which variable a formula is in, or that a letter in it is a real or a whole number."""
 _ANSWER_IS = re.compile(
@@ -58,7 +59,10 @@ _EXAMPLES = (
     r"x_{1}/2",
 )
 
-_WRONG = (r"\frac{1}{97}", r"\sqrt{89}+x^{2}")
+_HIDDEN = re.compile(
+    r"\\(?:[hv]?phantom|[bx]?cancel|sout|st|tag|label)(?![a-zA-Z])|\\(?:text)?color ?\{ ?(?:white|transparent)"
+)
+_WRONG = ("-271828", r"\frac{1}{97}", r"\sqrt{89}+x^{2}")
 """Answers that are hardly ever right."""
 COSTLY = 1.0
 """CPU seconds that judging a few answers to one gold may take: thousands of them are judged in a run."""
@@ -96,10 +100,10 @@ def gold_fault(kind: str, gold: str) -> str | None:
     if kind == "choice":
         return "is none of the letters A to J" if letter(gold) is None else None
     start = time.process_time()
-    verdict = judge(kind, gold, gold)
+    verdict = judge(kind, gold, golds.unwrapped(gold))
     if verdict != "correct":
         return f"is {verdict} when it is judged against itself"
-    if all(judge(kind, gold, wrong) == "correct" for wrong in _WRONG):
+    if [judge(kind, gold, wrong) for wrong in _WRONG].count("correct") > 1:
         return f"equals any answer, as {' and '.join(_WRONG)}"
     judge(kind, gold, f"{gold}+1")
     seconds = time.process_time() - start
@@ -120,8 +124,8 @@ def _word(correct: bool) -> str:
 
 
 def _readable(text: str) -> bool:
-    """No control or direction marks, no halves of surrogate pairs."""
-    return all(c.isprintable() or c in "\n\t\r\u00a0\u2009\u202f" for c in text)
+    """No control or direction marks, no halves of surrogate pairs; nothing that is not to be seen, or is struck out."""
+    return not _HIDDEN.search(text) and all(c.isprintable() or c in "\n\t\r\u00a0\u2009\u202f" for c in text)
 
 
 def _readings(answer: str) -> list[str]:
@@ -133,7 +137,11 @@ def _readings(answer: str) -> list[str]:
         answer = said[1] + said[2] * (said[1].count("{") > said[1].count("}"))
     if money := _CURRENCY.fullmatch(answer.strip(" $")):
         amount = money[1] + money[2]
-        answer = amount if re.search(r"\\\$|dollar|USD|cent|,(?! ?\\!|[0-9]{3}(?![0-9]))", money[2]) else rf"{amount}\text{{ dollars}}"
+        answer = (
+            amount
+            if re.search(r"\\\$|dollar|USD|cent|,(?! ?\\!|[0-9]{3}(?![0-9]))", money[2])
+            else rf"{amount}\text{{ dollars}}"
+        )
     readings = [tidy(answer)]
     if meaning := _MEANINGS.get(_prose(readings[0])):
         readings.append(meaning)
@@ -205,6 +213,8 @@ def _equal(gold: str, answer: str) -> bool | None:
     worked_out = sets.same(gold, answer, _equal)
     if worked_out is not None or all(pieces):
         return bool(worked_out)
+    if r"\emptyset" in (gold, answer):
+        return False
     golds, answers = shapes.items(gold), shapes.items(answer)
     vectors = shapes.vector(gold), shapes.vector(answer)
     if vectors[0] and vectors[1]:
@@ -303,7 +313,7 @@ def _same_relations(gold: str, answer: str, *structured: bool) -> bool | None:
 
 
 def _same_equations(gold: list[str], answer: list[str]) -> bool | None:
-    """``y=2x+3`` and ``y=3+2x``, ``2x-y+3=0`` or ``2y=4x+6``; ``f(x)=2x`` and ``f(n)=2n``. Not ``2x=10`` for ``x=5``."""
+    """``y=2x+3`` and ``y=3+2x`` or ``2y=4x+6``; ``f(x)=2x`` and ``f(n)=2n``. Not ``2x=10`` for ``x=5``."""
     names = [shapes.NAME.fullmatch(gold[0]), shapes.NAME.fullmatch(answer[0])]
     if all(names):
         variables = [name[1] and name[1].strip(" ") for name in names]
@@ -342,7 +352,11 @@ def _same_values(gold: str, answer: str) -> bool | None:
             return False
         return _ordered([e for row in rows for e in row], [e for row in others for e in row])
     constants = _CONSTANT.fullmatch(gold), _CONSTANT.fullmatch(answer)
-    if all(constants) and constants[0][2] != constants[1][2] and not re.search("[Cc]", constants[0][1] + constants[1][1]):
+    if (
+        all(constants)
+        and constants[0][2] != constants[1][2]
+        and not re.search("[Cc]", constants[0][1] + constants[1][1])
+    ):
         return same(constants[0][1], constants[1][1])  # of an integration, whatever its letter
     (left, unit), (right, other) = units.quantity(gold), units.quantity(answer)
     if unit and other:
@@ -352,7 +366,9 @@ def _same_values(gold: str, answer: str) -> bool | None:
     if verdict or (verdict is None and other != units.PERCENT):
         return verdict
     for factor, sign in ((r"/100", units.PERCENT), (r"\cdot\pi/180", units.DEGREE)):
-        of = [one is not None and one.dimensions == sign.dimensions and one.factor == sign.factor for one in (unit, other)]
+        of = [
+            one is not None and one.dimensions == sign.dimensions and one.factor == sign.factor for one in (unit, other)
+        ]
         if any(of) and (sign == units.PERCENT or r"\pi" in left + right):
             scaled = [f"({side}){factor}" if its else side for side, its in zip((left, right), of, strict=True)]
             return same(*scaled)

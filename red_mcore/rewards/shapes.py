@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import re
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 BRACKET = r"(?P<open>\\begin|\\langle|\\\{|[({\[])|(?P<close>\\end|\\rangle|\\\}|[)}\]])"
 COMMA = re.compile(BRACKET + r"|(?P<mark>\\text\{ *,? *(?:and|or) *\}|(?<![A-Za-z])(?:and|or)(?![A-Za-z])|[,;])")
 _RELATION = re.compile(
@@ -15,22 +20,22 @@ _RELATION = re.compile(
 )
 FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\ne": r"\ne"}
 _ASCII = {"<=": r"\le", ">=": r"\ge", "!=": r"\ne", r"\lt": "<", r"\gt": ">", ":=": "="}
-_GREEK = (
+_GREEK = _words(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau upsilon"
     " phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar"
-).split()
+)
 NAME = re.compile(
-    rf"(?:[A-Za-z]|\\(?:{'|'.join(_GREEK)})(?![A-Za-z]))"
+    rf"(?:[A-Za-z]|\\(?:{'|'.join(sorted(_GREEK))})(?![A-Za-z]))"
     r"(?:_(?:\{[^{}]*\}|[0-9A-Za-z]|\\[a-z]+))?'*(?: ?\(([^()]*)\))?"
 )
-_NAMING = frozenset(_GREEK) | frozenset(
+_NAMING = _GREEK | _words(
     "angle measuredangle triangle square overline overrightarrow widehat hat bar vec arc text max min cdot times frac"
-    " dot ddot prime perp parallel circ odot".split()
+    " dot ddot prime perp parallel circ odot"
 )
 """Commands that the name of a quantity may have; others, such as a root, a logarithm or a ``\\not``, change it."""
-_OTHER_NAME = frozenset(
+_OTHER_NAME = _words(
     "not no never but except wrong false incorrect minus negative half twice double third quarter square cube root log"
-    " inverse reciprocal unless without other than less more rather instead isn't cannot invalid ruled out".split()
+    " inverse reciprocal unless without other than less more rather instead isn't cannot invalid ruled out"
 )
 """Words by which a label names something else than what was asked for, or takes it back."""
 _NAMED = re.compile(r"(?!-)[A-Za-z\\{}|+' -]*")
@@ -45,7 +50,11 @@ _CONGRUENCE = re.compile(
     r"\{? ?(?P<modulus>[0-9]{1,30}|[a-z]) ?\}? ?(?:\)|\\text\{ ?\) ?\})?"
 )
 _MODULO = re.compile(r"\\text\{ ?\(? ?mod(?:ulo)? ([0-9]{1,30}|[a-z]) ?\)? ?\}")
-_CASES = re.compile(r"\\begin\{(?:cases|aligned)\}(.*)\\end\{(?:cases|aligned)\}", re.DOTALL)
+_CASES = re.compile(
+    r"\\begin\{(?:cases|aligned)\}(.*)\\end\{(?:cases|aligned)\}"
+    r"|\\\{ ?\\begin\{(?:array|aligned)\}(?: ?\{[lcr@{}]*\})?(.*)\\end\{(?:array|aligned)\}",
+    re.DOTALL,
+)
 _NEW_ROW = re.compile(r"\\\\(?: ?\[[0-9.]+ ?(?:pt|mm|cm|ex|em)\])?")
 
 
@@ -165,7 +174,7 @@ def system(text: str) -> str | None:
     match = _CASES.fullmatch(text)
     if match is None:
         return None
-    lines = [line.strip(" ,") for line in _NEW_ROW.split(match[1]) if line.strip(" ,")]
+    lines = [line.strip(" ,") for line in _NEW_ROW.split(match[1] or match[2] or "") if line.strip(" ,")]
     lines = [re.sub(r" ?& ?(?=[=<>]|\\[lg]e|\\equiv)", "", line) for line in lines]
     whole = all(relation(line)[1] and not re.search(r"&|\\text|,", line) for line in lines)
     return ", ".join(lines) if lines and whole else None

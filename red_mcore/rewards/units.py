@@ -1,8 +1,8 @@
 """What stands behind a number: a unit with its scale, or the name of what is counted. Anything else makes no quantity.
 
-A policy finds every word that a grader passes over: ``5 \\text{ bn}``, ``5 \\text{ tenths}`` and ``5 \\text{ rejected}``
-are not 5. So a word is a unit where it is in the tables below, and counts things where it is a plural behind words none
-of which changes a number (``_CHANGES``); a number with other words behind it is left as it is, and equals no number.
+A policy finds every word that a grader passes over: none of ``5 \\text{ bn}``, ``5 \\text{ tenths}`` and
+``5 \\text{ rejected}`` is 5. So a word is a unit where it is in the tables below, and counts things where it is a
+plural behind words none of which changes a number (``_CHANGES``); a number with other words behind it equals no number.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ class Unit(NamedTuple):
     turns: int
     dimensions: Dimensions
     words: frozenset[str] = frozenset()
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
 def _dimensions(text: str) -> Dimensions:
@@ -70,7 +74,8 @@ _OTHERS = [
     ("ton tons", 1, "ton"), ("gal gallon gallons", 16, "cup"), ("qt quart quarts", 4, "cup"),
     ("pt pint pints", 2, "cup"), ("cup cups", 1, "cup"), ("erg ergs", "1e-7", "kg m^2 s^-2"),
     ("dyn dyne dynes", "1e-5", "kg m s^-2"), ("atm atmosphere atmospheres", 101_325, "kg m^-1 s^-2"),
-    ("$ USD usd dollar dollars buck bucks", 1, "dollar"), ("¢ cent cents", "1/100", "dollar"), ("€ EUR euro euros", 1, "euro"),
+    ("$ USD usd dollar dollars buck bucks", 1, "dollar"), ("¢ cent cents", "1/100", "dollar"),
+    ("€ EUR euro euros", 1, "euro"),
     ("£ GBP", 1, "sterling"), ("¥ ￥ yen yuan RMB CNY", 1, "yuan"), ("₹ rupee rupees", 1, "rupee"),
     ("unit units", 1, "unit"), ("% percent percentage pct", "1/100", "percent"), ("bit bits", 1, "bit"),
     ("byte bytes", 8, "bit"), ("kB KB", 8000, "bit"), ("MB", 8 * 10**6, "bit"), ("GB", 8 * 10**9, "bit"),
@@ -79,7 +84,7 @@ _OTHERS = [
     ("克", "1e-3", "kg"), ("千克 公斤", 1, "kg"), ("升", "1e-3", "m^3"), ("秒", 1, "s"), ("分钟", 60, "s"),
     ("小时", 3600, "s"), ("天", 86_400, "s"), ("年 岁", 12, "month"), ("度", "1/180", "angle"),
 ]  # fmt: skip
-_CHINESE_COUNTERS = frozenset("个 人 只 本 支 条 张 件 页 名 位 棵 辆 箱 袋 瓶 次 种".split())
+_CHINESE_COUNTERS = _words("个 人 只 本 支 条 张 件 页 名 位 棵 辆 箱 袋 瓶 次 种")
 _RAISED = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _RAISED_AFTER = {"squared": 2, "cubed": 3}
 _SCALES = {
@@ -113,19 +118,19 @@ PERCENT = _UNITS["percent"]
 PERCENT_SIGN = PERCENT._replace(words=frozenset("%"))
 """The sign says no more than that the problem asks for percents; the word makes another number of 5."""
 
-_BARE = frozenset("mm cm km kg ml mL ft lb hr yd mi kph kmh mph USD 元 块 °C °F".split())
+_BARE = _words("mm cm km kg ml mL ft lb hr yd mi kph kmh mph USD 元 块 °C °F")
 """Units of two letters that no formula has as a product, so that they need no ``\\text``; longer ones need none."""
 
-_COUNTED = frozenset(
+_COUNTED = _words(
     "people children men women mice feet geese teeth sheep fish deer dice data vertices indices matrices axes foci"
-    " radii cacti series species".split()
+    " radii cacti series species"
 )
 """Plurals without an s, and those that the rule below takes for none."""
-_SINGULAR = frozenset(
+_SINGULAR = _words(
     "way point solution value person number integer digit triangle square circle line root zero element set student"
-    " child apple ball book card coin box game page step turn time".split()
+    " child apple ball book card coin box game page step turn time"
 )
-_CHANGES = frozenset(
+_CHANGES = _words(
     # numbers, their parts and multiples
     "one two three four five six seven eight nine ten eleven twelve hundred thousand lakh lakhs lac lacs crore crores"
     " ones twos threes fours fives sixes sevens eights nines tens elevens twelves half halves third thirds quarter"
@@ -138,24 +143,25 @@ _CHANGES = frozenset(
     " cot sec csc exp base bases pis order orders magnitude magnitudes root radical radicals negative negatives"
     " opposite complement conjugate sum sums difference differences product products"
     # words without a meaning of their own
-    " not never nor neither none nothing but except without excluding instead rather else otherwise unless until if when"
-    " whenever where whereas while although though because since than then thus hence therefore however or and xor is"
-    " isn't was wasn't are aren't were has have had does doesn't did be been being am a an the this that these those its"
-    " his hers ours yours theirs as at by for from in into off on onto out to too towards up down upwards downwards"
+    " not never nor neither none nothing but except without excluding instead rather else otherwise unless until if"
+    " when whenever where whereas while although though because since than then thus hence therefore however or and xor"
+    " is isn't was wasn't are aren't were has have had does doesn't did be been being am a an the"
+    " this that these those its his hers ours yours theirs as at by for from in into off on onto out to"
+    " too towards up down upwards downwards"
     " forwards backwards inwards outwards afterwards besides always sometimes perhaps maybe yes versus via between"
     " among within with per about around circa some any every no about least most more less fewer above below beyond"
     " under short extra too almost nearly roughly"
     # verbs, and words that take an answer back
     " equals fails exceeds remains seems becomes contradicts differs misses lacks denies rejects works holds gives"
     " means makes divides rounds tends doubles halves guesses says thinks needs wants lies leaves excludes omits"
-    " wrong false incorrect invalid void rejected refused wrongs errors mistakes guess approx".split()
+    " wrong false incorrect invalid void rejected refused wrongs errors mistakes guess approx"
 )
 """What makes another number of the one before it, or takes it back, or is no noun."""
 _CHANGING = re.compile(
-    r".*(?:illion|teen|[nrvxfhge]ty|ieth|teenth|fth|xth|[nvdr]th|ghth|inth|lfth|hundredth|llionth)s?|.*ly|.*n't"
+    r".*(?:illion|teen|[nrvxfhge]ty|ieth|fth|xth|[nvdr]th|ghth|inth|hundred|thousand|lakh|crore)s?|.*ly|.*n't"
 )
 _MONTHS = frozenset(("months", "month"))
-_TRAILING = frozenset("old long tall wide high deep total altogether remaining left".split())
+_TRAILING = _words("old long tall wide high deep total altogether remaining left")
 
 _TOKEN = re.compile(
     r" *(?:(?P<word>°[CF]|[%$€£¥￥₹¢]|[A-Za-zÅΩμµ]+(?:'t)?|[一-鿿]+)\.?|(?P<power>\^ ?\{? ?[+-]?[0-9] ?\}?)|(?P<over>/)"
@@ -172,8 +178,11 @@ _SPELLINGS = [
 ]
 _TAIL = re.compile(r"(?:\^\\circ ?|\\mu ?|(?:\\cdot|\\times|\*|-) ?(?=\\text|\\mu)|\\frac ?\{ ?)*\\text\{")
 _SHORT_TAIL = re.compile(r"\^\\circ ?[CF]$|[€£¥￥₹¢元块]$")
-_WORDS = re.compile(r"(?:(?<=[0-9)}])|(?<=[0-9)}] )|(?<=\\pi )|(?<=[0-9] ))[A-Za-z一-鿿]{1,30}(?:(?: ?/ ?| )[A-Za-z]{1,30}){0,4}\.?(?: ?\^ ?\{?[0-9]\}?)?$")
-_PLAIN = re.compile(r"(?:[-+0-9.,/{}() ^_*!]|\\(?:frac|sqrt|pi|cdot|times)(?![a-z]))*[0-9](?:[-+0-9.,/{}() ^_*!]|\\(?:frac|sqrt|pi|cdot|times)(?![a-z]))*")
+_WORDS = re.compile(
+    r"(?:(?<=[0-9)}])|(?<=[0-9)}] )|(?<=\\pi ))[A-Za-z一-鿿]{1,30}(?:(?: ?/ ?| )[A-Za-z]{1,30}){0,4}\.?"
+    r"(?: ?\^ ?\{?[0-9]\}?)?$"
+)
+_PLAIN = re.compile(r"(?=[^0-9]*[0-9])(?:[-+0-9.,/{}() ^_*!]|\\(?:frac|sqrt|pi|cdot|times)(?![a-z]))*")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
 _GLUED = re.compile(r"[0-9]\\text\{[kKMBTGmb]\}$")
 """``7\\text{K}`` may be 7000 where ``7 \\text{ K}`` is a temperature."""
@@ -324,7 +333,9 @@ def _counted(run: list[tuple[str, str]], value: str) -> Unit | None:
     if any(word in _CHANGES or (_CHANGING.fullmatch(word) and word not in _MONTHS) for word in others):
         return None
     noun = words[head]
-    plural = noun in _COUNTED or (noun not in _UNITS and re.fullmatch(r"[a-z]{2,}[a-rt-z]s", noun) and noun[-2:] not in ("us", "is"))
+    plural = noun in _COUNTED or (
+        noun not in _UNITS and re.fullmatch(r"[a-z]{2,}[a-rt-z]s", noun) and noun[-2:] not in ("us", "is")
+    )
     return _things(words) if plural or (value == "1" and noun in _SINGULAR) else None
 
 
