@@ -10,8 +10,11 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-_BRACES = re.compile(r"\\(?:boxed|fbox)(?: *\{| +([^\s{}$\\]+))|\\[{}]|[{}]")
-"""The start of a box, or a whole one without braces; an escaped brace (which is text), a brace."""
+_BRACES = re.compile(
+    r"\\(?:boxed|fbox)(?![a-zA-Z])(?:(?P<box>\s*\{)|\s*(?P<bare>(?=[-+0-9.(\\]|[A-Za-z](?![A-Za-z]))"
+    r"(?:\\[a-zA-Z]+(?: ?\{[^{}]{0,100}\}){0,3}|[^\s$\\{}])+)|\s*(?P<cut>\Z))|\\[{}]|[{}]"
+)
+"""The start of a box, one without braces, one that the text ends in, an escaped brace (which is text), a brace."""
 
 _SIGNS = str.maketrans(
     {
@@ -19,16 +22,21 @@ _SIGNS = str.maketrans(
         "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∈": r"\in ", "°": r"^\circ ",
         "±": r"\pm ", "²": "^2", "³": "^3", "√": r"\sqrt ", "≈": r"\approx ", "θ": r"\theta ", "α": r"\alpha ",
         "β": r"\beta ", "λ": r"\lambda ", "ω": r"\omega ", "ℝ": r"\mathbb{R} ", "∅": r"\emptyset ", "½": r"\frac12 ",
+        "（": "(", "）": ")", "，": ",", "：": ":", "；": ";", "≡": r"\equiv ", "∩": r"\cap ", "∖": r"\setminus ",
+        "∧": r"\land ", "∨": r"\lor ", "ℤ": r"\mathbb{Z} ", "ℕ": r"\mathbb{N} ", "…": r"\ldots ", "∠": r"\angle ",
+        "∉": r"\notin ",
         "¼": r"\frac14 ", "¾": r"\frac34 ", "’": "'", "′": "'", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
     }
 )  # fmt: skip
 """Typed signs that have a LaTeX spelling. Look-alikes of digits and letters are left: they are no mathematics."""
 
 _NOISE = re.compile(
-    r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|mathbf|boldsymbol|mathit|bm)(?![a-zA-Z])\.?"
+    r"\\(?:left|right|[bB]igg?[lrm]?|(?:display|text|script|scriptscript)style|(?:no)?limits|mathbf|boldsymbol|mathit"
+    r"|bm|bf|bfseries|it|itshape|tiny|scriptsize|footnotesize|small|normalsize|[lL]arge|LARGE|[hH]uge)(?![a-zA-Z])\.?"
+    r"|\\(?:color|textcolor|colorbox) ?(?:\[[A-Za-z]*\])? ?\{(?! ?(?:white|transparent))[^{}]*\}"
     r"|(?<!\\)\\[!/()\[\]]|\\?\$"
 )
-_SPACE = re.compile(r"(?<!\\)\\(?:[,;:> ]|q?quad(?![a-zA-Z]))|~|[\t\r\n]")
+_SPACE = re.compile(r"(?<!\\)\\(?:[,;:> ]|(?:q?quad|enspace|thinspace)(?![a-zA-Z])|hspace ?\{[^{}]*\})|~|[\t\r\n]")
 _SPELLING = [
     (re.compile(r"(?<=[0-9])(?:\{,\}| ?, ?\\! ?)(?=[0-9]{3})"), ""),
     (re.compile(r"\{,\}"), ","),
@@ -36,14 +44,30 @@ _SPELLING = [
     (_NOISE, ""),
     (_SPACE, " "),
     (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
-    (re.compile(r"\\(?:mathrm|textrm|mbox|hbox|textbf|textit|textnormal|operatorname\*?)(?= ?\{)"), r"\\text"),
+    (re.compile(r"(?<=[A-Za-z])\\(?:mathrm|operatorname) ?(?:\{ ?([ei]) ?\}|([ei])(?![A-Za-z]))"), r" \1\2"),
+    (re.compile(r"\\(?:mathrm|operatorname) ?(?:\{ ?([ei]) ?\}|([ei])(?![A-Za-z]))"), r"\1\2"),
+    (re.compile(r"\\mathrm ?(?:\{ ?d ?\}|d(?![A-Za-z])) ?(?=[A-Za-z\\])"), "d"),
+    (
+        re.compile(
+            r"\\(?:mathrm|mathsf|textrm|textsf|mbox|hbox|textbf|textit|textnormal|emph|operatorname\*?)(?= ?\{)"
+        ),
+        r"\\text",
+    ),
+    (re.compile(r"\{ ?\\rm(?![a-zA-Z]) ?([^{}]*)\}"), r"\\text{\1}"),
     (re.compile(r"\\text +\{"), r"\\text{"),
     (re.compile(r"\^ ?\{ ?\\circ ?\}|\^ ?\\circ(?![a-zA-Z])|\\degree(?![a-zA-Z])"), r"^\\circ"),
     (re.compile(r"\\%"), "%"),
     (re.compile(r"\\leq(?:slant)?(?![a-zA-Z])"), r"\\le"),
     (re.compile(r"\\geq(?:slant)?(?![a-zA-Z])"), r"\\ge"),
     (re.compile(r"\\neq(?![a-zA-Z])"), r"\\ne"),
+    (re.compile(r"\\not ?(?:=|\\eq(?![a-zA-Z]))"), r"\\ne "),
+    (re.compile(r"\\not ?\\in(?![a-zA-Z])"), r"\\notin "),
     (re.compile(r"\\bigcup(?![a-zA-Z])"), r"\\cup"),
+    (re.compile(r"\\bigcap(?![a-zA-Z])"), r"\\cap"),
+    (re.compile(r"\\(?:smallsetminus|backslash)(?![a-zA-Z])"), r"\\setminus"),
+    (re.compile(r"\\mathbb ?(?:\{ ?([A-Z]) ?\}|([A-Z]))"), r"\\mathbb{\1\2}"),
+    (re.compile(r"\\varnothing(?![a-zA-Z])|\\\{ *\\\}"), r"\\emptyset"),
+    (re.compile(r"\\[lc]?dots[cb]?(?![a-zA-Z])|\.\.\."), r"\\ldots "),
     (re.compile(r"\\lbrace(?![a-zA-Z])"), r"\\{"),
     (re.compile(r"\\rbrace(?![a-zA-Z])"), r"\\}"),
     (re.compile(r"[(\[] ?\\begin\{array\} ?\{[lcr| ]*\}"), r"\\begin{pmatrix}"),
@@ -56,13 +80,19 @@ _SPELLING = [
 _THOUSANDS = re.compile(r"([+-]? ?)([1-9][0-9]{0,2}(?:,[0-9]{3})+)(?= ?(?:\.[0-9]|\\text|\^|%|[A-Za-z]|$))")
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _GAP = re.compile(r" +")
+_OUTER = re.compile(r"(?<!\\)[][(){},]")
 _ONE = re.compile(r"([\^_])\{([0-9A-Za-z])\}")
 _SHORT = re.compile(r"\\frac\{([0-9])\}\{([0-9])\}")
 
 _PLAIN = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
 _LETTER = re.compile(r"[A-J]")
 
-_MARK = re.compile(r"\banswer\b(?: *[:=]| is\b| would be\b)[ *:]*", re.IGNORECASE)
+_MARK = re.compile(
+    r"\banswer\b(?: *[:=]| is\b| would be\b)[ *:]*"
+    r"|^####[ \t]+(?=(?:[-+$]*[0-9.]|\\)[^\n]*$)(?![^\n]*(?<![\\{A-Za-z])[A-Za-z]{2})",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""What stands before an answer; four hashes (GSM8K's) before a line without words only, for they are headings, too."""
 _SPANS = re.compile(r"\\\(|\\\)|\\\[|\\\]|\$\$|\\\$|\$")
 _CLOSING = {r"\(": r"\)", r"\[": r"\]", "$$": "$$", "$": "$"}
 _LINK = re.compile(r"[ ,;]*(?:and|or)?[ ,]*")
@@ -70,25 +100,32 @@ _VALUE = re.compile(r"(?<![\w.^\\{}])[+-]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)
 
 
 def last_boxed(text: str) -> str | None:
-    """Content of the ``\\boxed{...}`` that starts last among those whose braces balance; None where there is none.
+    """Content of the ``\\boxed{...}`` or ``\\fbox{...}`` that starts last (``\\boxed 6`` is one, too); None where there
+    is none, or where the last is never closed: who opens another box takes back the one before.
+    """
+    return _boxes(text)[1]
 
-    ``\\fbox{...}`` and ``\\boxed 6`` are boxes too: data sets have them.
+
+def _boxes(text: str) -> tuple[bool, str | None]:
+    """Whether ``text`` has a box, and the content of the last one if that is closed.
 
     One pass over the text: a policy stuck in a loop writes thousands of boxes that it never closes.
     """
     opened: list[int | None] = []  # content start of each open box, None for other open braces
-    found, answer = -1, None
+    last, answer = -1, None
     for match in _BRACES.finditer(text):
-        mark = match.group()
-        if match[1]:
-            found, answer = match.end(), match[1].rstrip(".,;:")
-        elif mark[-1] == "{" and mark != "\\{":
-            opened.append(match.end() if len(mark) > 1 else None)
-        elif mark == "}" and opened:
+        if match["box"]:
+            last, answer = match.end(), None
+            opened.append(last)
+        elif match["bare"] or match["cut"] is not None:
+            last, answer = match.end(), match["bare"] and match["bare"].rstrip(".,;:")
+        elif match.group() == "{":
+            opened.append(None)
+        elif match.group() == "}" and opened:
             start = opened.pop()
-            if start is not None and start > found:
-                found, answer = start, text[start : match.start()]
-    return answer
+            if start == last:
+                answer = text[start : match.start()]
+    return last >= 0, answer
 
 
 def answer_part(text: str) -> str:
@@ -139,7 +176,7 @@ def tidy(answer: str) -> str:
     answer = answer.strip(" *")
     if answer.endswith(".") and not answer.endswith(".."):
         answer = answer[:-1].rstrip(" ")
-    return _thousands(_GAP.sub(" ", answer))
+    return _thousands(_grouped(_GAP.sub(" ", answer)))
 
 
 def normal(answer: str) -> str:
@@ -160,10 +197,10 @@ def normal(answer: str) -> str:
 
 def final_answer(text: str, boxed_only: bool) -> str | None:
     """The answer of a whole response: the last box in its ``answer_part``, else, unless ``boxed_only``, the ``stated``
-    one; None where there is none."""
+    one; None where there is none, or where the last box is still open."""
     part = answer_part(text)
-    answer = last_boxed(part)
-    return stated(part) if answer is None and not boxed_only else answer
+    boxed, answer = _boxes(part)
+    return answer if boxed or boxed_only else stated(part)
 
 
 def certain(kind: str, gold: str, answer: str) -> str | None:
@@ -179,6 +216,26 @@ def certain(kind: str, gold: str, answer: str) -> str | None:
     elif _PLAIN.fullmatch(gold) and _PLAIN.fullmatch(answer):
         return "correct" if int(gold) == int(answer) else "wrong"
     return None
+
+
+def _grouped(text: str) -> str:
+    """Without braces around all of it; with a comma between them they are a set's, whose backslashes were lost."""
+    for _ in range(4):
+        start = len(text) - len(text.removeprefix(r"\underline").lstrip(" ")) if text.startswith(r"\underline") else 0
+        if not (text.startswith("{", start) and text.endswith("}") and not text.endswith("\\}")):
+            return text
+        depth, comma = 0, False
+        for match in _OUTER.finditer(text, start):
+            mark = match.group()
+            depth += 1 if mark in "{([" else -1 if mark in "})]" else 0
+            comma = comma or (mark == "," and depth == 1)
+            if depth == 0 and match.end() < len(text):
+                return text
+        inside = text[start + 1 : -1].strip(" ")
+        if comma and not _THOUSANDS.match(inside):
+            return rf"\{{{inside}\}}"
+        text = inside
+    return text
 
 
 def _thousands(text: str) -> str:

@@ -33,6 +33,10 @@ _GROUPED = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?|[1-9][0-9]{0,
 
 _FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|theta|infty"
 _BRACELESS = [
+    (re.compile(r"\{? ?([0-9A-Za-z+-]+) ?\\choose ?([0-9A-Za-z+-]+) ?\}?"), r"\\binom{\1}{\2}"),
+    (re.compile(r"(?<![A-Za-z\\])C ?\( ?([0-9]+) ?, ?([0-9]+) ?\)"), r"\\binom{\1}{\2}"),
+    (re.compile(r"(?:\{ ?\})?[_^] ?\{? ?([0-9]+) ?\}? ?C ?_ ?\{? ?([0-9]+) ?\}?"), r"\\binom{\1}{\2}"),
+    (re.compile(r"\\lg(?![a-zA-Z]) ?"), r"\\log_{10} "),
     (re.compile(r"(?<![A-Za-z])(?:np|math|sympy)\.(?=[a-z])"), ""),
     (re.compile(rf"(?<![A-Za-z\\])({_FUNCTIONS})(?![a-zA-Z])"), r"\\\1"),
     (re.compile(r"\\frac ?([0-9A-Za-z]) ?(?=\{)"), r"\\frac{\1}"),
@@ -188,7 +192,7 @@ def same(gold: str, answer: str) -> bool | None:
         return same_number(*numbers)
     if numbers[0] is not None and _VARIABLE.search(answer) and not _BINDING.search(answer):
         return False  # a formula in variables is no number, which its slow parser need not tell
-    sides = [_expression(text) if text is not None else None for text in (gold, answer)]
+    sides = [expression(text) if text is not None else None for text in (gold, answer)]
     if None in sides:
         return None
     left, right = sides
@@ -211,8 +215,27 @@ def ratio(gold: str, answer: str) -> int | None:
     return 0
 
 
+def proportional(gold: str, answer: str) -> bool | None:
+    """Whether one formula in two variables or more is a number times the other, so that both are zero at once.
+
+    That number is their ratio at one point, and has to be it everywhere (``same``'s sample points).
+    """
+    sides = [expression(braced(text)) for text in (gold, answer)]
+    if not all(isinstance(side, sympy.Expr) for side in sides):
+        return None
+    left, right = sides
+    symbols = left.free_symbols | right.free_symbols
+    if len(symbols) < 2 or left.free_symbols != right.free_symbols:
+        return False
+    point = {symbol: _coordinate(str(symbol), 99, whole=False) for symbol in symbols}
+    values = [side.xreplace(point) for side in sides]
+    if any(value.has(*_NOTHING) or value.is_zero is not False for value in values):
+        return False
+    return _by_values(left * values[1], right * values[0], (None, None))
+
+
 @lru_cache(maxsize=512)
-def _expression(text: str) -> sympy.Basic | None:
+def expression(text: str) -> sympy.Basic | None:
     """What latex2sympy makes of a formula, floats made exact, everything that has no value made a symbol."""
     for pattern, spelling in _TRAPS:
         text = pattern.sub(spelling, text)

@@ -11,26 +11,41 @@ Runs in a child process that the parent kills when it takes too long: there is n
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 
-from red_mcore.rewards import shapes
+from red_mcore.rewards import golds, sets, shapes, units
 from red_mcore.rewards.answers import normal, tidy
-from red_mcore.rewards.expressions import ratio, same
+from red_mcore.rewards.choices import letter
+from red_mcore.rewards.expressions import proportional, ratio, same
 
 _BASE = re.compile(r"\(?([0-9A-F]+(?:\.[0-9A-F]+)?)\)?_(?:\{?([0-9]+)\}?|\{?\\text\{([a-z]+)\}\}?)")
 _PROSE = re.compile(r"[^\W\d_]{2,}(?:[ '’\-.,]+[^\W\d_]+)*|[^\W\d_]{4,}")
 _WRAPPED = re.compile(r"\\text\{([^{}]*)\}")
 _OPTION = re.compile(r"\\text\{ ?\(?[A-J]\)? ?\}|\([A-J]\)")
-_LETTER = re.compile(r"(?<![A-Za-z])[A-J](?![A-Za-z])")
-_CHOSEN = re.compile(r"\(([A-J])\)|([A-J])(?:\)|\.(?![A-Za-z])|:)")
-_SAID = re.compile(r"(?:the |final |correct )*(?:answer|option|choice)(?: is| ?:)? *(?:option |choice )?(.*)", re.I)
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?([ap]m)?|([0-9]{1,2})([ap]m)")
 _SYMBOL = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
 _FOR_ALL = re.compile(
     r",? ?(?:\\text\{ ?for (?:all|any|every|each)(?: [A-Za-z]+){0,4} ?\}|\\forall)"
     r" ?[A-Za-z]?(?: ?, ?[A-Za-z]){0,2} ?(?:\\in ?\\mathbb ?\{[A-Z]\}(?: ?\^ ?\+)?)?$"
+    r"|(?:,|\\text\{ ?,? ?(?:where|with|for) ?\}) ?(?:[a-zA-Z] ?\\in ?\\mathbb\{R\}|[i-n] ?\\in ?\\mathbb\{[ZN]\})$"
+    r"|,? ?\\text\{ ?(?:where|with|for) ?\} ?[a-zA-Z]"
+    r" ?\\text\{ ?(?:is )?an? (?:(?:arbitrary|real) ){1,2}(?:constant|number) ?\}$"
 )
-"""What says no more than which variable a formula is in."""
+"""What says no more than which variable a formula is in, or that a letter in it is a real or a whole number."""
+_ANSWER_IS = re.compile(
+    r"(?:\\text ?\{ ?)?(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:(?:final|correct) )?answer(?: is:?|:)(?: ?\})? ?"
+    r"(?=[-+0-9(\[$]|\\(?!text))(.*?)(\}?)",
+    re.IGNORECASE | re.DOTALL,
+)
+_MEANINGS = {
+    **dict.fromkeys(
+        ("all real numbers", "all reals", "all real values", "any real number", "every real number", "real numbers",
+         "set of all real numbers", "set of real numbers", "all real numbers x"), r"\mathbb{R}"),
+    **dict.fromkeys(("empty set", "null set"), r"\emptyset"),
+}  # fmt: skip
+_CONSTANT = re.compile(r"(.+?) ?\+ ?([Cc])")
+_CURRENCY = re.compile(r"([-+]?) ?\\\$ ?([0-9.].*)", re.DOTALL)
 _JOINED = re.compile(r"(?<![0-9,.])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
 _NONE = frozenset(("", "none", "nan", "null", "n/a", "?"))
 
@@ -44,6 +59,13 @@ _EXAMPLES = (
     r"x_{1}/2",
 )
 
+_HIDDEN = re.compile(
+    r"\\(?:[hv]?phantom|[bx]?cancel|sout|st|tag|label)(?![a-zA-Z])|\\(?:text)?color ?\{ ?(?:white|transparent)"
+)
+_WRONG = ("-271828", r"\frac{1}{97}", r"\sqrt{89}+x^{2}")
+"""Answers that are hardly ever right."""
+COSTLY = 1.0
+"""CPU seconds that judging a few answers to one gold may take: thousands of them are judged in a run."""
 LONGEST = 2000
 """Characters beyond twice the gold's that an answer may have: nobody would read on."""
 
@@ -60,21 +82,32 @@ def judge(kind: str, gold: str, answer: str) -> str:
         return "unparsable" if wanted is None or chosen is None else _word(wanted == chosen)
     if normal(answer).casefold() in _NONE or normal(gold).casefold() in _NONE or not _balanced(answer):
         return "unparsable"
-    golds = _readings(gold)
-    if golds[0].startswith(r"\approx"):  # a gold alone: an answer has to commit itself
-        golds.append(golds[0].removeprefix(r"\approx").strip(" "))
-    verdicts = [_equal(one, other) for one in golds for other in _readings(answer)]
+    wanted = _readings(golds.unwrapped(gold))
+    if wanted[0].startswith(r"\approx"):  # a gold alone: an answer has to commit itself
+        wanted.append(wanted[0].removeprefix(r"\approx").strip(" "))
+    verdicts = [_equal(one, other) for one in wanted for other in _readings(answer)]
     return _word(True in verdicts) if any(verdicts) or None not in verdicts else "unparsable"
 
 
 def gold_fault(kind: str, gold: str) -> str | None:
-    """Why nothing can be graded against this gold, or None: it is empty, cannot be read, or does not equal itself."""
-    if not gold.strip():
-        return "is empty"
-    if kind == "choice" and letter(gold) is None:
-        return "is none of the letters A to J"
-    verdict = judge(kind, gold, gold)
-    return None if verdict == "correct" else f"is {verdict} when it is judged against itself"
+    """Why nothing should be graded against this gold, or None.
+
+    It is no plausible answer (``golds.implausible``), none that can be read, does not equal itself, equals anything, or
+    takes more than ``COSTLY`` CPU seconds to compare with itself and with ordinary wrong answers.
+    """
+    if fault := golds.implausible(kind, gold):
+        return fault
+    if kind == "choice":
+        return "is none of the letters A to J" if letter(gold) is None else None
+    start = time.process_time()
+    verdict = judge(kind, gold, golds.unwrapped(gold))
+    if verdict != "correct":
+        return f"is {verdict} when it is judged against itself"
+    if [judge(kind, gold, wrong) for wrong in _WRONG].count("correct") > 1:
+        return f"equals any answer, as {' and '.join(_WRONG)}"
+    judge(kind, gold, f"{gold}+1")
+    seconds = time.process_time() - start
+    return f"takes {seconds:.1f} s of CPU time to compare, more than {COSTLY:g} s" if seconds > COSTLY else None
 
 
 def warm_up() -> None:
@@ -86,29 +119,13 @@ def warm_up() -> None:
         judge("math", formula, f"0+{formula}")
 
 
-def letter(text: str) -> str | None:
-    """The letter that an answer to a multiple choice comes to; None where it names none, or more than one."""
-    text = _WRAPPED.sub(r"\1", tidy(text)).replace("*", "").strip(" .")
-    if said := _SAID.fullmatch(text):
-        text = said[1].strip(" .")
-    if re.fullmatch(r"\(?[a-j]\)?", text):
-        return text.strip("()").upper()
-    named = set(_LETTER.findall(text))
-    chosen = _CHOSEN.match(text)
-    if chosen is None:
-        return named.pop() if len(named) == 1 and _LETTER.fullmatch(text) else None
-    others = {m[1] or m[2] for m in _CHOSEN.finditer(text)} - {chosen[1] or chosen[2]}
-    joined = re.match(r" *(?:[,/&]|or\b|and\b)", text[chosen.end() :])
-    return None if others or joined else chosen[1] or chosen[2]
-
-
 def _word(correct: bool) -> str:
     return "correct" if correct else "wrong"
 
 
 def _readable(text: str) -> bool:
-    """No control or direction marks, no halves of surrogate pairs."""
-    return all(c.isprintable() or c in "\n\t\r\u00a0\u2009\u202f" for c in text)
+    """No control or direction marks, no halves of surrogate pairs; nothing that is not to be seen, or is struck out."""
+    return not _HIDDEN.search(text) and all(c.isprintable() or c in "\n\t\r\u00a0\u2009\u202f" for c in text)
 
 
 def _readings(answer: str) -> list[str]:
@@ -116,7 +133,18 @@ def _readings(answer: str) -> list[str]:
 
     And without a ``for all x`` behind it.
     """
+    if said := _ANSWER_IS.fullmatch(answer.strip(" $")):
+        answer = said[1] + said[2] * (said[1].count("{") > said[1].count("}"))
+    if money := _CURRENCY.fullmatch(answer.strip(" $")):
+        amount = money[1] + money[2]
+        answer = (
+            amount
+            if re.search(r"\\\$|dollar|USD|cent|,(?! ?\\!|[0-9]{3}(?![0-9]))", money[2])
+            else rf"{amount}\text{{ dollars}}"
+        )
     readings = [tidy(answer)]
+    if meaning := _MEANINGS.get(_prose(readings[0])):
+        readings.append(meaning)
     plain = answer.strip(" $")
     if re.fullmatch(r"[1-9][0-9]{0,2}(?:,[1-9][0-9]{2})+", plain):
         readings.append(plain.replace(",", ", "))
@@ -172,13 +200,21 @@ def _equal(gold: str, answer: str) -> bool | None:
     if not texts[1] or _is_prose(gold) or _is_prose(answer):
         words = [_prose(text) if _is_prose(text) or text.isalpha() else "" for text in (gold, answer)]
         return words[0] == words[1] != ""
-    holes = shapes.holes(gold), shapes.holes(answer)
+    congruences = shapes.congruence(gold), shapes.congruence(answer)
+    if any(congruences):
+        return all(congruences) and _same_congruences(*congruences)
+    holes = sets.holes(gold), sets.holes(answer)
     if holes[0] and holes[1] and not (r"\cup" in gold and r"\cup" in answer):
         names = {name for name, _ in holes if name}
         return len(names) < 2 and _matched(holes[0][1], holes[1][1], _equal)
-    sets = shapes.pieces(gold), shapes.pieces(answer)
-    if sets[0] and sets[1]:
-        return _same_sets(sets[0], sets[1])
+    pieces = sets.pieces(gold), sets.pieces(answer)
+    if pieces[0] and pieces[1] and _same_pieces(*pieces):
+        return True
+    worked_out = sets.same(gold, answer, _equal)
+    if worked_out is not None or all(pieces):
+        return bool(worked_out)
+    if r"\emptyset" in (gold, answer):
+        return False
     golds, answers = shapes.items(gold), shapes.items(answer)
     vectors = shapes.vector(gold), shapes.vector(answer)
     if vectors[0] and vectors[1]:
@@ -191,10 +227,11 @@ def _equal(gold: str, answer: str) -> bool | None:
         return _matched(golds, answers, _equal)
     if golds[0] != gold or answers[0] != answer:
         return _equal(golds[0], answers[0])
-    return _same_relations(gold, answer, bool(sets[0] or vectors[0]), bool(sets[1] or vectors[1]))
+    return _same_relations(gold, answer, bool(pieces[0] or vectors[0]), bool(pieces[1] or vectors[1]))
 
 
 def _unwrapped(text: str) -> str:
+    text = shapes.system(text) or text
     match = _WRAPPED.fullmatch(text)
     return match[1].strip(" ") if match and not (_is_prose(text) or _OPTION.fullmatch(text)) else text
 
@@ -221,7 +258,7 @@ def _time(text: str) -> tuple[int, int, int, str] | None:
     return int(hours or hour), int(minutes or 0), int(seconds or 0), half or its_half or ""
 
 
-def _same_sets(gold: tuple, answer: tuple) -> bool | None:
+def _same_pieces(gold: tuple, answer: tuple) -> bool | None:
     if gold[0] and answer[0] and normal(gold[0]) != normal(answer[0]):
         return False
 
@@ -229,6 +266,18 @@ def _same_sets(gold: tuple, answer: tuple) -> bool | None:
         return one[2:] == other[2:] and _ordered(list(one[:2]), list(other[:2]))
 
     return _matched(gold[1], answer[1], equal)
+
+
+def _same_congruences(gold: tuple, answer: tuple) -> bool | None:
+    """``x \\equiv 3 \\pmod 7`` is ``x \\equiv 10``, too."""
+    if gold[2] != answer[2] or (gold[0] and answer[0] and normal(gold[0]) != normal(answer[0])):
+        return False
+    residues = [[part.replace(" ", "") for part in side[1]] for side in (gold, answer)]
+    whole = all(re.fullmatch(r"[+-]?[0-9]{1,30}", part) for side in residues for part in side)
+    if not (whole and gold[2].isdigit() and int(gold[2])):
+        return _matched(gold[1], answer[1], _equal)
+    left, right = ({int(part) % int(gold[2]) for part in side} for side in residues)
+    return left == right
 
 
 def _same_vectors(gold: tuple[str, list[str]], answer: tuple[str, list[str]]) -> bool | None:
@@ -264,7 +313,7 @@ def _same_relations(gold: str, answer: str, *structured: bool) -> bool | None:
 
 
 def _same_equations(gold: list[str], answer: list[str]) -> bool | None:
-    """``y=2x+3`` and ``y=3+2x`` or ``2x-y+3=0``; ``f(x)=2x`` and ``f(n)=2n``. Not ``2x=10`` for ``x=5``."""
+    """``y=2x+3`` and ``y=3+2x`` or ``2y=4x+6``; ``f(x)=2x`` and ``f(n)=2n``. Not ``2x=10`` for ``x=5``."""
     names = [shapes.NAME.fullmatch(gold[0]), shapes.NAME.fullmatch(answer[0])]
     if all(names):
         variables = [name[1] and name[1].strip(" ") for name in names]
@@ -277,7 +326,10 @@ def _same_equations(gold: list[str], answer: list[str]) -> bool | None:
         return _ordered([gold[1]] * (len(answer) - 1), answer[1:])
     if len(answer) != 2:
         return False
-    sign = ratio(_difference(gold), _difference(answer))
+    sides = _difference(gold), _difference(answer)
+    sign = ratio(*sides)
+    if sign == 0 and not any(name and name[1] for name in names):  # of a line or a curve, not of x=5 or f(x)=x
+        return proportional(*sides)
     return None if sign is None else sign != 0
 
 
@@ -286,7 +338,10 @@ def _difference(sides: list[str]) -> str:
 
 
 def _same_values(gold: str, answer: str) -> bool | None:
-    """Whether two values are the same, with or without their units: ``50\\%`` is .5 and 50, ``5`` is ``5 cm``."""
+    """Whether two values are the same, with or without their units: ``50\\%`` is .5 and 50, ``5`` is ``5 cm``.
+
+    Units on both sides have to measure the same, in whatever scale: ``0.5 m`` is ``50 cm``.
+    """
     bases = _BASE.fullmatch(normal(gold)), _BASE.fullmatch(normal(answer))
     if any(bases):
         return all(bases) and [g for g in bases[0].groups() if g] == [g for g in bases[1].groups() if g]
@@ -296,14 +351,25 @@ def _same_values(gold: str, answer: str) -> bool | None:
         if [len(row) for row in rows] != [len(row) for row in others]:
             return False
         return _ordered([e for row in rows for e in row], [e for row in others for e in row])
-    (left, unit), (right, other) = shapes.quantity(gold), shapes.quantity(answer)
-    if unit and other and unit != other and "?" not in (unit, other):
-        return False
-    verdict = same(left, right)
-    if verdict or verdict is None:
+    constants = _CONSTANT.fullmatch(gold), _CONSTANT.fullmatch(answer)
+    if (
+        all(constants)
+        and constants[0][2] != constants[1][2]
+        and not re.search("[Cc]", constants[0][1] + constants[1][1])
+    ):
+        return same(constants[0][1], constants[1][1])  # of an integration, whatever its letter
+    (left, unit), (right, other) = units.quantity(gold), units.quantity(answer)
+    if unit and other:
+        factor = units.conversion(unit, other)
+        return factor is not None and same(left, f"({right}){factor}" if factor else right)
+    verdict = None if other == units.PERCENT else same(left, right)
+    if verdict or (verdict is None and other != units.PERCENT):
         return verdict
-    for factor, sign in ((r"/100", "percent"), (r"\cdot\pi/180", "degree")):
-        if sign in (unit, other) and unit != other and (sign == "percent" or r"\pi" in left + right):
-            scaled = [f"({side}){factor}" if of == sign else side for side, of in ((left, unit), (right, other))]
+    for factor, sign in ((r"/100", units.PERCENT), (r"\cdot\pi/180", units.DEGREE)):
+        of = [
+            one is not None and one.dimensions == sign.dimensions and one.factor == sign.factor for one in (unit, other)
+        ]
+        if any(of) and (sign == units.PERCENT or r"\pi" in left + right):
+            scaled = [f"({side}){factor}" if its else side for side, its in zip((left, right), of, strict=True)]
             return same(*scaled)
     return False

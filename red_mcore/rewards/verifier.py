@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from red_mcore.recipe import Reward
 from red_mcore.records import Kind, Problem
 from red_mcore.rewards.answers import certain, final_answer
+from red_mcore.rewards.choices import final_choice
 from red_mcore.rewards.pool import Pool
 
 REMEMBERED = 200
@@ -66,7 +67,10 @@ class Verifier:
         RuntimeError where the children cannot be started, e.g. where math-verify is not installed.
         """
         boxed_only = self.settings.boxed_only if boxed_only is None else boxed_only
-        asked = [(kind, gold, final_answer(text, boxed_only)) for gold, text, kind in (Question(*q) for q in questions)]
+        asked = [
+            (q.kind, q.gold, (final_choice if q.kind == "choice" else final_answer)(q.text, boxed_only))
+            for q in (Question(*q) for q in questions)
+        ]
         verdicts = {
             task: "unparsable" if task[-1] is None else certain(*task) or self._known.get(task)
             for task in dict.fromkeys(asked)
