@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from test_seams import CHATML, FAMILIES, GEMMA, OPENING, QWEN3, make
+from chat_folders import CHATML, FAMILIES, GEMMA, OPENING, QWEN3, make
 
 from red_mcore import validation
 from red_mcore.data import template

@@ -165,6 +165,12 @@ class Checks:
         assert all(c.token_ids[-1] == STOP and STOP not in c.token_ids[:-1] for c in stopped)
         assert all(len(c.token_ids) == 40 and STOP not in c.token_ids for c in completions if c.truncated)
         assert all(len(c.token_ids) == len(c.logp) for c in completions)
+        # A response that ends with its last allowed token is whole.
+        prompts, first = make_prompts(1), next(i for i, c in enumerate(completions) if not c.truncated)
+        engine.reset()
+        (again,) = engine.sample(prompts, first + 1, [5], max_tokens=[len(completions[first].token_ids)])
+        assert again[first].token_ids.tolist() == completions[first].token_ids.tolist()
+        assert not again[first].truncated
 
     def check_prompt_length(self, engine):
         def sample(length, max_tokens=None):
