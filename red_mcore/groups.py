@@ -1,4 +1,4 @@
-"""One step's groups: sampled, branched where the algorithm wants it, refilled where they teach nothing."""
+"""One step's groups: sampled, branched where the algorithm wants it, refilled where they do not vary."""
 
 from __future__ import annotations
 

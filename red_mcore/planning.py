@@ -100,7 +100,7 @@ def _arithmetic(recipe: Recipe) -> str:
     samples = f"({' + '.join(parts)})" if len(parts) > 1 else parts[0]
     smallest, largest = (n * group for n in _share(batch.prompts_per_step, batch.updates_per_step))
     update = f"{largest}" if smallest == largest else f"{smallest} or {largest}"
-    refills = f", up to {batch.refills} further rounds for groups that teach nothing" if batch.refills else ""
+    refills = f", up to {batch.refills} further rounds for groups without variance" if batch.refills else ""
     return (
         f"{batch.prompts_per_step} prompts x {samples} = {sequences} sequences{refills}"
         f" -> {batch.updates_per_step} update{'s' * (batch.updates_per_step > 1)} of {update},"

@@ -134,6 +134,12 @@ def _check_reward(recipe: Recipe) -> None:
             f"reward.overlong.buffer={reward.overlong.buffer} is longer than"
             f" rollout.max_response_tokens={longest}: use at most that"
         )
+    if not reward.wrong < 1:
+        raise RecipeError(f"reward.wrong={reward.wrong} is no less than the 1 of a correct answer: use 0 or -1")
+    if reward.answer_after == "":
+        raise RecipeError(
+            "reward.answer_after is an empty text, which stands everywhere: use null, or a mark like </think>"
+        )
     if reward.format is not None:
         tags = reward.format.tags
         if not tags or len(set(tags)) < len(tags) or not all(re.fullmatch(r"[\w-]+", tag) for tag in tags):

@@ -82,6 +82,8 @@ BAD = [
     ("evaluation.top_p=1.5", "evaluation.top_p=1.5 is not a fraction"),
     ("optimizer.betas=[0.9,1]", "optimizer.betas=[0.9, 1.0] has to lie in [0, 1)"),
     ("reward.overlong='{buffer: 97}'", "reward.overlong.buffer=97 is longer than rollout.max_response_tokens=96"),
+    ("reward.wrong=1", "reward.wrong=1.0 is no less than the 1 of a correct answer: use 0 or -1"),
+    ("reward.answer_after='\"\"'", "reward.answer_after is an empty text, which stands everywhere: use null"),
     ("reward.repetition='{ngram: 0}'", "reward.repetition.ngram=0 is too small: use 1 or more"),
     ("reward.format='{tags: [a, a]}'", "reward.format.tags=['a', 'a']: use one or more different names"),
     ("reward.functions='{math.sin: 1}'", "'math.sin' is no import path: write package.module:function"),

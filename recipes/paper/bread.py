@@ -4,7 +4,7 @@ Known, from the abstract and from summaries: GRPO; a trace is cut into 10 episod
 right continuations lies in a band, found by binary search.
 
 Unknown, and what stands here: the band, 1/8 to 7/8; rollouts per probe, a whole group of 8; KL term, none; model size
-of the main runs, batch, learning rate, steps and lengths, all LUFFY's; prompts of NuminaMath-CoT, on which the
+of the main runs, batch, learning rate, steps, lengths and reward, all LUFFY's; prompts of NuminaMath-CoT, on which the
 authors train, are the source of the data here, but the traces are R1's. Prefix and continuation share 8192 tokens.
 
 Reported: fewer than 40 % of the traces, about 3 times fewer steps than GRPO, and problems solved that SFT+RL never
