@@ -32,6 +32,8 @@ def launch(command: list[str], ranks: int, on_signal: str = "stopping after this
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.rendezvous import RendezvousParameters, registry
 
+    from red_mcore.megatron.ranks import LEFT
+
     # Whatever the agent logs about a failure, the rank's own traceback and our one line say better.
     elastic = logging.getLogger("torch.distributed.elastic")
     elastic.addHandler(logging.NullHandler())
@@ -72,8 +74,9 @@ def launch(command: list[str], ranks: int, on_signal: str = "stopping after this
     codes = {rank: failure.exitcode for rank, failure in failures.items()}
     if BAD_INPUT in codes.values():
         return BAD_INPUT  # that rank has printed its line; others may have failed for want of it
-    # The first one is the cause: those after it were stopped by the agent.
-    rank, code = next(iter(codes.items()), (None, 0))
+    # The first one is the cause: those after it were stopped by the agent. Others may have left because of it.
+    causes = {rank: code for rank, code in codes.items() if code != LEFT} or codes
+    rank, code = next(iter(causes.items()), (None, 0))
     before_first_step = (INTERRUPTED, -signal.SIGINT, -signal.SIGTERM)  # ranks that had no handler yet
     if signals.received > 1 or (signals.received and code in (0, *before_first_step)):
         return INTERRUPTED

@@ -101,6 +101,22 @@ def test_a_failed_rank_is_named_after_its_own_traceback(start):
     ]
 
 
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_rank_that_leaves_because_another_one_fails_is_not_named(start, later):
+    """Though it may end first, and the other, rank 1, ``later`` seconds after it."""
+    script = f"""
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda number, frame: None)
+if os.environ["RANK"] == "0":
+    sys.exit(3)
+time.sleep({later})
+sys.exit(1)
+"""
+    _, errors = (process := start(script)).communicate()
+    assert process.returncode == 1
+    assert errors == "red_mcore: error: rank 1 failed with exit code 1; the other ranks were stopped\n"
+
+
 def test_a_killed_rank_is_named_with_its_signal(start):
     _, errors = (process := start("import os; os.kill(os.getpid(), 9)")).communicate()
     assert process.returncode == 1

@@ -32,7 +32,7 @@ from megatron.core.tensor_parallel import get_cuda_rng_tracker
 from red_mcore import manifests
 from red_mcore.megatron import shim
 from red_mcore.megatron.policy import Policy
-from red_mcore.megatron.ranks import Ranks, on_main
+from red_mcore.megatron.ranks import LEFT, Ranks, on_main
 from red_mcore.recipe import Checkpoint, RecipeError
 
 # The one sharding of optimizer state that loads under another tensor x pipeline x data layout.
@@ -104,7 +104,7 @@ class Saver:
             self._pending = None
             if failure:
                 raise RuntimeError(failure) from pending.error
-            raise SystemExit(1)  # quietly: the rank that failed says why
+            raise SystemExit(LEFT)
         if any(files is None for _, files in told):
             return
         self._pending = None

@@ -16,6 +16,8 @@ from red_mcore.megatron import shim
 from red_mcore.recipe import Parallel, RecipeError
 
 T = TypeVar("T")
+LEFT = 3
+"""Exit code of a rank that ends because another one failed, which says why."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,9 @@ def from_main(value: object) -> object:
 def together() -> Iterator[None]:
     """A block that only some ranks have work in, such as writing files or grading, ends alike on all of them.
 
-    Where it raises on a rank, that rank raises once all know, and the others leave quietly: with the exit code of bad
-    input if it was RecipeError. A collective. The block holds no other one, in which ranks would wait for one that
-    raised.
+    Where it raises on a rank, that rank raises once all know, and the others leave quietly: with ``LEFT``, or with the
+    exit code of bad input if it was RecipeError. A collective. The block holds no other one, in which ranks would wait
+    for one that raised.
     """
     problem = None
     try:
@@ -136,7 +138,7 @@ def together() -> Iterator[None]:
     if problem is not None:
         raise problem
     if code:
-        raise SystemExit(code)
+        raise SystemExit(code if code == 2 else LEFT)
 
 
 def on_main(here: Ranks, function: Callable[[], T]) -> T:

@@ -50,7 +50,7 @@ def test_a_writer_that_fails_or_hangs_stops_the_run_by_the_file(layouts, layout)
     hangs = rf"RuntimeError: .*{file} is not written after checkpoint.timeout_seconds=1"
     assert re.fullmatch(hangs, said["last"]["hangs"])
     if layout != "one":
-        assert said["first"] == {"full": "SystemExit: 1", "hangs": "SystemExit: 1"}
+        assert said["first"] == {"full": "SystemExit: 3", "hangs": "SystemExit: 3"}
     for name in ("full", "hangs"):
         assert resume.latest(layouts.folder / f"failing-{layout}-{name}") is None
 
