@@ -26,7 +26,8 @@ import compare  # noqa: E402
 from comparison import drive, legs, plan, report, results, stats, sweep, tables  # noqa: E402
 from comparison.curves import AXES, Curves, budgets, read_curves, training_seconds  # noqa: E402
 
-from red_mcore import manifests  # noqa: E402
+from red_mcore import identity, manifests, resume  # noqa: E402
+from red_mcore.data.problems import load_problems  # noqa: E402
 from red_mcore.overrides import flatten  # noqa: E402
 from red_mcore.planning import find_architecture  # noqa: E402
 from red_mcore.recipe import RecipeError, Until  # noqa: E402
@@ -178,6 +179,38 @@ class TestRefusals(Refused):
                     make("red", "grpo", seeds=1)
             else:
                 make("red", "grpo", seeds=1)
+
+    def test_runs_of_other_code_or_data_in_the_folder(self, written, tmp_path):
+        """The recipe's file may have changed where its fields have not; and its data under the same name."""
+        data = tmp_path / "problems.jsonl"
+        overrides = [*OFF, "steps=10", "evaluation.every=1", "data.held_out=2", f"data.path={data}"]
+
+        def made(losses: str, problem: str) -> plan.Plan:
+            data.write_text(
+                json.dumps({"problem": problem, "answer": "1"}) + "\n" + '{"problem": "?", "answer": "2"}\n' * 9
+            )
+            own = "from red_mcore.algorithms.red import RED\nfrom dataclasses import dataclass\n"
+            own += f"@dataclass\nclass Own(RED):\n    def components(self, sample):\n        return {losses}\n"
+            other = written("other", "r.algorithm = Own()", own)
+            return plan.comparison([TINY["red"], other], overrides, self.out, [0], None)
+
+        first = made("{'rl': 'token'}", "1?")
+        recipe = first.recipe(0, first.methods[1])
+        folder = resume.checkpoints(recipe) / "main-000010"
+        folder.mkdir(parents=True)
+        manifests.write(folder, {"recipe": flatten(recipe), "state": {"stage": "main", "step": 10}, "files": {}})
+        problems = load_problems(recipe.data, 0)
+        kept = replace(recipe, model=replace(recipe.model, path=None))  # the base is not there
+        identity.claim(kept, folder, problems, {}, begun=False, say=print)
+        made("{'rl': 'token'}", "1?")
+        with pytest.raises(
+            RecipeError, match=r"seed0/other was started with other code of the class Own \(algorithm\)"
+        ):
+            made("{'rl': 'sequence'}", "1?")
+        with pytest.raises(
+            RecipeError, match=r"started with other data: .* training problem 0 \(id 0\): '1\?' then, '2\?'"
+        ):
+            made("{'rl': 'token'}", "2?")
 
     def test_another_comparison_in_the_folder(self, tmp_path):
         self.out.mkdir()
