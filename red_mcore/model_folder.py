@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from red_mcore import resume
 from red_mcore.architecture import hf_config
 from red_mcore.recipe import Recipe, RecipeError
 
@@ -24,26 +25,19 @@ def prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
     from red_mcore.data import template
     from red_mcore.data.seams import write_stop_ids
     from red_mcore.data.tokenizer import load_tokenizer
-    from red_mcore.megatron.ranks import on_main
+    from red_mcore.megatron.ranks import from_main, on_main
 
     folder = recipe.folder / "model"
     path = recipe.model.path
-    if path is not None and not Path(path).is_dir():
+    if from_main(path is not None and not Path(path).is_dir()):  # nodes may differ in what they see
         on_main(here, lambda: fetch(recipe.model.path))
         path = fetch(path)  # from the cache, or on another node that does not share it
 
     def prepare() -> None:
         made = folder / "complete"
-        source = recipe.model.chat_template and template.read(recipe.model.chat_template)
-        identity = json.dumps(
-            [
-                *(recipe.seed, recipe.model.path, recipe.model.config, recipe.model.dtype),
-                *(source, recipe.data.template_arguments),
-            ]
-        )
-        if made.exists() and made.read_text() == identity:
-            return
-        shutil.rmtree(folder, ignore_errors=True)  # half-written, or of another recipe's start that never saved
+        if made.exists() and resume.begun(recipe):
+            return  # what it was made of is compared apart, see ``identity``
+        shutil.rmtree(folder, ignore_errors=True)  # half-written, or of a start that never saved
         model = replace(recipe.model, path=path)
         config, tokenizer = hf_config(model), load_tokenizer(model, recipe.data.template_arguments)
         template.check_recipe(recipe, model)  # of a hub model nothing was known before
@@ -62,7 +56,7 @@ def prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
             if generation.is_file():
                 (folder / generation.name).write_text(generation.read_text())
             write_stop_ids(tokenizer, folder)
-        made.write_text(identity)
+        made.touch()
 
     on_main(here, prepare)
     return (folder if path is None else Path(path)), folder

@@ -104,6 +104,11 @@ def flatten(recipe: object) -> dict[str, Any]:
     return out
 
 
+def is_within(field: str, names: Sequence[str]) -> bool:
+    """Whether ``field`` is one of ``names``, or stands in a section of such a name."""
+    return any(field == name or field.startswith(f"{name}.") for name in names)
+
+
 def _line(error: Exception, path: Path) -> str:
     """`` line N`` of the recipe file, where the error passed through it."""
     if isinstance(error, SyntaxError):

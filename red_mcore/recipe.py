@@ -215,8 +215,8 @@ class Reward:
     boxed_only: bool = True
     """Only the last \\boxed{...} counts as an answer; otherwise, where there is none, the whole text is searched."""
     answer_after: str | None = None
-    """Only what stands behind the last occurrence of this text, e.g. ``</think>``, is judged; a response without it is
-    unparsable, hence wrong. None judges the whole response."""
+    """Only what stands behind the last occurrence of this text, e.g. ``</think>``, is judged, also of the held-out
+    problems; a response without it is unparsable, hence wrong. None judges the whole response."""
     truncated: Literal["judged", "wrong", "masked"] = "judged"
     """What a response that the length limit cut off earns: what its verdict says; what a wrong one earns; or what its
     verdict says, but it is not trained on itself. Its accuracy is that of the verdict in any case."""

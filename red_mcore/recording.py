@@ -8,28 +8,46 @@ token for token. Evaluations are always sampled.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
+from red_mcore import fingerprints
 from red_mcore.megatron.ranks import Ranks, on_main
-from red_mcore.recipe import RecipeError, Rollout
+from red_mcore.overrides import flatten, is_within
+from red_mcore.recipe import Recipe, RecipeError, Rollout
 from red_mcore.records import Group, Problem, Sample
 
 _SCALARS = ("is_offline", "truncated", "text", "verdict", "accuracy", "reward", "terms", "policy_version")
 
 
+def recorded_of(recipe: Recipe, tokenizer: Any) -> dict[str, Any]:
+    """What graded rollouts depend on beside problems and weights: tokens, prompts, sampling and reward."""
+    names = ["reward", "data.system_prompt", "data.instruction"]
+    names += [f"rollout.{name}" for name in ("temperature", "top_p", "max_response_tokens")]
+    settings = {field: value for field, value in flatten(recipe).items() if is_within(field, names)}
+    del settings["reward.workers"]
+    reward = recipe.reward
+    sections = [name for name in ("format", "overlong", "repetition") if getattr(reward, name) is not None]
+    return {
+        "reward.terms": ["accuracy", *sections, *reward.functions],
+        **settings,
+        "tokenizer": fingerprints.digest(json.dumps(fingerprints.of_tokenizer(tokenizer))),
+        "code": fingerprints.of_functions(recipe.reward.functions),
+    }
+
+
 class Recording:
     """What ``rollout.record`` and ``rollout.replay`` ask for; samples as ever where both are None."""
 
-    def __init__(self, settings: Rollout, here: Ranks) -> None:
-        self._here = here
+    def __init__(self, settings: Rollout, here: Ranks, about: Mapping[str, Any] | None = None) -> None:
+        """``about``: what all samples depend on, JSON-able, as ``recorded_of`` tells it."""
+        self._here, self._about = here, about or {}
         self._record, self._replay = (Path(p) if p else None for p in (settings.record, settings.replay))
 
     def groups(
@@ -40,21 +58,21 @@ class Recording:
         ``asked``: what the samples depend on, JSON-able. RecipeError naming the file where there is no recording, or
         one for which something else was asked.
         """
-        asked = {"problems": [_identity(problem) for problem in problems], **asked}
+        asked = {"problems": [_identity(problem) for problem in problems], **asked, **self._about}
+        asked["traces"] = [row[4] for row in fingerprints.of_problems(problems)]
         if self._replay:
             file = self._replay / f"{name}.npz"
             samples = on_main(self._here, lambda: _read(file, asked))
             return [Group(problem, found) for problem, found in zip(problems, samples, strict=True)]
         groups = sample()
-        if self._record and self._here.is_main:
-            self._record.mkdir(parents=True, exist_ok=True)
-            _write(self._record / f"{name}.npz", asked, groups)
+        if self._record:
+            on_main(self._here, lambda: _write(self._record / f"{name}.npz", asked, groups))
         return groups
 
 
 def _identity(problem: Problem) -> str:
     """Ids count the problems of any data set."""
-    content = hashlib.sha256(f"{problem.text}\n{problem.gold}".encode()).hexdigest()
+    content = fingerprints.digest(f"{problem.text}\n{problem.gold}")
     return f"{problem.id}-{content[:12]}"
 
 
@@ -72,6 +90,7 @@ def _write(file: Path, asked: dict[str, Any], groups: Sequence[Group]) -> None:
         "responses": _joined(np.int32, [s.response for s in samples]),
         "sampler_logps": _joined(np.float32, [s.sampler_logp for s in samples if not s.is_offline]),
     }
+    file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.tmp")
     with temporary.open("wb") as stream:
         np.savez(stream, about=np.array(json.dumps(about)), **arrays)
@@ -89,7 +108,7 @@ def _read(file: Path, asked: dict[str, Any]) -> list[list[Sample]]:
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise RecipeError(f"rollout.replay: {file} cannot be read ({error}): record it anew") from None
     then, now = about["asked"], json.loads(json.dumps(asked))
-    for field in {**then, **now}:
+    for field in then:  # an earlier version asked for less
         if then.get(field) != now.get(field):
             raise RecipeError(
                 f"rollout.replay: {file} was recorded for {field}={str(then.get(field))[:60]},"

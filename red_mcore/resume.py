@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from red_mcore import manifests
-from red_mcore.overrides import flatten
-from red_mcore.recipe import Model, Recipe, RecipeError
+from red_mcore import identity, manifests
+from red_mcore.overrides import flatten, is_within
+from red_mcore.recipe import Algorithm, Model, Recipe, RecipeError
 
 _MAY_CHANGE = (
     "runs",
     "until",
-    "parallel.",
-    "offload.",
+    "parallel",
+    "offload",
     "model.layers",
-    "tracking.",
-    "checkpoint.",
+    "tracking",
+    "checkpoint",
     "evaluation.every",
-    "evaluation.benchmarks",
+    "evaluation.benchmarks.names",
+    "evaluation.benchmarks.every",
+    "evaluation.benchmarks.data",
     "rollout.tensor",
     "rollout.kv_cache_mib",
     "rollout.eager",
@@ -30,7 +32,10 @@ _MAY_CHANGE = (
     "reward.workers",
     "batch.tokens_per_micro_batch",
 )
-"""Fields that change neither what is learnt nor how it is measured; ``replay`` is for debugging."""
+"""Fields, and sections with all their fields, that change neither what is learnt nor how it is measured; ``replay`` is
+for debugging. A folder of benchmarks may move, as long as the problems stay the same (``identity``)."""
+_MAY_BEGIN = ("evaluation.benchmarks",)
+"""Sections that may be turned on and off, but not changed: a mean before and one after training have to compare."""
 
 
 def checkpoints(recipe: Recipe) -> Path:
@@ -45,24 +50,44 @@ def latest(folder: Path) -> dict[str, Any] | None:
     return manifests.newest(folder)[0]
 
 
-def check(recipe: Recipe) -> None:
-    """RecipeError if the run folder holds a checkpoint of a recipe that learns something else.
+def begun(recipe: Recipe) -> bool:
+    """Whether the run folder holds something that the recipe would go on from, or a summary that it would show."""
+    return latest(checkpoints(recipe)) is not None or (recipe.folder / "summary.json").is_file()
 
-    ``steps`` may change, down to those that are done, where no learning rate depends on it.
+
+def check(recipe: Recipe) -> None:
+    """RecipeError if the run folder is of a recipe that learns something else, or from something else.
+
+    ``steps`` may change, down to those that are done, where no learning rate depends on it. What stands under the names
+    in the recipe, data for example, is compared as far as it can be told before a rank starts (``identity``).
     """
-    manifest = latest(checkpoints(recipe))
-    if manifest is None:
+    if not begun(recipe):
         return
+    identity.check_classes(recipe)
+    manifest = latest(checkpoints(recipe))
+    if manifest is not None:
+        _check_fields(recipe, manifest["recipe"], manifest["state"]["step"] * (manifest["state"]["stage"] == "main"))
+    elif earlier := identity.read(recipe.folder).get("recipe"):  # of a finished run whose checkpoints were deleted
+        _check_fields(recipe, earlier, 0)
+    identity.check(recipe)
+
+
+def _check_fields(recipe: Recipe, earlier: dict[str, Any], done: int) -> None:
+    """RecipeError where a field is another one than in ``earlier``, the flattened recipe of the run."""
     # A run of an earlier version was started without the fields that are new, as their defaults are.
-    defaults = flatten(Recipe(name="", model=Model(), algorithm=type(recipe.algorithm)()))
-    then, now = json.loads(json.dumps([defaults | manifest["recipe"], flatten(recipe)]))
+    defaults = flatten(Recipe(name="", model=Model(), algorithm=Algorithm())) | _defaults(recipe, earlier)
+    then, now = json.loads(json.dumps([defaults | earlier, flatten(recipe)]))
     for field in sorted(then.keys() | now.keys()):
-        if field not in now and field not in manifest["recipe"]:
+        if field not in now and field not in earlier:
             continue  # a default of a section that is off
-        if then.get(field) == now.get(field) or field.startswith(_MAY_CHANGE):
+        if then.get(field) == now.get(field) or is_within(field, _MAY_CHANGE):
+            continue
+        if any(
+            is_within(field, [section]) and not (_is_on(section, earlier) and _is_on(section, now))
+            for section in _MAY_BEGIN
+        ):
             continue
         if field == "steps" and not schedules_that_differ(recipe, then["steps"]):
-            done = manifest["state"]["step"] if manifest["state"]["stage"] == "main" else 0
             if recipe.steps < done:
                 raise RecipeError(
                     f"{recipe.folder} has done {done} steps, more than steps={recipe.steps}:"
@@ -73,6 +98,31 @@ def check(recipe: Recipe) -> None:
                 f"{recipe.folder} was started with {field}={then.get(field)}, now it is {now.get(field)}: "
                 "go on with the old value, choose another name=..., or delete the folder"
             )
+
+
+def _defaults(section: Any, earlier: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Defaults, by full name, of the fields of ``section`` and of those sections in it that were on ``earlier``."""
+    found: dict[str, Any] = {}
+    for field in fields(section):
+        name, now = prefix + field.name, getattr(section, field.name)
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if is_dataclass(default):
+            found |= {f"{name}.{key}": value for key, value in flatten(default).items()}
+        elif default is not MISSING and not isinstance(default, dict):  # a mapping's entries have no defaults
+            found[name] = default
+        if is_dataclass(now) and _is_on(name, earlier):
+            found |= _defaults(now, earlier, f"{name}.")
+    return found
+
+
+def _is_on(section: str, recipe: dict[str, Any]) -> bool:
+    return any(key.startswith(f"{section}.") for key in recipe)
+
+
+def same_tracker(recipe: Recipe, earlier: dict[str, Any]) -> bool:
+    """Whether runs of MLflow are to be found where they were under ``earlier``, a flattened recipe."""
+    now = flatten(recipe)
+    return all(earlier.get(field) == now[field] for field in ("tracking.uri", "tracking.experiment"))
 
 
 def schedules_that_differ(recipe: Recipe, steps: int) -> list[str]:

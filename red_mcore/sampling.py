@@ -10,11 +10,12 @@ import numpy as np
 
 from red_mcore.data.episodes import split
 from red_mcore.data.seams import encode_prompt, encode_trace, encode_words, response_text
+from red_mcore.megatron.ranks import together
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group, Problem, Sample
 from red_mcore.rewards.terms import reward_terms
 from red_mcore.rewards.verifier import VERDICTS, Verifier
-from red_mcore.rollout.engine import Engine
+from red_mcore.rollout.engine import Completion, Engine
 from red_mcore.rollout.exchange import gather_samples, sample_seed, split_prompts
 
 
@@ -52,6 +53,7 @@ class Sampler:
         share = [problems[i] for i in mine_of]
         prompts = [self._prompt(p) for p in share]
         limits = [self.recipe.rollout.max_response_tokens] * len(share)
+        begun = [np.zeros(0, np.int32)] * len(share)
         if prefixes is not None:
             begun = [prefixes[i] for i in mine_of]
             prompts = [np.concatenate(pair) for pair in zip(prompts, begun, strict=True)]
@@ -68,22 +70,8 @@ class Sampler:
         if count:
             engine.reset()
             completions = engine.sample(prompts, count, seeds, temperature=temperature, top_p=top_p, max_tokens=limits)
-        mine: list[list[Sample]] = []
-        if engine.is_leader:
-            for problem, prompt, responses in zip(share, prompts, completions, strict=True):
-                samples = [
-                    Sample(
-                        prompt=prompt,
-                        response=c.token_ids,
-                        sampler_logp=c.logp,
-                        truncated=c.truncated,
-                        policy_version=c.version,
-                    )
-                    for c in responses
-                ]
-                trace = self.trace(problem) if with_traces else None
-                mine.append([trace, *samples] if trace else samples)
-            self._grade(share, mine, limits)
+        with together():  # a verifier that fails is its leader's alone
+            mine = self._graded(share, prompts, completions, limits, begun, with_traces) if engine.is_leader else []
         gathered = gather_samples(
             mine,
             len(problems),
@@ -136,12 +124,48 @@ class Sampler:
     def _prompt(self, problem: Problem) -> np.ndarray:
         return encode_prompt(self.tokenizer, problem, self.recipe.data)
 
-    def _grade(self, problems: Sequence[Problem], groups: list[list[Sample]], limits: Sequence[int]) -> None:
+    def _graded(
+        self,
+        problems: Sequence[Problem],
+        prompts: Sequence[np.ndarray],
+        completions: Sequence[Sequence[Completion]],
+        limits: Sequence[int],
+        begun: Sequence[np.ndarray],
+        with_traces: bool,
+    ) -> list[list[Sample]]:
+        """The samples of each problem, the trace first where asked for."""
+        found = []
+        for problem, prompt, responses in zip(problems, prompts, completions, strict=True):
+            samples = [
+                Sample(
+                    prompt=prompt,
+                    response=c.token_ids,
+                    sampler_logp=c.logp,
+                    truncated=c.truncated,
+                    policy_version=c.version,
+                )
+                for c in responses
+            ]
+            trace = self.trace(problem) if with_traces else None
+            found.append([trace, *samples] if trace else samples)
+        self._grade(problems, found, limits, begun)
+        return found
+
+    def _grade(
+        self,
+        problems: Sequence[Problem],
+        groups: list[list[Sample]],
+        limits: Sequence[int],
+        begun: Sequence[np.ndarray],
+    ) -> None:
         flat = [(p, s, n) for p, samples, n in zip(problems, groups, limits, strict=True) for s in samples]
         # One by one: batch_decode makes a text of no sample at all, and an engine may have no share of a few problems.
         texts = [response_text(self.tokenizer, s.response, self.engine.stop_ids) for _, s, _ in flat]
         settings = self.recipe.reward
-        judged = [_behind(settings.answer_after, text) for text in texts]
+        judged = texts
+        if settings.answer_after is not None:  # a prefix may have the mark already
+            given = [self.tokenizer.decode(p) for p, samples in zip(begun, groups, strict=True) for _ in samples]
+            judged = [_behind(settings.answer_after, first + text) for first, text in zip(given, texts, strict=True)]
         grades = self.verifier.grade([(p.gold, text, p.kind) for (p, _, _), text in zip(flat, judged, strict=True)])
         for (_, sample, limit), text, grade in zip(flat, texts, grades, strict=True):
             sample.text, sample.verdict, sample.accuracy = text, grade.verdict, float(grade.verdict == "correct")
@@ -154,10 +178,8 @@ class Sampler:
             sample.reward = sum(value for value in sample.terms.values() if value is not None)
 
 
-def _behind(mark: str | None, text: str) -> str:
-    """What stands behind the last ``mark`` of ``text``, nothing where it has none; the whole text for no mark."""
-    if mark is None:
-        return text
+def _behind(mark: str, text: str) -> str:
+    """What stands behind the last ``mark`` of ``text``, nothing where it has none."""
     _, found, behind = text.rpartition(mark)
     return behind if found else ""
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from red_mcore import manifests, planning, resume, validation
+from red_mcore import identity, manifests, planning, resume, validation
 from red_mcore.architecture import Architecture, read_architecture
 from red_mcore.intake import load_benchmarks, take_in
 from red_mcore.model_folder import prepare_model
@@ -110,8 +110,12 @@ class Run:
         return Console(description, total, done, show=self.ranks.is_main)
 
     def log(self, metrics: dict[str, float]) -> None:
-        if self.tracker:
-            self.tracker.log(self.state.step, metrics)
+        """Keep the metrics of this step; a collective."""
+        from red_mcore.megatron.ranks import together
+
+        with together():
+            if self.tracker:
+                self.tracker.log(self.state.step, metrics)
 
     def agree_to_stop(self) -> None:
         """Set ``stopping`` on every rank if a signal reached any; a collective.
@@ -142,12 +146,12 @@ def build(recipe: Recipe):
     from red_mcore.data.problems import read_problems
     from red_mcore.data.seams import example, stop_ids_of
     from red_mcore.data.tokenizer import load_tokenizer
-    from red_mcore.evaluation.asking import Asker
+    from red_mcore.evaluation.asking import Asker, digests
     from red_mcore.evaluation.standalone import report_faults
     from red_mcore.megatron import checkpoint, ranks, shim
     from red_mcore.megatron.offload import to_host
     from red_mcore.megatron.policy import Policy
-    from red_mcore.recording import Recording
+    from red_mcore.recording import Recording, recorded_of
     from red_mcore.rewards.verifier import Verifier
     from red_mcore.rollout.engine import Engine
     from red_mcore.rollout.environment import settle
@@ -169,7 +173,13 @@ def build(recipe: Recipe):
     verifier = Verifier(recipe.reward) if is_leader else None  # its children import while the rank goes on
     benchmarks, room = load_benchmarks(recipe, arch, tokenizer)
     loaded = read_problems(recipe.data, recipe.data.seed)
+
+    def claim() -> None:
+        identity.claim(recipe, weights, loaded, digests(benchmarks), resume.begun(recipe), say)
+
+    ranks.on_main(here, claim)
     problems, held_out = take_in(recipe, loaded, benchmarks, tokenizer, verifier, here, say)
+    ranks.on_main(here, lambda: identity.claim_used(recipe, problems, held_out, resume.begun(recipe)))
     stops = stop_ids_of(tokenizer, model_folder)
     learns_traces = bool(recipe.algorithm.traces or recipe.algorithm.needs_traces)
     for line in example(tokenizer, problems, recipe.data, stops, learns_traces):
@@ -219,7 +229,8 @@ def build(recipe: Recipe):
 
     def open_tracker() -> str | None:
         nonlocal tracker
-        tracker = Tracker(recipe, recipe.folder, state.tracker_run)
+        earlier = state.tracker_run if manifest and resume.same_tracker(recipe, manifest["recipe"]) else None
+        tracker = Tracker(recipe, recipe.folder, earlier)
         tracker.truncate(-1 if state.before is None else state.step)
         (recipe.folder / "recipe.yaml").write_text(to_yaml(recipe))
         return tracker.run_id
@@ -239,7 +250,7 @@ def build(recipe: Recipe):
         sampler=Sampler(recipe, tokenizer, engine, verifier),
         benchmarks=benchmarks,
         asker=Asker(recipe.evaluation.benchmarks.protocol, tokenizer, engine, verifier) if benchmarks else None,
-        recording=Recording(recipe.rollout, here),
+        recording=Recording(recipe.rollout, here, recorded_of(recipe, tokenizer)),
         saver=checkpoint.Saver(folder, recipe.checkpoint),
         tracker=tracker,
         state=state,

@@ -21,7 +21,7 @@ from red_mcore.evaluation import items
 from red_mcore.evaluation import metrics as evaluation
 from red_mcore.evaluation import summary as summaries
 from red_mcore.groups import EVALUATE, collect, without_masked
-from red_mcore.megatron.ranks import from_main
+from red_mcore.megatron.ranks import any_rank, from_main, together
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group
 from red_mcore.setup import Run, build
@@ -223,7 +223,7 @@ def teach(run: Run, algorithm: GroupAlgorithm, groups: list[Group]) -> dict[str,
     for lesson in algorithm.lessons(groups, state.algorithm, library, state.step):
         traces = run.sampler.traces(lesson.problems)
         if not traces:
-            continue
+            continue  # on all ranks: each of them has all problems
         taught += len(traces)
         tokens += sum(g.tokens for g in traces)
         for group in traces:
@@ -245,11 +245,14 @@ def means(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def checked_gap(run: Run, metrics: dict[str, float]) -> dict[str, float]:
-    """``metrics``; stops the run, before the weights change, if the engine samples from other weights than these."""
+    """``metrics``; stops the run, before the weights change, if the engine samples from other weights than these.
+
+    RuntimeError on every rank where it is one on any.
+    """
     rollout = run.recipe.rollout
     limit = None if rollout.replay else rollout.logprob_gap_limit  # a recorded run was rounded otherwise
     gap = metrics.get("rollout/logprob_gap_max_nats", 0.0)
-    if limit is not None and gap > limit:
+    if limit is not None and any_rank(gap > limit):
         raise RuntimeError(
             f"trainer and engine differ by {gap:.2e} nats at policy version {run.state.policy_version}, "
             f"rollout.logprob_gap_limit={limit:.0e}: the engine's weights are stale or wrong"
@@ -287,8 +290,9 @@ def evaluate(run: Run) -> dict[str, float]:
     metrics = evaluation.score(groups)
     if settings.temperature == run.recipe.rollout.temperature:  # else the two speak of different distributions
         metrics["evaluation/logprob_gap_max_nats"] = run.policy.score(groups[:16])["rollout/logprob_gap_max_nats"]
-    if run.tracker:
-        run.tracker.table("evaluation", sampling.table(groups, run.recipe.tracking.rollout_rows), run.state.step)
+    with together():
+        if run.tracker:
+            run.tracker.table("evaluation", sampling.table(groups, run.recipe.tracking.rollout_rows), run.state.step)
     return metrics
 
 
@@ -303,10 +307,11 @@ def benchmark(run: Run, watch: Callable[[int, int], None]) -> dict[str, float]:
     # What a run wrote that went another way from its checkpoint on is of no use.
     summary = run.asker.ask(run.benchmarks, folder, run.ranks, watch, renew=True)
     run.state.benchmarked = run.state.step
-    if run.tracker:
-        write_atomic(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-        rows = summaries.samples(items.read(folder), run.recipe.tracking.rollout_rows)
-        run.tracker.table("benchmarks", rows, run.state.step)
+    with together():
+        if run.tracker:
+            write_atomic(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+            rows = summaries.samples(items.read(folder), run.recipe.tracking.rollout_rows)
+            run.tracker.table("benchmarks", rows, run.state.step)
     return summaries.metrics(summary)
 
 

@@ -66,7 +66,7 @@ def running_layouts(request, tmp_path_factory):
 
     def run() -> Path:
         for ranks, names in LAYOUTS.items():
-            launch(program, ranks, folder, *names, timeout=1800, cancel=over)
+            launch(program, ranks, folder, *names, cancel=over)
         return folder
 
     with ThreadPoolExecutor(1) as pool:

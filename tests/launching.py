@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ def launch(
     script: Path,
     ranks: int,
     *arguments: object,
-    timeout: float = 300.0,
+    timeout: float = 3600.0,
     on_gpu: bool = False,
     cancel: threading.Event | None = None,
 ) -> None:
@@ -29,9 +28,13 @@ def launch(
 
     AssertionError with the output of the failing ranks if one fails, of all if time is up; no rank outlives the call.
     """
+    from torch.distributed import TCPStore
+
+    # The ranks meet at a store of this process: a port that is free when it is chosen may be taken when it is bound.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder) / f"rank{rank}.log" for rank in range(ranks)]
-        processes = _start([sys.executable, str(script), *map(str, arguments)], logs, on_gpu)
+        processes = _start([sys.executable, str(script), *map(str, arguments)], logs, on_gpu, store.port)
         try:
             codes = _wait(processes, time.monotonic() + timeout, cancel or threading.Event())
         finally:
@@ -48,10 +51,7 @@ def launch(
             raise AssertionError(f"{script.name}: not done after {timeout} seconds\n" + "\n".join(shown))
 
 
-def _start(command: list[str], logs: list[Path], on_gpu: bool) -> list[subprocess.Popen]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def _start(command: list[str], logs: list[Path], on_gpu: bool, port: int) -> list[subprocess.Popen]:
     processes = []
     for rank, log in enumerate(logs):
         environment = {
@@ -62,6 +62,7 @@ def _start(command: list[str], logs: list[Path], on_gpu: bool) -> list[subproces
             "WORLD_SIZE": str(len(logs)),
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
             "OMP_NUM_THREADS": "1",
         }
         if not on_gpu:

@@ -25,8 +25,10 @@ from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
 from red_mcore.algorithms.srft import SRFT
 from red_mcore.records import Group, Problem, Sample
 
-TOKENS = 64
-"""Per micro-batch: the longest sample, a trace, and a few of the others."""
+LONGEST = 64
+"""Tokens of the longest sample, a trace."""
+TOKENS = 2 * LONGEST
+"""Per micro-batch: of five traces some come late, on one rank and on the fuller one of two."""
 STAGED = SFTThenGRPO(sft_steps=1, imitation=IMITATION[0])
 ALGORITHMS = {
     "RED": RED(constant=8.0),
@@ -45,9 +47,9 @@ ALGORITHMS = {
     "SFT+GRPO": SFTGRPO(constant=8.0),
     "LUFFY": LUFFY(constant=8.0, entropy_coefficient=0.1),
     "SRFT": SRFT(constant=8.0),
-    "ReLIFT": ReLIFT(constant=8.0, demonstrations=1, imitation=IMITATION[0]),
+    "ReLIFT": ReLIFT(constant=8.0, demonstrations=1, entropy_coefficient=0.1, imitation=IMITATION[0]),
     "BREAD": BREAD(),
-    "HPT": HPT(constant=8.0),
+    "HPT": HPT(constant=8.0, entropy_coefficient=0.1),
     "CHORD": CHORD(),
     "CHORD-phi": chord_phi(),
     "fading RED": FadingRED(first_lessons=2, lesson_traces=2, imitation=IMITATION[0]),
@@ -72,13 +74,12 @@ _SHAPES = {
     "no trace": ["RRrr", "Rrrr", "RRRr"],
     "one trace": ["RRrr", "TRrr", "Rrrr", "RRRr"],
     "one group": ["TRrr"],
-    "one group without a trace": ["RRrr"],
     "nothing to learn": ["rrrr", "rrrr"],
     "hopeless but for traces": ["Trrr"] * 5,
 }
 SHAPES = {
     **{name: Shape(groups) for name, groups in _SHAPES.items()},
-    **{f"{name}, two updates": Shape(_SHAPES[name], 2) for name in ("mixed", "one trace", "one group")},
+    **{f"{name}, two updates": Shape(_SHAPES[name], 2) for name in ("mixed", "one group")},
 }
 """On several data-parallel ranks some have no trace, no sample, or traces alone."""
 
@@ -92,7 +93,7 @@ def make(groups: list[str]) -> list[Group]:
         samples = []
         for kind in kinds:
             offline = kind in "Tt"
-            length = TOKENS - len(prompt) - 9 * g if offline else int(rng.integers(1, 20))
+            length = LONGEST - len(prompt) - 9 * g if offline else int(rng.integers(1, 20))
             samples.append(
                 Sample(
                     prompt=prompt,

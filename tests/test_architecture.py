@@ -7,6 +7,8 @@ import pytest
 from family_models import FAMILIES
 
 from red_mcore.architecture import Experts, Llama3Rope, hf_config, read_architecture
+from red_mcore.convert.folder import architecture_of
+from red_mcore.overrides import override
 from red_mcore.recipe import Model, RecipeError
 
 QWEN3 = {
@@ -116,6 +118,9 @@ BAD = [
     (QWEN3, {"attention_dropout": 0.1}, "attention_dropout=0.1 is not supported"),
     (QWEN3, {"quantization_config": {"bits": 4}}, "quantization_config is not known for model_type 'qwen3'"),
     (QWEN3, {"logit_scale": 0.5}, "if it does not, set 'model.config.logit_scale=null'"),
+    (QWEN3, {"other.program": 0.5}, "if it does not, set 'model.config[other.program]=null'"),
+    (LLAMA, {"rope_interleaved": True}, "rope_interleaved is not known for model_type 'llama'"),
+    (LLAMA, {"is_encoder_decoder": True}, "is_encoder_decoder=true is not supported, only false is"),
     (QWEN3, {"num_experts": 8}, "num_experts is not known for model_type 'qwen3'"),
     (QWEN3, {"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope type 'yarn' is not supported"),
     (QWEN3, {"rope_scaling": {"type": "default", "factor": 4.0}}, "rope parameter factor=4.0 is not supported"),
@@ -148,6 +153,63 @@ def test_what_changes_the_computation_is_refused_by_name(config, change, message
 def test_a_field_whose_default_differs_between_families_has_to_be_there(config, field):
     with pytest.raises(RecipeError, match=f"model configuration lacks {field}"):
         read_architecture({name: value for name, value in config.items() if name != field})
+
+
+EXTRAS = {
+    # SmolLM2
+    "is_llama_config": True,
+    "rope_interleaved": False,
+    "transformers.js_config": {"kv_cache_dtype": {"q4": "f16"}},
+    # unsloth's copies
+    "unsloth_fixed": True,
+    "unsloth_version": "2024.9",
+    "model_max_length": 32768,
+    # transformers, over the years
+    "_name_or_path": "x",
+    "_attn_implementation": "sdpa",
+    "_attn_implementation_autoset": True,
+    "use_cache": True,
+    "_model_name_or_path": "x",
+    "_commit_hash": "0",
+    "pretraining_tp": 2,
+    "unk_token_id": 0,
+    "torch_dtype": "float16",
+    "max_length": 20,
+    "top_k": 50,
+    "temperature": 0.7,
+    "do_sample": True,
+    "is_decoder": True,
+    "id2label": {"0": "A"},
+    "chunk_size_feed_forward": 0,
+    "repetition_penalty": 1.1,
+    "task_specific_params": {"a": 1},
+    "pruned_heads": {},
+}
+
+
+@pytest.mark.parametrize("config", [QWEN3, LLAMA, MISTRAL, MOE], ids=lambda config: config["model_type"])
+def test_what_programs_note_beside_is_passed_over(config):
+    assert read_architecture(config | EXTRAS) == read_architecture(config)
+    code = {"auto_map": {"AutoModelForCausalLM": "modeling_x.X"}}
+    assert read_architecture(config | code) == read_architecture(config)
+    with pytest.raises(RecipeError, match="auto_map is not known"):
+        read_architecture({name: value for name, value in (config | code).items() if name != "architectures"})
+
+
+@pytest.mark.parametrize("name", ["logit_scale", "other.program"])
+def test_the_advice_for_an_unknown_field_works(recipe, tmp_path, name):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(QWEN3 | {name: 0.5}))
+    recipe.model = Model(path=str(tmp_path), config={"num_hidden_layers": 4})
+    with pytest.raises(RecipeError) as error:
+        read_architecture(hf_config(recipe.model))
+    advice = re.search(r"set '(.*)'$", str(error.value))[1]
+    changed = override(recipe, [advice])
+    assert read_architecture(hf_config(changed.model)).layers == 4
+    with pytest.raises(RecipeError, match=re.escape(f"take it out of {file}")):
+        architecture_of(tmp_path)
+    file.write_text(json.dumps(QWEN3))
+    assert architecture_of(tmp_path) == read_architecture(QWEN3)
 
 
 @pytest.mark.parametrize("off", [None, False, 0, []])

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from red_mcore import manifests, resume
@@ -31,15 +32,22 @@ ONE = "parallel.ranks=1"
 
 
 def command(folder: Path, name: str, *overrides: str, recipe: str = "recipes/red_tiny.py") -> list[str]:
-    return [sys.executable, "-m", "red_mcore.run", recipe, f"name={name}", f"runs={folder}", *overrides]
+    patient = "reward.timeout_seconds=600"  # whatever else the machine has to do, the same verdicts
+    return [sys.executable, "-m", "red_mcore.run", recipe, f"name={name}", f"runs={folder}", patient, *overrides]
 
 
 def run(folder: Path, name: str, *overrides: str, recipe: str = "recipes/red_tiny.py") -> str:
-    done = subprocess.run(
-        command(folder, name, *overrides, recipe=recipe), cwd=ROOT, capture_output=True, text=True, timeout=280
-    )
+    done = subprocess.run(command(folder, name, *overrides, recipe=recipe), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def refused(folder: Path, name: str, *overrides: str, recipe: str = "recipes/red_tiny.py") -> str:
+    """The one line of a run that is not started."""
+    done = subprocess.run(command(folder, name, *overrides, recipe=recipe), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.count("\n") == 1
+    return done.stderr
 
 
 def rows(folder: Path, name: str) -> list[dict]:
@@ -122,7 +130,6 @@ def test_the_export_loads_in_transformers_and_in_vllm(folder, base):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=200,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     answers = json.loads(done.stdout.splitlines()[-1])
@@ -179,11 +186,10 @@ def saved_step(folder: Path, name: str) -> int:
     return resume.latest(folder / name / "checkpoints")["state"]["step"]
 
 
-def wait_for(file: Path, process: subprocess.Popen, seconds: float = 200) -> None:
-    deadline = time.monotonic() + seconds
-    while not file.exists():
+def wait_for(file: Path, process: subprocess.Popen) -> None:
+    """Until something is written to ``file``."""
+    while not file.exists() or not file.stat().st_size:
         assert process.poll() is None, "the run ended too early"
-        assert time.monotonic() < deadline, f"{file} did not appear"
         time.sleep(0.02)
 
 
@@ -197,10 +203,8 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(folder, base):
         text=True,
     )
     wait_for(folder / "interrupted" / "metrics.jsonl", process)
-    while not (folder / "interrupted" / "metrics.jsonl").read_text():
-        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate()
     assert process.returncode == 130, output
     assert "run the same command to go on" in output
     assert "Traceback" not in output
@@ -222,9 +226,7 @@ def test_grade_school_problems_train_under_tensor_parallel(folder, tmp_path):
             for i in range(40)
         )
     )
-    run(
-        folder,
-        "gsm8k",
+    arguments = [
         f"data.path={file}",
         *SMALL,
         "steps=2",
@@ -232,11 +234,14 @@ def test_grade_school_problems_train_under_tensor_parallel(folder, tmp_path):
         "batch.prompts_per_step=4",
         "rollout.max_prompt_tokens=128",
         "rollout.max_response_tokens=128",
-    )
+    ]
+    run(folder, "gsm8k", *arguments)
     for row in rows(folder, "gsm8k"):
         assert all(math.isfinite(value) for value in row.values())
         assert row["trace/accuracy"] == 1.0
         assert row["update/grad_norm"] > 0
+    file.write_text(file.read_text().replace("Ann has 39", "Bob has 39"))
+    assert "the first that differs is held-out problem 11 (id 39): 'Ann has 39" in refused(folder, "gsm8k", *arguments)
 
 
 def test_a_mixture_of_experts_over_two_ranks(folder):
@@ -271,7 +276,10 @@ def test_relift_goes_on_from_a_checkpoint_as_if_undisturbed(folder, base):
     cut = folder / "cut"
     set_back(folder, "relift", cut, "main-000002")
     assert saved_step(cut, "relift") == 2
-    assert "going on from checkpoint" in run(cut, "relift", *arguments, recipe=recipe)
+    (cut / "relift" / "identity.json").unlink()  # as if an earlier version had begun it
+    output = run(cut, "relift", *arguments, recipe=recipe)
+    assert "going on from checkpoint" in output
+    assert output.count("kept no fingerprints") == 1
     assert [without_seconds(row) for row in rows(cut, "relift")] == [without_seconds(row) for row in undisturbed]
     assert any(row.get("lesson/traces") == 3 for row in undisturbed[:2])
     assert any(row.get("lesson/traces") == 3 for row in undisturbed[2:])
@@ -365,18 +373,19 @@ def test_evaluated_alone_a_checkpoint_has_the_same_numbers_also_after_a_kill(ben
     overrides = [f"{name}={json.dumps(value)}" for name, value in ASKED.items()]
     command = [
         *(sys.executable, "tools/evaluate.py", "--model", str(benchmarked), "--benchmarks", "AIME24,AMC23"),
-        *("--data", str(benchmarks), "--out", str(tmp_path), "--kv-cache-mib", "128", *overrides),
+        *("--data", str(benchmarks), "--out", str(tmp_path), "--kv-cache-mib", "128", "--timeout", "600"),
+        *overrides,
     ]
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
     try:
         wait_for(tmp_path / "items.part-0.jsonl", process)
+        ranks = psutil.Process(process.pid).children(recursive=True)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    # Ranks have groups of their own and die with their launcher, a moment later.
-    time.sleep(1)
+    psutil.wait_procs(ranks)  # they have groups of their own and die with their launcher, a moment later
     before = (tmp_path / "items.part-0.jsonl").read_text()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     left = 32 * 4 - 4 * 4 * (len(before.splitlines()) // 4)
     assert f"responses {left}/{left}" in done.stdout
@@ -396,15 +405,10 @@ def test_evaluated_alone_a_checkpoint_has_the_same_numbers_also_after_a_kill(ben
 
 
 def test_a_changed_recipe_is_refused_in_the_same_folder(folder, undisturbed, base):
-    done = subprocess.run(
-        command(folder, "undisturbed", base, *SMALL, f"steps={STEPS}", "optimizer.lr=5e-4"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert "was started with optimizer.lr=" in done.stderr
-    assert done.stderr.count("\n") == 1
+    arguments = [base, *SMALL, f"steps={STEPS}"]
+    assert "was started with optimizer.lr=" in refused(folder, "undisturbed", *arguments, "optimizer.lr=5e-4")
+    algorithm = refused(folder, "undisturbed", *arguments, recipe="recipes/tiny/grpo.py")
+    assert "was started with algorithm RED, now it is GRPO" in algorithm
 
 
 def test_a_finished_run_says_so_at_once(folder, undisturbed, base):

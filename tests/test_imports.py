@@ -9,10 +9,10 @@ PACKAGE = Path(__file__).parent.parent / "red_mcore"
 TIERS = (
     ("run", "launch"),
     ("trainer", "base", "groups", "sampling", "recording", "setup", "intake", "model_folder"),
-    ("planning", "resume", "validation"),
+    ("planning", "resume", "identity", "validation"),
     ("algorithms", "rollout", "evaluation", "analysis", "convert", "data", "rewards", "tracking", "reporting"),
     ("megatron", "losses"),
-    ("recipe", "bounds", "overrides", "architecture", "records", "manifests", "memory", "devices"),
+    ("recipe", "bounds", "overrides", "architecture", "records", "manifests", "memory", "devices", "fingerprints"),
 )
 HOMES = {"vllm": {"rollout"}, "mlflow": {"tracking"}, "megatron": {"megatron", "convert"}}
 MODULES = sorted(file.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__.py")

@@ -72,8 +72,9 @@ def start(tmp_path):
         process.communicate()
 
 
-def wait_for(*files: Path) -> None:
+def wait_for(process: subprocess.Popen, *files: Path) -> None:
     while not all(file.exists() for file in files):
+        assert process.poll() is None, process.communicate()
         time.sleep(0.05)
 
 
@@ -114,7 +115,7 @@ def test_bad_input_found_by_a_rank_keeps_its_code(start):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_lets_every_rank_save(start, tmp_path, number):
     process = start(SAVES_WHEN_STOPPED, "saves")
-    wait_for(tmp_path / "ready0", tmp_path / "ready1")
+    wait_for(process, tmp_path / "ready0", tmp_path / "ready1")
     process.send_signal(number)
     _, errors = process.communicate()
     assert process.returncode == launch.INTERRUPTED
@@ -124,7 +125,7 @@ def test_the_first_signal_lets_every_rank_save(start, tmp_path, number):
 
 def test_a_rank_that_fails_to_save_is_a_failure(start, tmp_path):
     process = start(SAVES_WHEN_STOPPED, "fails")
-    wait_for(tmp_path / "ready0", tmp_path / "ready1")
+    wait_for(process, tmp_path / "ready0", tmp_path / "ready1")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 1
@@ -133,7 +134,7 @@ def test_a_rank_that_fails_to_save_is_a_failure(start, tmp_path):
 
 def test_the_second_signal_kills(start, tmp_path):
     process = start(SAVES_WHEN_STOPPED, "hangs")
-    wait_for(tmp_path / "ready0", tmp_path / "ready1")
+    wait_for(process, tmp_path / "ready0", tmp_path / "ready1")
     process.send_signal(signal.SIGINT)
     assert process.stderr.readline() == "\n"
     assert "press Ctrl-C again" in process.stderr.readline()
@@ -145,9 +146,9 @@ def test_the_second_signal_kills(start, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 def test_ranks_die_with_a_killed_launcher(start, tmp_path):
     process = start(DIES_WITH_PARENT)
-    wait_for(tmp_path / "ready0", tmp_path / "ready1")
+    wait_for(process, tmp_path / "ready0", tmp_path / "ready1")
     process.kill()
-    process.communicate(timeout=60)  # the pipes end when their last holders have: the ranks
+    process.communicate()  # the pipes end when their last holders have: the ranks
 
 
 @pytest.mark.parametrize(

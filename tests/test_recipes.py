@@ -8,6 +8,7 @@ import pytest
 
 from red_mcore.overrides import load
 from red_mcore.planning import describe
+from red_mcore.recipe import RecipeError
 from red_mcore.validation import validate
 
 ROOT = Path(__file__).parent.parent
@@ -22,6 +23,13 @@ def test_recipe(file, tmp_path):
     assert f"{recipe.steps} steps of {type(recipe.algorithm).__name__}" in describe(recipe)
     for name, (settings, updates) in recipe.algorithm.optimizers(recipe).items():
         assert 0 <= settings.warmup_steps < updates, name
+
+
+def test_refills_are_refused_where_nothing_is_sampled():
+    for method in ("sft", "dft"):
+        recipe = load(str(ROOT / TINY[method]), ["batch.refills=2"])
+        with pytest.raises(RecipeError, match=r"batch\.refills=2: (SFT|DFT) samples nothing .* use 0"):
+            validate(recipe)
 
 
 def test_names_are_different():

@@ -9,9 +9,10 @@ import torch.distributed as dist
 
 from red_mcore.algorithms.bread import BREAD
 from red_mcore.data.cursor import Cursor
+from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.groups import collect
-from red_mcore.recipe import Batch, Model, Recipe, RecipeError, Rollout
-from red_mcore.recording import Recording
+from red_mcore.recipe import Batch, Data, Model, Overlong, Recipe, RecipeError, Reward, Rollout
+from red_mcore.recording import Recording, recorded_of
 from red_mcore.records import Group, Problem, Sample
 
 HERE = SimpleNamespace(is_main=True)
@@ -76,6 +77,39 @@ def test_another_question_gets_no_answer(folder):
     others = [replace(problem, text=problem.text + "?") for problem in PROBLEMS]  # of another data set
     with pytest.raises(RecipeError, match=r"recorded for problems=\['0-"):
         replay(folder, problems=others)
+
+
+def test_another_trace_tokenizer_or_reward_gets_no_answer(folder, tmp_path):
+    others = [replace(problem, trace="of another teacher") for problem in PROBLEMS]
+    with pytest.raises(RecipeError, match=r"was recorded for traces=\[None, None, None\], now it is \['"):
+        replay(folder, problems=others)
+
+    recipe = Recipe(name="x", model=Model(), algorithm=BREAD())
+    tokenizer = build_tokenizer()
+    other = build_tokenizer()
+    other.chat_template = other.chat_template.replace("<|user|>", "<|user|> ")
+    about = recorded_of(recipe, tokenizer)
+    name = "step-000002-sample"
+    Recording(Rollout(record=str(folder)), HERE, about).groups(name, ASKED, PROBLEMS, groups)
+
+    def replayed(about) -> list[Group]:
+        return Recording(Rollout(replay=str(folder)), HERE, about).groups(name, ASKED, PROBLEMS, sample=None)
+
+    moved = replace(recipe, reward=Reward(workers=9), rollout=Rollout(kv_cache_mib=9))  # nothing that samples depend on
+    assert len(replayed(recorded_of(moved, tokenizer))) == 3
+    for change, message in (
+        (
+            {"reward": Reward(overlong=Overlong())},
+            r"reward\.terms=\['accuracy'\], now it is \['accuracy', 'overlong'\]",
+        ),
+        ({"reward": Reward(boxed_only=False)}, r"reward\.boxed_only=True, now it is False"),
+        ({"rollout": Rollout(temperature=0.5)}, r"rollout\.temperature=1\.0, now it is 0\.5"),
+        ({"data": Data(instruction="Think.")}, r"data\.instruction=, now it is Think\."),
+    ):
+        with pytest.raises(RecipeError, match=f"was recorded for {message}"):
+            replayed(recorded_of(replace(recipe, **change), tokenizer))
+    with pytest.raises(RecipeError, match=r"was recorded for tokenizer=\w+, now it is \w+: replay with the recipe"):
+        replayed(recorded_of(recipe, other))
 
 
 def test_a_missing_or_broken_file_is_named(folder):

@@ -5,13 +5,30 @@ import pytest
 from red_mcore import manifests, resume
 from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
-from red_mcore.overrides import flatten
-from red_mcore.recipe import Model, Optimizer, Parallel, Recipe, RecipeError
+from red_mcore.overrides import flatten, is_within
+from red_mcore.recipe import (
+    Base,
+    Benchmarks,
+    Evaluation,
+    Model,
+    Optimizer,
+    Overlong,
+    Parallel,
+    Protocol,
+    Recipe,
+    RecipeError,
+    Reward,
+    Until,
+)
 
 
 @pytest.fixture
 def recipe(tmp_path) -> Recipe:
     return Recipe(name="r", runs=str(tmp_path), model=Model(config={"vocab_size": 9}), algorithm=RED())
+
+
+def asked(**protocol) -> Evaluation:
+    return Evaluation(benchmarks=Benchmarks(names=["AMC"], protocol=Protocol(**protocol)))
 
 
 def saved(recipe: Recipe, tag: str = "main-000002") -> None:
@@ -65,6 +82,54 @@ def test_fields_that_are_new_since_a_run_was_started_have_been_as_by_default(rec
     recipe.model.fp8 = "tensorwise"
     with pytest.raises(RecipeError, match=r"was started with model\.fp8=none, now it is tensorwise"):
         resume.check(recipe)
+
+
+@pytest.mark.parametrize(
+    ("missing", "change"),
+    [
+        ("algorithm.shift", {"algorithm": RED(shift="autograd")}),
+        ("base.sequences_per_step", {"base": Base(sequences_per_step=3)}),
+        ("reward.overlong.buffer", {"reward": Reward(overlong=Overlong(buffer=3))}),
+        ("evaluation.benchmarks.protocol.top_p", {"evaluation": asked(top_p=0.5)}),
+    ],
+)
+def test_new_fields_of_algorithms_and_optional_sections_too(recipe, missing, change):
+    recipe = replace(recipe, base=Base(), reward=Reward(overlong=Overlong()), evaluation=asked())
+    saved(recipe)
+    folder = resume.checkpoints(recipe) / "main-000002"
+    manifest = manifests.read(folder)
+    del manifest["recipe"][missing]
+    manifests.write(folder, manifest)
+    resume.check(recipe)
+    with pytest.raises(RecipeError, match=f"was started with {missing}="):
+        resume.check(replace(recipe, **change))
+
+
+@pytest.mark.parametrize("change", [{"base": Base()}, {"reward": Reward(overlong=Overlong())}])
+def test_a_section_that_was_off_has_no_defaults(recipe, change):
+    saved(recipe)
+    with pytest.raises(RecipeError, match=r"was started with \w+\.[\w.]+=None"):
+        resume.check(replace(recipe, **change))
+
+
+def test_what_may_change_is_named_whole():
+    """A field that only begins like one of those is another."""
+    names = ["until", "rollout.tensor", "parallel"]
+    free = ("until", "until.most_steps", "rollout.tensor", "parallel.ranks")
+    assert all(is_within(field, names) for field in free)
+    assert not any(is_within(field, names) for field in ("until_loss", "rollout.tensors", "parallelism", "rollout"))
+    recipe = flatten(Recipe(name="", model=Model(), algorithm=RED(), until=Until(), evaluation=asked()))
+    for name in resume._MAY_CHANGE:
+        assert any(is_within(field, [name]) for field in recipe), f"{name} is no field"
+
+
+def test_mlflow_goes_on_only_where_its_run_is(recipe):
+    earlier = flatten(recipe)
+    assert resume.same_tracker(recipe, earlier)
+    recipe.tracking.rollout_rows = 3
+    assert resume.same_tracker(recipe, earlier)
+    recipe.tracking.uri = "http://elsewhere"
+    assert not resume.same_tracker(recipe, earlier)
 
 
 def test_a_broken_checkpoint_is_refused_before_a_rank_starts(recipe):

@@ -11,7 +11,7 @@ from red_mcore.data.episodes import split
 from red_mcore.data.seams import encode_prompt, encode_response, stop_ids
 from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.recipe import Model, Overlong, Recipe, Reward, Rollout
-from red_mcore.records import Problem
+from red_mcore.records import Problem, Sample
 from red_mcore.rewards.verifier import Grade
 from red_mcore.rollout.engine import Completion
 from red_mcore.sampling import Sampler, rollout_metrics
@@ -79,6 +79,37 @@ def sampler() -> Sampler:
     rollout = Rollout(max_prompt_tokens=32, max_response_tokens=LIMIT)
     recipe = Recipe("x", Model(), GRPO(), rollout=rollout, reward=Reward(overlong=Overlong(buffer=LIMIT)))
     return Sampler(recipe, tokenizer, Parrot(tokenizer), Judge())
+
+
+@pytest.mark.parametrize(
+    ("text", "judged"),
+    [
+        ("<think>\\boxed{3}</think> \\boxed{7}", " \\boxed{7}"),
+        ("a</think>b</think>\\boxed{7}", "\\boxed{7}"),
+        ("\\boxed{7}", ""),
+        ("\\boxed{7}</think>", ""),
+        ("", ""),
+    ],
+)
+def test_only_what_stands_behind_the_mark_is_judged(sampler, text, judged):
+    """Of rollouts and traces alike; without the mark there is no answer."""
+    asked = []
+
+    class Watching(Judge):
+        def grade(self, questions):
+            asked.extend(questions)
+            return super().grade(questions)
+
+    sampler.verifier = Watching()
+    sample = Sample(np.zeros(2, np.int32), encode_response(sampler.tokenizer, text))
+    for mark, expected in (("</think>", judged), (None, text)):
+        sampler.recipe.reward.answer_after = mark
+        sampler._grade(PROBLEMS[:1], [[sample]], [LIMIT], [np.zeros(0, np.int32)])
+        assert asked.pop()[1] == expected
+        assert sample.text == text
+    sampler.recipe.reward.answer_after = "</think>"
+    sampler._grade(PROBLEMS[:1], [[sample]], [LIMIT], [encode_response(sampler.tokenizer, "a</think> so ")[:-1]])
+    assert asked.pop()[1] == (judged or f" so {text}" * ("</think>" not in text))  # what goes on from a prefix
 
 
 def test_usable_traces_have_an_answer_and_fit(sampler):

@@ -7,7 +7,8 @@ entropy bonus .001, 8192 tokens, temperature 1, answers searched in the whole te
 and AdamW.
 
 Scale, by the arithmetic of ``recipes/paper/luffy.py``: N = 64 x 8 = 512, so that the constant is 8192 x 8 / 512 = 128;
-cross-entropy and bonus are means of about 5 micro-batches, added up: weights .3 x 5 = 1.5 and .001 x 5 = .005.
+cross-entropy and bonus are means of about 5 micro-batches, added up: weights .3 x 5 = 1.5 and .001 x 5 = .005. (In the
+code a micro-batch without a trace adds nothing, so that imitation weighs less where few prompts fail.)
 
 Unknown: nothing that has a field here. On purpose otherwise: the two updates of a step are of equal size, in the code
 the second has what 512 sequences leave; what ``recipes/paper/luffy.py`` says.

@@ -4,8 +4,8 @@ Known: the SFT of ``recipes/paper/sft.py``, then 500 steps of 128 prompts x 8 ro
 constant, clip .2 / .28, no KL term, no entropy bonus, no deviation, temperature 1, 8192 tokens.
 
 Unknown, and what stands here: the normaliser of the RL loss, that of LUFFY's code, on which it builds; with N = 512
-sequences in an update 8192 x 8 / 512 = 128 (``recipes/paper/luffy.py``), where only the gradient clip can tell, for there
-is no other loss; prompts and traces of both stages are the same, where LUFFY's own SFT+RL has other prompts for RL.
+sequences in an update 8192 x 8 / 512 = 128 (``recipes/paper/luffy.py``), where only the gradient clip can tell, since
+there is no other loss; prompts and traces of both stages are the same, where LUFFY's own SFT+RL has others for RL.
 
 A step of the first stage has two updates of 64 traces each, like a step of the second.
 

@@ -166,11 +166,11 @@ class RolloutLoss(GroupAlgorithm):
     """
 
     clip_low: float | None = None
-    """Least ratio that a token with A < 0 is reinforced at, as 1 - ``clip_low``; None has no such bound."""
+    """A token with A < 0 has no gradient once its ratio is below 1 - ``clip_low``; None: there is no such bound."""
     clip_high: float | None = None
-    """Largest ratio of a token with A > 0, as 1 + ``clip_high``."""
+    """The same of a token with A > 0 and a ratio above 1 + ``clip_high``."""
     clip_dual: float | None = None
-    """Largest ratio of a token with A < 0 (dual clip), above 1."""
+    """The same of a token with A < 0 and a ratio above this, which is more than 1 (dual clip)."""
 
     def check(self, recipe: Recipe) -> None:
         super().check(recipe)

@@ -29,7 +29,7 @@ class RED(RolloutLoss):
     comparison: the bare p, or LUFFY's p / (p + gamma)."""
     gamma: float = 0.1
     """Of ``shaping``."""
-    beta: Literal["group", "rollouts", "batch", "reverse"] | float = "group"
+    beta: Literal["group", "rollouts", "batch", "reverse"] | float | int = "group"
     """Accuracy of the whole group, of its rollouts alone, of all samples of the step, or 1 - accuracy of the group (an
     ablation); or a number from 0 to 1, the same for all."""
     baseline: Literal["group", "rollouts"] = "group"

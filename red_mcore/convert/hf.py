@@ -18,6 +18,7 @@ from red_mcore.convert.rules import Rule, hf_shapes, rules, tied_names
 from red_mcore.convert.stored import StoredWeights
 from red_mcore.convert.tensors import HFTensors
 from red_mcore.data.seams import write_stop_ids
+from red_mcore.megatron.ranks import together
 
 
 def load_weights(model: torch.nn.Module, arch: Architecture, folder: Path) -> None:
@@ -84,13 +85,14 @@ def export_folder(model: torch.nn.Module, arch: Architecture, source: Path, fold
     A collective. Written beside ``folder`` and moved into place when complete; ``main`` marks the rank that writes.
     """
     tensors = stream_weights(model, arch)
-    if main:
-        dtype = next(model.parameters()).dtype
-        write_model(folder, source, tensors, hf_shapes(arch), dtype, made_from="a training run")
-    else:
-        for _ in tensors:
-            pass
-    dist.barrier()
+    with together():
+        try:
+            if main:
+                dtype = next(model.parameters()).dtype
+                write_model(folder, source, tensors, hf_shapes(arch), dtype, made_from="a training run")
+        finally:
+            for _ in tensors:  # to its end also where writing fails: all ranks take part in it
+                pass
 
 
 def make_fresh(config: dict[str, Any], tokenizer, folder: Path, seed: int, dtype: torch.dtype) -> None:

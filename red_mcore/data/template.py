@@ -76,8 +76,10 @@ def read(file: str | Path) -> str:
 
 
 def check_recipe(recipe: Recipe, model: Model) -> None:
-    """RecipeError, naming the field and the fix, where the recipe's prompts cannot be what they are meant to be with the
-    template of ``model``, as far as it is known (``find``)."""
+    """RecipeError, naming the field and the fix, where the recipe's prompts cannot be what they are meant to be.
+
+    With the template of ``model``, as far as it is known (``find``).
+    """
     template = find(model)
     if template is None:
         return

@@ -8,6 +8,7 @@ there are, in training and outside, and whether the evaluation was stopped on it
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import shutil
 import time
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from red_mcore import fingerprints
 from red_mcore.data.seams import encode_chat, response_text
 from red_mcore.evaluation import items
 from red_mcore.evaluation.items import Key, Row
@@ -108,20 +110,23 @@ class Asker:
     ) -> dict[str, Any]:
         """The summary of all ``problems``; those that ``folder`` has already are not asked again.
 
-        The folder is visible to all ranks, and belongs to these weights, this engine and protocol, and what else
-        ``about`` tells; RecipeError where it holds something else, which ``renew`` throws away instead.
+        The folder is visible to all ranks, and belongs to these weights, this engine, tokenizer, protocol and grading,
+        and what else ``about`` tells; RecipeError where it holds something else, which ``renew`` throws away instead.
         ``watch`` is told (responses that this engine has, responses that it is to have).
         """
-        identity = {
-            **(about or {}),
-            **self.engine.about,
-            "weights": self.engine.checksum,
-            "protocol": asdict(self.protocol),
-            "problems": digests(problems),
-        }
         cut = chunks(problems, self.protocol)
 
         def begin() -> set[Key]:
+            identity = {
+                **(about or {}),
+                **self.engine.about,
+                "weights": self.engine.checksum,
+                "tokenizer": fingerprints.digest(json.dumps(fingerprints.of_tokenizer(self.tokenizer))),
+                "protocol": asdict(self.protocol),
+                "grader": f"math-verify {importlib.metadata.version('math-verify')}",
+                "timeout_seconds": self.verifier.settings.timeout_seconds,
+                "problems": digests(problems),
+            }
             try:
                 items.claim(folder, identity)
             except RecipeError:

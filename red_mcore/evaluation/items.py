@@ -14,10 +14,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from red_mcore.recipe import RecipeError
+from red_mcore.recipe import Protocol, RecipeError
 from red_mcore.tracking.files import read_lines, write_atomic
 
 ITEMS, IDENTITY = "items.jsonl", "evaluation.json"
@@ -80,8 +81,9 @@ def merge(folder: Path, chunks: Sequence[Sequence[Key]]) -> dict[Key, Row]:
 def claim(folder: Path, identity: dict[str, Any]) -> None:
     """Make ``folder`` the place of the evaluation that ``identity`` describes.
 
-    ``identity["problems"]`` has a digest for each benchmark, and further benchmarks may join. RecipeError where the
-    folder holds another evaluation, naming the first field that differs.
+    ``identity["problems"]`` has a digest for each benchmark, and further benchmarks may join, as may fields that an
+    earlier version did not know. RecipeError where the folder holds another evaluation, naming the first field that
+    differs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / IDENTITY
@@ -94,11 +96,12 @@ def claim(folder: Path, identity: dict[str, Any]) -> None:
             if known.get(name, digest) != digest:
                 raise RecipeError(f"{folder} holds {name} with other problems (its file, --limit or seed): {fix}")
         now["problems"] = known | now["problems"]
-        for field in dict.fromkeys([*then, *now]):
-            if field != "problems" and then.get(field) != now.get(field):
+        before, after = _flat(then), _flat(now)
+        for field, value in before.items():
+            if value != after.get(field):
                 raise RecipeError(
-                    f"{folder} holds an evaluation with {field}={_short(then.get(field))}, now it is"
-                    f" {_short(now.get(field))}: {fix}"
+                    f"{folder} holds an evaluation with {field}={_short(value)}, now it is"
+                    f" {_short(after.get(field))}: {fix}"
                 )
     write_atomic(file, json.dumps(now, indent=2) + "\n")
 
@@ -109,6 +112,16 @@ def _parts(folder: Path) -> list[Path]:
 
 def _lines(rows: Sequence[Row]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _flat(identity: dict[str, Any]) -> dict[str, Any]:
+    """With the fields of the protocol beside the others; those that an earlier version lacked are as by default."""
+    protocol = identity.get("protocol")
+    if protocol is None:
+        return identity
+    whole = asdict(Protocol()) | protocol
+    others = {key: value for key, value in identity.items() if key not in ("protocol", "problems")}
+    return others | {f"protocol.{key}": value for key, value in whole.items()}
 
 
 def _short(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,8 +119,6 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
             print(line, flush=True)
         print(f"{count} responses to {', '.join(prepared.problems)}, kept in {job.out}", flush=True)
     about = {"model": str(stored.folder.resolve()), "dtype": prepared.dtype}
-    if job.chat_template is not None:
-        about["chat_template"] = hashlib.blake2b(tokenizer.chat_template.encode(), digest_size=8).hexdigest()
     asker = asking.Asker(job.protocol, tokenizer, engine, verifier)
     with Watched("responses", show=here.is_main) as watch:
         summary = asker.ask(prepared.problems, job.out, here, watch, about=about)

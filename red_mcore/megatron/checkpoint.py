@@ -60,11 +60,13 @@ class Saver:
         """Checkpoint ``tag`` of this moment, once an earlier one is complete; ``asynchronous`` only begins it."""
         self.finish()
         folder = self._folder / f"{tag}.partial"
-        if policy.ranks.is_main:
+
+        def make_room() -> None:
             for leftover in self._folder.glob("*.partial/"):  # of killed saves, whatever their tags
                 shutil.rmtree(leftover)
             (folder / "weights").mkdir(parents=True)
-        dist.barrier()
+
+        on_main(policy.ranks, make_room)
         with shim.on_device(), policy.optimizer_on_device():
             model = _model(policy)
             state = {"model": model, "optimizers": _optimizers(policy, model, is_loading=False)}

@@ -237,14 +237,14 @@ class Policy:
             del weights, before, changes  # they would keep what is moved away
         slot.schedule.step(increment=int(updated))  # also takes the scale out again
         grad_norm = float(grad_norm or 0.0)
-        if not math.isfinite(grad_norm):
+        norms = norms.to(shim.device())
+        dist.all_reduce(norms.square_())
+        weight_norm, change_norm = norms.sqrt().tolist()
+        if any_rank(not math.isfinite(grad_norm)):
             raise FloatingPointError(
                 f"the gradient norm is {grad_norm}: the weights are spoilt and not saved;"
                 " go on from the last checkpoint with a lower learning rate"
             )
-        norms = norms.to(shim.device())
-        dist.all_reduce(norms.square_())
-        weight_norm, change_norm = norms.sqrt().tolist()
         return {
             "update/grad_norm": grad_norm,
             "update/weight_norm": weight_norm,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -101,9 +102,14 @@ def stop() -> None:
 
 def any_rank(flag: bool) -> bool:
     """True on every rank if ``flag`` is on any."""
-    value = torch.tensor(int(flag), device=shim.device())
+    return bool(_largest(int(flag)))
+
+
+def _largest(number: int) -> int:
+    """On every rank the largest of all ranks' numbers; over gloo, which fails at once where a rank has ended."""
+    value = torch.tensor(number)
     dist.all_reduce(value, op=dist.ReduceOp.MAX)
-    return bool(value.item())
+    return int(value)
 
 
 def from_main(value: object) -> object:
@@ -113,24 +119,33 @@ def from_main(value: object) -> object:
     return box[0]
 
 
-def on_main(here: Ranks, function: Callable[[], T]) -> T:
-    """Result of ``function``, which runs on rank 0 alone, on every rank.
+@contextmanager
+def together() -> Iterator[None]:
+    """A block that only some ranks have work in, such as writing files or grading, ends alike on all of them.
 
-    Where it raises, rank 0 raises and the others leave quietly: with the exit code of bad input if it was RecipeError.
+    Where it raises on a rank, that rank raises once all know, and the others leave quietly: with the exit code of bad
+    input if it was RecipeError. A collective. The block holds no other one, in which ranks would wait for one that
+    raised.
     """
-    value, problem = None, None
-    if here.is_main:
-        try:
-            value = function()
-        except Exception as error:  # raised again below, once the other ranks know
-            problem = error
-    code = 0 if problem is None else 2 if isinstance(problem, RecipeError) else 1
-    value, code = from_main((value, code))
+    problem = None
+    try:
+        yield
+    except Exception as error:  # raised again below, once the other ranks know
+        problem = error
+    code = _largest(0 if problem is None else 2 if isinstance(problem, RecipeError) else 1)
     if problem is not None:
         raise problem
     if code:
         raise SystemExit(code)
-    return value
+
+
+def on_main(here: Ranks, function: Callable[[], T]) -> T:
+    """Result of ``function``, which runs on rank 0 alone, on every rank; an error as in ``together``."""
+    value = None
+    with together():
+        if here.is_main:
+            value = function()
+    return from_main(value)
 
 
 def from_last_stage(tensor: torch.Tensor) -> torch.Tensor:

@@ -98,22 +98,25 @@ class _VocabParallel(torch.autograd.Function):
         b = grad_entropy
         for part in _chunks(hidden, ctx.valid):
             x = _logits(hidden[part], rows)
-            slope = a[part, None]
-            if temperature is not None:
-                by_logp = (x / temperature[part, None]).sub_(log_heated[part, None]).exp_().mul_(slope)
-                slope = torch.zeros_like(slope)
-            log_p = x.sub_(log_norm[part, None])
-            p = log_p.exp()
-            if b is not None:
-                slope = log_p.add_(entropy[part, None]).mul_(b[part, None]).add_(slope)
-            grad = p.mul_(slope)
-            if temperature is not None:
-                grad += by_logp
+            by_logp = a[part, None]
+            if temperature is None:
+                log_p = x.sub_(log_norm[part, None])
+                grad = log_p.exp().mul_(by_logp if b is None else _by_entropy(log_p, entropy, b, part).add_(by_logp))
+            else:
+                grad = (x / temperature[part, None]).sub_(log_heated[part, None]).exp_().mul_(by_logp)
+                if b is not None:
+                    log_p = x.sub_(log_norm[part, None])
+                    grad += log_p.exp().mul_(_by_entropy(log_p, entropy, b, part))
             grad = grad.neg_().scatter_add_(1, local[part, None], (a * mine)[part, None]).to(hidden.dtype)
-            del x, log_p, p, slope
+            x = log_p = None
             grad_hidden[part] = grad @ rows
             grad_weight[: ctx.valid] += grad.T @ hidden[part]
         return grad_hidden, grad_weight.to(weight.dtype), None, None, None, None
+
+
+def _by_entropy(log_p: Tensor, entropy: Tensor, b: Tensor, part: slice) -> Tensor:
+    """b (ln p + H), in place of ln p."""
+    return log_p.add_(entropy[part, None]).mul_(b[part, None])
 
 
 def _logits(hidden: Tensor, rows: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class Engine:
         self.version: int | None = None
         self.checksum: str | None = None
         """Of the published weights, whoever published them; 16 hexadecimal digits."""
-        self._rollout = rollout
+        self._rollout, self._dtype = rollout, dtype
         self._room = max(room, rollout.max_prompt_tokens + rollout.max_response_tokens)
         self.stop_ids = frozenset(stop_ids)
         """Tokens that end a response."""
@@ -84,7 +84,13 @@ class Engine:
         import vllm
 
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-        return {"engine": f"vllm {vllm.__version__}", "tensor": self._rollout.tensor, "device": device}
+        return {
+            "engine": f"vllm {vllm.__version__}",
+            "tensor": self._rollout.tensor,
+            "device": device,
+            "dtype": self._dtype,
+            "stop_ids": self._stop_ids,
+        }
 
     def publish(
         self, tensors: Iterator[tuple[str, torch.Tensor]], expected: Mapping[str, tuple[int, ...]], version: int

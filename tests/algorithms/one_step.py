@@ -58,6 +58,8 @@ class Outcome:
     """Loss of each component, as the update sums it."""
     gradients: list[list[float]]
     """d loss / d logp of each sample, in the order given; zeros for samples left out."""
+    by_entropy: list[list[float]]
+    """The same, by the entropy of each token."""
     metrics: dict[str, float]
     kept: list[Group]
 
@@ -76,7 +78,7 @@ def one_step(
     if kept:
         algorithm.aggregate(kept, algorithm.sequences(groups) if sequences is None else sequences)
     losses: dict[str, float] = {}
-    total = sum(s.logp.sum() * 0 for s in samples)
+    total = sum((s.logp + s.entropies).sum() * 0 for s in samples)
     for s in (s for g in kept for s in g.samples):
         scalars = {name: torch.full_like(s.logp, getattr(s, name)) for name in ("advantage", "beta", "weight")}
         old = torch.from_numpy(s.old_logp)
@@ -88,6 +90,7 @@ def one_step(
             losses[name] = losses.get(name, 0.0) + part.item()
             total = total + part
     assert torch.isfinite(total)
-    gradients = torch.autograd.grad(total, [s.logp for s in samples])
+    gradients = torch.autograd.grad(total, [s.logp for s in samples] + [s.entropies for s in samples])
     assert all(torch.isfinite(g).all() for g in gradients)
-    return Outcome(losses, [g.tolist() for g in gradients], metrics, kept)
+    by_logp, by_entropy = gradients[: len(samples)], gradients[len(samples) :]
+    return Outcome(losses, [g.tolist() for g in by_logp], [g.tolist() for g in by_entropy], metrics, kept)

@@ -1,10 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from one_step import group, one_step, rolled
 
 from red_mcore.algorithms.base import GroupAlgorithm, advantages
+from red_mcore.algorithms.chord import CHORD
 from red_mcore.algorithms.grpo import GRPO, dapo, dr_grpo
+from red_mcore.algorithms.luffy import LUFFY
+from red_mcore.algorithms.red import RED
+from red_mcore.algorithms.relift import ReLIFT
 from red_mcore.algorithms.sft import SFT
+from red_mcore.algorithms.sft_grpo import SFTGRPO
 from red_mcore.losses import token
 from red_mcore.recipe import Batch, Model, Recipe, RecipeError
 from red_mcore.records import Group, Problem, Sample
@@ -57,6 +65,59 @@ def test_dapo_keeps_groups_whose_accuracies_differ():
     assert GRPO().compose(groups)[0] == [late, mixed]
     assert GRPO(entropy_coefficient=0.001).compose(groups)[0] == groups
     assert GRPO(entropy_coefficient=0.001, keep="accuracy").compose(groups)[0] == [mixed]
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [GRPO(kl_coefficient=0.1), SFTGRPO(kl_coefficient=0.1), ReLIFT(kl_coefficient=0.1), CHORD(kl_coefficient=0.1)],
+)
+@pytest.mark.parametrize("rewards", [(1, 1), (0, 0)])
+def test_a_kl_term_has_the_groups_without_advantage(algorithm, rewards):
+    """By itself and beside a group that teaches; with N as if there was no KL term."""
+    algorithm = replace(algorithm, aggregation="constant", constant=10.0, entropy_coefficient=0.0)
+    outcome = one_step(algorithm, [group(*rolled(*rewards)), group(*rolled(1, 0))])
+    weight = 1 - algorithm.peak if isinstance(algorithm, CHORD) else 1.0
+    slope = weight * 0.1 * (1 - np.exp(-0.1)) / (4 * 10)  # of k3, N = 4; the reference's log-probs are .1 lower
+    assert outcome.gradients[0] == pytest.approx([slope] * 2)
+    assert outcome.losses["rl"] > 0
+    assert len(one_step(replace(algorithm, kl_coefficient=0.0), [group(*rolled(*rewards))]).kept) == 0
+
+
+def test_the_filter_of_dapo_goes_before_a_kl_term():
+    assert one_step(replace(dapo(), kl_coefficient=0.1), [group(*rolled(1, 1))]).kept == []
+
+
+def test_a_mean_over_tokens_counts_those_without_advantage():
+    """But for DAPO, whose filter leaves them out."""
+    groups = [group(*rolled(1, 1)), group(*rolled(1, 0))]
+    for algorithm, tokens in (
+        (GRPO(aggregation="token", std_normalise=False), 8),
+        (replace(dapo(), std_normalise=False), 4),
+    ):
+        assert one_step(algorithm, groups).gradients[2] == pytest.approx([-0.5 / tokens] * 2)
+
+
+REFUSED = [
+    (GRPO(kl_coefficient=0.1, kl_estimator="k1"), {}, r"algorithm\.kl_estimator=k1 .* use k2 or k3"),
+    (SFTGRPO(kl_coefficient=0.1, kl_estimator="k1"), {}, r"algorithm\.kl_estimator=k1"),
+    (LUFFY(clip_dual=1.0), {}, r"algorithm\.clip_dual=1\.0 .* use more than 1"),
+    (RED(), {"updates_per_step": 2}, r"batch\.updates_per_step=2: .* algorithm\.clip_low=0\.2 .* or use 1 update"),
+    (RED(beta=1.5), {}, r"algorithm\.beta=1\.5 .* use 0 to 1"),
+    (SFT(std_normalise=False), {}, r"algorithm\.std_normalise=false changes nothing"),
+]
+
+
+@pytest.mark.parametrize(("algorithm", "batch", "message"), REFUSED)
+def test_what_cannot_work_is_refused(algorithm, batch, message):
+    with pytest.raises(RecipeError, match=message) as raised:
+        algorithm.check(Recipe(name="x", model=Model(), algorithm=algorithm, batch=Batch(**batch)))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("algorithm", [GRPO(kl_estimator="k1"), RED(clip_high=0.28), LUFFY(), RED(beta=0)])
+def test_what_works_is_not(algorithm):
+    updates = 1 if algorithm == RED(beta=0) else 2
+    algorithm.check(Recipe(name="x", model=Model(), algorithm=algorithm, batch=Batch(updates_per_step=updates)))
 
 
 def loss(algorithm: GroupAlgorithm, sequences: int = 2) -> float:

@@ -4,6 +4,9 @@ import random
 import numpy as np
 import pytest
 import torch
+from one_step import DEMO, one_step, rolled
+from one_step import group as grouped
+from one_step import trace as demonstration
 
 from red_mcore.algorithms.red import RED, change_ratio
 from red_mcore.records import Group, Problem, Sample
@@ -57,6 +60,18 @@ def test_beta(beta, expected):
     RED(beta=beta).compose(groups)
     assert [s.beta for s in groups[0].samples] == pytest.approx([expected] * 4)
     assert groups[1].samples[0].beta == {"group": 0.25, "rollouts": 0.0, "batch": 3 / 8, "reverse": 0.75}[beta]
+
+
+@pytest.mark.parametrize("beta", [0, 0.3, 1.0])
+def test_a_constant_beta(beta):
+    """p / (p + (1 - p) beta) by torch, whatever the group's accuracy; 0 is imitation, 1 the bare p."""
+    groups = [grouped(demonstration(), *rolled(1, 0, 0)), grouped(demonstration(0), *rolled(1, 1))]
+    outcome = one_step(RED(beta=beta, constant=10.0), groups)
+    p = torch.tensor(DEMO, dtype=torch.float64)
+    ratio = p / (p + (1 - p) * beta)
+    for slope, g in zip((outcome.gradients[0], outcome.gradients[4]), groups, strict=True):
+        assert slope == pytest.approx((-g.samples[0].advantage * ratio / (10 * 7)).tolist())
+        assert {s.beta for s in g.samples} == {beta}
 
 
 @pytest.mark.parametrize(

@@ -67,9 +67,50 @@ def test_other_tensors_than_announced_are_an_error(tmp_path, change):
         write_tensors(tmp_path, given, SHAPES, torch.float32, shard_bytes=10**9)
 
 
+BUFFERS = [
+    *("model.layers.0.self_attn.rotary_emb.inv_freq", "model.rotary_emb.original_inv_freq"),
+    *("model.layers.7.self_attn.rotary_emb.cos_cached", "model.layers.1.attention.masked_bias"),
+]
+
+
+def test_what_other_programs_compute_is_passed_over(tmp_path):
+    buffers = {name: torch.ones(2, dtype=torch.float64) for name in BUFFERS}
+    save_file(tensors(torch.bfloat16) | buffers, tmp_path / "model.safetensors")
+    found = HFTensors(tmp_path)
+    found.check(SHAPES, {})
+    assert found.dtypes == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("name", ["model.inv_freq_scale", "model.layers.0.self_attn.q_proj.masked_bias", "rotary_emb"])
+def test_what_resembles_it_is_not(tmp_path, name):
+    save_file(tensors() | {name: torch.ones(2)}, tmp_path / "model.safetensors")
+    with pytest.raises(RecipeError, match=f"has tensor {name} that the model does not know"):
+        HFTensors(tmp_path).check(SHAPES, {})
+
+
+def test_a_tensor_that_is_another_s_copy_has_to_be_equal(tmp_path, monkeypatch):
+    monkeypatch.setattr("red_mcore.convert.tensors._CHUNK", 8)
+    given = tensors()
+    for copy in (given["a"].clone(), given["a"] + (torch.arange(15).view(3, 5) == 14), given["a"].bfloat16()):
+        save_file(given | {"e": copy}, tmp_path / "model.safetensors")
+        found = HFTensors(tmp_path)
+        if copy.dtype == torch.float32 and torch.equal(copy, given["a"]):
+            found.check(SHAPES, {"e": "a"})
+            assert found.dtypes == {torch.float32}
+        else:
+            with pytest.raises(RecipeError, match=r"tie_word_embeddings=true, but e differs from a: .* take e out"):
+                found.check(SHAPES, {"e": "a"})
+    found = HFTensors(tmp_path)
+    found.check(SHAPES | {"e": (3, 5)}, {})  # as the message says: untied
+
+
 def _cut(folder):
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
+
+
+def _pickled(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model-00001-of-00002.bin")
 
 
 def _lost_shard(folder):
@@ -87,6 +128,7 @@ def _integers(folder):
         (lambda folder: (folder / "model.safetensors").write_text("<html>"), "is no safetensors file"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b""), "is no safetensors file"),
         (lambda folder: (folder / "model.safetensors").unlink(), "holds neither model.safetensors nor"),
+        (_pickled, r"but pytorch_model\.bin, which is not read: AutoModelForCausalLM"),
         (lambda folder: (folder / INDEX).write_text("{}"), "is no index of safetensors"),
         (_lost_shard, r"lacks gone\.safetensors, which .* names \(1 of 2 files missing\)"),
         (_integers, "b is of type I8; supported: F32, F16, BF16"),

@@ -1,6 +1,7 @@
 """Chunks, resumption and rows, with an engine that parrots; real ones are in tests/test_end_to_end.py."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from red_mcore.evaluation import asking, items, protocols
 from red_mcore.evaluation.asking import Asker, check_lengths, chunks, encode, prompts
 from red_mcore.evaluation.summary import summarise
 from red_mcore.megatron.ranks import Ranks
-from red_mcore.recipe import Protocol, RecipeError
+from red_mcore.recipe import Protocol, RecipeError, Reward
 from red_mcore.records import Problem
 from red_mcore.rewards.verifier import Grade
 from red_mcore.rollout.engine import Completion
@@ -50,6 +51,9 @@ class Parrot:
 
 
 class Judge:
+    def __init__(self, **settings):
+        self.settings = Reward(**settings)
+
     def grade(self, questions, boxed_only):
         assert boxed_only is False
         return [
@@ -135,10 +139,33 @@ def test_a_folder_belongs_to_one_evaluation(tmp_path):
     items.claim(tmp_path, {**identity, "problems": {"AMC": "2"}})  # a further benchmark
     assert json.loads((tmp_path / items.IDENTITY).read_text())["problems"] == {"one": "1", "AMC": "2"}
     for field, other in {"weights": "cd", "protocol": {"samples": 8}}.items():
-        with pytest.raises(RecipeError, match=f"holds an evaluation with {field}=.*choose another --out"):
+        with pytest.raises(RecipeError, match=f"holds an evaluation with {field}.*choose another --out"):
             items.claim(tmp_path, {**identity, field: other})
     with pytest.raises(RecipeError, match=r"holds AMC with other problems .*choose another --out"):
         items.claim(tmp_path, {**identity, "problems": {"AMC": "3"}})
+
+
+def test_a_folder_of_an_earlier_version_learns_what_it_did_not_know(tmp_path):
+    items.claim(tmp_path, {"weights": "ab", "protocol": {"samples": 4}, "problems": {}})
+    whole = {"weights": "ab", "tokenizer": "t", "protocol": asdict(Protocol(samples=4)), "problems": {}}
+    items.claim(tmp_path, whole)
+    with pytest.raises(RecipeError, match=r"holds an evaluation with tokenizer=\"t\", now it is \"u\""):
+        items.claim(tmp_path, {**whole, "tokenizer": "u"})
+    with pytest.raises(RecipeError, match=r"with protocol\.top_p=1\.0, now it is 0\.9"):
+        items.claim(tmp_path, {**whole, "protocol": asdict(Protocol(samples=4, top_p=0.9))})
+    with pytest.raises(RecipeError, match=r"with weights=\"ab\", now it is null"):
+        items.claim(tmp_path, {"generations": "a.jsonl", "problems": {}})
+
+
+def test_another_tokenizer_template_or_grading_is_refused(tokenizer, tmp_path):
+    ask(tokenizer, tmp_path, Parrot(tokenizer))
+    other = build_tokenizer()
+    other.chat_template = other.chat_template.replace("<|user|>", "<|user|> ")
+    with pytest.raises(RecipeError, match="holds an evaluation with tokenizer="):
+        ask(other, tmp_path, Parrot(tokenizer))
+    asker = Asker(PROTOCOL, tokenizer, Parrot(tokenizer), Judge(timeout_seconds=9.0))
+    with pytest.raises(RecipeError, match=r"holds an evaluation with timeout_seconds=5\.0, now it is 9\.0"):
+        asker.ask(PROBLEMS, tmp_path, HERE, lambda ready, total: None)
 
 
 def test_another_model_is_refused_or_takes_the_place(tokenizer, tmp_path):

@@ -19,7 +19,7 @@ pytestmark = [
 def found(tmp_path_factory) -> dict:
     """The findings of gpu_program.py; ``folder`` has the model."""
     out = tmp_path_factory.mktemp("gpu")
-    launch(Path(__file__).parent / "gpu_program.py", 1, out, timeout=560, on_gpu=True)
+    launch(Path(__file__).parent / "gpu_program.py", 1, out, on_gpu=True)
     return {**torch.load(out / "gpu.pt", weights_only=False), "folder": out}
 
 

@@ -41,6 +41,23 @@ def test_unequal_clipping():
     near(loss.mean(), -0.16649623)
 
 
+def test_dual_clip():
+    """Where A < 0 the loss is at most c |A|, and has no gradient beyond; elsewhere it takes no part."""
+    ratio = torch.tensor([0.5, 1.1, 2.9, 3.1, 50.0], dtype=torch.float64)
+    for sign, clips, loss, slope in (
+        (-1.0, (None, None, 3.0), [0.5, 1.1, 2.9, 3, 3], [0.5, 1.1, 2.9, 0, 0]),
+        (-1.0, (0.2, 0.2, 3.0), [0.8, 1.1, 2.9, 3, 3], [0, 1.1, 2.9, 0, 0]),
+        (1.0, (None, None, 3.0), [-0.5, -1.1, -2.9, -3.1, -50], [-0.5, -1.1, -2.9, -3.1, -50]),
+        (1.0, (0.2, 0.2, 3.0), [-0.5, -1.1, -1.2, -1.2, -1.2], [-0.5, -1.1, 0, 0, 0]),
+    ):
+        advantage, zero = torch.full_like(ratio, sign), torch.zeros_like(ratio)
+        found, gradient = with_gradient(
+            lambda x, a=advantage, z=zero, c=clips: token.policy_gradient(x, z, a, *c), ratio.log()
+        )
+        near(found, loss)
+        near(gradient, slope)
+
+
 def test_unclipped_policy_gradient_is_ratio_times_advantage():
     loss, gradient = with_gradient(lambda x: token.policy_gradient(x, OLD, torch.ones_like(x)), LOGP)
     near(-loss, [1.34985881, 0.95122942, 1.24607673, 0.7, 1.5])

@@ -12,7 +12,7 @@ NO_GPU = not torch.cuda.is_available()
 def in_new_process(*lines: str) -> None:
     """``install`` changes a process for good."""
     program = "\n".join(("import torch", "from red_mcore.megatron import shim", *lines))
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

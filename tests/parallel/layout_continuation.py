@@ -119,16 +119,25 @@ def check_failing_writers(layout: Layout) -> dict[str, str]:
     """What the first and the last rank say where the last one's disk is full, and where it hangs."""
     if layout.ranks.world > 2:
         return {}
-    found, policy, hang = {}, layout.policy(False), Event()
+    found, policy, reached, hang = {}, layout.policy(False), Event(), Event()
+    is_last = layout.ranks.rank == layout.ranks.world - 1
 
     def fill(*args) -> None:
+        reached.set()
         raise OSError(28, "No space left on device")
 
-    for name, digests in {"full": fill, "hangs": lambda *args: hang.wait()}.items():
-        failing = saver(layout.out / f"failing-{layout.name}-{name}", asynchronous=True, timeout_seconds=1.0)
-        is_last = layout.ranks.rank == layout.ranks.world - 1
+    def hold(*args) -> None:
+        reached.set()
+        hang.wait()
+
+    for name, digests in {"full": fill, "hangs": hold}.items():
+        limit = {"timeout_seconds": 1.0} if is_last and name == "hangs" else {}
+        failing = saver(layout.out / f"failing-{layout.name}-{name}", asynchronous=True, **limit)
+        reached.clear()
         with patch.object(manifests, "digests", digests if is_last else manifests.digests):
             failing.save("main-2", policy, {})
+            if is_last:
+                reached.wait()  # else a slow disk might be what the time is too short for
             try:
                 failing.finish()
             except (RuntimeError, SystemExit) as error:

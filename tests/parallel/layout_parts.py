@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -10,13 +13,20 @@ from layout_samples import make_groups
 from megatron.core import parallel_state
 from megatron.core.pipeline_parallel.schedules import forward_step_calc_loss
 
+from red_mcore import trainer
 from red_mcore.algorithms.sft import SFT
 from red_mcore.convert import hf
 from red_mcore.convert.rules import rules
+from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.megatron import ranks
 from red_mcore.megatron.policy import undo_schedule_scale
 from red_mcore.megatron.vocab import logprob_and_entropy
-from red_mcore.recipe import RecipeError
+from red_mcore.recipe import Model, Recipe, RecipeError, Rollout
+from red_mcore.records import Problem
+from red_mcore.rewards.verifier import Grade
+from red_mcore.rollout.engine import Completion
+from red_mcore.sampling import Sampler
+from red_mcore.setup import State
 
 
 def check_rules_cover_the_model(layout: Layout) -> None:
@@ -81,6 +91,76 @@ def check_loss_scale(layout: Layout) -> float | None:
         )
         total += scaled
     return ranks.sum_over_data(total).item()
+
+
+class Engine:
+    """Every rank's own; answers every prompt with one token."""
+
+    is_leader = True
+
+    def __init__(self, layout: Layout) -> None:
+        self.replica, self.replicas = layout.ranks.rank, layout.ranks.world
+
+    def reset(self) -> None: ...
+
+    def sample(self, prompts, n, seeds, **settings):
+        token, logp = np.array([5], np.int32), np.zeros(1, np.float32)
+        return [[Completion(token, logp, truncated=False, version=0)] * n for _ in prompts]
+
+
+class Verifier:
+    """Does not start on the last rank."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._starts = layout.ranks.rank < layout.ranks.world - 1
+
+    def grade(self, questions):
+        if not self._starts:
+            raise RuntimeError("no verifier here")
+        return [Grade("wrong", None) for _ in questions]
+
+
+def check_errors_of_one_rank(layout: Layout) -> dict[str, list[str]]:
+    """How each rank leaves what the last one alone fails in."""
+    if layout.name != "dp2":
+        return {}
+    recipe = Recipe(name="errors", model=Model(), algorithm=SFT())
+    sampler = Sampler(recipe, build_tokenizer(), Engine(layout), Verifier(layout))
+    is_last = layout.ranks.rank == layout.ranks.world - 1
+
+    def together(error: Exception) -> None:
+        with ranks.together():
+            if is_last:
+                raise error
+
+    def gap() -> None:
+        rollout = Rollout(logprob_gap_limit=0.1)
+        run = SimpleNamespace(recipe=replace(recipe, rollout=rollout), state=State())
+        trainer.checked_gap(run, {"rollout/logprob_gap_max_nats": 0.2 if is_last else 0.05})
+
+    def gradient() -> None:
+        policy, groups = layout.policy(True, small=True), make_groups()
+        SFT().aggregate(groups, len(groups))
+        policy.update(groups, lambda fields: {"sft": fields["logp"] * (np.nan if is_last else 1.0)})
+
+    attempts = {
+        "writing": lambda: together(OSError("disk full")),
+        "input": lambda: together(RecipeError("mend it")),
+        "grading": lambda: sampler.groups([Problem(i, "?", "7") for i in range(3)], 2, (1,)),
+        "gap": gap,
+        "gradient": gradient,
+    }
+    found = {}
+    for name, attempt in attempts.items():
+        left: list = [None] * layout.ranks.world
+        how = "nothing"
+        try:
+            attempt()
+        except (Exception, SystemExit) as error:
+            how = f"{type(error).__name__}: {error}"
+        dist.all_gather_object(left, how)
+        found[name] = left
+    return found
 
 
 def check_load_errors(layout: Layout) -> dict[str, str]:

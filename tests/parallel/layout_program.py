@@ -9,7 +9,6 @@ tests compare layouts.
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from pathlib import Path
 
@@ -28,8 +27,12 @@ import layout_shapes
 import layout_updates
 import torch
 from layout_rank import Layout
+from torch.distributed import TCPStore
 
 from red_mcore.megatron import ranks
+
+_stores: list[TCPStore] = []
+"""Of rank 0: they end with their last reference."""
 
 
 def main(out: Path, names: list[str]) -> None:
@@ -67,14 +70,11 @@ def run(name: str, out: Path) -> None:
     if layout.ranks.is_main:
         torch.save(found, out / f"{name}.partial")
         os.replace(out / f"{name}.partial", out / f"{name}.pt")
-    os.environ["MASTER_PORT"] = str(ranks.from_main(free_port()))  # of the next layout's process group
+    if layout.ranks.is_main:
+        _stores.append(TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False))
+    # The next layout's process group meets at another store, as ``launching`` has made one for the first.
+    os.environ["MASTER_PORT"] = str(ranks.from_main(_stores[-1].port if _stores else None))
     ranks.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 if __name__ == "__main__":

@@ -85,18 +85,16 @@ def cases(layout: Layout) -> list[tuple[str, str, str]]:
     """(model, algorithm, shape); all of them where the ranks differ by their data alone, the telling ones elsewhere."""
     every = [("small", name, shape) for name in ALGORITHMS for shape in SHAPES]
     some = [(name, shape) for name in TELLING for shape in ("one trace", "one group", "hopeless but for traces")]
-    deep, experts = ([(model, *case) for case in some] for model in ("deep", "experts"))
+    small, deep, experts = ([(model, *case) for case in some] for model in ("small", "deep", "experts"))
     if layout.name == "one":
         return every + deep + experts
     if layout.parallel.data == 1:
         return []
-    if layout.parallel.virtual > 1:
-        return deep
-    if layout.parallel.expert > 1:
-        return experts
     if layout.name in ("dp2", "dp4"):
         return every
-    return [case for case in every if case[2] == "one group" and (layout.name == "dp8" or case[1] in TELLING)]
+    if layout.name == "dp8":
+        return [case for case in every if case[2] == "one group"]
+    return deep if layout.parallel.virtual > 1 else experts if layout.parallel.expert > 1 else small
 
 
 def steps_of(layout: Layout, model: str) -> Steps:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from layout_rank import Layout, WatchedPolicy
-from layout_samples import COUNTS, GRID, LONGEST, budget, groups_of, kept_of, make_groups
+from layout_samples import COUNTS, GRID, LONGEST, MAIN, budget, groups_of, kept_of, make_groups
 from megatron.core import parallel_state
 from torch.nn.modules.module import register_module_forward_hook
 
@@ -156,6 +157,11 @@ def check_updates(layout: Layout) -> dict:
     policy = layout.policy(False, dtype="bfloat16", offload=Offload(optimizer=True), usual=True)
     found["moved"] = moved(policy)
     found["offloaded"] = layout.left(step(GRID["luffy"], policy, make_groups(), {}), policy)
+    for limit in (1e-3, 1e3):  # below and above any norm here
+        policy = layout.policy(False)
+        policy.start_optimizers({"main": (replace(MAIN[0], skip_grad=limit), MAIN[1])})
+        metrics = step(GRID["luffy"], policy, make_groups(), {})
+        found["skip_grad", limit] = layout.left(metrics, policy), policy.slots["main"].schedule.num_steps
     policy = layout.policy(False)
     found["ReLIFT", False, 4] = layout.left(lesson_step(policy, make_groups()), policy)
     return found

@@ -1,5 +1,8 @@
 import os
+import time
+from types import SimpleNamespace
 
+import launching
 import pytest
 from launching import launch
 
@@ -25,8 +28,12 @@ def test_a_failing_rank_is_shown_and_takes_the_others_along(tmp_path):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
-def test_a_hanging_rank_is_ended(tmp_path):
-    script = tmp_path / "hanging.py"
-    script.write_text("import time\nprint('waiting', flush=True)\ntime.sleep(600)\n")
+def test_a_hanging_rank_is_ended(tmp_path, monkeypatch):
+    script, waits = tmp_path / "hanging.py", tmp_path / "waits"
+    script.write_text(
+        f"import time\nprint('waiting', flush=True)\nopen({str(waits)!r}, 'w').close()\ntime.sleep(3600)\n"
+    )
+    clock = SimpleNamespace(monotonic=lambda: 3.0 if waits.exists() else 0.0, sleep=time.sleep)
+    monkeypatch.setattr(launching, "time", clock)
     with pytest.raises(AssertionError, match=r"(?s)hanging\.py: not done after 3 seconds.*waiting"):
         launch(script, 1, timeout=3)

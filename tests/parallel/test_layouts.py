@@ -108,6 +108,20 @@ def test_offload_changes_nothing(layouts, layout):
         np.testing.assert_array_equal(found.weights[name], weight, err_msg=name)
 
 
+@pytest.mark.parametrize("layout", ["one", *SPLIT])
+def test_a_steep_step_is_left_out_on_all_ranks(layouts, layout):
+    """Weights, moments and schedule stand still; below the limit nothing is different."""
+    updates, start = layouts[layout]["updates"], layouts[layout]["grid"]["start", False]
+    (skipped, skipped_steps), (done, done_steps) = (updates["skip_grad", limit] for limit in (1e-3, 1e3))
+    assert (skipped.metrics["update/skipped"], done.metrics["update/skipped"]) == (1, 0)
+    assert (skipped_steps, done_steps) == (0, 1)
+    assert skipped.metrics["update/grad_norm"] == pytest.approx(done.metrics["update/grad_norm"]) > 1e-3
+    assert skipped.metrics["update/change_norm"] == 0 < done.metrics["update/change_norm"]
+    for name, weight in start.items():
+        np.testing.assert_array_equal(skipped.weights[name], weight, err_msg=name)
+    same(done, layouts["one"]["updates"]["skip_grad", 1e3][0])
+
+
 @pytest.mark.parametrize("count", [*COUNTS[1:], "unpacked"])
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("kind", GRID)
@@ -196,3 +210,14 @@ def test_dropping_a_group_moves_another_to_another_rank():
 def test_loss_scale_is_undone_exactly(layouts, layout):
     """Token-loss sums [[-3, 1.2], [.6, -.8]] of 2 ranks x 2 micro-batches over 3000 x 8: -2 / 24000."""
     assert layouts[layout]["loss_scale"] == pytest.approx(-8.3333333333e-05, rel=1e-9)
+
+
+def test_an_error_of_one_rank_is_one_of_all(layouts):
+    """The rank that fails says why, the other leaves with its exit code; a limit that one sees passed stops both."""
+    found = layouts["dp2"]["errors_of_one_rank"]
+    assert found["writing"] == ["SystemExit: 1", "OSError: disk full"]
+    assert found["input"] == ["SystemExit: 2", "RecipeError: mend it"]
+    assert found["grading"] == ["SystemExit: 1", "RuntimeError: no verifier here"]
+    gap = "RuntimeError: trainer and engine differ by {} nats at policy version 0"
+    assert [how.partition(",")[0] for how in found["gap"]] == [gap.format("5.00e-02"), gap.format("2.00e-01")]
+    assert [how.partition(":")[0] for how in found["gradient"]] == ["FloatingPointError"] * 2

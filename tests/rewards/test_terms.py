@@ -52,6 +52,39 @@ def test_repetition_is_the_share_of_windows_seen_before():
     assert repetition_share(np.array([1, 2]), 2) == repetition_share(np.array([]), 2) == 0
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "truncated", "settings", "expected"),
+    [
+        (1.0, False, Reward(), 1),
+        (0.0, False, Reward(), 0),
+        (1.0, False, Reward(wrong=-1.0), 1),
+        (0.0, False, Reward(wrong=-1.0), -1),
+        (0.0, False, Reward(accuracy=2.0, wrong=-0.5), -1),
+        (1.0, True, Reward(wrong=-1.0), 1),
+        (1.0, True, Reward(truncated="wrong"), 0),
+        (1.0, True, Reward(truncated="wrong", wrong=-1.0), -1),
+        (1.0, True, Reward(truncated="masked"), 1),
+        (1.0, False, Reward(truncated="wrong"), 1),
+    ],
+)
+def test_what_a_wrong_or_cut_off_answer_earns(accuracy, truncated, settings, expected):
+    sample = Sample(np.zeros(5, np.int32), np.zeros(3, np.int32), accuracy=accuracy, truncated=truncated)
+    assert reward_terms(sample, settings, limit=128) == {"accuracy": expected}
+    assert sample.accuracy == accuracy  # what was measured stays
+
+
+def test_a_length_penalty_weighs_half_where_wrong_is_minus_one():
+    """As in DAPO's code: advantages over the group's deviation, of a right, a wrong and a long wrong answer."""
+    found = []
+    for wrong in (0.0, -1.0):
+        settings = Reward(wrong=wrong, overlong=Overlong(buffer=50))
+        sizes = ((1.0, 10), (0.0, 10), (0.0, 128))
+        samples = [Sample(np.zeros(5, np.int32), np.zeros(n, np.int32), accuracy=a) for a, n in sizes]
+        rewards = [sum(reward_terms(s, settings, limit=128).values()) for s in samples]
+        found.append((rewards[1] - rewards[2]) / (rewards[0] - rewards[1]))
+    assert found == [1.0, 0.5]
+
+
 def test_terms_are_weighted_and_penalties_are_for_rollouts_alone():
     settings = Reward(
         accuracy=2.0,

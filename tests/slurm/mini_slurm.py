@@ -20,6 +20,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol")
+PATIENCE = 600.0
+"""Seconds that a daemon may take: the last resort against one that hangs."""
 FINAL_STATES = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
 SEARCH_PATH = os.environ["PATH"] + ":/usr/local/sbin:/usr/sbin:/sbin"  # where daemons live for users without root
 
@@ -84,12 +86,12 @@ class MiniSlurm:
             self._configure()
             config = self.folder / "slurm.conf"
             self._start("munged", "munged", "--foreground", *self._munge_files())
-            _until(lambda: (self.folder / "munge.socket").exists(), 10, "munged to open its socket")
+            _until(lambda: (self.folder / "munge.socket").exists(), PATIENCE, "munged to open its socket")
             self._start("slurmctld", "slurmctld", "-D", "-f", config)
             for node in self.names:
                 self._start(node, "slurmd", "-D", "-f", config, "-N", node)
             try:
-                _until(lambda: self._states() == ["idle"] * len(self.names), 20, "idle nodes")
+                _until(lambda: self._states() == ["idle"] * len(self.names), PATIENCE, "idle nodes")
             except TimeoutError as error:
                 raise TimeoutError(f"{error}\n{self._logs()}") from None
             self._stack.callback(self._cancel_jobs)
@@ -101,7 +103,7 @@ class MiniSlurm:
 
     def run(self, *command: str | Path, folder: Path | None = None) -> str:
         """Output of a SLURM command; raises RuntimeError with what it printed if it fails."""
-        done = subprocess.run(command, cwd=folder, env=self._environment(), capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, cwd=folder, env=self._environment(), capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
         return done.stdout
@@ -110,7 +112,7 @@ class MiniSlurm:
         """Submits a job from ``folder``; its id."""
         return int(self.run("sbatch", "--parsable", *arguments, folder=folder))
 
-    def wait(self, job: int, seconds: float) -> tuple[str, str]:
+    def wait(self, job: int, seconds: float = 3600.0) -> tuple[str, str]:
         """Final state of a job and its exit code as "code:signal"; raises TimeoutError if it runs after ``seconds``."""
 
         def state() -> tuple[str, str]:
@@ -148,7 +150,7 @@ class MiniSlurm:
         """Starts a daemon in the foreground of a session of its own; daemons are stopped in reverse order."""
         log = self._stack.enter_context((self.folder / "log" / name).open("w"))
         daemon = subprocess.Popen(command, env=self._environment(), stdout=log, stderr=log, start_new_session=True)
-        self._stack.callback(daemon.wait, 30)
+        self._stack.callback(daemon.wait, PATIENCE)
         self._stack.callback(daemon.terminate)
 
     def _states(self) -> list[str]:
@@ -163,7 +165,7 @@ class MiniSlurm:
 
     def _cancel_jobs(self) -> None:
         self.run("scancel", f"--user={getpass.getuser()}")
-        _until(lambda: not self.run("squeue", "-h").strip(), 30, "cancelled jobs to end")
+        _until(lambda: not self.run("squeue", "-h").strip(), PATIENCE, "cancelled jobs to end")
 
 
 def _free_ports(count: int) -> list[int]:

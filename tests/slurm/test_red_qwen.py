@@ -28,11 +28,11 @@ def _this_python_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
 
-def run_on_cpus(slurm: MiniSlurm, folder: Path, *arguments: str, seconds: float = 60) -> tuple[str, str, list[str]]:
+def run_on_cpus(slurm: MiniSlurm, folder: Path, *arguments: str) -> tuple[str, str, list[str]]:
     """State, exit code and log lines of the script with ``arguments``, on two nodes of which it asks no GPU."""
     log = folder / "job.log"
     job = slurm.sbatch("--nodes=2", "--gpus-per-node=0", f"--output={log}", SCRIPT, *arguments, folder=ROOT)
-    return *slurm.wait(job, seconds), log.read_text().splitlines()
+    return *slurm.wait(job), log.read_text().splitlines()
 
 
 def record(slurm: MiniSlurm, folder: Path, *arguments: str | Path) -> list[str]:
@@ -46,7 +46,7 @@ def record(slurm: MiniSlurm, folder: Path, *arguments: str | Path) -> list[str]:
         (programs / name).write_text(f'#!/bin/bash\necho "{name} on $SLURMD_NODENAME: $*"\n')
         (programs / name).chmod(0o755)
     job = slurm.sbatch("--nodes=2", *arguments, folder=folder)
-    state = slurm.wait(job, 60)
+    state = slurm.wait(job)
     log = (folder / f"red_qwen-{job}.log").read_text()
     assert state == ("COMPLETED", "0:0"), log
     return sorted(line for line in log.splitlines() if line.startswith(("python on", "torchrun on")))
@@ -54,8 +54,8 @@ def record(slurm: MiniSlurm, folder: Path, *arguments: str | Path) -> list[str]:
 
 def test_two_steps_over_two_nodes(slurm: MiniSlurm, tmp_path: Path) -> None:
     short = "steps=2 base.steps=2 base.sequences_per_step=8 batch.prompts_per_step=4 data.held_out=8"
-    overrides = [*short.split(), "evaluation.samples=2", "name=job", f"runs={tmp_path}"]
-    state, code, log = run_on_cpus(slurm, tmp_path, "recipes/red_tiny.py", *overrides, seconds=500)
+    overrides = [*short.split(), "reward.timeout_seconds=600", "evaluation.samples=2", "name=job", f"runs={tmp_path}"]
+    state, code, log = run_on_cpus(slurm, tmp_path, "recipes/red_tiny.py", *overrides)
     assert (state, code) == ("COMPLETED", "0:0"), "\n".join(log)
     rows = [json.loads(line) for line in (tmp_path / "job/metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 1, 2]

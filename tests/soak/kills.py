@@ -27,6 +27,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 from safetensors.numpy import load_file
 
 from red_mcore import manifests
@@ -42,6 +43,7 @@ RUN = [
     "batch.samples_per_prompt=3",
     "checkpoint.every=1",
     "tracking.mlflow=false",
+    "reward.timeout_seconds=600",  # whatever else the machine has to do, the same verdicts
     # Rounding must not grow to more than it is: a smooth step of Adam's, and no ratio of small differences.
     "optimizer.lr=1e-3",
     "optimizer.eps=1e-2",
@@ -95,10 +97,22 @@ class Soak:
         time.sleep(self._rng.uniform(0, 0.3))
 
     def saving(self, process: subprocess.Popen) -> None:
-        """While a checkpoint is written."""
-        left = self.partials()
-        self.wait(process, lambda: self.partials() - left)
-        time.sleep(self._rng.uniform(0, 0.02))
+        """While a checkpoint is written: the run is stopped first, so that it stays so until the kill."""
+        while True:
+            left = self.partials()
+            self.wait(process, lambda left=left: self.partials() - left)
+            time.sleep(self._rng.uniform(0, 0.02))
+            running = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            self._each(running, psutil.Process.suspend)
+            if self.partials() - left:
+                return
+            self._each(running, psutil.Process.resume)
+
+    @staticmethod
+    def _each(processes: list[psutil.Process], action: Callable[[psutil.Process], None]) -> None:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                action(process)
 
     def starting(self, process: subprocess.Popen) -> None:
         """At any moment that a start as long as the undisturbed run's would have."""

@@ -116,7 +116,6 @@ def test_logits_of_both_programs_agree_and_a_wrong_number_is_seen(made, tmp_path
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tools'}"},
         capture_output=True,
         text=True,
-        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     verified = json.loads((hf / "conversion.json").read_text())["verified"]

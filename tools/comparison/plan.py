@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from red_mcore import resume
-from red_mcore.overrides import flatten, load, override
+from red_mcore.overrides import flatten, is_within, load, override
 from red_mcore.recipe import Data, Recipe, RecipeError, Until
 from red_mcore.validation import validate
 
 EQUAL = (
-    "model.",
-    "data.",
+    "model",
+    "data",
     "base",
     "batch.prompts_per_step",
-    "rollout.",
-    "reward.",
-    "evaluation.",
-    "parallel.",
-    "offload.",
+    "rollout",
+    "reward",
+    "evaluation",
+    "parallel",
+    "offload",
 )
-"""Fields that all recipes of a comparison share."""
+"""Fields, and sections with all their fields, that all recipes of a comparison share."""
 MAY_DIFFER = ("evaluation.every", "rollout.logprob_gap_limit")
 """Fields among them that are free."""
 OURS = {
@@ -218,7 +218,7 @@ def _checked(plan: Plan) -> Plan:
 def _check_equal(reference: Method, method: Method) -> None:
     ours, theirs = flatten(reference.recipe), flatten(method.recipe)
     for key in sorted(ours.keys() | theirs.keys()):
-        if ours.get(key) != theirs.get(key) and key.startswith(EQUAL) and key not in MAY_DIFFER:
+        if ours.get(key) != theirs.get(key) and is_within(key, EQUAL) and key not in MAY_DIFFER:
             raise RecipeError(
                 f"{key} is {ours.get(key)} in {reference.name} and {theirs.get(key)} in {method.name}:"
                 " make it equal, methods are compared and not their settings"
