@@ -37,41 +37,48 @@ def take_in(
     here: Ranks,
     say: Callable[[str], None],
 ) -> tuple[list[Problem], list[Problem]]:
-    """(training, held-out) problems that the run can use, the same on every rank; a collective.
-
-    Left out, counted and told by rank 0: rows and repeats as ``read_problems`` says, training problems that a benchmark
-    asks, prompts that are too long, golds that no answer can equal. Raises RecipeError where nothing is left.
-    """
+    """(training, held-out) problems that are ``usable``, the same on every rank; a collective."""
     from red_mcore.megatron import ranks
 
-    def judge() -> set[int]:
-        notes = list(loaded.notes)
-        training = duplicates.apart(loaded.training, (p for asked in benchmarks.values() for p in asked))
-        if known := len(loaded.training) - len(training):
-            line = f"left out {known} training problems that are problems of {', '.join(benchmarks)}"
-            notes.append(Note("benchmark_in_training", known, line))
-        if not training:
-            raise RecipeError(f"data.path {recipe.data.path}: no training problem is left: {notes[-1].line}")
-        training = fitting(recipe, tokenizer, training, "training", notes)
-        held_out = fitting(recipe, tokenizer, loaded.held_out, "held-out", notes)
-        judged = [*(training if recipe.algorithm.rollouts else []), *held_out]  # imitation asks for no gold
-        bad = bad_golds(recipe, verifier, judged, say)
-        training, held_out = ([p for p in those if p.id not in bad] for those in (training, held_out))
-        if not training or not held_out:
-            of = "held-out problem" if training else "training problem"
-            raise RecipeError(
-                f"data.path {recipe.data.path}: no {of} has a gold that can be used; see the warning above"
-            )
-        notes += check_traces(recipe, tokenizer, training)
-        for note in notes:
-            say(f"data: {note.line}")
-        counts = {"training": len(training), "held_out": len(held_out), "bad_golds": len(bad)}
-        counts |= {note.name: note.count for note in notes}
-        write_atomic(recipe.folder / "intake.json", json.dumps(counts, indent=1) + "\n")
-        return {p.id for p in (*training, *held_out)}
-
-    kept = ranks.on_main(here, judge)
+    kept = ranks.on_main(here, lambda: usable(recipe, loaded, benchmarks, tokenizer, verifier, say))
     return [p for p in loaded.training if p.id in kept], [p for p in loaded.held_out if p.id in kept]
+
+
+def usable(
+    recipe: Recipe,
+    loaded: Loaded,
+    benchmarks: dict[str, list[Problem]],
+    tokenizer,
+    verifier: Verifier,
+    say: Callable[[str], None],
+) -> set[int]:
+    """Ids of the problems that the run can use; the others are counted, told and noted in ``intake.json``.
+
+    Left out are, beside what ``read_problems`` tells of, training problems that a benchmark asks, prompts that are too
+    long and golds that no answer can equal. Raises RecipeError where nothing is left.
+    """
+    notes = list(loaded.notes)
+    training = duplicates.apart(loaded.training, (p for asked in benchmarks.values() for p in asked))
+    if known := len(loaded.training) - len(training):
+        line = f"left out {known} training problems that are problems of {', '.join(benchmarks)}"
+        notes.append(Note("benchmark_in_training", known, line))
+    if not training:
+        raise RecipeError(f"data.path {recipe.data.path}: no training problem is left: {notes[-1].line}")
+    training = fitting(recipe, tokenizer, training, "training", notes)
+    held_out = fitting(recipe, tokenizer, loaded.held_out, "held-out", notes)
+    judged = [*(training if recipe.algorithm.rollouts else []), *held_out]  # imitation asks for no gold
+    bad = bad_golds(recipe, verifier, judged, say)
+    training, held_out = ([p for p in those if p.id not in bad] for those in (training, held_out))
+    if not training or not held_out:
+        of = "held-out problem" if training else "training problem"
+        raise RecipeError(f"data.path {recipe.data.path}: no {of} has a gold that can be used; see the warning above")
+    notes += check_traces(recipe, tokenizer, training)
+    for note in notes:
+        say(f"data: {note.line}")
+    counts = {"training": len(training), "held_out": len(held_out), "bad_golds": len(bad)}
+    counts |= {note.name: note.count for note in notes}
+    write_atomic(recipe.folder / "intake.json", json.dumps(counts, indent=1) + "\n")
+    return {p.id for p in (*training, *held_out)}
 
 
 def check_traces(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list[Note]:
@@ -83,16 +90,16 @@ def check_traces(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list
     if not (algorithm.traces or algorithm.needs_traces):
         return []
     faults = Counter(trace_faults(tokenizer, problems, limit, recipe.data))
-    usable = faults.pop(None, 0)
-    why = ", ".join(f"{count} {fault}" for fault, count in faults.items())
-    if not usable:
+    count = faults.pop(None, 0)
+    why = ", ".join(f"{number} {fault}" for fault, number in faults.items())
+    if not count:
         raise RecipeError(
             f"{type(algorithm).__name__} learns from traces, but none of the {len(problems)} problems has one of at"
             f" most rollout.max_response_tokens={limit} tokens ({why}): set data.trace_field, or raise the limit"
         )
     rest = f"; of the others' traces {why}" if why else ""
-    line = f"{usable} of {len(problems)} training problems have a trace that can be used{rest}"
-    return [Note("usable_traces", usable, line)]
+    line = f"{count} of {len(problems)} training problems have a trace that can be used{rest}"
+    return [Note("usable_traces", count, line)]
 
 
 def trace_faults(tokenizer, problems: Sequence[Problem], limit: int, data: Data) -> list[str | None]:

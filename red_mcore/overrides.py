@@ -78,7 +78,8 @@ def override(recipe: T, overrides: Sequence[str]) -> T:
             is_open = isinstance(now, DictConfig) and OmegaConf.get_type(now) is dict
             OmegaConf.update(config, path, _texts(_value(value, hint), _hide), merge=not is_open)
         except (OmegaConfBaseException, YAMLError) as error:
-            raise RecipeError(f"override {key}={value}: {_show(str(error).splitlines()[0])}") from None
+            shown = value.replace("\n", "\\n")
+            raise RecipeError(f"override {key}={shown}: {_show(str(error).splitlines()[0])}") from None
     return _texts(OmegaConf.to_object(config), _show)
 
 

@@ -147,7 +147,8 @@ class Arithmetic:
 
 @dataclass
 class Data:
-    """Training problems: a JSONL or parquet file, a hub name, or (``path`` None) the built-in arithmetic."""
+    """Training problems: a file (JSON lines or list, CSV, TSV, parquet), a folder of such, a hub name, or (``path``
+    None) the built-in arithmetic."""
 
     path: str | None = None
     split: str = "train"
@@ -155,13 +156,15 @@ class Data:
     subset: str | None = None
     """Configuration of a hub data set that has several, e.g. ``main``."""
     problem_field: str | None = None
-    """Column of the problem text; None recognises the formats in ``red_mcore.data.files``."""
+    """Column of the problem: a text, or a chat of one user turn; None recognises the formats in
+    ``red_mcore.data.formats``. Here and in the next two a dot goes into an object, ``reward_model.ground_truth``."""
     gold_field: str | None = None
     trace_field: str | None = None
     problems: int | None = None
     """Use at most this many problems (arithmetic: make this many)."""
     held_out: int = 512
-    """Problems kept for evaluation, taken from the end of a file (arithmetic: drawn apart)."""
+    """Different problems kept for evaluation, taken from the end of a file (arithmetic: drawn apart). Training has none
+    of them, wherever else in the file they are."""
     seed: int = 0
     """Draws the built-in arithmetic; apart from the run's seed, so that runs of many seeds share their problems."""
     system_prompt: str | None = None

@@ -82,18 +82,7 @@ def test_problems_of_bad_golds_are_left_out_told_and_remembered(tmp_path):
     assert len(said) == 5  # one of forty may be an accident
 
 
-class Ranks:
-    is_main = True
-
-
-@pytest.fixture
-def alone(monkeypatch):
-    from red_mcore.megatron import ranks
-
-    monkeypatch.setattr(ranks, "from_main", lambda value: value)
-
-
-def test_what_a_run_takes_in(tmp_path, alone):
+def test_what_a_run_takes_in(tmp_path):
     rollout = Rollout(max_prompt_tokens=12, max_response_tokens=8)
     recipe = Recipe(name="x", model=Model(), algorithm=RED(), runs=str(tmp_path), rollout=rollout)
     recipe.folder.mkdir()
@@ -103,9 +92,7 @@ def test_what_a_run_takes_in(tmp_path, alone):
     loaded = Loaded(problems[:5], problems[5:], [Note("without_gold", 3, "left out 3 rows whose gold is empty")])
     said = []
     asked = {"mine": [Problem(0, "Asked?", "7")]}
-    training, held_out = intake.take_in(recipe, loaded, asked, build_tokenizer(), Judge(), Ranks(), said.append)
-    assert [p.id for p in training] == [0, 4]
-    assert [p.id for p in held_out] == [5]
+    assert intake.usable(recipe, loaded, asked, build_tokenizer(), Judge(), said.append) == {0, 4, 5}
     assert [line for line in said if line.startswith("data: ")] == [
         "data: left out 3 rows whose gold is empty",
         "data: left out 1 training problems that are problems of mine",
@@ -133,7 +120,7 @@ def test_what_a_run_takes_in(tmp_path, alone):
         ([("1", "1")], [("2", "")], "no held-out problem has a gold that can be used"),
     ],
 )
-def test_a_run_without_problems_is_refused(tmp_path, alone, training, held_out, message):
+def test_a_run_without_problems_is_refused(tmp_path, training, held_out, message):
     recipe = Recipe(
         name="x", model=Model(), algorithm=GRPO(), runs=str(tmp_path), rollout=Rollout(max_prompt_tokens=12)
     )
@@ -141,4 +128,4 @@ def test_a_run_without_problems_is_refused(tmp_path, alone, training, held_out, 
     loaded = Loaded([Problem(0, *row) for row in training], [Problem(1, *row) for row in held_out])
     asked = {"mine": [Problem(0, "Asked?", "7")]}
     with pytest.raises(RecipeError, match=message):
-        intake.take_in(recipe, loaded, asked, build_tokenizer(), Judge(), Ranks(), lambda line: None)
+        intake.usable(recipe, loaded, asked, build_tokenizer(), Judge(), lambda line: None)

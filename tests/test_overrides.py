@@ -101,6 +101,9 @@ def test_text_in_quotes_and_no_text():
         ("parallel=3", "not a subclass of Parallel"),
         ("model.config={a", "parsing"),
         ("steps", "has no '='"),
+        ("steps=a\nb", "override steps=a\\nb: Value"),
+        ("model.config={[a]: 1}", "a name is a list or a mapping"),
+        ("reward.functions.my.rewards:brevity=[1]", "could not be converted to Float"),
     ],
 )
 def test_a_bad_override_is_refused_in_one_line(text, message):

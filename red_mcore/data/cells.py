@@ -112,8 +112,7 @@ def gold(value: Any) -> Gold | None:
         return _gold_text(text(value).strip())
     if isinstance(value, int | float | decimal.Decimal) and not isinstance(value, bool):
         return Gold(number(value))
-    advice = "; name one of its fields with a dot" if isinstance(value, dict) else ""
-    raise CellError(f"is {described(value)}, want text or a number{advice}")
+    raise CellError(f"is {described(value)}, want text or a number{_advice(value)}")
 
 
 def number(value: float | decimal.Decimal) -> str:
@@ -160,7 +159,7 @@ def trace(value: Any, marks: Sequence[Any] = ()) -> str | None:
             raise CellError(f"ends in a turn of role {chat[-1].role}, want the assistant's")
         return None if missing(chat[-1].text) else chat[-1].text
     if not isinstance(value, list):
-        raise CellError(f"is {described(value)}, want text, a chat or a list of texts")
+        raise CellError(f"is {described(value)}, want text, a chat or a list of texts{_advice(value)}")
     right = [item for item, *judged in zip(value, *marks, strict=True) if all(judged)]
     found = (trace(item) for item in right)
     return next((one for one in found if one), None)
@@ -227,6 +226,10 @@ def described(value: Any) -> str:
         shown = repr(value)
         return f"the list {shown[:60]}{'...' if len(shown) > 60 else ''}"
     return f"the {type(value).__name__} {str(value)[:60]}"
+
+
+def _advice(value: Any) -> str:
+    return "; name one of its fields with a dot" if isinstance(value, dict) else ""
 
 
 def _gold_text(value: str) -> Gold | None:

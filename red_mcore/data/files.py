@@ -26,6 +26,8 @@ Row = dict[str, Any]
 TEXTS = (".jsonl", ".json", ".csv", ".tsv")
 SUFFIXES = (*TEXTS, ".parquet", *(f"{suffix}.gz" for suffix in TEXTS))
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+NULLS = ("nan", "NaN", "<NA>", "null", "NULL")
+"""Texts by which programs write a missing cell into CSV."""
 BATCH = 1024
 """Rows of a parquet file that are in memory at once: one may hold traces of many thousand tokens."""
 _MARKS = {
@@ -147,7 +149,7 @@ def _type(value: Any) -> str:
 
 
 def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
-    """Every cell is text: ``007`` and ``1e3`` stay what was typed, and an empty one is missing."""
+    """Every cell is text: ``007`` and ``1e3`` stay what was typed. An empty one is missing, or one of NULLS."""
     csv.field_size_limit(sys.maxsize)  # a trace may be longer than its default, 131072
     reader = csv.reader((line for _, line in _lines(path)), delimiter=delimiter, strict=True)
     names: list[str] = []
@@ -168,7 +170,7 @@ def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
             continue
         if len(cells) > len(names):
             raise RecipeError(f"{path} line {begin}: {len(cells)} cells for {len(names)} columns: {', '.join(names)}")
-        yield f"{path} line {begin}", dict(zip(names, cells, strict=False))
+        yield f"{path} line {begin}", {n: "" if cell in NULLS else cell for n, cell in zip(names, cells, strict=False)}
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -124,7 +124,7 @@ def find(columns: Sequence[str], data: Data, where: str) -> Layout:
     if unknown:
         fields = " and ".join(f"data.{name}_field" for name in unknown)
         raise RecipeError(
-            f"{where}: columns {shown} are of no known format; set {fields} to the columns of {' and '.join(unknown)}"
+            f"{where}: columns {shown} are of no known format; set {fields} to where the {' and '.join(unknown)} are"
             " (a dot goes into an object: a.b)"
         )
     traces = [there[name] for name in (*TRACES, *SOLUTIONS) if name in there and there[name] != problem]

@@ -61,7 +61,7 @@ def read(file: Path) -> list[Row]:
             raise RecipeError(
                 f"{where}: benchmark '{benchmark}' becomes part of a metric's name: use letters and digits"
             )
-        text = str(next((row[name] for name in _PROBLEM if name in row), ""))
+        text = _problem(next((row[name] for name in _PROBLEM if row.get(name) is not None), ""), where)
         # As text: an item may be "aime-1". A problem without either is one of its own.
         place = benchmark, f"item {row['item']}" if "item" in row else text or where
         number = sum(name == benchmark for name, _ in found)
@@ -137,6 +137,15 @@ def _first(row: Row, names: Sequence[str], where: str) -> Any:
         if row.get(name) is not None:
             return row[name]
     raise RecipeError(f"{where}: none of the columns {', '.join(names)}; there are {', '.join(row)}")
+
+
+def _problem(value: Any, where: str) -> str:
+    """A text, a number that stands for it, or the last user's turn of a chat."""
+    try:
+        asked = [turn.text for turn in cells.turns(value) or [] if turn.role == "user"]
+        return asked[-1] if asked else str(value) if isinstance(value, int) else cells.text(value) or ""
+    except cells.CellError as error:
+        raise RecipeError(f"{where}: the problem {error}") from None
 
 
 def _gold(value: Any, where: str) -> str:

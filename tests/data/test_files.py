@@ -39,7 +39,7 @@ def test_text_files(tmp_path, name):
 
 def test_csv_cells_are_text_as_typed(tmp_path):
     file = tmp_path / "x.csv"
-    file.write_text("a,b, c\n007,1e3,\n\nyes\n" + "x" * 200_000 + ",,\n")
+    file.write_text("a,b, c\n007,1e3,nan\n\nyes\n" + "x" * 200_000 + ",,\n")
     rows = [row for _, row in files.rows(Data(path=str(file)))]
     assert rows == [{"a": "007", "b": "1e3", "c": ""}, {"a": "yes"}, {"a": "x" * 200_000, "b": "", "c": ""}]
 

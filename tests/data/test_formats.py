@@ -182,6 +182,10 @@ def test_a_cell_that_is_not_understood_is_named(row, message):
 
 
 def test_the_advice_for_an_object_works():
+    row = {"problem": "q", "answer": "3", "generations": [{"text": "t"}]}
+    with pytest.raises(RecipeError, match=r"column 'generations' is an object with text, .*with a dot"):
+        content(row)
+    assert content(row, trace_field="generations.0.text") == ("q", "3", "t")
     assert content({"problem": "q", "answer": {"value": "3"}}, gold_field="answer.value") == ("q", "3", None)
 
 

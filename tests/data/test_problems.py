@@ -106,6 +106,16 @@ def test_a_solution_without_box_holds_no_gold(tmp_path):
         assert "whose gold (column 'solution') is empty: neither \\boxed{...}, nor ####" in note.line
 
 
+def test_the_advice_for_a_file_without_golds_works(tmp_path):
+    rows = [{"problem": f"{n}?", "solution": "It is clear.", "key": str(n)} for n in range(3)]
+    path = write_lines(tmp_path / "x.jsonl", rows)
+    with pytest.raises(
+        RecipeError, match=r"none of its 3 rows can be used: 3 whose gold .*; set data.problem_field and"
+    ):
+        check_data(Data(path=path, held_out=0))
+    assert [p.gold for p in load_problems(Data(path=path, held_out=0, gold_field="key"), seed=0)[0]] == ["0", "1", "2"]
+
+
 def test_system_turns_are_left_out_and_told(tmp_path):
     chat = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
     rows = [{"prompt": chat, "answer": "1"}, {"prompt": [chat[1] | {"content": "r"}], "answer": "1", "system": "s"}]

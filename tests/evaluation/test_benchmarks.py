@@ -85,6 +85,15 @@ def test_names_and_files_are_checked_first(tmp_path, names, files, message):
         benchmarks.check(names, str(tmp_path if files is not None else tmp_path / "none"))
 
 
+def test_every_row_of_a_file_is_checked_first(tmp_path):
+    write(tmp_path, "x.jsonl", [{"problem": "a?", "answer": "1"}, {"problem": "b?", "answer": [["2"]]}])
+    with pytest.raises(RecipeError, match=r"x\.jsonl line 2: column 'answer' is the list \[\['2'\]\], want one answer"):
+        benchmarks.check(["x"], str(tmp_path))
+    write(tmp_path, "x.jsonl", [{"problem": "a?", "answer": ["1", "2"]}])
+    benchmarks.check(["x"], str(tmp_path))
+    assert benchmarks.load("x", str(tmp_path), 0)[0].gold == "1, 2"
+
+
 def test_unknown_names_are_refused_on_the_hub():
     benchmarks.check(["MATH-500", "MMLU-Pro"], None)
     with pytest.raises(RecipeError, match="benchmark AIME1924 is unknown: use MATH-500"):
@@ -95,6 +104,8 @@ def test_unknown_names_are_refused_on_the_hub():
     ("row", "message"),
     [
         ({"problem": "a?", "answer": " "}, r"x.jsonl line 1: the gold answer is empty"),
+        ({"problem": "a?", "answer": None}, r"x.jsonl line 1: the gold answer is empty"),
+        ({"problem": None, "answer": "1"}, r"x.jsonl line 1: the problem is empty"),
         ({"question": "a?", "options": ["1", "2"], "answer": "C"}, "line 1: its choices cannot be read"),
         ({"question": "a?", "options": ["1", "2"], "answer": "AB"}, "line 1: its choices cannot be read"),
         ({"question": "a?", "options": ["1", "2"], "answer": -1}, "line 1: its choices cannot be read"),

@@ -27,6 +27,7 @@ def test_formats_of_others_are_read(tmp_path):
             {"problem": "b?", "answer": 8.0, "response": "7", "correct": 0},
             {"benchmark": "B", "item": 5, "problem": "c?", "gold": "A", "kind": "choice", "responses": [ours]},
             {"prompt": "d?", "ground_truth": "\\boxed{4}", "completions": ["4"]},
+            {"problem": None, "prompt": [{"role": "user", "content": "e?"}], "answer": ["4", "5"], "output": "4"},
         )
     )
     assert [(row["benchmark"], row["item"], row["problem"], row["gold"], row["kind"]) for row in rows] == [
@@ -34,14 +35,16 @@ def test_formats_of_others_are_read(tmp_path):
         ("some", 1, "b?", "8", "math"),
         ("B", 5, "c?", "A", "choice"),
         ("some", 2, "d?", "4", "math"),
+        ("some", 3, "e?", "4, 5", "math"),
     ]
-    assert [row["recorded"] for row in rows] == [[True, True], [False], [None], [None]]
+    assert [row["recorded"] for row in rows] == [[True, True], [False], [None], [None], [None]]
     graded = generations.grade(rows, Judge(), boxed_only=False)
     assert [[r["verdict"] for r in row["responses"]] for row in graded] == [
         ["correct", "wrong"],
         ["wrong"],
         ["wrong"],
         ["correct"],
+        ["wrong"],
     ]
     assert graded[2]["responses"][0] == {**ours, "verdict": "wrong", "answer": None}
     assert "recorded" not in graded[0]
