@@ -36,7 +36,9 @@ _NOISE = re.compile(
     r"|\\(?:color|textcolor|colorbox) ?(?:\[[A-Za-z]*\])? ?\{(?! ?(?:white|transparent))[^{}]*\}"
     r"|(?<!\\)\\[!/()\[\]]|\\?\$"
 )
-_SPACE = re.compile(r"(?<!\\)\\(?:[,;:> ]|(?:q?quad|enspace|thinspace)(?![a-zA-Z])|hspace ?\{[^{}]*\})|~|[\t\r\n]")
+_SPACE = re.compile(
+    r"(?<!\\)\\(?:[,;:> ]|(?:q?quad|enspace|thinspace)(?![a-zA-Z])|hspace ?\{[^{}]*\}|[hv]?phantom(?![a-zA-Z]) ?(?:\{[^{}]*\}|.))|~|[\t\r\n]"
+)
 _SPELLING = [
     (re.compile(r"(?<=[0-9])(?:\{,\}| ?, ?\\! ?)(?=[0-9]{3})"), ""),
     (re.compile(r"\{,\}"), ","),

@@ -59,12 +59,10 @@ _EXAMPLES = (
     r"x_{1}/2",
 )
 
-_HIDDEN = re.compile(
-    r"\\(?:[hv]?phantom|[bx]?cancel|sout|st|tag|label)(?![a-zA-Z])|\\(?:text)?color ?\{ ?(?:white|transparent)"
-)
+_HIDDEN = re.compile(r"\\(?:[bx]?cancel|sout|st|tag|label)(?![a-zA-Z])|\\(?:text)?color ?\{ ?(?:white|transparent)")
 _WRONG = ("-271828", r"\frac{1}{97}", r"\sqrt{89}+x^{2}")
 """Answers that are hardly ever right."""
-COSTLY = 1.0
+COSTLY = 3.0
 """CPU seconds that judging a few answers to one gold may take: thousands of them are judged in a run."""
 LONGEST = 2000
 """Characters beyond twice the gold's that an answer may have: nobody would read on."""
