@@ -87,6 +87,28 @@ def test_bad_input_is_refused_in_one_line(capsys, arguments, message):
     assert error.count("\n") == 1
 
 
+def test_templates_that_refuse_a_protocol_are_told_before_anything_is_started(tmp_path, capsys):
+    from chat_folders import GEMMA
+    from hf_folder import write_hf
+
+    write_hf(tmp_path / "model", tied=True)
+    (tmp_path / "gemma.jinja").write_text(GEMMA)
+    write(tmp_path, "some.jsonl", [{"problem": "1?", "answer": "1"}])
+    command = ["--model", f"{tmp_path}/model", "--benchmarks", "some", "--data", str(tmp_path), "max_tokens=9"]
+    for more, message in (
+        (
+            ["--chat-template", f"{tmp_path}/gemma.jinja", "--protocol", "red"],
+            "system_prompt: the chat template of model.",
+        ),
+        (["--chat-template", f"{tmp_path}/gone"], "gone cannot be read: No such file or directory"),
+        (["template_arguments={enable_thinking: true}"], "template_arguments: the chat template of model.path"),
+    ):
+        assert evaluate.main([*command, *more]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert message in error
+
+
 def test_results_are_not_written_over_those_of_others(tmp_path, capsys):
     one, other = tmp_path / "one", tmp_path / "other"
     for folder in (one, other):
