@@ -1,6 +1,7 @@
 """The command line without an engine: recorded responses, and what it refuses; models are in test_end_to_end.py."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -87,26 +88,26 @@ def test_bad_input_is_refused_in_one_line(capsys, arguments, message):
     assert error.count("\n") == 1
 
 
-def test_templates_that_refuse_a_protocol_are_told_before_anything_is_started(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--chat-template", "gemma.jinja", "--protocol", "red"], "system_prompt: the chat template of model."),
+        (["template_arguments={enable_thinking: true}"], "template_arguments: the chat template of model.path"),
+    ],
+)
+def test_what_a_template_refuses_is_told_before_anything_is_started(tmp_path, more, message):
     from chat_folders import GEMMA
     from hf_folder import write_hf
 
     write_hf(tmp_path / "model", tied=True)
     (tmp_path / "gemma.jinja").write_text(GEMMA)
     write(tmp_path, "some.jsonl", [{"problem": "1?", "answer": "1"}])
-    command = ["--model", f"{tmp_path}/model", "--benchmarks", "some", "--data", str(tmp_path), "max_tokens=9"]
-    for more, message in (
-        (
-            ["--chat-template", f"{tmp_path}/gemma.jinja", "--protocol", "red"],
-            "system_prompt: the chat template of model.",
-        ),
-        (["--chat-template", f"{tmp_path}/gone"], "gone cannot be read: No such file or directory"),
-        (["template_arguments={enable_thinking: true}"], "template_arguments: the chat template of model.path"),
-    ):
-        assert evaluate.main([*command, *more]) == 2
-        error = capsys.readouterr().err
-        assert error.count("\n") == 1
-        assert message in error
+    command = [sys.executable, ROOT / "tools/evaluate.py", "--model", "model", "--benchmarks", "some", "--data", "."]
+    done = subprocess.run([*command, "max_tokens=9", *more], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2, done.stderr
+    (error,) = [line for line in done.stderr.splitlines() if line.startswith("evaluate: error: ")]
+    assert message in error
+    assert done.stderr.endswith(f"{error}\n")
 
 
 def test_results_are_not_written_over_those_of_others(tmp_path, capsys):
