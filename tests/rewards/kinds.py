@@ -249,6 +249,8 @@ TYPESETTING = [
     ("11", "{\\bf 11}", C),
     ("11", "\\textcolor{white}{11}", N),
     ("11", "\\phantom{11}", N),
+    ("11", "1\\phantom{0}1", N),
+    ("11", "\\phantom{-}11", C),
     ("11", "\\text{The answer is } 11", C),
     ("11", "\\text{The answer is not } 11", N),
     ("11", "\\text{The answer is } 12", N),
