@@ -37,7 +37,8 @@ _NOISE = re.compile(
     r"|(?<!\\)\\[!/()\[\]]|\\?\$"
 )
 _SPACE = re.compile(
-    r"(?<!\\)\\(?:[,;:> ]|(?:q?quad|enspace|thinspace)(?![a-zA-Z])|hspace ?\{[^{}]*\}|[hv]?phantom(?![a-zA-Z]) ?(?:\{[^{}]*\}|.))|~|[\t\r\n]"
+    r"(?<!\\)\\(?:[,;:> ]|(?:q?quad|enspace|thinspace)(?![a-zA-Z])|hspace ?\{[^{}]*\}"
+    r"|[hv]?phantom(?![a-zA-Z]) ?(?:\{[^{}]*\}|.))|~|[\t\r\n]"
 )
 _SPELLING = [
     (re.compile(r"(?<=[0-9])(?:\{,\}| ?, ?\\! ?)(?=[0-9]{3})"), ""),
@@ -82,7 +83,7 @@ _SPELLING = [
 _THOUSANDS = re.compile(r"([+-]? ?)([1-9][0-9]{0,2}(?:,[0-9]{3})+)(?= ?(?:\.[0-9]|\\text|\^|%|[A-Za-z]|$))")
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _GAP = re.compile(r" +")
-_OUTER = re.compile(r"(?<!\\)[][(){},]")
+_OUTER = re.compile(r"\\?[{}]|[][(),]")
 _ONE = re.compile(r"([\^_])\{([0-9A-Za-z])\}")
 _SHORT = re.compile(r"\\frac\{([0-9])\}\{([0-9])\}")
 
@@ -229,7 +230,7 @@ def _grouped(text: str) -> str:
         depth, comma = 0, False
         for match in _OUTER.finditer(text, start):
             mark = match.group()
-            depth += 1 if mark in "{([" else -1 if mark in "})]" else 0
+            depth += 1 if mark[-1] in "{([" else -1 if mark[-1] in "})]" else 0
             comma = comma or (mark == "," and depth == 1)
             if depth == 0 and match.end() < len(text):
                 return text

@@ -74,6 +74,8 @@ _ADJACENT = re.compile(
 )
 """Numbers with nothing between them, which are no product and no sum, and those with subscripts or repeated digits."""
 
+_LOOSE = re.compile(r"(?<!_)(?<!_ )(?<!_\{)(?<!_\{ )\\text ?\{")
+"""Words in a formula, which latex2sympy takes for symbols: 0 times whatever they say would be 0."""
 _BINDING = re.compile(r"\\(?:int|sum|prod|lim|text|operator|math)")
 _VARIABLE = re.compile(r"(?<![A-Za-z\\])[A-DF-HJ-Za-df-hj-z](?![A-Za-z])")
 """A letter by itself that is neither e nor i, and that nothing binds."""
@@ -192,6 +194,8 @@ def same(gold: str, answer: str) -> bool | None:
         return same_number(*numbers)
     if numbers[0] is not None and _VARIABLE.search(answer) and not _BINDING.search(answer):
         return False  # a formula in variables is no number, which its slow parser need not tell
+    if _LOOSE.search(answer) and not _LOOSE.search(gold):
+        return False
     sides = [expression(text) if text is not None else None for text in (gold, answer)]
     if None in sides:
         return None
@@ -237,6 +241,8 @@ def proportional(gold: str, answer: str) -> bool | None:
 @lru_cache(maxsize=512)
 def expression(text: str) -> sympy.Basic | None:
     """What latex2sympy makes of a formula, floats made exact, everything that has no value made a symbol."""
+    if _LOOSE.search(text):
+        return None
     for pattern, spelling in _TRAPS:
         text = pattern.sub(spelling, text)
     if _ADJACENT.search(text) or not text.isascii():

@@ -68,7 +68,6 @@ def test_golds_are_correct_against_themselves():
         ("math", "---", "is wrong when it is judged against itself"),
         ("choice", "12", "is none of the letters A to J"),
         ("choice", "K", "is none of the letters A to J"),
-        ("math", "4, 4", "lists the same answer twice"),
         ("math", "x=2\ny=3", "is a calculation of several lines, not an answer"),
     ],
 )
@@ -105,7 +104,7 @@ def test_plausible_golds():
         "undefined",
         "DNE",
         "A and B are parallel",
-        "4, 2",
+        "-2,-2",
         "(1,2)",
         "[0,1]",
     ]
