@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from red_mcore.data import cells
 from red_mcore.recipe import Data, RecipeError
 
 Row = dict[str, Any]
@@ -82,6 +83,12 @@ def columns(data: Data, most: int | None = None) -> list[str]:
                 if isinstance(value, dict):
                     inner.update(dict.fromkeys(value))
     return [name for top, inner in nested.items() for name in (top, *(f"{top}.{sub}" for sub in inner))]
+
+
+def plain_gold(cell: Any) -> str:
+    """The text of a gold's cell as the verifier wants it (``cells.gold``), empty for an empty one; CellError as there."""
+    gold = cells.gold(cell)
+    return gold.text if gold else ""
 
 
 def is_file(path: str) -> bool:

@@ -150,10 +150,9 @@ def _problem(value: Any, where: str) -> str:
 
 def _gold(value: Any, where: str) -> str:
     try:
-        gold = cells.gold(value)
+        return files.plain_gold(value)
     except cells.CellError as error:
         raise RecipeError(f"{where}: the gold {error}") from None
-    return gold.text if gold else ""
 
 
 def _response(value: Any, where: str) -> Row:
