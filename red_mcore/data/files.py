@@ -86,7 +86,7 @@ def columns(data: Data, most: int | None = None) -> list[str]:
 
 
 def plain_gold(cell: Any) -> str:
-    """The text of a gold's cell as the verifier wants it (``cells.gold``), empty for an empty one; CellError as there."""
+    """The text of a gold as the verifier wants it (``cells.gold``), empty for an empty cell; CellError as there."""
     gold = cells.gold(cell)
     return gold.text if gold else ""
 
