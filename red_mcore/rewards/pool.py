@@ -2,7 +2,8 @@
 
 What ends a task is its child's own CPU time, so that a busy machine makes it late and not another one: before each task
 the child sets a timer of the kernel (``ITIMER_PROF``, user and system time of all its threads), whose signal ends the
-process wherever it is, also in C code. The wall clock alone ends a child that sleeps or waits, ``WALL`` times later.
+process wherever it is, also in C code. The wall clock ends only a child that sleeps or waits for
+something else than a core, ``WALL`` times as long.
 
 Every child has a pipe of its own and nothing in common with the others, so that killing one at any moment, or all of
 them, spoils no lock and no queue. That is why this is not a pool of a library: with pebble 5.2's shared pipe, killing
@@ -19,6 +20,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any
 
 TIMEOUT, CRASH = "timeout", "crash"
@@ -29,7 +31,7 @@ TRIES = 3
 START_SECONDS = 300.0
 """Limit of a child's start, imports included, on however slow a disk."""
 WALL = 30.0
-"""Wall clock of a task in multiples of its CPU time: for one that waits for ever, not for one on a busy machine."""
+"""How long a child may wait, in multiples of its task's CPU time."""
 MEMORY = 4 << 30
 """Address space of a child, bytes. A tower of powers fills the machine's memory sooner than it runs out of time."""
 
@@ -93,7 +95,7 @@ class Pool:
                         self._failed_starts = 0
                     except (EOFError, OSError):
                         ended = CRASH
-                elif child.deadline is not None and time.monotonic() >= child.deadline:
+                elif child.deadline is not None and time.monotonic() >= child.deadline and not child.works():
                     ended = TIMEOUT
                 if ended is None:
                     continue
@@ -184,6 +186,20 @@ class _Child:
                 found.append((self._given.popleft(), result))
             self.deadline = time.monotonic() + self._wall if self._given else None
         return found
+
+    def works(self) -> bool:
+        """Whether it has a core or queues for one, as far as the system tells; then it gets more time.
+
+        Not for one that starts: nothing else would end that.
+        """
+        try:
+            state = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, IndexError):
+            return False
+        if self.starting or state != "R":
+            return False
+        self.deadline = time.monotonic() + self._wall
+        return True
 
     def end(self, died: bool = False) -> deque[int]:
         """Kill it, unless it ``died`` by itself; what it was given and did not do, in order."""

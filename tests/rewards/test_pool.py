@@ -97,8 +97,10 @@ def test_a_child_that_only_waits_is_ended_by_the_wall_clock(monkeypatch, tmp_pat
         assert (tmp_path / "begun").exists()
 
 
-def test_time_that_others_take_is_nobodys(busy):
-    """Every task needs less CPU time than its limit, and beside four busy loops a core far more of the wall's."""
+def test_time_that_others_take_is_nobodys(monkeypatch, busy):
+    """Every task needs less CPU time than its limit, and beside four busy loops a core more of the wall's than ``WALL``
+    allows a child that waits."""
+    monkeypatch.setattr(pool_module, "WALL", 1.0)
     with Pool(count, 2, 0.4) as pool:
         pool.run([(0.0,)] * 4)
         with busy():
