@@ -147,6 +147,15 @@ def test_children_that_cannot_start_are_an_error():
         pool.run([("echo", 1)])
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises here also where pytest itself is a background job, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_batch_leaves_nothing_behind(once, tmp_path):
     with Pool(work, 2, 30) as pool:
         assert pool.run([("echo", 0)]) == [("done", 0)]
