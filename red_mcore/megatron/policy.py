@@ -24,8 +24,9 @@ from red_mcore.devices import FP8_MULTIPLE
 from red_mcore.megatron import shim
 from red_mcore.megatron.model import build_model, output_weight
 from red_mcore.megatron.offload import on_device, read_on_device, to_host
+from red_mcore.megatron.own_pass import OwnPass, engine_gap
 from red_mcore.megatron.packing import MicroBatch, Plan, arrange, deal, imbalance, pack
-from red_mcore.megatron.ranks import Ranks, any_rank, from_last_stage, max_over_data, sum_over_data
+from red_mcore.megatron.ranks import Ranks, any_rank, from_last_stage, sum_over_data
 from red_mcore.megatron.slots import Slot
 from red_mcore.megatron.vocab import logprob_and_entropy
 from red_mcore.recipe import Optimizer, Recipe
@@ -103,7 +104,7 @@ class Policy:
     def score(self, groups: Sequence[Group]) -> dict[str, float]:
         """Fill ``old_logp`` and ``entropy`` of every sample, on every rank: dealing for an update may move a group.
 
-        Returns the difference to the engine's log-probs over the rollouts (``_gap``), where there are any.
+        Returns the difference to the engine's log-probs over the rollouts (``engine_gap``), where there are any.
         """
         gaps = []
         for sample, logp, entropy in self._scored(groups):
@@ -111,7 +112,7 @@ class Policy:
             if sample.sampler_logp is not None:
                 gap = np.abs(logp - sample.sampler_logp)
                 gaps.append((float(gap.max()), float(gap.sum()), gap.size))
-        return _gap(gaps)
+        return engine_gap(gaps)
 
     def score_reference(self, groups: Sequence[Group]) -> None:
         """Fill ``ref_logp`` of every sample, on every rank; called on the reference."""
@@ -164,7 +165,7 @@ class Policy:
         computed tokens, and ``packing/imbalance`` of the data-parallel ranks.
 
         ``on_policy``: the samples were not scored, and the rollouts are this very policy's. Their old log-probs are
-        then this pass's log-probs, and all entropies and the difference to the engine (``_gap``) are taken from it,
+        then this pass's log-probs, and all entropies and ``engine_gap`` are taken from it,
         too. ``weigh``, if given, is called on every rank, once, when every ``entropy`` is known and before a trace's
         loss. For that the ranks exchange entropies in the middle of the pass: at the plan's turn, a micro-batch of the
         same number on all of them. Those without a trace, or without any sample, come there as well, so that all
@@ -182,7 +183,7 @@ class Policy:
             late = {id(s) for s in plan.late}  # of all ranks, so that either all score some ahead or none does
             self._score_entropies(groups, late)
             measured = [s for g in groups for s in g.samples if id(s) not in late]
-            own = _OwnPass(measured, self.ranks, weigh, batches[plan.turn])
+            own = OwnPass(measured, self.ranks, weigh, batches[plan.turn])
 
         def loss(batch: MicroBatch, hidden: Tensor):
             trained = sum(c != 0 for c in batch.coefficient.values()) > 0
@@ -331,71 +332,6 @@ class Policy:
             temperature=None if self.temperature == 1 else torch.where(is_offline, 1.0, self.temperature),
             group=parallel_state.get_tensor_model_parallel_group(),
         )
-
-
-class _OwnPass:
-    """What a training pass learns about samples that were not scored, and the weights that depend on it.
-
-    Its communication has a place that the plan alone decides: ``turn`` where there are weights to set, else the end.
-    """
-
-    def __init__(
-        self, samples: Sequence[Sample], ranks: Ranks, weigh: Callable[[], None] | None, turn: MicroBatch
-    ) -> None:
-        self._samples = samples
-        self._index = {id(s): i for i, s in enumerate(samples)}
-        # Mean entropy, largest and summed difference to the engine of this rank's part of each sample.
-        self._measured = torch.zeros(3, len(samples), dtype=torch.float64)
-        self._is_last_stage, self._weigh, self._turn = ranks.is_last_stage, weigh, turn
-        self._is_past_turn = False
-
-    def measure(self, batch: MicroBatch, logp: Tensor, entropy: Tensor) -> None:
-        """Called before each micro-batch's loss, on the last stage: notes its samples; at the turn sets the weights."""
-        batch.fields["old_logp"] = logp
-        logps, entropies = torch.stack((logp, entropy)).cpu().numpy()
-        for sample, entries, tokens in batch.spans:
-            if (i := self._index.get(id(sample))) is not None:
-                entropy = entropies[entries].sum() / len(sample.response)
-                gap = np.abs(logps[entries] - sample.sampler_logp[tokens]) if not sample.is_offline else np.zeros(1)
-                self._measured[:, i] = torch.tensor((entropy, gap.max(initial=0.0), gap.sum()))
-        if self._weigh is None:
-            return
-        if batch is self._turn:
-            sum_over_data(self._measured[0])
-            self._tell_entropies()
-            self._is_past_turn = True
-        if self._is_past_turn:
-            batch.refresh("weight")
-
-    def finish(self) -> dict[str, float]:
-        """After the pass, on every rank: what the last stage knows, and the difference to the engine."""
-        if self._is_last_stage:
-            if self._weigh is None:
-                sum_over_data(self._measured[0])
-            max_over_data(self._measured[1])
-            sum_over_data(self._measured[2])
-        from_last_stage(self._measured)
-        if not self._is_past_turn:
-            self._tell_entropies()
-        gaps = zip(self._samples, self._measured[1:].T.tolist(), strict=True)
-        return _gap([(*gap, len(s.response)) for s, gap in gaps if not s.is_offline])
-
-    def _tell_entropies(self) -> None:
-        for sample, entropy in zip(self._samples, self._measured[0].tolist(), strict=True):
-            sample.entropy = entropy
-        if self._weigh is not None:
-            self._weigh()
-
-
-def _gap(gaps: list[tuple[float, float, int]]) -> dict[str, float]:
-    """``rollout/logprob_gap_{max,mean}_nats`` from each rollout's largest and summed |trainer - engine| and tokens."""
-    if not gaps:
-        return {}
-    largest, total, tokens = zip(*gaps, strict=True)
-    return {
-        "rollout/logprob_gap_max_nats": max(largest),
-        "rollout/logprob_gap_mean_nats": sum(total) / sum(tokens),
-    }
 
 
 def undo_schedule_scale(loss: Tensor, micro_batches: int) -> Tensor:
