@@ -89,7 +89,7 @@ class Engine:
             "tensor": self._rollout.tensor,
             "device": device,
             "dtype": self._dtype,
-            "stop_ids": self.stop_ids,
+            "stop_ids": sorted(self.stop_ids),
         }
 
     def publish(
