@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.data.episodes import split
-from red_mcore.data.seams import encode_prompt, encode_response, stop_ids
+from red_mcore.data.seams import encode_prompt, encode_response, encode_words, stop_ids
 from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.recipe import Model, Overlong, Recipe, Reward, Rollout
 from red_mcore.records import Problem, Sample
@@ -101,14 +101,15 @@ def test_only_what_stands_behind_the_mark_is_judged(sampler, text, judged):
             return super().grade(questions)
 
     sampler.verifier = Watching()
-    sample = Sample(np.zeros(2, np.int32), encode_response(sampler.tokenizer, text))
+    prompt = encode_prompt(sampler.tokenizer, PROBLEMS[0], sampler.recipe.data)
+    sample = Sample(prompt, encode_response(sampler.tokenizer, text, prompt))
     for mark, expected in (("</think>", judged), (None, text)):
         sampler.recipe.reward.answer_after = mark
         sampler._grade(PROBLEMS[:1], [[sample]], [LIMIT], [np.zeros(0, np.int32)])
         assert asked.pop()[1] == expected
         assert sample.text == text
     sampler.recipe.reward.answer_after = "</think>"
-    sampler._grade(PROBLEMS[:1], [[sample]], [LIMIT], [encode_response(sampler.tokenizer, "a</think> so ")[:-1]])
+    sampler._grade(PROBLEMS[:1], [[sample]], [LIMIT], [encode_words(sampler.tokenizer, "a</think> so ", prompt)])
     assert asked.pop()[1] == (judged or f" so {text}" * ("</think>" not in text))  # what goes on from a prefix
 
 
