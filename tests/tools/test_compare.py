@@ -27,7 +27,7 @@ from comparison import drive, legs, plan, report, results, stats, sweep, tables 
 from comparison.curves import AXES, Curves, budgets, read_curves, training_seconds  # noqa: E402
 
 from red_mcore import identity, manifests, resume  # noqa: E402
-from red_mcore.data.problems import load_problems  # noqa: E402
+from red_mcore.data.problems import read_problems  # noqa: E402
 from red_mcore.overrides import flatten  # noqa: E402
 from red_mcore.planning import find_architecture  # noqa: E402
 from red_mcore.recipe import RecipeError, Until  # noqa: E402
@@ -186,9 +186,8 @@ class TestRefusals(Refused):
         overrides = [*OFF, "steps=10", "evaluation.every=1", "data.held_out=2", f"data.path={data}"]
 
         def made(losses: str, problem: str) -> plan.Plan:
-            data.write_text(
-                json.dumps({"problem": problem, "answer": "1"}) + "\n" + '{"problem": "?", "answer": "2"}\n' * 9
-            )
+            texts = [problem, *(f"{i} + {i}?" for i in range(9))]
+            data.write_text("".join(json.dumps({"problem": text, "answer": "1"}) + "\n" for text in texts))
             own = "from red_mcore.algorithms.red import RED\nfrom dataclasses import dataclass\n"
             own += f"@dataclass\nclass Own(RED):\n    def components(self, sample):\n        return {losses}\n"
             other = written("other", "r.algorithm = Own()", own)
@@ -199,7 +198,7 @@ class TestRefusals(Refused):
         folder = resume.checkpoints(recipe) / "main-000010"
         folder.mkdir(parents=True)
         manifests.write(folder, {"recipe": flatten(recipe), "state": {"stage": "main", "step": 10}, "files": {}})
-        problems = load_problems(recipe.data, 0)
+        problems = read_problems(recipe.data, 0)
         kept = replace(recipe, model=replace(recipe.model, path=None))  # the base is not there
         identity.claim(kept, folder, problems, {}, begun=False, say=print)
         made("{'rl': 'token'}", "1?")
