@@ -97,6 +97,7 @@ class Engine:
     """Every rank's own; answers every prompt with one token."""
 
     is_leader = True
+    stop_ids = frozenset()
 
     def __init__(self, layout: Layout) -> None:
         self.replica, self.replicas = layout.ranks.rank, layout.ranks.world

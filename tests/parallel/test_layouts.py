@@ -7,9 +7,9 @@ from layout_samples import COUNTS, GRID, Update, apart, budget, config, groups_o
 
 from red_mcore.megatron.packing import bins, deal
 
-SPLIT = [
-    name for names in LAYOUTS.values() for name in names if name not in ("one", "pp4_virtual2") and name[:2] != "ep"
-]
+PARTIAL = ("one", "dp4", "dp8", "pp4_virtual2", "pp4_virtual2_dp2")
+"""What the others are compared with, and layouts that are tried in a few ways only."""
+SPLIT = [name for names in LAYOUTS.values() for name in names if name not in PARTIAL and name[:2] != "ep"]
 TOLERANCE = 1e-5
 UPDATES = [
     *((kind, tied, 4) for kind in GRID for tied in (True, False)),
@@ -115,7 +115,7 @@ def test_a_steep_step_is_left_out_on_all_ranks(layouts, layout):
     (skipped, skipped_steps), (done, done_steps) = (updates["skip_grad", limit] for limit in (1e-3, 1e3))
     assert (skipped.metrics["update/skipped"], done.metrics["update/skipped"]) == (1, 0)
     assert (skipped_steps, done_steps) == (0, 1)
-    assert skipped.metrics["update/grad_norm"] == pytest.approx(done.metrics["update/grad_norm"]) > 1e-3
+    assert 1e-3 < skipped.metrics["update/grad_norm"] == pytest.approx(done.metrics["update/grad_norm"])
     assert skipped.metrics["update/change_norm"] == 0 < done.metrics["update/change_norm"]
     for name, weight in start.items():
         np.testing.assert_array_equal(skipped.weights[name], weight, err_msg=name)

@@ -16,9 +16,9 @@ TOLERANCE = 1e-5
 
 
 def same(found, expected) -> None:
-    """Steps; metrics relative, all else absolute."""
+    """Steps; metrics and what samples weigh relative, all else absolute."""
     assert found.metrics == pytest.approx(expected.metrics, rel=TOLERANCE, abs=TOLERANCE / 10)
-    assert np.array(found.samples) == pytest.approx(np.array(expected.samples), abs=TOLERANCE)
+    assert np.array(found.samples) == pytest.approx(np.array(expected.samples), rel=TOLERANCE, abs=TOLERANCE)
     assert found.version == expected.version
     assert numbers(found.state) == pytest.approx(numbers(expected.state), abs=TOLERANCE)
     for name, tensor in expected.weights.items():
@@ -72,7 +72,7 @@ def test_the_comparison_means_something(layouts, name):
     for shape in SHAPES:
         step = steps["small", name, shape]
         moved = max(np.abs(step.weights[key] - weight).max() for key, weight in first.items())
-        assert moved > 100 * TOLERANCE if step.version else moved == 0, shape
+        assert moved > 50 * TOLERANCE if step.version else moved == 0, shape
     assert steps["small", name, "mixed"].version
     if name.startswith("RED"):
         for shape in ("mixed", "one trace", "one group", "hopeless but for traces"):
