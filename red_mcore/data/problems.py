@@ -63,7 +63,7 @@ def read_problems(data: Data, seed: int) -> Loaded:
 def check_data(data: Data) -> None:
     """What can be told at once: counts, settings, the file's existence, suffix, columns and first CHECKED_ROWS rows.
 
-    A file of no more rows is checked whole. Hub data and folders are opened only in ``load_problems``. Raises
+    A file of no more rows is checked whole. Hub data and folders are opened only in ``read_problems``. Raises
     RecipeError.
     """
     _check_counts(data)
