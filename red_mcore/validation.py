@@ -8,6 +8,7 @@ import re
 import tempfile
 from pathlib import Path
 
+from red_mcore import manifests
 from red_mcore.architecture import Architecture
 from red_mcore.bounds import check_numbers
 from red_mcore.data import template
@@ -38,6 +39,8 @@ def validate(recipe: Recipe) -> None:
             f"base trains a fresh model, but model.path={recipe.model.path} is a trained one:"
             " use base=null or model.path=null"
         )
+    if recipe.model.path is not None:
+        manifests.check_converted(Path(recipe.model.path), checksums=False)
     architecture = find_architecture(recipe)
     check_model(recipe, architecture)
     _check_ranks(recipe)
