@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import psutil
@@ -250,6 +251,7 @@ def test_what_a_task_starts_dies_with_the_caller(tmp_path):
 
 def test_a_child_has_limits(tmp_path, capfd, monkeypatch):
     """On files and on processes; that on memory is above."""
+    resource_tracker.ensure_running()  # which stays
     monkeypatch.setenv("RED_MCORE_TEST", str(tmp_path))  # all that comes of the children has it
     with Pool(work, 1, 60) as pool:
         results = pool.run([("write", tmp_path / "big"), ("open", 3000), ("multiply",), ("echo", 1)])
