@@ -11,11 +11,13 @@ from pathlib import Path
 from red_mcore import launch, planning, resume
 from red_mcore.overrides import load, to_yaml
 from red_mcore.recipe import Recipe, RecipeError
+from red_mcore.redaction import guard_output
 from red_mcore.validation import validate
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 a rank failed, 2 bad input (one line on stderr), 130 interrupted, after saving."""
+    guard_output()
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
     if options.launched_by is not None:

@@ -26,6 +26,7 @@ from red_mcore import launch
 from red_mcore.evaluation import benchmarks, items, protocols
 from red_mcore.overrides import override
 from red_mcore.recipe import Protocol, RecipeError, Reward, Tracking
+from red_mcore.redaction import guard_output
 
 SHOWN_RESPONSES = 50
 """Responses that MLflow gets as a table; items.jsonl has all."""
@@ -33,6 +34,7 @@ SHOWN_RESPONSES = 50
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code."""
+    guard_output()
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
     if options.launched_by is not None:
