@@ -52,6 +52,8 @@ def validate(recipe: Recipe) -> None:
     _check_benchmarks(recipe, architecture)
     recipe.algorithm.check(recipe)
     template.check_recipe(recipe, recipe.model)
+    if re.match(r"(?!sqlite|file)[\w+.-]+:/.*\s", recipe.tracking.uri or ""):
+        raise RecipeError("tracking.uri has a space, which no server's address has: write %20")
     _check_writable(recipe.folder, f"run folder {recipe.folder}", "runs=")
 
 
