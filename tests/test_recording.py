@@ -3,12 +3,12 @@
 import json
 import pickle
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch.distributed as dist
+from poison import Runs
 
 from red_mcore.algorithms.bread import BREAD
 from red_mcore.data.cursor import Cursor
@@ -124,16 +124,6 @@ def test_a_missing_or_broken_file_is_named(folder):
         file.write_bytes(broken)
         with pytest.raises(RecipeError, match=r"step-000001-sample.npz cannot be read \(.*\): record it anew"):
             replay(folder)
-
-
-class Runs:
-    """Leaves a file where pickle reads it."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __reduce__(self):
-        return Path.touch, (self.file,)
 
 
 def test_a_recording_of_somebody_else_runs_nothing(folder):
