@@ -61,6 +61,9 @@ def read(folder: Path) -> dict[str, Any]:
         raise Broken(f"{file} has no checksum, as an older version wrote it")
     if not isinstance(manifest, dict) or manifest.get("sha256") != _seal(manifest):
         raise Broken(f"{file} does not match its checksum")
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(isinstance(about, list) and len(about) == 2 for about in files.values()):
+        raise Broken(f"{file} lists no files")
     return manifest
 
 
@@ -82,6 +85,19 @@ def check(folder: Path, manifest: dict[str, Any], checksums: bool) -> None:
                 raise Broken(f"{file} does not match its checksum")
 
 
+def check_converted(folder: Path, checksums: bool) -> None:
+    """RecipeError where ``folder`` holds a checkpoint of its own that is not whole; any other folder passes.
+
+    Weights of Megatron's without a manifest are refused: nothing tells whether they are as they were written.
+    """
+    if not (folder / NAME).is_file() and not (folder / "weights" / ".metadata").is_file():
+        return
+    try:
+        check(folder, read(folder), checksums)
+    except Broken as error:
+        raise RecipeError(f"{error}: take another checkpoint, or convert anew") from None
+
+
 def newest(folder: Path, checksums: bool = False) -> tuple[dict[str, Any] | None, list[str]]:
     """Manifest of the newest whole checkpoint under ``folder``, and what is wrong with newer ones, newest first.
 
@@ -91,6 +107,8 @@ def newest(folder: Path, checksums: bool = False) -> tuple[dict[str, Any] | None
     for tag in reversed(tags(folder)):
         try:
             manifest = read(folder / tag)
+            if manifest.get("tag") != tag:
+                raise Broken(f"{folder / tag / NAME} is of checkpoint {manifest.get('tag')}")
             check(folder / tag, manifest, checksums)
         except Broken as fault:
             faults.append(str(fault))

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, Node, SafeLoader, ScalarNode, SequenceNode, YAMLError, compose
 
 from red_mcore.recipe import Recipe, RecipeError
+from red_mcore.redaction import redacted
 
 T = TypeVar("T")
 
@@ -84,13 +85,13 @@ def override(recipe: T, overrides: Sequence[str]) -> T:
 
 
 def to_yaml(recipe: Recipe) -> str:
-    """The resolved recipe; the algorithm's class, which is no field, stands above it as a comment."""
-    text = _show(OmegaConf.to_yaml(OmegaConf.structured(_texts(recipe, _hide))))
+    """The resolved recipe, secrets in addresses left out; the algorithm's class, no field, is a comment above it."""
+    text = _show(OmegaConf.to_yaml(OmegaConf.structured(_texts(without_secrets(recipe), _hide))))
     return f"# algorithm: {type(recipe.algorithm).__name__}\n{text}"
 
 
 def flatten(recipe: object) -> dict[str, Any]:
-    """``{"a.b": value}`` of every leaf, as a tracker wants its parameters."""
+    """``{"a.b": value}`` of every leaf, as a tracker wants its parameters, secrets in addresses left out."""
     out: dict[str, Any] = {}
 
     def walk(prefix: str, value: Any) -> None:
@@ -100,8 +101,13 @@ def flatten(recipe: object) -> dict[str, Any]:
         else:
             out[prefix] = value
 
-    walk("", _texts(OmegaConf.to_container(OmegaConf.structured(_texts(recipe, _hide))), _show))
+    walk("", _texts(OmegaConf.to_container(OmegaConf.structured(_texts(without_secrets(recipe), _hide))), _show))
     return out
+
+
+def without_secrets(value: T) -> T:
+    """A copy of a recipe, or of a mapping or list, whose texts are ``redacted``."""
+    return _texts(value, redacted)
 
 
 def is_within(field: str, names: Sequence[str]) -> bool:

@@ -10,9 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from red_mcore.redaction import redacted
+
 
 class RecipeError(ValueError):
     """Bad input that the user can mend; its message is one line naming the field or file, the numbers and the fix."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redacted(message))
 
 
 @dataclass
@@ -287,7 +292,8 @@ class Checkpoint:
 class Tracking:
     mlflow: bool = True
     uri: str | None = None
-    """MLflow tracking address; None is a SQLite file in the run folder."""
+    """MLflow tracking address; None is a SQLite file in the run folder. User and password in it, as in any address of a
+    recipe, are in no file, output or database of a run."""
     experiment: str = "red-mcore"
     parent: str | None = None
     """Id of the MLflow run that this one is nested under."""

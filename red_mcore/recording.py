@@ -100,20 +100,26 @@ def _write(file: Path, asked: dict[str, Any], groups: Sequence[Group]) -> None:
 def _read(file: Path, asked: dict[str, Any]) -> list[list[Sample]]:
     """The samples of each problem; RecipeError naming ``file``."""
     try:
-        with np.load(file) as found:
+        with np.load(file, allow_pickle=False) as found:  # of anybody
             arrays = dict(found)
         about = json.loads(str(arrays["about"]))
+        then, samples = dict(about["asked"]), _samples(about, arrays)
     except FileNotFoundError:
         raise RecipeError(f"rollout.replay: {file} is missing: record that step, or use rollout.replay=null") from None
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, LookupError, TypeError, EOFError, BadZipFile, StopIteration) as error:
         raise RecipeError(f"rollout.replay: {file} cannot be read ({error}): record it anew") from None
-    then, now = about["asked"], json.loads(json.dumps(asked))
+    now = json.loads(json.dumps(asked))
     for field in then:  # an earlier version asked for less
         if then.get(field) != now.get(field):
             raise RecipeError(
                 f"rollout.replay: {file} was recorded for {field}={str(then.get(field))[:60]},"
                 f" now it is {str(now.get(field))[:60]}: replay with the recipe that recorded it"
             )
+    return samples
+
+
+def _samples(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> list[list[Sample]]:
+    """What a file holds, by problem."""
     prompts = _split(arrays["prompts"], arrays["prompt_lengths"])
     responses = _split(arrays["responses"], arrays["response_lengths"])
     are_rollouts = ~np.array(about["is_offline"], bool)

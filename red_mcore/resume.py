@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from red_mcore import identity, manifests
-from red_mcore.overrides import flatten, is_within
+from red_mcore.overrides import flatten, is_within, without_secrets
 from red_mcore.recipe import Algorithm, Model, Recipe, RecipeError
 
 _MAY_CHANGE = (
@@ -76,7 +76,7 @@ def _check_fields(recipe: Recipe, earlier: dict[str, Any], done: int) -> None:
     """RecipeError where a field is another one than in ``earlier``, the flattened recipe of the run."""
     # A run of an earlier version was started without the fields that are new, as their defaults are.
     defaults = flatten(Recipe(name="", model=Model(), algorithm=Algorithm())) | _defaults(recipe, earlier)
-    then, now = json.loads(json.dumps([defaults | earlier, flatten(recipe)]))
+    then, now = json.loads(json.dumps([defaults | without_secrets(earlier), flatten(recipe)]))
     for field in sorted(then.keys() | now.keys()):
         if field not in now and field not in earlier:
             continue  # a default of a section that is off
@@ -122,7 +122,8 @@ def _is_on(section: str, recipe: dict[str, Any]) -> bool:
 def same_tracker(recipe: Recipe, earlier: dict[str, Any]) -> bool:
     """Whether runs of MLflow are to be found where they were under ``earlier``, a flattened recipe."""
     now = flatten(recipe)
-    return all(earlier.get(field) == now[field] for field in ("tracking.uri", "tracking.experiment"))
+    then = without_secrets(earlier)  # an earlier version kept them
+    return all(then.get(field) == now[field] for field in ("tracking.uri", "tracking.experiment"))
 
 
 def schedules_that_differ(recipe: Recipe, steps: int) -> list[str]:

@@ -13,11 +13,13 @@ from red_mcore.devices import has_gpu
 from red_mcore.exit_codes import BAD_INPUT, INTERRUPTED
 from red_mcore.overrides import load, to_yaml
 from red_mcore.recipe import Recipe, RecipeError
+from red_mcore.redaction import guard_output
 from red_mcore.validation import validate
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 a rank failed, 2 bad input (one line on stderr), 130 interrupted, after saving."""
+    guard_output()
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
     try:

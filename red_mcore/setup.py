@@ -168,6 +168,12 @@ def build(recipe: Recipe):
     weights, model_folder = prepare_model(recipe, here)
     arch = read_architecture(json.loads((model_folder / "config.json").read_text()))
     ranks.on_main(here, lambda: validation.check_model(recipe, arch))  # of a hub model nothing was known before
+
+    def check_weights() -> None:
+        if recipe.algorithm.uses_reference or resume.latest(resume.checkpoints(recipe)) is None:
+            hf.check_first(arch, weights)
+
+    ranks.on_main(here, check_weights)
     tokenizer = load_tokenizer(Model(path=str(model_folder)))
     is_leader = here.rank % recipe.rollout.tensor == 0
     verifier = Verifier(recipe.reward) if is_leader else None  # its children import while the rank goes on
@@ -200,7 +206,8 @@ def build(recipe: Recipe):
     say(planning.layers(recipe.model, arch, on_gpu=not shim.needed()))
     policy = Policy(recipe, arch, here)
     if manifest is None:
-        hf.load_first(policy.model, arch, weights)
+        with ranks.together():
+            hf.load_first(policy.model, arch, weights)
     if state.stage == "base":
         policy.start_optimizers({"main": (recipe.base.optimizer, recipe.base.steps)})
     else:

@@ -8,6 +8,7 @@ import re
 import tempfile
 from pathlib import Path
 
+from red_mcore import manifests
 from red_mcore.architecture import Architecture
 from red_mcore.bounds import check_numbers
 from red_mcore.data import template
@@ -38,6 +39,8 @@ def validate(recipe: Recipe) -> None:
             f"base trains a fresh model, but model.path={recipe.model.path} is a trained one:"
             " use base=null or model.path=null"
         )
+    if recipe.model.path is not None:
+        manifests.check_converted(Path(recipe.model.path), checksums=False)
     architecture = find_architecture(recipe)
     check_model(recipe, architecture)
     _check_ranks(recipe)
@@ -49,6 +52,8 @@ def validate(recipe: Recipe) -> None:
     _check_benchmarks(recipe, architecture)
     recipe.algorithm.check(recipe)
     template.check_recipe(recipe, recipe.model)
+    if re.match(r"(?!sqlite|file)[\w+.-]+:/.*\s", recipe.tracking.uri or ""):
+        raise RecipeError("tracking.uri has a space, which no server's address has: write %20")
     _check_writable(recipe.folder, f"run folder {recipe.folder}", "runs=")
 
 

@@ -13,6 +13,7 @@ TIERS = (
     ("algorithms", "rollout", "evaluation", "analysis", "convert", "data", "rewards", "tracking", "reporting"),
     ("megatron", "losses"),
     (
+        "redaction",
         "recipe",
         "bounds",
         "overrides",

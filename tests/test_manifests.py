@@ -9,7 +9,7 @@ import pytest
 from red_mcore import manifests
 from red_mcore.recipe import Checkpoint, RecipeError
 
-FILES = {"weights/__0_0.distcp": b"0" * 100, "weights/.metadata": b"1" * 10, "rng-0.pt": b"2" * 20}
+FILES = {"weights/__0_0.distcp": b"0" * 100, "weights/.metadata": b"1" * 10, "rng-0.json": b"2" * 20}
 
 
 def saved(folder: Path, tag: str) -> Path:
@@ -33,7 +33,7 @@ def folder(tmp_path) -> Path:
 def test_the_newest_counts(folder):
     manifest, faults = manifests.newest(folder, checksums=True)
     assert (manifest["tag"], faults) == ("main-1000000", [])
-    assert manifest["files"]["rng-0.pt"][0] == 32
+    assert manifest["files"]["rng-0.json"][0] == 32
 
 
 @pytest.mark.parametrize("pointer", ["", "main-000007", "main-999998", None])
@@ -64,7 +64,7 @@ def test_any_damage_is_found_and_the_one_before_counts(folder, name, damage, sai
 
 
 def test_without_checksums_sizes_are_looked_at(folder):
-    file = folder / "main-1000000" / "rng-0.pt"
+    file = folder / "main-1000000" / "rng-0.json"
     flip(file)
     assert manifests.newest(folder)[1] == []
     cut(file)

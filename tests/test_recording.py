@@ -1,11 +1,14 @@
 """Rollouts come back token for token, or not at all."""
 
+import json
+import pickle
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch.distributed as dist
+from poison import Runs
 
 from red_mcore.algorithms.bread import BREAD
 from red_mcore.data.cursor import Cursor
@@ -121,6 +124,22 @@ def test_a_missing_or_broken_file_is_named(folder):
         file.write_bytes(broken)
         with pytest.raises(RecipeError, match=r"step-000001-sample.npz cannot be read \(.*\): record it anew"):
             replay(folder)
+
+
+def test_a_recording_of_somebody_else_runs_nothing(folder):
+    file = folder / "step-000001-sample.npz"
+    with np.load(file) as found:
+        whole = dict(found)
+    evil = np.array([Runs(folder / "ran")], dtype=object)
+    strange = np.array(json.dumps(json.loads(str(whole["about"])) | {"samples": "many", "is_offline": None}))
+    for change in ({"prompts": evil}, {"about": evil}, {"extra": evil}, {"about": strange}):
+        np.savez(file, allow_pickle=True, **whole | change)
+        with pytest.raises(RecipeError, match=r"step-000001-sample.npz cannot be read \(.*\): record it anew"):
+            replay(folder)
+    file.write_bytes(pickle.dumps(Runs(folder / "ran")))
+    with pytest.raises(RecipeError, match=r"step-000001-sample.npz cannot be read \(.*\): record it anew"):
+        replay(folder)
+    assert not (folder / "ran").exists()
 
 
 class Engine:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from red_mcore.recipe import RecipeError
+from red_mcore.redaction import guard_output, redacted
 from red_mcore.tracking.console import Watched
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ LEAST_OCCURRENCES = 5
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code."""
+    guard_output()
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
     try:
@@ -83,7 +85,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> None:
             one.likelihood = _likelihood(scored[one.name])
     if options.judge_url:
         _judge(found, evaluations, options)
-    judge = f"{options.judge_model} at {options.judge_url}" if options.judge_url else ""
+    judge = redacted(f"{options.judge_model} at {options.judge_url}") if options.judge_url else ""
     for file in write_analysis(options.out, found, gaps, command, judge):
         if file.suffix != ".png":
             print(file)

@@ -27,10 +27,12 @@ from comparison.results import collect
 
 from red_mcore.exit_codes import BAD_INPUT, FAILED, INTERRUPTED
 from red_mcore.recipe import RecipeError
+from red_mcore.redaction import guard_output
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 a run failed (the report says which), 2 bad input (one line on stderr), 130 interrupted."""
+    guard_output()
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
     files = [text for text in options.recipes if "=" not in text]

@@ -28,6 +28,7 @@ from red_mcore.evaluation import benchmarks, items, protocols
 from red_mcore.exit_codes import BAD_INPUT, INTERRUPTED
 from red_mcore.overrides import override
 from red_mcore.recipe import Protocol, RecipeError, Reward, Tracking
+from red_mcore.redaction import guard_output
 
 if TYPE_CHECKING:
     from red_mcore.evaluation import standalone
@@ -38,6 +39,7 @@ SHOWN_RESPONSES = 50
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code."""
+    guard_output()
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
     try:

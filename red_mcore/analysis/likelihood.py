@@ -129,7 +129,7 @@ class Cache:
     def get(self, prompt: Sequence[int], response: Sequence[int]) -> TokenScores | None:
         """None where it is not stored, or not whole."""
         try:
-            with np.load(self._file(prompt, response)) as stored:
+            with np.load(self._file(prompt, response), allow_pickle=False) as stored:
                 found = TokenScores(**{field.name: stored[field.name] for field in fields(TokenScores)})
         except FileNotFoundError:
             return None

@@ -17,6 +17,7 @@ from red_mcore.analysis.judge import BEHAVIOURS, PROMPT
 from red_mcore.analysis.lengths import GROUPS, Gap
 from red_mcore.analysis.positions import THIRDS
 from red_mcore.analysis.words import LISTS
+from red_mcore.redaction import redacted
 from red_mcore.reporting import page
 from red_mcore.reporting.plots import Plot
 
@@ -32,7 +33,7 @@ def write_analysis(
     ``gaps``: student -> benchmark -> D. ``judge``: what it is, for the reader.
     """
     plots = _plots(found, gaps)
-    made = {"command": shlex.join(command), "date": _now(), "versions": ", ".join(page.versions())}
+    made = {"command": redacted(shlex.join(command)), "date": _now(), "versions": ", ".join(page.versions())}
     if judge:
         made["judge"] = judge
     numbers = {"made": made, "evaluations": as_json({f.name: f for f in found}), "gaps": as_json(gaps)}

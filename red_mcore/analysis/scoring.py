@@ -36,7 +36,7 @@ def read_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(model.companions)
+        return AutoTokenizer.from_pretrained(model.companions, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise RecipeError(f"{model.companions} has no tokenizer: {str(error).splitlines()[0]}") from None
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from red_mcore import manifests
 from red_mcore.architecture import Architecture
 from red_mcore.convert.folder import (
+    RECORD,
     architecture_of,
     check_free,
     copy_companions,
@@ -105,11 +106,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
             return parent / manifest["tag"], [
                 f"{fault}; going back to checkpoint {manifest['tag']}" for fault in faults
             ]
-    if (folder / manifests.NAME).is_file():
-        try:
-            manifests.check(folder, manifests.read(folder), checksums=True)
-        except manifests.Broken as error:
-            raise RecipeError(f"{error}: take another checkpoint, or convert anew") from None
+    manifests.check_converted(folder, checksums=True)
     return folder, []
 
 
@@ -180,7 +177,7 @@ def from_hf(
             writer.add(rule, parameter)
         writer.finish()
         write_record(partial, str(hf), shapes, dtype)
-        files = [file for file in (partial / WEIGHTS).rglob("*") if file.is_file()]
+        files = [file for file in partial.rglob("*") if file.is_file() and file.name != RECORD]  # that changes later
         manifests.write(partial, {"tag": out.name, "files": manifests.digests(partial, files)})
 
 

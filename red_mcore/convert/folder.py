@@ -149,7 +149,7 @@ def fetch(name: str) -> str:
 
     try:
         return snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"])
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise RecipeError(
             f"model {name} is no folder here and cannot be fetched from the hub: {str(error).splitlines()[0]}"
         ) from error

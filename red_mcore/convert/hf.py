@@ -12,6 +12,7 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 from torch import Tensor
 
+from red_mcore import manifests
 from red_mcore.architecture import Architecture
 from red_mcore.convert.folder import write_model
 from red_mcore.convert.rules import Rule, hf_shapes, rules, tied_names
@@ -74,9 +75,22 @@ def load_checkpoint(model: torch.nn.Module, arch: Architecture, folder: Path) ->
         parameter.data.copy_(rule.split(rule.merge([weights.read(rule)]), rank, size))
 
 
+def check_first(arch: Architecture, folder: Path) -> None:
+    """RecipeError where ``load_first`` could not take ``folder``: a converted one is compared with its manifest."""
+    manifests.check_converted(folder, checksums=True)
+    if _is_converted(folder):
+        StoredWeights(folder / "weights", arch)
+    else:
+        HFTensors(folder).check(hf_shapes(arch), tied_names(arch))
+
+
 def load_first(model: torch.nn.Module, arch: Architecture, folder: Path) -> None:
     """Set this rank's parameters from ``model.path``: an HF folder, or a checkpoint that ``tools/convert.py`` made."""
-    (load_checkpoint if (folder / "weights" / ".metadata").is_file() else load_weights)(model, arch, folder)
+    (load_checkpoint if _is_converted(folder) else load_weights)(model, arch, folder)
+
+
+def _is_converted(folder: Path) -> bool:
+    return (folder / "weights" / ".metadata").is_file()
 
 
 def export_folder(model: torch.nn.Module, arch: Architecture, source: Path, folder: Path, main: bool) -> None:

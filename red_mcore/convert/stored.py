@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint import DefaultLoadPlanner, FileSystemReader, LoadPlan
+from torch.distributed.checkpoint import DefaultLoadPlanner, LoadPlan
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import (
     BytesStorageMetadata,
@@ -28,6 +28,7 @@ from torch.distributed.checkpoint.planner_helpers import create_read_items_for_c
 
 from red_mcore.architecture import Architecture
 from red_mcore.convert.rules import Rule, Shape, rules
+from red_mcore.megatron.untrusted import Reader
 from red_mcore.recipe import RecipeError
 
 _RENAMED = {
@@ -80,11 +81,8 @@ class StoredWeights:
     def __init__(self, folder: Path, arch: Architecture):
         """Reads the list of tensors alone; RecipeError, by name, for what is missing, unknown or mis-shaped."""
         self._folder, self._places = folder, places(arch)
-        self._reader = FileSystemReader(folder)
-        try:
-            metadata = self._reader.read_metadata()
-        except (OSError, EOFError, AttributeError, ImportError, pickle.UnpicklingError) as error:
-            raise RecipeError(f"{folder} is no distributed checkpoint of Megatron: {error}") from None
+        self._reader = Reader(folder)
+        metadata = self._reader.read_metadata()
         self._reader.set_up_storage_reader(metadata, is_coordinator=True)
         tensors = {k: t for k, t in metadata.state_dict_metadata.items() if isinstance(t, TensorStorageMetadata)}
         self._tensors: dict[str, TensorStorageMetadata] = tensors
@@ -103,10 +101,7 @@ class StoredWeights:
         items = create_read_items_for_chunk_list(place.key, stored, [wanted])
         if sum(item.lengths.numel() for item in items) != whole.numel():
             raise RecipeError(f"{self._folder} holds only parts of {rule.megatron}")
-        try:
-            self._reader.read_data(LoadPlan(items), _Into(whole)).wait()
-        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-            raise RecipeError(f"{self._folder}: {rule.megatron} cannot be read: {str(error).splitlines()[0]}") from None
+        self._reader.read_data(LoadPlan(items), _Into(whole)).wait()
         return whole.view(place.shape)
 
     def _check(self) -> None:

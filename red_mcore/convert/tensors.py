@@ -85,6 +85,8 @@ class HFTensors:
                 )
             if place.dtype not in DTYPES:
                 raise RecipeError(f"{self._folder}: {name} is of type {place.dtype}; supported: {', '.join(DTYPES)}")
+            if place.size != (size := math.prod(place.shape) * DTYPES[place.dtype].itemsize):
+                raise RecipeError(f"{place.file}: {name} has {place.size} bytes and should have {size}: fetch it again")
 
     def read(self, name: str) -> Tensor:
         """One tensor, in memory of its own; RecipeError where the file ends too early."""
@@ -160,6 +162,8 @@ def _header(file: Path) -> dict[str, _Place]:
             for name, entry in header.items()
             for begin, end in [entry["data_offsets"]]
         }
+        if any(place.begin < 8 + length or place.size < 0 for place in found.values()):
+            raise ValueError("a tensor lies outside of its data")
         end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise RecipeError(f"{file} is no safetensors file: {error}") from None

@@ -123,7 +123,7 @@ def _tokens(model: Model) -> list[Tensor]:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model.companions)
+        tokenizer = AutoTokenizer.from_pretrained(model.companions, trust_remote_code=False)
     except (OSError, ValueError) as error:
         line = str(error).splitlines()[0]
         raise RecipeError(f"{model.companions} has no tokenizer, use --no-logits without one: {line}") from None
@@ -136,7 +136,9 @@ def _logits_of_transformers(model: Model, tokens: list[Tensor]) -> list[Tensor]:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    loaded = AutoModelForCausalLM.from_pretrained(model.folder, dtype=torch.float32).eval()
+    loaded = AutoModelForCausalLM.from_pretrained(
+        model.folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    ).eval()
     with torch.no_grad():
         return [loaded(sequence[None]).logits[0] for sequence in tokens]
 

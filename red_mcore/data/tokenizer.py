@@ -69,7 +69,7 @@ def load_tokenizer(model: Model, arguments: Mapping[str, Any] | None = None) -> 
         from transformers import AutoTokenizer
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(model.path)
+            tokenizer = AutoTokenizer.from_pretrained(model.path, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise RecipeError(f"model.path {model.path} has no tokenizer: {str(error).splitlines()[0]}") from error
     text = tokenizer.chat_template

@@ -1,15 +1,15 @@
 """Checkpoints: Megatron's distributed format, random states, and one manifest that is written last.
 
-``checkpoints/<tag>/`` holds ``weights/`` (model and optimizers), ``rng-<rank>.pt`` and ``manifest.json``. It is filled
-under another name and moved into place when complete; ``checkpoints/latest`` then names it. Kill the run anywhere:
-either the old or the new checkpoint is whole. What was damaged later is found by the manifest's checksums.
+``checkpoints/<tag>/`` holds ``weights/`` (model and optimizers), ``rng-<rank>.json`` and ``manifest.json``. It is
+filled under another name and moved into place when complete; ``checkpoints/latest`` then names it. Kill the run
+anywhere: either the old or the new checkpoint is whole. What was damaged later is found by the manifest's checksums.
 """
 
 from __future__ import annotations
 
 import copy
+import json
 import queue
-import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -19,21 +19,21 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from megatron.core import dist_checkpointing
 from megatron.core.dist_checkpointing.strategies import filesystem_async
+from megatron.core.dist_checkpointing.strategies import torch as megatrons
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncRequest
-from megatron.core.dist_checkpointing.strategies.torch import TorchDistSaveShardedStrategy
+from megatron.core.dist_checkpointing.strategies.common import TorchCommonLoadStrategy
 from megatron.core.dist_checkpointing.utils import add_prefix_for_sharding
-from megatron.core.tensor_parallel import get_cuda_rng_tracker
+from torch.distributed.checkpoint.api import CheckpointException
 
 from red_mcore import manifests
 from red_mcore.exit_codes import LEFT
-from red_mcore.megatron import shim
+from red_mcore.megatron import random_states, shim, untrusted
 from red_mcore.megatron.policy import Policy
-from red_mcore.megatron.ranks import Ranks, on_main
+from red_mcore.megatron.ranks import Ranks, on_main, together
 from red_mcore.recipe import Checkpoint, RecipeError
 
 # The one sharding of optimizer state that loads under another tensor x pipeline x data layout.
@@ -156,7 +156,7 @@ class _Pending:
         self._at = folder
         self._begin = time.monotonic()
         # A daemon: a write that hangs must not keep a run that failed from ending.
-        self.thread = Thread(target=self._write, args=(_random_states(),), daemon=True)
+        self.thread = Thread(target=self._write, args=(random_states.current(),), daemon=True)
         self.thread.start()
 
     @property
@@ -172,15 +172,15 @@ class _Pending:
             return f"checkpoint file {self._at} is not written after checkpoint.timeout_seconds={limit:g}"
         return None
 
-    def _write(self, random_states: dict[str, Any]) -> None:
+    def _write(self, states: dict[str, Any]) -> None:
         try:
             files = []
             if self.request.async_fn is not None:  # else the rank has nothing to write of the weights
                 _, buckets, _ = self.request.async_fn_args
                 self.request.async_fn(*self.request.async_fn_args, self._is_at)
                 files = [Path(path) for path, _, _ in buckets]
-            self._is_at(self.folder / f"rng-{self.ranks.rank}.pt")
-            torch.save(random_states, self._at)
+            self._is_at(self.folder / random_states.file_of(self.ranks.rank))
+            self._at.write_text(json.dumps(states))
             self.files = manifests.digests(self.folder, [*files, self._at])
         except Exception as error:  # raised in the training thread, once the other ranks know
             self.error = error
@@ -192,7 +192,7 @@ class _Pending:
 def load(folder: Path, manifest: dict[str, Any], policy: Policy) -> None:
     """Restore weights, optimizers, schedules and, under the layout they were saved in, random states; a collective.
 
-    RecipeError where the checkpoint lacks one of the policy's optimizers.
+    RecipeError where the checkpoint lacks one of the policy's optimizers, or holds something that is no data.
     """
     source, schedules = folder / manifest["tag"], manifest.get("schedules", {})
     if missing := [name for name in policy.slots if name not in schedules]:
@@ -203,7 +203,7 @@ def load(folder: Path, manifest: dict[str, Any], policy: Policy) -> None:
     with shim.on_device(), policy.optimizer_on_device():
         model = _model(policy)
         optimizers = _optimizers(policy, model, is_loading=True)
-        state = dist_checkpointing.load({"model": model, "optimizers": optimizers}, str(source / "weights"))
+        state = _read(source / "weights", {"model": model, "optimizers": optimizers}, policy.ranks)
         for name, tensors in state["model"].items():
             chunk = policy.model[int(name)]
             nothing = {key: None for key in chunk.state_dict() if _is_extra(key)}
@@ -214,7 +214,26 @@ def load(folder: Path, manifest: dict[str, Any], policy: Policy) -> None:
                 policy.optimizer.load_state_dict(state["optimizers"][name])
             slot.schedule.load_state_dict(schedules[name])
     if manifest["layout"] == policy.ranks.layout:
-        _set_random_states(torch.load(source / f"rng-{policy.ranks.rank}.pt", weights_only=False))
+        with together():
+            random_states.restore(source, policy.ranks.rank)
+
+
+def _read(folder: Path, wanted: dict[str, Any], here: Ranks) -> dict[str, Any]:
+    """``wanted`` with the tensors stored in ``folder``, whose files are read as data alone; a collective."""
+
+    def look() -> None:
+        untrusted.Reader(folder).read_metadata()
+        untrusted.read_data(folder / "common.pt")
+
+    on_main(here, look)  # what is wrong for all ranks is said once
+    try:
+        return dist_checkpointing.load(wanted, str(folder), _Tensors(), _Common())
+    except CheckpointException as error:  # which every rank gets
+        failure = next(iter(error.failures.values()))[0]
+    with together():
+        if isinstance(failure, RecipeError):
+            raise failure
+        raise RecipeError(f"{folder} cannot be read: {type(failure).__name__}: {str(failure).splitlines()[0]}")
 
 
 def _model(policy: Policy) -> dict[str, Any]:
@@ -266,25 +285,6 @@ def _with_gaps(part, **settings) -> dict | None:
     return found
 
 
-def _random_states() -> dict[str, Any]:
-    return {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-        "tracker": get_cuda_rng_tracker().get_states(),
-    }
-
-
-def _set_random_states(states: dict[str, Any]) -> None:
-    random.setstate(states["python"])
-    np.random.set_state(states["numpy"])
-    torch.set_rng_state(states["torch"])
-    if states["cuda"] is not None:
-        torch.cuda.set_rng_state(states["cuda"])
-    get_cuda_rng_tracker().set_states(states["tracker"])
-
-
 @contextmanager
 def _keeping_what_is_not_stored(optimizer) -> Iterator[None]:
     """Loading a distributed optimizer whose checkpoint lacks some of its tensors, which then stay as they are.
@@ -307,7 +307,26 @@ def _set_stored(part, parameter, tensors) -> None:
     type(part)._set_main_param_and_optimizer_states(part, parameter, present | tensors)
 
 
-class _InProcess(TorchDistSaveShardedStrategy):
+class _Tensors(megatrons.TorchDistLoadShardedStrategy):
+    """Megatron's strategy of loading with a reader that runs nothing, in the place of the one that it makes itself."""
+
+    def load(self, sharded_state_dict, checkpoint_dir):
+        own = megatrons._get_filesystem_reader
+        megatrons._get_filesystem_reader = lambda folder, cache_metadata=False: untrusted.Reader(folder)
+        try:
+            return super().load(sharded_state_dict, checkpoint_dir)
+        finally:
+            megatrons._get_filesystem_reader = own
+
+
+class _Common(TorchCommonLoadStrategy):
+    """Megatron's strategy of loading what is no tensor."""
+
+    def load_common(self, checkpoint_dir):
+        return untrusted.read_data(Path(checkpoint_dir) / "common.pt")
+
+
+class _InProcess(megatrons.TorchDistSaveShardedStrategy):
     """Megatron's writer without its forked processes.
 
     A rank runs threads of gloo and of the engine, which a fork may leave with a held lock, and when a writer process

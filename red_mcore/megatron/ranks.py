@@ -125,8 +125,8 @@ def together() -> Iterator[None]:
     """A block that only some ranks have work in, such as writing files or grading, ends alike on all of them.
 
     Where it raises on a rank, that rank raises once all know, and the others leave quietly: with ``LEFT``, or with the
-    exit code of bad input if it was RecipeError. A collective. The block holds no other one, in which ranks would wait
-    for one that raised.
+    exit code of bad input if it was RecipeError, which the first of those that found it raises for all. A collective.
+    The block holds no other one, in which ranks would wait for one that raised.
     """
     problem = None
     try:
@@ -134,10 +134,13 @@ def together() -> Iterator[None]:
     except Exception as error:  # raised again below, once the other ranks know
         problem = error
     code = _largest(0 if problem is None else BAD_INPUT if isinstance(problem, RecipeError) else 1)
-    if problem is not None:
+    if not code:
+        return
+    is_refused, rank = isinstance(problem, RecipeError), dist.get_rank()
+    first = -_largest(-rank if is_refused else -dist.get_world_size())
+    if problem is not None and (not is_refused or first == rank):
         raise problem
-    if code:
-        raise SystemExit(code if code == BAD_INPUT else LEFT)
+    raise SystemExit(code if code == BAD_INPUT else LEFT)
 
 
 def on_main(here: Ranks, function: Callable[[], T]) -> T:

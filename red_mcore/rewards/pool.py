@@ -5,6 +5,8 @@ the child sets a timer of the kernel (``ITIMER_PROF``, user and system time of a
 process wherever it is, also in C code. The wall clock ends only a child that sleeps or waits for
 something else than a core, ``WALL`` times as long.
 
+What a task starts dies with its child, which has limits on memory, files and processes: see ``keeper``.
+
 Every child has a pipe of its own and nothing in common with the others, so that killing one at any moment, or all of
 them, spoils no lock and no queue. That is why this is not a pool of a library: with pebble 5.2's shared pipe, killing
 all children in the middle of a batch lost four in five of its results and hung the rest.
@@ -12,16 +14,17 @@ all children in the middle of a batch lost four in five of its results and hung 
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
+import os
 import signal
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
+
+from red_mcore.rewards import keeper
 
 TIMEOUT, CRASH = "timeout", "crash"
 CHUNK = 8
@@ -32,16 +35,17 @@ START_SECONDS = 300.0
 """Limit of a child's start, imports included, on however slow a disk."""
 WALL = 30.0
 """How long a child may wait, in multiples of its task's CPU time."""
-MEMORY = 4 << 30
-"""Address space of a child, bytes. A tower of powers fills the machine's memory sooner than it runs out of time."""
+GRACE_SECONDS = 10.0
+"""How long the end of a child, and of all that it started, may take before its keeper is killed, too."""
 
 
 class Pool:
     """``workers`` children that each compute ``work(*task)``; close it, or use it as a context manager.
 
     The children start at once and call ``prepare`` (imports, mostly) while the caller goes on; both functions are found
-    by their import path. Children ignore Ctrl-C (it is the caller that saves and stops) and die with their parent. The
-    kernel ties the last to the *thread* that starts them, so make and use a pool in a thread that lives as long.
+    by their import path. Children ignore Ctrl-C (it is the caller that saves and stops) and die with their parent, and
+    what they start with them (``keeper``). The kernel ties them to the *thread* that starts them, so make and use a
+    pool in a thread that lives as long.
     """
 
     def __init__(
@@ -120,6 +124,8 @@ class Pool:
     def close(self) -> None:
         """End the children, whatever they are doing."""
         for child in self._children:
+            child.process.terminate()
+        for child in self._children:
             child.end()
 
     def __enter__(self) -> Pool:
@@ -150,12 +156,13 @@ class _Child:
         # Not fork: the caller holds threads and device contexts that a forked child must not touch.
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
-        self.process = context.Process(target=_serve, args=(other, work, timeout, prepare), daemon=True)
+        self.process = context.Process(target=_serve, args=(os.getpid(), other, work, timeout, prepare), daemon=True)
         self.process.start()
         other.close()  # the child's end; with ours alone its death shows as the end of the pipe
         self.starting = True
         self.deadline: float | None = time.monotonic() + START_SECONDS
         self._wall = WALL * timeout
+        self._worker = self.process.pid
         self._given: deque[int] = deque()
 
     @property
@@ -181,7 +188,7 @@ class _Child:
                     break
                 raise
             if self.starting:
-                self.starting = False
+                self.starting, self._worker = False, result
             else:
                 found.append((self._given.popleft(), result))
             self.deadline = time.monotonic() + self._wall if self._given else None
@@ -193,7 +200,7 @@ class _Child:
         Not for one that starts: nothing else would end that.
         """
         try:
-            state = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+            state = Path(f"/proc/{self._worker}/stat").read_text().rpartition(")")[2].split()[0]
         except (OSError, IndexError):
             return False
         if self.starting or state != "R":
@@ -202,30 +209,27 @@ class _Child:
         return True
 
     def end(self, died: bool = False) -> deque[int]:
-        """Kill it, unless it ``died`` by itself; what it was given and did not do, in order."""
+        """End it, unless it ``died`` by itself, and all it started; what it was given and did not do, in order."""
         if died:
             self.process.join(1.0)  # its pipe has ended, and so has it in a moment; its exit code is its own
+        self.process.terminate()
+        self.process.join(GRACE_SECONDS)
         self.process.kill()
         self.process.join()
         self.connection.close()
         return self._given
 
 
-def _serve(connection, work: Callable[..., Any], timeout: float, prepare: Callable[[], None] | None) -> None:
+def _serve(
+    parent: int, connection, work: Callable[..., Any], timeout: float, prepare: Callable[[], None] | None
+) -> None:
     """The child's life: results of the tasks it is sent, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process
-    if sys.platform == "linux":
-        import resource
-
-        # An idle child sees its pipe close when the parent is killed; a busy one needs the kernel's help.
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    keeper.split(connection, parent)
     if prepare is not None:
         prepare()
-    connection.send(None)  # ready
+    connection.send(os.getpid())  # ready
     while True:
         try:
             tasks = connection.recv()

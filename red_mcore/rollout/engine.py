@@ -211,6 +211,7 @@ def _build(folder: Path, rollout: Rollout, length: int, dtype: str, seed: int):
         device = {"enforce_eager": rollout.eager, "gpu_memory_utilization": min(1.0, cache / total)}
     return LLM(
         model=str(folder),
+        trust_remote_code=False,
         skip_tokenizer_init=True,
         load_format="dummy",
         dtype=dtype,

@@ -11,6 +11,7 @@ from typing import Any
 
 from red_mcore.overrides import flatten
 from red_mcore.recipe import Recipe
+from red_mcore.redaction import redacted
 from red_mcore.tracking.files import append_line, finite, read_lines, write_atomic, write_lines
 from red_mcore.tracking.mlflow_run import MlflowRun, Status
 
@@ -67,7 +68,7 @@ class Tracker:
             action(self._mlflow)
         except Exception as error:  # servers, networks and disks fail in many ways; none is worth a training run
             self._mlflow = None
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = redacted(str(error).splitlines()[0]) if str(error) else type(error).__name__
             print(
                 f"red_mcore: warning: MLflow failed ({reason}); going on with {self._folder / 'metrics.jsonl'} alone",
                 file=sys.stderr,

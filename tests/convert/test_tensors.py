@@ -121,9 +121,27 @@ def _integers(folder):
     save_file(tensors() | {"b": torch.zeros(7, dtype=torch.int8)}, folder / "model.safetensors")
 
 
+def _moved(*offsets):
+    """The first tensor to other bytes, in a header of the same length."""
+
+    def spoil(folder):
+        file = folder / "model.safetensors"
+        content = file.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        header["a"]["data_offsets"] = offsets
+        text = json.dumps(header, separators=(",", ":")).encode().ljust(length)
+        file.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+
+    return spoil
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (_moved(-60, 0), r"model\.safetensors is no safetensors file: a tensor lies outside of its data"),
+        (_moved(60, 0), r"model\.safetensors is no safetensors file: a tensor lies outside of its data"),
+        (_moved(0, 40), r"model\.safetensors: a has 40 bytes and should have 60: fetch it again"),
         (_cut, r"model\.safetensors has \d+ bytes and should have \d+: fetch it again"),
         (lambda folder: (folder / "model.safetensors").write_text("<html>"), "is no safetensors file"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b""), "is no safetensors file"),

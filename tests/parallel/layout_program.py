@@ -23,6 +23,7 @@ import layout_deep
 import layout_families
 import layout_memory
 import layout_parts
+import layout_poison
 import layout_shapes
 import layout_updates
 import torch
@@ -51,6 +52,7 @@ def run(name: str, out: Path) -> None:
     every = [
         layout_updates,
         layout_continuation,
+        layout_poison,
         layout_conversion,
         layout_parts,
         layout_deep,

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from poison import POISONS
 
 from red_mcore import manifests, resume
 
@@ -45,7 +46,7 @@ def test_what_a_thread_writes_is_the_moment_of_saving(layouts, layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_writer_that_fails_or_hangs_stops_the_run_by_the_file(layouts, layout):
     said = layouts[layout]["failing_writers"]
-    file = re.escape(f"main-2.partial/rng-{0 if layout == 'one' else 1}.pt")
+    file = re.escape(f"main-2.partial/rng-{0 if layout == 'one' else 1}.json")
     assert re.fullmatch(rf"RuntimeError: .*{file} was not written: OSError: .*No space left.*", said["last"]["full"])
     hangs = rf"RuntimeError: .*{file} is not written after checkpoint.timeout_seconds=1"
     assert re.fullmatch(hangs, said["last"]["hangs"])
@@ -63,7 +64,7 @@ def test_the_manifest_knows_every_file(layouts, layout):
         file.relative_to(folder / "main-2").as_posix() for file in (folder / "main-2").rglob("*") if file.is_file()
     }
     assert set(manifest["files"]) == files - {"manifest.json"}
-    assert {"weights/.metadata", "weights/__0_0.distcp", "rng-0.pt"} <= files
+    assert {"weights/.metadata", "weights/__0_0.distcp", "rng-0.json"} <= files
     assert faults == []
 
 
@@ -99,6 +100,20 @@ def test_a_checkpoint_without_one_of_the_optimizers_is_refused(layouts, layout):
         "main-2 has no optimizer imitation (it has main): go on with the algorithm that saved it, or start anew under"
         " another name"
     )
+
+
+@pytest.mark.parametrize("layout", ["one", "tp2"])
+def test_a_poisoned_checkpoint_runs_nothing(layouts, layout):
+    """One rank says so, and names the file."""
+    found = layouts[layout]["poison"]
+    expected = {poison.__name__: said for poison, said in POISONS.items()}
+    expected["random_states"] = r"rng-0\.pt holds more than tensors and plain values, which is not read"
+    assert found.keys() == expected.keys()
+    for name, (first, last, ran) in found.items():
+        assert re.search(rf"^RecipeError: .*{expected[name]}", first), (name, first)
+        assert "\n" not in first
+        assert last == ("SystemExit: 2" if layout == "tp2" else first)
+        assert ran == "False", name
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -2,11 +2,14 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
+from multiprocessing import resource_tracker
 from pathlib import Path
 
+import psutil
 import pytest
 
 from red_mcore.rewards import pool as pool_module
@@ -34,7 +37,40 @@ def work(what, value=None):
         work("deep")
     elif what == "fill":
         return len(bytearray(value))
+    elif what == "start":
+        start(value)
+    elif what == "start and spin":
+        start(value)
+        work("spin")
+    elif what == "multiply":
+        while True:
+            os.fork()
+    elif what == "write":
+        with open(value, "wb") as file:
+            file.truncate(2 << 30)
+    elif what == "open":
+        return [os.dup(0) for _ in range(value)]
     return value
+
+
+DAEMON = (
+    "import os, sys, time; os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0); open(sys.argv[1], 'a')"
+)
+
+
+def start(file) -> None:
+    """A process, and one that is nobody's child any more, in a session of its own; their ids go into ``file``."""
+    tell = f"{DAEMON}.write(f'{{os.getpid()}}\\n'); time.sleep(1000)"
+    subprocess.run([sys.executable, "-c", tell, file], check=True)
+    sleeper = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    with open(file, "a") as output:
+        output.write(f"{sleeper.pid}\n")
+    while len(started(file)) < 2:
+        time.sleep(0.01)
+
+
+def started(file) -> list[int]:
+    return [int(line) for line in Path(file).read_text().splitlines()]
 
 
 def count(seconds):
@@ -164,3 +200,66 @@ def test_an_interrupted_batch_leaves_nothing_behind(once, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             pool.run([("echo", 1), ("wait", tmp_path)] + [("echo", 2)] * 40)
         assert pool.run([("echo", i) for i in range(10)]) == [("done", i) for i in range(10)]
+
+
+def live(pids) -> list[int]:
+    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+
+
+def soon_dead(pids) -> bool:
+    """Within as long as a loaded machine may need."""
+    end = time.monotonic() + 120
+    while live(pids) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not live(pids)
+
+
+@pytest.mark.parametrize("end", ["close", "timeout", "death"])
+def test_what_a_task_starts_dies_with_its_child(end, tmp_path):
+    """Also what is nobody's child any more and has a session of its own."""
+    file = tmp_path / "started"
+    with Pool(work, 1, 2.0) as pool:
+        what = "start and spin" if end == "timeout" else "start"
+        assert pool.run([(what, file)]) == [("timeout", None) if end == "timeout" else ("done", file)]
+        pids = started(file)
+        assert len(pids) == 2
+        if end != "timeout":
+            assert len(live(pids)) == 2  # a function may keep a helper from one call to the next
+        if end == "death":
+            assert pool.run([("die",)])[0][0] == "crash"
+        if end != "close":
+            assert soon_dead(pids)
+    assert soon_dead(pids)
+
+
+def test_what_a_task_starts_dies_with_the_caller(tmp_path):
+    """Which gets no chance to close anything, and whose group is killed at once with it."""
+    file, script = tmp_path / "started", tmp_path / "caller.py"
+    script.write_text(
+        "import os, signal, sys\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "import test_pool\n"
+        "if __name__ == '__main__':\n"
+        "    test_pool.Pool(test_pool.work, 1, 60).run([('start', sys.argv[1])])\n"
+        "    os.killpg(0, signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, script, file, Path(__file__).parent], start_new_session=True)
+    assert done.returncode == -signal.SIGKILL
+    assert len(started(file)) == 2
+    assert soon_dead(started(file))
+
+
+def test_a_child_has_limits(tmp_path, capfd, monkeypatch):
+    """On files and on processes; that on memory is above."""
+    resource_tracker.ensure_running()  # which stays
+    monkeypatch.setenv("RED_MCORE_TEST", str(tmp_path))  # all that comes of the children has it
+    with Pool(work, 1, 60) as pool:
+        results = pool.run([("write", tmp_path / "big"), ("open", 3000), ("multiply",), ("echo", 1)])
+    assert results[0] == ("crash", "OSError: [Errno 27] File too large")
+    assert results[1][0] == "crash"
+    assert "Too many open files" in results[1][1]
+    assert results[2][0] == "crash"
+    assert results[3] == ("done", 1)
+    assert "a task of the verifier had" in capfd.readouterr().err
+    found = psutil.process_iter(["pid", "environ"])
+    assert soon_dead([p.pid for p in found if (p.info["environ"] or {}).get("RED_MCORE_TEST") == str(tmp_path)])

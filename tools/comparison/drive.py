@@ -19,6 +19,7 @@ from rich.text import Text
 
 from comparison.legs import Leg, Run, legs
 from comparison.plan import BASE, Plan
+from red_mcore.redaction import redacted
 
 # The process that runs a leg is killed with this one, however this one ends: two must never write to one folder.
 _START = (
@@ -89,7 +90,7 @@ class _Running:
         self.leg, self._begin, self._passed_on = leg, time.monotonic(), 0
         leg.log.parent.mkdir(parents=True, exist_ok=True)
         with leg.log.open("a") as log:
-            log.write(f"\n$ python -m red_mcore.run {shlex.join(leg.arguments)}\n")
+            log.write(redacted(f"\n$ python -m red_mcore.run {shlex.join(leg.arguments)}\n"))
             log.flush()
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _START, str(os.getpid()), *leg.arguments],

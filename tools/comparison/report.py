@@ -16,6 +16,7 @@ from comparison.figures import Figures
 from comparison.legs import Run
 from comparison.plan import EQUAL, MAY_DIFFER, Plan
 from comparison.results import Results, as_json
+from red_mcore.redaction import redacted
 from red_mcore.reporting.page import definitions, page, versions, write_files
 from red_mcore.reporting.plots import short
 
@@ -52,7 +53,7 @@ def provenance(plan: Plan, command: list[str], jobs: int) -> dict[str, str]:
         if (summary := plan.finished(seed, method))
     }
     return {
-        "command": shlex.join(command),
+        "command": redacted(shlex.join(command)),
         "date": datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
         "versions": ", ".join(versions()),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, {jobs} run(s) at a time of"

@@ -12,6 +12,7 @@ from comparison.curves import AXES, Curves, Reading, budgets
 from comparison.legs import Run, curves_of
 from comparison.plan import BASE, Method, Plan
 from comparison.stats import Gap, gap, half_width
+from red_mcore.overrides import without_secrets
 from red_mcore.planning import find_architecture
 
 
@@ -155,7 +156,7 @@ def _method_json(results: Results, result: Result) -> dict[str, Any]:
     gaps = {axis: results.gap(result, results.reference, axis) for axis in AXES}
     return {
         "file": result.method.file,
-        "overrides": result.method.overrides,
+        "overrides": without_secrets(result.method.overrides),
         "learning_rates": result.learning_rates,
         "failed_seeds": result.failed,
         "whole_run": {axis: result.total(axis) for axis in AXES}

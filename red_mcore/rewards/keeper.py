@@ -1,0 +1,149 @@
+"""A process that keeps another one: what that starts, at whatever remove, dies with it.
+
+A reward function may start processes, those may start others, and one that calls ``setsid`` and lets its parent end
+belongs to no group that could be killed. So the verifier's child forks once: the fork works, the child keeps. The
+keeper is what the kernel hands orphans to (``PR_SET_CHILD_SUBREAPER``), so that all that came of the worker stays in
+its tree. When the worker ends, however it may, when the keeper is asked to (SIGTERM), or when its parent dies, the
+keeper kills the whole tree, and ends as the worker did. It runs nobody's code and needs no memory of its own.
+
+Linux only; elsewhere the worker has no keeper, and no limits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from multiprocessing.connection import Connection
+
+MEMORY = 4 << 30
+"""Address space of a process, bytes. A tower of powers fills the machine's memory sooner than it runs out of time."""
+FILE = 1 << 30
+"""Largest file that a process may write, bytes."""
+FILES = 1024
+"""Files that a process may have open."""
+PROCESSES = 64
+"""Processes that a worker may have started and that still live; more end it. The kernel's own limit (RLIMIT_NPROC)
+counts all that the user runs on the machine, ranks and other jobs included, and does not hold for root."""
+_LOOK_SECONDS = 0.25
+"""Between two counts of them."""
+_PDEATHSIG, _CHILD_SUBREAPER = 1, 36
+
+
+def split(connection: Connection, parent: int) -> None:
+    """Fork: the worker returns, with ``connection`` to the ``parent`` process; the keeper stays in here."""
+    if sys.platform != "linux":
+        return
+    os.setsid()  # what ends the parent's group must not end the keeper before its work is done
+    _die_with(parent, signal.SIGTERM)
+    _limit()
+    _prctl(_CHILD_SUBREAPER, 1)
+    signals = {signal.SIGTERM, signal.SIGCHLD}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    keeper = os.getpid()
+    worker = os.fork()
+    if worker:
+        connection.close()
+        _keep(worker, signals)
+    _die_with(keeper, signal.SIGKILL)
+    os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+
+
+def _keep(worker: int, signals: set[int]) -> None:
+    """Never returns."""
+    code = None
+    while code is None:
+        told = signal.sigtimedwait(signals, _LOOK_SECONDS)
+        if told is not None and told.si_signo == signal.SIGTERM:
+            break
+        code = _reaped().get(worker)
+        if (count := len(_descendants(worker))) > PROCESSES:
+            os.write(2, f"red_mcore: warning: a task of the verifier had {count} processes: ended\n".encode())
+            break
+    if code is None:
+        code = _end_all(worker).get(worker, 1)
+    else:
+        _end_all()
+    if code < 0:
+        if -code not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def _end_all(*alive: int) -> dict[int, int]:
+    """Kill all descendants, children that are known to be ``alive`` among them; exit codes of those that died."""
+    codes: dict[int, int] = {}
+    while True:
+        found = {*alive, *_descendants(os.getpid())} - codes.keys()
+        for pid in found:  # those that stand still start no others while the rest is looked for
+            _signal(pid, signal.SIGSTOP)
+        for pid in {*found, *_descendants(os.getpid())}:
+            _signal(pid, signal.SIGKILL)
+        try:
+            signal.sigtimedwait({signal.SIGCHLD}, 0.01)
+            codes |= _reaped()
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:  # none is left, and orphans would have come to this process
+            return codes
+
+
+def _reaped() -> dict[int, int]:
+    """Exit codes, by process, of the children that have ended."""
+    codes = {}
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return codes
+        if not pid:
+            return codes
+        codes[pid] = os.waitstatus_to_exitcode(status)
+
+
+def _descendants(pid: int) -> list[int]:
+    """Parents before their children."""
+    found = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children") as children:
+                for child in map(int, children.read().split()):
+                    found += [child, *_descendants(child)]
+    except OSError:  # it has ended
+        pass
+    return found
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _limit() -> None:
+    """For this process and all that come of it."""
+    import resource
+
+    for what, most in (
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_FSIZE, FILE),
+        (resource.RLIMIT_NOFILE, FILES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(what)
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (most, most))
+
+
+def _die_with(parent: int, number: int) -> None:
+    """Let the kernel send this process a signal when the thread of ``parent`` that started it ends."""
+    _prctl(_PDEATHSIG, number)
+    if os.getppid() != parent:  # it ended before
+        os._exit(1)
+
+
+def _prctl(what: int, value: int) -> None:
+    ctypes.CDLL(None).prctl(what, value, 0, 0, 0)
