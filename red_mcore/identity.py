@@ -19,10 +19,10 @@ from typing import Any
 from red_mcore import fingerprints
 from red_mcore.data import files
 from red_mcore.data.problems import Loaded, read_problems
+from red_mcore.disk import read_lines, write_atomic
 from red_mcore.overrides import flatten
 from red_mcore.recipe import Model, Recipe, RecipeError
 from red_mcore.records import Problem
-from red_mcore.tracking.files import read_lines, write_atomic
 
 FILE, PROBLEMS = "identity.json", "identity-problems.jsonl"
 _BAD_INPUT = 2

@@ -12,9 +12,9 @@ from red_mcore.architecture import Architecture
 from red_mcore.data import duplicates
 from red_mcore.data.duplicates import Note
 from red_mcore.data.problems import Loaded
+from red_mcore.disk import write_atomic
 from red_mcore.recipe import Data, Recipe, RecipeError
 from red_mcore.records import Problem
-from red_mcore.tracking.files import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

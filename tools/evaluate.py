@@ -114,10 +114,10 @@ def _evaluate(
 
 
 def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[items.Row]) -> int:
+    from red_mcore.disk import write_lines
     from red_mcore.evaluation import asking, generations, standalone
     from red_mcore.evaluation.summary import check_comparable, places, summarise
     from red_mcore.rewards.verifier import Verifier
-    from red_mcore.tracking.files import write_lines
 
     if options.model is not None:
         raise RecipeError("--generations are graded without a model: leave out --model")
@@ -153,9 +153,9 @@ def _report(
     parameters: dict[str, Any],
 ) -> None:
     """summary.json, MLflow, and a table on the screen."""
+    from red_mcore.disk import write_atomic
     from red_mcore.evaluation import summary as summaries
     from red_mcore.reporting.page import versions
-    from red_mcore.tracking.files import write_atomic
 
     file = out / "summary.json"
     before = json.loads(file.read_text()) if file.is_file() else {}

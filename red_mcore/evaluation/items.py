@@ -18,8 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from red_mcore.disk import read_lines, write_atomic
 from red_mcore.recipe import Protocol, RecipeError
-from red_mcore.tracking.files import read_lines, write_atomic
 
 ITEMS, IDENTITY = "items.jsonl", "evaluation.json"
 Row = dict[str, Any]

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from red_mcore.disk import read_lines
 from red_mcore.recipe import RecipeError
-from red_mcore.tracking.files import read_lines
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from red_mcore.disk import append_line, finite, read_lines, write_atomic, write_lines
 from red_mcore.overrides import flatten
 from red_mcore.recipe import Recipe
-from red_mcore.tracking.files import append_line, finite, read_lines, write_atomic, write_lines
 from red_mcore.tracking.mlflow_run import MlflowRun, Status
 
 _NAME = re.compile(r"[a-z0-9_]+/[\w.-]+")

@@ -5,9 +5,9 @@ import json
 import pytest
 from mlflow.tracking import MlflowClient
 
+from red_mcore.disk import read_lines, write_atomic
 from red_mcore.recipe import Algorithm, Model, Recipe, RecipeError
 from red_mcore.tracking import Tracker
-from red_mcore.tracking.files import read_lines, write_atomic
 from red_mcore.tracking.mlflow_run import MlflowParent
 
 

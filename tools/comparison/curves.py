@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from red_mcore.tracking.files import read_lines
+from red_mcore.disk import read_lines
 
 AXES = ("steps", "tokens", "seconds")
 """What methods are matched on: steps of the loop, generated tokens, training seconds."""
