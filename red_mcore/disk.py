@@ -187,9 +187,7 @@ def read_lines(path: Path, kind: type = dict) -> list[Any]:
     """Rows of a JSONL file as ``read_rows`` reads it; Damaged, naming the first, where a line holds none."""
     rows, bad = read_rows(path, kind)
     if bad:
-        raise Damaged(
-            f"{path} line {bad[0]} is damaged: it holds no JSON {_NAMES[kind]} ({len(bad)} such lines)"
-        )
+        raise Damaged(f"{path} line {bad[0]} is damaged: it holds no JSON {_NAMES[kind]} ({len(bad)} such lines)")
     return rows
 
 
