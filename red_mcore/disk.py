@@ -158,11 +158,15 @@ def read_object(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def read_rows(path: Path, kind: type = dict) -> tuple[list[Any], list[int]]:
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def read_rows(path: Path, fits: Callable[[Any], bool] = _is_object) -> tuple[list[Any], list[int]]:
     """(rows of a JSONL file, numbers from 1 of the lines that hold none); both empty where there is no file.
 
-    A row is a JSON value of the type ``kind``. A last line torn by a kill is left out and not told. Damaged where the
-    file cannot be read at all.
+    A row is a JSON value that ``fits``. A last line torn by a kill is left out and not told. Damaged where the file
+    cannot be read at all.
     """
     try:
         lines = path.read_bytes().split(b"\n")  # bytes: the last line may be torn within a character
@@ -175,23 +179,22 @@ def read_rows(path: Path, kind: type = dict) -> tuple[list[Any], list[int]]:
         try:
             row = json.loads(text)
         except (ValueError, RecursionError):
-            row = None
-        if isinstance(row, kind):
+            is_row = False
+        else:
+            is_row = fits(row)
+        if is_row:
             rows.append(row)
         elif number < len(lines):
             bad.append(number)
     return rows, bad
 
 
-def read_lines(path: Path, kind: type = dict) -> list[Any]:
+def read_lines(path: Path, fits: Callable[[Any], bool] = _is_object) -> list[Any]:
     """Rows of a JSONL file as ``read_rows`` reads it; Damaged, naming the first, where a line holds none."""
-    rows, bad = read_rows(path, kind)
+    rows, bad = read_rows(path, fits)
     if bad:
-        raise Damaged(f"{path} line {bad[0]} is damaged: it holds no JSON {_NAMES[kind]} ({len(bad)} such lines)")
+        raise Damaged(f"{path} line {bad[0]} is damaged ({len(bad)} such lines)")
     return rows
-
-
-_NAMES = {dict: "object", list: "list"}
 
 
 def _room(path: Path) -> str:

@@ -8,11 +8,11 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from red_mcore import disk
 from red_mcore.architecture import Architecture
 from red_mcore.data import duplicates
 from red_mcore.data.duplicates import Note
 from red_mcore.data.problems import Loaded
-from red_mcore.disk import write_atomic
 from red_mcore.recipe import Data, Recipe, RecipeError
 from red_mcore.records import Problem
 
@@ -77,7 +77,7 @@ def usable(
         say(f"data: {note.line}")
     counts = {"training": len(training), "held_out": len(held_out), "bad_golds": len(bad)}
     counts |= {note.name: note.count for note in notes}
-    write_atomic(recipe.folder / "intake.json", json.dumps(counts, indent=1) + "\n")
+    disk.write_atomic(recipe.folder / "intake.json", json.dumps(counts, indent=1) + "\n")
     return {p.id for p in (*training, *held_out)}
 
 
@@ -144,12 +144,16 @@ def bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say: 
     file = recipe.folder / "bad_golds.json"
     text = json.dumps([importlib.metadata.version("math-verify"), [[p.id, p.gold, p.kind] for p in problems]])
     identity = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-    found = json.loads(file.read_text()) if file.is_file() else {}
-    if found.get("golds") != identity:
+    try:
+        found = disk.read_object(file) or {}
+    except disk.Damaged as error:
+        say(f"red_mcore: warning: {error}: the golds are judged anew")
+        found = {}
+    if found.get("golds") != identity or not _fits(found.get("rows"), problems):
         faults = zip(problems, verifier.gold_faults(problems), strict=True)
         rows = [{"id": p.id, "problem": p.text, "gold": p.gold, "fault": fault} for p, fault in faults if fault]
         found = {"golds": identity, "rows": rows}
-        write_atomic(file, json.dumps(found, indent=1) + "\n")
+        disk.write_atomic(file, json.dumps(found, indent=1) + "\n")
     rows = found["rows"]
     if rows:
         faults = ", ".join(f"{count} {fault}" for fault, count in Counter(r["fault"] for r in rows).most_common(3))
@@ -164,6 +168,15 @@ def bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say: 
                 f"{recipe.data.gold_field or 'null'} name the column of the answers?"
             )
     return {row["id"] for row in rows}
+
+
+def _fits(rows: object, problems: Sequence[Problem]) -> bool:
+    """Whether ``rows`` of a file are what this program wrote of these problems."""
+    golds = {problem.id: problem.gold for problem in problems}
+    return isinstance(rows, list) and all(
+        isinstance(row, dict) and {"id", "fault"} <= row.keys() and row.get("gold") == golds.get(row["id"])
+        for row in rows
+    )
 
 
 def load_benchmarks(recipe: Recipe, arch: Architecture, tokenizer) -> tuple[dict[str, list[Problem]], int]:

@@ -11,6 +11,8 @@ It is enough that one rank gets the signal: all ranks agree after each step (``R
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAVE = signal.SIGUSR1
@@ -21,6 +23,16 @@ STOPPING, SAVING = 2, 1
 def hold() -> None:
     """Keep a SIGUSR1, which would end a process that has no handler yet, back until ``heed``; for children, too."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {SAVE})
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """``hold`` for the processes that are started in the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {SAVE})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def stops() -> list[signal.Signals]:

@@ -80,9 +80,9 @@ def train(run: Run) -> None:
                 metrics |= found
             metrics |= memory()
             run.log(metrics | clock.seconds)
-            run.agree_to_stop()
+            run.agree()
             run.saver.poll()
-            if run.stopping or run.checkpoint_due() or last:
+            if run.stopping or run.saving or run.checkpoint_due() or last:
                 console.phase("save")
                 run.save()
             shown = {"accuracy": "rollout/accuracy", "tokens": "rollout/length_tokens", "loss": "loss/total"}

@@ -296,7 +296,7 @@ def test_of_an_earlier_version_the_name_of_the_algorithm_is_known(recipe):
 def test_a_broken_identity_is_named(recipe):
     start(recipe)
     (recipe.folder / identity.FILE).write_text("{")
-    with pytest.raises(RecipeError, match=r"identity\.json cannot be read .*: put it back"):
+    with pytest.raises(RecipeError, match=r"identity\.json is damaged .*: put it back, or delete it"):
         resume.check(recipe)
 
 

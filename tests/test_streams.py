@@ -15,8 +15,8 @@ from pathlib import Path
 from red_mcore import streams
 streams.outlive()
 from red_mcore.tracking import Console
-with Console("steps", 3000) as console:
-    for step in range(3000):
+with Console("steps", 300) as console:
+    for step in range(300):
         print("é", step, flush=True)
         print(step, file=sys.stderr)
         console.update(step, {"loss": 1.0})
