@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from red_mcore import disk
+from red_mcore import disk, fingerprints
 from red_mcore.architecture import Architecture
 from red_mcore.data import duplicates
 from red_mcore.data.duplicates import Note
@@ -143,16 +142,16 @@ def bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say: 
     """
     file = recipe.folder / "bad_golds.json"
     text = json.dumps([importlib.metadata.version("math-verify"), [[p.id, p.gold, p.kind] for p in problems]])
-    identity = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    identity = fingerprints.digest(text)
     try:
         found = disk.read_object(file) or {}
     except disk.Damaged as error:
         say(f"red_mcore: warning: {error}: the golds are judged anew")
         found = {}
-    if found.get("golds") != identity or not _fits(found.get("rows"), problems):
+    if found.get("golds") != identity or found.get("digest") != fingerprints.digest(json.dumps(found.get("rows"))):
         faults = zip(problems, verifier.gold_faults(problems), strict=True)
         rows = [{"id": p.id, "problem": p.text, "gold": p.gold, "fault": fault} for p, fault in faults if fault]
-        found = {"golds": identity, "rows": rows}
+        found = {"golds": identity, "digest": fingerprints.digest(json.dumps(rows)), "rows": rows}
         disk.write_atomic(file, json.dumps(found, indent=1) + "\n")
     rows = found["rows"]
     if rows:
@@ -168,15 +167,6 @@ def bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say: 
                 f"{recipe.data.gold_field or 'null'} name the column of the answers?"
             )
     return {row["id"] for row in rows}
-
-
-def _fits(rows: object, problems: Sequence[Problem]) -> bool:
-    """Whether ``rows`` of a file are what this program wrote of these problems."""
-    golds = {problem.id: problem.gold for problem in problems}
-    return isinstance(rows, list) and all(
-        isinstance(row, dict) and {"id", "fault"} <= row.keys() and row.get("gold") == golds.get(row["id"])
-        for row in rows
-    )
 
 
 def load_benchmarks(recipe: Recipe, arch: Architecture, tokenizer) -> tuple[dict[str, list[Problem]], int]:

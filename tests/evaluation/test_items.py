@@ -14,12 +14,8 @@ def row(item: int, benchmark: str = "A") -> dict:
 
 
 CUT = [[("A", 0), ("A", 1)], [("A", 2)], [("A", 3)]]
-BAD = [
-    '{"benchmark": "A", "it',
-    "[1]",
-    json.dumps({"benchmark": "A", "item": 2}),
-    json.dumps(row(2) | {"responses": []}),
-]
+EMPTY = json.dumps(row(2) | {"responses": []})
+BAD = ['{"benchmark": "A", "it', "[1]", json.dumps({"benchmark": "A", "item": 2}), EMPTY]
 
 
 @pytest.mark.parametrize("bad", BAD)
