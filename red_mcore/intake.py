@@ -145,10 +145,14 @@ def bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say: 
     identity = fingerprints.digest(text)
     try:
         found = disk.read_object(file) or {}
+        if found.get("digest") != fingerprints.digest(json.dumps(found.get("rows"))):
+            if "digest" in found:  # an older version wrote none
+                raise disk.Damaged(f"{file} is damaged (its rows do not match their checksum)")
+            found = {}
     except disk.Damaged as error:
         say(f"red_mcore: warning: {error}: the golds are judged anew")
         found = {}
-    if found.get("golds") != identity or found.get("digest") != fingerprints.digest(json.dumps(found.get("rows"))):
+    if found.get("golds") != identity:
         faults = zip(problems, verifier.gold_faults(problems), strict=True)
         rows = [{"id": p.id, "problem": p.text, "gold": p.gold, "fault": fault} for p, fault in faults if fault]
         found = {"golds": identity, "digest": fingerprints.digest(json.dumps(rows)), "rows": rows}
