@@ -122,6 +122,10 @@ def claim(
     }
     folder = recipe.folder
     then = read(folder) if begun else {}
+    try:
+        disk.read_object(folder / FILE)
+    except disk.Damaged as error:
+        say(f"red_mcore: warning: {error}: it is made anew")
     if begun and not then:
         say(
             f"red_mcore: note: {folder} is of a version that kept no fingerprints: whether data, tokenizer, model or"

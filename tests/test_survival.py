@@ -1,4 +1,4 @@
-"""One run that has no reader, no terminal and a folder of a hard name, and whose side files are damaged before it goes on.
+"""One run without a reader or a terminal, in a folder of a hard name, whose side files are damaged before it goes on.
 
 It is one rank, as torchrun would start it, so that signals reach it as any launcher passes them on.
 """
@@ -126,6 +126,7 @@ def test_damaged_side_files_are_made_anew(folder):
         "metrics.jsonl": f"is damaged or lacks rows: {len(lines)} rows are written anew from the checkpoint",
         "model/config.json": "has 1 bytes",
         "bad_golds.json": "is damaged",
+        "identity.json": "is damaged",
     }.items():
         assert f"red_mcore: warning: {run / name} {told}" in said
     assert f"red_mcore: warning: {run / 'summary.json'} is damaged" in errors
