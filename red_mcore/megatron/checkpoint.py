@@ -3,6 +3,7 @@
 ``checkpoints/<tag>/`` holds ``weights/`` (model and optimizers), ``rng-<rank>.pt`` and ``manifest.json``. It is filled
 under another name and moved into place when complete; ``checkpoints/latest`` then names it. Kill the run anywhere:
 either the old or the new checkpoint is whole. What was damaged later is found by the manifest's checksums.
+A checkpoint also keeps what the run's side files held, where nothing else could make them anew.
 """
 
 from __future__ import annotations

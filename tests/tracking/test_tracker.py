@@ -86,12 +86,13 @@ def test_a_run_that_mlflow_has_no_more_gets_a_new_one_with_all_rows(recipe):
     first = Tracker(recipe, recipe.folder)
     for step in (1, 2):
         first.log(step, {"update/loss": 1 / step, "update/lr": float("nan")})
-    rows, file = first.rows(), recipe.folder / "mlflow.db"
+    rows, damaged = first.rows(), recipe.folder / "mlflow.db"
     first.close("KILLED")
-    file.write_bytes(b"damaged")
+    damaged.write_bytes(b"damaged")
     with pytest.raises(RecipeError, match=r"MLflow's database .*mlflow\.db .*file is not a database: move it away"):
         Tracker(recipe, recipe.folder, first.run_id)
-    file.unlink()
+    recipe.runs += "/elsewhere"  # this process keeps the damaged one open
+    file = recipe.folder / "mlflow.db"
     again = Tracker(recipe, recipe.folder, first.run_id)
     assert again.begin({"main": 2}, rows) == []
     again.log(3, {"update/loss": 1 / 3})
