@@ -53,7 +53,8 @@ def started(folder: Path, *overrides: str):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+    ranks |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     where = [f"runs={folder}/runs", f"data.path={folder}/gsm8k #1.jsonl"]
     with (folder / "errors").open("w") as errors:
         process = subprocess.Popen(
