@@ -26,9 +26,9 @@ def train_base(run: Run) -> None:
             metrics = run.policy.update(groups, algorithm.token_losses)
             state.step += 1
             console.update(state.step, {"loss": metrics["loss/total"]})
-            run.agree_to_stop()
+            run.agree()
             run.saver.poll()
-            if run.stopping or (run.checkpoint_due() and state.step < base.steps):
+            if run.stopping or run.saving or (run.checkpoint_due() and state.step < base.steps):
                 run.save()
             if run.stopping:
                 return

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from red_mcore import launch, planning, resume
+from red_mcore import launch, planning, resume, signals, streams
 from red_mcore.devices import has_gpu
 from red_mcore.exit_codes import BAD_INPUT, INTERRUPTED
 from red_mcore.overrides import load, to_yaml
@@ -60,6 +60,7 @@ def _bad_input(error: RecipeError) -> int:
 
 def _rank(file: str, overrides: list[str]) -> int:
     """Exit code of one of the ranks that ``main`` starts, which has checked the recipe."""
+    streams.outlive()
     try:
         return _train(load(file, overrides))
     except RecipeError as error:
@@ -102,4 +103,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    streams.outlive()
+    signals.hold()
     sys.exit(main())

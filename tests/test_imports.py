@@ -23,6 +23,9 @@ TIERS = (
         "memory",
         "devices",
         "fingerprints",
+        "disk",
+        "signals",
+        "streams",
         "exit_codes",
     ),
 )

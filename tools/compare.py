@@ -25,6 +25,7 @@ from comparison import plan as planned
 from comparison.drive import drive
 from comparison.results import collect
 
+from red_mcore import signals, streams
 from red_mcore.exit_codes import BAD_INPUT, FAILED, INTERRUPTED
 from red_mcore.recipe import RecipeError
 from red_mcore.redaction import guard_output
@@ -55,9 +56,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(plan: planned.Plan, kind: str, command: list[str], jobs: int) -> int:
     parent = None
     if plan.reference.recipe.tracking.mlflow:
+        from red_mcore.tracking import database
         from red_mcore.tracking.mlflow_run import MlflowParent
 
-        uri = f"sqlite:///{plan.out.absolute()}/mlflow.db"
+        uri = database.address(plan.out / "mlflow.db")
         parent = MlflowParent(uri, "comparison", kind, plan.out / "artifacts")
         nested = (f"tracking.uri={uri}", "tracking.experiment=comparison", f"tracking.parent={parent.run_id}")
         plan = replace(plan, tracking=nested)
@@ -119,4 +121,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    streams.outlive()
+    signals.hold()
     sys.exit(main())

@@ -24,6 +24,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from red_mcore import streams
 from red_mcore.rewards import keeper
 
 TIMEOUT, CRASH = "timeout", "crash"
@@ -226,6 +227,7 @@ def _serve(
     """The child's life: results of the tasks it is sent, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process
+    streams.outlive()  # a user's function may print
     keeper.split(connection, parent)
     if prepare is not None:
         prepare()

@@ -6,12 +6,13 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from red_mcore.recipe import RecipeError, Tracking
+from red_mcore.tracking import database
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -29,13 +30,27 @@ class MlflowRun:
     def __init__(
         self, tracking: Tracking, name: str, parameters: dict[str, Any], folder: Path, run_id: str | None = None
     ) -> None:
-        """RecipeError where the server or the database cannot be used, or does not know ``run_id``."""
+        """RecipeError where the server or the database cannot be used, or a server does not know ``run_id``.
+
+        A database that does not know ``run_id``, since it was moved or removed, gets a new run (``is_new``).
+        """
         folder = folder.absolute()
-        uri = tracking.uri or f"sqlite:///{folder}/mlflow.db"
+        uri = tracking.uri or database.address(folder / "mlflow.db")
         artifacts = None if tracking.uri else (folder / "artifacts").as_uri()  # a server has a place of its own
         with _opened(uri) as self._client:
-            self.run_id = run_id or self._create(tracking, name, parameters, artifacts)
+            self.is_new = run_id is None or (database.file_of(uri) is not None and not self._knows(run_id))
+            self.run_id = self._create(tracking, name, parameters, artifacts) if self.is_new else run_id
             self._client.update_run(self.run_id, status="RUNNING")
+
+    def _knows(self, run_id: str) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client.get_run(run_id).info.lifecycle_stage == "active"
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
 
     def _create(self, tracking: Tracking, name: str, parameters: dict[str, Any], artifacts: str | None) -> str:
         from mlflow.entities import Param
@@ -49,10 +64,21 @@ class MlflowRun:
         return run_id
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
+        self.history([{"step": step, **values}])
+
+    def history(self, rows: Iterable[dict[str, Any]]) -> None:
+        """The metrics of many steps; each row has its ``step``."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        self._client.log_batch(self.run_id, metrics=[Metric(name, v, now, step) for name, v in values.items()])
+        found = [
+            Metric(name, value, now, row["step"])
+            for row in rows
+            for name, value in row.items()
+            if name != "step" and value is not None
+        ]
+        for first in range(0, len(found), 1000):  # a batch takes 1000
+            self._client.log_batch(self.run_id, metrics=found[first : first + 1000])
 
     def table(self, file: str, rows: list[dict[str, Any]]) -> None:
         """A table in the layout of MLflow's own, but overwritten, not extended, where a resumed run repeats a step."""
@@ -92,19 +118,22 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
 
 @contextmanager
 def _opened(uri: str) -> Iterator[MlflowClient]:
-    """A client; RecipeError for what MLflow raises in the block."""
+    """A client; RecipeError for what MLflow raises in the block, and for a database that cannot be used."""
+    database.check(uri)
     # MLflow reads these only from the environment. A training run reports to nobody; and a server that is gone should
     # hold up a step for seconds, not for the four minutes of seven retries.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it announces each table it creates
     try:
-        yield MlflowClient(tracking_uri=uri)
-    except (MlflowException, OSError) as error:
+        with database.as_spelt(uri):
+            yield MlflowClient(tracking_uri=uri)
+    except RecipeError:
+        raise
+    except Exception as error:  # MLflow's own, the database's, the file system's, the network's
         raise RecipeError(
             f"MLflow at {uri} (tracking.uri) does not work: {str(error).splitlines()[0]};"
             " mend it or set tracking.mlflow=false"

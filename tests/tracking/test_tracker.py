@@ -1,13 +1,17 @@
 """What a run leaves behind: rows, tables, the summary, and the same in a real MLflow database."""
 
+import errno
 import json
+import sqlite3
 
 import pytest
 from mlflow.tracking import MlflowClient
 
+from red_mcore import disk
+from red_mcore.disk import read_lines, write_atomic
 from red_mcore.recipe import Algorithm, Model, Recipe, RecipeError
-from red_mcore.tracking import Tracker
-from red_mcore.tracking.files import read_lines, write_atomic
+from red_mcore.tracking import Tracker, database
+from red_mcore.tracking import tracker as tracker_module
 from red_mcore.tracking.mlflow_run import MlflowParent
 
 
@@ -77,31 +81,102 @@ def test_a_failing_mlflow_is_an_error_at_start(recipe):
         Tracker(recipe, recipe.folder)
 
 
-def test_an_unknown_run_id_is_an_error_at_start(recipe):
-    with pytest.raises(RecipeError, match="0123"):
-        Tracker(recipe, recipe.folder, "0123")
+def test_a_run_that_mlflow_has_no_more_gets_a_new_one_with_all_rows(recipe):
+    """As where its database was moved away, for it was damaged."""
+    first = Tracker(recipe, recipe.folder)
+    for step in (1, 2):
+        first.log(step, {"update/loss": 1 / step, "update/lr": float("nan")})
+    rows, damaged = first.rows(), recipe.folder / "mlflow.db"
+    first.close("KILLED")
+    damaged.write_bytes(b"damaged")
+    with pytest.raises(RecipeError, match=r"MLflow's database .*mlflow\.db .*file is not a database: move it away"):
+        Tracker(recipe, recipe.folder, first.run_id)
+    recipe.runs += "/elsewhere"  # this process keeps the damaged one open
+    file = recipe.folder / "mlflow.db"
+    again = Tracker(recipe, recipe.folder, first.run_id)
+    assert again.begin({"main": 2}, rows) == []
+    again.log(3, {"update/loss": 1 / 3})
+    again.close("FINISHED")
+    history = MlflowClient(f"sqlite:///{file}").get_metric_history(again.run_id, "update/loss")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert again.run_id != first.run_id
 
 
-def test_a_failing_mlflow_later_costs_one_warning_and_no_row(recipe, capsys):
+def test_an_mlflow_that_fails_for_a_while_costs_one_warning_and_no_row(recipe, capsys, monkeypatch):
+    monkeypatch.setattr(tracker_module, "_PAUSE", 0.0)
+    tracker, file = Tracker(recipe, recipe.folder), recipe.folder / "mlflow.db"
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")  # as a copy of it is made
+    tracker.log(1, {"update/loss": 0.5})
+    tracker.log(2, {"update/loss": 0.25})
+    assert capsys.readouterr().err.count("warning: MLflow failed") == 1
+    other.execute("ROLLBACK")
+    other.close()
+    tracker.log(3, {"update/loss": 0.125})
+    tracker.close("FINISHED")
+    history = MlflowClient(f"sqlite:///{file}").get_metric_history(tracker.run_id, "update/loss")
+    assert [metric.step for metric in history] == [1, 2, 3]
+    assert [row["step"] for row in read_lines(recipe.folder / "metrics.jsonl")] == [1, 2, 3]
+    assert capsys.readouterr().err == ""
+
+
+def test_an_mlflow_that_fails_to_the_end_is_told_once_more_with_what_it_lacks(recipe, capsys):
     tracker = Tracker(recipe, recipe.folder)
     MlflowClient(tracking_uri=f"sqlite:///{recipe.folder}/mlflow.db").delete_run(tracker.run_id)
     tracker.log(1, {"update/loss": 0.5})
     tracker.log(2, {"update/loss": 0.25})
     tracker.close("FINISHED")
-    assert capsys.readouterr().err.count("warning: MLflow failed") == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 2
+    assert told.count("warning: MLflow failed") == 1
+    assert "warning: MLflow lacks the last 3 entries of this run, which are in" in told
     assert [row["step"] for row in read_lines(recipe.folder / "metrics.jsonl")] == [1, 2]
 
 
-def test_truncate_drops_what_the_checkpoint_does_not_know_and_a_torn_line(local, recipe):
+def test_a_disk_without_room_is_told_once_and_rows_are_written_later(local, recipe, capsys, monkeypatch):
+    def refuse(path, content):
+        raise disk.Unwritten(f"the disk is full: {path}") from OSError(errno.ENOSPC, "No space left on device")
+
+    for name in ("append", "write_lines"):
+        monkeypatch.setattr(disk, name, refuse)
+    local.log(1, {"update/loss": 0.5})
+    local.table("evaluation", [{"text": "a"}], step=1)
+    local.log(2, {"update/loss": 0.25})
+    assert capsys.readouterr().err == (
+        f"red_mcore: warning: the disk is full: {recipe.folder}/metrics.jsonl; the run goes on, up to its next"
+        " checkpoint\n"
+    )
+    assert [json.loads(line)["step"] for line in local.rows()["metrics.jsonl"].splitlines()] == [1, 2]
+    monkeypatch.undo()
+    local.log(3, {"update/loss": 0.125})
+    assert [row["step"] for row in read_lines(recipe.folder / "metrics.jsonl")] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["a b", "50%25 of", "why?", "a#b"])
+def test_a_folder_may_have_any_name(recipe, tmp_path, name):
+    recipe.runs = str(tmp_path / name / "runs")
+    tracker = Tracker(recipe, recipe.folder)
+    tracker.log(1, {"update/loss": 0.5})
+    tracker.table("evaluation", [{"text": "a"}], step=1)
+    tracker.close("FINISHED")
+    assert (recipe.folder / "mlflow.db").is_file()
+    (table,) = (tmp_path / name).rglob("evaluation-000001.json")
+    assert json.loads(table.read_text())["data"] == [["a"]]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    client = MlflowClient(tracking_uri=database.address(recipe.folder / "mlflow.db"))
+    assert client.get_run(tracker.run_id).data.metrics == {"update/loss": 0.5}
+
+
+def test_a_start_drops_what_the_checkpoint_does_not_know_and_a_torn_line(local, recipe):
     for step in range(4):
         local.log(step, {"update/loss": 1.0})
     path = recipe.folder / "metrics.jsonl"
     with path.open("a") as file:
         file.write('{"step": 4, "upd')
-    local.truncate(after_step=2)
+    local.begin({"main": 2})
     local.log(3, {"update/loss": 2.0})
     assert [(row["step"], row["update/loss"]) for row in read_lines(path)] == [(0, 1.0), (1, 1.0), (2, 1.0), (3, 2.0)]
-    local.truncate(after_step=-1)
+    local.begin({"main": -1})
     assert path.read_text() == ""
 
 
