@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from red_mcore import guards
 from red_mcore.data.episodes import split
 from red_mcore.data.seams import encode_prompt, encode_trace, encode_words, response_text
 from red_mcore.megatron.ranks import together
@@ -146,6 +147,9 @@ class Sampler:
                 )
                 for c in responses
             ]
+            if bad := guards.culprit([Group(problem, samples)], ("sampler_logp",)):
+                rank = self.engine.replica * self.recipe.rollout.tensor
+                raise RuntimeError(f"{bad}, sampled on rank {rank}: the engine's weights or its kernels are broken")
             trace = self.trace(problem) if with_traces else None
             found.append([trace, *samples] if trace else samples)
         self._grade(problems, found, limits, begun)

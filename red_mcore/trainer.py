@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psutil
 import torch
 
-from red_mcore import planning, sampling
+from red_mcore import guards, planning, sampling
 from red_mcore.algorithms.base import GroupAlgorithm, Library
 from red_mcore.base import train_base
 from red_mcore.convert.hf import export_folder, stream_weights
@@ -104,6 +104,8 @@ def learn(
     All ranks have the same groups, and every decision on the way (what is kept, scored, updated or taught) is made from
     them, the state and the recipe alone: the ranks communicate in one order whatever the data are.
     """
+    if found := guards.culprit(groups, guards.GIVEN):
+        raise RuntimeError(f"step {run.state.step + 1}: {found}; {guards.REFUSED}")
     kept, metrics = algorithm.compose(groups)
     kept = without_masked(kept, run.recipe.reward)
     with clock("score"):
@@ -247,15 +249,16 @@ def means(rows: list[dict[str, float]]) -> dict[str, float]:
 def checked_gap(run: Run, metrics: dict[str, float]) -> dict[str, float]:
     """``metrics``; stops the run, before the weights change, if the engine samples from other weights than these.
 
-    RuntimeError on every rank where it is one on any.
+    RuntimeError on every rank where it is one on any; also without a limit where the difference is no finite number.
     """
     rollout = run.recipe.rollout
     limit = None if rollout.replay else rollout.logprob_gap_limit  # a recorded run was rounded otherwise
     gap = metrics.get("rollout/logprob_gap_max_nats", 0.0)
-    if limit is not None and any_rank(gap > limit):
+    if any_rank(not (math.isfinite(gap) and (limit is None or gap <= limit))):
+        allowed = "null" if limit is None else f"{limit:.0e}"
         raise RuntimeError(
             f"trainer and engine differ by {gap:.2e} nats at policy version {run.state.policy_version}, "
-            f"rollout.logprob_gap_limit={limit:.0e}: the engine's weights are stale or wrong"
+            f"rollout.logprob_gap_limit={allowed}: the engine's weights are stale or wrong; {guards.REFUSED}"
         )
     return metrics
 

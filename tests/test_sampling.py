@@ -176,3 +176,20 @@ def test_rewards_are_sums_of_terms_and_a_failed_function_adds_nothing(sampler):
     metrics = rollout_metrics(groups)
     assert metrics["reward/bonus_failed"] == sum(not s.is_offline for s in failed)
     assert metrics["reward/accuracy_mean"] == pytest.approx(2 * metrics["rollout/accuracy"])
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_an_engine_that_gives_no_numbers_is_told_by_rank_and_sample(sampler, value):
+    """Wherever it samples: an evaluation with broken weights would be a measurement."""
+    sampler.engine.replica = 0
+
+    def sample(prompts, n, seeds, **options):
+        answers = Parrot.sample(sampler.engine, prompts, n, seeds, **options)
+        answers[1][1].logp[:] = [0, value, 0]
+        return answers
+
+    sampler.engine.sample = sample
+    with pytest.raises(
+        RuntimeError, match=f"log-prob of token 1 of rollout . of problem 1 is {value}, sampled on rank 0"
+    ):
+        sampler.groups(PROBLEMS[:3], 2, (1, 0), with_traces=True)

@@ -163,6 +163,12 @@ class Asker:
             top_p=protocol.top_p,
             max_tokens=[protocol.max_tokens] * len(problems),
         )
+        for problem, each in zip(problems, completions, strict=True):
+            if not all(np.isfinite(c.logp).all() for c in each):
+                raise RuntimeError(
+                    f"the engine's log-probs of a response to item {problem.id} of {name} are not finite:"
+                    " its weights or its kernels are broken"
+                )
         if not engine.is_leader:
             return []
         stops = engine.stop_ids
