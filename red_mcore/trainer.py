@@ -24,6 +24,7 @@ from red_mcore.groups import EVALUATE, collect, without_masked
 from red_mcore.megatron.ranks import any_rank, from_main, together
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group
+from red_mcore.rewards import failures
 from red_mcore.setup import Run, build
 from red_mcore.tracking.console import Watched
 from red_mcore.tracking.files import write_atomic
@@ -290,6 +291,8 @@ def evaluate(run: Run) -> dict[str, float]:
         temperature=settings.temperature,
         top_p=settings.top_p,
     )
+    samples = [s for g in groups for s in g.samples]
+    failures.watch(run.recipe.reward, run.sampler.verifier, samples, "evaluation", run.say)
     metrics = evaluation.score(groups)
     if settings.temperature == run.recipe.rollout.temperature:  # else the two speak of different distributions
         metrics["evaluation/logprob_gap_max_nats"] = run.policy.score(groups[:16])["rollout/logprob_gap_max_nats"]

@@ -181,11 +181,10 @@ def test_rewards_are_sums_of_terms_and_a_failed_function_adds_nothing(sampler):
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
 def test_an_engine_that_gives_no_numbers_is_told_by_rank_and_sample(sampler, value):
     """Wherever it samples: an evaluation with broken weights would be a measurement."""
-    sampler.engine.replica = 0
 
     def sample(prompts, n, seeds, **options):
         answers = Parrot.sample(sampler.engine, prompts, n, seeds, **options)
-        answers[1][1].logp[:] = [0, value, 0]
+        answers[1][0].logp[1] = value
         return answers
 
     sampler.engine.sample = sample

@@ -236,3 +236,14 @@ def test_protocols_are_checked(protocol, message):
 def test_unknown_protocols_are_refused():
     with pytest.raises(RecipeError, match="--protocol lufy is unknown: use default, red, luffy, mix"):
         protocols.protocol("lufy")
+
+
+def test_an_engine_that_gives_no_numbers_measures_nothing(tokenizer, tmp_path):
+    class Broken(Parrot):
+        def sample(self, *arguments, **options):
+            answers = super().sample(*arguments, **options)
+            answers[1][0].logp[1] = np.nan
+            return answers
+
+    with pytest.raises(RuntimeError, match="log-probs of a response to item 1 of one are not finite"):
+        ask(tokenizer, tmp_path, Broken(tokenizer))
