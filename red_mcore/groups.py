@@ -80,8 +80,9 @@ def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], list[Grou
         refills += 1
         groups = kept + sample(wanted - len(kept), (REFILL, step, refills))
 
-    tried = [s for g in (*graded, *continued) for s in g.samples]
-    failures.watch(run.recipe.reward, run.sampler.verifier, tried, f"step {step + 1}", run.say)
+    if run.recipe.reward.paths:
+        tried = [s for g in (*graded, *continued) for s in g.samples]
+        failures.watch(run.recipe.reward, run.sampler.verifier, tried, f"step {step + 1}", run.say)
     metrics = rollout_metrics(bare)
     if algorithm.judges_traces:
         metrics["trace/unjudged"] = sum(len(g.samples) for g in graded) - sum(len(g.samples) for g in bare)

@@ -31,7 +31,7 @@ def recorded_of(recipe: Recipe, tokenizer: Any) -> dict[str, Any]:
     names = ["reward", "data.system_prompt", "data.instruction"]
     names += [f"rollout.{name}" for name in ("temperature", "top_p", "max_response_tokens")]
     settings = {field: value for field, value in flatten(recipe).items() if is_within(field, names)}
-    del settings["reward.workers"]
+    del settings["reward.workers"], settings["reward.failed_share"]
     reward = recipe.reward
     sections = [name for name in ("format", "overlong", "repetition") if getattr(reward, name) is not None]
     return {

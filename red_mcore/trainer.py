@@ -291,8 +291,9 @@ def evaluate(run: Run) -> dict[str, float]:
         temperature=settings.temperature,
         top_p=settings.top_p,
     )
-    samples = [s for g in groups for s in g.samples]
-    failures.watch(run.recipe.reward, run.sampler.verifier, samples, "evaluation", run.say)
+    if run.recipe.reward.paths:
+        samples = [s for g in groups for s in g.samples]
+        failures.watch(run.recipe.reward, run.sampler.verifier, samples, "evaluation", run.say)
     metrics = evaluation.score(groups)
     if settings.temperature == run.recipe.rollout.temperature:  # else the two speak of different distributions
         metrics["evaluation/logprob_gap_max_nats"] = run.policy.score(groups[:16])["rollout/logprob_gap_max_nats"]
@@ -336,6 +337,8 @@ def finish(run: Run) -> None:
         "accuracy_after_stderr": after["evaluation/pass1_stderr"],
         f"pass{k}_before": state.before[f"evaluation/pass{k}"],
         f"pass{k}_after": after[f"evaluation/pass{k}"],
+        "reward_before": state.before.get("evaluation/reward_mean"),  # unknown to a run of an earlier version
+        "reward_after": after.get("evaluation/reward_mean"),
         "mean_length_before": state.before["evaluation/length_tokens"],
         "mean_length_after": after["evaluation/length_tokens"],
         "logprob_gap_max_nats": after.get("evaluation/logprob_gap_max_nats"),

@@ -19,8 +19,6 @@ def watch(reward: Reward, verifier: Verifier | None, samples: Sequence[Sample], 
     Each function's first failure is told once, traceback and all, and so is that more than ``reward.failed_share`` of
     its calls failed. RuntimeError where all did. ``verifier`` is this rank's, None where it has none.
     """
-    if not reward.paths:
-        return
     tell(verifier, say)
     for field, path in named(reward):
         name = path.partition(":")[2]

@@ -153,8 +153,10 @@ def _done(field: str, path: str, how: str, value: Any, when: str = "") -> Any:
     """``value`` where it is a result; else RecipeError, after the traceback."""
     if how == "done":
         return value
-    print(f"{field} '{path}':\n{value}", file=sys.stderr)
-    raise RecipeError(f"{field}: '{path}' fails{when}: {value.splitlines()[-1]}")
+    *trace, last = value.splitlines()
+    if trace:
+        print(f"{field} '{path}':\n{value}", file=sys.stderr)
+    raise RecipeError(f"{field}: '{path}' fails{when}: {last}")
 
 
 def outcome(how: str, value: Any) -> tuple[str, Any]:

@@ -169,14 +169,14 @@ def test_a_good_function_passes_silently(name, capfd):
 @pytest.mark.parametrize(
     ("where", "said", "trace"),
     [
-        ("my_rewards:usuall", "module my_rewards (", "has no function 'usuall'; nearest is 'usual'"),
+        ("my_rewards:usuall", "has no function 'usuall'; nearest is 'usual'", ""),
         ("my_rewards:BUDGET", "has no function 'BUDGET'", ""),
         ("my_broken:term", "No module named 'no_such_library'", 'my_broken.py", line 1, in <module>'),
         ("my_script:term", "SystemExit: 1", 'my_script.py", line 1, in <module>'),
         ("my_rewards:wants_more", "asks for 'difficulty', which is none of problem, gold, response, tokens and no", ""),
         ("my_rewards:never", "on each of the 8 calls tried with problems of source 0: KeyError", 'return inner["no su'),
-        ("my_rewards:nothing", "returned None, want a finite number", "my_rewards.py line "),
-        ("my_rewards:infinite", "returned inf, want a finite number", "my_rewards.py line "),
+        ("my_rewards:nothing", "returned None, want a finite number", ""),
+        ("my_rewards:infinite", "my_rewards.py line 57) returned inf, want a finite number", ""),
         ("my_rewards:leaves", "SystemExit: 3", "sys.exit(3)"),
     ],
 )
@@ -188,7 +188,7 @@ def test_a_broken_function_is_refused_with_its_traceback(where, said, trace, cap
     assert said in str(error.value)
     assert "\n" not in str(error.value)
     shown = capfd.readouterr().err
-    assert trace in shown
+    assert trace in shown if trace else shown == ""
     assert shown.count("Traceback") <= 1
     assert "functions.py" not in shown  # it begins with the user's own code
     assert multiprocessing.active_children() == before
