@@ -10,6 +10,7 @@ from pathlib import Path
 from red_mcore.architecture import Architecture
 from red_mcore.bounds import check_numbers
 from red_mcore.data import problems, template
+from red_mcore.data.formats import Columns
 from red_mcore.devices import check_layers, has_gpu
 from red_mcore.evaluation import benchmarks, protocols
 from red_mcore.memory import BYTES
@@ -162,7 +163,7 @@ def _check_functions(recipe: Recipe) -> None:
     """Imports and calls the user's functions, in a child, on problems of the data as far as those are here."""
     asked = recipe.evaluation.benchmarks
 
-    def read(columns: functions.Columns) -> dict[str, list[Problem]]:
+    def read(columns: Columns) -> dict[str, list[Problem]]:
         found = {"the data": problems.first(recipe.data, functions.TRIED, columns)}
         for name in asked.names if asked is not None and asked.data is not None else ():
             found[name] = benchmarks.load(name, asked.data, asked.protocol.seed, functions.TRIED, columns)

@@ -22,6 +22,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from red_mcore.data.formats import Columns
 from red_mcore.recipe import RecipeError, Reward
 from red_mcore.records import Problem
 from red_mcore.rewards.pool import TIMEOUT, Pool
@@ -31,8 +32,6 @@ WORDS = ("correct", "wrong", "unparsable")
 """Verdicts that a function may return, beside true and false."""
 TRIED = 3
 """Problems on which a function is tried before anything is started."""
-Columns = frozenset[str] | None
-"""Names of columns of a row; None for all."""
 _SHOWN = 4000
 """Characters of a traceback, its last ones."""
 
