@@ -107,8 +107,8 @@ class Rollout:
     eager: bool = False
     """On GPUs, sample without compilation and CUDA graphs, which take a minute at the start. CPUs always do."""
     logprob_gap_limit: float | None = None
-    """Largest allowed |trainer - engine| log-prob difference, nats; a larger one stops the run before the weights change.
-    None only records; one that is no number stops the run in any case."""
+    """Largest allowed |trainer - engine| log-prob difference, nats; a larger one stops the run before the weights
+    change. None only records; a difference that is no number stops the run in any case."""
     record: str | None = None
     """For debugging: folder in which the graded rollouts of every step are kept."""
     replay: str | None = None
