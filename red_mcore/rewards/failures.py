@@ -31,9 +31,10 @@ def watch(reward: Reward, verifier: Verifier | None, samples: Sequence[Sample], 
             )
         if verifier is not None and path not in verifier.warned and not failed <= reward.failed_share * len(samples):
             verifier.warned.add(path)
+            counts = "makes a response wrong" if field == "reward.verdict" else "adds nothing to a reward"
             say(
                 f"red_mcore: warning: {when}: {field} '{path}' failed on {failed} of {len(samples)} calls, more than"
-                f" reward.failed_share={reward.failed_share:g}; a call that fails adds nothing to a reward"
+                f" reward.failed_share={reward.failed_share:g}; a call that fails {counts}"
             )
 
 
