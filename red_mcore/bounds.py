@@ -92,6 +92,7 @@ _ABOVE_ZERO = (
 _AT_MOST_ONE = (
     "rollout.top_p",
     "evaluation.top_p",
+    "reward.failed_share",
     "optimizer.min_lr_ratio",
     "optimizer.decay_fraction",
     "algorithm.peak",

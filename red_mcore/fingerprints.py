@@ -36,9 +36,14 @@ def digest(content: str | bytes) -> str:
 
 
 def of_problems(problems: Iterable[Problem]) -> list[list[Any]]:
-    """For each problem: id, kind, digests of text, gold and trace (None without), and the beginning of the text."""
+    """For each problem: id, kind, digests of text, gold and trace (None without), and the beginning of the text; then,
+    of one that has columns for reward functions, a digest of these."""
     return [
-        [p.id, p.kind, digest(p.text), digest(p.gold), None if p.trace is None else digest(p.trace), p.text[:SHOWN]]
+        [
+            *(p.id, p.kind, digest(p.text), digest(p.gold), None if p.trace is None else digest(p.trace)),
+            p.text[:SHOWN],
+            *([] if p.columns is None else [digest(json.dumps(p.columns, sort_keys=True))]),
+        ]
         for p in problems
     ]
 

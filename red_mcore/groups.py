@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from red_mcore.algorithms.base import GroupAlgorithm
 from red_mcore.recipe import Reward
 from red_mcore.records import Group, Problem
+from red_mcore.rewards import failures
 from red_mcore.rewards.verifier import NO_VERDICT
 from red_mcore.sampling import rollout_metrics
 from red_mcore.setup import Run
@@ -79,6 +80,9 @@ def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], list[Grou
         refills += 1
         groups = kept + sample(wanted - len(kept), (REFILL, step, refills))
 
+    if run.recipe.reward.paths:
+        tried = [s for g in (*graded, *continued) for s in g.samples]
+        failures.watch(run.recipe.reward, run.sampler.verifier, tried, f"step {step + 1}", run.say)
     metrics = rollout_metrics(bare)
     if algorithm.judges_traces:
         metrics["trace/unjudged"] = sum(len(g.samples) for g in graded) - sum(len(g.samples) for g in bare)

@@ -23,6 +23,7 @@ from red_mcore.exit_codes import BAD_INPUT
 from red_mcore.overrides import flatten
 from red_mcore.recipe import Model, Recipe, RecipeError
 from red_mcore.records import Problem
+from red_mcore.rewards import functions
 
 FILE, PROBLEMS = "identity.json", "identity-problems.jsonl"
 
@@ -83,11 +84,11 @@ def check(recipe: Recipe) -> None:
         return
     model, path = recipe.model, recipe.data.path
     is_known = model.path is None or Path(model.path).is_dir()
-    found = {"functions": fingerprints.of_functions(recipe.reward.functions)}
+    found = {"functions": fingerprints.of_functions(recipe.reward.paths)}
     _compare(recipe, then, found | ({"model": fingerprints.of_model(model)} if is_known else {}))
     seen = then.get("files", {})
     if path is not None and files.is_file(path) and fingerprints.of_files(path) != seen.get("data"):
-        loaded = read_problems(recipe.data, recipe.data.seed)
+        loaded = read_problems(recipe.data, recipe.data.seed, functions.columns(recipe.reward))
         rows = fingerprints.of_problems([*loaded.training, *loaded.held_out])
         _compare(recipe, then, {"data": _summary(rows, len(loaded.training))}, rows)
     if is_known and fingerprints.of_tokenizer_files(model) != seen.get("tokenizer"):
@@ -114,7 +115,7 @@ def claim(
     rows = fingerprints.of_problems([*loaded.training, *loaded.held_out])
     now = {
         "classes": fingerprints.of_classes(recipe.algorithm, "algorithm"),
-        "functions": fingerprints.of_functions(recipe.reward.functions),
+        "functions": fingerprints.of_functions(recipe.reward.paths),
         "model": fingerprints.of_model(model),
         "tokenizer": fingerprints.of_tokenizer(load_tokenizer(model, recipe.data.template_arguments)),
         "data": _summary(rows, len(loaded.training)),
@@ -181,7 +182,8 @@ def _compare(recipe: Recipe, then: dict[str, Any], now: dict[str, Any], rows: Se
         for name, code in now["functions"].items():
             if then["functions"].get(name, code) != code:
                 module = name.partition(":")[0]
-                _refuse(folder, f"other code in the module {module} of reward.functions '{name}'", "code")
+                field = "reward.functions" if name in recipe.reward.functions else "reward.verdict"
+                _refuse(folder, f"other code in the module {module} of {field} '{name}'", "code")
     if "model" in both:
         _refuse(folder, f"another model {where}: {_of_models(then['model'], now['model'])}", "model")
     if "tokenizer" in both:
@@ -257,7 +259,8 @@ def _parts(rows: Sequence[list[Any]], about: dict[str, Any]) -> tuple[Sequence[l
 def _of_rows(old: list[Any], new: list[Any]) -> str:
     """What differs between two rows of ``fingerprints.of_problems``."""
     names = ("id", "kind", "text", "gold", "trace")
-    name = next(name for name, before, after in zip(names, old, new, strict=False) if before != after)
+    differing = (name for name, before, after in zip(names, old, new, strict=False) if before != after)
+    name = next(differing, "cell in a column that a reward function asks for")
     if name in ("id", "kind"):
         place = names.index(name)
         return f"its {name} was {old[place]}, now it is {new[place]}"

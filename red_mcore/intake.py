@@ -18,6 +18,7 @@ from red_mcore.records import Problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from red_mcore.data.formats import Columns
     from red_mcore.megatron.ranks import Ranks
     from red_mcore.rewards.verifier import Verifier
 
@@ -66,7 +67,8 @@ def usable(
     training = fitting(recipe, tokenizer, training, "training", notes)
     held_out = fitting(recipe, tokenizer, loaded.held_out, "held-out", notes)
     judged = [*(training if recipe.algorithm.rollouts else []), *held_out]  # imitation asks for no gold
-    bad = bad_golds(recipe, verifier, judged, say)
+    # Only the user knows what golds are where the verdict is the user's.
+    bad = bad_golds(recipe, verifier, judged, say) if recipe.reward.verdict is None else set()
     training, held_out = ([p for p in those if p.id not in bad] for those in (training, held_out))
     if not training or not held_out:
         of = "held-out problem" if training else "training problem"
@@ -173,8 +175,11 @@ def bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say: 
     return {row["id"] for row in rows}
 
 
-def load_benchmarks(recipe: Recipe, arch: Architecture, tokenizer) -> tuple[dict[str, list[Problem]], int]:
-    """The problems, and the tokens that the longest prompt and its response need; ({}, 0) where none are asked for.
+def load_benchmarks(
+    recipe: Recipe, arch: Architecture, tokenizer, columns: Columns = frozenset()
+) -> tuple[dict[str, list[Problem]], int]:
+    """The problems with these columns, and the tokens that the longest prompt and its response need; ({}, 0) where none
+    are asked for.
 
     RecipeError where the model has fewer positions.
     """
@@ -184,7 +189,9 @@ def load_benchmarks(recipe: Recipe, arch: Architecture, tokenizer) -> tuple[dict
     if settings is None:
         return {}, 0
     protocol = settings.protocol
-    found = {name: benchmarks.load(name, settings.data, protocol.seed, settings.limit) for name in settings.names}
+    found = {
+        name: benchmarks.load(name, settings.data, protocol.seed, settings.limit, columns) for name in settings.names
+    }
     encoded = asking.prompts(tokenizer, found, protocol)
     asking.check_lengths(encoded, protocol, arch.max_positions, "the model's max_position_embeddings")
     return found, max(map(len, encoded.values())) + protocol.max_tokens

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -155,12 +156,14 @@ def kept(manifests: Sequence[dict[str, Any]], settings: Checkpoint) -> set[str]:
     if settings.keep_every:
         stay |= {tag for tag, (stage, step) in steps.items() if stage and step and step % settings.keep_every == 0}
     if settings.keep_best:
+        of_benchmark = settings.keep_best.endswith("_mean") and settings.keep_best != "evaluation/reward_mean"
         scores = {
             manifest["tag"]: manifest["state"]["after"][settings.keep_best]
             for manifest in manifests
-            if manifest["state"]["step"] == manifest["state"].get(_MEASURED_AT[settings.keep_best.endswith("_mean")])
+            if manifest["state"]["step"] == manifest["state"].get(_MEASURED_AT[of_benchmark])
             and settings.keep_best in manifest["state"]["after"]
         }
+        scores = {tag: score for tag, score in scores.items() if math.isfinite(score)}  # NaN is best to ``max``
         if scores:
             stay.add((max if settings.best == "highest" else min)(scores, key=scores.get))
     return stay

@@ -112,7 +112,8 @@ class Rollout:
     eager: bool = False
     """On GPUs, sample without compilation and CUDA graphs, which take a minute at the start. CPUs always do."""
     logprob_gap_limit: float | None = None
-    """Largest allowed |trainer - engine| log-prob difference, nats; a larger one stops the run. None only records."""
+    """Largest allowed |trainer - engine| log-prob difference, nats; a larger one stops the run before the weights
+    change. None only records; a difference that is no number stops the run in any case."""
     record: str | None = None
     """For debugging: folder in which the graded rollouts of every step are kept."""
     replay: str | None = None
@@ -235,8 +236,20 @@ class Reward:
     repetition: Repetition | None = None
     functions: dict[str, float] = field(default_factory=dict)
     """Users' terms, ``package.module:function`` to weight. They run in the verifier's processes, under its time limit,
-    as ``function(problem, gold, response, tokens) -> float``: three texts and the number of tokens. One that fails adds
-    nothing and is counted."""
+    and are given by name what their parameters ask for: ``problem``, ``gold``, ``response`` (texts), ``tokens`` (of the
+    response), and any column of the problem's row in the data (``red_mcore.rewards.functions``). They return a number.
+    One that fails adds nothing and is counted."""
+    verdict: str | None = None
+    """Import path of a function of the user's, called like those, that says whether a response is right, true or false,
+    in the place of math-verify: for training, evaluations and benchmarks alike. It reads what ``answer_after`` leaves;
+    golds need not be mathematics then."""
+    failed_share: float = 0.05
+    """Share of a step's calls of a function that may fail without a warning. Where all fail, the run stops."""
+
+    @property
+    def paths(self) -> list[str]:
+        """Import paths of the user's functions."""
+        return [*([] if self.verdict is None else [self.verdict]), *self.functions]
 
 
 @dataclass

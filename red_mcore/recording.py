@@ -31,14 +31,14 @@ def recorded_of(recipe: Recipe, tokenizer: Any) -> dict[str, Any]:
     names = ["reward", "data.system_prompt", "data.instruction"]
     names += [f"rollout.{name}" for name in ("temperature", "top_p", "max_response_tokens")]
     settings = {field: value for field, value in flatten(recipe).items() if is_within(field, names)}
-    del settings["reward.workers"]
+    del settings["reward.workers"], settings["reward.failed_share"]
     reward = recipe.reward
     sections = [name for name in ("format", "overlong", "repetition") if getattr(reward, name) is not None]
     return {
         "reward.terms": ["accuracy", *sections, *reward.functions],
         **settings,
         "tokenizer": fingerprints.digest(json.dumps(fingerprints.of_tokenizer(tokenizer))),
-        "code": fingerprints.of_functions(recipe.reward.functions),
+        "code": fingerprints.of_functions(recipe.reward.paths),
     }
 
 
@@ -59,7 +59,10 @@ class Recording:
         one for which something else was asked.
         """
         asked = {"problems": [_identity(problem) for problem in problems], **asked, **self._about}
-        asked["traces"] = [row[4] for row in fingerprints.of_problems(problems)]
+        rows = fingerprints.of_problems(problems)
+        asked["traces"] = [row[4] for row in rows]
+        if columns := [row[6:] for row in rows if row[6:]]:
+            asked["columns"] = columns
         if self._replay:
             file = self._replay / f"{name}.npz"
             samples = on_main(self._here, lambda: _read(file, asked))

@@ -6,7 +6,7 @@ Token ids are the only truth from the engine to the loss; text is for rewards an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class Problem:
     trace: str | None = None
     """A teacher's response, ending in its answer; None where there is none."""
     kind: Kind = "math"
+    columns: dict[str, Any] | None = field(default=None, hash=False)
+    """Cells of the row, JSON-able, by column: those that a reward function asks for."""
 
 
 @dataclass

@@ -32,6 +32,7 @@ _MAY_CHANGE = (
     "rollout.record",
     "rollout.replay",
     "reward.workers",
+    "reward.failed_share",
     "batch.tokens_per_micro_batch",
 )
 """Fields, and sections with all their fields, that change neither what is learnt nor how it is measured; ``replay`` is

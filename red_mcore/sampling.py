@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from red_mcore import guards
 from red_mcore.data.episodes import split
 from red_mcore.data.seams import encode_prompt, encode_trace, encode_words, response_text
 from red_mcore.megatron.ranks import together
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group, Problem, Sample
 from red_mcore.rewards.terms import reward_terms
-from red_mcore.rewards.verifier import VERDICTS, Verifier
+from red_mcore.rewards.verifier import VERDICTS, Verifier, graded
 from red_mcore.rollout.engine import Completion, Engine
 from red_mcore.rollout.exchange import gather_samples, sample_seed, split_prompts
 
@@ -146,6 +147,9 @@ class Sampler:
                 )
                 for c in responses
             ]
+            if bad := guards.culprit([Group(problem, samples)], ("sampler_logp",)):
+                rank = self.engine.replica * self.recipe.rollout.tensor
+                raise RuntimeError(f"{bad}, sampled on rank {rank}: the engine's weights or its kernels are broken")
             trace = self.trace(problem) if with_traces else None
             found.append([trace, *samples] if trace else samples)
         self._grade(problems, found, limits, begun)
@@ -166,12 +170,16 @@ class Sampler:
         if settings.answer_after is not None:  # a prefix may have the mark already
             given = [self.tokenizer.decode(p) for p, samples in zip(begun, groups, strict=True) for _ in samples]
             judged = [_behind(settings.answer_after, first + text) for first, text in zip(given, texts, strict=True)]
-        grades = self.verifier.grade([(p.gold, text, p.kind) for (p, _, _), text in zip(flat, judged, strict=True)])
+        asked = [(p, text, len(s.response)) for (p, s, _), text in zip(flat, judged, strict=True)]
+        grades = graded(self.verifier, settings, asked)
         for (_, sample, limit), text, grade in zip(flat, texts, grades, strict=True):
             sample.text, sample.verdict, sample.accuracy = text, grade.verdict, float(grade.verdict == "correct")
             sample.terms = reward_terms(sample, settings, limit)
         for path, weight in settings.functions.items():
-            arguments = [(p.text, p.gold, s.text, len(s.response)) for p, s, _ in flat]
+            arguments = [
+                (p.text, p.gold, s.text, len(s.response), *([] if p.columns is None else [p.columns]))
+                for p, s, _ in flat
+            ]
             for (_, sample, _), value in zip(flat, self.verifier.call(path, arguments), strict=True):
                 sample.terms[path.partition(":")[2]] = None if value is None else weight * value
         for _, sample, _ in flat:

@@ -154,6 +154,7 @@ def build(recipe: Recipe):
     from red_mcore.megatron.offload import to_host
     from red_mcore.megatron.policy import Policy
     from red_mcore.recording import Recording, recorded_of
+    from red_mcore.rewards import functions
     from red_mcore.rewards.verifier import Verifier
     from red_mcore.rollout.engine import Engine
     from red_mcore.rollout.environment import settle
@@ -180,8 +181,11 @@ def build(recipe: Recipe):
     tokenizer = load_tokenizer(Model(path=str(model_folder)))
     is_leader = here.rank % recipe.rollout.tensor == 0
     verifier = Verifier(recipe.reward) if is_leader else None  # its children import while the rank goes on
-    benchmarks, room = load_benchmarks(recipe, arch, tokenizer)
-    loaded = read_problems(recipe.data, recipe.data.seed)
+    columns = ranks.on_main(here, lambda: functions.columns(recipe.reward))
+    benchmarks, room = load_benchmarks(recipe, arch, tokenizer, columns)
+    loaded = read_problems(recipe.data, recipe.data.seed, columns)
+    # Again, where they are to run, and with what a hub's rows hold.
+    ranks.on_main(here, lambda: functions.try_out(recipe.reward, lambda _: {"the data": loaded.training, **benchmarks}))
 
     def claim() -> None:
         identity.claim(recipe, weights, loaded, digests(benchmarks), resume.begun(recipe), say)
@@ -249,6 +253,9 @@ def build(recipe: Recipe):
         return tracker.run_id
 
     state.tracker_run = ranks.on_main(here, open_tracker)
+    asker = None
+    if benchmarks:
+        asker = Asker(recipe.evaluation.benchmarks.protocol, tokenizer, engine, verifier, recipe.reward)
     run = Run(
         recipe=recipe,
         ranks=here,
@@ -262,7 +269,7 @@ def build(recipe: Recipe):
         reference=reference,
         sampler=Sampler(recipe, tokenizer, engine, verifier),
         benchmarks=benchmarks,
-        asker=Asker(recipe.evaluation.benchmarks.protocol, tokenizer, engine, verifier) if benchmarks else None,
+        asker=asker,
         recording=Recording(recipe.rollout, here, recorded_of(recipe, tokenizer)),
         saver=checkpoint.Saver(folder, recipe.checkpoint),
         tracker=tracker,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psutil
 import torch
 
-from red_mcore import planning, sampling
+from red_mcore import guards, planning, sampling
 from red_mcore.algorithms.base import GroupAlgorithm, Library
 from red_mcore.base import train_base
 from red_mcore.convert.hf import export_folder, stream_weights
@@ -26,6 +26,7 @@ from red_mcore.groups import EVALUATE, collect, without_masked
 from red_mcore.megatron.ranks import any_rank, from_main, together
 from red_mcore.recipe import Recipe
 from red_mcore.records import Group
+from red_mcore.rewards import failures
 from red_mcore.setup import Run, build
 from red_mcore.tracking.console import Watched
 
@@ -103,6 +104,8 @@ def learn(
     All ranks have the same groups, and every decision on the way (what is kept, scored, updated or taught) is made from
     them, the state and the recipe alone: the ranks communicate in one order whatever the data are.
     """
+    if found := guards.culprit(groups, guards.GIVEN):
+        raise RuntimeError(f"step {run.state.step + 1}: {found}; {guards.REFUSED}")
     kept, metrics = algorithm.compose(groups)
     kept = without_masked(kept, run.recipe.reward)
     with clock("score"):
@@ -246,15 +249,16 @@ def means(rows: list[dict[str, float]]) -> dict[str, float]:
 def checked_gap(run: Run, metrics: dict[str, float]) -> dict[str, float]:
     """``metrics``; stops the run, before the weights change, if the engine samples from other weights than these.
 
-    RuntimeError on every rank where it is one on any.
+    RuntimeError on every rank where it is one on any; also without a limit where the difference is no finite number.
     """
     rollout = run.recipe.rollout
     limit = None if rollout.replay else rollout.logprob_gap_limit  # a recorded run was rounded otherwise
     gap = metrics.get("rollout/logprob_gap_max_nats", 0.0)
-    if limit is not None and any_rank(gap > limit):
+    if any_rank(not (math.isfinite(gap) and (limit is None or gap <= limit))):
+        allowed = "null" if limit is None else f"{limit:.0e}"
         raise RuntimeError(
             f"trainer and engine differ by {gap:.2e} nats at policy version {run.state.policy_version}, "
-            f"rollout.logprob_gap_limit={limit:.0e}: the engine's weights are stale or wrong"
+            f"rollout.logprob_gap_limit={allowed}: the engine's weights are stale or wrong; {guards.REFUSED}"
         )
     return metrics
 
@@ -286,6 +290,9 @@ def evaluate(run: Run) -> dict[str, float]:
         temperature=settings.temperature,
         top_p=settings.top_p,
     )
+    if run.recipe.reward.paths:
+        samples = [s for g in groups for s in g.samples]
+        failures.watch(run.recipe.reward, run.sampler.verifier, samples, "evaluation", run.say)
     metrics = evaluation.score(groups)
     if settings.temperature == run.recipe.rollout.temperature:  # else the two speak of different distributions
         metrics["evaluation/logprob_gap_max_nats"] = run.policy.score(groups[:16])["rollout/logprob_gap_max_nats"]
@@ -329,6 +336,8 @@ def finish(run: Run) -> None:
         "accuracy_after_stderr": after["evaluation/pass1_stderr"],
         f"pass{k}_before": state.before[f"evaluation/pass{k}"],
         f"pass{k}_after": after[f"evaluation/pass{k}"],
+        "reward_before": state.before.get("evaluation/reward_mean"),  # unknown to a run of an earlier version
+        "reward_after": after.get("evaluation/reward_mean"),
         "mean_length_before": state.before["evaluation/length_tokens"],
         "mean_length_after": after["evaluation/length_tokens"],
         "logprob_gap_max_nats": after.get("evaluation/logprob_gap_max_nats"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import re
 import tempfile
@@ -11,14 +10,16 @@ from pathlib import Path
 from red_mcore import manifests
 from red_mcore.architecture import Architecture
 from red_mcore.bounds import check_numbers
-from red_mcore.data import template
-from red_mcore.data.problems import check_data
+from red_mcore.data import problems, template
+from red_mcore.data.formats import Columns
 from red_mcore.devices import check_layers, has_gpu
 from red_mcore.evaluation import benchmarks, protocols
 from red_mcore.memory import BYTES
 from red_mcore.planning import find_architecture
 from red_mcore.recipe import Recipe, RecipeError
+from red_mcore.records import Problem
 from red_mcore.resume import schedules_that_differ
+from red_mcore.rewards import functions
 
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 """Head sizes that vLLM's attention on a CPU knows."""
@@ -48,8 +49,9 @@ def validate(recipe: Recipe) -> None:
     _check_reward(recipe)
     _check_checkpoint(recipe)
     _check_recording(recipe)
-    check_data(recipe.data)
+    problems.check_data(recipe.data)
     _check_benchmarks(recipe, architecture)
+    _check_functions(recipe)
     recipe.algorithm.check(recipe)
     template.check_recipe(recipe, recipe.model)
     if re.match(r"(?!sqlite|file)[\w+.-]+:/.*\s", recipe.tracking.uri or ""):
@@ -150,15 +152,29 @@ def _check_reward(recipe: Recipe) -> None:
         if not tags or len(set(tags)) < len(tags) or not all(re.fullmatch(r"[\w-]+", tag) for tag in tags):
             raise RecipeError(f"reward.format.tags={tags}: use one or more different names, e.g. [think, answer]")
     names = ["accuracy", "format", "overlong", "repetition"]  # of terms, which metrics are named after
-    for path in reward.functions:
-        module, colon, name = path.partition(":")
-        if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-            raise RecipeError(f"reward.functions: '{path}' is no import path: write package.module:function")
+    if reward.verdict is not None:
+        functions.check_path("reward.verdict", reward.verdict)
+    for path, weight in reward.functions.items():
+        name = path.partition(":")[2]
         if name in names:
             raise RecipeError(f"reward.functions: there is another term named '{name}': rename that of '{path}'")
         names.append(name)
-        if importlib.util.find_spec(module.split(".")[0]) is None:
-            raise RecipeError(f"reward.functions: no module '{module}' for '{path}': install it or set PYTHONPATH")
+        functions.check_path("reward.functions", path)
+        if not math.isfinite(weight):
+            raise RecipeError(f"reward.functions: the weight {weight} of '{path}' is no finite number: use one that is")
+
+
+def _check_functions(recipe: Recipe) -> None:
+    """Imports and calls the user's functions, in a child, on problems of the data as far as those are here."""
+    asked = recipe.evaluation.benchmarks
+
+    def read(columns: Columns) -> dict[str, list[Problem]]:
+        found = {"the data": problems.first(recipe.data, functions.TRIED, columns)}
+        for name in asked.names if asked is not None and asked.data is not None else ():
+            found[name] = benchmarks.load(name, asked.data, asked.protocol.seed, functions.TRIED, columns)
+        return found
+
+    functions.try_out(recipe.reward, read)
 
 
 def _check_benchmarks(recipe: Recipe, architecture: Architecture | None) -> None:
@@ -282,7 +298,8 @@ def _check_checkpoint(recipe: Recipe) -> None:
         )
     if settings.keep_best is None:
         return
-    known = [f"evaluation/{name}" for name in ("pass1", f"pass{evaluation.samples}", "length_tokens", "truncated")]
+    names = ("pass1", f"pass{evaluation.samples}", "reward_mean", "length_tokens", "truncated")
+    known = [f"evaluation/{name}" for name in names]
     which, evaluated = "evaluation.every", evaluation.every
     if evaluation.benchmarks is not None:
         means = [f"evaluation/{name}_mean" for name in (*evaluation.benchmarks.names, "average")]

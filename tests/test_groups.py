@@ -164,3 +164,45 @@ def test_masked_responses_are_left_out_of_what_is_trained_alone():
     groups = [Group(PROBLEMS[0], samples), Group(PROBLEMS[1], samples[:1])]
     assert without_masked(groups, Reward()) == groups
     assert without_masked(groups, Reward(truncated="masked")) == [Group(PROBLEMS[0], samples[1:])]
+
+
+def test_a_function_that_fails_on_all_that_a_step_samples_ends_the_run(monkeypatch):
+    """Rounds count together: a single refill may fail by chance."""
+    monkeypatch.setattr("red_mcore.megatron.ranks.from_all", lambda value: [value])
+    bonus = Reward(functions={"some.module:bonus": 1.0})
+
+    class Failing(Table):
+        """Fails but for the first ``passing`` problems."""
+
+        verifier = None
+
+        def groups(self, problems, count, key, *, with_traces):
+            groups = super().groups(problems, count, key, with_traces=with_traces)
+            for group in groups:
+                good = group.problem.id in passing
+                for sample in group.samples:
+                    sample.terms = {"accuracy": sample.accuracy, "bonus": 1.0 if good else None}
+            return groups
+
+    def collected(refills: int):
+        recipe = Recipe(
+            "x", Model(), dapo(), batch=Batch(prompts_per_step=4, samples_per_prompt=2, refills=refills), reward=bonus
+        )
+        run = SimpleNamespace(
+            recipe=recipe,
+            state=SimpleNamespace(step=7),
+            cursor=Cursor(len(PROBLEMS), seed=0),
+            problems=PROBLEMS,
+            sampler=Failing(set(), "wrong"),
+            recording=Recording(recipe.rollout, here=None),
+            say=print,
+        )
+        return collect(run, recipe.algorithm)
+
+    passing = set(order()[:1])
+    collected(refills=2)
+    passing = set()
+    with pytest.raises(
+        RuntimeError, match=r"step 8: reward\.functions 'some\.module:bonus' failed on all of its 24 calls"
+    ):
+        collected(refills=2)

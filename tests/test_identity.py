@@ -42,7 +42,7 @@ def data(tmp_path) -> Path:
     return write_data(tmp_path / "problems.jsonl")
 
 
-def write_data(file: Path, changed: int | None = None, count: int = 12, **change: str) -> Path:
+def write_data(file: Path, changed: int | None = None, count: int = 12, **change: object) -> Path:
     rows = [{"problem": f"{i} + {i}?", "answer": f"{2 * i}", "trace": f"It is {2 * i}."} for i in range(count)]
     if changed is not None:
         rows[changed] |= change
@@ -61,10 +61,12 @@ def recipe(tmp_path, model, data) -> Recipe:
     )
 
 
-def start(recipe: Recipe, benchmarks: dict[str, str] | None = None, **state: int) -> list[str]:
+def start(
+    recipe: Recipe, benchmarks: dict[str, str] | None = None, columns: frozenset[str] = frozenset(), **state: int
+) -> list[str]:
     """What rank 0 does with the identity at a start; then a checkpoint of it. What was said."""
     said: list[str] = []
-    problems = read_problems(recipe.data, recipe.data.seed)
+    problems = read_problems(recipe.data, recipe.data.seed, columns)
     identity.claim(recipe, Path(recipe.model.path), problems, benchmarks or {}, resume.begun(recipe), said.append)
     folder = resume.checkpoints(recipe) / "main-000002"
     folder.mkdir(parents=True, exist_ok=True)
@@ -341,6 +343,28 @@ def test_users_reward_functions(recipe, tmp_path, monkeypatch):
     resume.check(recipe)
     module.write_text("def brief(problem, gold, response, tokens):\n    return -2 * tokens\n")
     refused(recipe, r"other code in the module mine\.terms of reward\.functions 'mine\.terms:brief'")
+
+
+def test_a_users_verdict_and_the_columns_that_it_reads(recipe, data, tmp_path, monkeypatch):
+    """A changed cell is other data, though text, gold and trace are the same."""
+    module = tmp_path / "my_verdicts.py"
+    module.write_text("def judge(gold, response, level):\n    return gold in response\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    recipe.reward = Reward(verdict="my_verdicts:judge")
+    write_data(data, 2, level=3)
+    columns = frozenset({"level"})
+    start(recipe, columns=columns)
+    resume.check(recipe)
+    write_data(data, 2, level=4)
+    asked = "another cell in a column that a reward function asks for"
+    with pytest.raises(RecipeError, match=f"first that differs is training problem 2 .id 2.: '2 . 2.' has {asked}"):
+        resume.check(recipe)
+    with pytest.raises(RecipeError, match=asked):
+        start(recipe, columns=columns)
+    write_data(data, 2, level=3)
+    resume.check(recipe)
+    module.write_text("def judge(gold, response, level):\n    return gold == response\n")
+    refused(recipe, r"other code in the module my_verdicts of reward\.verdict 'my_verdicts:judge'")
 
 
 OWN = """

@@ -27,6 +27,7 @@ TIERS = (
         "signals",
         "streams",
         "exit_codes",
+        "guards",
     ),
 )
 HOMES = {"vllm": {"rollout"}, "mlflow": {"tracking"}, "megatron": {"megatron", "convert"}}

@@ -1,6 +1,7 @@
 """What of a run's checkpoints is whole, and what is kept."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,12 +116,12 @@ ALL = [f"base-{step:06d}" for step in (10, 20)] + [f"main-{step:06d}" for step i
 SCORES = {"main-000010": 0.5, "main-000020": 0.7, "main-000030": 0.1}
 
 
-def stay(settings: Checkpoint) -> list[str]:
+def stay(settings: Checkpoint, scores: dict[str, float] = SCORES) -> list[str]:
     given = []
     for tag in ALL:
         step = manifests.age(tag)[1]
-        after = {"evaluation/pass1": SCORES.get(tag, 0.9)}  # elsewhere an old evaluation, which says nothing
-        state = {"step": step, "evaluated": step if tag in SCORES else -1, "after": after}
+        after = {"evaluation/pass1": scores.get(tag, 0.9)}  # elsewhere an old evaluation, which says nothing
+        state = {"step": step, "evaluated": step if tag in scores else -1, "after": after}
         if tag == "main-000010":  # the last one before the recipe had no benchmarks any more
             state |= {"benchmarked": step, "after": {**after, "evaluation/AIME24_mean": 0.3}}
         given.append({"tag": tag, "state": state})
@@ -136,3 +137,11 @@ def test_what_is_kept():
     assert stay(replace(one, keep_best="evaluation/AIME24_mean")) == ["main-000010", "main-000040"]
     lowest = replace(one, keep_best="evaluation/pass1", best="lowest", keep_every=20)
     assert stay(lowest) == ["main-000020", "main-000030", "main-000040"]
+
+
+@pytest.mark.parametrize("best", ["highest", "lowest"])
+def test_what_is_no_number_is_never_the_best(best):
+    scores = {"main-000010": math.nan, "main-000020": 0.7, "main-000030": math.inf if best == "highest" else -math.inf}
+    assert stay(Checkpoint(keep=1, keep_best="evaluation/pass1", best=best), scores) == ["main-000020", "main-000040"]
+    scores = {"main-000010": math.nan}
+    assert stay(Checkpoint(keep=1, keep_best="evaluation/pass1", best=best), scores) == ["main-000040"]

@@ -183,3 +183,11 @@ def test_a_step_that_branches_and_refills_is_replayed_without_an_engine(tmp_path
         "step-000008-sample.n",
     }
     assert step(Rollout(replay=str(tmp_path)), None) == recorded
+
+
+def test_other_cells_for_reward_functions_are_refused(tmp_path):
+    problems = [Problem(i, "", "", columns={"level": i}) for i in range(3)]
+    Recording(Rollout(record=str(tmp_path)), HERE).groups("x", ASKED, problems, groups)
+    replay(tmp_path, "x", problems=problems)
+    with pytest.raises(RecipeError, match="was recorded for columns="):
+        replay(tmp_path, "x", problems=[Problem(i, "", "", columns={"level": 7}) for i in range(3)])

@@ -130,3 +130,35 @@ def test_the_recipes_of_the_repository_pass_a_dry_run():
     for file in recipes:
         done = red(str(file), "--dry-run")
         assert done.returncode == 0, done.stderr
+
+
+TERMS = """
+def good(problem, gold, response, tokens):
+    return -tokens
+
+def bad(problem, gold, response, tokens):
+    return good(problem, gold, response)
+"""
+
+
+def test_reward_functions_are_tried_before_anything_is_started(recipe, tmp_path):
+    (tmp_path / "my_terms.py").write_text(TERMS)
+
+    def tried(name: str) -> subprocess.CompletedProcess:
+        return red(recipe, "--dry-run", f"reward.functions={{my_terms:{name}: 0.1}}", PYTHONPATH=str(tmp_path))
+
+    assert tried("good").returncode == 0
+    done = tried("goood")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(
+        "red_mcore: error: reward.functions: 'my_terms:goood' fails: AttributeError: module my"
+    )
+    assert done.stderr.endswith("my_terms.py) has no function 'goood'; nearest is 'good'\n")
+    assert done.stderr.count("\n") == 1
+    done = tried("bad")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("Traceback") == 1
+    assert 'my_terms.py", line 6, in bad' in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("red_mcore: error: reward.functions: 'my_terms:bad' fails on each of the 9 calls tried with")
+    assert last.endswith("TypeError: good() missing 1 required positional argument: 'tokens'")

@@ -12,7 +12,7 @@ from red_mcore.data.seams import encode_prompt, encode_response, encode_words, s
 from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.recipe import Model, Overlong, Recipe, Reward, Rollout
 from red_mcore.records import Problem, Sample
-from red_mcore.rewards.verifier import Grade
+from red_mcore.rewards.verifier import Grade, Verifier
 from red_mcore.rollout.engine import Completion
 from red_mcore.sampling import Sampler, rollout_metrics
 
@@ -176,3 +176,43 @@ def test_rewards_are_sums_of_terms_and_a_failed_function_adds_nothing(sampler):
     metrics = rollout_metrics(groups)
     assert metrics["reward/bonus_failed"] == sum(not s.is_offline for s in failed)
     assert metrics["reward/accuracy_mean"] == pytest.approx(2 * metrics["rollout/accuracy"])
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_an_engine_that_gives_no_numbers_is_told_by_rank_and_sample(sampler, value):
+    """Wherever it samples: an evaluation with broken weights would be a measurement."""
+
+    def sample(prompts, n, seeds, **options):
+        answers = Parrot.sample(sampler.engine, prompts, n, seeds, **options)
+        answers[1][0].logp[1] = value
+        return answers
+
+    sampler.engine.sample = sample
+    with pytest.raises(
+        RuntimeError, match=f"log-prob of token 1 of rollout . of problem 1 is {value}, sampled on rank 0"
+    ):
+        sampler.groups(PROBLEMS[:3], 2, (1, 0), with_traces=True)
+
+
+def own_verdict(gold, response, tokens, unit=None):
+    """A user's: what ends in the gold's unit is right."""
+    if response.endswith("4}"):
+        raise ValueError(response)
+    return response.endswith(f"{unit}}}")
+
+
+def test_a_verdict_of_the_users_own_is_the_accuracy(sampler):
+    """Of rollouts and traces, with the row's columns; the terms see it as that of math-verify."""
+    reward = Reward(verdict=f"{__name__}:own_verdict", accuracy=2.0, wrong=-0.5, timeout_seconds=20)
+    sampler.recipe.reward = reward
+    problems = [Problem(i, f"{i}?", "7", f"so \\boxed{{{i}}}", columns={"unit": i}) for i in range(10)]
+    with Verifier(reward) as sampler.verifier:
+        groups = sampler.groups(problems, 2, (1, 0), with_traces=True)
+    samples = [(g.problem.id, s) for g in groups for s in g.samples]
+    assert len(samples) == 30
+    for unit, sample in samples:
+        verdict = "crash" if "4}" in sample.text else "correct" if sample.text.endswith(f"{unit}}}") else "wrong"
+        assert sample.verdict == verdict
+        assert sample.accuracy == float(verdict == "correct")
+        assert sample.terms == {"accuracy": 2.0 if verdict == "correct" else -1.0}
+    assert {s.verdict for _, s in samples if s.is_offline} == {"correct", "crash"}

@@ -29,6 +29,7 @@ from red_mcore.exit_codes import BAD_INPUT, INTERRUPTED
 from red_mcore.overrides import override
 from red_mcore.recipe import Protocol, RecipeError, Reward, Tracking
 from red_mcore.redaction import guard_output
+from red_mcore.rewards import functions
 
 if TYPE_CHECKING:
     from red_mcore.evaluation import standalone
@@ -98,10 +99,11 @@ def _evaluate(
         tensor=options.tensor,
         dtype=options.dtype,
         kv_cache_mib=options.kv_cache_mib,
-        reward=Reward(workers=options.workers, timeout_seconds=options.timeout),
+        reward=_reward(options),
         chat_template=options.chat_template,
     )
     problems = standalone.prepare(job).problems  # what is wrong is told before anything is started
+    functions.try_out(job.reward, lambda _: problems)
     if others:
         check_comparable({name: {(p.id, p.text) for p in found} for name, found in problems.items()}, places(others))
     if joined:
@@ -143,11 +145,16 @@ def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[ite
     if others:
         check_comparable(places(rows), places(others))
     about = {"generations": str(options.generations.resolve()), "boxed_only": protocol.boxed_only}
+    about |= {} if options.verdict is None else {"verdict": options.verdict}
     problems = generations.problems(rows)
     items.claim(out, about | {"problems": asking.digests(problems)})
-    with Verifier(Reward(workers=options.workers, timeout_seconds=options.timeout)) as verifier:
+    reward = _reward(options)
+    functions.try_out(reward, lambda _: problems)
+    with Verifier(reward) as verifier:
         standalone.report_faults(verifier, problems)
-        graded = generations.grade(rows, verifier, protocol.boxed_only)
+        graded = generations.grade(rows, verifier, protocol.boxed_only, reward)
+    for path, failure in verifier.failures.items():
+        print(f"warning: '{path}' failed, for the first time so:\n{failure}", file=sys.stderr)
     items.write(out, graded)
     summary: dict[str, Any] = {**about, **summarise(graded)}
     differing, judged = generations.disagreements(rows, graded)
@@ -213,6 +220,12 @@ def _log(
     run.table("responses.json", summaries.samples(rows, SHOWN_RESPONSES))
     run.end("FINISHED")
     return run.run_id
+
+
+def _reward(options: argparse.Namespace) -> Reward:
+    if options.verdict is not None:
+        functions.check_path("--verdict", options.verdict)
+    return Reward(workers=options.workers, timeout_seconds=options.timeout, verdict=options.verdict)
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
@@ -295,6 +308,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tensor", type=int, default=1, metavar="N", help="tensor-parallel size of an engine (1)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the engine; as stored if not given")
     parser.add_argument("--kv-cache-mib", type=int, metavar="N", help="cache of an engine's rank; by default what fits")
+    parser.add_argument("--verdict", metavar="MODULE:FUNCTION", help="judges in the place of math-verify")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="verifier processes per engine (2)")
     parser.add_argument(
         "--timeout", type=float, default=Reward().timeout_seconds, metavar="S", help="seconds of one verdict"

@@ -51,7 +51,8 @@ def scorer(
     """Load the model once, and yield the function that scores one response after another.
 
     ``watch``: K sets of ids of watched tokens. At most ``chunk_bytes`` of float32 logits exist at a time. The function
-    raises RecipeError for what ``refusal`` names, and returns empty arrays for an empty response.
+    raises RecipeError for what ``refusal`` names and for numbers that are not finite, and returns empty arrays for an
+    empty response.
     """
     import torch
 
@@ -73,7 +74,14 @@ def scorer(
             targets = tokens[len(prompt) :].to(hidden.device)
             parts = zip(hidden.split(chunk), targets.split(chunk), strict=True)
             found = zip(*(_scores(states @ weight.T, target, watched) for states, target in parts), strict=True)
-            return TokenScores(*(torch.cat(values, -1).cpu().numpy() for values in found))
+            scores = TokenScores(*(torch.cat(values, -1).cpu().numpy() for values in found))
+            wrong = np.flatnonzero(~np.isfinite(scores.logp + scores.entropy))
+            if len(wrong):  # nothing is more likely than NaN, which would have rank 0
+                raise RecipeError(
+                    f"{model.folder} gives token {wrong[0]} of a response no finite log-prob ({scores.logp[wrong[0]]}):"
+                    " its weights are broken, or its numbers too large for --dtype"
+                )
+            return scores
 
         yield score
 

@@ -40,6 +40,7 @@ A problem given as turns is its one user turn. System turns, and a column ``syst
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -77,6 +78,10 @@ RIGHT = ("correctness_math_verify", "correctness_llama")
 COMPLETE = "is_reasoning_complete"
 
 
+Columns = frozenset[str] | None
+"""Names of columns; None for all."""
+
+
 class Content(NamedTuple):
     """What a row holds; None for what it lacks."""
 
@@ -99,9 +104,21 @@ class Layout:
     """By the recipe: then it is taken as it stands."""
     columns: tuple[str, ...]
 
-    def used(self) -> set[str]:
-        """Top-level columns that ``read`` looks at."""
-        names = {self.problem, self.gold, *self.traces, *THOUGHTS.values(), *RIGHT, COMPLETE, "system", "input"}
+    def used(self, columns: Columns = frozenset()) -> set[str] | None:
+        """Top-level columns that ``read`` and ``kept`` look at; None for all."""
+        if columns is None:
+            return None
+        names = {
+            self.problem,
+            self.gold,
+            *self.traces,
+            *THOUGHTS.values(),
+            *RIGHT,
+            COMPLETE,
+            "system",
+            "input",
+            *columns,
+        }
         wanted = {part.lower() for name in names for part in (name, name.partition(".")[0])}
         return {name for name in self.columns if name.lower() in wanted}
 
@@ -155,6 +172,30 @@ def read(layout: Layout, row: Row, where: str) -> Content:
         trace = cells.think(cell(thoughts, cells.trace), trace)
     apart = value(row, "system")
     return Content(text, gold, trace, system or (apart if isinstance(apart, str) and apart.strip() else None))
+
+
+def kept(row: Row, columns: Columns, there: Sequence[str], where: str) -> dict[str, Any] | None:
+    """Those ``columns`` of a row that its file has (``there``), None for what the row lacks; None if the file has none.
+
+    Where all are kept, cells that JSON has no word for (bytes, images) are left out; RecipeError for one that is named.
+    """
+    names = {name.lower() for name in there}
+    found: dict[str, Any] = {}
+    for name in row if columns is None else sorted(columns):
+        if name.lower() not in names:
+            continue
+        cell = cells.plain(value(row, name))
+        try:
+            json.dumps(cell)
+        except (TypeError, ValueError):
+            if columns is not None:
+                raise RecipeError(
+                    f"{where}: column '{name}', which a reward function asks for, holds {type(cell).__name__}:"
+                    " want text, numbers, lists or objects"
+                ) from None
+        else:
+            found[name] = cell
+    return found or None
 
 
 def value(row: Row, name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from red_mcore.data import arithmetic, cells, duplicates, files, formats
 from red_mcore.data.duplicates import Note
@@ -15,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 ARITHMETIC_PROBLEMS = 2048
 """Training problems of the built-in task where ``data.problems`` is None."""
+FIRST_ROWS = 100
+"""Rows among which ``first`` looks for problems."""
 CHECKED_ROWS = 10_000
 """Rows that ``check_data`` reads, at most: seconds, also where each has a long trace."""
 
@@ -44,12 +47,12 @@ def load_problems(data: Data, seed: int) -> tuple[list[Problem], list[Problem]]:
     return loaded.training, loaded.held_out
 
 
-def read_problems(data: Data, seed: int) -> Loaded:
+def read_problems(data: Data, seed: int, columns: formats.Columns = frozenset()) -> Loaded:
     """Training and held-out problems; none is in both, and the held-out ones of a file are its last.
 
     ``seed`` draws the built-in arithmetic. A file keeps its order: shuffling is the cursor's business. An id is the
-    place among the file's rows that have a problem and a gold. Raises RecipeError naming file, line and columns for
-    whatever cannot be read.
+    place among the file's rows that have a problem and a gold. ``columns``: those of a row that its problem keeps.
+    Raises RecipeError naming file, line and columns for whatever cannot be read.
     """
     _check_counts(data)
     if data.path is None:
@@ -57,7 +60,14 @@ def read_problems(data: Data, seed: int) -> Loaded:
         drawn = arithmetic.make_problems(data.arithmetic, data.held_out + count, seed)
         # The held-out ones come first, so that they stay the same when data.problems changes.
         return Loaded(drawn[data.held_out :], drawn[: data.held_out])
-    return _split(_read(data), data)
+    return _split(_read(data, columns=columns), data)
+
+
+def first(data: Data, count: int, columns: formats.Columns = frozenset()) -> list[Problem]:
+    """The first problems, of hub data and folders none; RecipeError as in ``read_problems``."""
+    if data.path is None:
+        return arithmetic.make_problems(data.arithmetic, count, data.seed)
+    return _read(data, FIRST_ROWS, columns).problems[:count] if files.is_file(data.path) else []
 
 
 def check_data(data: Data) -> None:
@@ -93,14 +103,14 @@ def _split(read: _Rows, data: Data) -> Loaded:
     return Loaded(training[: data.problems], held_out, [*read.notes, *notes])
 
 
-def _read(data: Data, most: int | None = None) -> _Rows:
+def _read(data: Data, most: int | None = None, columns: formats.Columns = frozenset()) -> _Rows:
     """The problems of the first ``most`` rows. RecipeError where all rows are read and none has problem and gold."""
     layout = formats.find(files.columns(data, most) or _empty(data), data, data.path)
-    contents: list[tuple[str, cells.Gold, str | None]] = []
+    contents: list[tuple[str, cells.Gold, str | None, dict[str, Any] | None]] = []
     lost: Counter[str] = Counter()
     first: dict[str, str] = {}
     count, is_whole, systems = 0, True, 0
-    for where, row in files.rows(data, layout.used()):
+    for where, row in files.rows(data, layout.used(columns)):
         if count == most:
             is_whole = False
             break
@@ -112,11 +122,11 @@ def _read(data: Data, most: int | None = None) -> _Rows:
             lost[reason] += 1
             first.setdefault(reason, where)
         else:
-            contents.append((text, gold, trace))
+            contents.append((text, gold, trace, formats.kept(row, columns, layout.columns, where)))
     if not count:
         _empty(data)
     # Where golds are marked, a sentence without mark is a solution that lacks its answer.
-    is_marked = 2 * sum(gold.is_worked for _, gold, _ in contents) > len(contents)
+    is_marked = 2 * sum(gold.is_worked for _, gold, *_ in contents) > len(contents)
     kept = [content for content in contents if not (is_marked and content[1].is_sentence)]
     lost["mark"] = len(contents) - len(kept)
     hint = "" if layout.gold.lower() in formats.GOLD else ": neither \\boxed{...}, nor ####, nor a bare answer"
@@ -139,7 +149,10 @@ def _read(data: Data, most: int | None = None) -> _Rows:
     if systems:
         line = f"left out the system turns of {systems} rows; data.system_prompt sets one for all"
         notes.append(Note("system_turns", systems, line))
-    problems = [Problem(id=i, text=text, gold=gold.text, trace=trace) for i, (text, gold, trace) in enumerate(kept)]
+    problems = [
+        Problem(id=i, text=text, gold=gold.text, trace=trace, columns=more)
+        for i, (text, gold, trace, more) in enumerate(kept)
+    ]
     return _Rows(problems, count, is_whole, notes)
 
 

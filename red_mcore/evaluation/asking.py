@@ -14,7 +14,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,10 @@ from red_mcore.evaluation.items import Key, Row
 from red_mcore.evaluation.summary import summarise
 from red_mcore.megatron import ranks
 from red_mcore.megatron.ranks import Ranks
-from red_mcore.recipe import Protocol, RecipeError
+from red_mcore.recipe import Protocol, RecipeError, Reward
 from red_mcore.records import Problem
-from red_mcore.rewards.verifier import Grade, Verifier
+from red_mcore.rewards import failures
+from red_mcore.rewards.verifier import NO_VERDICT, Grade, Verifier, graded
 from red_mcore.rollout.engine import Completion, Engine
 from red_mcore.rollout.exchange import sample_seed
 
@@ -83,7 +84,7 @@ def digests(problems: Problems) -> dict[str, str]:
     """16 hexadecimal digits for the texts and golds of each benchmark."""
     found = {}
     for name, asked in problems.items():
-        text = json.dumps([[p.text, p.gold, p.kind] for p in asked])
+        text = json.dumps([[p.text, p.gold, p.kind, *([p.columns] if p.columns else [])] for p in asked])
         found[name] = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     return found
 
@@ -97,6 +98,8 @@ class Asker:
     engine: Engine
     verifier: Verifier | None
     """Of the engine's leader; None on its other ranks."""
+    reward: Reward = field(default_factory=Reward)
+    """Whose verdict judges."""
 
     def ask(
         self,
@@ -123,7 +126,7 @@ class Asker:
                 "weights": self.engine.checksum,
                 "tokenizer": fingerprints.digest(json.dumps(fingerprints.of_tokenizer(self.tokenizer))),
                 "protocol": asdict(self.protocol),
-                "grader": f"math-verify {importlib.metadata.version('math-verify')}",
+                "grader": self._grader(),
                 "timeout_seconds": self.verifier.settings.timeout_seconds,
                 "problems": digests(problems),
             }
@@ -149,7 +152,27 @@ class Asker:
             ready += len(chunk) * self.protocol.samples_for(chunk[0][0])
             watch(ready, total)
         ranks.any_rank(False)  # waits for all
-        return ranks.on_main(here, lambda: summarise(_gathered(folder, cut)))
+        if self.reward.verdict is not None:
+            failures.tell(self.verifier, lambda text: print(text, flush=True) if here.is_main else None)
+        return ranks.on_main(here, lambda: self._summary(_gathered(folder, cut)))
+
+    def _grader(self) -> str:
+        verdict = self.reward.verdict
+        if verdict is None:
+            return f"math-verify {importlib.metadata.version('math-verify')}"
+        return f"{verdict} {fingerprints.of_functions([verdict])[verdict]}"
+
+    def _summary(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """RuntimeError where the user's verdict failed on every response of a benchmark."""
+        found = summarise(rows)
+        for name, numbers in found["benchmarks"].items():
+            unjudged = sum(numbers["verdicts"][verdict] for verdict in NO_VERDICT)
+            if self.reward.verdict is not None and unjudged == sum(numbers["verdicts"].values()):
+                raise RuntimeError(
+                    f"{name}: reward.verdict '{self.reward.verdict}' failed on all of its {unjudged} calls; what the"
+                    " first one said is above"
+                )
+        return found
 
     def _sample(self, name: str, problems: Sequence[Problem]) -> list[Row]:
         """Graded responses of one chunk; [] but on the engine's leader."""
@@ -165,12 +188,22 @@ class Asker:
             top_p=protocol.top_p,
             max_tokens=[protocol.max_tokens] * len(problems),
         )
+        for problem, each in zip(problems, completions, strict=True):
+            if not all(np.isfinite(c.logp).all() for c in each):
+                raise RuntimeError(
+                    f"the engine's log-probs of a response to item {problem.id} of {name} are not finite:"
+                    " its weights or its kernels are broken"
+                )
         if not engine.is_leader:
             return []
         stops = engine.stop_ids
         texts = [[response_text(self.tokenizer, c.token_ids, stops) for c in each] for each in completions]
-        questions = [(p.gold, text, p.kind) for p, each in zip(problems, texts, strict=True) for text in each]
-        grades = iter(self.verifier.grade(questions, boxed_only=protocol.boxed_only))
+        asked = [
+            (p, text, len(c.token_ids))
+            for p, written, each in zip(problems, texts, completions, strict=True)
+            for text, c in zip(written, each, strict=True)
+        ]
+        grades = iter(graded(self.verifier, self.reward, asked, boxed_only=protocol.boxed_only))
         return [
             {
                 "benchmark": name,

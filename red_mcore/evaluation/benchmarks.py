@@ -19,7 +19,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def check(names: Sequence[str], folder: str | None) -> None:
     if not names:
         raise RecipeError(f"no benchmarks are named: use some of {', '.join(KNOWN)}")
     for name in names:
-        if not re.fullmatch(r"[\w.-]+", name) or name == "average":
+        if not re.fullmatch(r"[\w.-]+", name) or name in ("average", "reward"):
             raise RecipeError(f"benchmark '{name}' becomes part of a metric's name: use letters, digits and . _ - only")
     if len(set(names)) < len(names):
         raise RecipeError(f"benchmarks {', '.join(names)}: one is named twice")
@@ -77,28 +77,33 @@ def check(names: Sequence[str], folder: str | None) -> None:
             load(name, folder, seed=0)
 
 
-def load(name: str, folder: str | None, seed: int, limit: int | None = None) -> list[Problem]:
+def load(
+    name: str, folder: str | None, seed: int, limit: int | None = None, columns: formats.Columns = frozenset()
+) -> list[Problem]:
     """The problems of a benchmark, the first ``limit`` of them; ``id`` is the place in the file.
 
-    ``seed`` decides the order in which choices are shown. Raises RecipeError naming the file and the row for whatever
-    cannot be read, and for a problem without gold.
+    ``seed`` decides the order in which choices are shown; ``columns`` are those that problems keep. Raises RecipeError
+    naming the file and the row for whatever cannot be read, and for a problem without gold.
     """
     data = _source(name, folder)
     problems: list[Problem] = []
     layout = None
+    there = files.columns(data) if columns else ()
     for where, row in files.rows(data):
         if limit is not None and len(problems) == limit:
             break
         content = _choices(row, where)
+        more = formats.kept(row, columns, there or list(row), where)
         if content is not None:
-            problems.append(_choice_problem(len(problems), *content, f"{seed} {name} {len(problems)}"))
+            problem = _choice_problem(len(problems), *content, f"{seed} {name} {len(problems)}")
+            problems.append(replace(problem, columns=more))
             continue
         layout = layout or formats.find(files.columns(data), data, where)
         content = formats.read(layout, row, where)
         for what, found in (("problem", content.text), ("gold answer", content.gold)):
             if found is None:
                 raise RecipeError(f"{where}: the {what} is empty")
-        problems.append(Problem(len(problems), content.text, content.gold.text))
+        problems.append(Problem(len(problems), content.text, content.gold.text, columns=more))
     if not problems:
         raise RecipeError(f"{data.path} is empty")
     return problems

@@ -24,9 +24,9 @@ from typing import Any
 
 from red_mcore.data import cells, files
 from red_mcore.evaluation.items import Row
-from red_mcore.recipe import Data, RecipeError
+from red_mcore.recipe import Data, RecipeError, Reward
 from red_mcore.records import Problem
-from red_mcore.rewards.verifier import Verifier
+from red_mcore.rewards.verifier import Verifier, graded
 
 _GOLD = ("gold", "gt", "answer", "ground_truth")
 _PROBLEM = ("problem", "question", "prompt")
@@ -87,15 +87,22 @@ def read(file: Path) -> list[Row]:
     return list(found.values())
 
 
-def grade(rows: Sequence[Row], verifier: Verifier, boxed_only: bool) -> list[Row]:
-    """The rows with ``answer`` and ``verdict`` in each response, and without ``recorded``."""
-    questions = [(row["gold"], response["text"], row["kind"]) for row in rows for response in row["responses"]]
-    grades = iter(verifier.grade(questions, boxed_only=boxed_only))
-    graded = []
+def grade(rows: Sequence[Row], verifier: Verifier, boxed_only: bool, reward: Reward | None = None) -> list[Row]:
+    """The rows with ``answer`` and ``verdict`` in each response, and without ``recorded``.
+
+    A verdict of ``reward``, the verifier's settings, is told 0 tokens where their number is not recorded.
+    """
+    asked = [
+        (Problem(row["item"], row["problem"], row["gold"], kind=row["kind"]), response["text"], response["tokens"] or 0)
+        for row in rows
+        for response in row["responses"]
+    ]
+    grades = iter(graded(verifier, reward or Reward(), asked, boxed_only=boxed_only))
+    found = []
     for row in rows:
         responses = [response | next(grades)._asdict() for response in row["responses"]]
-        graded.append({name: value for name, value in row.items() if name != "recorded"} | {"responses": responses})
-    return graded
+        found.append({name: value for name, value in row.items() if name != "recorded"} | {"responses": responses})
+    return found
 
 
 def disagreements(rows: Sequence[Row], graded: Sequence[Row]) -> tuple[list[dict[str, Any]], int]:

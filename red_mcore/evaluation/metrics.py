@@ -10,7 +10,8 @@ from red_mcore.records import Group
 
 
 def score(groups: Sequence[Group]) -> dict[str, float]:
-    """``evaluation/...``: pass@1 with its standard error over problems, pass@k at all samples, length, truncation."""
+    """``evaluation/...``: pass@1 with its standard error over problems, pass@k at all samples, reward, length,
+    truncation."""
     counts = [(len(g.rollouts), sum(s.accuracy == 1 for s in g.rollouts)) for g in groups]
     samples = [s for g in groups for s in g.rollouts]
     k = min(n for n, _ in counts)
@@ -19,6 +20,7 @@ def score(groups: Sequence[Group]) -> dict[str, float]:
         "evaluation/pass1": mean,
         "evaluation/pass1_stderr": error,
         f"evaluation/pass{k}": statistics.fmean(pass_at_k(n, c, k) for n, c in counts),
+        "evaluation/reward_mean": statistics.fmean(s.reward for s in samples),
         "evaluation/length_tokens": statistics.fmean(len(s.response) for s in samples),
         "evaluation/truncated": statistics.fmean(float(s.truncated) for s in samples),
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from red_mcore.evaluation import asking, benchmarks
 from red_mcore.recipe import Model, Parallel, Protocol, Reward, Rollout
 from red_mcore.records import Problem
+from red_mcore.rewards import functions
 from red_mcore.tracking.console import Watched
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ def prepare(job: Job) -> Prepared:
     tokenizer = load_tokenizer(model)
     if found := template.find(model):
         template.check(found, job.protocol.system_prompt, job.protocol.template_arguments)
-    problems = {name: benchmarks.load(name, job.data, job.protocol.seed, job.limit) for name in job.benchmarks}
+    columns = functions.columns(job.reward)
+    problems = {name: benchmarks.load(name, job.data, job.protocol.seed, job.limit, columns) for name in job.benchmarks}
     encoded = asking.prompts(tokenizer, problems, job.protocol)
     room = stored.arch.max_positions
     asking.check_lengths(encoded, job.protocol, room, "the model's max_position_embeddings")
@@ -119,7 +121,7 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
             print(line, flush=True)
         print(f"{count} responses to {', '.join(prepared.problems)}, kept in {job.out}", flush=True)
     about = {"model": str(stored.folder.resolve()), "dtype": prepared.dtype}
-    asker = asking.Asker(job.protocol, tokenizer, engine, verifier)
+    asker = asking.Asker(job.protocol, tokenizer, engine, verifier, job.reward)
     with Watched("responses", show=here.is_main) as watch:
         summary = asker.ask(prepared.problems, job.out, here, watch, about=about)
     if verifier:
@@ -130,9 +132,14 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
 
 
 def report_faults(verifier: Verifier, problems: Mapping[str, Sequence[Problem]]) -> None:
-    """Say which benchmarks have an unusual size, and which golds no answer can equal: their problems count as wrong."""
+    """Say which benchmarks have an unusual size, and which golds no answer can equal: their problems count as wrong.
+
+    Of golds only the user knows where the verdict is the user's.
+    """
     for line in benchmarks.unusual_sizes(problems):
         print(f"warning: {line}", flush=True)
+    if verifier.settings.verdict is not None:
+        return
     for name, asked in problems.items():
         for problem, fault in zip(asked, verifier.gold_faults(asked), strict=True):
             if fault:

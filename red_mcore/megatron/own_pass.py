@@ -36,7 +36,7 @@ class OwnPass:
         for sample, entries, tokens in batch.spans:
             if (i := self._index.get(id(sample))) is not None:
                 entropy = entropies[entries].sum() / len(sample.response)
-                gap = np.abs(logps[entries] - sample.sampler_logp[tokens]) if not sample.is_offline else np.zeros(1)
+                gap = differences(logps[entries], sample.sampler_logp[tokens]) if not sample.is_offline else np.zeros(1)
                 self._measured[:, i] = torch.tensor((entropy, gap.max(initial=0.0), gap.sum()))
         if self._weigh is None:
             return
@@ -65,6 +65,11 @@ class OwnPass:
             sample.entropy = entropy
         if self._weigh is not None:
             self._weigh()
+
+
+def differences(logp: np.ndarray, sampler_logp: np.ndarray) -> np.ndarray:
+    """|trainer - engine| of each token, nats; infinite where it is no number, which no maximum passes over."""
+    return np.nan_to_num(np.abs(logp - sampler_logp), nan=np.inf, posinf=np.inf)
 
 
 def engine_gap(gaps: list[tuple[float, float, int]]) -> dict[str, float]:

@@ -19,14 +19,15 @@ from megatron.core.transformer.module import param_is_not_shared
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from red_mcore import guards
 from red_mcore.architecture import Architecture
 from red_mcore.devices import FP8_MULTIPLE
 from red_mcore.megatron import shim
 from red_mcore.megatron.model import build_model, output_weight
 from red_mcore.megatron.offload import on_device, read_on_device, to_host
-from red_mcore.megatron.own_pass import OwnPass, engine_gap
+from red_mcore.megatron.own_pass import OwnPass, differences, engine_gap
 from red_mcore.megatron.packing import MicroBatch, Plan, arrange, deal, imbalance, pack
-from red_mcore.megatron.ranks import Ranks, any_rank, from_last_stage, sum_over_data
+from red_mcore.megatron.ranks import Ranks, any_rank, from_all, from_last_stage, sum_over_data
 from red_mcore.megatron.slots import Slot
 from red_mcore.megatron.vocab import logprob_and_entropy
 from red_mcore.recipe import Optimizer, Recipe
@@ -105,20 +106,35 @@ class Policy:
         """Fill ``old_logp`` and ``entropy`` of every sample, on every rank: dealing for an update may move a group.
 
         Returns the difference to the engine's log-probs over the rollouts (``engine_gap``), where there are any.
+        FloatingPointError for one that is not finite.
         """
         gaps = []
         for sample, logp, entropy in self._scored(groups):
             sample.old_logp, sample.entropy = logp, float(entropy.mean())
             if sample.sampler_logp is not None:
-                gap = np.abs(logp - sample.sampler_logp)
+                gap = differences(logp, sample.sampler_logp)
                 gaps.append((float(gap.max()), float(gap.sum()), gap.size))
+        self._check(groups, ("old_logp", "entropy"))
         return engine_gap(gaps)
 
     def score_reference(self, groups: Sequence[Group]) -> None:
-        """Fill ``ref_logp`` of every sample, on every rank; called on the reference."""
+        """Fill ``ref_logp`` of every sample, on every rank; called on the reference. Raises as ``score`` does."""
         with read_on_device(list(self.model.parameters())) if self._offload.reference else nullcontext():
             for sample, logp, _ in self._scored(groups):
                 sample.ref_logp = logp
+        self._check(groups, ("ref_logp",))
+
+    def _check(self, groups: Sequence[Group], names: Sequence[str]) -> None:
+        """FloatingPointError, on every rank, for the first of these fields of samples that is not finite."""
+        if found := guards.culprit(groups, names):
+            rank = next(r for r, hand in enumerate(self._deal(groups)) if any(s is found.sample for s in hand))
+            raise FloatingPointError(f"{found} (data-parallel rank {rank}); {guards.REFUSED}")
+
+    def _refuse_unless(self, well: bool, what: str, find: Callable[[], str | None]) -> None:
+        """FloatingPointError on every rank where one is not ``well``: the first culprit that a rank can ``find``."""
+        if any_rank(not well):
+            found = (f"{culprit} on rank {rank}; " for rank, culprit in enumerate(from_all(find())) if culprit)
+            raise FloatingPointError(f"{next(found, '')}{what}: {guards.REFUSED}")
 
     def _scored(self, groups: Sequence[Group]) -> Iterator[tuple[Sample, np.ndarray, np.ndarray]]:
         """(sample, log-probs [T], entropies [T]) of every sample in order, on every rank."""
@@ -171,7 +187,10 @@ class Policy:
         same number on all of them. Those without a trace, or without any sample, come there as well, so that all
         communication of the pass has one order on all ranks whatever their samples are. Traces that come later than
         the turn are scored ahead.
+
+        FloatingPointError, on every rank, where an advantage, a weight, an entropy or a loss is not finite.
         """
+        self._check(groups, guards.COMPOSED)
         components = sorted({name for g in groups for s in g.samples for name in s.coefficient})
         plan = self._plan(groups, offline_last=weigh is not None)
         batches = self._pack(plan, components)
@@ -184,6 +203,8 @@ class Policy:
             self._score_entropies(groups, late)
             measured = [s for g in groups for s in g.samples if id(s) not in late]
             own = OwnPass(measured, self.ranks, weigh, batches[plan.turn])
+        spoilt: list[str] = []
+        """The first of this rank's losses that is not finite, if one is."""
 
         def loss(batch: MicroBatch, hidden: Tensor):
             trained = sum(c != 0 for c in batch.coefficient.values()) > 0
@@ -196,8 +217,12 @@ class Policy:
             for i, name in enumerate(components):
                 coefficient = batch.coefficient[name]
                 # where, not a product: a token loss may be infinite off its component's tokens
-                part = torch.where(coefficient != 0, coefficient * token_loss[name], 0.0).sum()
-                sums[i] += part.item()
+                tokens = torch.where(coefficient != 0, coefficient * token_loss[name], 0.0)
+                part = tokens.sum()
+                value = part.item()
+                sums[i] += value
+                if not (spoilt or math.isfinite(value)):
+                    spoilt.append(f"loss/{name} {_first_spoilt(tokens, logp, batch, groups)}")
                 total = total + part
             return undo_schedule_scale(total, len(batches)), {}
 
@@ -207,14 +232,18 @@ class Policy:
             self.optimizer.zero_grad()
         self._run(batches, loss, forward_only=False)
         from_last_stage(sum_over_data(sums))
+        measured = own.finish() if own is not None else {}
+        self._check(groups, ("entropy", "weight"))  # of the pass itself
         *losses, filled, computed = sums.tolist()
-        out = {"loss/total": sum(losses)}
+        total = sum(losses)
+        self._refuse_unless(math.isfinite(total), f"the loss is {total}", lambda: next(iter(spoilt), None))
+        out = {"loss/total": total}
         out |= {f"loss/{name}": value for name, value in zip(components, losses, strict=True)}
         out |= {
             "packing/fill_fraction": filled / computed,
             "packing/imbalance": imbalance(self._deal(groups), self.arch.hidden_size),
         }
-        return out | (own.finish() if own is not None else {})
+        return out | measured
 
     def step(self, optimizer: str = "main", lr_scale: float = 1.0) -> dict[str, float]:
         """One step of an optimizer on the gradient; its schedule, and only its own, advances if the step is done.
@@ -222,7 +251,8 @@ class Policy:
         ``lr_scale`` multiplies the learning rate of this step. Returns ``update/grad_norm``, ``update/weight_norm``
         (after the step), ``update/change_norm`` (of what the step did to the weights), ``update/lr`` (as used) and
         ``update/skipped``: 1 where the norm is above the settings' ``skip_grad``, and nothing was done.
-        FloatingPointError for a gradient norm that is not finite.
+        FloatingPointError, on every rank, for a gradient or a learning rate that is not finite, before the weights
+        change; and for weights that are not, after they did.
         """
         slot = self.activate(optimizer)
         for group in self.optimizer.param_groups:
@@ -232,19 +262,18 @@ class Policy:
             weights = self._owned_weights()
             before = [weight.clone() for weight in weights]
             with shim.on_device():
-                updated, grad_norm = self._step_unless_steep(slot.skip_grad)
+                updated, grad_norm = self._step_unless_steep(slot.skip_grad, lr)
             changes = [old.sub_(new) for old, new in zip(before, weights, strict=True)]
             norms = torch.stack([get_total_norm(tensors).double() for tensors in (weights, changes)])
             del weights, before, changes  # they would keep what is moved away
         slot.schedule.step(increment=int(updated))  # also takes the scale out again
-        grad_norm = float(grad_norm or 0.0)
         norms = norms.to(shim.device())
         dist.all_reduce(norms.square_())
         weight_norm, change_norm = norms.sqrt().tolist()
-        if any_rank(not math.isfinite(grad_norm)):
+        if any_rank(not math.isfinite(weight_norm + change_norm)):
             raise FloatingPointError(
-                f"the gradient norm is {grad_norm}: the weights are spoilt and not saved;"
-                " go on from the last checkpoint with a lower learning rate"
+                f"the norm of the weights is {weight_norm}, that of their change {change_norm}: they are spoilt and not"
+                f" saved; go on from the last checkpoint with a lower learning rate than {lr:g}"
             )
         return {
             "update/grad_norm": grad_norm,
@@ -254,15 +283,22 @@ class Policy:
             "update/skipped": float(not updated),
         }
 
-    def _step_unless_steep(self, limit: float) -> tuple[bool, float | None]:
+    def _step_unless_steep(self, limit: float, lr: float) -> tuple[bool, float]:
         """(Whether the optimizer stepped, gradient norm); it does not where the norm exceeds a ``limit`` above 0."""
-        if limit:
-            self.optimizer.prepare_grads()
-            norm = self.optimizer.get_grad_norm()
-            if any_rank(norm > limit):  # a step is a collective: all ranks have to agree on it
-                return False, norm
-        updated, norm, _ = self.optimizer.step()
+        self.optimizer.prepare_grads()
+        norm = float(self.optimizer.get_grad_norm() or 0.0)
+        what = f"the gradient norm is {norm}, the learning rate {lr}"
+        self._refuse_unless(math.isfinite(norm) and math.isfinite(lr), what, self._first_spoilt_gradient)
+        if limit and any_rank(not norm <= limit):  # a step is a collective: all ranks have to agree on it
+            return False, norm
+        updated, _, _ = self.optimizer.step()
         return updated, norm
+
+    def _first_spoilt_gradient(self) -> str | None:
+        for name, parameter in (named for chunk in self.model for named in chunk.named_parameters()):
+            if not parameter.main_grad.isfinite().all():
+                return f"the gradient of {name} is not finite"
+        return None
 
     def _owned_weights(self) -> list[Tensor]:
         """The float32 weights that this rank updates, each weight of the model on one rank."""
@@ -332,6 +368,18 @@ class Policy:
             temperature=None if self.temperature == 1 else torch.where(is_offline, 1.0, self.temperature),
             group=parallel_state.get_tensor_model_parallel_group(),
         )
+
+
+def _first_spoilt(losses: Tensor, logp: Tensor, batch: MicroBatch, groups: Sequence[Group]) -> str:
+    """Of which token the first of ``losses`` [T] is that is not finite, with its log-prob."""
+    losses = losses.detach().cpu()
+    for sample, entries, tokens in batch.spans:
+        wrong = np.flatnonzero(~losses[entries].isfinite().numpy())
+        if len(wrong):
+            entry, token = entries[wrong[0]], tokens[wrong[0]]
+            where = f"of token {token} of {guards.place_in(groups, sample)}"
+            return f"{where} is {losses[entry].item()} (log-prob {logp[entry].item():.6g})"
+    return f"is {losses.sum().item()}: finite losses have no finite sum"
 
 
 def undo_schedule_scale(loss: Tensor, micro_batches: int) -> Tensor:

@@ -120,6 +120,13 @@ def from_main(value: object) -> object:
     return box[0]
 
 
+def from_all(value: T) -> list[T]:
+    """The ``value`` of each rank, in order, on every rank."""
+    box: list = [None] * dist.get_world_size()
+    dist.all_gather_object(box, value)
+    return box
+
+
 @contextmanager
 def together() -> Iterator[None]:
     """A block that only some ranks have work in, such as writing files or grading, ends alike on all of them.

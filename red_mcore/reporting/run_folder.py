@@ -83,7 +83,8 @@ class RunFolder:
         """Benchmark -> step -> (mean, standard error): of ``evaluation/NAME_mean`` among the metrics, and of
         ``evaluation/step-NNNNNN/summary.json``."""
         found: dict[str, dict[int, tuple[float, float]]] = {}
-        for name in (n for n in self.names if n.startswith("evaluation/") and n.endswith("_mean")):
+        means = (n for n in self.names if n.startswith("evaluation/") and n.endswith("_mean"))
+        for name in (n for n in means if n != "evaluation/reward_mean"):  # of the held-out problems
             errors = dict(zip(*self.metric(f"{name.removesuffix('_mean')}_stderr"), strict=True))
             for step, mean in zip(*self.metric(name), strict=True):
                 _keep(found, name[11:-5], int(step), mean, errors.get(step))

@@ -12,16 +12,16 @@ verdicts are told apart, because a rising share of any of the last three is news
 
 from __future__ import annotations
 
-import importlib
 import logging
-import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from red_mcore.recipe import Reward
 from red_mcore.records import Kind, Problem
 from red_mcore.rewards.answers import certain, final_answer
 from red_mcore.rewards.choices import final_choice
+from red_mcore.rewards.functions import Call, attempt, load, outcome
 from red_mcore.rewards.pool import Pool
 
 REMEMBERED = 200
@@ -57,7 +57,14 @@ class Verifier:
     def __init__(self, settings: Reward) -> None:
         self.settings = settings
         self._known: dict[tuple, str] = {}
-        self._pool = Pool(_work, settings.workers, settings.timeout_seconds, _prepare_child)
+        self.failures: dict[str, str] = {}
+        """The first failure of each of the user's functions, with its traceback."""
+        self.told: set[str] = set()
+        """Functions whose first failure the user knows."""
+        self.warned: set[str] = set()
+        """Functions that the user knows to fail often."""
+        prepare = partial(_prepare_child, settings.paths)
+        self._pool = Pool(_work, settings.workers, settings.timeout_seconds, prepare)
 
     def grade(self, questions: Iterable[tuple], boxed_only: bool | None = None) -> list[Grade]:
         """A grade of each ``Question`` (or tuple of its fields), in order; ``boxed_only`` None is the settings' value.
@@ -95,9 +102,34 @@ class Verifier:
         return faults
 
     def call(self, path: str, arguments: Sequence[tuple]) -> list[float | None]:
-        """What the user's function at the import path ``module:function`` returns; None for a timeout or crash."""
-        results = self._pool.run([("call", path, *each) for each in arguments])
-        return [value if how == "done" else None for how, value in results]
+        """What the user's function at the import path ``module:function`` returns, None where it fails.
+
+        ``arguments``: a ``Call``, or a tuple of its fields, each. The first failure is kept in ``failures``.
+        """
+        return [value if how == "done" else None for how, value in self._own("term", path, arguments)]
+
+    def judge(self, calls: Sequence[Call], boxed_only: bool | None = None) -> list[Grade]:
+        """A grade of each response by ``settings.verdict``; nothing is no answer, and one that fails is a ``crash``.
+
+        ``boxed_only`` decides what is shown as the answer, and no more.
+        """
+        boxed_only = self.settings.boxed_only if boxed_only is None else boxed_only
+        written = [call for call in calls if call.response.strip()]
+        results = iter(self._own("verdict", self.settings.verdict, written))
+        grades = []
+        for call in calls:
+            how, value = next(results) if call.response.strip() else ("done", "unparsable")
+            verdict = {"done": value, "timeout": "timeout"}.get(how, "crash")
+            grades.append(Grade(verdict, final_answer(call.response, boxed_only)))
+        return grades
+
+    def _own(self, what: str, path: str, calls: Sequence[tuple]) -> list[tuple[str, Any]]:
+        """``functions.outcome`` of each call of the user's function."""
+        found = [outcome(*each) for each in self._pool.run([("own", what, path, tuple(call)) for call in calls])]
+        failures = (why for how, why in found if how != "done")
+        if failure := next(failures, None):
+            self.failures.setdefault(path, failure)
+        return found
 
     def close(self) -> None:
         """End the children, whatever they are doing."""
@@ -110,13 +142,27 @@ class Verifier:
         self.close()
 
 
-def _prepare_child() -> None:
+def graded(
+    verifier: Verifier, reward: Reward, asked: Sequence[tuple[Problem, str, int]], **options: Any
+) -> list[Grade]:
+    """Grades of (problem, what is judged of its response, that one's tokens), by the user's verdict if there is one.
+
+    ``options``: ``boxed_only``.
+    """
+    if reward.verdict is None:
+        return verifier.grade([(problem.gold, text, problem.kind) for problem, text, _ in asked], **options)
+    calls = [Call(problem.text, problem.gold, text, tokens, problem.columns) for problem, text, tokens in asked]
+    return verifier.judge(calls, **options)
+
+
+def _prepare_child(functions: Sequence[str]) -> None:
     """Runs in each child before its first task."""
     from red_mcore.rewards import grading
 
     # It warns that its own time limits are off. They are, for they do not reach into C code; the pool's do.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     grading.warm_up()
+    load(functions)
 
 
 def _work(what: str, *arguments: Any) -> Any:
@@ -127,14 +173,4 @@ def _work(what: str, *arguments: Any) -> Any:
         return grading.judge(*arguments)
     if what == "gold":
         return grading.gold_fault(*arguments)
-    path, *rest = arguments
-    value = float(imported(path)(*rest))
-    if not math.isfinite(value):
-        raise ValueError(f"{path} returned {value}")
-    return value
-
-
-def imported(path: str) -> Any:
-    """The function at the import path ``package.module:function``; ImportError or AttributeError where it is not."""
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
+    return attempt(*arguments)

@@ -1,5 +1,7 @@
 """Scores of responses by Megatron against transformers on the same folder, and the cache of them."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,18 @@ def found(folder, response):
             "longest": score(PROMPT, [1] * (POSITIONS - len(PROMPT) + 1)),
             "refused": refused,
         }
+
+
+def test_a_model_that_gives_no_numbers_is_refused(folder, tmp_path):
+    """Its NaN would be the most likely token everywhere, and stay in the cache."""
+    from safetensors.torch import load_file, save_file
+
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    tensors = load_file(broken / "model.safetensors")
+    tensors["model.norm.weight"][3] = torch.nan
+    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    with scorer(open_any(broken)) as score, pytest.raises(RecipeError, match=r"broken gives token 0 of .* \(nan\)"):
+        score(PROMPT, [5, 9])
 
 
 def test_parity_with_transformers(folder, found, response):

@@ -12,7 +12,7 @@ from hf_folder import tensors_of, write_hf
 
 from red_mcore.convert import conversion
 from red_mcore.convert.tensors import INDEX
-from red_mcore.convert.verify import verify
+from red_mcore.convert.verify import compare, verify
 from red_mcore.recipe import RecipeError
 
 COMPANIONS = ["chat_template.jinja", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
@@ -270,3 +270,15 @@ def test_logits_that_do_not_fit_are_told_before_anything_is_read(made, monkeypat
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 10**6}))
     with pytest.raises(RecipeError, match=r"need about 1 GiB of memory, 0 GiB are free: use --no-logits"):
         verify(*made[True][:2], logits=True, watch=pytest.fail)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("side", ["one", "other", "both"])
+@pytest.mark.parametrize("prompt", [0, 1])
+def test_logits_that_are_no_numbers_are_never_the_same(value, side, prompt):
+    """Whichever prompt they come in: Python's ``max`` would pass over the second's, and infinity allow anything."""
+    logits = {name: [torch.randn(3, 5, generator=torch.Generator().manual_seed(0)) for _ in range(2)] for name in "ab"}
+    assert compare(logits["a"], logits["b"]).passed
+    for name in {"one": "a", "other": "b", "both": "ab"}[side]:
+        logits[name][prompt][1, 2] = value
+    assert not compare(logits["a"], logits["b"]).passed

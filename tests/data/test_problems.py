@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from red_mcore.data.problems import check_data, load_problems, read_problems
+from red_mcore.data.problems import check_data, first, load_problems, read_problems
 from red_mcore.recipe import Data, RecipeError
 
 GSM8K = [
@@ -190,3 +190,59 @@ def test_paths_and_counts_that_cannot_work(tmp_path):
     ):
         with pytest.raises(RecipeError, match=message):
             check_data(data)
+
+
+ROWS = [
+    {"Question": "a?", "answer": "1", "level": 3, "meta": {"source": "x", "tags": ["u"]}, "score": 0.5},
+    {"Question": "b?", "answer": "2", "level": None, "meta": {"source": "y", "tags": []}, "score": 1.5},
+    {"Question": "c?", "answer": "3", "level": 5, "meta": {"source": "z", "tags": ["v", "w"]}, "score": 2.5},
+]
+
+
+@pytest.mark.parametrize("write", [write_lines, write_parquet])
+def test_problems_keep_the_columns_that_are_asked_for(tmp_path, write):
+    data = Data(path=write(tmp_path / ("x.jsonl" if write is write_lines else "x.parquet"), ROWS), held_out=1)
+    loaded = read_problems(data, 0, frozenset({"level", "Meta", "no_such"}))
+    found = [p.columns for p in loaded.training + loaded.held_out]
+    assert found == [{"level": row["level"], "Meta": row["meta"]} for row in ROWS]
+    everything = read_problems(data, 0, None)
+    assert [p.columns for p in everything.training + everything.held_out] == ROWS
+    assert [p.columns for p in read_problems(data, 0).training] == [None, None]
+    assert [p.columns for p in first(data, 2, frozenset({"level"}))] == [{"level": 3}, {"level": None}]
+    assert len({*loaded.training, *loaded.held_out}) == 3  # a problem can still be hashed
+
+
+def test_a_row_that_lacks_a_column_has_none_in_it(tmp_path):
+    rows = [{"problem": "a?", "answer": "1"}, {"problem": "b?", "answer": "2", "level": 4}]
+    data = Data(path=write_lines(tmp_path / "x.jsonl", rows), held_out=1)
+    loaded = read_problems(data, 0, frozenset({"level"}))
+    assert [p.columns for p in loaded.training + loaded.held_out] == [{"level": None}, {"level": 4}]
+
+
+def test_a_csv_column_is_text_and_a_hub_folder_has_columns_too(tmp_path):
+    (tmp_path / "x.csv").write_text("problem,answer,level\na?,1,3\nb?,2,\n")
+    loaded = read_problems(Data(path=str(tmp_path / "x.csv"), held_out=1), 0, frozenset({"level"}))
+    assert [p.columns for p in loaded.training + loaded.held_out] == [{"level": "3"}, {"level": ""}]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write_lines(folder / "train.jsonl", ROWS)
+    data = Data(path=str(folder), held_out=1)
+    assert [p.columns for p in read_problems(data, 0, frozenset({"score"})).training] == [
+        {"score": 0.5},
+        {"score": 1.5},
+    ]
+    assert first(data, 2) == []
+
+
+def test_a_column_without_a_word_in_json_is_refused_where_it_is_named(tmp_path):
+    rows = [{"problem": f"{i}?", "answer": "1", "image": b"\0", "level": i} for i in range(3)]
+    data = Data(path=write_parquet(tmp_path / "x.parquet", rows), held_out=1)
+    with pytest.raises(
+        RecipeError, match=r"x\.parquet row 1: column 'image', which a reward function asks for, holds byt"
+    ):
+        read_problems(data, 0, frozenset({"image"}))
+    assert read_problems(data, 0, None).training[1].columns == {"problem": "1?", "answer": "1", "level": 1}
+
+
+def test_the_first_problems_of_the_built_in_task():
+    assert [p.columns for p in first(Data(), 3)] == [None] * 3

@@ -14,7 +14,7 @@ from red_mcore.evaluation.summary import summarise
 from red_mcore.megatron.ranks import Ranks
 from red_mcore.recipe import Protocol, RecipeError, Reward
 from red_mcore.records import Problem
-from red_mcore.rewards.verifier import Grade
+from red_mcore.rewards.verifier import Grade, Verifier
 from red_mcore.rollout.engine import Completion
 
 PROBLEMS = {
@@ -236,3 +236,50 @@ def test_protocols_are_checked(protocol, message):
 def test_unknown_protocols_are_refused():
     with pytest.raises(RecipeError, match="--protocol lufy is unknown: use default, red, luffy, mix"):
         protocols.protocol("lufy")
+
+
+def test_an_engine_that_gives_no_numbers_measures_nothing(tokenizer, tmp_path):
+    class Broken(Parrot):
+        def sample(self, *arguments, **options):
+            answers = super().sample(*arguments, **options)
+            answers[1][0].logp[1] = np.nan
+            return answers
+
+    with pytest.raises(RuntimeError, match="log-probs of a response to item 1 of one are not finite"):
+        ask(tokenizer, tmp_path, Broken(tokenizer))
+
+
+def ends_in_the_unit(response, gold, unit):
+    if unit == "never":
+        raise ValueError(unit)
+    return response.endswith(unit)
+
+
+def test_a_verdict_of_the_users_own_judges_benchmarks(tokenizer, tmp_path, capsys):
+    reward = Reward(verdict=f"{__name__}:ends_in_the_unit", timeout_seconds=20)
+    asked = {
+        "good": [Problem(i, f"{i}?", "x", columns={"unit": f"{i}}}"}) for i in range(5)],
+        "bad": [Problem(i, f"{i}?", "x", columns={"unit": "never"}) for i in range(2)],
+    }
+
+    def ask(names: list[str], folder) -> dict:
+        problems = {name: asked[name] for name in names}
+        with Verifier(reward) as verifier:
+            asker = Asker(PROTOCOL, tokenizer, Parrot(tokenizer), verifier, reward)
+            return asker.ask(problems, folder, HERE, lambda ready, total: None)
+
+    summary = ask(["good"], tmp_path / "good")
+    rows = items.read(tmp_path / "good")
+    for row in rows:
+        for response in row["responses"]:
+            assert response["answer"] == response["text"][7:-1]
+            assert response["verdict"] == ("correct" if response["answer"] == str(row["item"]) else "wrong")
+    assert 0 < summary["benchmarks"]["good"]["mean"] < 1
+    grader = json.loads((tmp_path / "good" / items.IDENTITY).read_text())["grader"]
+    assert grader.startswith(f"{reward.verdict} ")
+    with pytest.raises(RuntimeError, match=r"bad: reward\.verdict '.*' failed on all of its 4 calls"):
+        ask(["good", "bad"], tmp_path / "bad")
+    assert capsys.readouterr().out.count("ValueError: never") == 1
+    asked["good"][1].columns["unit"] = "7}"
+    with pytest.raises(RecipeError, match="holds good with other problems"):
+        ask(["good"], tmp_path / "good")

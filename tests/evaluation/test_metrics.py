@@ -9,8 +9,8 @@ from red_mcore.records import Group, Problem, Sample
 
 def group(*accuracies: float, length: int = 4, truncated: bool = False) -> Group:
     prompt, response = np.zeros(2, np.int32), np.zeros(length, np.int32)
-    rollouts = [Sample(prompt, response, accuracy=a, truncated=truncated) for a in accuracies]
-    trace = Sample(prompt, np.zeros(99, np.int32), is_offline=True, accuracy=1.0)
+    rollouts = [Sample(prompt, response, accuracy=a, reward=2 * a - 1, truncated=truncated) for a in accuracies]
+    trace = Sample(prompt, np.zeros(99, np.int32), is_offline=True, accuracy=1.0, reward=9.0)
     return Group(Problem(id=0, text="", gold=""), [trace, *rollouts])
 
 
@@ -21,6 +21,7 @@ def test_scores_count_rollouts_alone():
             "evaluation/pass1": 1.25 / 3,
             "evaluation/pass1_stderr": 0.3004626,  # sample deviation of .25, 0, 1 over sqrt(3)
             "evaluation/pass4": 2 / 3,
+            "evaluation/reward_mean": 2 * 5 / 12 - 1,
             "evaluation/length_tokens": 6.0,
             "evaluation/truncated": 1 / 3,
         },

@@ -21,6 +21,7 @@ import layout_continuation
 import layout_conversion
 import layout_deep
 import layout_families
+import layout_guards
 import layout_memory
 import layout_parts
 import layout_poison
@@ -58,6 +59,7 @@ def run(name: str, out: Path) -> None:
         layout_deep,
         layout_families,
         layout_memory,
+        layout_guards,
         layout_shapes,
     ]
     if layout.parallel.virtual > 1:

@@ -16,6 +16,7 @@ from red_mcore import trainer
 from red_mcore.algorithms.base import GroupAlgorithm
 from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.recipe import Batch, Model, Recipe, Rollout
+from red_mcore.records import Group
 from red_mcore.sampling import Sampler
 from red_mcore.setup import State
 
@@ -43,7 +44,8 @@ class Steps:
         self._first = [parameter.detach().clone() for parameter in policy.model.parameters()]
         self._tokenizer = build_tokenizer()
 
-    def step(self, algorithm: GroupAlgorithm, shape: Shape) -> Step:
+    def prepare(self, algorithm: GroupAlgorithm, shape: Shape) -> tuple[SimpleNamespace, list[Group]]:
+        """A run before a step, and the step's groups."""
         for parameter, first in zip(self._policy.model.parameters(), self._first, strict=True):
             parameter.data.copy_(first)
         recipe = Recipe(
@@ -57,7 +59,7 @@ class Steps:
         )
         self._policy.start_optimizers({"imitation": IMITATION} | algorithm.optimizers(recipe))
         groups = make(shape.groups)
-        run = SimpleNamespace(
+        return SimpleNamespace(
             recipe=recipe,
             ranks=self._layout.ranks,
             arch=self._policy.arch,
@@ -66,7 +68,10 @@ class Steps:
             sampler=Sampler(recipe, self._tokenizer, engine=None, verifier=None),
             problems=[g.problem for g in groups],
             state=State(algorithm=state_of(algorithm)),
-        )
+        ), groups
+
+    def step(self, algorithm: GroupAlgorithm, shape: Shape) -> Step:
+        run, groups = self.prepare(algorithm, shape)
         metrics = trainer.learn(run, algorithm, groups, groups, trainer.Clock(lambda phase: None))
         return Step(
             {

@@ -355,6 +355,8 @@ class TestStatistics:
             ({0: 0.5, 1: 0.6, 2: 0.4}, 0),  # equal in one seed
             ({0: 0.5, 1: 0.6, 2: 0.3}, 0),
             ({0: 0.5, 1: 0.6}, 0),  # failed in one seed
+            ({0: 0.5, 1: 0.6, 2: float("nan")}, 0),
+            ({0: float("nan"), 1: 0.3, 2: 0.3}, 0),
         ],
     )
     def test_a_sign_has_to_hold_in_all_seeds(self, one, sign):

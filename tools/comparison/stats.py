@@ -43,7 +43,7 @@ class Gap:
         """1 or -1 where all of two seeds or more have that sign; 0 otherwise, and where a seed is missing."""
         if self.seeds < 2 or len(self.differences) < self.seeds:
             return 0
-        return (min(self.differences) > 0) - (max(self.differences) < 0)
+        return all(d > 0 for d in self.differences) - all(d < 0 for d in self.differences)  # 0 with a NaN
 
 
 def gap(one: dict[int, float], other: dict[int, float], seeds: int) -> Gap | None:

@@ -48,11 +48,11 @@ def _scored(trials: list[Result]) -> list[Result]:
 
 
 def close(chosen: Result, trials: list[Result]) -> list[str]:
-    """Trials whose score is less than two standard errors of the difference below that of ``chosen``."""
+    """Trials whose score is not known to be two standard errors of the difference, or more, below ``chosen``'s."""
     return [
         t.name
         for t in _scored(trials)
-        if t is not chosen and score(chosen) - score(t) < 2 * math.hypot(error(chosen), error(t))
+        if t is not chosen and not score(chosen) - score(t) >= 2 * math.hypot(error(chosen), error(t))
     ]
 
 

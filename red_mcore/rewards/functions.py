@@ -1,0 +1,288 @@
+"""Users' functions, by import path ``package.module:function``: terms of the reward, and the verdict.
+
+A function is given by name what its parameters ask for: ``problem``, ``gold``, ``response`` (texts), ``tokens`` (their
+number in the response), and every column of the problem's row in the data; with ``**columns`` all of them. One that has
+no parameter ``response``, and room for four, gets these four in this order, and columns by the names of the others.
+
+They are imported and called in children of a ``Pool`` alone: what runs here in a child ends in ``attempt``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import importlib.util
+import inspect
+import math
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from red_mcore.data.formats import Columns
+from red_mcore.recipe import RecipeError, Reward
+from red_mcore.records import Problem
+from red_mcore.rewards.pool import TIMEOUT, Pool
+
+GIVEN = ("problem", "gold", "response", "tokens")
+WORDS = ("correct", "wrong", "unparsable")
+"""Verdicts that a function may return, beside true and false."""
+TRIED = 3
+"""Problems on which a function is tried before anything is started."""
+_SHOWN = 4000
+"""Characters of a traceback, its last ones."""
+
+
+class Call(NamedTuple):
+    """What a function may ask for."""
+
+    problem: str
+    gold: str
+    response: str
+    tokens: int
+    columns: Mapping[str, Any] | None = None
+    """Of the problem's row."""
+
+
+class _Asked(NamedTuple):
+    """What a function's parameters want."""
+
+    by_position: bool
+    """The four of GIVEN, in order."""
+    names: tuple[str, ...]
+    """What else is given by name."""
+    needed: tuple[str, ...]
+    """Those of ``names`` that have no default."""
+    everything: bool
+    """It takes ``**columns``."""
+
+
+def named(reward: Reward) -> list[tuple[str, str]]:
+    """(field of the recipe, import path) of every function of the user's."""
+    verdict = [] if reward.verdict is None else [("reward.verdict", reward.verdict)]
+    return [*verdict, *(("reward.functions", path) for path in reward.functions)]
+
+
+def check_path(field: str, path: str) -> None:
+    """RecipeError where ``path`` is no import path, or its package is not there; nothing is imported."""
+    module, colon, name = path.partition(":")
+    if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise RecipeError(f"{field}: '{path}' is no import path: write package.module:function")
+    if importlib.util.find_spec(module.split(".")[0]) is None:
+        raise RecipeError(f"{field}: no module '{module}' for '{path}': install it or set PYTHONPATH")
+
+
+def columns(reward: Reward) -> Columns:
+    """Columns of a problem's row that the functions ask for. RecipeError as in ``try_out``."""
+    if not reward.paths:
+        return frozenset()
+    with _pool(reward) as pool:
+        return _columns(pool, reward)
+
+
+def try_out(reward: Reward, read: Callable[[Columns], Mapping[str, Sequence[Problem]]]) -> None:
+    """Import each function and call it, in a child, with plausible responses to some problems.
+
+    ``read`` gives the problems, with these columns, by where they are from: the training data first, then what the
+    verdict alone is asked of. TRIED of each are enough; without any, functions are only imported.
+
+    RecipeError, one line, for a function that cannot be imported, asks for what there is not, or fails whatever it is
+    called with; the first failure's traceback goes to stderr. One that fails on some is told, and passes.
+    """
+    if not reward.paths:
+        return
+    with _pool(reward) as pool:
+        sources = read(_columns(pool, reward))
+        for field, path in named(reward):
+            for source in list(sources)[: None if field == "reward.verdict" else 1]:
+                _try(pool, field, path, source, sources[source])
+
+
+def _try(pool: Pool, field: str, path: str, source: str, problems: Sequence[Problem]) -> None:
+    failures: list[str] = []
+    for call in _calls(problems[:TRIED]):
+        how, failure = _ask(pool, "verdict" if field == "reward.verdict" else "term", path, call)
+        if how == "done":
+            break
+        failures.append(failure)
+        if how == TIMEOUT:  # the others would cost as much
+            _done(field, path, how, failure, f" with a problem of {source}")
+    else:
+        if failures:
+            when = f" on each of the {len(failures)} calls tried with problems of {source}"
+            _done(field, path, "failed", failures[0], when)
+    if failures:
+        print(f"red_mcore: warning: {field} '{path}' fails with some responses, for one so:", file=sys.stderr)
+        print(failures[0], file=sys.stderr)
+
+
+def _pool(reward: Reward) -> Pool:
+    return Pool(attempt, 1, reward.timeout_seconds, functools.partial(load, reward.paths))
+
+
+def _columns(pool: Pool, reward: Reward) -> Columns:
+    found = [_done(field, path, *_ask(pool, "asks", path)) for field, path in named(reward)]
+    if any(everything for _, everything in found):
+        return None
+    return frozenset(name for names, _ in found for name in names)
+
+
+def _calls(problems: Sequence[Problem]) -> list[Call]:
+    """Of each problem: its trace, if there is one; some text with the gold in a box; and the box alone."""
+    found = []
+    for problem in problems:
+        boxed = f"\\boxed{{{problem.gold}}}"
+        texts = [problem.trace, f"Let me think.\n\nThe answer is {boxed}.", boxed]
+        found += [
+            Call(problem.text, problem.gold, text, max(1, len(text) // 4), problem.columns) for text in texts if text
+        ]
+    return found
+
+
+def _ask(pool: Pool, what: str, path: str, *arguments: Any) -> tuple[str, Any]:
+    """("done", result), or ("failed" or "timeout", why)."""
+    ((how, value),) = pool.run([(what, path, *arguments)])
+    return outcome(how, value)
+
+
+def _done(field: str, path: str, how: str, value: Any, when: str = "") -> Any:
+    """``value`` where it is a result; else RecipeError, after the traceback."""
+    if how == "done":
+        return value
+    *trace, last = value.splitlines()
+    if trace:
+        print(f"{field} '{path}':\n{value}", file=sys.stderr)
+    raise RecipeError(f"{field}: '{path}' fails{when}: {last}")
+
+
+def outcome(how: str, value: Any) -> tuple[str, Any]:
+    """("done", result) or ("failed" or "timeout", why), from what ``Pool.run`` says of ``attempt``."""
+    if how == "done":
+        result, failure = value
+        return ("done", result) if failure is None else ("failed", failure)
+    if how == TIMEOUT:
+        return TIMEOUT, "it was ended: it took more than reward.timeout_seconds of CPU time, or waited for much longer"
+    return "failed", f"its process died: {value}"
+
+
+def load(paths: Sequence[str]) -> None:
+    """In a child, before its first task, so that no call is charged for the time that its imports take."""
+    for path in paths:
+        with suppress(Exception, SystemExit):  # they come again with the call, which tells them
+            _asked(path)
+
+
+def attempt(what: str, path: str, *arguments: Any) -> tuple[Any, str | None]:
+    """In a child: (result, None), or (None, the traceback of the user's part of the failure).
+
+    ``asks``: (names of columns, whether all are wanted); ``term``: a finite number; ``verdict``: a word of WORDS. The
+    latter two of a ``Call``.
+    """
+    try:
+        return _KINDS[what](path, *arguments), None
+    except (Exception, SystemExit) as error:
+        return None, _told(error)
+
+
+def _asks(path: str) -> tuple[list[str], bool]:
+    asked = _asked(path)
+    return [name for name in asked.names if name not in GIVEN], asked.everything
+
+
+def _term(path: str, call: Sequence) -> float:
+    value = _called(path, Call(*call))
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{_where(path)} returned {value!r:.60}, want a finite number")
+    return number
+
+
+def _verdict(path: str, call: Sequence) -> str:
+    value = _called(path, Call(*call))
+    if isinstance(value, str):
+        if value in WORDS:
+            return value
+    elif value is not None and value in (0, 1):  # booleans, also of numpy
+        return "correct" if value else "wrong"
+    raise ValueError(f"{_where(path)} returned {value!r:.60}, want true or false, or one of {', '.join(WORDS)}")
+
+
+_KINDS: dict[str, Callable[..., Any]] = {"asks": _asks, "term": _term, "verdict": _verdict}
+
+
+def _called(path: str, call: Call) -> Any:
+    function, asked = _imported(path), _asked(path)
+    given = dict(zip(GIVEN, call, strict=False))
+    everything = {**(call.columns or {}), **given}
+    if missing := [name for name in asked.needed if name not in everything]:
+        there = ", ".join(sorted(call.columns or ())) or "none"
+        raise TypeError(
+            f"{_where(path)} asks for '{missing[0]}', which is none of {', '.join(GIVEN)} and no column of the data"
+            f" (columns here: {there})"
+        )
+    names = everything if asked.everything else asked.names
+    skipped = GIVEN if asked.by_position else ()
+    by_name = {name: everything[name] for name in names if name in everything and name not in skipped}
+    return function(*(call[: len(GIVEN)] if asked.by_position else ()), **by_name)
+
+
+@functools.cache
+def _imported(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    found = importlib.import_module(module)
+    function = getattr(found, name, None)
+    if not callable(function):
+        near = difflib.get_close_matches(name, [n for n in vars(found) if callable(vars(found)[n])], n=1, cutoff=0.0)
+        nearest = f"; nearest is '{near[0]}'" if near else ""
+        raise AttributeError(f"module {module} ({found.__file__}) has no function '{name}'{nearest}")
+    return function
+
+
+@functools.cache
+def _asked(path: str) -> _Asked:
+    function = _imported(path)
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # of C code, whose parameters cannot be told
+        return _Asked(True, (), (), False)
+    kinds = inspect.Parameter
+    ordered = [p for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+    by_name = [p for p in parameters if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)]
+    has_room = len(ordered) >= len(GIVEN) or any(p.kind is kinds.VAR_POSITIONAL for p in parameters)
+    by_position = has_room and not any(p.name == "response" for p in by_name)
+    if by_position:
+        by_name = [p for p in by_name if p not in ordered[: len(GIVEN)]]
+    return _Asked(
+        by_position,
+        tuple(p.name for p in by_name),
+        tuple(p.name for p in by_name if p.default is kinds.empty),
+        any(p.kind is kinds.VAR_KEYWORD for p in parameters),
+    )
+
+
+def _where(path: str) -> str:
+    """The path, with file and line of the function where they can be told."""
+    function = inspect.unwrap(_imported(path))
+    try:
+        return f"{path} ({inspect.getsourcefile(function)} line {inspect.getsourcelines(function)[1]})"
+    except (OSError, TypeError):
+        return path
+
+
+def _told(error: BaseException) -> str:
+    """The traceback from where it enters the user's code."""
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace)).strip()[-_SHOWN:]
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    file = trace.tb_frame.f_code.co_filename
+    return file == __file__ or file == importlib.__file__ or file.startswith("<frozen importlib")
