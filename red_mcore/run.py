@@ -8,14 +8,15 @@ import os
 import sys
 from pathlib import Path
 
-from red_mcore import launch, planning, resume
+from red_mcore import health, launch, planning, resume
 from red_mcore.overrides import load, to_yaml
 from red_mcore.recipe import Recipe, RecipeError
 from red_mcore.validation import validate
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 a rank failed, 2 bad input (one line on stderr), 130 interrupted, after saving."""
+    """Exit code: 0 done, 1 a rank failed, 2 bad input (one line on stderr), 4 done with ``strict=true`` and warnings
+    (``health``), 130 interrupted, after saving."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
     if options.launched_by is not None:
@@ -34,11 +35,14 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             print(to_yaml(recipe))
             print(planning.describe(recipe))
-            return 0
+            return health.exit_code(recipe, health.of_recipe(recipe))
         if summary := resume.finished(recipe):
             print(json.dumps(summary, indent=2))
             print(f"{recipe.folder} has done its {summary['steps']} steps; delete it or set name= to run again")
-            return 0
+            return health.exit_code(recipe, summary.get("warnings", []))
+        if code := health.exit_code(recipe, found := health.of_recipe(recipe)):
+            print(*map(health.line, found), "red_mcore: error: not started, for strict=true", sep="\n", file=sys.stderr)
+            return code
         if launch.join():
             launch.check_world(recipe.parallel.ranks)
             if os.environ["RANK"] == "0":

@@ -33,13 +33,13 @@ class Parrot:
     def reset(self):
         pass
 
-    def sample(self, encoded, n, seeds, *, temperature, top_p, max_tokens):
+    def sample(self, encoded, n, seeds, *, temperature, top_p, max_tokens, watch):
         if self.left == 0:
             raise KeyboardInterrupt
         self.left = None if self.left is None else self.left - 1
         self.asked.append(self.tokenizer.batch_decode(encoded))
         out = []
-        for seed in seeds:
+        for asked, seed in enumerate(seeds, 1):
             answers = [self.tokenizer.encode(f"\\boxed{{{(seed + i) % 5}}}") for i in range(n)]
             out.append(
                 [
@@ -47,6 +47,7 @@ class Parrot:
                     for i, a in enumerate(answers)
                 ]
             )
+            watch(asked * n, len(seeds) * n)
         return out
 
 

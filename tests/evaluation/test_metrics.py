@@ -23,6 +23,9 @@ def test_scores_count_rollouts_alone():
             "evaluation/pass4": 2 / 3,
             "evaluation/length_tokens": 6.0,
             "evaluation/truncated": 1 / 3,
+            "evaluation/unparsable": 0.0,
+            "evaluation/timeout": 0.0,
+            "evaluation/crash": 0.0,
         },
         abs=1e-6,
     )
