@@ -41,8 +41,8 @@ class Symptom:
     """Rows in turn that have to have it."""
     numbers: Mapping[str, float]
     """Metrics that the text is about."""
-    text: Callable[[Means, str], str]
-    """(means, in how many of the rows) -> what, why, and what to do."""
+    text: Callable[[Means], str]
+    """What, why, and what to do."""
 
 
 def line(warning: Finding) -> str:
@@ -92,9 +92,7 @@ def watch(
         seen["row"] += 1
         for name, value in symptom.numbers.items():
             seen["sums"][name] = seen["sums"].get(name, 0.0) + value
-        what = "steps" if symptom.code in _OF_STEPS else "evaluations"
-        means = {name: total / seen["held"] for name, total in seen["sums"].items()}
-        seen["text"] = symptom.text(means, f"in {seen['held']} of {seen['seen']} {what}")
+        seen["text"] = symptom.text({name: total / seen["held"] for name, total in seen["sums"].items()})
         if seen["row"] >= symptom.patience or (last and seen["held"] == seen["seen"]):
             seen["on"] = True
             if seen["step"] is None:
@@ -131,7 +129,12 @@ _OF_STEPS = ("no_update", "no_trace", "wrong_traces", "truncated", "unparsable",
 
 
 def _of_state(code: str, seen: Mapping[str, Any]) -> Finding:
-    return {"code": code, "text": seen["text"], "step": seen["step"]}
+    rows = "steps" if code in _OF_STEPS else "evaluations"
+    return {
+        "code": code,
+        "text": f"in {seen['held']} of {seen['seen']} {rows} {seen['text']}",
+        "step": seen["step"],
+    }
 
 
 def _symptoms(
@@ -184,10 +187,10 @@ def _answers(
     }
     for code, remedy in remedies.items():
 
-        def text(means: Means, where: str, remedy: str = remedy) -> str:
+        def text(means: Means, remedy: str = remedy) -> str:
             verdicts = {verdict: means[verdict] for verdict in VERDICTS}
             _, found = of_answers(what, verdicts, means.get("truncated"), limit)
-            return f"{where} {found}: {remedy}"
+            return f"{found}: {remedy}"
 
         numbers = {**shares, **({} if truncated is None else {"truncated": truncated})}
         yield Symptom(prefix + code, now is not None and now[0] == code, patience, numbers, text)
@@ -218,8 +221,8 @@ def _no_update(recipe: Recipe, metrics: Mapping[str, float], algorithm: Algorith
     numbers |= {name: metrics.get(f"update/{name}", 0.0) for name in ("skipped", "grad_norm", "lr")}
     field = "optimizer" if algorithm.optimizer == "main" else f"algorithm.{algorithm.optimizer}"
 
-    def text(means: Means, where: str) -> str:
-        return f"{where} nothing was learnt: {_why_no_update(recipe, algorithm, means, field)}"
+    def text(means: Means) -> str:
+        return f"nothing was learnt: {_why_no_update(recipe, algorithm, means, field)}"
 
     return Symptom("no_update", idle, recipe.patience, numbers, text)
 
@@ -250,9 +253,9 @@ def _why_no_update(recipe: Recipe, algorithm: Algorithm, means: Means, field: st
 
 
 def _no_trace(recipe: Recipe, metrics: Mapping[str, float]) -> Symptom:
-    def text(means: Means, where: str) -> str:
+    def text(means: Means) -> str:
         return (
-            f"{where} no group has a trace: use problems with traces (data.trace_field) of at most"
+            f"no group has a trace: use problems with traces (data.trace_field) of at most"
             f" rollout.max_response_tokens={recipe.rollout.max_response_tokens} tokens"
         )
 
@@ -260,8 +263,8 @@ def _no_trace(recipe: Recipe, metrics: Mapping[str, float]) -> Symptom:
 
 
 def _wrong_traces(recipe: Recipe, metrics: Mapping[str, float]) -> Symptom:
-    def text(means: Means, where: str) -> str:
-        return f"{where} no trace is right by its verdict: {_why_wrong_traces(recipe)}"
+    def text(means: Means) -> str:
+        return f"no trace is right by its verdict: {_why_wrong_traces(recipe)}"
 
     rows = math.ceil(ENOUGH / recipe.batch.prompts_per_step)
     return Symptom("wrong_traces", metrics["trace/accuracy"] == 0, rows, {}, text)

@@ -154,8 +154,7 @@ def test_a_terminal_never_cuts_steps_and_times(clock, terminal, columns):
     assert all(len(line) <= columns for line in (first, second))
     assert (first.startswith("sft_then_grpo  ━"), first.startswith("sft_the…  ")) == (columns > 44, columns == 44)
     assert second.startswith("accuracy 0.1235  tokens 8123  loss -0.0001")
-    assert ("benchmarks 100/4096, left 0:39:57" in second) == (columns == 160)
-    assert second.rstrip().endswith("…") == (columns < 160)
+    assert second.rstrip().endswith("  benchmarks 100/4096, left 0:39:58" if columns > 44 else "…")
 
 
 def test_a_phase_on_a_terminal_shows_only_where_it_lasts(clock, terminal):
