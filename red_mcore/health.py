@@ -26,6 +26,13 @@ ENOUGH = 16
 GREEDY = 0.05
 """Temperature or top-p up to which the samples of a prompt are nearly always the same."""
 
+REMEDIES = {
+    "truncated": "raise the limit, or look whether the model ever ends a response (chat template, end token)",
+    "unparsable": "look at some, at the instruction and at boxed_only",
+    "no_verdict": "give a verdict more seconds (timeout) or the verifier more cores",
+}
+"""What to do about answers that cannot be judged."""
+
 Finding = dict[str, Any]
 Means = Mapping[str, float]
 """Metrics, as means over the steps that have a symptom."""
@@ -180,12 +187,7 @@ def _answers(
     patience: int = 1,
 ) -> Iterator[Symptom]:
     now = of_answers(what, shares, truncated, limit)
-    remedies = {
-        "truncated": "raise the limit, or look whether the model ever ends a response (chat template, end token)",
-        "unparsable": ask,
-        "no_verdict": "raise reward.timeout_seconds, or give the verifier more cores or reward.workers",
-    }
-    for code, remedy in remedies.items():
+    for code, remedy in (REMEDIES | {"unparsable": ask}).items():
 
         def text(means: Means, remedy: str = remedy) -> str:
             verdicts = {verdict: means[verdict] for verdict in VERDICTS}

@@ -238,7 +238,7 @@ def test_answers_that_are_cut_off_or_have_no_verdict():
     assert "96% of the answers are cut off at rollout.max_response_tokens=8192: raise" in seen.text("truncated")
     failing = {"reward_correct": 0.0, "reward_wrong": 0.0, "reward_timeout": 5.0, "reward_crash": 3.0}
     assert seen.see(row(**failing)) == ["no_verdict"]
-    assert "all answers have no verdict (timeout or crash): raise reward.timeout_seconds" in seen.text("no_verdict")
+    assert "all answers have no verdict (timeout or crash): give a verdict more seconds" in seen.text("no_verdict")
     healthy = Watcher(recipe())
     assert [healthy.see(row(reward_unparsable=8.0)) for _ in range(9)] == [[]] * 9  # half of them can be read
 

@@ -22,7 +22,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from red_mcore import launch
+from red_mcore import health, launch
 from red_mcore.evaluation import benchmarks, items, protocols
 from red_mcore.overrides import override
 from red_mcore.recipe import Protocol, RecipeError, Reward, Tracking
@@ -117,6 +117,7 @@ def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[ite
     from red_mcore.evaluation import asking, generations, standalone
     from red_mcore.evaluation.summary import check_comparable, places, summarise
     from red_mcore.rewards.verifier import Verifier
+    from red_mcore.tracking.console import Watched
     from red_mcore.tracking.files import write_lines
 
     if options.model is not None:
@@ -128,9 +129,12 @@ def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[ite
     about = {"generations": str(options.generations.resolve()), "boxed_only": protocol.boxed_only}
     problems = generations.problems(rows)
     items.claim(out, about | {"problems": asking.digests(problems)})
+    count = sum(len(row["responses"]) for row in rows)
+    print(f"{count} responses to {', '.join(problems)}; results go to {out}", flush=True)
     with Verifier(Reward(workers=options.workers, timeout_seconds=options.timeout)) as verifier:
         standalone.report_faults(verifier, problems)
-        graded = generations.grade(rows, verifier, protocol.boxed_only)
+        with Watched("responses graded") as watch:
+            graded = generations.grade(rows, verifier, protocol.boxed_only, watch)
     items.write(out, graded)
     summary: dict[str, Any] = {**about, **summarise(graded)}
     differing, judged = generations.disagreements(rows, graded)
@@ -241,6 +245,10 @@ def _print(summary: dict[str, Any]) -> None:
     if len(summary["benchmarks"]) > 1:
         table.add_row("average", "", _percent(**summary["average"]))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
+    for name, n in summary["benchmarks"].items():
+        limit = "the protocol's max_tokens"
+        if wrong := health.of_answers(f"answers to {name}", n["verdicts"], n["truncated"], limit):
+            print(f"warning: {wrong[1]}: {health.REMEDIES[wrong[0]]}")
     for name, found in summary.get("against", {}).get("benchmarks", {}).items():
         low, high = 100 * found["low"], 100 * found["high"]
         print(f"{name}: {100 * found['difference']:+.1f} against {summary['against']['evaluation']}", end="")

@@ -26,7 +26,8 @@ from red_mcore.data import cells, files
 from red_mcore.evaluation.items import Row
 from red_mcore.recipe import Data, RecipeError
 from red_mcore.records import Problem
-from red_mcore.rewards.verifier import Verifier
+from red_mcore.rewards.verifier import Grade, Verifier
+from red_mcore.tracking.console import Watch, unwatched
 
 _GOLD = ("gold", "gt", "answer", "ground_truth")
 _PROBLEM = ("problem", "question", "prompt")
@@ -34,6 +35,8 @@ _RESPONSES = (
     *("responses", "response", "code", "completions", "completion", "outputs", "output", "generations", "generation"),
 )
 _VERDICTS = ("score", "scores", "correct")
+_TOGETHER = 256
+"""Responses that are graded between two words on how far it is."""
 
 
 def read(file: Path) -> list[Row]:
@@ -87,11 +90,14 @@ def read(file: Path) -> list[Row]:
     return list(found.values())
 
 
-def grade(rows: Sequence[Row], verifier: Verifier, boxed_only: bool) -> list[Row]:
+def grade(rows: Sequence[Row], verifier: Verifier, boxed_only: bool, watch: Watch = unwatched) -> list[Row]:
     """The rows with ``answer`` and ``verdict`` in each response, and without ``recorded``."""
     questions = [(row["gold"], response["text"], row["kind"]) for row in rows for response in row["responses"]]
-    grades = iter(verifier.grade(questions, boxed_only=boxed_only))
-    graded = []
+    found: list[Grade] = []
+    for first in range(0, len(questions), _TOGETHER):
+        found += verifier.grade(questions[first : first + _TOGETHER], boxed_only=boxed_only)
+        watch(len(found), len(questions))
+    grades, graded = iter(found), []
     for row in rows:
         responses = [response | next(grades)._asdict() for response in row["responses"]]
         graded.append({name: value for name, value in row.items() if name != "recorded"} | {"responses": responses})
