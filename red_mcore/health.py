@@ -256,12 +256,15 @@ def _why_no_update(recipe: Recipe, algorithm: Algorithm, means: Means, field: st
 
 def _no_trace(recipe: Recipe, metrics: Mapping[str, float]) -> Symptom:
     def text(means: Means) -> str:
+        if means["unjudged"]:
+            return f"no trace has a verdict (timeout or crash): {REMEDIES['no_verdict']}"
         return (
             f"no group has a trace: use problems with traces (data.trace_field) of at most"
             f" rollout.max_response_tokens={recipe.rollout.max_response_tokens} tokens"
         )
 
-    return Symptom("no_trace", "trace/accuracy" not in metrics, recipe.patience, {}, text)
+    numbers = {"unjudged": metrics.get("trace/unjudged", 0.0)}
+    return Symptom("no_trace", "trace/accuracy" not in metrics, recipe.patience, numbers, text)
 
 
 def _wrong_traces(recipe: Recipe, metrics: Mapping[str, float]) -> Symptom:

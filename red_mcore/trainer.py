@@ -106,7 +106,7 @@ def train(run: Run) -> None:
 
 def evaluate_alone(run: Run) -> dict[str, float]:
     """``evaluate`` outside of the steps, with progress, result and warnings on the screen."""
-    with Watched("held-out problems", show=run.ranks.is_main) as watch:
+    with Watched("held-out responses", show=run.ranks.is_main) as watch:
         run.sampler.watch = watch
         found = evaluate(run)
     return shown_alone(run, found)
@@ -114,7 +114,7 @@ def evaluate_alone(run: Run) -> dict[str, float]:
 
 def benchmark_alone(run: Run) -> dict[str, float]:
     """The same of the benchmarks."""
-    with Watched("benchmarks", show=run.ranks.is_main) as watch:
+    with Watched("benchmark responses", show=run.ranks.is_main) as watch:
         found = benchmark(run, watch)
     return shown_alone(run, found)
 

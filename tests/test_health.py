@@ -250,6 +250,9 @@ def test_traces():
     assert "use problems with traces (data.trace_field) of at most rollout.max_response_tokens=8192" in (
         seen.text("no_trace")
     )
+    seen = Watcher(recipe(algorithm=RED()))
+    assert [seen.see(row(trace_unjudged=2.0)) for _ in range(4)][-1] == ["no_trace"]
+    assert "no trace has a verdict (timeout or crash)" in seen.text("no_trace")
     seen = Watcher(recipe(algorithm=SFT()))
     bare = {"update/skipped": 0.0}
     assert [seen.see(bare) for _ in range(4)][-1] == ["no_update", "no_trace"]

@@ -36,7 +36,7 @@ class Console:
     done now.
 
     A terminal gets two lines: what must not be cut, with a bar in the room that is left; and metrics and phase. A file
-    gets a line with the result of a step every ``LINE_SECONDS``, of every step that takes longer and of the last one;
+    gets a line with the result of a step every ``LINE_SECONDS``, of every step that takes longer and of the last one,
     and a line of each phase that lasts, at ever longer intervals. ``show=False`` prints nothing: for the ranks beside
     the first, which run the same loop. ``begin``: ``time.monotonic`` at which the work began, if not now.
     """
@@ -48,7 +48,7 @@ class Console:
         self._step, self._metrics = done, ""
         self._begin = time.monotonic() if begin is None else begin
         self._updated = self._begin
-        self._last_result = float("-inf")
+        self._last_result, self._unsaid = float("-inf"), False
         self._phase, self._phase_begin, self._phase_due = "", self._begin, math.inf
         self._part: tuple[int, int, float] | None = None
         """(Done, of all, when)."""
@@ -72,6 +72,8 @@ class Console:
     def __exit__(self, *exception: object) -> None:
         self.phase("")
         self._ended.set()
+        if self._unsaid:
+            self._result()
         if self._live is not None:
             self._live.stop()
         if self._ticker is not None:
@@ -87,10 +89,14 @@ class Console:
             self._total = total or self._total
             self._step = step
             self._metrics = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-            self._updated = now = time.monotonic()
-            if self._live is None and (now - self._last_result >= LINE_SECONDS or step == self._total):
-                self._last_result = now
-                self._line(self._metrics)
+            self._updated = time.monotonic()
+            self._unsaid = self._live is None
+            if self._unsaid and (self._updated - self._last_result >= LINE_SECONDS or step == self._total):
+                self._result()
+
+    def _result(self) -> None:
+        self._unsaid, self._last_result = False, self._updated
+        self._line(self._metrics)
 
     def phase(self, text: str) -> None:
         """What is being done now; it is shown once it lasts."""

@@ -627,7 +627,7 @@ place = dict(text.split("=", 1) for text in sys.argv if "=" in text)
 folder = Path(place["runs"], place["name"])
 if folder.name != "red":
     sys.exit(1)
-print("held-out problems 3/9  0:00:01  left 9:00:00")
+print("held-out responses 3/9  0:00:01  left 9:00:00")
 print("RED 1/10  0:00:01  left 1:00:00  loss 0.5", flush=True)
 while not Path({str(seen)!r}).exists():
     time.sleep(0.05)

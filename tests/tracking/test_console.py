@@ -43,10 +43,13 @@ def test_a_log_gets_periodic_lines_with_the_time_left(capsys, clock):
             clock[0] += 6.0
             progress.update(step, {"loss": 0.123456})
         progress.print("note")
+        clock[0] += 2.0
+        progress.update(8, {"loss": 0.0})
     assert capsys.readouterr().out.splitlines() == [
         "RED 5/10  0:00:06  left 0:00:30  loss 0.1235",
         "RED 7/10  0:00:18  left 0:00:18  loss 0.1235",
         "note",
+        "RED 8/10  0:00:20  left 0:00:10  loss 0",  # and was stopped
     ]
 
 
