@@ -85,6 +85,13 @@ def ask(tokenizer, folder, engine, problems=PROBLEMS) -> list[dict]:
     return rows
 
 
+def test_progress_is_that_of_all_chunks(tokenizer, tmp_path):
+    told = []
+    asker = Asker(PROTOCOL, tokenizer, Parrot(tokenizer), Judge())
+    asker.ask(PROBLEMS, tmp_path, HERE, lambda *progress: told.append(progress))
+    assert told == [(done, 7 * 2 + 3 * 5) for done in (*range(2, 15, 2), 19, 24, 29)]
+
+
 def test_chunks_hold_whole_problems_of_one_benchmark():
     found = [[f"{name}{item}" for name, item in chunk] for chunk in chunks(PROBLEMS, PROTOCOL)]
     assert found == [["one0", "one1"], ["one2", "one3"], ["one4", "one5"], ["one6"], ["AMC0"], ["AMC1"], ["AMC2"]]
