@@ -23,6 +23,8 @@ UNHEALTHY = 4
 NEARLY_ALL = 0.95
 ENOUGH = 16
 """Answers (or traces) that do not happen to be all alike."""
+LEAST_CHANGE = 1e-8
+"""Of the weights, as a share of their norm, by an update that does something."""
 GREEDY = 0.05
 """Temperature or top-p up to which the samples of a prompt are nearly always the same."""
 
@@ -216,8 +218,10 @@ def _ask(recipe: Recipe) -> str:
 
 def _no_update(recipe: Recipe, metrics: Mapping[str, float], algorithm: Algorithm, updated: bool) -> Symptom:
     taught = metrics.get("groups/teaching", 0.0) > 0
-    moved = all(metrics.get(f"update/{name}", 0.0) > 0 for name in ("grad_norm", "change_norm"))
-    idle = not updated or not (metrics.get("lesson/change_norm") or (taught and moved))
+    change = metrics.get("update/change_norm", 0.0) / (metrics.get("update/weight_norm") or 1.0)
+    moved = metrics.get("update/grad_norm", 0.0) > 0 and change > LEAST_CHANGE
+    lessons = metrics.get("lesson/updates", 0.0) > 0
+    idle = not updated or not (lessons or (taught and moved))
     names = ("all_wrong", "all_right", "teaching")
     numbers = {name: metrics.get(f"groups/{name}", 0.0) for name in names}
     numbers |= {name: metrics.get(f"update/{name}", 0.0) for name in ("skipped", "grad_norm", "lr")}
@@ -238,7 +242,10 @@ def _why_no_update(recipe: Recipe, algorithm: Algorithm, means: Means, field: st
     if means["teaching"]:
         if not means["grad_norm"]:
             return "the gradient is 0: look at the weights of losses in algorithm.* and of terms in reward.*"
-        return f"a learning rate of {means['lr']:.3g} changes no weight: raise {field}.lr"
+        return (
+            f"updates with a learning rate of {means['lr']:.3g} change the weights by less than {LEAST_CHANGE:g} of"
+            f" their norm: raise {field}.lr, or {field}.clip_grad where that is tiny"
+        )
     if not algorithm.rollouts:
         return (
             "no problem that was drawn has a trace that can be used: set data.trace_field, or raise"
