@@ -240,13 +240,13 @@ def _build(folder: Path, rollout: Rollout, length: int, dtype: str, seed: int):
 
 
 class _Told(tqdm):
-    """vLLM's progress bar, which draws nothing and tells ``watch`` instead."""
+    """vLLM's progress bar, which draws nothing and tells ``watch`` instead; where it goes around an iterable, nobody."""
 
     monitor_interval = 0  # no thread that would draw
 
-    def __init__(self, watch: Watch, **settings: Any) -> None:
+    def __init__(self, watch: Watch, *iterable: Any, **settings: Any) -> None:
         self._watch = watch
-        super().__init__(**settings | {"file": io.StringIO(), "mininterval": math.inf})
+        super().__init__(*iterable, **settings | {"file": io.StringIO(), "mininterval": math.inf})
 
     def update(self, n: float = 1) -> bool | None:
         drawn = super().update(n)
