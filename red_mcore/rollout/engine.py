@@ -240,7 +240,7 @@ def _build(folder: Path, rollout: Rollout, length: int, dtype: str, seed: int):
 
 
 class _Told(tqdm):
-    """vLLM's progress bar, which draws nothing and tells ``watch`` instead; where it goes around an iterable, nobody."""
+    """vLLM's progress bar, which draws nothing and tells ``watch`` instead, or nobody where it goes around a list."""
 
     monitor_interval = 0  # no thread that would draw
 
