@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from red_mcore.exit_codes import UNHEALTHY
 from red_mcore.recipe import Algorithm, Optimizer, Recipe
 from red_mcore.rewards.verifier import VERDICTS
 
-UNHEALTHY = 4
-"""Exit code of a run with ``strict=true`` that has a warning."""
 NEARLY_ALL = 0.95
 ENOUGH = 16
 """Answers (or traces) that do not happen to be all alike."""
