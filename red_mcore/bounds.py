@@ -10,6 +10,7 @@ from red_mcore.recipe import Recipe, RecipeError
 
 _AT_LEAST = {
     "steps": 0,
+    "patience": 1,
     "seed": 0,
     "parallel.ranks": 1,
     "parallel.tensor": 1,

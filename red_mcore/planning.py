@@ -7,6 +7,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+from red_mcore import health
 from red_mcore.architecture import Architecture, hf_config, read_architecture
 from red_mcore.devices import has_gpu, uses_transformer_engine
 from red_mcore.memory import BYTES, Memory, estimate, parameters_per_rank
@@ -57,7 +58,7 @@ def describe(recipe: Recipe) -> str:
     ]
     if recipe.tracking.mlflow:
         lines.append(f"MLflow: {recipe.tracking.uri or database.address(recipe.folder / 'mlflow.db')}")
-    return redacted("\n".join(lines))
+    return redacted("\n".join([*lines, *map(health.line, health.of_recipe(recipe))]))
 
 
 def _start(recipe: Recipe) -> str:

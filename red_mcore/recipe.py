@@ -409,6 +409,11 @@ class Recipe:
     """Steps of the algorithm: sample, grade, score, weigh, update, publish; 0 trains the base alone."""
     until: Until | None = None
     """Go on after ``steps``; the learning rates have to be constant."""
+    patience: int = 10
+    """Steps without an update, or without a trace where the algorithm wants one, after which a warning says so."""
+    strict: bool = False
+    """A run that learns nothing, by its warnings (``red_mcore.health``), ends with exit code 4; where the recipe tells
+    it, it does not start."""
     seed: int = 0
     runs: str = "runs"
     """Folder of run folders; this run lives in ``runs/name``."""

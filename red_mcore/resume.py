@@ -16,6 +16,8 @@ from red_mcore.recipe import Algorithm, Model, Recipe, RecipeError
 _MAY_CHANGE = (
     "runs",
     "until",
+    "patience",
+    "strict",
     "parallel",
     "offload",
     "model.layers",

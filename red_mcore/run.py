@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from red_mcore import launch, planning, resume, signals, streams
+from red_mcore import health, launch, planning, resume, signals, streams
 from red_mcore.devices import has_gpu
 from red_mcore.exit_codes import BAD_INPUT, INTERRUPTED
 from red_mcore.overrides import load, to_yaml
@@ -18,7 +18,8 @@ from red_mcore.validation import validate
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 a rank failed, 2 bad input (one line on stderr), 130 interrupted, after saving."""
+    """Exit code: 0 done, 1 a rank failed, 2 bad input (one line on stderr), 4 done with ``strict=true`` and warnings
+    (``health``), 130 interrupted, after saving."""
     guard_output()
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
@@ -32,11 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             print(to_yaml(recipe))
             print(planning.describe(recipe))
-            return 0
+            return health.exit_code(recipe, health.of_recipe(recipe))
         if summary := resume.finished(recipe):
             print(json.dumps(summary, indent=2))
             print(f"{recipe.folder} has done its {summary['steps']} steps; delete it or set name= to run again")
-            return 0
+            return health.exit_code(recipe, summary.get("warnings", []))
+        if code := health.exit_code(recipe, found := health.of_recipe(recipe)):
+            print(*map(health.line, found), "red_mcore: error: not started, for strict=true", sep="\n", file=sys.stderr)
+            return code
         if launch.join():
             launch.check_world(recipe.parallel.ranks)
             if os.environ["RANK"] == "0":

@@ -18,6 +18,7 @@ from red_mcore.rewards.terms import reward_terms
 from red_mcore.rewards.verifier import VERDICTS, Verifier, graded
 from red_mcore.rollout.engine import Completion, Engine
 from red_mcore.rollout.exchange import gather_samples, sample_seed, split_prompts
+from red_mcore.tracking.console import Watch, unwatched
 
 
 @dataclass
@@ -29,6 +30,8 @@ class Sampler:
     engine: Engine
     verifier: Verifier | None
     """Of the engine's leader; None on its other ranks."""
+    watch: Watch = unwatched
+    """Told how many of this engine's responses to a call are there; for whoever shows progress to set."""
 
     def groups(
         self,
@@ -70,7 +73,9 @@ class Sampler:
         completions = [[] for _ in share]
         if count:
             engine.reset()
-            completions = engine.sample(prompts, count, seeds, temperature=temperature, top_p=top_p, max_tokens=limits)
+            completions = engine.sample(
+                prompts, count, seeds, temperature=temperature, top_p=top_p, max_tokens=limits, watch=self.watch
+            )
         with together():  # a verifier that fails is its leader's alone
             mine = self._graded(share, prompts, completions, limits, begun, with_traces) if engine.is_leader else []
         gathered = gather_samples(

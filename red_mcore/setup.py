@@ -54,6 +54,8 @@ class State:
     train_seconds: float = 0.0
     """In the phases of the steps, evaluation left out."""
     generated_tokens: float = 0.0
+    health: dict[str, Any] = field(default_factory=dict)
+    """What ``red_mcore.health`` has seen so far."""
 
 
 @dataclass

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psutil
 import torch
 
-from red_mcore import guards, planning, sampling
+from red_mcore import guards, health, planning, sampling
 from red_mcore.algorithms.base import GroupAlgorithm, Library
 from red_mcore.base import train_base
 from red_mcore.convert.hf import export_folder, stream_weights
@@ -28,11 +28,11 @@ from red_mcore.recipe import Recipe
 from red_mcore.records import Group
 from red_mcore.rewards import failures
 from red_mcore.setup import Run, build
-from red_mcore.tracking.console import Watched
+from red_mcore.tracking.console import Watch, Watched
 
 
 def main(recipe: Recipe) -> int:
-    """Train to the end, or until a signal; the exit code: 0 or 130."""
+    """Train to the end, or until a signal; the exit code: 0, 4 (``UNHEALTHY``) or 130."""
     with build(recipe) as run:
         if run.state.stage == "base":
             train_base(run)
@@ -41,7 +41,9 @@ def main(recipe: Recipe) -> int:
         run.saver.finish()
         if not run.stopping:
             finish(run)
-            return 0
+            return health.exit_code(recipe, health.warnings(recipe, run.state.health))
+        for warning in health.warnings(recipe, run.state.health):
+            run.say(health.line(warning))
         run.say(f"interrupted after {run.state.stage} step {run.state.step}, saved: run the same command to go on")
         return INTERRUPTED
 
@@ -51,14 +53,14 @@ def train(run: Run) -> None:
     recipe, state = run.recipe, run.state
     publish(run)
     if state.before is None:
-        with Watched("benchmarks", show=run.ranks.is_main) as watch:
-            state.before = state.after = evaluate(run) | benchmark(run, watch)
+        state.before = state.after = evaluate_alone(run) | benchmark_alone(run)
         state.evaluated = state.step
         run.log(state.before)
     with run.console(type(recipe.algorithm).__name__, recipe.steps, state.step) as console:
         while not done(run) and not run.stopping:
             clock = Clock(console.phase)
-            before = spent(run)
+            run.sampler.watch = console.part
+            before, version = spent(run), state.policy_version
             algorithm = recipe.algorithm.at(state.step)
             with clock("sample"):
                 groups, sampled, metrics = collect(run, algorithm)
@@ -73,11 +75,18 @@ def train(run: Run) -> None:
                 with clock("evaluate"):
                     state.after, state.evaluated = evaluate(run), state.step
                 metrics |= state.after
+                show(run, state.after, console.print)
             if run.asker is not None and (last or due(recipe.evaluation.benchmarks.every, state.step)):
                 with clock("benchmark"):
-                    found = benchmark(run, lambda ready, total: console.phase(f"benchmarks {ready}/{total}"))
+                    found = benchmark(run, console.part)
                 state.after = state.after | found
                 metrics |= found
+                show(run, found, console.print)
+            updated = state.policy_version > version
+            for warning in health.watch(
+                recipe, state.health, state.step, metrics, algorithm, updated=updated, last=last
+            ):
+                console.print(health.line(warning))
             metrics |= memory()
             run.log(metrics | clock.seconds)
             run.agree()
@@ -90,10 +99,37 @@ def train(run: Run) -> None:
                 state.step, {name: metrics[key] for name, key in shown.items() if key in metrics}, expected_steps(run)
             )
     if done(run) and state.evaluated != state.step:  # stopped between evaluations, and then asked for no more steps
-        state.after, state.evaluated = evaluate(run), state.step
+        state.after, state.evaluated = evaluate_alone(run), state.step
     if done(run) and run.asker is not None and state.benchmarked != state.step:
-        with Watched("benchmarks", show=run.ranks.is_main) as watch:
-            state.after = state.after | benchmark(run, watch)
+        state.after = state.after | benchmark_alone(run)
+
+
+def evaluate_alone(run: Run) -> dict[str, float]:
+    """``evaluate`` outside of the steps, with progress, result and warnings on the screen."""
+    with Watched("held-out responses", show=run.ranks.is_main) as watch:
+        run.sampler.watch = watch
+        found = evaluate(run)
+    return shown_alone(run, found)
+
+
+def benchmark_alone(run: Run) -> dict[str, float]:
+    """The same of the benchmarks."""
+    with Watched("benchmark responses", show=run.ranks.is_main) as watch:
+        found = benchmark(run, watch)
+    return shown_alone(run, found)
+
+
+def shown_alone(run: Run, found: dict[str, float]) -> dict[str, float]:
+    show(run, found, run.say)
+    for warning in health.watch(run.recipe, run.state.health, run.state.step, found):
+        run.say(health.line(warning))
+    return found
+
+
+def show(run: Run, found: dict[str, float], say: Callable[[str], None]) -> None:
+    """The results of an evaluation."""
+    for text in evaluation.told(found, run.benchmarks):
+        say(f"{f'step {run.state.step}' if run.state.step else 'before training'}: {text}")
 
 
 def learn(
@@ -108,6 +144,7 @@ def learn(
         raise RuntimeError(f"step {run.state.step + 1}: {found}; {guards.REFUSED}")
     kept, metrics = algorithm.compose(groups)
     kept = without_masked(kept, run.recipe.reward)
+    metrics["groups/teaching"] = sum(any(s.is_offline or s.advantage for s in g.samples) for g in kept)
     with clock("score"):
         metrics |= score(run, algorithm, groups, kept)
     with clock("update"):
@@ -302,7 +339,7 @@ def evaluate(run: Run) -> dict[str, float]:
     return metrics
 
 
-def benchmark(run: Run, watch: Callable[[int, int], None]) -> dict[str, float]:
+def benchmark(run: Run, watch: Watch) -> dict[str, float]:
     """Accuracy on the benchmarks, {} where there are none; what was answered stays in ``evaluation/step-NNNNNN``.
 
     Goes on with what is there of the same weights, after a kill in the middle.
@@ -349,6 +386,7 @@ def finish(run: Run) -> None:
         "generated_tokens": int(state.generated_tokens),
         "train_seconds": state.train_seconds,
         "export": str(recipe.folder / "export"),
+        "warnings": health.warnings(recipe, state.health),
     }
     run.tracker.summary(summary)
     run.say(
@@ -356,6 +394,8 @@ def finish(run: Run) -> None:
         f"pass@{k} {summary[f'pass{k}_before']:.3f} -> {summary[f'pass{k}_after']:.3f}   "
         f"{state.step} steps, {summary['seconds']:.0f} s   {recipe.folder}"
     )
+    for warning in summary["warnings"]:
+        run.say(health.line(warning))
 
 
 def memory() -> dict[str, float]:

@@ -215,7 +215,10 @@ def test_grade_school_problems_train_under_tensor_parallel(folder, tmp_path):
         "rollout.max_prompt_tokens=128",
         "rollout.max_response_tokens=128",
     ]
-    run(folder, "gsm8k", *arguments)
+    printed = run(folder, "gsm8k", *arguments)
+    first, *_ = json.loads((folder / "gsm8k/summary.json").read_text())["warnings"]
+    assert first["code"] == "warm_up_main"  # two steps of warm-up
+    assert printed.count(f"red_mcore: warning: {first['text']}\n") == 2  # before the ranks and in the end
     for row in rows(folder, "gsm8k"):
         assert all(math.isfinite(value) for value in row.values())
         assert row["trace/accuracy"] == 1.0

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "red_mcore"
 TIERS = (
     ("run", "launch"),
     ("trainer", "base", "groups", "sampling", "recording", "setup", "intake", "model_folder"),
-    ("planning", "resume", "identity", "validation"),
+    ("planning", "resume", "identity", "validation", "health"),
     ("algorithms", "rollout", "evaluation", "analysis", "convert", "data", "rewards", "tracking", "reporting"),
     ("megatron", "losses"),
     (

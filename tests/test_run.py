@@ -1,5 +1,6 @@
 """The command itself: exit codes, one-line errors, and a dry run that imports nothing heavy."""
 
+import json
 import os
 import subprocess
 import sys
@@ -69,6 +70,31 @@ def test_a_missing_recipe_and_a_bad_option():
     done = red("nowhere.py", "--dry")
     assert done.returncode == 2
     assert "--dry" in done.stderr
+
+
+def test_a_recipe_that_can_learn_nothing_is_told_and_not_started_where_it_is_strict(recipe, tmp_path):
+    idle = [recipe, "optimizer.warmup_steps=600"]
+    done = red(*idle, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith(
+        "red_mcore: warning: optimizer.warmup_steps=600 is no less than the 500 updates of steps=500"
+    )
+    assert red(*idle, "--dry-run", "strict=true").returncode == 4
+    done = red(*idle, "strict=true")
+    assert done.returncode == 4
+    assert done.stderr.splitlines() == [last, "red_mcore: error: not started, for strict=true"]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_strict_run_that_has_ended_with_warnings_says_so_again(recipe, tmp_path):
+    folder = tmp_path / "runs" / "small"
+    folder.mkdir(parents=True)
+    for found, code in (([], 0), ([{"code": "no_update", "text": "nothing was learnt", "step": 9}], 4)):
+        (folder / "summary.json").write_text(json.dumps({"steps": 500, "warnings": found}))
+        done = red(recipe, "strict=true")
+        assert done.returncode == code, done.stderr
+        assert ("nothing was learnt" in done.stdout) == bool(found)
 
 
 def test_a_dry_run_prints_recipe_layout_and_arithmetic(recipe, tmp_path):

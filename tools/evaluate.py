@@ -22,7 +22,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from red_mcore import disk, launch, signals, streams
+from red_mcore import disk, health, launch, signals, streams
 from red_mcore.devices import has_gpu
 from red_mcore.evaluation import benchmarks, items, protocols
 from red_mcore.exit_codes import BAD_INPUT, INTERRUPTED
@@ -137,6 +137,7 @@ def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[ite
     from red_mcore.evaluation import asking, generations, standalone
     from red_mcore.evaluation.summary import check_comparable, places, summarise
     from red_mcore.rewards.verifier import Verifier
+    from red_mcore.tracking.console import Watched
 
     if options.model is not None:
         raise RecipeError("--generations are graded without a model: leave out --model")
@@ -150,9 +151,12 @@ def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[ite
     items.claim(out, about | {"problems": asking.digests(problems)})
     reward = _reward(options)
     functions.try_out(reward, lambda _: problems)
+    count = sum(len(row["responses"]) for row in rows)
+    print(f"{count} responses to {', '.join(problems)}; results go to {out}", flush=True)
     with Verifier(reward) as verifier:
         standalone.report_faults(verifier, problems)
-        graded = generations.grade(rows, verifier, protocol.boxed_only, reward)
+        with Watched("responses graded") as watch:
+            graded = generations.grade(rows, verifier, protocol.boxed_only, reward, watch)
     for path, failure in verifier.failures.items():
         print(f"warning: '{path}' failed, for the first time so:\n{failure}", file=sys.stderr)
     items.write(out, graded)
@@ -274,6 +278,10 @@ def _print(summary: dict[str, Any]) -> None:
     if len(summary["benchmarks"]) > 1:
         table.add_row("average", "", _percent(**summary["average"]))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
+    for name, n in summary["benchmarks"].items():
+        limit = "the protocol's max_tokens"
+        if wrong := health.of_answers(f"answers to {name}", n["verdicts"], n["truncated"], limit):
+            print(f"warning: {wrong[1]}: {health.REMEDIES[wrong[0]]}")
     for name, found in summary.get("against", {}).get("benchmarks", {}).items():
         low, high = 100 * found["low"], 100 * found["high"]
         print(f"{name}: {100 * found['difference']:+.1f} against {summary['against']['evaluation']}", end="")

@@ -13,7 +13,7 @@ import json
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from red_mcore.rewards import failures
 from red_mcore.rewards.verifier import NO_VERDICT, Grade, Verifier, graded
 from red_mcore.rollout.engine import Completion, Engine
 from red_mcore.rollout.exchange import sample_seed
+from red_mcore.tracking.console import Watch
 
 Problems = Mapping[str, Sequence[Problem]]
 """Of each benchmark."""
@@ -106,7 +107,7 @@ class Asker:
         problems: Problems,
         folder: Path,
         here: Ranks,
-        watch: Callable[[int, int], None],
+        watch: Watch,
         *,
         about: Mapping[str, Any] | None = None,
         renew: bool = False,
@@ -115,7 +116,7 @@ class Asker:
 
         The folder is visible to all ranks, and belongs to these weights, this engine, tokenizer, protocol and grading,
         and what else ``about`` tells; RecipeError where it holds something else, which ``renew`` throws away instead.
-        ``watch`` is told (responses that this engine has, responses that it is to have).
+        ``watch`` is told (responses that this engine has, responses that it is to have), as they come.
         """
         cut = chunks(problems, self.protocol)
 
@@ -146,11 +147,11 @@ class Asker:
         by_key = {(name, p.id): p for name, found in problems.items() for p in found}
         total, ready = sum(self.protocol.samples_for(name) for chunk in mine for name, _ in chunk), 0
         for chunk in mine:
-            found = self._sample(chunk[0][0], [by_key[place] for place in chunk])
+            asked = [by_key[place] for place in chunk]
+            found = self._sample(chunk[0][0], asked, lambda done, _, before=ready: watch(before + done, total))
             if self.engine.is_leader:
                 items.append(folder, self.engine.replica, found)
             ready += len(chunk) * self.protocol.samples_for(chunk[0][0])
-            watch(ready, total)
         ranks.any_rank(False)  # waits for all
         if self.reward.verdict is not None:
             failures.tell(self.verifier, lambda text: print(text, flush=True) if here.is_main else None)
@@ -174,7 +175,7 @@ class Asker:
                 )
         return found
 
-    def _sample(self, name: str, problems: Sequence[Problem]) -> list[Row]:
+    def _sample(self, name: str, problems: Sequence[Problem], watch: Watch) -> list[Row]:
         """Graded responses of one chunk; [] but on the engine's leader."""
         protocol, engine = self.protocol, self.engine
         encoded = [encode(self.tokenizer, p, protocol) for p in problems]
@@ -187,6 +188,7 @@ class Asker:
             temperature=protocol.temperature,
             top_p=protocol.top_p,
             max_tokens=[protocol.max_tokens] * len(problems),
+            watch=watch,
         )
         for problem, each in zip(problems, completions, strict=True):
             if not all(np.isfinite(c.logp).all() for c in each):

@@ -26,7 +26,8 @@ from red_mcore.data import cells, files
 from red_mcore.evaluation.items import Row
 from red_mcore.recipe import Data, RecipeError, Reward
 from red_mcore.records import Problem
-from red_mcore.rewards.verifier import Verifier, graded
+from red_mcore.rewards.verifier import Grade, Verifier, graded
+from red_mcore.tracking.console import Watch, unwatched
 
 _GOLD = ("gold", "gt", "answer", "ground_truth")
 _PROBLEM = ("problem", "question", "prompt")
@@ -34,6 +35,8 @@ _RESPONSES = (
     *("responses", "response", "code", "completions", "completion", "outputs", "output", "generations", "generation"),
 )
 _VERDICTS = ("score", "scores", "correct")
+_TOGETHER = 256
+"""Responses that are graded between two words on how far it is."""
 
 
 def read(file: Path) -> list[Row]:
@@ -87,7 +90,13 @@ def read(file: Path) -> list[Row]:
     return list(found.values())
 
 
-def grade(rows: Sequence[Row], verifier: Verifier, boxed_only: bool, reward: Reward | None = None) -> list[Row]:
+def grade(
+    rows: Sequence[Row],
+    verifier: Verifier,
+    boxed_only: bool,
+    reward: Reward | None = None,
+    watch: Watch = unwatched,
+) -> list[Row]:
     """The rows with ``answer`` and ``verdict`` in each response, and without ``recorded``.
 
     A verdict of ``reward``, the verifier's settings, is told 0 tokens where their number is not recorded.
@@ -97,8 +106,11 @@ def grade(rows: Sequence[Row], verifier: Verifier, boxed_only: bool, reward: Rew
         for row in rows
         for response in row["responses"]
     ]
-    grades = iter(graded(verifier, reward or Reward(), asked, boxed_only=boxed_only))
-    found = []
+    judged: list[Grade] = []
+    for first in range(0, len(asked), _TOGETHER):
+        judged += graded(verifier, reward or Reward(), asked[first : first + _TOGETHER], boxed_only=boxed_only)
+        watch(len(judged), len(asked))
+    grades, found = iter(judged), []
     for row in rows:
         responses = [response | next(grades)._asdict() for response in row["responses"]]
         found.append({name: value for name, value in row.items() if name != "recorded"} | {"responses": responses})

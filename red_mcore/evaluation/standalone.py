@@ -122,7 +122,9 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
         print(f"{count} responses to {', '.join(prepared.problems)}, kept in {job.out}", flush=True)
     about = {"model": str(stored.folder.resolve()), "dtype": prepared.dtype}
     asker = asking.Asker(job.protocol, tokenizer, engine, verifier, job.reward)
-    with Watched("responses", show=here.is_main) as watch:
+    engines = world // job.tensor
+    what = "responses" if engines == 1 else f"responses of 1 of {engines} engines"
+    with Watched(what, show=here.is_main) as watch:
         summary = asker.ask(prepared.problems, job.out, here, watch, about=about)
     if verifier:
         verifier.close()

@@ -72,6 +72,7 @@ def metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     for name, numbers in summary["benchmarks"].items():
         flat = {key: numbers[key] for key in ("mean", "stderr", "majority", "length_tokens", "truncated")}
         flat |= {f"pass{k}": value for k, value in numbers["pass"].items()}
+        flat |= {name: numbers["verdicts"][name] / sum(numbers["verdicts"].values()) for name in VERDICTS[2:]}
         out |= {f"evaluation/{name}_{key}": float(value) for key, value in flat.items() if value is not None}
     average = {f"evaluation/average_{key}": value for key, value in summary["average"].items()}
     return out | {name: value for name, value in average.items() if value is not None}

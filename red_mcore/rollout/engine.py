@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import gc
+import io
+import math
 import os
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from tqdm import tqdm
 from vllm import LLM, SamplingParams
 from vllm.platforms import current_platform
 
 from red_mcore.recipe import RecipeError, Rollout
 from red_mcore.rollout.exchange import sample_seed
 from red_mcore.rollout.publication import Checked, Publication, PublicationError
+from red_mcore.tracking.console import Watch, unwatched
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ class Engine:
         temperature: float | None = None,
         top_p: float | None = None,
         max_tokens: Sequence[int] | None = None,
+        watch: Watch = unwatched,
     ) -> list[list[Completion]]:
         """``n`` responses to each prompt ([P] token ids); all ranks of a replica call it with the same arguments.
 
@@ -132,7 +138,7 @@ class Engine:
         weights and the arguments of this call alone. Temperature 0 is greedy; None is the recipe's value.
         ``max_tokens``: most tokens of a response, one number per prompt; None is ``rollout.max_response_tokens`` for
         all. A prompt may be longer than ``rollout.max_prompt_tokens``, as long as it and its ``max_tokens`` together
-        fit into the engine's room.
+        fit into the engine's room. ``watch`` is told how many of the responses are there, as they come.
         Raises RuntimeError before a successful publication, ValueError for a prompt that is empty or too long.
         """
         if self.version is None:
@@ -162,7 +168,8 @@ class Engine:
         if not requests:
             return []
         with _undisturbed():
-            outputs = [output.outputs[0] for output in self._llm.generate(requests, params, use_tqdm=False)]
+            found = self._llm.generate(requests, params, use_tqdm=partial(_Told, watch))
+        outputs = [output.outputs[0] for output in found]
         completions = [
             Completion(
                 token_ids=np.asarray(output.token_ids, dtype=np.int32),
@@ -228,6 +235,21 @@ def _build(folder: Path, rollout: Rollout, length: int, dtype: str, seed: int):
         disable_log_stats=True,
         **device,
     )
+
+
+class _Told(tqdm):
+    """vLLM's progress bar, which draws nothing and tells ``watch`` instead, or nobody where it goes around a list."""
+
+    monitor_interval = 0  # no thread that would draw
+
+    def __init__(self, watch: Watch, *iterable: Any, **settings: Any) -> None:
+        self._watch = watch
+        super().__init__(*iterable, **settings | {"file": io.StringIO(), "mininterval": math.inf})
+
+    def update(self, n: float = 1) -> bool | None:
+        drawn = super().update(n)
+        self._watch(int(self.n), int(self.total))
+        return drawn
 
 
 @contextmanager

@@ -33,13 +33,13 @@ class Parrot:
     def reset(self):
         pass
 
-    def sample(self, encoded, n, seeds, *, temperature, top_p, max_tokens):
+    def sample(self, encoded, n, seeds, *, temperature, top_p, max_tokens, watch):
         if self.left == 0:
             raise KeyboardInterrupt
         self.left = None if self.left is None else self.left - 1
         self.asked.append(self.tokenizer.batch_decode(encoded))
         out = []
-        for seed in seeds:
+        for asked, seed in enumerate(seeds, 1):
             answers = [self.tokenizer.encode(f"\\boxed{{{(seed + i) % 5}}}") for i in range(n)]
             out.append(
                 [
@@ -47,6 +47,7 @@ class Parrot:
                     for i, a in enumerate(answers)
                 ]
             )
+            watch(asked * n, len(seeds) * n)
         return out
 
 
@@ -82,6 +83,13 @@ def ask(tokenizer, folder, engine, problems=PROBLEMS) -> list[dict]:
     rows = [row for row in items.read(folder) if row["benchmark"] in problems]
     assert summary == summarise(rows)
     return rows
+
+
+def test_progress_is_that_of_all_chunks(tokenizer, tmp_path):
+    told = []
+    asker = Asker(PROTOCOL, tokenizer, Parrot(tokenizer), Judge())
+    asker.ask(PROBLEMS, tmp_path, HERE, lambda *progress: told.append(progress))
+    assert told == [(done, 7 * 2 + 3 * 5) for done in (*range(2, 15, 2), 19, 24, 29)]
 
 
 def test_chunks_hold_whole_problems_of_one_benchmark():

@@ -159,7 +159,10 @@ class Checks:
         assert tokens(engine.sample(self.prompts, 3, [11, 12, 14])) != tokens(first)
 
     def check_stop_and_truncation(self, engine):
-        completions = [c for group in engine.sample(make_prompts(1), 200, [5]) for c in group]
+        told = []
+        groups = engine.sample(make_prompts(1), 200, [5], watch=lambda *progress: told.append(progress))
+        assert told == [(done, 200) for done in range(1, 201)]
+        completions = [c for group in groups for c in group]
         stopped = [c for c in completions if not c.truncated]
         assert 0 < len(stopped) < len(completions)
         assert all(c.token_ids[-1] == STOP and STOP not in c.token_ids[:-1] for c in stopped)

@@ -336,6 +336,12 @@ class TestLegs:
         assert drive.seconds_left(left, seconds, {(1, "b"): 20.0}, jobs=2) == (10 + 30 + 30) / 2
         assert drive.seconds_left(left, {}, {}, jobs=1) is None
 
+    def test_the_time_left_is_what_the_first_run_says_before_any_has_ended(self):
+        left = [(0, "a"), (0, "b"), (1, "a")]
+        assert drive.seconds_left(left, {}, {(0, "a"): 20.0}, 1, says={(0, "a"): 40.0}) == 40 + 60 + 60
+        done = {(0, "b"): 90.0}
+        assert drive.seconds_left(left[::2], done, {(0, "a"): 20.0}, 1, says={(0, "a"): 40.0}) == 40 + 60
+
 
 class TestStatistics:
     def test_intervals(self):
@@ -601,7 +607,50 @@ class TestDriving:
         assert outcome.failed == {}
         assert all("saved" in log.read_text() for log in logs)
         assert not made.folder(2, "base.log").exists()
-        assert capsys.readouterr().out.count("stopped") == 2
+        printed = capsys.readouterr().out
+        assert printed.count("stopped") == 2
+        assert all(f"start    seed {seed}  base, log {log}" in printed for seed, log in enumerate(logs))
+
+    def test_a_file_gets_the_time_left_and_the_warnings_of_runs(self, make, tmp_path, monkeypatch, capsys):
+        made = make("red", "grpo", seeds=2)
+        for seed in (0, 1):
+            write_run(made.folder(seed, "base"), 0)
+            folder = made.folder(seed, "red")
+            write_run(folder, 10)
+            warnings = {"warnings": [{"code": "x", "text": "nothing was learnt", "step": 3}] * seed}
+            summary = json.loads((folder / "summary.json").read_text()) | warnings
+            (folder / "summary.json").unlink()
+            (folder / "kept.json").write_text(json.dumps(summary))
+        seen = tmp_path / "seen"
+        runs = f"""
+import sys, time
+from pathlib import Path
+place = dict(text.split("=", 1) for text in sys.argv if "=" in text)
+folder = Path(place["runs"], place["name"])
+if folder.name != "red":
+    sys.exit(1)
+print("held-out responses 3/9  0:00:01  left 9:00:00")
+print("RED 1/10  0:00:01  left 1:00:00  loss 0.5", flush=True)
+while not Path({str(seen)!r}).exists():
+    time.sleep(0.05)
+(folder / "kept.json").rename(folder / "summary.json")
+"""
+
+        class Looked(drive.Screen):
+            def report(self, running):
+                super().report(running)
+                if all(one.tail(1)[0].startswith("RED") for one in running):
+                    seen.touch()
+
+        monkeypatch.setattr(drive, "_START", runs)
+        monkeypatch.setattr(drive, "REPORT_SECONDS", 0.0)
+        monkeypatch.setattr(drive, "Screen", Looked)
+        drive.drive(made, jobs=2)
+        printed = capsys.readouterr().out
+        # The bases took a minute each, the two that run take an hour, the others as long as the mean run.
+        assert re.search(r"2 of 6 runs, about 1:3\d:\d\d left\n  seed 0  red  \S+  RED 1/10 .*\n  seed 1  red", printed)
+        assert "warning  seed 1  red: nothing was learnt" in printed
+        assert "warning  seed 0" not in printed
 
 
 def test_no_tool_imports_mlflow_itself():

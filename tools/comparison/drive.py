@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -10,9 +11,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
+from types import MappingProxyType
 
 from rich.live import Live
 from rich.text import Text
@@ -29,6 +32,9 @@ _START = (
     " from red_mcore import streams; streams.outlive(); from red_mcore.run import main; sys.exit(main())"
 )
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_LEFT = re.compile(r"left (\d+):(\d\d):(\d\d)")
+REPORT_SECONDS = 600.0
+"""Between two reports in a file."""
 
 
 @dataclass
@@ -67,7 +73,7 @@ def drive(plan: Plan, jobs: int) -> Outcome:
             while running or (waiting and not outcome.interrupted):
                 while waiting and len(running) < jobs and not outcome.interrupted:
                     running.append(_Running(waiting.pop(0)))
-                    screen.print(f"start    {running[-1].leg}")
+                    screen.print(f"start    {running[-1].leg}, log {running[-1].leg.log}")
                 screen.show(running)
                 time.sleep(0.2)
                 for one in running:
@@ -82,10 +88,13 @@ def drive(plan: Plan, jobs: int) -> Outcome:
                         screen.print("\n".join(f"         {line}" for line in one.tail(6)))
                     else:
                         screen.print(f"{'stopped' if code else 'done   '}  {one.leg}, {one.seconds:.0f} s")
+                        for text in warnings_of(plan.folder(*one.leg.run)):
+                            screen.print(f"warning  {one.leg}: {text}")
                 if ended:
                     busy = {one.leg.run for one in running}
                     waiting = [leg for leg in legs(plan, set(outcome.failed)) if leg.run not in busy]
                     screen.update(outcome.failed.keys(), busy | {leg.run for leg in waiting})
+                    screen.report(running)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -124,9 +133,22 @@ class _Running:
             text = _ANSI.sub("", log.read().decode(errors="replace"))
         return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
 
+    def left(self, stage: str) -> float | None:
+        """Seconds that the run itself says are left of ``stage``; None before it knows."""
+        for text in reversed(self.tail(50)):
+            if text.startswith("$ "):  # an earlier start
+                return None
+            if text.startswith(f"{stage} ") and (found := _LEFT.search(text)):
+                hours, minutes, seconds = map(int, found.groups())
+                return 3600.0 * hours + 60.0 * minutes + seconds
+        return None
+
 
 class Screen:
-    """How many runs are done, the time left, and the last line of each running one; in a file ``print`` alone."""
+    """How many runs are done, the time left, and the last line of each running one.
+
+    A terminal shows that all the time; a file gets it when a run has ended, and every ``REPORT_SECONDS``.
+    """
 
     def __init__(self, plan: Plan, jobs: int) -> None:
         self._plan, self._jobs = plan, jobs
@@ -135,6 +157,7 @@ class Screen:
         self._live = Live(auto_refresh=False, transient=True) if sys.stdout.isatty() else None
         self._seconds: dict[Run, float] = {}
         self._left: list[Run] = []
+        self._reported = time.monotonic()
 
     def __enter__(self) -> Screen:
         if self._live:
@@ -153,15 +176,32 @@ class Screen:
         self._left = [run for run in self._runs if run not in over]
 
     def show(self, running: list[_Running]) -> None:
+        if self._live:
+            text = "\n".join(self._lines(running))
+            self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+        elif time.monotonic() - self._reported >= REPORT_SECONDS:
+            self.report(running)
+
+    def report(self, running: list[_Running]) -> None:
+        """The same in a file, once."""
         if not self._live:
-            return
+            self._reported = time.monotonic()
+            self.print("\n".join(self._lines(running)))
+
+    def _lines(self, running: list[_Running]) -> list[str]:
         spent = {one.leg.run: one.seconds for one in running}
-        lines = [f"{len(self._runs) - len(self._left)} of {len(self._runs)} runs"]
-        left = seconds_left(self._left, self._seconds, spent, self._jobs)
+        says = {one.leg.run: one.left(self._stage(one.leg.run)) for one in running}
+        says = {run: left for run, left in says.items() if left is not None}
+        left = seconds_left(self._left, self._seconds, spent, self._jobs, says)
+        first = f"{len(self._runs) - len(self._left)} of {len(self._runs)} runs"
         if left is not None:
-            lines[0] += f", about {timedelta(seconds=round(left))} left"
-        lines += [f"  {one.leg}  {timedelta(seconds=int(one.seconds))}  {one.tail(1)[0]}" for one in running]
-        self._live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
+            first += f", about {timedelta(seconds=round(left))} left"
+        return [first, *(f"  {one.leg}  {timedelta(seconds=int(one.seconds))}  {one.tail(1)[0]}" for one in running)]
+
+    def _stage(self, run: Run) -> str:
+        """What the run calls its steps."""
+        method = self._runs[run]
+        return type(method.recipe.algorithm).__name__ if method else "base training"
 
     def print(self, text: str) -> None:
         if self._live:
@@ -170,16 +210,32 @@ class Screen:
             print(text, flush=True)
 
 
-def seconds_left(left: Collection[Run], seconds: dict[Run, float], spent: dict[Run, float], jobs: int) -> float | None:
+def seconds_left(
+    left: Collection[Run],
+    seconds: dict[Run, float],
+    spent: dict[Run, float],
+    jobs: int,
+    says: Mapping[Run, float] = MappingProxyType({}),
+) -> float | None:
     """Time that the runs ``left`` take, as long as those of the same name took with other seeds, else as the mean run.
 
-    ``seconds`` are those of the finished runs, ``spent`` of the running ones so far; None before the first has ended.
+    ``seconds`` are those of the finished runs, ``spent`` of the running ones so far, ``says`` what some of them say is
+    left; None before anything is known.
     """
-    if not seconds:
+    known = {run: rest + spent.get(run, 0.0) for run, rest in says.items()} | seconds
+    if not known:
         return None
-    mean = statistics.fmean(seconds.values())
+    mean = statistics.fmean(known.values())
     total = 0.0
     for run in left:
-        same = [value for (_, name), value in seconds.items() if name == run[1]]
-        total += max(0.0, (statistics.fmean(same) if same else mean) - spent.get(run, 0.0))
+        same = [value for (_, name), value in known.items() if name == run[1]]
+        whole = statistics.fmean(same) if same else mean
+        total += says[run] if run in says else max(0.0, whole - spent.get(run, 0.0))
     return total / jobs
+
+
+def warnings_of(folder: Path) -> list[str]:
+    """What a finished run warns of in the end."""
+    file = folder / "summary.json"
+    found = json.loads(file.read_text()).get("warnings", []) if file.is_file() else []
+    return [warning["text"] for warning in found]
