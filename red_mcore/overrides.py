@@ -22,6 +22,8 @@ from red_mcore.recipe import Recipe, RecipeError
 
 T = TypeVar("T")
 
+LONGEST_SHOWN = 80
+"""Characters of a value that a message repeats."""
 _HIDDEN = {"${": "$\u2060{", "???": "?\u2060??"}
 """What is more than text to OmegaConf, a reference and a missing value, and how it gets past it: a word joiner within.
 A prompt may say ``${x}``, and no field refers to another."""
@@ -77,9 +79,10 @@ def override(recipe: T, overrides: Sequence[str]) -> T:
             now = OmegaConf.select(config, path)
             is_open = isinstance(now, DictConfig) and OmegaConf.get_type(now) is dict
             OmegaConf.update(config, path, _texts(_value(value, hint), _hide), merge=not is_open)
-        except (OmegaConfBaseException, YAMLError) as error:
+        except (OmegaConfBaseException, YAMLError, ValueError) as error:  # the last of numbers with too many digits
             shown = value.replace("\n", "\\n")
-            raise RecipeError(f"override {key}={shown}: {_show(str(error).splitlines()[0])}") from None
+            shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
+            raise RecipeError(f"override {key}={shown}: {_show(str(error).splitlines()[0])[:300]}") from None
     return _texts(OmegaConf.to_object(config), _show)
 
 
@@ -170,7 +173,12 @@ def _built(node: Node, hint: Any) -> Any:
         is_null = node.tag.endswith(":null")
         if node.style in ("'", '"') or (_is_text(hint) and not is_null):
             return node.value
-        return OmegaConf.to_container(OmegaConf.from_dotlist([f"v={node.value}"]))["v"]  # has numbers like 1e-3
+        if why := _ambiguity(node.value):
+            raise MarkedYAMLError(problem=f"'{node.value}' {why}: write the number that is meant")
+        value = OmegaConf.to_container(OmegaConf.from_dotlist([f"v={node.value}"]))["v"]  # has numbers like 1e-3
+        if hint is bool and type(value) is int and value not in (0, 1):
+            raise MarkedYAMLError(problem="it is neither true nor false")
+        return value
     inner = next((kind for kind in get_args(hint) if kind is not type(None)), None)
     kinds: dict[str, Any] = {}
     if get_origin(hint) in (list, tuple, dict):
@@ -183,6 +191,17 @@ def _built(node: Node, hint: Any) -> Any:
     if not all(isinstance(name, ScalarNode) for name, _ in node.value):
         raise MarkedYAMLError(problem="a name is a list or a mapping")
     return {name.value: _built(item, kinds.get(name.value, inner)) for name, item in node.value}
+
+
+def _ambiguity(text: str) -> str | None:
+    """Why a number may be another one than it looks like: YAML knows those of base 8 and 60."""
+    digits = text.replace("_", "")
+    if re.fullmatch(r"[-+]?0\d+(\.\d*)?", digits) and float(digits):
+        is_octal = re.fullmatch(r"[-+]?[0-7]+", digits)
+        return f"may be read as {int(digits, 8)} or as {int(digits)}" if is_octal else "begins with a 0"
+    if re.fullmatch(r"[-+]?\d+(:[0-5]?\d)+(\.\d*)?", digits):
+        return "may be read in base 60"
+    return None
 
 
 def _find(config: DictConfig, key: str) -> tuple[str, Any]:
@@ -202,9 +221,9 @@ def _find(config: DictConfig, key: str) -> tuple[str, Any]:
         if kind is not None and kind is not dict:
             names = [f.name for f in fields(kind)]
             if part not in names:
-                near = difflib.get_close_matches(part, names, n=1, cutoff=0.0)
                 where = f"'{'.'.join(seen)}'" if seen else f"the {kind.__name__.lower()}"
-                raise RecipeError(f"override {key}: {where} has no field '{part}'; nearest is '{near[0]}'")
+                near = " or ".join(f"'{name}'" for name in _nearest(config, part, names))
+                raise RecipeError(f"override {key}: {where} has no field '{part}'; nearest is {near}")
             hint = get_type_hints(kind)[part]
         elif get_origin(hint) is dict and get_args(hint)[1] is not Any:
             # A mapping to plain values: the rest is one name, package.module:function.
@@ -219,3 +238,26 @@ def _find(config: DictConfig, key: str) -> tuple[str, Any]:
             hint = OmegaConf.get_type(node)
         seen.append(part)
     return key, hint
+
+
+def _nearest(config: DictConfig, part: str, siblings: Sequence[str]) -> list[str]:
+    """The fields that ``part`` may mean: those of that name in other sections, by their full names, else the sibling
+    or the field anywhere whose name is most like it."""
+    leaves: dict[str, list[str]] = {}
+
+    def walk(node: Any, prefix: str) -> None:
+        for name in node or ():
+            leaves.setdefault(str(name), []).append(f"{prefix}{name}")
+            inner = node._get_node(name)
+            if isinstance(inner, DictConfig) and is_dataclass(OmegaConf.get_type(inner)) and not inner._is_none():
+                walk(inner, f"{prefix}{name}.")
+
+    walk(config, "")
+    if part in leaves:
+        return leaves[part]
+
+    def likeness(name: str) -> float:
+        return difflib.SequenceMatcher(None, part, name).ratio() + (len(part) > 2 and part in name)
+
+    sibling, anywhere = max(siblings, key=likeness), max(leaves, key=likeness)
+    return [sibling] if likeness(sibling) >= likeness(anywhere) else leaves[anywhere]

@@ -200,12 +200,12 @@ def test_what_programs_note_beside_is_passed_over(config):
 def test_the_advice_for_an_unknown_field_works(recipe, tmp_path, name):
     file = tmp_path / "config.json"
     file.write_text(json.dumps(QWEN3 | {name: 0.5}))
-    recipe.model = Model(path=str(tmp_path), config={"num_hidden_layers": 4})
+    recipe.model = Model(path=str(tmp_path), config={"max_position_embeddings": 2048})
     with pytest.raises(RecipeError) as error:
         read_architecture(hf_config(recipe.model))
     advice = re.search(r"set '(.*)'$", str(error.value))[1]
     changed = override(recipe, [advice])
-    assert read_architecture(hf_config(changed.model)).layers == 4
+    assert read_architecture(hf_config(changed.model)).max_positions == 2048
     with pytest.raises(RecipeError, match=re.escape(f"take it out of {file}")):
         architecture_of(tmp_path)
     file.write_text(json.dumps(QWEN3))
