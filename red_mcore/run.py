@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from red_mcore import launch, planning, resume
+from red_mcore import launch, planning, rehearsal, resume
 from red_mcore.overrides import load, to_yaml
 from red_mcore.recipe import Recipe, RecipeError
 from red_mcore.validation import validate
@@ -29,11 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
             code = _train(recipe)
             # To the agent anything but 0 is a failure, on which it stops the ranks that are still saving.
             return 0 if code == launch.INTERRUPTED else code
-        validate(recipe)
+        validate(recipe, here=not options.dry_run)
         resume.check(recipe)
         if options.dry_run:
+            seen = rehearsal.see(options.recipe, options.overrides)
             print(to_yaml(recipe))
-            print(planning.describe(recipe))
+            print("\n".join([planning.describe(recipe), *seen]))
             return 0
         if summary := resume.finished(recipe):
             print(json.dumps(summary, indent=2))

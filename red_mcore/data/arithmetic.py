@@ -67,8 +67,8 @@ def check_count(settings: Arithmetic, count: int) -> None:
     """RecipeError where ``count`` different problems cannot be drawn."""
     if count > MOST_PROBLEMS:
         raise RecipeError(
-            f"data: {count} problems asked for (data.problems and data.held_out) of the built-in arithmetic, which draws"
-            f" them one by one: use at most {MOST_PROBLEMS} in all"
+            f"data: {count} problems asked for (data.problems and data.held_out) of the built-in arithmetic, drawn"
+            f" one by one: use at most {MOST_PROBLEMS} in all"
         )
     if 2 * count > possible_problems(settings):
         raise RecipeError(
