@@ -9,7 +9,8 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, make_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -54,6 +55,7 @@ def load(file: str, overrides: Sequence[str] = ()) -> Recipe:
     if not isinstance(built, Recipe):
         raise RecipeError(f"recipe file {file}: recipe() returned {type(built).__name__}, want Recipe")
     try:
+        built = _texts(OmegaConf.to_object(OmegaConf.structured(_texts(built, _hide))), _show)  # types are checked
         return override(built, overrides)
     except OmegaConfBaseException as error:
         raise RecipeError(f"recipe file {file}: {error.full_key}: {str(error).splitlines()[0]}") from None
@@ -68,22 +70,36 @@ def override(recipe: T, overrides: Sequence[str]) -> T:
 
     A mapping changes the fields that it names, and turns on a section that is off: ``reward.overlong={}``.
     """
-    config = OmegaConf.structured(_texts(recipe, _hide))
+    made = copy.deepcopy(recipe)
     for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise RecipeError(f"override '{text}' has no '='; write a.b=c")
-        path, hint = _find(config, key)
-        try:
-            # model.config={} empties the mapping; a section's {} keeps what it does not name.
-            now = OmegaConf.select(config, path)
-            is_open = isinstance(now, DictConfig) and OmegaConf.get_type(now) is dict
-            OmegaConf.update(config, path, _texts(_value(value, hint), _hide), merge=not is_open)
-        except (OmegaConfBaseException, YAMLError, ValueError) as error:  # the last of numbers with too many digits
-            shown = value.replace("\n", "\\n")
-            shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
-            raise RecipeError(f"override {key}={shown}: {_show(str(error).splitlines()[0])[:300]}") from None
-    return _texts(OmegaConf.to_object(config), _show)
+        _apply(made, text)
+    return made
+
+
+def _apply(recipe: Any, text: str) -> None:
+    """Change one field in place; of OmegaConf's work the field alone is done, for there are many others."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise RecipeError(f"override '{text}' has no '='; write a.b=c")
+    section, name, rest, hint = _find(recipe, key)
+    try:
+        config = OmegaConf.structured(_alone(type(section), name)(_texts(getattr(section, name), _hide)))
+        path = name + "".join(f"[{part}]" for part in rest)
+        # model.config={} empties the mapping; a section's {} keeps what it does not name.
+        now = OmegaConf.select(config, path)
+        is_open = isinstance(now, DictConfig) and OmegaConf.get_type(now) is dict
+        OmegaConf.update(config, path, _texts(_value(value, hint), _hide), merge=not is_open)
+        setattr(section, name, _texts(getattr(OmegaConf.to_object(config), name), _show))
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:  # the last of numbers with too many digits
+        shown = value.replace("\n", "\\n")
+        shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
+        raise RecipeError(f"override {key}={shown}: {_show(str(error).splitlines()[0])[:300]}") from None
+
+
+@lru_cache(maxsize=512)
+def _alone(section: type, name: str) -> type:
+    """A dataclass with that field of the section only."""
+    return make_dataclass(section.__name__, [(name, get_type_hints(section)[name])])
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -204,60 +220,59 @@ def _ambiguity(text: str) -> str | None:
     return None
 
 
-def _find(config: DictConfig, key: str) -> tuple[str, Any]:
-    """(the field's path as OmegaConf takes it, its type); RecipeError where there is no such field.
+def _find(recipe: Any, key: str) -> tuple[Any, str, list[str], Any]:
+    """(section, its field, names within that field's mapping, the type of what is meant); RecipeError where there is no
+    such field.
 
     Of a section the type is the one that is there, which may have more fields than the declared one.
     """
-    node, seen, hint = config, [], None
-    parts = split_key(key)  # model.config[a.b] has a dot in its name
-    for place, part in enumerate(parts):
-        if node is None:
+    section, seen, parts = recipe, [], split_key(key)  # model.config[a.b] has a dot in its name
+    while True:
+        name, *rest = parts
+        names = [field.name for field in fields(section)]
+        if name not in names:
+            where = f"'{'.'.join(seen)}'" if seen else f"the {type(section).__name__.lower()}"
+            near = " or ".join(f"'{found}'" for found in _nearest(recipe, name, names))
+            raise RecipeError(f"override {key}: {where} has no field '{name}'; nearest is {near}")
+        value, hint = getattr(section, name), get_type_hints(type(section))[name]
+        seen.append(name)
+        if not rest:
+            return section, name, [], type(value) if is_dataclass(value) else hint
+        if value is None:
             off = ".".join(seen)
             raise RecipeError(f"override {key}: '{off}' is off (None) in this recipe; turn it on with '{off}={{}}'")
-        if not isinstance(node, DictConfig):
+        if not is_dataclass(value):
+            break
+        section, parts = value, rest
+    if get_origin(hint) is dict and get_args(hint)[1] is not Any:
+        # A mapping to plain values: the rest is one name, package.module:function.
+        return section, name, [".".join(rest)], get_args(hint)[1]
+    for part in rest:  # an open mapping (model.config) takes any name
+        if not isinstance(value, dict):
             raise RecipeError(f"override {key}: '{'.'.join(seen)}' is a value and has no field '{part}'")
-        kind = OmegaConf.get_type(node)
-        if kind is not None and kind is not dict:
-            names = [f.name for f in fields(kind)]
-            if part not in names:
-                where = f"'{'.'.join(seen)}'" if seen else f"the {kind.__name__.lower()}"
-                near = " or ".join(f"'{name}'" for name in _nearest(config, part, names))
-                raise RecipeError(f"override {key}: {where} has no field '{part}'; nearest is {near}")
-            hint = get_type_hints(kind)[part]
-        elif get_origin(hint) is dict and get_args(hint)[1] is not Any:
-            # A mapping to plain values: the rest is one name, package.module:function.
-            return f"{'.'.join(seen)}[{'.'.join(parts[place:])}]", get_args(hint)[1]
-        elif part not in node:
-            return key, None  # an open mapping (model.config) takes any key
-        else:
-            hint = None
-        node = node._get_node(part)
-        node = None if node is None or node._is_none() else (node if isinstance(node, DictConfig) else node._value())
-        if isinstance(node, DictConfig) and is_dataclass(OmegaConf.get_type(node)):
-            hint = OmegaConf.get_type(node)
+        if part not in value:
+            break
+        value = value[part]
         seen.append(part)
-    return key, hint
+    return section, name, rest, None
 
 
-def _nearest(config: DictConfig, part: str, siblings: Sequence[str]) -> list[str]:
+def _nearest(recipe: Any, part: str, siblings: Sequence[str]) -> list[str]:
     """The fields that ``part`` may mean: those of that name in other sections, by their full names, else the sibling
     or the field anywhere whose name is most like it."""
     leaves: dict[str, list[str]] = {}
 
-    def walk(node: Any, prefix: str) -> None:
-        for name in node or ():
-            leaves.setdefault(str(name), []).append(f"{prefix}{name}")
-            inner = node._get_node(name)
-            if isinstance(inner, DictConfig) and is_dataclass(OmegaConf.get_type(inner)) and not inner._is_none():
-                walk(inner, f"{prefix}{name}.")
-
-    walk(config, "")
-    if part in leaves:
-        return leaves[part]
+    def walk(section: Any, prefix: str) -> None:
+        for field in fields(section):
+            leaves.setdefault(field.name, []).append(f"{prefix}{field.name}")
+            if is_dataclass(value := getattr(section, field.name)):
+                walk(value, f"{prefix}{field.name}.")
 
     def likeness(name: str) -> float:
         return difflib.SequenceMatcher(None, part, name).ratio() + (len(part) > 2 and part in name)
 
+    walk(recipe, "")
+    if part in leaves:
+        return leaves[part]
     sibling, anywhere = max(siblings, key=likeness), max(leaves, key=likeness)
     return [sibling] if likeness(sibling) >= likeness(anywhere) else leaves[anywhere]

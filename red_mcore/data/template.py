@@ -214,8 +214,9 @@ def _compiled(text: str) -> jinja2.Template:
     return _environment().from_string(text)
 
 
-def _variables(text: str) -> set[str]:
-    return meta.find_undeclared_variables(_environment().parse(text))
+@lru_cache(maxsize=16)
+def _variables(text: str) -> frozenset[str]:
+    return frozenset(meta.find_undeclared_variables(_environment().parse(text)))
 
 
 def _line(error: Exception) -> str:
