@@ -178,6 +178,11 @@ _PATHS = (
     "evaluation.benchmarks.data",
 )
 """Texts that name files or folders."""
+_PROSE = (
+    *("data.instruction", "data.system_prompt", "data.template_arguments", "reward.answer_after", "model.config"),
+    *("evaluation.benchmarks.protocol", "algorithm"),
+)
+"""Fields, and sections, whose texts may have several lines."""
 _LONGEST_NAME, _LONGEST_PATH = 200, 3000
 """Bytes; file systems take 255 and 4096, and a run puts names of its own behind."""
 
@@ -192,11 +197,11 @@ def bound_of(section: type, name: str) -> Bound | None:
 def check_numbers(recipe: Recipe) -> None:
     """RecipeError, one line with the field, the value and the fix, for a number or text out of its bounds."""
     check_section(recipe)
-    if not re.fullmatch(r"\w[\w.+-]*(/\w[\w.+-]*)*", recipe.name):
-        raise RecipeError(f"name='{recipe.name}' becomes a folder: use letters, digits and . _ + - only")
     texts = dict(_leaves(recipe))
     for name in ("name", *_PATHS):
         _check_path(name, texts.get(name))
+    if not re.fullmatch(r"\w[\w.+-]*(/\w[\w.+-]*)*", recipe.name):
+        raise RecipeError(f"name='{recipe.name}' becomes a folder: use letters, digits and . _ + - only")
 
 
 def check_section(section: Any, prefix: str = "") -> None:
@@ -205,6 +210,8 @@ def check_section(section: Any, prefix: str = "") -> None:
         name, value = f"{prefix}{field.name}", getattr(section, field.name)
         for inner, part in _sections(name, value):
             check_section(part, f"{inner}.")
+        if isinstance(value, list) and any(isinstance(item, list | dict) for item in value):
+            raise RecipeError(f"{name}={value}: want a list of plain values")
         bound = bound_of(type(section), field.name) or FINITE
         for leaf, number in _leaves_of(name, value):
             if isinstance(number, str):
@@ -250,6 +257,8 @@ def _check_text(name: str, text: str) -> None:
         raise RecipeError(f"{name}={text!r} is no text: it has bytes that are not UTF-8") from None
     if "\0" in text:
         raise RecipeError(f"{name}={text[:60]!r} has a null byte, which no file and no program takes: leave it out")
+    if len(text.splitlines()) > 1 and not name.startswith(_PROSE):
+        raise RecipeError(f"{name}={text[:60]!r} has a line break: leave it out")
 
 
 def _check_path(name: str, path: Any) -> None:

@@ -208,7 +208,10 @@ def _check_benchmarks(recipe: Recipe, architecture: Architecture | None) -> None
     settings = recipe.evaluation.benchmarks
     if settings is None:
         return
-    benchmarks.check(settings.names, settings.data)
+    try:
+        benchmarks.check(settings.names, settings.data)
+    except RecipeError as error:
+        raise RecipeError(f"evaluation.benchmarks: {error}") from None
     protocols.check(settings.protocol, settings.names, "evaluation.benchmarks.protocol")
     most = settings.protocol.max_tokens
     if architecture is not None and most >= architecture.max_positions:

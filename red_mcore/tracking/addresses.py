@@ -29,7 +29,7 @@ def check(tracking: Tracking) -> None:
     parts = _split(tracking.uri)
     scheme = _scheme(parts)
     if scheme not in SCHEMES:
-        _refuse(tracking.uri, f"of the scheme '{scheme}' is none of MLflow's: use {', '.join(SCHEMES)}")
+        _refuse(tracking.uri, f"of the scheme '{scheme[:40]}' is none of MLflow's: use {', '.join(SCHEMES)}")
     if scheme in PORTS and not parts.hostname:
         _refuse(tracking.uri, f"names no host: write {scheme}://HOST:PORT")
     if scheme == "sqlite" and not _file(tracking.uri):
@@ -89,4 +89,4 @@ def _file(uri: str) -> str:
 
 def _refuse(uri: str, why: str) -> None:
     shown = re.sub(r"//[^/@]*@", "//", uri.partition("?")[0])  # no password
-    raise RecipeError(f"tracking.uri={shown} {why}, or use tracking.mlflow=false")
+    raise RecipeError(f"tracking.uri={shown[:200]} {why}, or use tracking.mlflow=false")
