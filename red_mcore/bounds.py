@@ -56,7 +56,6 @@ SAMPLES = Bound(1, 10**5)
 TOKENS = Bound(1, 2**24)
 PROCESSES = Bound(1, 1024)
 SEED = Bound(0, 2**32 - 1, why="what numpy takes")
-SECONDS = Bound(0, 10**7, above=True)
 FRACTION, BELOW_ONE = Bound(0, 1), Bound(0, 1, below=True)
 PART = Bound(0, 1, above=True)
 WEIGHT = Bound(0, 1e6)
@@ -101,7 +100,7 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     "Repetition": {"ngram": TOKENS, "weight": WEIGHT_ABOVE_ZERO},
     "Reward": {
         "workers": PROCESSES,
-        "timeout_seconds": SECONDS,
+        "timeout_seconds": Bound(0.1, 10**7),
         "accuracy": WEIGHT,
         "wrong": SIGNED_WEIGHT,
         "functions": SIGNED_WEIGHT,
@@ -118,7 +117,12 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
         "skip_grad": NORM,
     },
     "Base": {"steps": COUNT, "sequences_per_step": PROMPTS},
-    "Checkpoint": {"every": COUNT_OR_NONE, "keep": COUNT, "keep_every": COUNT_OR_NONE, "timeout_seconds": SECONDS},
+    "Checkpoint": {
+        "every": COUNT_OR_NONE,
+        "keep": COUNT,
+        "keep_every": COUNT_OR_NONE,
+        "timeout_seconds": Bound(1, 10**7),
+    },
     "Tracking": {"rollout_rows": Bound(0, 10**6)},
     "Protocol": {
         "temperature": SAMPLED_OR_GREEDY,

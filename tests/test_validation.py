@@ -117,7 +117,7 @@ BAD = [
     ("checkpoint.keep_every=60 checkpoint.every=0", "of checkpoint.every=0: use checkpoint.every above 0"),
     ("checkpoint.keep_best=evaluation/pass2", "use evaluation/pass1, evaluation/pass8, evaluation/length_tokens or"),
     ("checkpoint.keep_best=evaluation/pass1", "checkpoint.every=50 is no multiple of evaluation.every=0"),
-    ("checkpoint.timeout_seconds=0", "checkpoint.timeout_seconds=0.0 is too small: use a number above 0"),
+    ("checkpoint.timeout_seconds=0", "checkpoint.timeout_seconds=0.0 is too small: use 1 or more"),
     ("rollout.record=a rollout.replay=b", "rollout.record=a and rollout.replay=b exclude each other"),
     ("rollout.replay=nowhere", "rollout.replay=nowhere is no folder"),
     ("model.fp8=tensorwise", "model.fp8=tensorwise needs an NVIDIA GPU, and this machine has none: use fp8=none"),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import subprocess
 import sys
@@ -34,8 +33,17 @@ SHORT = [
 ]
 KEPT = ("name", "runs", "steps", "until", "model.path", "data.path", "tracking.uri", "rollout.replay", "rollout.record")
 """Fields, and sections, that stay as they are: a run of another length, or of things that are not here."""
-MOST = {"parallel": 2, "data": 200, "batch.refills": 2, "batch": 2**17, "rollout": 2**17, "evaluation": 8, "reward": 8}
-"""Numbers of these sections stay at or below that, so that a run is short."""
+MOST = {
+    **dict.fromkeys(("parallel.ranks", "batch.refills", "reward.workers", "evaluation.samples", "rollout.tensor"), 2),
+    **dict.fromkeys(("data.problems", "data.held_out"), 500),
+    **dict.fromkeys(("algorithm.first_lessons", "algorithm.episodes", "algorithm.lesson_traces"), 32),
+    "model.config.hidden_size": 1024,
+    "model.config.vocab_size": 2**16,
+    "model.config.intermediate_size": 2**12,
+    "model.config.num_hidden_layers": 8,
+    "rollout.kv_cache_mib": 2**12,
+}
+"""What these stay at or below, so that a run is short."""
 TRIED = 5
 """Values of a field that are tried, until one is accepted."""
 WAYS = 4
@@ -72,10 +80,8 @@ def _is_other(recipe: Recipe, change: str) -> bool:
 
 
 def is_short(recipe: Recipe) -> bool:
-    numbers = {name: value for name, _, value in leaves(recipe) if type(value) in (int, float)}
-    bounds = {name: next((most for at, most in MOST.items() if name.startswith(at)), math.inf) for name in numbers}
     sampled = recipe.batch.prompts_per_step * recipe.batch.samples_per_prompt * recipe.rollout.max_response_tokens
-    return sampled <= 2**14 and all(numbers[name] <= bounds[name] for name in numbers if "seed" not in name)
+    return sampled <= 2**14 and all(value <= MOST[name] for name, _, value in leaves(recipe) if name in MOST and value)
 
 
 def run(file: Path, overrides: list[str], folder: Path) -> str | None:
