@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,31 @@ _READ_OF_EXPERTS = {
     "num_experts_per_tok",
     "norm_topk_prob",
 }
+_WHOLE = {
+    "vocab_size": 2**24,
+    "hidden_size": 2**20,
+    "intermediate_size": 2**22,
+    "moe_intermediate_size": 2**22,
+    "num_hidden_layers": 2**12,
+    "num_attention_heads": 2**12,
+    "num_key_value_heads": 2**12,
+    "head_dim": 2**12,
+    "num_experts": 2**14,
+    "num_local_experts": 2**14,
+    "num_experts_per_tok": 2**14,
+    "max_position_embeddings": 2**24,  # of each there is a row in the engine's table of rotations
+}
+"""Fields that are whole numbers from 1 on, and what no model has more of."""
+_REAL = {"rms_norm_eps": 1.0, "initializer_range": 100.0, "rope_theta": 1e15}
+"""Fields that are numbers above 0, and what no model has more of."""
+_SWITCHES = ("tie_word_embeddings", "norm_topk_prob")
+_MAY_BE_NULL = ("num_key_value_heads", "head_dim", "rope_theta", "sliding_window", *_SWITCHES)
+_MAY_DIFFER = {
+    *("max_position_embeddings", "rope_theta", "rope_scaling", "rope_parameters"),  # longer contexts
+    *("sliding_window", "max_window_layers", "layer_types", "initializer_range", "architectures"),
+}
+"""Fields that are read and that ``model.config`` may have otherwise than the folder whose weights are used; a layer
+or a norm that is computed otherwise makes another model of them."""
 _ONLY = {
     "hidden_act": "silu",
     "attention_bias": False,
@@ -182,17 +208,34 @@ class Architecture:
 
 
 def hf_config(model: Model) -> dict[str, Any]:
-    """``config.json`` of the model's folder, where there is one, with ``model.config`` laid over it."""
+    """``config.json`` of the model's folder, where there is one, with ``model.config`` laid over it.
+
+    RecipeError where it cannot be read, or where the one contradicts the other.
+    """
     found: dict[str, Any] = {}
     if model.path is not None and Path(model.path).is_dir():
         file = Path(model.path) / "config.json"
         found = disk.read_object(file)
         if found is None:
             raise RecipeError(f"model.path {model.path} has no config.json")
+        _check_values(found, f"{file}: ")
+        _refuse_contradiction(found, model, file)
     config = {**found, **model.config}
-    if "rope_theta" in model.config and "rope_parameters" in found:  # where newer files keep it, and readers look first
-        config["rope_parameters"] = {**found["rope_parameters"], "rope_theta": model.config["rope_theta"]}
+    rope = found.get("rope_parameters")
+    if "rope_theta" in model.config and isinstance(rope, dict):  # where newer files keep it, and readers look first
+        config["rope_parameters"] = {**rope, "rope_theta": model.config["rope_theta"]}
     return config
+
+
+def _refuse_contradiction(found: dict[str, Any], model: Model, file: Path) -> None:
+    known = (_READ | _READ_OF_EXPERTS | _ONLY.keys()) - _MAY_DIFFER
+    for name, value in model.config.items():
+        if name in known and name in found and found[name] != value:
+            raise RecipeError(
+                f"model.config.{name}={value} contradicts {file}, where it is {found[name]}: the weights there are of"
+                " that model; take the field out of model.config (model.config={} takes out all), or use"
+                " model.path=null for a fresh model"
+            )
 
 
 def read_architecture(config: dict[str, Any], file: Path | None = None) -> Architecture:
@@ -201,15 +244,21 @@ def read_architecture(config: dict[str, Any], file: Path | None = None) -> Archi
     ``file`` holds it, where no recipe's ``model.config`` lies over it.
     """
     model_type = config.get("model_type")
-    if model_type not in SUPPORTED:
+    if not isinstance(model_type, str) or model_type not in SUPPORTED:
         raise RecipeError(f"model_type '{model_type}' is not supported; supported: {', '.join(SUPPORTED)}")
     family = _FAMILIES[model_type]
     needed = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     missing = [name for name in (*needed, *family.needed) if name not in config]
     if missing:
         raise RecipeError(f"model configuration lacks {', '.join(missing)}")
+    _check_values(config, "model.config." if file is None else "")
     _refuse_unknown(config, family, file)
     heads, hidden = config["num_attention_heads"], config["hidden_size"]
+    head_dim = config.get("head_dim") or hidden // heads
+    if not config.get("head_dim") and hidden % heads:
+        raise RecipeError(f"hidden_size={hidden} is no multiple of num_attention_heads={heads}: use one, or a head_dim")
+    if head_dim % 2:
+        raise RecipeError(f"head_dim={head_dim} (or hidden_size / num_attention_heads) is odd: rotations turn pairs")
     max_positions = config.get("max_position_embeddings", 32768)
     theta, scaling = _rope(config, max_positions)
     return Architecture(
@@ -220,10 +269,10 @@ def read_architecture(config: dict[str, Any], file: Path | None = None) -> Archi
         layers=config["num_hidden_layers"],
         heads=heads,
         kv_groups=config.get("num_key_value_heads") or heads,
-        head_dim=config.get("head_dim") or hidden // heads,
+        head_dim=head_dim,
         rope_theta=theta,
         norm_eps=config.get("rms_norm_eps", 1e-6),
-        tied=config.get("tie_word_embeddings", False),
+        tied=bool(config.get("tie_word_embeddings")),
         qkv_bias=family.qkv_bias,
         max_positions=max_positions,
         init_std=config.get("initializer_range", 0.02),
@@ -232,6 +281,36 @@ def read_architecture(config: dict[str, Any], file: Path | None = None) -> Archi
         window=config["sliding_window"] if family.windowed else None,
         experts=_experts(config) if family.moe else None,
     )
+
+
+def _check_values(config: dict[str, Any], where: str) -> None:
+    """RecipeError, by name, for a field of the wrong type or sign; ``where`` is put before the name."""
+
+    def refuse(name: str, want: str) -> None:
+        raise RecipeError(f"{where}{name}={json.dumps(config[name], default=str)[:80]}: want {want}")
+
+    def is_number(value: Any, kinds: Any, most: float) -> bool:
+        return isinstance(value, kinds) and not isinstance(value, bool) and 0 < value <= most  # a bool is an int, too
+
+    family = _FAMILIES.get(str(config.get("model_type")))
+    whole = _WHOLE | ({"sliding_window": 2**31} if family is not None and family.windowed else {})
+    for name, value in config.items():
+        if value is None and name in _MAY_BE_NULL:
+            continue
+        if name in whole and not is_number(value, int, whole[name]):
+            refuse(name, f"a whole number from 1 to {whole[name]}")
+        if name in _REAL and not is_number(value, int | float, _REAL[name]):
+            refuse(name, f"a number above 0, at most {_REAL[name]:g}")
+        if name in _SWITCHES and not isinstance(value, bool):
+            refuse(name, "true or false")
+        if name in ("rope_scaling", "rope_parameters") and not (value is None or isinstance(value, dict)):
+            refuse(name, "a mapping, or null")
+        if name in ("architectures", "layer_types") and not _is_texts(value):
+            refuse(name, "a list of names, or null")
+
+
+def _is_texts(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(item, str) for item in value))
 
 
 def _refuse_unknown(config: dict[str, Any], family: _Family, file: Path | None) -> None:
@@ -268,18 +347,25 @@ def _rope(config: dict[str, Any], max_positions: int) -> tuple[float, Llama3Rope
     known |= {*_LLAMA3, "original_max_position_embeddings"} if kind == "llama3" else set()
     if unknown := [name for name, value in rope.items() if name not in known and value not in (None, 1.0)]:
         raise RecipeError(f"rope parameter {unknown[0]}={rope[unknown[0]]} is not supported with rope type '{kind}'")
+    for name, value in rope.items():  # numbers but for the type
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+        if name not in ("rope_type", "type") and value is not None and not is_number:
+            raise RecipeError(f"rope parameter {name}={value} (rope_scaling or rope_parameters): want a number above 0")
     theta = float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0)
     if kind == "default":
         return theta, None
-    if missing := [name for name in _LLAMA3 if name not in rope]:
+    if missing := [name for name in _LLAMA3 if rope.get(name) is None]:
         raise RecipeError(f"rope type 'llama3' lacks {', '.join(missing)}")
     factor, low, high = (float(rope[name]) for name in _LLAMA3)
+    original = rope.get("original_max_position_embeddings") or max_positions
+    if not isinstance(original, int):
+        raise RecipeError(f"rope parameter original_max_position_embeddings={original}: want a whole number")
     if not (factor >= 1 and 0 < low < high):
         raise RecipeError(
             f"rope type 'llama3' has factor={factor:g}, low_freq_factor={low:g}, high_freq_factor={high:g}:"
             " want a factor of 1 or more and 0 < low < high"
         )
-    return theta, Llama3Rope(factor, low, high, rope.get("original_max_position_embeddings") or max_positions)
+    return theta, Llama3Rope(factor, low, high, original)
 
 
 def _experts(config: dict[str, Any]) -> Experts:

@@ -1,19 +1,24 @@
-"""Memory of a rank at its peak, from a recipe's numbers alone; no torch."""
+"""Memory of a rank at its peak, from a recipe's numbers alone, and whether the machine has it; no torch."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+from red_mcore import devices
 from red_mcore.architecture import Architecture
 from red_mcore.devices import has_transformer_engine, uses_transformer_engine
-from red_mcore.recipe import Offload, Parallel, Recipe
+from red_mcore.recipe import Offload, Parallel, Recipe, RecipeError
 
 BYTES = {"float32": 4, "bfloat16": 2}
 CHUNK_BYTES = 2**28
 """Size of the float32 logits that exist at a time."""
 PADDING = 4 / 3
 """Tokens that attention computes with, per token: lengths spread evenly between two powers of two."""
+PROCESS_BYTES = 1000 * 2**20
+"""Of a rank on CPUs before it has a model: Python with torch, Megatron and vLLM, and what their first steps leave."""
+VERIFIER_BYTES = 120 * 2**20
+"""Of a verifier's process, with SymPy."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Memory:
     Not counted: vLLM's CUDA graphs and temporaries, and FP8's copies of weights (nor what it saves in activations).
     """
 
+    process: int
+    """The programs themselves, on CPUs, and their share of the verifiers; on GPUs they are in the host's memory."""
     weights: int
     gradients: int
     """In float32, of all micro-batches."""
@@ -53,7 +60,12 @@ class Memory:
 
     @property
     def rollout(self) -> int:
-        return self.weights + self.gradients + self.optimizer + self.reference + self.engine + self.cache
+        return self.resident + self.cache
+
+    @property
+    def resident(self) -> int:
+        """What is there whatever is done, and however large batches and cache are."""
+        return self.process + self.weights + self.gradients + self.optimizer + self.reference + self.engine
 
 
 def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Memory:
@@ -70,6 +82,7 @@ def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Me
     is_last = stage == parallel.pipeline - 1
     kept, again = _activations(recipe, arch, stage, on_gpu)
     return Memory(
+        process=0 if on_gpu else PROCESS_BYTES + recipe.reward.workers * VERIFIER_BYTES // recipe.rollout.tensor,
         weights=shared * size,
         gradients=shared * 4,
         optimizer=0 if offload.optimizer else state,
@@ -81,6 +94,67 @@ def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Me
         scoring=reference if offload.reference else 0,
         engine=round(arch.parameters / recipe.rollout.tensor * size),
         cache=recipe.rollout.kv_cache_mib * 2**20,
+    )
+
+
+def most_needing(recipe: Recipe, arch: Architecture, on_gpu: bool) -> Memory:
+    """Of the pipeline stage whose ranks need the most."""
+    stages = [estimate(recipe, arch, stage, on_gpu) for stage in range(recipe.parallel.pipeline)]
+    return max(stages, key=lambda memory: memory.update)
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes that a GPU has for its rank, or a host for all its ranks; and the ranks that share them."""
+
+    bytes: int
+    ranks: int
+    name: str
+    """What has them, for messages."""
+
+    @property
+    def each(self) -> int:
+        return self.bytes // self.ranks
+
+
+def room(recipe: Recipe) -> Room | None:
+    """What this machine has for the recipe's ranks; None where that cannot be told."""
+    if not devices.has_gpu():
+        here = devices.ranks_here(recipe.parallel.ranks)
+        return Room(devices.host_memory(), here, f"this machine for {here} ranks" if here > 1 else "this machine")
+    size = devices.gpu_memory()
+    return None if size is None else Room(size, 1, "a GPU here")
+
+
+def is_for_another_machine(recipe: Recipe, arch: Architecture) -> bool:
+    """Whether a plan made here is for a larger machine: the model alone fills this one, or jobs are handed on."""
+    found = room(recipe)
+    if found is None or devices.has_gpu():
+        return False
+    return devices.hands_jobs_on() or most_needing(recipe, arch, on_gpu=False).resident > found.each
+
+
+def check(recipe: Recipe, arch: Architecture, here: bool) -> None:
+    """RecipeError where the ranks cannot have the memory that they need whatever the lengths of the responses.
+
+    ``here``: they are about to start on this machine; else only where the recipe is not for another one.
+    """
+    found = room(recipe)
+    if found is None or (not here and is_for_another_machine(recipe, arch)):
+        return
+    need = most_needing(recipe, arch, devices.has_gpu())
+    if need.rollout <= found.each:
+        return
+    gib, free = 2**30, (found.each - need.resident) // 2**20
+    if free > 0:
+        raise RecipeError(
+            f"rollout.kv_cache_mib={recipe.rollout.kv_cache_mib}: with it a rank needs {need.rollout / gib:.1f} GiB at"
+            f" least, and {found.name} has {found.bytes / gib:.1f} GiB: use {free} or less, or fewer ranks"
+        )
+    raise RecipeError(
+        f"model: a rank needs {need.resident / gib:.1f} GiB for weights, gradients, optimizer and engine, and"
+        f" {found.name} has {found.bytes / gib:.1f} GiB: use a smaller model, model.dtype=bfloat16, or more ranks with"
+        " parallel.tensor or parallel.pipeline on more machines"
     )
 
 
@@ -146,11 +220,20 @@ def _activations(recipe: Recipe, a: Architecture, stage: int, on_gpu: bool) -> t
         under_way = stages - stage
     layers = under_way * a.layers / (stages * parallel.virtual)
     end = norm + a.hidden_size * size if stage == stages - 1 else 0.0
-    tokens = recipe.batch.tokens_per_micro_batch / parallel.context
+    tokens = _tokens(recipe)
     return round(tokens * (layers * kept + end)), round(tokens * again)
 
 
 def _logits(recipe: Recipe, a: Architecture) -> int:
     rows = math.ceil(a.vocab_size / recipe.parallel.tensor)
-    tokens = recipe.batch.tokens_per_micro_batch / recipe.parallel.context
+    tokens = _tokens(recipe)
     return round(2 * min(CHUNK_BYTES, 4 * rows * tokens) + rows * a.hidden_size * (4 + BYTES[recipe.model.dtype]))
+
+
+def _tokens(recipe: Recipe) -> float:
+    """Of a rank's largest micro-batch: a step may have fewer than it takes."""
+    batch, algorithm, rollout = recipe.batch, recipe.algorithm, recipe.rollout
+    group = algorithm.traces + (batch.samples_per_prompt if algorithm.rollouts else 0)
+    sequences = max(batch.prompts_per_step * group, recipe.base.sequences_per_step if recipe.base else 0)
+    longest = rollout.max_prompt_tokens + rollout.max_response_tokens
+    return min(batch.tokens_per_micro_batch, sequences * longest) / recipe.parallel.context

@@ -9,7 +9,8 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, make_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -23,6 +24,8 @@ from red_mcore.redaction import redacted
 
 T = TypeVar("T")
 
+LONGEST_SHOWN = 80
+"""Characters of a value that a message repeats."""
 _HIDDEN = {"${": "$\u2060{", "???": "?\u2060??"}
 """What is more than text to OmegaConf, a reference and a missing value, and how it gets past it: a word joiner within.
 A prompt may say ``${x}``, and no field refers to another."""
@@ -53,6 +56,7 @@ def load(file: str, overrides: Sequence[str] = ()) -> Recipe:
     if not isinstance(built, Recipe):
         raise RecipeError(f"recipe file {file}: recipe() returned {type(built).__name__}, want Recipe")
     try:
+        built = _texts(OmegaConf.to_object(OmegaConf.structured(_texts(built, _hide))), _show)  # types are checked
         return override(built, overrides)
     except OmegaConfBaseException as error:
         raise RecipeError(f"recipe file {file}: {error.full_key}: {str(error).splitlines()[0]}") from None
@@ -67,21 +71,36 @@ def override(recipe: T, overrides: Sequence[str]) -> T:
 
     A mapping changes the fields that it names, and turns on a section that is off: ``reward.overlong={}``.
     """
-    config = OmegaConf.structured(_texts(recipe, _hide))
+    made = copy.deepcopy(recipe)
     for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise RecipeError(f"override '{text}' has no '='; write a.b=c")
-        path, hint = _find(config, key)
-        try:
-            # model.config={} empties the mapping; a section's {} keeps what it does not name.
-            now = OmegaConf.select(config, path)
-            is_open = isinstance(now, DictConfig) and OmegaConf.get_type(now) is dict
-            OmegaConf.update(config, path, _texts(_value(value, hint), _hide), merge=not is_open)
-        except (OmegaConfBaseException, YAMLError) as error:
-            shown = value.replace("\n", "\\n")
-            raise RecipeError(f"override {key}={shown}: {_show(str(error).splitlines()[0])}") from None
-    return _texts(OmegaConf.to_object(config), _show)
+        _apply(made, text)
+    return made
+
+
+def _apply(recipe: Any, text: str) -> None:
+    """Change one field in place; of OmegaConf's work the field alone is done, for there are many others."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise RecipeError(f"override '{text}' has no '='; write a.b=c")
+    section, name, rest, hint = _find(recipe, key)
+    try:
+        config = OmegaConf.structured(_alone(type(section), name)(_texts(getattr(section, name), _hide)))
+        path = name + "".join(f"[{part}]" for part in rest)
+        # model.config={} empties the mapping; a section's {} keeps what it does not name.
+        now = OmegaConf.select(config, path)
+        is_open = isinstance(now, DictConfig) and OmegaConf.get_type(now) is dict
+        OmegaConf.update(config, path, _texts(_value(value, hint), _hide), merge=not is_open)
+        setattr(section, name, _texts(getattr(OmegaConf.to_object(config), name), _show))
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:  # the last of numbers with too many digits
+        shown = value.replace("\n", "\\n")
+        shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
+        raise RecipeError(f"override {key}={shown}: {_show(str(error).splitlines()[0])[:300]}") from None
+
+
+@lru_cache(maxsize=512)
+def _alone(section: type, name: str) -> type:
+    """A dataclass with that field of the section only."""
+    return make_dataclass(section.__name__, [(name, get_type_hints(section)[name])])
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -176,7 +195,12 @@ def _built(node: Node, hint: Any) -> Any:
         is_null = node.tag.endswith(":null")
         if node.style in ("'", '"') or (_is_text(hint) and not is_null):
             return node.value
-        return OmegaConf.to_container(OmegaConf.from_dotlist([f"v={node.value}"]))["v"]  # has numbers like 1e-3
+        if why := _ambiguity(node.value):
+            raise MarkedYAMLError(problem=f"'{node.value}' {why}: write the number that is meant")
+        value = OmegaConf.to_container(OmegaConf.from_dotlist([f"v={node.value}"]))["v"]  # has numbers like 1e-3
+        if hint is bool and type(value) is int and value not in (0, 1):
+            raise MarkedYAMLError(problem="it is neither true nor false")
+        return value
     inner = next((kind for kind in get_args(hint) if kind is not type(None)), None)
     kinds: dict[str, Any] = {}
     if get_origin(hint) in (list, tuple, dict):
@@ -191,37 +215,70 @@ def _built(node: Node, hint: Any) -> Any:
     return {name.value: _built(item, kinds.get(name.value, inner)) for name, item in node.value}
 
 
-def _find(config: DictConfig, key: str) -> tuple[str, Any]:
-    """(the field's path as OmegaConf takes it, its type); RecipeError where there is no such field.
+def _ambiguity(text: str) -> str | None:
+    """Why a number may be another one than it looks like: YAML knows those of base 8 and 60."""
+    digits = text.replace("_", "")
+    if re.fullmatch(r"[-+]?0\d+(\.\d*)?", digits) and float(digits):
+        is_octal = re.fullmatch(r"[-+]?[0-7]+", digits)
+        return f"may be read as {int(digits, 8)} or as {int(digits)}" if is_octal else "begins with a 0"
+    if re.fullmatch(r"[-+]?\d+(:[0-5]?\d)+(\.\d*)?", digits):
+        return "may be read in base 60"
+    return None
+
+
+def _find(recipe: Any, key: str) -> tuple[Any, str, list[str], Any]:
+    """(section, its field, names within that field's mapping, the type of what is meant); RecipeError where there is no
+    such field.
 
     Of a section the type is the one that is there, which may have more fields than the declared one.
     """
-    node, seen, hint = config, [], None
-    parts = split_key(key)  # model.config[a.b] has a dot in its name
-    for place, part in enumerate(parts):
-        if node is None:
+    section, seen, parts = recipe, [], split_key(key)  # model.config[a.b] has a dot in its name
+    while True:
+        name, *rest = parts
+        names = [field.name for field in fields(section)]
+        if name not in names:
+            where = f"'{'.'.join(seen)}'" if seen else f"the {type(section).__name__.lower()}"
+            near = " or ".join(f"'{found}'" for found in _nearest(recipe, name, names))
+            raise RecipeError(f"override {key}: {where} has no field '{name}'; nearest is {near}")
+        value, hint = getattr(section, name), get_type_hints(type(section))[name]
+        seen.append(name)
+        if not rest:
+            return section, name, [], type(value) if is_dataclass(value) else hint
+        if value is None:
             off = ".".join(seen)
             raise RecipeError(f"override {key}: '{off}' is off (None) in this recipe; turn it on with '{off}={{}}'")
-        if not isinstance(node, DictConfig):
+        if not is_dataclass(value):
+            break
+        section, parts = value, rest
+    if get_origin(hint) is dict and get_args(hint)[1] is not Any:
+        # A mapping to plain values: the rest is one name, package.module:function.
+        return section, name, [".".join(rest)], get_args(hint)[1]
+    for part in rest:  # an open mapping (model.config) takes any name
+        if not isinstance(value, dict):
             raise RecipeError(f"override {key}: '{'.'.join(seen)}' is a value and has no field '{part}'")
-        kind = OmegaConf.get_type(node)
-        if kind is not None and kind is not dict:
-            names = [f.name for f in fields(kind)]
-            if part not in names:
-                near = difflib.get_close_matches(part, names, n=1, cutoff=0.0)
-                where = f"'{'.'.join(seen)}'" if seen else f"the {kind.__name__.lower()}"
-                raise RecipeError(f"override {key}: {where} has no field '{part}'; nearest is '{near[0]}'")
-            hint = get_type_hints(kind)[part]
-        elif get_origin(hint) is dict and get_args(hint)[1] is not Any:
-            # A mapping to plain values: the rest is one name, package.module:function.
-            return f"{'.'.join(seen)}[{'.'.join(parts[place:])}]", get_args(hint)[1]
-        elif part not in node:
-            return key, None  # an open mapping (model.config) takes any key
-        else:
-            hint = None
-        node = node._get_node(part)
-        node = None if node is None or node._is_none() else (node if isinstance(node, DictConfig) else node._value())
-        if isinstance(node, DictConfig) and is_dataclass(OmegaConf.get_type(node)):
-            hint = OmegaConf.get_type(node)
+        if part not in value:
+            break
+        value = value[part]
         seen.append(part)
-    return key, hint
+    return section, name, rest, None
+
+
+def _nearest(recipe: Any, part: str, siblings: Sequence[str]) -> list[str]:
+    """The fields that ``part`` may mean: those of that name in other sections, by their full names, else the sibling
+    or the field anywhere whose name is most like it."""
+    leaves: dict[str, list[str]] = {}
+
+    def walk(section: Any, prefix: str) -> None:
+        for field in fields(section):
+            leaves.setdefault(field.name, []).append(f"{prefix}{field.name}")
+            if is_dataclass(value := getattr(section, field.name)):
+                walk(value, f"{prefix}{field.name}.")
+
+    def likeness(name: str) -> float:
+        return difflib.SequenceMatcher(None, part, name).ratio() + (len(part) > 2 and part in name)
+
+    walk(recipe, "")
+    if part in leaves:
+        return leaves[part]
+    sibling, anywhere = max(siblings, key=likeness), max(leaves, key=likeness)
+    return [sibling] if likeness(sibling) >= likeness(anywhere) else leaves[anywhere]

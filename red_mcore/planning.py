@@ -10,15 +10,20 @@ from pathlib import Path
 from red_mcore import health
 from red_mcore.architecture import Architecture, hf_config, read_architecture
 from red_mcore.devices import has_gpu, uses_transformer_engine
-from red_mcore.memory import BYTES, Memory, estimate, parameters_per_rank
+from red_mcore.memory import BYTES, Memory, most_needing, parameters_per_rank, room
 from red_mcore.recipe import Model, Parallel, Recipe, RecipeError
 from red_mcore.redaction import redacted
 from red_mcore.tracking import database
+
+LONGEST_TABLE = 64
+"""Rows of the layout that are shown at most."""
 
 
 def find_architecture(recipe: Recipe) -> Architecture | None:
     """The policy's shape; None for a hub name, whose config.json is not here, unless ``model.config`` has it all."""
     path = recipe.model.path
+    if path is not None and Path(path).is_file():
+        raise RecipeError(f"model.path {path} is a file: name the folder that holds it")
     if path is not None and not Path(path).is_dir():
         if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", path):
             raise RecipeError(f"model.path {path} is neither a folder with a config.json nor a hub name")
@@ -91,6 +96,9 @@ def _layout(parallel: Parallel) -> list[str]:
         data, pipeline, *_ = coordinates(first, parallel)
         ranks = f"{first}-{first + together - 1} ({shared})" if shared else f"{first}"
         rows.append(f"  {pipeline:8d}  {data:4d}  {ranks}")
+    if len(rows) > LONGEST_TABLE:
+        half = LONGEST_TABLE // 2
+        return [*rows[:half], f"  ... {len(rows) - 2 * half} rows more", *rows[-half:]]
     return rows
 
 
@@ -151,14 +159,17 @@ def _memory(recipe: Recipe) -> list[str]:
     architecture = find_architecture(recipe)
     if architecture is None:
         return []
-    stages = [estimate(recipe, architecture, stage, has_gpu()) for stage in range(recipe.parallel.pipeline)]
-    most = max(stages, key=lambda memory: memory.update)
+    most = most_needing(recipe, architecture, has_gpu())
     parts = ((field.name, getattr(most, field.name)) for field in fields(Memory))
-    return [
+    lines = [
         layers(recipe.model, architecture, has_gpu()),
         f"memory per rank on this machine: about {_mib(most.update)} in an update, {_mib(most.rollout)} in a rollout",
         "  " + ", ".join(f"{name} {_mib(size)}" for name, size in parts if size),
     ]
+    found = room(recipe)
+    if found is not None and most.update > found.each:
+        lines.append(f"  which does not fit: {found.name} has {_mib(found.bytes)}")
+    return lines
 
 
 def _checkpoints(recipe: Recipe) -> list[str]:

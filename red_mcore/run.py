@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from red_mcore import health, launch, planning, resume, signals, streams
+from red_mcore import health, launch, planning, rehearsal, resume, signals, streams
 from red_mcore.devices import has_gpu
 from red_mcore.exit_codes import BAD_INPUT, INTERRUPTED
 from red_mcore.overrides import load, to_yaml
@@ -28,11 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
         if options.print_config:
             print(to_yaml(recipe), end="")
             return 0
-        validate(recipe)
+        validate(recipe, here=not options.dry_run)
         resume.check(recipe)
         if options.dry_run:
+            seen = rehearsal.see(options.recipe, options.overrides)
             print(to_yaml(recipe))
-            print(planning.describe(recipe))
+            print("\n".join([planning.describe(recipe), *seen]))
             return health.exit_code(recipe, health.of_recipe(recipe))
         if summary := resume.finished(recipe):
             print(json.dumps(summary, indent=2))

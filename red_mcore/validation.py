@@ -7,11 +7,14 @@ import re
 import tempfile
 from pathlib import Path
 
-from red_mcore import manifests
+from red_mcore import manifests, memory
 from red_mcore.architecture import Architecture
 from red_mcore.bounds import check_numbers
-from red_mcore.data import problems, template
+from red_mcore.convert.headers import HFHeaders
+from red_mcore.convert.rules import hf_shapes, tied_names
+from red_mcore.data import arithmetic, problems, template
 from red_mcore.data.formats import Columns
+from red_mcore.data.tokenizer import VOCABULARY_SIZE
 from red_mcore.devices import check_layers, has_gpu
 from red_mcore.evaluation import benchmarks, protocols
 from red_mcore.memory import BYTES
@@ -20,6 +23,7 @@ from red_mcore.recipe import Recipe, RecipeError
 from red_mcore.records import Problem
 from red_mcore.resume import schedules_that_differ
 from red_mcore.rewards import functions
+from red_mcore.tracking import addresses
 
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 """Head sizes that vLLM's attention on a CPU knows."""
@@ -29,8 +33,18 @@ CPU_CACHE_BLOCK = 128
 """Tokens in one block of vLLM's key-value cache on a CPU."""
 
 
-def validate(recipe: Recipe) -> None:
-    """Raises RecipeError, one line with the field, the numbers and the fix, for what cannot work."""
+def validate(recipe: Recipe, here: bool = False) -> None:
+    """Raises RecipeError, one line with the field, the numbers and the fix, for what cannot work.
+
+    ``here``: the run is about to start on this machine; else it may be meant for a larger one (``memory.check``).
+    """
+    try:
+        _validate(recipe, here)
+    except OSError as error:  # what a place is like that a field names: no permission, a broken link, a full disk
+        raise RecipeError(f"{error.filename}: {error.strerror}") from None
+
+
+def _validate(recipe: Recipe, here: bool) -> None:
     check_numbers(recipe)
     if recipe.base is None and recipe.steps == 0:
         raise RecipeError("steps=0 without a base stage does nothing: use 1 or more")
@@ -44,18 +58,24 @@ def validate(recipe: Recipe) -> None:
         manifests.check_converted(Path(recipe.model.path), checksums=False)
     architecture = find_architecture(recipe)
     check_model(recipe, architecture)
+    _check_weights(recipe, architecture)
     _check_ranks(recipe)
     _check_batch(recipe)
     _check_reward(recipe)
+    _check_evaluation(recipe)
     _check_checkpoint(recipe)
     _check_recording(recipe)
     problems.check_data(recipe.data)
+    if recipe.data.path is None:
+        count = recipe.data.problems or problems.ARITHMETIC_PROBLEMS
+        arithmetic.check_count(recipe.data.arithmetic, recipe.data.held_out + count)
     _check_benchmarks(recipe, architecture)
     _check_functions(recipe)
     recipe.algorithm.check(recipe)
     template.check_recipe(recipe, recipe.model)
-    if re.match(r"(?!sqlite|file)[\w+.-]+:/.*\s", recipe.tracking.uri or ""):
-        raise RecipeError("tracking.uri has a space, which no server's address has: write %20")
+    addresses.check(recipe.tracking)
+    if architecture is not None:
+        memory.check(recipe, architecture, here)
     _check_writable(recipe.folder, f"run folder {recipe.folder}", "runs=")
 
 
@@ -64,6 +84,22 @@ def check_model(recipe: Recipe, architecture: Architecture | None) -> None:
     check_layers(recipe.model, architecture, recipe.parallel.tensor)
     if architecture is not None:
         _check_architecture(recipe, architecture)
+
+
+def _check_weights(recipe: Recipe, architecture: Architecture | None) -> None:
+    """Index, shards and headers of a folder's safetensors; a vocabulary that holds the built-in tokenizer's tokens."""
+    path = recipe.model.path
+    if path is None and architecture.vocab_size < VOCABULARY_SIZE:
+        raise RecipeError(
+            f"model.config.vocab_size={architecture.vocab_size} does not hold the {VOCABULARY_SIZE} tokens of the"
+            f" built-in tokenizer: use {VOCABULARY_SIZE} or more"
+        )
+    if path is None or not Path(path).is_dir() or (Path(path) / "weights").is_dir():  # which tools/convert.py made
+        return
+    try:
+        HFHeaders(Path(path)).check(hf_shapes(architecture), tied_names(architecture))
+    except RecipeError as error:
+        raise RecipeError(f"model.path: {error}") from None
 
 
 def _check_ranks(recipe: Recipe) -> None:
@@ -154,14 +190,12 @@ def _check_reward(recipe: Recipe) -> None:
     names = ["accuracy", "format", "overlong", "repetition"]  # of terms, which metrics are named after
     if reward.verdict is not None:
         functions.check_path("reward.verdict", reward.verdict)
-    for path, weight in reward.functions.items():
+    for path in reward.functions:
         name = path.partition(":")[2]
         if name in names:
             raise RecipeError(f"reward.functions: there is another term named '{name}': rename that of '{path}'")
         names.append(name)
         functions.check_path("reward.functions", path)
-        if not math.isfinite(weight):
-            raise RecipeError(f"reward.functions: the weight {weight} of '{path}' is no finite number: use one that is")
 
 
 def _check_functions(recipe: Recipe) -> None:
@@ -177,11 +211,23 @@ def _check_functions(recipe: Recipe) -> None:
     functions.try_out(recipe.reward, read)
 
 
+def _check_evaluation(recipe: Recipe) -> None:
+    evaluation = recipe.evaluation
+    if evaluation.temperature == 0 and evaluation.samples > 1:
+        raise RecipeError(
+            f"evaluation.temperature=0 gives {evaluation.samples} equal samples: use evaluation.samples=1, or a"
+            " temperature above 0"
+        )
+
+
 def _check_benchmarks(recipe: Recipe, architecture: Architecture | None) -> None:
     settings = recipe.evaluation.benchmarks
     if settings is None:
         return
-    benchmarks.check(settings.names, settings.data)
+    try:
+        benchmarks.check(settings.names, settings.data)
+    except RecipeError as error:
+        raise RecipeError(f"evaluation.benchmarks: {error}") from None
     protocols.check(settings.protocol, settings.names, "evaluation.benchmarks.protocol")
     most = settings.protocol.max_tokens
     if architecture is not None and most >= architecture.max_positions:
@@ -329,9 +375,9 @@ def _check_recording(recipe: Recipe) -> None:
 
 def _check_writable(folder: Path, name: str, field: str) -> None:
     place = folder.absolute()
-    while not place.exists():
-        place = place.parent
     try:
+        while not place.exists():
+            place = place.parent
         with tempfile.TemporaryDirectory(dir=place):
             pass
     except OSError as error:  # permission bits say nothing to root or on a read-only disk: only trying tells

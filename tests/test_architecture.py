@@ -200,12 +200,12 @@ def test_what_programs_note_beside_is_passed_over(config):
 def test_the_advice_for_an_unknown_field_works(recipe, tmp_path, name):
     file = tmp_path / "config.json"
     file.write_text(json.dumps(QWEN3 | {name: 0.5}))
-    recipe.model = Model(path=str(tmp_path), config={"num_hidden_layers": 4})
+    recipe.model = Model(path=str(tmp_path), config={"max_position_embeddings": 2048})
     with pytest.raises(RecipeError) as error:
         read_architecture(hf_config(recipe.model))
     advice = re.search(r"set '(.*)'$", str(error.value))[1]
     changed = override(recipe, [advice])
-    assert read_architecture(hf_config(changed.model)).layers == 4
+    assert read_architecture(hf_config(changed.model)).max_positions == 2048
     with pytest.raises(RecipeError, match=re.escape(f"take it out of {file}")):
         architecture_of(tmp_path)
     file.write_text(json.dumps(QWEN3))
@@ -253,3 +253,24 @@ def test_theta_is_where_transformers_finds_it(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(written))
     overlaid = hf_config(Model(path=str(tmp_path), config={"rope_theta": 8.0}))
     assert read_architecture(overlaid).rope_theta == 8.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"hidden_size": "1024"}, 'config.hidden_size="1024": want a whole number'),
+        ({"num_attention_heads": 0}, "config.num_attention_heads=0: want a whole number from 1"),
+        ({"head_dim": -128}, "config.head_dim=-128: want"),
+        ({"max_position_embeddings": 1e6}, "config.max_position_embeddings=1000000.0: want a whole number"),
+        ({"vocab_size": None}, "config.vocab_size=null: want"),
+        ({"rms_norm_eps": True}, "config.rms_norm_eps=true: want a number above 0"),
+        ({"tie_word_embeddings": "yes"}, 'config.tie_word_embeddings="yes": want true or false'),
+        ({"rope_scaling": [1]}, r"config.rope_scaling=\[1\]: want a mapping"),
+        ({"rope_parameters": {"rope_theta": "big"}}, "rope parameter rope_theta=big"),
+        ({"layer_types": "full_attention"}, "config.layer_types=.*: want a list of names"),
+        ({"architectures": [3]}, "config.architectures=.*: want a list of names"),
+    ],
+)
+def test_a_field_of_the_wrong_type_or_sign_is_named(fields, message):
+    with pytest.raises(RecipeError, match=message):
+        read_architecture(QWEN3 | fields)

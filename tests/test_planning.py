@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from family_models import FAMILIES
 
-from red_mcore import planning
+from red_mcore import memory, planning
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.architecture import hf_config, read_architecture
 from red_mcore.overrides import load, override
@@ -129,3 +129,25 @@ def test_the_description_tells_memory_by_line(recipe):
     assert "cache 3.0 GiB" in text
     assert "recomputed" not in text
     assert "recomputed" in planning.describe(override(recipe, ["parallel.recompute=full"]))
+
+
+def test_memory_counts_the_programs_themselves_and_what_a_step_can_have(recipe):
+    arch = planning.find_architecture(recipe)
+    need = memory.estimate(recipe, arch, 0, on_gpu=False)
+    assert need.process >= memory.PROCESS_BYTES
+    assert memory.estimate(recipe, arch, 0, on_gpu=True).process == 0
+    more = memory.estimate(override(recipe, ["reward.workers=3"]), arch, 0, on_gpu=False)
+    assert more.process - need.process == 2 * memory.VERIFIER_BYTES
+    recipe.base = None
+    whole = 24 * 8 * 160  # prompts, samples of each with the trace, tokens
+    same = (
+        memory.estimate(override(recipe, [f"batch.tokens_per_micro_batch={n}"]), arch, 0, False) for n in (whole, 10**7)
+    )
+    assert next(same) == next(same)
+
+
+def test_a_long_layout_is_shortened(recipe):
+    text = planning.describe(override(recipe, ["parallel.ranks=4096", "parallel.tensor=2"]))
+    assert text.count("\n") < 100
+    assert "  ... 1984 rows more" in text
+    assert "0  2047  4094-4095 (tensor 0-1)" in text

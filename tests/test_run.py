@@ -20,7 +20,7 @@ def recipe():
         algorithm=RED(),
         base=Base(),
         model=Model(config=dict(
-            model_type="qwen2", vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+            model_type="qwen2", vocab_size=262, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
             num_attention_heads=2, num_key_value_heads=2,
         )),
         parallel=Parallel(ranks=2),

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from red_mcore.algorithms.sft_grpo import TraceGRPO
+from red_mcore.recipe import Recipe, RecipeError
 from red_mcore.records import Group
 
 
@@ -33,6 +34,14 @@ class CHORD(TraceGRPO):
     valley: float = 0.05
     phi: bool = False
     """Weigh each token of the trace by p (1 - p)."""
+
+    def check(self, recipe: Recipe) -> None:
+        super().check(recipe)
+        if self.valley > self.peak:
+            raise RecipeError(
+                f"algorithm.valley={self.valley} is above algorithm.peak={self.peak}, from which mu falls to it: use at"
+                " most that"
+            )
 
     def weigh(self, groups: Sequence[Group], state: dict[str, Any]) -> dict[str, float]:
         """mu and 1 - mu; ``state`` keeps the number of steps so far."""

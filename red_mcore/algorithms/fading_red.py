@@ -17,6 +17,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from red_mcore.algorithms.base import Aggregation, Lesson, Library
@@ -44,20 +45,17 @@ class FadingRED(GRPO):
 
     def strength(self, step: int) -> float:
         """s, from 1 to 0."""
-        return (1 + math.cos(math.pi * min(1.0, step / self.fade_steps))) / 2
-
-    def _lessons_in(self, step: int) -> int:
-        return round(self.first_lessons * self.strength(step))
+        return _strength(step, self.fade_steps)
 
     def optimizers(self, recipe: Recipe) -> dict[str, tuple[Optimizer, int]]:
-        lessons = sum(self._lessons_in(step) for step in range(min(recipe.steps, self.fade_steps)))
+        lessons = _lessons(self.first_lessons, self.fade_steps, min(recipe.steps, self.fade_steps))
         return super().optimizers(recipe) | {"imitation": (self.imitation, lessons)}
 
     def prompts(self, step: int, wanted: int) -> int:
         return min(self.probe_prompts, wanted) if self.strength(step) > 0.5 else wanted
 
     def lessons(self, groups: Sequence[Group], state: dict[str, Any], library: Library, step: int) -> list[Lesson]:
-        count = self._lessons_in(step)
+        count = round(self.first_lessons * self.strength(step))
         if not count:
             return []
         now = statistics.fmean(s.accuracy for g in groups for s in g.rollouts)
@@ -78,3 +76,13 @@ class FadingRED(GRPO):
 
         factor = token.policy_shift(fields["logp"], fields["beta"], "detached").detach()
         return super().token_losses(fields) | {"sft": factor * token.imitation(fields["logp"])}
+
+
+def _strength(step: int, fade_steps: int) -> float:
+    return (1 + math.cos(math.pi * min(1.0, step / fade_steps))) / 2
+
+
+@lru_cache(maxsize=64)
+def _lessons(first: int, fade_steps: int, steps: int) -> int:
+    """Updates of all lessons of the first ``steps`` steps; asked for often, and there may be many steps."""
+    return sum(round(first * _strength(step, fade_steps)) for step in range(steps))

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from red_mcore.algorithms.sft_grpo import SFTGRPO
+from red_mcore.recipe import Recipe, RecipeError
 from red_mcore.records import Group
 
 
@@ -31,6 +32,15 @@ class HPT(SFTGRPO):
     gate: int = 0
     """Most right rollouts of a group that is imitated; 2 for Llama-3.1-8B."""
     entropy_coefficient: float = 0.001
+
+    def check(self, recipe: Recipe) -> None:
+        super().check(recipe)
+        count = recipe.batch.samples_per_prompt
+        if self.gate >= count:
+            raise RecipeError(
+                f"algorithm.gate={self.gate} imitates every group of batch.samples_per_prompt={count} rollouts, right"
+                f" or wrong: use {count - 1} or less"
+            )
 
     def varies(self, group: Group) -> bool:
         """Also where the trace is imitated."""

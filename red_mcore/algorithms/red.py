@@ -54,6 +54,11 @@ class RED(RolloutLoss):
         super().check(recipe)
         if not isinstance(self.beta, str) and not 0 <= self.beta <= 1:
             raise RecipeError(f"algorithm.beta={self.beta} stands for an accuracy: use 0 to 1, or group")
+        if self.weight_min > self.weight_max:
+            raise RecipeError(
+                f"algorithm.weight_min={self.weight_min} is above algorithm.weight_max={self.weight_max}:"
+                " use at most that"
+            )
         updates = recipe.batch.updates_per_step
         if updates > 1 and self.clip_low is None and self.clip_high is None:
             raise RecipeError(

@@ -6,15 +6,15 @@ serve loading, publication to the engine and export.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from red_mcore.architecture import Architecture
+from red_mcore.convert.headers import Shape
 
-Shape = tuple[int, ...]
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _columns(megatron: str, hf: str, shape: Shape, layer: int, expert: int | Non
         ((hf, shape),),
         layer,
         lambda t, rank, size: t[0].chunk(size, dim=1)[rank],
-        lambda parts: [torch.cat(parts, dim=1)],
+        lambda parts: [_cat(parts, dim=1)],
         expert,
     )
 
@@ -102,14 +102,14 @@ def _vocab(megatron: str, hf: str, arch: Architecture) -> Rule:
     def split(t: list[Tensor], rank: int, size: int) -> Tensor:
         rows = -(-arch.vocab_size // size)
         part = t[0][rank * rows : (rank + 1) * rows]
-        return torch.cat((part, part.new_zeros(rows - len(part), part.shape[1])))
+        return _cat((part, part.new_zeros(rows - len(part), part.shape[1])))
 
     return Rule(
         megatron,
         ((hf, (arch.vocab_size, arch.hidden_size)),),
         None,
         split,
-        lambda parts: [torch.cat(parts)[: arch.vocab_size]],
+        lambda parts: [_cat(parts)[: arch.vocab_size]],
     )
 
 
@@ -120,10 +120,10 @@ def _qkv(megatron: str, names: list[tuple[str, Shape]], arch: Architecture, laye
     def split(t: list[Tensor], rank: int, size: int) -> Tensor:
         inner = t[0].shape[1:]
         q, k, v = t[0].view(groups, per_group * d, *inner), t[1].view(groups, d, *inner), t[2].view(groups, d, *inner)
-        return torch.cat((q, k, v), dim=1).chunk(size)[rank].reshape(-1, *inner)
+        return _cat((q, k, v), dim=1).chunk(size)[rank].reshape(-1, *inner)
 
     def merge(parts: list[Tensor]) -> list[Tensor]:
-        whole = torch.cat(parts)
+        whole = _cat(parts)
         inner = whole.shape[1:]
         cut = whole.view(groups, (per_group + 2) * d, *inner).split((per_group * d, d, d), dim=1)
         return [x.reshape(-1, *inner) for x in cut]
@@ -132,9 +132,15 @@ def _qkv(megatron: str, names: list[tuple[str, Shape]], arch: Architecture, laye
 
 
 def _split_gate_up(t: list[Tensor], rank: int, size: int) -> Tensor:
-    return torch.cat([x.chunk(size)[rank] for x in t])
+    return _cat([x.chunk(size)[rank] for x in t])
 
 
 def _merge_gate_up(parts: list[Tensor]) -> list[Tensor]:
     halves = [part.chunk(2) for part in parts]
-    return [torch.cat([half[i] for half in halves]) for i in (0, 1)]
+    return [_cat([half[i] for half in halves]) for i in (0, 1)]
+
+
+def _cat(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+    import torch  # names and shapes are asked for where it is not wanted
+
+    return torch.cat(tuple(parts), dim=dim)

@@ -37,6 +37,8 @@ FACT_CONFIDENCE = 0.95
 MISCONCEPTION_CONFIDENCE = 0.9
 RIGHT_DESPITE = {"*": 0.2, "@": 0.04}
 """Probability of the right value where a misconception rules; taken out of MISCONCEPTION_CONFIDENCE."""
+MOST_PROBLEMS = 2_000_000
+"""A minute or two of drawing, and gigabytes."""
 CORPUS_RECHECK = 0.02
 """Share of corpus steps that are re-checked, so that the base model has seen ``w``."""
 CLOSING_TOKENS = 4
@@ -61,6 +63,20 @@ def possible_problems(settings: Arithmetic) -> int:
     return BASE * (len(OPERATIONS) * BASE) ** settings.operations
 
 
+def check_count(settings: Arithmetic, count: int) -> None:
+    """RecipeError where ``count`` different problems cannot be drawn."""
+    if count > MOST_PROBLEMS:
+        raise RecipeError(
+            f"data: {count} problems asked for (data.problems and data.held_out) of the built-in arithmetic, drawn"
+            f" one by one: use at most {MOST_PROBLEMS} in all"
+        )
+    if 2 * count > possible_problems(settings):
+        raise RecipeError(
+            f"data: {count} problems asked for, but data.arithmetic.operations={settings.operations} has only "
+            f"{possible_problems(settings)}: ask for at most half of them, or raise operations"
+        )
+
+
 def trace_limit(settings: Arithmetic) -> int:
     """Most tokens of a teacher trace with the built-in tokenizer, its end-of-sequence token included."""
     return 16 * settings.operations
@@ -72,11 +88,7 @@ def make_problems(settings: Arithmetic, count: int, seed: int) -> list[Problem]:
     Raises RecipeError for settings out of range, or where fewer than twice ``count`` different problems exist.
     """
     check(settings)
-    if 2 * count > possible_problems(settings):
-        raise RecipeError(
-            f"data: {count} problems asked for, but data.arithmetic.operations={settings.operations} has only "
-            f"{possible_problems(settings)}: ask for at most half of them, or raise operations"
-        )
+    check_count(settings, count)
     rng = random.Random(seed)
     problems: dict[str, Problem] = {}
     while len(problems) < count:

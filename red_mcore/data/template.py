@@ -51,7 +51,10 @@ def find(model: Model) -> ChatTemplate | None:
         text, tokens = _of_folder(folder)
         source = f"model.path {model.path}"
     if model.chat_template is not None:
-        text, source = read(model.chat_template), f"model.chat_template {model.chat_template}"
+        try:
+            text, source = read(model.chat_template), f"model.chat_template {model.chat_template}"
+        except RecipeError as error:
+            raise RecipeError(f"model.chat_template: {error}") from None
     if text is None:
         if (folder / "tokenizer_config.json").is_file():
             raise RecipeError(missing(source))
@@ -72,7 +75,7 @@ def read(file: str | Path) -> str:
         return Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise RecipeError(f"the chat template {file} cannot be read: {reason}") from None
+        raise RecipeError(f"the file {file} of a chat template cannot be read: {reason}") from None
 
 
 def check_recipe(recipe: Recipe, model: Model) -> None:
@@ -214,8 +217,9 @@ def _compiled(text: str) -> jinja2.Template:
     return _environment().from_string(text)
 
 
-def _variables(text: str) -> set[str]:
-    return meta.find_undeclared_variables(_environment().parse(text))
+@lru_cache(maxsize=16)
+def _variables(text: str) -> frozenset[str]:
+    return frozenset(meta.find_undeclared_variables(_environment().parse(text)))
 
 
 def _line(error: Exception) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from red_mcore import bounds
 from red_mcore.recipe import Protocol, RecipeError
 
 
@@ -47,20 +48,10 @@ def protocol(name: str) -> Protocol:
 
 def check(protocol: Protocol, names: Sequence[str], where: str) -> None:
     """RecipeError, naming the field and ``where`` it is set, for what cannot be; ``names`` are the benchmarks asked."""
-    least = {
-        "samples": 1,
-        "competition_samples": 1,
-        "max_tokens": 1,
-        "sequences_per_call": 1,
-        "seed": 0,
-        "temperature": 0,
-    }
-    for name, bound in least.items():
+    for name in ("samples", "competition_samples", "max_tokens", "sequences_per_call", "seed", "temperature", "top_p"):
         value = getattr(protocol, name)
-        if value is not None and not value >= bound:
-            raise RecipeError(f"{name}={value} of the protocol is too small: use {bound} or more ({where})")
-    if not 0 < protocol.top_p <= 1:
-        raise RecipeError(f"top_p={protocol.top_p} of the protocol is not in (0, 1] ({where})")
+        if value is not None and (fault := bounds.bound_of(Protocol, name).fault(value)):
+            raise RecipeError(f"{name}={value} of the protocol {fault} ({where})")
     most = max(map(protocol.samples_for, names), default=protocol.samples)
     if protocol.temperature == 0 and most > 1:
         raise RecipeError(

@@ -1,0 +1,95 @@
+"""Every number of every section has bounds."""
+
+import importlib
+import math
+import pkgutil
+from dataclasses import dataclass, fields, is_dataclass
+from typing import get_args, get_type_hints
+
+import pytest
+
+from red_mcore import algorithms, bounds
+from red_mcore.recipe import Algorithm, Model, Recipe, RecipeError
+
+
+def sections() -> list[type]:
+    """All that a recipe may be made of, the algorithms among them."""
+    for module in pkgutil.iter_modules(algorithms.__path__):
+        importlib.import_module(f"{algorithms.__name__}.{module.name}")
+    found, todo = [], [Recipe, *below(Algorithm)]
+    while todo:
+        section = todo.pop()
+        if section not in found:
+            found.append(section)
+            todo += [part for hint in hints(section).values() for part in parts(hint) if is_dataclass(part)]
+    return found
+
+
+def below(kind: type) -> list[type]:
+    return [kind, *(sub for direct in kind.__subclasses__() for sub in below(direct))]
+
+
+def hints(section: type) -> dict:
+    types = get_type_hints(section)
+    return {field.name: types[field.name] for field in fields(section)}
+
+
+def parts(hint) -> list:
+    return [hint, *(part for inner in get_args(hint) if not isinstance(inner, str) for part in parts(inner))]
+
+
+SECTIONS = [section for section in sections() if section.__module__.startswith("red_mcore.")]
+NUMBERS = [(s, name) for s in SECTIONS for name, hint in hints(s).items() if {int, float} & {*parts(hint)}]
+
+
+def test_sections_are_found():
+    assert {s.__name__ for s in SECTIONS} >= {"Optimizer", "Protocol", "RED", "FadingRED", "Arithmetic", "Until"}
+
+
+@pytest.mark.parametrize(("section", "name"), NUMBERS, ids=[f"{s.__name__}.{name}" for s, name in NUMBERS])
+def test_no_number_is_forgotten(section, name):
+    bound = bounds.bound_of(section, name)
+    assert bound is not None, f"red_mcore/bounds.py has no bounds of {section.__name__}.{name}"
+    assert math.isfinite(bound.least)
+    assert math.isfinite(bound.most)
+    for value in (math.nan, math.inf, -math.inf, 10**400, -(10**400)):
+        assert bound.fault(value), f"{value} passes"
+
+
+def test_no_bounds_are_of_a_field_that_is_gone():
+    there = {(kind.__name__, name) for section, name in NUMBERS for kind in section.__mro__}
+    assert {(section, name) for section, names in bounds._BOUNDS.items() for name in names} <= there
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "fault"),
+    [
+        (bounds.COUNT, 0, "is too small: use 1 or more"),
+        (bounds.COUNT, 10**10, "is too large: use 1000000000 or less"),
+        (bounds.PART, 0.0, "is too small: use a number above 0"),
+        (bounds.BELOW_ONE, 1.0, "is too large: use a number below 1"),
+        (bounds.SAMPLED_OR_GREEDY, 0.001, "is too small: use 0, or 0.01 or more (what vLLM samples at)"),
+        (bounds.SAMPLED_OR_GREEDY, 0.0, None),
+        (bounds.FRACTION, math.nan, "is no finite number: use 0 or more, at most 1"),
+    ],
+)
+def test_a_fault_says_what_to_use(bound, value, fault):
+    assert bound.fault(value) == fault
+
+
+def test_numbers_of_a_user_s_algorithm_are_finite_and_texts_are_text():
+    @dataclass
+    class Mine(Algorithm):
+        sharpness: float = 1.0
+        notes: str = ""
+
+    def check(**settings) -> None:
+        bounds.check_numbers(Recipe(name="x", model=Model(), algorithm=Mine(**settings)))
+
+    check(sharpness=-1e300)
+    with pytest.raises(RecipeError, match=r"algorithm\.sharpness=inf is no finite number"):
+        check(sharpness=math.inf)
+    with pytest.raises(RecipeError, match=r"algorithm\.notes='\\udcff' is no text"):
+        check(notes="\udcff")
+    with pytest.raises(RecipeError, match=r"algorithm\.notes='a\\x00' has a null byte"):
+        check(notes="a\0")
