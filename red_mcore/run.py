@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from red_mcore import launch, planning, resume
+from red_mcore.data import sources
 from red_mcore.overrides import load, to_yaml
 from red_mcore.recipe import Recipe, RecipeError
 from red_mcore.validation import validate
@@ -58,7 +59,7 @@ def _train(recipe: Recipe) -> int:
     from red_mcore.rollout.environment import begin_imports, set_environment
 
     begin_imports()
-    names, benchmarks = (recipe.model.path, recipe.data.path), recipe.evaluation.benchmarks
+    names, benchmarks = (recipe.model.path, *sources.paths(recipe.data)), recipe.evaluation.benchmarks
     is_local = all(name is None or Path(name).exists() for name in names)
     set_environment(offline=is_local and (benchmarks is None or benchmarks.data is not None))
     from red_mcore import trainer  # only now: it imports what reads the environment

@@ -19,7 +19,7 @@ from red_mcore.recipe import Model, Recipe
 from red_mcore.records import Problem
 
 if TYPE_CHECKING:
-    from red_mcore.data.cursor import Cursor
+    from red_mcore.data.cursor import Cursor, Mixture
     from red_mcore.evaluation.asking import Asker
     from red_mcore.megatron.checkpoint import Saver
     from red_mcore.megatron.policy import Policy
@@ -70,7 +70,7 @@ class Run:
     tokenizer: Any
     problems: list[Problem]
     held_out: list[Problem]
-    cursor: Cursor
+    cursor: Cursor | Mixture
     policy: Policy
     reference: Policy | None
     sampler: Sampler
@@ -142,7 +142,7 @@ class Run:
 def build(recipe: Recipe):
     """The run, from its newest checkpoint where there is one; a collective of all ranks."""
     from red_mcore.convert import hf
-    from red_mcore.data.cursor import Cursor
+    from red_mcore.data import cursor as cursors
     from red_mcore.data.problems import read_problems
     from red_mcore.data.seams import example, stop_ids_of
     from red_mcore.data.tokenizer import load_tokenizer
@@ -192,7 +192,7 @@ def build(recipe: Recipe):
     for fault in faults:
         say(f"red_mcore: warning: {fault}; going back to checkpoint {manifest['tag']}")
     state = State(**manifest["state"]) if manifest else State(stage="base" if recipe.base else "main")
-    cursor = Cursor(len(problems), recipe.seed)
+    cursor = cursors.over(problems, recipe.data, recipe.seed)
     if state.cursor:
         cursor.restore(state.cursor)
 
