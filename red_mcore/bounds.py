@@ -60,6 +60,7 @@ _AT_LEAST = {
     "checkpoint.keep": 1,
     "checkpoint.keep_every": 0,
     "tracking.rollout_rows": 0,
+    "tracking.rollouts_every": 0,
     "evaluation.every": 0,
     "evaluation.benchmarks.every": 0,
     "evaluation.benchmarks.limit": 1,

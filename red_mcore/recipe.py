@@ -326,6 +326,9 @@ class Tracking:
     """Id of the MLflow run that this one is nested under."""
     rollout_rows: int = 16
     """Rollouts with their verdicts kept as a table at each evaluation."""
+    rollouts_every: int = 0
+    """Steps between those whose rollouts are kept as text, all of them, in ``rollouts/training-NNNNNN.jsonl``, the
+    first step's among them; 0 keeps none. ``tools/rollouts.py`` sets them side by side."""
 
 
 COMPETITIONS = ("AIME24", "AIME25", "AMC23", "AMC")

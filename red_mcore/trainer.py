@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psutil
 import torch
 
-from red_mcore import planning, sampling
+from red_mcore import keeping, planning
 from red_mcore.algorithms.base import GroupAlgorithm, Library
 from red_mcore.base import train_base
 from red_mcore.convert.hf import export_folder, stream_weights
@@ -63,6 +63,7 @@ def train(run: Run) -> None:
             with clock("sample"):
                 groups, sampled, metrics = collect(run, algorithm)
             metrics |= learn(run, algorithm, groups, sampled, clock)
+            keeping.keep(run, groups, state.step + 1)
             with clock("publish"):
                 metrics |= publish(run)
             state.step += 1
@@ -292,7 +293,9 @@ def evaluate(run: Run) -> dict[str, float]:
         metrics["evaluation/logprob_gap_max_nats"] = run.policy.score(groups[:16])["rollout/logprob_gap_max_nats"]
     with together():
         if run.tracker:
-            run.tracker.table("evaluation", sampling.table(groups, run.recipe.tracking.rollout_rows), run.state.step)
+            run.tracker.table(
+                "evaluation", keeping.table(run.tokenizer, groups, run.recipe.tracking.rollout_rows), run.state.step
+            )
     return metrics
 
 

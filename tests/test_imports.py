@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "red_mcore"
 TIERS = (
     ("run", "launch"),
-    ("trainer", "base", "groups", "sampling", "recording", "setup", "intake", "model_folder"),
+    ("trainer", "base", "groups", "sampling", "recording", "keeping", "setup", "intake", "model_folder"),
     ("planning", "resume", "identity", "validation"),
     ("algorithms", "rollout", "evaluation", "analysis", "convert", "data", "rewards", "tracking", "reporting"),
     ("megatron", "losses"),
