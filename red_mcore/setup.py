@@ -156,7 +156,7 @@ def build(recipe: Recipe):
     from red_mcore.rollout.engine import Engine
     from red_mcore.rollout.environment import settle
     from red_mcore.sampling import Sampler
-    from red_mcore.tracking import Tracker
+    from red_mcore.tracking import Tracker, provenance
 
     begin = time.monotonic()
 
@@ -233,6 +233,7 @@ def build(recipe: Recipe):
         tracker = Tracker(recipe, recipe.folder, earlier)
         tracker.truncate(-1 if state.before is None else state.step)
         (recipe.folder / "recipe.yaml").write_text(to_yaml(recipe))
+        provenance.begin(recipe, weights, state.stage, state.step)
         return tracker.run_id
 
     state.tracker_run = ranks.on_main(here, open_tracker)

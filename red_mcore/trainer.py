@@ -15,6 +15,7 @@ import torch
 from red_mcore import keeping, planning
 from red_mcore.algorithms.base import GroupAlgorithm, Library
 from red_mcore.base import train_base
+from red_mcore.convert import card
 from red_mcore.convert.hf import export_folder, stream_weights
 from red_mcore.convert.rules import hf_shapes
 from red_mcore.evaluation import items
@@ -322,7 +323,10 @@ def finish(run: Run) -> None:
     """Export and summary."""
     recipe, state = run.recipe, run.state
     after = state.after
-    export_folder(run.policy.model, run.arch, run.model_folder, recipe.folder / "export", run.ranks.is_main)
+    export_folder(
+        *(run.policy.model, run.arch, run.model_folder, recipe.folder / "export", run.ranks.is_main),
+        texts=lambda: card.texts(recipe.folder, state.stage, state.step, after),
+    )
     k = recipe.evaluation.samples
     if run.tracker is None:
         return
