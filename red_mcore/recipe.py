@@ -331,6 +331,16 @@ class Tracking:
     first step's among them; 0 keeps none. ``tools/rollouts.py`` sets them side by side."""
 
 
+@dataclass
+class Hub:
+    """Repository of the Hugging Face hub that the export goes to at the end; the token is huggingface_hub's own."""
+
+    name: str = ""
+    """``owner/name``; it is made if there is none."""
+    private: bool = True
+    """Of a repository that is made."""
+
+
 COMPETITIONS = ("AIME24", "AIME25", "AMC23", "AMC")
 
 
@@ -440,6 +450,7 @@ class Recipe:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     tracking: Tracking = field(default_factory=Tracking)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    hub: Hub | None = None
 
     @property
     def folder(self) -> Path:

@@ -16,6 +16,7 @@ _MAY_CHANGE = (
     "until",
     "parallel",
     "offload",
+    "hub",
     "model.layers",
     "tracking",
     "checkpoint",

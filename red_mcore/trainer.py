@@ -15,7 +15,7 @@ import torch
 from red_mcore import keeping, planning
 from red_mcore.algorithms.base import GroupAlgorithm, Library
 from red_mcore.base import train_base
-from red_mcore.convert import card
+from red_mcore.convert import card, hub
 from red_mcore.convert.hf import export_folder, stream_weights
 from red_mcore.convert.rules import hf_shapes
 from red_mcore.evaluation import items
@@ -355,6 +355,8 @@ def finish(run: Run) -> None:
         f"pass@{k} {summary[f'pass{k}_before']:.3f} -> {summary[f'pass{k}_after']:.3f}   "
         f"{state.step} steps, {summary['seconds']:.0f} s   {recipe.folder}"
     )
+    if recipe.hub is not None:
+        run.say(hub.push_apart(recipe.folder / "export", recipe.hub))
 
 
 def memory() -> dict[str, float]:

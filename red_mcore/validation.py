@@ -10,6 +10,7 @@ from pathlib import Path
 
 from red_mcore.architecture import Architecture
 from red_mcore.bounds import check_numbers
+from red_mcore.convert import hub
 from red_mcore.data import template
 from red_mcore.data.problems import check_data
 from red_mcore.devices import check_layers, has_gpu
@@ -49,6 +50,8 @@ def validate(recipe: Recipe) -> None:
     _check_benchmarks(recipe, architecture)
     recipe.algorithm.check(recipe)
     template.check_recipe(recipe, recipe.model)
+    if recipe.hub is not None:
+        hub.check(recipe.hub.name)
     _check_writable(recipe.folder, f"run folder {recipe.folder}", "runs=")
 
 

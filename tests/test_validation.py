@@ -120,7 +120,7 @@ BAD = [
         "model.layers=transformer_engine",
         "model.layers=transformer_engine needs an NVIDIA GPU, and this machine has none",
     ),
-    ("model.path=Qwen/x", "base trains a fresh model, but model.path=Qwen/x is a trained one"),
+    ("model.path=Qwen/x base.steps=3", "base trains a fresh model, but model.path=Qwen/x is a trained one"),
     ("model.path=/nowhere base=null", "model.path /nowhere is neither a folder with a config.json nor a hub name"),
 ]
 
