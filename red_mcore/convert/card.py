@@ -68,7 +68,7 @@ def _card(about: Mapping[str, Any], evaluated: list[tuple[int, Mapping[str, floa
         trained = f"{about['step']} steps of base training"
     sources = [source["path"] for source in data.get("mixture") or []] or [data["path"] or "built-in arithmetic"]
     head: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
-    if path is not None and _is_hub(path):
+    if base.get("revision") and HUB_NAME.fullmatch(path):
         head["base_model"] = path
     if hub := [source for source in sources if _is_hub(source)]:
         head["datasets"] = hub
@@ -89,7 +89,7 @@ def _card(about: Mapping[str, Any], evaluated: list[tuple[int, Mapping[str, floa
 
 
 def _is_hub(path: str) -> bool:
-    """Whether it is a name of the hub, and nothing here."""
+    """Whether it is a data set of the hub, and nothing here."""
     is_name = HUB_NAME.fullmatch(path) is not None and "/" in path
     return is_name and not suffix(path) and not is_function(path) and not Path(path).exists()
 

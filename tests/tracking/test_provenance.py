@@ -78,14 +78,14 @@ def row(step, pass1):
 
 def test_the_card_has_the_figures_up_to_its_step_and_no_secret(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "red_mcore.run", "r.py"])
-    provenance.begin(recipe, tmp_path, "main", 0)
+    provenance.begin(recipe, tmp_path / "snapshots" / "0123456789abcdef", "main", 0)
     rows = [row(0, 0.25), {"step": 1, "loss/total": 1.0}, row(2, 0.5), row(4, 0.75)]
     (recipe.folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     made = card.texts(recipe.folder, "main", 3)
     head, text = made["README.md"].split("---\n")[1:]
     about = yaml.safe_load(head)
     assert (about["base_model"], about["datasets"]) == ("owner/model", ["owner/problems"])
-    assert "`owner/model`, after 3 steps of GRPO on `owner/problems`, `mine.jsonl`" in text
+    assert "`owner/model` (0123456789ab), after 3 steps of GRPO on `owner/problems`, `mine.jsonl`" in text
     assert "| step | pass@1 | pass@4 | tokens | cut off | AIME24 |" in text
     assert "| 2 | 0.500 ± 0.010 | 0.900 | 100 |  | 0.125 |" in text
     assert "| 4 |" not in text
