@@ -127,21 +127,21 @@ def _function_rows(path: str) -> Iterator[tuple[str, Row]]:
     module, _, name = path.partition(":")
     try:
         found = iter(getattr(importlib.import_module(module), name)())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RecipeError(f"data.path {path} cannot be called: {_raised(error)}") from error
-    number = 0
+    number, end = 0, object()
     while True:
         try:
-            row = next(found, None)
-        except Exception as error:
+            row = next(found, end)
+        except (Exception, SystemExit) as error:
             raise RecipeError(f"data.path {path} failed after row {number}: {_raised(error)}") from error
-        if row is None:
+        if row is end:
             return
         number += 1
         yield f"{path} row {number}", _object(row, f"{path} row {number}")
 
 
-def _raised(error: Exception) -> str:
+def _raised(error: BaseException) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {' '.join(str(error).split())} ({Path(last.filename).name} line {last.lineno})"
 

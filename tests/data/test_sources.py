@@ -164,7 +164,9 @@ def module(tmp_path, monkeypatch):
         "    yield {'question': 'b', 'answer': '#### 2'}\n"
         "def breaks():\n    yield {'question': 'a', 'answer': '1'}\n    raise KeyError('column')\n"
         "def texts():\n    return ['a']\n"
+        "def nothing():\n    return [{'question': 'a', 'answer': '1'}, None]\n"
         "def needs(what):\n    return []\n"
+        "def leaves():\n    raise SystemExit(3)\n"
         "number = 3\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -185,8 +187,10 @@ def test_a_function_gives_rows_as_a_file_has_them(module, tmp_path):
     [
         ("breaks", r"data.path my_rows:breaks failed after row 1: KeyError: 'column' \(my_rows.py line 6\)"),
         ("texts", "my_rows:texts row 1: want a JSON object with named columns, found text"),
+        ("nothing", "my_rows:nothing row 2: want a JSON object with named columns, found NoneType"),
         ("needs", "data.path my_rows:needs cannot be called: TypeError: .*needs"),
         ("number", "data.path my_rows:number cannot be called: TypeError"),
+        ("leaves", "data.path my_rows:leaves cannot be called: SystemExit: 3"),
         ("nosuch", "data.path my_rows:nosuch cannot be called: AttributeError"),
     ],
 )
