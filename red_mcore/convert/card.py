@@ -120,11 +120,17 @@ def _asked(recipe: Mapping[str, Any]) -> str:
     data, rollout = recipe["data"], recipe["rollout"]
     lines = ["By its chat template"]
     if data["system_prompt"] is not None:
-        lines.append(f"with the system prompt {json.dumps(data['system_prompt'], ensure_ascii=False)}")
+        lines.append(f"with the system prompt {_code(data['system_prompt'])}")
     if data["instruction"]:
-        lines.append(f"each problem followed by a line {json.dumps(data['instruction'], ensure_ascii=False)}")
+        lines.append(f"each problem followed by a line {_code(data['instruction'])}")
     sampled = f"temperature {recipe['evaluation']['temperature']}, top-p {recipe['evaluation']['top_p']}"
     return f"{', '.join(lines)}. Figures: {sampled}, at most {rollout['max_response_tokens']} tokens."
+
+
+def _code(text: str) -> str:
+    """Markdown's code span; one line."""
+    fence = "``" if "`" in text else "`"
+    return f"{fence}{' '.join(text.split())}{fence}"
 
 
 def _made(about: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ def recipe(tmp_path):
         runs=str(tmp_path),
         model=Model(path="owner/model"),
         algorithm=GRPO(),
-        data=Data(mixture=[Source(path="owner/problems"), Source(path="mine.jsonl")], instruction='In a "box".'),
+        data=Data(mixture=[Source(path="owner/problems"), Source(path="mine.jsonl")], instruction="In a\n\\boxed{}."),
         tracking=Tracking(uri="https://me:hunter2@tracking.example/x"),
     )
     made.folder.mkdir()
@@ -89,7 +89,7 @@ def test_the_card_has_the_figures_up_to_its_step_and_no_secret(recipe, tmp_path,
     assert "| step | pass@1 | pass@4 | tokens | cut off | AIME24 |" in text
     assert "| 2 | 0.500 ± 0.010 | 0.900 | 100 |  | 0.125 |" in text
     assert "| 4 |" not in text
-    assert 'a line "In a \\"box\\"."' in text
+    assert "a line `In a \\boxed{}.`" in text
     assert "python -m red_mcore.run r.py" in text
     assert "hunter2" not in str(made)
     kept = json.loads(made["provenance.json"])
