@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from red_mcore.algorithms.sft import SFT
+from red_mcore.convert import card
 from red_mcore.convert.hf import export_folder, load_weights
 from red_mcore.data.arithmetic import corpus
 from red_mcore.data.seams import encode_prompt, encode_response
@@ -32,7 +33,10 @@ def train_base(run: Run) -> None:
                 run.save()
             if run.stopping:
                 return
-    export_folder(run.policy.model, run.arch, run.model_folder, recipe.folder / "base", run.ranks.is_main)
+    export_folder(
+        *(run.policy.model, run.arch, run.model_folder, recipe.folder / "base", run.ranks.is_main),
+        texts=lambda: card.texts(recipe.folder, state.stage, state.step),
+    )
     if run.reference is not None:
         load_weights(run.reference.model, run.arch, recipe.folder / "base")
     run.start_main()

@@ -95,6 +95,7 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
         "world": SEED,
     },
     "Data": {"problems": COUNT, "held_out": COUNT, "seed": SEED},
+    "Source": {"weight": WEIGHT_ABOVE_ZERO, "problems": COUNT},
     "Format": {"weight": WEIGHT_ABOVE_ZERO},
     "Overlong": {"buffer": TOKENS, "weight": WEIGHT_ABOVE_ZERO},
     "Repetition": {"ngram": TOKENS, "weight": WEIGHT_ABOVE_ZERO},
@@ -124,7 +125,7 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
         "keep_every": COUNT_OR_NONE,
         "timeout_seconds": Bound(1, 10**7),
     },
-    "Tracking": {"rollout_rows": Bound(0, 10**6)},
+    "Tracking": {"rollout_rows": Bound(0, 10**6), "rollouts_every": COUNT_OR_NONE},
     "Protocol": {
         "temperature": SAMPLED_OR_GREEDY,
         "top_p": PART,
@@ -179,8 +180,8 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     },
 }
 _PATHS = (
-    *("runs", "model.path", "model.chat_template", "data.path", "rollout.record", "rollout.replay"),
-    "evaluation.benchmarks.data",
+    *("runs", "model.path", "model.chat_template", "data.path", "data.held_out_path", "rollout.record"),
+    *("rollout.replay", "evaluation.benchmarks.data"),
 )
 """Texts that name files or folders."""
 _PROSE = (

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from red_mcore.data import sources
 from red_mcore.exit_codes import UNHEALTHY
 from red_mcore.recipe import Algorithm, Optimizer, Recipe
 from red_mcore.rewards.verifier import VERDICTS
@@ -207,7 +208,7 @@ def _ask(recipe: Recipe) -> str:
     if not reward.boxed_only:
         return f"read some in {recipe.folder}/rollouts"
     asked = "boxed" in data.instruction or "boxed" in (data.system_prompt or "")
-    if data.path is not None and not asked:
+    if sources.training(data) and not asked:
         return (
             "only the last \\boxed{...} counts and nothing asks for it: set data.instruction, e.g. 'Put your final"
             " answer within \\boxed{}.', or reward.boxed_only=false"

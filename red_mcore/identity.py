@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from red_mcore import disk, fingerprints, manifests
-from red_mcore.data import files
+from red_mcore.data import files, sources
 from red_mcore.data.problems import Loaded, read_problems
 from red_mcore.exit_codes import BAD_INPUT
 from red_mcore.overrides import flatten
@@ -82,12 +82,13 @@ def check(recipe: Recipe) -> None:
     then = read(recipe.folder)
     if not then:
         return
-    model, path = recipe.model, recipe.data.path
+    model, paths = recipe.model, sources.paths(recipe.data)
     is_known = model.path is None or Path(model.path).is_dir()
     found = {"functions": fingerprints.of_functions(recipe.reward.paths)}
     _compare(recipe, then, found | ({"model": fingerprints.of_model(model)} if is_known else {}))
     seen = then.get("files", {})
-    if path is not None and files.is_file(path) and fingerprints.of_files(path) != seen.get("data"):
+    are_files = bool(paths) and all(not files.is_function(path) and files.is_file(path) for path in paths)
+    if are_files and _files_of(paths) != seen.get("data"):
         loaded = read_problems(recipe.data, recipe.data.seed, functions.columns(recipe.reward))
         rows = fingerprints.of_problems([*loaded.training, *loaded.held_out])
         _compare(recipe, then, {"data": _summary(rows, len(loaded.training))}, rows)
@@ -137,7 +138,7 @@ def claim(
     if then.get("data") != now["data"] or not (folder / PROBLEMS).is_file():
         disk.write_atomic(folder / PROBLEMS, "".join(json.dumps(row) + "\n" for row in rows))
     seen = {
-        "data": fingerprints.of_files(recipe.data.path),
+        "data": _files_of(sources.paths(recipe.data)),
         "tokenizer": fingerprints.of_tokenizer_files(recipe.model),
     }
     used = {"used": then["used"]} if "used" in then else {}
@@ -162,6 +163,10 @@ def claim_used(recipe: Recipe, problems: Sequence[Problem], held_out: Sequence[P
         what = f"{counts[0]} in use, now it is {counts[1]} (see intake.json)"
         _refuse(recipe.folder, what, "benchmarks and version of math-verify")
     disk.write_atomic(recipe.folder / FILE, json.dumps(kept | {"used": now}, indent=1) + "\n")
+
+
+def _files_of(paths: Sequence[str]) -> dict[str, list[int]]:
+    return {name: about for path in paths for name, about in fingerprints.of_files(path).items()}
 
 
 def _summary(rows: Sequence[list[Any]], training: int) -> dict[str, Any]:

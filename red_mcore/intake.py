@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from red_mcore import disk, fingerprints
 from red_mcore.architecture import Architecture
-from red_mcore.data import duplicates
+from red_mcore.data import duplicates, sources
 from red_mcore.data.duplicates import Note
 from red_mcore.data.problems import Loaded
 from red_mcore.recipe import Data, Recipe, RecipeError
@@ -40,6 +40,15 @@ def take_in(
     """(training, held-out) problems that are ``usable``, the same on every rank; a collective."""
     from red_mcore.megatron import ranks
 
+    content = [[p.id, p.text, p.gold, len(p.trace or "")] for p in (*loaded.training, *loaded.held_out)]
+    mine = fingerprints.digest(json.dumps(content))
+    first = ranks.from_main(mine)
+    with ranks.together():
+        if mine != first:
+            raise RecipeError(
+                f"rank {here.rank} has read other problems than rank 0: the sources ({_where(recipe)}) have to be the"
+                " same on every node, and a function has to give the same rows at every call"
+            )
     kept = ranks.on_main(here, lambda: usable(recipe, loaded, benchmarks, tokenizer, verifier, say))
     return [p for p in loaded.training if p.id in kept], [p for p in loaded.held_out if p.id in kept]
 
@@ -57,13 +66,13 @@ def usable(
     Left out are, beside what ``read_problems`` tells of, training problems that a benchmark asks, prompts that are too
     long and golds that no answer can equal. Raises RecipeError where nothing is left.
     """
-    notes = list(loaded.notes)
+    notes, where = list(loaded.notes), _where(recipe)
     training = duplicates.apart(loaded.training, (p for asked in benchmarks.values() for p in asked))
     if known := len(loaded.training) - len(training):
         line = f"left out {known} training problems that are problems of {', '.join(benchmarks)}"
         notes.append(Note("benchmark_in_training", known, line))
     if not training:
-        raise RecipeError(f"data.path {recipe.data.path}: no training problem is left: {notes[-1].line}")
+        raise RecipeError(f"data.path {where}: no training problem is left: {notes[-1].line}")
     training = fitting(recipe, tokenizer, training, "training", notes)
     held_out = fitting(recipe, tokenizer, loaded.held_out, "held-out", notes)
     judged = [*(training if recipe.algorithm.rollouts else []), *held_out]  # imitation asks for no gold
@@ -72,14 +81,19 @@ def usable(
     training, held_out = ([p for p in those if p.id not in bad] for those in (training, held_out))
     if not training or not held_out:
         of = "held-out problem" if training else "training problem"
-        raise RecipeError(f"data.path {recipe.data.path}: no {of} has a gold that can be used; see the warning above")
+        raise RecipeError(f"data.path {where}: no {of} has a gold that can be used; see the warning above")
     notes += check_traces(recipe, tokenizer, training)
     for note in notes:
         say(f"data: {note.line}")
     counts = {"training": len(training), "held_out": len(held_out), "bad_golds": len(bad)}
-    counts |= {note.name: note.count for note in notes}
+    for note in notes:  # several sources may have the same to tell
+        counts[note.name] = counts.get(note.name, 0) + note.count
     disk.write_atomic(recipe.folder / "intake.json", json.dumps(counts, indent=1) + "\n")
     return {p.id for p in (*training, *held_out)}
+
+
+def _where(recipe: Recipe) -> str:
+    return ", ".join(sources.paths(recipe.data)) or "null"
 
 
 def check_traces(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list[Note]:

@@ -9,7 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass, make_dataclass
+from dataclasses import MISSING, fields, is_dataclass, make_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -19,13 +19,19 @@ from omegaconf._utils import split_key
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, Node, SafeLoader, ScalarNode, SequenceNode, YAMLError, compose
 
-from red_mcore.recipe import Recipe, RecipeError
+from red_mcore.recipe import Data, Recipe, RecipeError
 from red_mcore.redaction import redacted
 
 T = TypeVar("T")
 
 LONGEST_SHOWN = 80
 """Characters of a value that a message repeats."""
+_OF_ITS_DATA = (
+    *("path", "mixture", "split", "subset", "problem_field", "gold_field", "trace_field"),
+    *("held_out_path", "held_out_split", "held_out_subset"),
+)
+"""What a recipe says of its data that holds of no other."""
+
 _HIDDEN = {"${": "$\u2060{", "???": "?\u2060??"}
 """What is more than text to OmegaConf, a reference and a missing value, and how it gets past it: a word joiner within.
 A prompt may say ``${x}``, and no field refers to another."""
@@ -70,7 +76,31 @@ def override(recipe: T, overrides: Sequence[str]) -> T:
     what YAML makes of it, so that ``"a\\nb"`` has a line break. In lists and mappings, too, text is never a number.
 
     A mapping changes the fields that it names, and turns on a section that is off: ``reward.overlong={}``.
+
+    What a recipe says of its own model, or its own data, is not said of another one that an override names.
     """
+    made = _changed(recipe, overrides)
+    if not isinstance(made, Recipe):
+        return made
+    if (bare := _without_its_own(recipe, made)) != recipe:
+        made = _changed(bare, overrides)
+    if getattr(made.algorithm, "constant", 0.0) is None:
+        made.algorithm.constant = float(made.rollout.max_response_tokens)
+    return made
+
+
+def _without_its_own(recipe: Recipe, made: Recipe) -> Recipe:
+    """``recipe`` without what it says of its own model and data, where ``made`` of it has others."""
+    model, base, data = recipe.model, recipe.base, recipe.data
+    if made.model.path not in (None, model.path):
+        model, base = replace(model, config={}), None if made.base == base else base
+    if (made.data.path, made.data.mixture) != (data.path, data.mixture):
+        defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(Data)}
+        data = replace(data, **{name: defaults[name] for name in _OF_ITS_DATA})
+    return replace(recipe, model=model, base=base, data=data)
+
+
+def _changed(recipe: T, overrides: Sequence[str]) -> T:
     made = copy.deepcopy(recipe)
     for text in overrides:
         _apply(made, text)

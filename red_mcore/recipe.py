@@ -27,8 +27,8 @@ class Model:
     path: str | None = None
     """Folder (or hub name) with config.json, safetensors and tokenizer; None: a model at random from ``config``."""
     config: dict[str, Any] = field(default_factory=dict)
-    """Fields of config.json, laid over the folder's own; the whole configuration where ``path`` is None. A recipe made
-    for a fresh model starts from another folder with ``model.path=FOLDER model.config={}``."""
+    """Fields of config.json, laid over the folder's own; the whole configuration where ``path`` is None. They are of
+    the recipe's own model: an override that names another ``path`` does without them, and without ``base``."""
     chat_template: str | None = None
     """File with a jinja chat template in the place of the tokenizer's, which may have none (base models). The run's
     model folder and what is exported from it carry it."""
@@ -152,11 +152,36 @@ class Arithmetic:
 
 
 @dataclass
+class Source:
+    """One of the sources of a mixture. Fields without a docstring are as those of ``Data``."""
+
+    path: str = ""
+    weight: float = 1.0
+    """Share of the training prompts, against the other sources' weights, however many problems there are."""
+    split: str = "train"
+    subset: str | None = None
+    problem_field: str | None = None
+    gold_field: str | None = None
+    trace_field: str | None = None
+    problems: int | None = None
+    """Use at most this many training problems, the first."""
+
+
+@dataclass
 class Data:
-    """Training problems: a file (JSON lines or list, CSV, TSV, parquet), a folder of such, a hub name, or (``path``
-    None) the built-in arithmetic."""
+    """Training problems: a file (JSON lines or list, CSV, TSV, parquet), a folder of such, a hub name, a function that
+    gives rows, or (``path`` None) the built-in arithmetic.
+
+    Columns, ``split``, ``subset`` and the held-out source are of the recipe's own data: an override that names another
+    ``path``, or a ``mixture``, does without them.
+    """
 
     path: str | None = None
+    """A function is named by its import path, ``package.module:function``; it takes nothing and gives one mapping of
+    columns for each row, the same at every call."""
+    mixture: list[Source] = field(default_factory=list)
+    """Several sources in the place of ``path``, e.g. ``[{path: a.jsonl, weight: 3}, {path: b.parquet}]``. Each is dealt
+    in epochs of its own; what is dealt in n prompts is within 1 of each source's share."""
     split: str = "train"
     """Split of a hub data set."""
     subset: str | None = None
@@ -169,8 +194,16 @@ class Data:
     problems: int | None = None
     """Use at most this many problems (arithmetic: make this many)."""
     held_out: int = 512
-    """Different problems kept for evaluation, taken from the end of a file (arithmetic: drawn apart). Training has none
-    of them, wherever else in the file they are."""
+    """Different problems kept for evaluation, taken from the end of a file (arithmetic: drawn apart; a mixture: its
+    share from the end of each source), or the first of ``held_out_path``. Training has none of them, wherever else
+    they are."""
+    held_out_path: str | None = None
+    """File, folder, hub name or function that the held-out problems come from; training has none of its problems, also
+    where ``held_out`` uses only some. The ``*_field`` columns count where it has them, else formats are recognised."""
+    held_out_split: str = "test"
+    """Split of a hub data set of held-out problems."""
+    held_out_subset: str | None = None
+    """Its configuration; None is ``subset`` where training problems and held-out ones are of one data set."""
     seed: int = 0
     """Draws the built-in arithmetic; apart from the run's seed, so that runs of many seeds share their problems."""
     system_prompt: str | None = None
@@ -312,6 +345,19 @@ class Tracking:
     """Id of the MLflow run that this one is nested under."""
     rollout_rows: int = 16
     """Rollouts with their verdicts kept as a table at each evaluation."""
+    rollouts_every: int = 0
+    """Steps between those whose rollouts are kept as text, all of them, in ``rollouts/training-NNNNNN.jsonl``, the
+    first step's among them; 0 keeps none. ``tools/rollouts.py`` sets them side by side."""
+
+
+@dataclass
+class Hub:
+    """Repository of the Hugging Face hub that the export goes to at the end; the token is huggingface_hub's own."""
+
+    name: str = ""
+    """``owner/name``; it is made if there is none."""
+    private: bool = True
+    """Of a repository that is made."""
 
 
 COMPETITIONS = ("AIME24", "AIME25", "AMC23", "AMC")
@@ -428,6 +474,7 @@ class Recipe:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     tracking: Tracking = field(default_factory=Tracking)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    hub: Hub | None = None
 
     @property
     def folder(self) -> Path:

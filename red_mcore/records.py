@@ -26,6 +26,8 @@ class Problem:
     trace: str | None = None
     """A teacher's response, ending in its answer; None where there is none."""
     kind: Kind = "math"
+    source: int = 0
+    """Which of a mixture's sources it is of."""
     columns: dict[str, Any] | None = field(default=None, hash=False)
     """Cells of the row, JSON-able, by column: those that a reward function asks for."""
 

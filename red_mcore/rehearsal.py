@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from red_mcore import intake
-from red_mcore.data import files, formats
+from red_mcore.data import files, formats, sources
 from red_mcore.data.problems import ARITHMETIC_PROBLEMS, Loaded, read_problems
 from red_mcore.model_folder import check_vocabulary
 from red_mcore.overrides import load
@@ -74,22 +74,23 @@ def lines(recipe: Recipe) -> list[str]:
 
 def _load(data: Data, tell: Callable[[str], None]) -> Loaded | None:
     """None where the data are not here."""
-    if data.path is not None and not Path(data.path).exists():
-        tell(f"data: known once {data.path} is fetched")
+    paths = [path for path in sources.paths(data) if not files.is_function(path)]
+    if absent := [path for path in paths if not Path(path).exists()]:
+        tell(f"data: known once {', '.join(absent)} is fetched")
         return None
-    if data.path is not None and (size := _size(Path(data.path))) > LARGE:
-        if not files.is_file(data.path):
-            tell(f"data: {data.path} has {size >> 20} MiB in several files; read when a run starts")
+    if (size := sum(_size(Path(path)) for path in paths)) > LARGE:
+        if len(sources.paths(data)) > 1 or not files.is_file(paths[0]):
+            tell(f"data: {', '.join(paths)}: {size >> 20} MiB in several files; read when a run starts")
             return None
         problems = _beginning(data)
         tell(f"data: {data.path} has {size >> 20} MiB; of its first {BEGINNING} rows {len(problems)} can be used")
         return Loaded(problems, problems)
-    if data.path is None:  # as many as are looked at are enough
+    if is_drawn := not sources.training(data):  # as many as are looked at are enough
         count = data.problems or ARITHMETIC_PROBLEMS
         tell(f"data: {count} training problems of the built-in arithmetic, {data.held_out} held out")
         data = replace(data, problems=min(count, LOOKED_AT), held_out=min(data.held_out, LOOKED_AT))
     loaded = read_problems(data, data.seed)
-    if data.path is not None:
+    if not is_drawn:
         tell(f"data: {len(loaded.training)} training problems, {len(loaded.held_out)} held out")
     for note in loaded.notes:
         tell(f"data: {note.line}")

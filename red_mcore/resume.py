@@ -20,6 +20,7 @@ _MAY_CHANGE = (
     "strict",
     "parallel",
     "offload",
+    "hub",
     "model.layers",
     "tracking",
     "checkpoint",

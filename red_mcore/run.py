@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from red_mcore import health, launch, planning, rehearsal, resume, signals, streams
+from red_mcore.data import sources
 from red_mcore.devices import has_gpu
 from red_mcore.exit_codes import BAD_INPUT, INTERRUPTED
 from red_mcore.overrides import load, to_yaml
@@ -86,7 +87,7 @@ def _import(recipe: Recipe) -> None:
     from red_mcore.rollout.environment import begin_imports, set_environment
 
     begin_imports()
-    names, benchmarks = (recipe.model.path, recipe.data.path), recipe.evaluation.benchmarks
+    names, benchmarks = (recipe.model.path, *sources.paths(recipe.data)), recipe.evaluation.benchmarks
     is_local = all(name is None or Path(name).exists() for name in names)
     set_environment(offline=is_local and (benchmarks is None or benchmarks.data is not None))
     import red_mcore.rollout.engine

@@ -224,20 +224,3 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
         out["trace/accuracy"] = sum(s.accuracy for s in traces) / len(traces)
         out["trace/length_tokens"] = sum(len(s.response) for s in traces) / len(traces)
     return out
-
-
-def table(groups: Sequence[Group], rows: int) -> list[dict[str, object]]:
-    """The first rollouts of as many problems as give ``rows`` rows, with their verdicts, to read."""
-    picked = [(g.problem, s) for g in groups for s in g.rollouts[:2]][:rows]
-    return [
-        {
-            "problem": problem.text,
-            "gold": problem.gold,
-            "response": sample.text,
-            "verdict": sample.verdict,
-            "reward": sample.reward,
-            "tokens": len(sample.response),
-            "truncated": sample.truncated,
-        }
-        for problem, sample in picked
-    ]

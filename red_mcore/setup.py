@@ -17,7 +17,7 @@ from red_mcore.recipe import Model, Recipe
 from red_mcore.records import Problem
 
 if TYPE_CHECKING:
-    from red_mcore.data.cursor import Cursor
+    from red_mcore.data.cursor import Cursor, Mixture
     from red_mcore.evaluation.asking import Asker
     from red_mcore.megatron.checkpoint import Saver
     from red_mcore.megatron.policy import Policy
@@ -70,7 +70,7 @@ class Run:
     tokenizer: Any
     problems: list[Problem]
     held_out: list[Problem]
-    cursor: Cursor
+    cursor: Cursor | Mixture
     policy: Policy
     reference: Policy | None
     sampler: Sampler
@@ -146,7 +146,7 @@ def build(recipe: Recipe):
     """The run, from its newest checkpoint where there is one; a collective of all ranks."""
     from red_mcore.convert import hf
     from red_mcore.convert.folder import architecture_of
-    from red_mcore.data.cursor import Cursor
+    from red_mcore.data import cursor as cursors
     from red_mcore.data.problems import read_problems
     from red_mcore.data.seams import example, stop_ids_of
     from red_mcore.data.tokenizer import load_tokenizer
@@ -161,7 +161,7 @@ def build(recipe: Recipe):
     from red_mcore.rollout.engine import Engine
     from red_mcore.rollout.environment import settle
     from red_mcore.sampling import Sampler
-    from red_mcore.tracking import Tracker
+    from red_mcore.tracking import Tracker, provenance
     from red_mcore.tracking import tracker as tracking
 
     begin = time.monotonic()
@@ -207,7 +207,7 @@ def build(recipe: Recipe):
     for fault in faults:
         say(f"red_mcore: warning: {fault}; going back to checkpoint {manifest['tag']}")
     state = State(**manifest["state"]) if manifest else State(stage="base" if recipe.base else "main")
-    cursor = Cursor(len(problems), recipe.seed)
+    cursor = cursors.over(problems, recipe.data, recipe.seed)
     if state.cursor:
         cursor.restore(state.cursor)
 
@@ -252,6 +252,7 @@ def build(recipe: Recipe):
         for fault in tracker.begin(steps, kept or None):
             say(f"red_mcore: warning: {fault}")
         disk.write_atomic(recipe.folder / "recipe.yaml", to_yaml(recipe))
+        provenance.begin(recipe, weights, state.stage, state.step)
         return tracker.run_id
 
     state.tracker_run = ranks.on_main(here, open_tracker)

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 import psutil
 import torch
 
-from red_mcore import guards, health, planning, sampling
+from red_mcore import guards, health, keeping, planning
 from red_mcore.algorithms.base import GroupAlgorithm, Library
 from red_mcore.base import train_base
+from red_mcore.convert import card, hub
 from red_mcore.convert.hf import export_folder, stream_weights
 from red_mcore.convert.rules import hf_shapes
 from red_mcore.disk import write_atomic
@@ -65,6 +66,7 @@ def train(run: Run) -> None:
             with clock("sample"):
                 groups, sampled, metrics = collect(run, algorithm)
             metrics |= learn(run, algorithm, groups, sampled, clock)
+            keeping.keep(run, groups, state.step + 1)
             with clock("publish"):
                 metrics |= publish(run)
             state.step += 1
@@ -335,7 +337,9 @@ def evaluate(run: Run) -> dict[str, float]:
         metrics["evaluation/logprob_gap_max_nats"] = run.policy.score(groups[:16])["rollout/logprob_gap_max_nats"]
     with together():
         if run.tracker:
-            run.tracker.table("evaluation", sampling.table(groups, run.recipe.tracking.rollout_rows), run.state.step)
+            run.tracker.table(
+                "evaluation", keeping.table(run.tokenizer, groups, run.recipe.tracking.rollout_rows), run.state.step
+            )
     return metrics
 
 
@@ -362,7 +366,10 @@ def finish(run: Run) -> None:
     """Export and summary."""
     recipe, state = run.recipe, run.state
     after = state.after
-    export_folder(run.policy.model, run.arch, run.model_folder, recipe.folder / "export", run.ranks.is_main)
+    export_folder(
+        *(run.policy.model, run.arch, run.model_folder, recipe.folder / "export", run.ranks.is_main),
+        texts=lambda: card.texts(recipe.folder, state.stage, state.step, after),
+    )
     k = recipe.evaluation.samples
     if run.tracker is None:
         return
@@ -396,6 +403,8 @@ def finish(run: Run) -> None:
     )
     for warning in summary["warnings"]:
         run.say(health.line(warning))
+    if recipe.hub is not None:
+        run.say(hub.push_apart(recipe.folder / "export", recipe.hub))
 
 
 def memory() -> dict[str, float]:

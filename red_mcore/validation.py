@@ -10,9 +10,10 @@ from pathlib import Path
 from red_mcore import manifests, memory
 from red_mcore.architecture import Architecture
 from red_mcore.bounds import check_numbers
+from red_mcore.convert import hub
 from red_mcore.convert.headers import HFHeaders
 from red_mcore.convert.rules import hf_shapes, tied_names
-from red_mcore.data import arithmetic, problems, template
+from red_mcore.data import arithmetic, problems, sources, template
 from red_mcore.data.formats import Columns
 from red_mcore.data.tokenizer import VOCABULARY_SIZE
 from red_mcore.devices import check_layers, has_gpu
@@ -66,7 +67,7 @@ def _validate(recipe: Recipe, here: bool) -> None:
     _check_checkpoint(recipe)
     _check_recording(recipe)
     problems.check_data(recipe.data)
-    if recipe.data.path is None:
+    if not sources.training(recipe.data):
         count = recipe.data.problems or problems.ARITHMETIC_PROBLEMS
         arithmetic.check_count(recipe.data.arithmetic, recipe.data.held_out + count)
     _check_benchmarks(recipe, architecture)
@@ -76,6 +77,8 @@ def _validate(recipe: Recipe, here: bool) -> None:
     addresses.check(recipe.tracking)
     if architecture is not None:
         memory.check(recipe, architecture, here)
+    if recipe.hub is not None:
+        hub.check(recipe.hub.name)
     _check_writable(recipe.folder, f"run folder {recipe.folder}", "runs=")
 
 

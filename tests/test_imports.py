@@ -8,7 +8,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "red_mcore"
 TIERS = (
     ("run", "launch"),
-    ("trainer", "base", "groups", "sampling", "recording", "setup", "intake", "model_folder", "rehearsal"),
+    (
+        *("trainer", "base", "groups", "sampling", "recording", "keeping", "setup", "intake", "model_folder"),
+        "rehearsal",
+    ),
     ("planning", "resume", "identity", "validation", "health"),
     ("algorithms", "rollout", "evaluation", "analysis", "convert", "data", "rewards", "tracking", "reporting"),
     ("megatron", "losses"),

@@ -1,6 +1,8 @@
 """What a run refuses once it has read its data."""
 
 import json
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
@@ -155,3 +157,16 @@ def test_a_run_without_problems_is_refused(tmp_path, training, held_out, message
     asked = {"mine": [Problem(0, "Asked?", "7")]}
     with pytest.raises(RecipeError, match=message):
         intake.usable(recipe, loaded, asked, build_tokenizer(), Judge(), lambda line: None)
+
+
+def test_ranks_that_have_read_other_problems_do_not_train_together(monkeypatch):
+    from red_mcore.megatron import ranks
+
+    monkeypatch.setattr(ranks, "from_main", lambda value: "another digest")
+    monkeypatch.setattr(ranks, "together", nullcontext)
+    recipe = Recipe(name="x", model=Model(), algorithm=GRPO(), data=Data(path="my.module:rows"))
+    message = (
+        r"rank 1 has read other problems than rank 0: the sources \(my\.module:rows\) have to be the same on every"
+    )
+    with pytest.raises(RecipeError, match=message):
+        intake.take_in(recipe, Loaded([Problem(0, "1", "1")], []), {}, None, None, SimpleNamespace(rank=1), print)

@@ -1,12 +1,14 @@
 """A recipe file, its overrides and its printed forms."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from red_mcore.algorithms.base import GroupAlgorithm
 from red_mcore.overrides import flatten, load, override, to_yaml
-from red_mcore.recipe import Algorithm, Base, Model, Recipe, RecipeError
+from red_mcore.recipe import Algorithm, Base, Data, Model, Recipe, RecipeError, Source
 
 
 def small() -> Recipe:
@@ -178,3 +180,43 @@ def test_yaml_says_what_flatten_says():
     assert "steps: 3" in to_yaml(recipe)
     assert flatten(recipe)["reward.overlong.buffer"] == 2000
     assert flatten(recipe)["base"] is None
+
+
+def of_another() -> Recipe:
+    """A recipe that says a lot of its own model and data."""
+    recipe = small()
+    recipe.base = Base()
+    recipe.data = Data(path="own", subset="main", gold_field="gold", held_out_path="own", held_out=9, instruction="?")
+    return recipe
+
+
+def test_another_model_needs_no_more_than_its_path():
+    assert override(of_another(), ["model.path=folder"]).model == Model(path="folder")
+    assert override(of_another(), ["model={path: folder}"]).base is None
+    made = override(of_another(), ["model.config.rope_theta=9", "model.path=folder", "base.steps=3"])
+    assert made.model.config == {"rope_theta": 9}, "what an override says is of the model that it names"
+    assert made.base.steps == 3, "and is left for the check, which refuses it"
+    assert override(of_another(), ["model.path=null", "base=null"]).model == of_another().model
+    compared = override(of_another(), ["model.path=folder", "base=null"])
+    assert (compared.base, compared.model.config) == (None, {})
+
+
+def test_other_data_are_not_read_by_what_the_recipe_says_of_its_own():
+    data = override(of_another(), ["data.path=mine.jsonl"]).data
+    assert data == Data(path="mine.jsonl", held_out=9, instruction="?")
+    data = override(of_another(), ["data.path=mine.jsonl", "data.gold_field=answer", "data.held_out_path=own"]).data
+    assert (data.gold_field, data.held_out_path, data.subset) == ("answer", "own", None)
+    data = override(of_another(), ["data.mixture=[{path: a, weight: 2}, {path: b, problems: 3, subset: 007}]"]).data
+    assert (data.path, data.held_out_path) == (None, None)
+    assert data.mixture == [Source(path="a", weight=2.0), Source(path="b", problems=3, subset="007")]
+    mixed = replace(of_another(), data=data)
+    assert override(mixed, ["data.path=c"]).data.mixture == []
+    assert override(of_another(), ["data.held_out=3"]).data.subset == "main"
+
+
+def test_a_constant_that_follows_the_longest_response():
+    recipe = replace(small(), algorithm=GroupAlgorithm(constant=None))
+    assert override(recipe, []).algorithm.constant == 8192
+    assert override(recipe, ["rollout.max_response_tokens=64"]).algorithm.constant == 64
+    assert override(recipe, ["rollout.max_response_tokens=64", "algorithm.constant=9"]).algorithm.constant == 9
+    assert recipe.algorithm.constant is None

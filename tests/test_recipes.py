@@ -13,7 +13,9 @@ from red_mcore.validation import validate
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(path.relative_to(ROOT) for path in (ROOT / "recipes").rglob("*.py"))
-PAPER, TINY = ({path.stem: path for path in RECIPES if path.parent.name == folder} for folder in ("paper", "tiny"))
+PAPER, TINY, PRETRAINED = (
+    {path.stem: path for path in RECIPES if path.parent.name == folder} for folder in ("paper", "tiny", "hf")
+)
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=str)
@@ -58,3 +60,20 @@ def test_paper_recipes_that_share_a_model_do_not_change_it_for_each_other():
     """Two papers train the model with its positions as they are; the others extend them."""
     positions = {name: load(str(ROOT / path)).model.config["max_position_embeddings"] for name, path in PAPER.items()}
     assert positions == dict.fromkeys(PAPER, 16384) | {"dft": 4096, "dr_grpo": 4096}
+
+
+@pytest.mark.parametrize("method", PRETRAINED)
+def test_a_pretrained_model_is_not_trained_with_a_toy_s_settings(method):
+    recipe = load(str(ROOT / PRETRAINED[method]), ["model.path=folder", "rollout.max_response_tokens=300"])
+    assert (recipe.model.config, recipe.base, recipe.data.problems) == ({}, None, None)
+    assert "\\boxed{}" in recipe.data.instruction
+    rates = {name: settings.lr for name, (settings, _) in recipe.algorithm.optimizers(recipe).items()}
+    assert rates == {"sft": {"main": 1e-5}, "sft_then_grpo": {"main": 1e-6, "imitation": 1e-5}}.get(
+        method, {"main": 1e-6}
+    )
+    if recipe.algorithm.aggregation == "constant":
+        assert recipe.algorithm.constant == 300
+
+
+def test_there_are_recipes_for_pretrained_models():
+    assert set(PRETRAINED) == {"sft", "grpo", "red", "sft_then_grpo"}

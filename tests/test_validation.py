@@ -190,7 +190,7 @@ BAD = [
     ("tracking.uri=sqlite://", "tracking.uri=sqlite:// names no file"),
     ("tracking.uri=http://a:b:c", "tracking.uri is no address"),
     ("tracking.experiment=''", "tracking.experiment is an empty text"),
-    ("model.path=Qwen/x", "base trains a fresh model, but model.path=Qwen/x is a trained one"),
+    ("model.path=Qwen/x base.steps=3", "base trains a fresh model, but model.path=Qwen/x is a trained one"),
     ("model.path=/nowhere base=null", "model.path /nowhere is neither a folder with a config.json nor a hub name"),
 ]
 

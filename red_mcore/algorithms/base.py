@@ -59,8 +59,9 @@ class GroupAlgorithm(Algorithm):
     """Divide advantages by the group's standard deviation (GRPO); False subtracts the mean only (Dr.GRPO)."""
     aggregation: Aggregation = "constant"
     """Normaliser of summed token losses: ``constant`` x N, each sequence's length x N, or the component's tokens."""
-    constant: float = 3000.0
-    """Tokens by which ``constant`` aggregation divides each sequence's sum."""
+    constant: float | None = 3000.0
+    """Tokens by which ``constant`` aggregation divides each sequence's sum. None in a recipe file stands for the most
+    that a response may have, ``rollout.max_response_tokens`` (Dr.GRPO), whatever overrides make of it."""
 
     judges_traces: ClassVar[bool] = False
     """Whether the verdict on a trace sets advantages: a trace whose verdict is missing (timeout, crash) then stays out

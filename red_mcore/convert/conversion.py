@@ -11,6 +11,7 @@ from torch import Tensor
 
 from red_mcore import manifests
 from red_mcore.architecture import Architecture
+from red_mcore.convert import card
 from red_mcore.convert.folder import (
     RECORD,
     architecture_of,
@@ -154,6 +155,7 @@ def to_hf(
         made_from=str(checkpoint),
         shard_bytes=shard_bytes,
         replace=replace,
+        texts=card.of_checkpoint(checkpoint, model.companions),
     )
 
 

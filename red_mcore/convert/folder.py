@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,15 +68,19 @@ def write_model(
     made_from: str,
     shard_bytes: int = SHARD_BYTES,
     replace: bool = True,
+    texts: Mapping[str, str] | None = None,
 ) -> None:
     """A Hugging Face folder that transformers and vLLM load; its configuration and tokenizer come from ``source``.
 
-    ``tensors`` have to come in the order of ``shapes``; one is held at a time. OSError as the file system says.
+    ``tensors`` have to come in the order of ``shapes``; one is held at a time. ``texts``: further files by name.
+    OSError as the file system says.
     """
     with made_whole(folder, size_in_bytes(shapes, dtype), replace) as partial:
         copy_companions(source, partial, dtype)
         write_tensors(partial, tensors, shapes, dtype, shard_bytes)
         write_record(partial, made_from, shapes, dtype)
+        for name, text in (texts or {}).items():
+            (partial / name).write_text(text, encoding="utf-8")
 
 
 def copy_companions(source: Path, folder: Path, dtype: torch.dtype) -> None:

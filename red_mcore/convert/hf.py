@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,17 +93,25 @@ def _is_converted(folder: Path) -> bool:
     return (folder / "weights" / ".metadata").is_file()
 
 
-def export_folder(model: torch.nn.Module, arch: Architecture, source: Path, folder: Path, main: bool) -> None:
+def export_folder(
+    model: torch.nn.Module,
+    arch: Architecture,
+    source: Path,
+    folder: Path,
+    main: bool,
+    texts: Callable[[], Mapping[str, str]] = dict,
+) -> None:
     """Write an HF folder that transformers and vLLM load: weights from the ranks, all else from ``source``.
 
     A collective. Written beside ``folder`` and moved into place when complete; ``main`` marks the rank that writes.
+    ``texts``: further files by name, asked for on that rank alone.
     """
     tensors = stream_weights(model, arch)
     with together():
         try:
             if main:
                 dtype = next(model.parameters()).dtype
-                write_model(folder, source, tensors, hf_shapes(arch), dtype, made_from="a training run")
+                write_model(folder, source, tensors, hf_shapes(arch), dtype, made_from="a training run", texts=texts())
         finally:
             for _ in tensors:  # to its end also where writing fails: all ranks take part in it
                 pass

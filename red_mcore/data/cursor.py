@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
-from red_mcore.recipe import RecipeError
+from red_mcore.recipe import Data, RecipeError
+from red_mcore.records import Problem
+
+
+def over(problems: Sequence[Problem], data: Data, seed: int) -> Cursor | Mixture:
+    """What deals the training problems of ``data``."""
+    if not data.mixture:
+        return Cursor(len(problems), seed)
+    counts = [sum(problem.source == i for problem in problems) for i in range(len(data.mixture))]
+    return Mixture(counts, [source.weight for source in data.mixture], seed)
+
+
+def largest_due(weights: Sequence[float], dealt: Sequence[int]) -> int:
+    """The source that lacks the most to its share of what is dealt, one more included; the first of several."""
+    share = (sum(dealt) + 1) / sum(weights)
+    return max(range(len(weights)), key=lambda i: (share * weights[i] - dealt[i], -i))
 
 
 class Cursor:
@@ -14,7 +30,7 @@ class Cursor:
     An epoch's order follows from (seed, epoch) alone, so the state is three numbers however large the data is.
     """
 
-    def __init__(self, count: int, seed: int) -> None:
+    def __init__(self, count: int, seed: int | str) -> None:
         if count < 1:
             raise RecipeError(f"no training problems to draw from (count={count})")
         self.count = count
@@ -55,3 +71,38 @@ class Cursor:
         order = list(range(self.count))
         random.Random(f"{self.seed}/{epoch}").shuffle(order)
         return order
+
+
+class Mixture:
+    """Deals indices of several sources, one behind the other, by weight; each source is dealt in epochs of its own.
+
+    Which source is next follows from the weights and what is dealt: no chance is in it, and at any moment the numbers
+    are as close to the shares as whole numbers come. The state is that of the sources' cursors.
+    """
+
+    def __init__(self, counts: Sequence[int], weights: Sequence[float], seed: int) -> None:
+        for i, count in enumerate(counts):
+            if not count:
+                raise RecipeError(f"data.mixture[{i}]: no training problem of it can be used; see the lines above")
+        self._cursors = [Cursor(count, f"{seed}/source-{i}") for i, count in enumerate(counts)]
+        self._begins = [sum(counts[:i]) for i in range(len(counts))]
+        self._weights = weights
+
+    def next(self, k: int) -> list[int]:
+        """The next ``k`` indices."""
+        found = []
+        for _ in range(k):
+            source = largest_due(
+                self._weights, [cursor.epoch * cursor.count + cursor.position for cursor in self._cursors]
+            )
+            found.append(self._begins[source] + self._cursors[source].next(1)[0])
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """JSON-able; ``restore`` continues from it exactly."""
+        return {"sources": [cursor.state() for cursor in self._cursors]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """As of a ``Cursor``."""
+        for cursor, its_state in zip(self._cursors, state["sources"], strict=True):
+            cursor.restore(its_state)

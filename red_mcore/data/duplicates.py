@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -35,28 +35,60 @@ def key(text: str) -> str:
     return _IDLE_SPACE.sub("", " ".join(_LATEX_SPACE.sub(" ", text).split())).rstrip(" .?:")
 
 
-def split(problems: Sequence[Problem], held_out: int) -> tuple[list[Problem], list[Problem], list[Note]]:
+def split(
+    problems: Sequence[Problem], held_out: int, order: Iterable[int] | None = None
+) -> tuple[list[Problem], list[Problem], list[Note]]:
     """(training, held-out) problems, in order, and what to tell of them.
 
-    Held out are the last ``held_out`` different ones, or as many as there are. Training has none of them, whatever its
-    gold, and of the same problem with the same gold the first; it gets the trace of a later one if it has none.
+    Held out are the last ``held_out`` different ones, or as many as there are; or the first in the ``order`` of places
+    that is given. Training has none of them, whatever its gold, and of the same problem with the same gold the first;
+    it gets the trace of a later one if it has none.
     """
     keys = [key(problem.text) for problem in problems]
     held: dict[str, Problem] = {}
-    end = len(problems)
-    while end and len(held) < held_out:
-        end -= 1
-        held.setdefault(keys[end], problems[end])
-    repeats = {
-        "held_out_repeats": len(problems) - end - len(held),
-        "training_repeats": 0,
-        "held_out_in_training": 0,
-    }
+    walked: set[int] = set()
+    for place in reversed(range(len(problems))) if order is None else order:
+        if len(held) >= held_out:
+            break
+        walked.add(place)
+        held.setdefault(keys[place], problems[place])
+    rest = [place for place in range(len(problems)) if place not in walked]
+    training, notes = _without(held, [problems[place] for place in rest], [keys[place] for place in rest])
+    notes += _told(
+        "held_out_repeats", len(walked) - len(held), "left out {} held-out problems that are held out already"
+    )
+    return training, list(held.values())[::-1], [*notes, *_contradictions(problems, keys)]
+
+
+def split_from(
+    problems: Sequence[Problem], own: Sequence[Problem], held_out: int
+) -> tuple[list[Problem], list[Problem], list[Note]]:
+    """As ``split``, where the held-out problems are the first ``held_out`` different ones of ``own``.
+
+    Training has none of ``own``, used or not.
+    """
+    held: dict[str, Problem] = {}
+    for problem in own:
+        held.setdefault(key(problem.text), problem)
+    keys = [key(problem.text) for problem in problems]
+    training, notes = _without(held, problems, keys)
+    notes += _told("held_out_repeats", len(own) - len(held), "left out {} held-out problems that are held out already")
+    used = list(held.values())[:held_out]
+    line = f"{len(used)} of {len(held)} held-out problems are used, the first (data.held_out={held_out})"
+    notes += [Note("held_out_unused", len(held) - len(used), line)] if len(used) < len(held) else []
+    return training, used, [*notes, *_contradictions(problems, keys)]
+
+
+def _without(
+    held: Collection[str], problems: Sequence[Problem], keys: Sequence[str]
+) -> tuple[list[Problem], list[Note]]:
+    """The different ones of ``problems`` that are not ``held``, and what to tell of the others."""
+    in_training = repeats = 0
     training: list[Problem] = []
     places: dict[str, list[int]] = {}
-    for problem, its_key in zip(problems[:end], keys, strict=False):
+    for problem, its_key in zip(problems, keys, strict=True):
         if its_key in held:
-            repeats["held_out_in_training"] += 1
+            in_training += 1
             continue
         there = places.setdefault(its_key, [])
         same = next((place for place in there if _same_gold(training[place], problem)), None)
@@ -64,16 +96,17 @@ def split(problems: Sequence[Problem], held_out: int) -> tuple[list[Problem], li
             there.append(len(training))
             training.append(problem)
         else:
-            repeats["training_repeats"] += 1
+            repeats += 1
             if training[same].trace is None:
                 training[same] = replace(training[same], trace=problem.trace)
-    lines = {
-        "held_out_in_training": "left out {} training problems that are held out as well",
-        "training_repeats": "left out {} training problems that are there before, with the same gold",
-        "held_out_repeats": "left out {} held-out problems that are held out already",
-    }
-    notes = [Note(name, repeats[name], line.format(repeats[name])) for name, line in lines.items() if repeats[name]]
-    return training, list(held.values())[::-1], [*notes, *_contradictions(problems, keys)]
+    return training, [
+        *_told("held_out_in_training", in_training, "left out {} training problems that are held out as well"),
+        *_told("training_repeats", repeats, "left out {} training problems that are there before, with the same gold"),
+    ]
+
+
+def _told(name: str, count: int, line: str) -> list[Note]:
+    return [Note(name, count, line.format(count))] if count else []
 
 
 def apart(problems: Iterable[Problem], others: Iterable[Problem]) -> list[Problem]:

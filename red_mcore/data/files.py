@@ -1,4 +1,4 @@
-"""Rows of data files: JSON lines, a JSON list, CSV, TSV, parquet, or what the ``datasets`` library loads.
+"""Rows of data: of files (JSON lines, a JSON list, CSV, TSV, parquet), of what ``datasets`` loads, of users' functions.
 
 The text files may be gzipped (``.jsonl.gz``). They are UTF-8, with or without a byte order mark, or UTF-16 or -32 with
 one; a line ends in LF or CRLF and nowhere else. What the columns mean is the business of ``formats.py``.
@@ -9,10 +9,12 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
+import importlib
 import io
 import json
 import re
 import sys
+import traceback
 import zlib
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
@@ -47,11 +49,20 @@ def suffix(path: str | Path) -> str:
     return max((one for one in SUFFIXES if name.endswith(one)), key=len, default="")
 
 
+def is_function(path: str) -> bool:
+    """Whether it is the import path of a function, ``package.module:function``."""
+    module, colon, name = path.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), name))
+
+
 def rows(data: Data, only: Collection[str] | None = None) -> Iterator[tuple[str, Row]]:
     """(where, row) of each row of ``data.path``; ``where`` is for messages, e.g. ``train.jsonl line 3``.
 
     ``only`` names the columns that are of use, where reading less is faster: a row may have others all the same.
     """
+    if is_function(data.path):
+        yield from _function_rows(data.path)
+        return
     if not is_file(data.path):
         yield from _hub_rows(data, only)
         return
@@ -69,7 +80,7 @@ def columns(data: Data, most: int | None = None) -> list[str]:
 
     Fields of an object are there as well, with a dot: ``reward_model``, ``reward_model.ground_truth``.
     """
-    if not is_file(data.path):
+    if not is_function(data.path) and not is_file(data.path):
         features = _hub(data).features
         nested = {name: list(kind) if isinstance(kind, dict) else [] for name, kind in features.items()}
     elif suffix(data.path) == ".parquet":
@@ -104,8 +115,35 @@ def is_file(path: str) -> bool:
     if file.is_file():
         raise RecipeError(f"data.path {path}: suffix '{file.suffix}' is unknown; supported: {', '.join(SUFFIXES)}")
     if not file.is_dir() and not HUB_NAME.fullmatch(path):
-        raise RecipeError(f"data.path {path} is neither a file, a folder nor a hub name like owner/name")
+        raise RecipeError(
+            f"data.path {path} is neither a file, a folder nor a hub name like owner/name, nor a function like"
+            " package.module:function"
+        )
     return False
+
+
+def _function_rows(path: str) -> Iterator[tuple[str, Row]]:
+    """What a user's function gives, called with nothing. RecipeError for whatever it raises, with the line of it."""
+    module, _, name = path.partition(":")
+    try:
+        found = iter(getattr(importlib.import_module(module), name)())
+    except (Exception, SystemExit) as error:
+        raise RecipeError(f"data.path {path} cannot be called: {_raised(error)}") from error
+    number, end = 0, object()
+    while True:
+        try:
+            row = next(found, end)
+        except (Exception, SystemExit) as error:
+            raise RecipeError(f"data.path {path} failed after row {number}: {_raised(error)}") from error
+        if row is end:
+            return
+        number += 1
+        yield f"{path} row {number}", _object(row, f"{path} row {number}")
+
+
+def _raised(error: BaseException) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({Path(last.filename).name} line {last.lineno})"
 
 
 def _json_rows(path: Path, kind: str) -> Iterator[tuple[str, Row]]:

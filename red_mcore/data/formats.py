@@ -76,6 +76,8 @@ THOUGHTS = {
 RIGHT = ("correctness_math_verify", "correctness_llama")
 """Columns of marks, a boolean for each solution of a list: right where one of them says so."""
 COMPLETE = "is_reasoning_complete"
+FIELDS = ("problem_field", "gold_field", "trace_field")
+"""Of ``Data``, by which a recipe names columns."""
 
 
 Columns = frozenset[str] | None
@@ -127,9 +129,9 @@ def find(columns: Sequence[str], data: Data, where: str) -> Layout:
     """The layout of a file of these ``columns``; RecipeError where a named one is missing, or no known one is there."""
     shown = ", ".join(name for name in columns if name.partition(".")[0] not in columns or "." not in name)
     there = {name.lower(): name for name in reversed(columns)}
-    for field in ("problem_field", "gold_field", "trace_field"):
+    for field in FIELDS:
         name = getattr(data, field)
-        if name is not None and name.lower() not in there and name.lower().partition(".")[0] not in there:
+        if name is not None and not has(columns, name):
             near = difflib.get_close_matches(name, columns, n=1)
             nearest = f"; nearest is '{near[0]}'" if near else ""
             raise RecipeError(f"{where}: no column '{name}' (data.{field}); columns: {shown}{nearest}")
@@ -148,6 +150,12 @@ def find(columns: Sequence[str], data: Data, where: str) -> Layout:
     traces += [name for name in (gold, chat) if name is not None]
     named = data.trace_field is not None
     return Layout(problem, gold, (data.trace_field,) if named else tuple(dict.fromkeys(traces)), named, tuple(columns))
+
+
+def has(columns: Sequence[str], name: str) -> bool:
+    """Whether the column called ``name``, or the one that its first dot goes into, is among ``columns``."""
+    there = {column.lower() for column in columns}
+    return bool({name.lower(), name.lower().partition(".")[0]} & there)
 
 
 def read(layout: Layout, row: Row, where: str) -> Content:

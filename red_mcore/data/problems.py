@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from red_mcore.data import arithmetic, cells, duplicates, files, formats
+from red_mcore.data import arithmetic, cells, duplicates, files, formats, sources
+from red_mcore.data.cursor import largest_due
 from red_mcore.data.duplicates import Note
 from red_mcore.recipe import Data, RecipeError
 from red_mcore.records import Problem
@@ -43,7 +45,7 @@ def load_problems(data: Data, seed: int) -> tuple[list[Problem], list[Problem]]:
     """(training, held-out) problems of ``read_problems``, whose notes are logged."""
     loaded = read_problems(data, seed)
     for note in loaded.notes:
-        logger.warning("%s: %s", data.path, note.line)
+        logger.warning("%s: %s", ", ".join(sources.paths(data)), note.line)
     return loaded.training, loaded.held_out
 
 
@@ -51,38 +53,50 @@ def read_problems(data: Data, seed: int, columns: formats.Columns = frozenset())
     """Training and held-out problems; none is in both, and the held-out ones of a file are its last.
 
     ``seed`` draws the built-in arithmetic. A file keeps its order: shuffling is the cursor's business. An id is the
-    place among the file's rows that have a problem and a gold. ``columns``: those of a row that its problem keeps.
-    Raises RecipeError naming file, line and columns for whatever cannot be read.
+    place among the rows that have a problem and a gold: those of a held-out source of its own come first, so that what
+    is sampled for them does not depend on the training data, then those of the sources in order. ``columns``: those of
+    a row that its problem keeps. Raises RecipeError naming file, line and columns for whatever cannot be read.
     """
     _check_counts(data)
-    if data.path is None:
+    if not (parts := sources.training(data)):
         count = data.problems or ARITHMETIC_PROBLEMS
         drawn = arithmetic.make_problems(data.arithmetic, data.held_out + count, seed)
         # The held-out ones come first, so that they stay the same when data.problems changes.
         return Loaded(drawn[data.held_out :], drawn[: data.held_out])
-    return _split(_read(data, columns=columns), data)
+    return _split(_read_all(parts, columns=columns), _read_held_out(data, columns=columns), data)
 
 
 def first(data: Data, count: int, columns: formats.Columns = frozenset()) -> list[Problem]:
     """The first problems, of hub data and folders none; RecipeError as in ``read_problems``."""
-    if data.path is None:
+    if not (parts := sources.training(data)):
         return arithmetic.make_problems(data.arithmetic, count, data.seed)
-    return _read(data, FIRST_ROWS, columns).problems[:count] if files.is_file(data.path) else []
+    is_here = all(files.is_function(part.path) or files.is_file(part.path) for part, _ in parts)
+    return [p for read in _read_all(parts, FIRST_ROWS, columns) for p in read.problems[:count]] if is_here else []
 
 
 def check_data(data: Data) -> None:
-    """What can be told at once: counts, settings, the file's existence, suffix, columns and first CHECKED_ROWS rows.
+    """What can be told at once: counts, settings, the files' existence, suffix, columns and first CHECKED_ROWS rows.
 
-    A file of no more rows is checked whole. Hub data and folders are opened only in ``read_problems``. Raises
+    Files of no more rows are checked whole. Hub data and folders are opened only in ``read_problems``. Raises
     RecipeError.
     """
     _check_counts(data)
-    if data.path is None:
+    parts, apart = sources.training(data), sources.held_out(data)
+    if not parts:
         arithmetic.check(data.arithmetic)
-    elif files.is_file(data.path):
-        read = _read(data, CHECKED_ROWS)
-        if read.is_whole:
-            _split(read, data)
+        return
+    here = [name for part, name in parts if _is_here(part.path, name)]
+    reads = _read_all([(part, name) for part, name in parts if name in here], CHECKED_ROWS)
+    held_out = _read_held_out(data, CHECKED_ROWS) if apart and _is_here(apart.path, sources.HELD_OUT) else None
+    is_all = len(here) == len(parts) and (apart is None) == (held_out is None)
+    if is_all and all(read.is_whole for read in (*reads, held_out) if read):
+        _split(reads, held_out, data)
+
+
+def _is_here(path: str, name: str) -> bool:
+    """Whether the source can be opened at once."""
+    with sources.named(name):
+        return files.is_function(path) or files.is_file(path)
 
 
 def _check_counts(data: Data) -> None:
@@ -90,17 +104,81 @@ def _check_counts(data: Data) -> None:
         raise RecipeError(f"data.held_out={data.held_out}: want 0 or more")
     if data.problems is not None and data.problems < 1:
         raise RecipeError(f"data.problems={data.problems}: want 1 or more, or null for all")
+    sources.check(data)
 
 
-def _split(read: _Rows, data: Data) -> Loaded:
-    training, held_out, notes = duplicates.split(read.problems, data.held_out)
-    if not training:
-        different = len({duplicates.key(problem.text) for problem in read.problems})
+def _read_all(
+    parts: Sequence[tuple[Data, str]], most: int | None = None, columns: formats.Columns = frozenset()
+) -> list[_Rows]:
+    """The rows of each of ``parts``, as ``sources.training`` has them."""
+    reads = []
+    for part, name in parts:
+        with sources.named(name):
+            reads.append(_read(part, most, columns))
+    return reads
+
+
+def _read_held_out(data: Data, most: int | None = None, columns: formats.Columns = frozenset()) -> _Rows | None:
+    apart = sources.held_out(data)
+    if apart is None:
+        return None
+    with sources.named(sources.HELD_OUT):
+        known = files.columns(apart, most)
+        elsewhere = {name: None for name in formats.FIELDS if not formats.has(known, getattr(apart, name) or "")}
+        return _read(replace(apart, **elsewhere), most, columns)
+
+
+def _split(reads: Sequence[_Rows], apart: _Rows | None, data: Data) -> Loaded:
+    """``apart``: what the held-out problems come from, if not from ``reads``."""
+    parts, first = sources.training(data), len(apart.problems) if apart else 0
+    problems: list[Problem] = []
+    for source, read in enumerate(reads):
+        begin = first + len(problems)
+        problems += [replace(p, id=begin + p.id, source=source) if begin else p for p in read.problems]
+    if apart:
+        training, held_out, notes = duplicates.split_from(problems, apart.problems, data.held_out)
+    else:
+        training, held_out, notes = duplicates.split(problems, data.held_out, _from_the_ends(reads, data))
+    used: list[Problem] = []
+    told: list[Note] = []
+    for source, (read, (part, name)) in enumerate(zip(reads, parts, strict=True)):
+        found = [problem for problem in training if problem.source == source]
+        if not found:
+            _nothing_left(read, part, name, data)
+        used += found[: part.problems]
+        told += read.notes if len(reads) == 1 else [n._replace(line=f"{part.path}: {n.line}") for n in read.notes]
+    for note in apart.notes if apart else []:
+        told.append(Note(f"held_out_{note.name}", note.count, f"{data.held_out_path}: {note.line}"))
+    return Loaded(used, held_out, [*told, *notes])
+
+
+def _from_the_ends(reads: Sequence[_Rows], data: Data) -> Iterator[int] | None:
+    """Places among the problems of all ``reads`` from each one's end, by weight; None for one, which ends as all do."""
+    if len(reads) == 1:
+        return None
+    counts, weights = [len(read.problems) for read in reads], [source.weight for source in data.mixture]
+
+    def places() -> Iterator[int]:
+        taken = [0] * len(counts)
+        while left := [i for i in range(len(counts)) if taken[i] < counts[i]]:
+            source = left[largest_due([weights[i] for i in left], [taken[i] for i in left])]
+            taken[source] += 1
+            yield sum(counts[: source + 1]) - taken[source]
+
+    return places()
+
+
+def _nothing_left(read: _Rows, part: Data, name: str, data: Data) -> None:
+    different = len({duplicates.key(problem.text) for problem in read.problems})
+    if name == "data." and data.held_out_path is None:
         raise RecipeError(
-            f"data.held_out={data.held_out} leaves nothing to train on: {data.path} has {different} different problems"
+            f"data.held_out={data.held_out} leaves nothing to train on: {part.path} has {different} different problems"
             f" in {read.count} rows; lower data.held_out"
         )
-    return Loaded(training[: data.problems], held_out, [*read.notes, *notes])
+    raise RecipeError(
+        f"{name}path {part.path}: nothing to train on is left of its {different} different problems: all are held out,"
+        " or of a source before it"
+    )
 
 
 def _read(data: Data, most: int | None = None, columns: formats.Columns = frozenset()) -> _Rows:

@@ -202,6 +202,11 @@ def write_stop_ids(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     disk.write_atomic(file, json.dumps(config, indent=2) + "\n")
 
 
+def prompt_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """A prompt as the model reads it, the template's tokens spelt out."""
+    return _text(tokenizer, ids)
+
+
 def response_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stops: Collection[int]) -> str:
     """The words of a response: everything but the tokens at its end that end or pad it."""
     idle = {*stops, *turns(tokenizer).padding}

@@ -105,11 +105,19 @@ def setup(run: RunFolder) -> dict[str, str]:
         if get("batch.prompts_per_step")
         else "",
         "optimizer": f"learning rate {get('optimizer.lr')}, {get('optimizer.schedule')}" if get("optimizer.lr") else "",
-        "data": str(get("data.path", "built-in arithmetic")) if run.recipe else "",
+        "data": _data(run) if run.recipe else "",
         "folder": str(run.folder.absolute()),
         "last written": _last_written(run),
     }
     return {key: value for key, value in lines.items() if value}
+
+
+def _data(run: RunFolder) -> str:
+    """Of the sources, the weights where there are several."""
+    mixture, apart = run.setting("data.mixture", []), run.setting("data.held_out_path")
+    made = [f"{source.get('path')} (weight {source.get('weight', 1.0):g})" for source in mixture]
+    found = ", ".join(made) or str(run.setting("data.path", "built-in arithmetic"))
+    return f"{found}; held out: {apart}" if apart else found
 
 
 def _model(run: RunFolder) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from red_mcore import resume
+from red_mcore.data import sources
 from red_mcore.overrides import flatten, is_within, load, override
 from red_mcore.recipe import Data, Recipe, RecipeError, Until
 from red_mcore.validation import validate
@@ -146,7 +147,7 @@ def sweep(files: list[str], overrides: list[str], out: Path, seeds: list[int], r
             raise RecipeError(f"recipe file {file} has no TRIALS: list overrides to try, e.g. [['optimizer.lr=1e-3']]")
         method = _method(file, overrides)
         if _problems(method.recipe.data) == _problems(own.data):
-            other = f"data.seed={own.data.seed + 1}" if method.recipe.data.path is None else "another data.path"
+            other = f"data.seed={own.data.seed + 1}" if not sources.paths(method.recipe.data) else "another data.path"
             raise RecipeError(
                 f"{method.name} would be tuned on its own problems, those of the final comparison: add {other}"
             )
@@ -180,7 +181,8 @@ def _method(file: str, overrides: list[str]) -> Method:
 
 def _problems(data: Data) -> object:
     """What tells one set of problems from another."""
-    return data.seed if data.path is None else (data.path, data.split, data.subset)
+    is_drawn = data.path is None and not data.mixture
+    return data.seed if is_drawn else (data.path, data.mixture, data.split, data.subset)
 
 
 def _find(methods: list[Method], name: str | None) -> Method:

@@ -1,0 +1,149 @@
+"""What an export says of itself: a model card with its figures, and where it comes from."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from red_mcore import manifests
+from red_mcore.data.files import HUB_NAME, is_function, suffix
+from red_mcore.disk import read_lines
+from red_mcore.tracking import provenance
+
+CARD = "README.md"
+
+
+def of_checkpoint(checkpoint: Path, companions: Path) -> dict[str, str]:
+    """``texts`` for a checkpoint whose configuration is in ``companions``; {} where it is not of a run.
+
+    Where a run's files cannot be read a warning says so: the weights are worth converting all the same.
+    """
+    run = companions.parent
+    if companions == checkpoint or not (run / "recipe.yaml").is_file():
+        return {}
+    try:
+        state = manifests.read(checkpoint)["state"]
+        return texts(run, state["stage"], state["step"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        print(f"warning: no model card: the files of {run} cannot be read: {reason}", file=sys.stderr)
+        return {}
+
+
+def texts(folder: Path, stage: str, step: int, after: Mapping[str, float] | None = None) -> dict[str, str]:
+    """``README.md`` and ``provenance.json`` of the weights that the run in ``folder`` has after ``step`` of ``stage``.
+
+    ``after``: the evaluation of these weights, else the last one up to that step in ``metrics.jsonl``.
+    """
+    written = (folder / "recipe.yaml").read_text(encoding="utf-8")
+    recipe = provenance.redacted(yaml.safe_load(written))
+    named = re.match(r"# algorithm: (\w+)$", written, re.MULTILINE)
+    about = {
+        **provenance.read(folder),
+        "stage": stage,
+        "step": step,
+        "algorithm": named[1] if named else "",
+        "recipe": recipe,
+    }
+    evaluated: list[tuple[int, Mapping[str, float]]] = []
+    if stage == "main":
+        rows = [row for row in read_lines(folder / "metrics.jsonl") if "evaluation/pass1" in row]
+        evaluated = [(row["step"], row) for row in rows if row["step"] <= step]
+        if after is not None:
+            evaluated = [*(pair for pair in evaluated if pair[0] < step), (step, after)]
+    return {provenance.FILE: json.dumps(about, indent=1) + "\n", CARD: _card(about, evaluated)}
+
+
+def _card(about: Mapping[str, Any], evaluated: list[tuple[int, Mapping[str, float]]]) -> str:
+    recipe, base = about["recipe"], about.get("base_model") or {}
+    data, path = recipe["data"], base.get("path")
+    trained = f"{about['step']} steps of {about['algorithm']}"
+    if about["stage"] == "base":
+        trained = f"{about['step']} steps of base training"
+    sources = [source["path"] for source in data.get("mixture") or []] or [data["path"] or "built-in arithmetic"]
+    head: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
+    if base.get("revision") and HUB_NAME.fullmatch(path):
+        head["base_model"] = path
+    if hub := [source for source in sources if _is_hub(source)]:
+        head["datasets"] = hub
+    head["tags"] = ["red-mcore", about["algorithm"].lower()]
+    revision = f" ({base['revision'][:12]})" if base.get("revision") else ""
+    start = f"`{path}`{revision}" if path is not None else "a fresh model"
+    parts = [
+        f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
+        f"# {recipe['name']}",
+        f"{start}, after {trained} on {', '.join(f'`{source}`' for source in sources)}, trained by red-mcore.",
+        *_figures(evaluated),
+        "## How it is asked",
+        _asked(recipe),
+        "## How it was made",
+        _made(about),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _is_hub(path: str) -> bool:
+    """Whether it is a data set of the hub, and nothing here."""
+    is_name = HUB_NAME.fullmatch(path) is not None and "/" in path
+    return is_name and not suffix(path) and not is_function(path) and not Path(path).exists()
+
+
+def _figures(evaluated: list[tuple[int, Mapping[str, float]]]) -> list[str]:
+    """Tables of the held-out problems and of the benchmarks, a row for each evaluation."""
+    if not evaluated:
+        return []
+    last = evaluated[-1][1]
+    names = {"pass@1": "evaluation/pass1"}
+    names |= {f"pass@{name[15:]}": name for name in last if re.fullmatch(r"evaluation/pass(?!1$)\d+", name)}
+    names |= {"tokens": "evaluation/length_tokens", "cut off": "evaluation/truncated"}
+    names |= {name[11:-5]: name for name in last if re.fullmatch(r"evaluation/.+_mean", name)}
+    lines = [f"| step | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    for step, row in evaluated:
+        cells = []
+        for shown, name in names.items():
+            error = row.get(f"{name.removesuffix('_mean')}_stderr")
+            form = "{:.0f}" if shown == "tokens" else "{:.3f}"
+            cell = form.format(row[name]) if row.get(name) is not None else ""
+            cells.append(f"{cell} ± {error:.3f}" if cell and error is not None else cell)
+        lines.append(f"| {step} | {' | '.join(cells)} |")
+    told = "On held-out problems, pass@1 with its standard error; step 0 is the model before training."
+    return ["## Figures", told, "\n".join(lines)]
+
+
+def _asked(recipe: Mapping[str, Any]) -> str:
+    data, rollout = recipe["data"], recipe["rollout"]
+    lines = ["By its chat template"]
+    if data["system_prompt"] is not None:
+        lines.append(f"with the system prompt {_code(data['system_prompt'])}")
+    if data["instruction"]:
+        lines.append(f"each problem followed by a line {_code(data['instruction'])}")
+    sampled = f"temperature {recipe['evaluation']['temperature']}, top-p {recipe['evaluation']['top_p']}"
+    return f"{', '.join(lines)}. Figures: {sampled}, at most {rollout['max_response_tokens']} tokens."
+
+
+def _code(text: str) -> str:
+    """Markdown's code span; one line."""
+    fence = "``" if "`" in text else "`"
+    return f"{fence}{' '.join(text.split())}{fence}"
+
+
+def _made(about: Mapping[str, Any]) -> str:
+    starts = about.get("starts") or []
+    if not starts:
+        return "Nothing is kept of how the run was started."
+    last = starts[-1]
+    code = last.get("code") or {}
+    dirty = f" and {code['changed_files']} changed files" if code.get("changed_files") else ""
+    commit = f"commit {code['commit']}{dirty}" if code else "no git repository"
+    again = f", the last of {len(starts)} starts" if len(starts) > 1 else ""
+    return (
+        f"Code: {commit}. Versions: {', '.join(last['versions'])}. Ranks: {last['ranks']}. Command{again}:\n\n"
+        f"```bash\n{last['command']}\n```\n\n"
+        f"The whole recipe and every start are in `{provenance.FILE}`."
+    )
