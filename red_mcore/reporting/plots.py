@@ -6,6 +6,7 @@ place, so that they line up in a row; ``SIZE``, ``WIDE`` and ``FULL`` fill one, 
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +18,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's, without the yellow, which white paper swallows; black is for a reference."""
@@ -28,6 +29,10 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#666666",
+    "text.color": "#222222",
+    "axes.labelcolor": "#222222",
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
     "axes.grid": True,
     "grid.color": "#ececec",
     "axes.axisbelow": True,
@@ -232,13 +237,42 @@ def short(number: float) -> str:
     return f"{number / 1000:.3g}k" if abs(number) < 999_500 else f"{number / 1e6:.3g}M"
 
 
+class Counts(Formatter):
+    """Ticks in few characters, or in full where two would look the same: 12k, but 12,010 beside 12,020."""
+
+    def __call__(self, value: float, position: int | None = None) -> str:
+        return short(value)
+
+    def format_ticks(self, values: Values) -> list[str]:
+        labels = [short(value) for value in values]
+        return labels if len(set(labels)) == len(labels) else [f"{value:,.0f}" for value in values]
+
+
+def whole_ticks(axes: Axes, most: int = 7) -> None:
+    """Ticks of an x axis that counts steps, which have no halves: not even where it shows a single one."""
+    axes.xaxis.set_major_locator(MaxNLocator(most, steps=_STEPS, integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_formatter(Counts())
+
+
+def reading(name: str, values: Values, form: str = "{:.3g}") -> str:
+    """A line of a figure in words: where it begins and where it ends, of the values that are finite."""
+    finite = np.asarray(values, float)
+    finite = finite[np.isfinite(finite)]
+    if not len(finite):
+        return ""
+    ends = dict.fromkeys(form.format(value) for value in (finite[0], finite[-1]))
+    return " ".join(filter(None, [name, " \N{RIGHTWARDS ARROW} ".join(ends)]))
+
+
 def svg(figure: Figure) -> str:
-    """The figure as an element that fills the width it gets."""
+    """The figure as an element that fills the width it gets; the quantity above its panel is its title as text, too."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": STYLE["svg.hashsalt"]}):  # the same figure is the same text
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    return re.sub(r'width="[^"]*" height="[^"]*"', 'class="figure"', text[text.index("<svg") :], count=1)
+    text = re.sub(r'width="[^"]*" height="[^"]*"', 'class="figure"', text[text.index("<svg") :], count=1)
+    title = f"<title>{html.escape(figure.texts[0].get_text())}</title>" if figure.texts else ""
+    return re.sub(r"^<svg[^>]*>", lambda found: found.group() + title, text)
 
 
 _SMALL = {"fontsize": 8, "color": "#555555"}
@@ -262,16 +296,19 @@ def _finish(axes: Axes, *, legend: bool) -> None:
     if axes.get_yscale() == "linear":
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
         if max(map(abs, axes.get_ylim())) >= 10_000:
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+            axes.yaxis.set_major_formatter(Counts())
         else:  # 1e-5 once above the axis, not at every tick
             axes.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
             axes.yaxis.offsetText.set(size=8, color="#555555")
     else:
         _log_ticks(axes)
     if axes.get_xscale() == "linear":
-        axes.xaxis.set_major_locator(MaxNLocator(7, steps=_STEPS, integer=_whole(axes)))
-        if max(map(abs, axes.get_xlim())) >= 10_000:
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        if axes.get_xlabel() in ("step", "steps"):
+            whole_ticks(axes)
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(7, steps=_STEPS))
+            if max(map(abs, axes.get_xlim())) >= 10_000:
+                axes.xaxis.set_major_formatter(Counts())
     _legend(axes, legend)
 
 
@@ -282,11 +319,6 @@ def _log_ticks(axes: Axes) -> None:
     if high < 300 * low:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _whole(axes: Axes) -> bool:
-    """Whether x counts something: steps have no halves."""
-    return axes.get_xlabel() in ("step", "steps")
 
 
 def _legend(axes: Axes, wanted: bool) -> None:

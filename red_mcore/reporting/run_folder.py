@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 import re
@@ -26,8 +27,10 @@ class RunFolder:
     """As ``recipe.yaml`` has it; {} where that is missing."""
     rows: list[dict[str, Any]]
     """Of ``metrics.jsonl``, by step; a step that a resumed run repeated counts once, as it was last."""
+    base_rows: list[dict[str, Any]]
+    """Of ``base.jsonl``, the same of base training; [] where there was none."""
     summary: dict[str, Any] | None
-    """None until the run is done."""
+    """None until the run is done for the first time."""
     algorithm: str
     """Its class, or nothing, where a recipe of an older version does not name it."""
 
@@ -37,8 +40,58 @@ class RunFolder:
 
     @property
     def steps(self) -> int:
-        """Steps done."""
+        """Steps done, by the rows and the summary."""
+        return max(self._logged, self._summed)
+
+    @property
+    def _logged(self) -> int:
         return max((row["step"] for row in self.rows), default=0)
+
+    @property
+    def _summed(self) -> int:
+        done = (self.summary or {}).get("steps")
+        return done if isinstance(done, int) else 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the summary is of all steps; it is not where the run was asked for more since."""
+        wanted = self.setting("steps", 0)
+        return self.summary is not None and self._summed >= max(self._logged, wanted if isinstance(wanted, int) else 0)
+
+    @property
+    def missing_steps(self) -> int:
+        """Steps up to the last that have no row."""
+        return self.steps - sum(row["step"] > 0 for row in self.rows)
+
+    @property
+    def last_written(self) -> str:
+        """When, or nothing where no metrics are."""
+        files = [file for name in ("metrics.jsonl", "base.jsonl") if (file := self.folder / name).exists()]
+        if not files:
+            return ""
+        when = datetime.datetime.fromtimestamp(max(file.stat().st_mtime for file in files)).astimezone()
+        return when.isoformat(sep=" ", timespec="minutes")
+
+    @property
+    def warnings(self) -> list[str]:
+        """Those of the summary, each with its step where it has one."""
+        found = (self.summary or {}).get("warnings")
+        return [_warning(one) for one in found] if isinstance(found, list) else []
+
+    @cached_property
+    def held_out(self) -> dict[int, tuple[float, float]]:
+        """Step -> (pass@1, standard error) on the held-out problems, the latter NaN where it is not known; of the
+        metrics, or of the summary's ends where those are lost."""
+        errors = dict(zip(*self.metric("evaluation/pass1_stderr"), strict=True))
+        scores = zip(*self.metric("evaluation/pass1"), strict=True)
+        found: dict[int, tuple[float, float]] = {}
+        for step, mean in scores:
+            _keep(found, int(step), mean, errors.get(step))
+        if found or self.summary is None:
+            return found
+        for step, name in ((0, "accuracy_before"), (self.steps, "accuracy_after")):
+            _keep(found, step, self.summary.get(name), self.summary.get(f"{name}_stderr"))
+        return found
 
     @cached_property
     def names(self) -> list[str]:
@@ -79,13 +132,15 @@ class RunFolder:
 
     @cached_property
     def benchmarks(self) -> dict[str, dict[int, tuple[float, float]]]:
-        """Benchmark -> step -> (mean, standard error): of ``evaluation/NAME_mean`` among the metrics, and of
-        ``evaluation/step-NNNNNN/summary.json``."""
+        """Benchmark -> step -> (mean, standard error, NaN where it is not known): of ``evaluation/NAME_mean`` among
+        the metrics, and of ``evaluation/step-NNNNNN/summary.json``."""
         found: dict[str, dict[int, tuple[float, float]]] = {}
         for name in (n for n in self.names if n.startswith("evaluation/") and n.endswith("_mean")):
+            if name == "evaluation/reward_mean":
+                continue  # of the held-out problems
             errors = dict(zip(*self.metric(f"{name.removesuffix('_mean')}_stderr"), strict=True))
             for step, mean in zip(*self.metric(name), strict=True):
-                _keep(found, name[11:-5], int(step), mean, errors.get(step))
+                _keep(found.setdefault(name[11:-5], {}), int(step), mean, errors.get(step))
         for file in sorted((self.folder / "evaluation").glob("step-*/summary.json")):
             number = re.fullmatch(r"step-(\d+)", file.parent.name)
             content = _json(file)
@@ -93,8 +148,9 @@ class RunFolder:
                 average = {"average": content["average"]} if "average" in content else {}
                 for name, scores in (content.get("benchmarks", {}) | average).items():
                     if isinstance(scores, dict):
-                        _keep(found, name, int(number.group(1)), scores.get("mean"), scores.get("stderr"))
-        return found
+                        by_step = found.setdefault(name, {})
+                        _keep(by_step, int(number.group(1)), scores.get("mean"), scores.get("stderr"))
+        return {name: dict(sorted(scores.items())) for name, scores in found.items() if scores}
 
 
 def read_run(folder: Path) -> RunFolder:
@@ -106,7 +162,6 @@ def read_run(folder: Path) -> RunFolder:
         within = sorted(path.parent.name for path in folder.glob("*/metrics.jsonl"))
         hint = f"; there are runs in it: {', '.join(within[:5])}" if within else ""
         raise RecipeError(f"{folder} is no run, it has neither metrics.jsonl nor recipe.yaml{hint}")
-    rows = {row["step"]: row for row in _lines(metrics) if isinstance(row.get("step"), int)}
     try:
         text = recipe.read_text(encoding="utf-8") if recipe.exists() else ""
         settings = yaml.safe_load(text)
@@ -116,16 +171,28 @@ def read_run(folder: Path) -> RunFolder:
     return RunFolder(
         folder,
         settings if isinstance(settings, dict) else {},
-        [rows[step] for step in sorted(rows)],
+        _by_step(metrics),
+        _by_step(folder / "base.jsonl"),
         summary if isinstance(summary, dict) else None,
         named[1] if (named := re.match(r"# algorithm: (\w+)$", text, re.MULTILINE)) else "",
     )
 
 
-def _keep(found: dict[str, dict[int, tuple[float, float]]], name: str, step: int, mean: Any, error: Any) -> None:
+def _by_step(file: Path) -> list[dict[str, Any]]:
+    rows = {row["step"]: row for row in _lines(file) if isinstance(row.get("step"), int)}
+    return [rows[step] for step in sorted(rows)]
+
+
+def _warning(one: Any) -> str:
+    if not isinstance(one, dict):
+        return str(one)
+    text, step = str(one.get("text") or one.get("code")), one.get("step")
+    return text if step is None else f"{text} (step {step})"
+
+
+def _keep(found: dict[int, tuple[float, float]], step: int, mean: Any, error: Any) -> None:
     if math.isfinite(mean := _number(mean)):
-        error = _number(error)
-        found.setdefault(name, {})[step] = (mean, error if math.isfinite(error) else 0.0)
+        found[step] = (mean, _number(error))
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:
