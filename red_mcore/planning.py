@@ -11,6 +11,7 @@ from red_mcore.architecture import Architecture, hf_config, read_architecture
 from red_mcore.devices import has_gpu, uses_transformer_engine
 from red_mcore.memory import BYTES, Memory, estimate, parameters_per_rank
 from red_mcore.recipe import Model, Parallel, Recipe, RecipeError
+from red_mcore.tracking import local
 
 
 def find_architecture(recipe: Recipe) -> Architecture | None:
@@ -54,7 +55,7 @@ def describe(recipe: Recipe) -> str:
         f"writes: {recipe.folder}/ (recipe.yaml, metrics.jsonl, summary.json, rollouts/, checkpoints/, model/)",
     ]
     if recipe.tracking.mlflow:
-        lines.append(f"MLflow: {recipe.tracking.uri or f'sqlite:///{recipe.folder}/mlflow.db'}")
+        lines.append(f"MLflow: {recipe.tracking.uri or local.address(recipe.folder, Path(recipe.runs))}")
     return "\n".join(lines)
 
 

@@ -115,7 +115,7 @@ class Run:
 
         with together():
             if self.tracker:
-                self.tracker.log(self.state.step, metrics)
+                self.tracker.log(self.state.step, metrics, self.state.stage)
 
     def agree_to_stop(self) -> None:
         """Set ``stopping`` on every rank if a signal reached any; a collective.
@@ -232,6 +232,8 @@ def build(recipe: Recipe):
         earlier = state.tracker_run if manifest and resume.same_tracker(recipe, manifest["recipe"]) else None
         tracker = Tracker(recipe, recipe.folder, earlier)
         tracker.truncate(-1 if state.before is None else state.step)
+        if recipe.base:
+            tracker.truncate(state.step if state.stage == "base" else recipe.base.steps, "base")
         (recipe.folder / "recipe.yaml").write_text(to_yaml(recipe))
         return tracker.run_id
 

@@ -54,10 +54,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(plan: planned.Plan, kind: str, command: list[str], jobs: int) -> int:
     parent = None
     if plan.reference.recipe.tracking.mlflow:
+        from red_mcore.tracking import local
         from red_mcore.tracking.mlflow_run import MlflowParent
 
-        uri = f"sqlite:///{plan.out.absolute()}/mlflow.db"
-        parent = MlflowParent(uri, "comparison", kind, plan.out / "artifacts")
+        uri = local.address(plan.out, plan.out.absolute().parent)
+        parent = MlflowParent(uri, "comparison", plan.out.absolute().name)
         nested = (f"tracking.uri={uri}", "tracking.experiment=comparison", f"tracking.parent={parent.run_id}")
         plan = replace(plan, tracking=nested)
     outcome = drive(plan, jobs)

@@ -21,16 +21,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's, without the yellow, which white paper swallows; black is for a reference."""
-GREY, FAINT = "#b5b5b5", "#dedede"
+"""Okabe and Ito's, without the yellow, which white paper swallows; ink is for a reference."""
+INK, GREY, FAINT = "#222222", "#b5b5b5", "#dedede"
 STYLE = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#666666",
-    "text.color": "#222222",
-    "axes.labelcolor": "#222222",
+    "text.color": INK,
+    "axes.labelcolor": INK,
     "xtick.color": "#555555",
     "ytick.color": "#555555",
     "axes.grid": True,
@@ -286,7 +286,7 @@ def _panel(title: str, xlabel: str, size: tuple[float, float], left: float = _LE
         figure = Figure(figsize=size)
         box = (left / width, _BOTTOM / height, 1 - (left + _RIGHT) / width, 1 - (_BOTTOM + _TOP) / height)
         axes = figure.add_axes(box)
-        figure.text(0.06 / width, 1 - 0.07 / height, title, ha="left", va="top", fontsize=9.5, color="#222222")
+        figure.text(0.06 / width, 1 - 0.07 / height, title, ha="left", va="top", fontsize=9.5, color=INK)
         axes.set_xlabel(xlabel, color="#555555", labelpad=2)
         axes.tick_params(which="both", colors="#555555", length=2.5)
         yield figure, axes

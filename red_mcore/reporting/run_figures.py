@@ -9,14 +9,14 @@ import numpy as np
 
 from red_mcore.reporting import plots
 from red_mcore.reporting.page import figure, note, panels, section, table
-from red_mcore.reporting.plots import COLOURS, GREY, WIDE
+from red_mcore.reporting.plots import COLOURS, GREY, INK, WIDE
 from red_mcore.reporting.run_folder import RunFolder
 from red_mcore.rewards.verifier import VERDICTS
 
 BLUE, RED, GREEN, PINK, ORANGE, SKY = COLOURS
 VERDICT_COLOURS = dict(zip(VERDICTS, (GREEN, RED, ORANGE, PINK, "#444444"), strict=True))
 _LOSSES = ("rl", "offline", "entropy", "wrong", "sft", "right")
-LOSS_COLOURS = {"total": "#222222"} | dict(zip(_LOSSES, COLOURS, strict=True))
+LOSS_COLOURS = {"total": INK} | dict(zip(_LOSSES, COLOURS, strict=True))
 """Of the components; rollouts and traces have theirs here too."""
 PHASES = {"sample": BLUE, "score": SKY, "update": GREEN, "teach": ORANGE, "publish": PINK}
 PHASES |= {"evaluate": GREY, "benchmark": "#444444"}

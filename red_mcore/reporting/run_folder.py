@@ -50,7 +50,7 @@ class RunFolder:
     @property
     def _summed(self) -> int:
         done = (self.summary or {}).get("steps")
-        return done if isinstance(done, int) else 0
+        return done if isinstance(done, int) else self._logged * (self.summary is not None)
 
     @property
     def finished(self) -> bool:
@@ -162,6 +162,7 @@ def read_run(folder: Path) -> RunFolder:
         within = sorted(path.parent.name for path in folder.glob("*/metrics.jsonl"))
         hint = f"; there are runs in it: {', '.join(within[:5])}" if within else ""
         raise RecipeError(f"{folder} is no run, it has neither metrics.jsonl nor recipe.yaml{hint}")
+    rows, base_rows = _by_step(metrics), _by_step(folder / "base.jsonl")
     try:
         text = recipe.read_text(encoding="utf-8") if recipe.exists() else ""
         settings = yaml.safe_load(text)
@@ -171,8 +172,8 @@ def read_run(folder: Path) -> RunFolder:
     return RunFolder(
         folder,
         settings if isinstance(settings, dict) else {},
-        _by_step(metrics),
-        _by_step(folder / "base.jsonl"),
+        rows,
+        base_rows,
         summary if isinstance(summary, dict) else None,
         named[1] if (named := re.match(r"# algorithm: (\w+)$", text, re.MULTILINE)) else "",
     )

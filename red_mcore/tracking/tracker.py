@@ -15,10 +15,12 @@ from red_mcore.tracking.files import append_line, finite, read_lines, write_atom
 from red_mcore.tracking.mlflow_run import MlflowRun, Status
 
 _NAME = re.compile(r"[a-z0-9_]+/[\w.-]+")
+FILES = {"main": "metrics.jsonl", "base": "base.jsonl"}
+"""Of the rows of each stage, which counts its own steps."""
 
 
 class Tracker:
-    """Writes ``metrics.jsonl`` (the truth), ``rollouts/`` and ``summary.json``, and hands the same to MLflow.
+    """Writes ``metrics.jsonl`` (the truth; ``base.jsonl`` of base training), ``rollouts/`` and ``summary.json``, and hands the same to MLflow.
 
     MLflow has to answer at start: RecipeError. Where it fails later, one warning says so and the run goes on without.
     ``run_id`` is MLflow's, None where MLflow is off; a checkpoint keeps it, and a resumed run gives it back.
@@ -29,21 +31,36 @@ class Tracker:
         self._folder = folder
         self._mlflow = None
         if recipe.tracking.mlflow:
-            self._mlflow = MlflowRun(recipe.tracking, recipe.name, flatten(recipe), folder, run_id)
+            shared = Path(recipe.runs)
+            self._mlflow = MlflowRun(recipe.tracking, recipe.name, flatten(recipe), folder, shared, run_id)
         self.run_id = self._mlflow.run_id if self._mlflow else None
+        if self._mlflow and run_id not in (None, self.run_id):
+            print(
+                f"red_mcore: warning: MLflow has no run {run_id}: its database, or the run's folder, was moved or removed;"
+                " a new one gets the rows so far",
+                file=sys.stderr,
+            )
 
-    def truncate(self, after_step: int) -> None:
-        """Drop the rows of steps beyond the checkpoint that the run goes on from; a fresh run passes -1."""
-        path = self._folder / "metrics.jsonl"
-        write_lines(path, [row for row in read_lines(path) if row["step"] <= after_step])
+    def truncate(self, after_step: int, stage: str = "main") -> None:
+        """Drop the rows of steps beyond the checkpoint that the run goes on from; a fresh run passes -1.
 
-    def log(self, step: int, metrics: dict[str, float]) -> None:
-        """One row of one step. Names are ``phase/quantity_unit``; ValueError for one that MLflow would refuse."""
+        The others go to an MLflow that does not have them: to a new run, where the one before is not to be found.
+        """
+        path = self._folder / FILES[stage]
+        rows = [row for row in read_lines(path) if row["step"] <= after_step]
+        write_lines(path, rows)
+        if self._mlflow and self._mlflow.is_new:
+            for row in rows:
+                values = {name: value for name, value in row.items() if name != "step" and value is not None}
+                self._send(lambda run, step=row["step"], values=values: run.metrics(step, values))
+
+    def log(self, step: int, metrics: dict[str, float], stage: str = "main") -> None:
+        """One row of one step of a stage. Names are ``phase/quantity_unit``; ValueError for one that MLflow would refuse."""
         bad = [name for name in metrics if not _NAME.fullmatch(name)]
         if bad:
             raise ValueError(f"metric name {bad[0]!r} is not phase/quantity_unit")
         values = {name: float(value) for name, value in metrics.items()}
-        append_line(self._folder / "metrics.jsonl", {"step": step, **values})
+        append_line(self._folder / FILES[stage], {"step": step, **values})
         self._send(lambda run: run.metrics(step, values))
 
     def table(self, name: str, rows: list[dict[str, Any]], step: int) -> None:

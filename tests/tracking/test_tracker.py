@@ -23,7 +23,7 @@ def local(recipe) -> Tracker:
 
 
 def test_a_run_is_in_mlflow_and_goes_on_under_its_id(recipe):
-    client = MlflowClient(tracking_uri=f"sqlite:///{recipe.folder}/mlflow.db")
+    client = MlflowClient(tracking_uri=f"sqlite:///{recipe.runs}/mlruns.db")
     first = Tracker(recipe, recipe.folder)
     first.log(1, {"update/loss": 0.5, "rollout/tokens": 7})
     first.close("KILLED")
@@ -84,7 +84,7 @@ def test_an_unknown_run_id_is_an_error_at_start(recipe):
 
 def test_a_failing_mlflow_later_costs_one_warning_and_no_row(recipe, capsys):
     tracker = Tracker(recipe, recipe.folder)
-    MlflowClient(tracking_uri=f"sqlite:///{recipe.folder}/mlflow.db").delete_run(tracker.run_id)
+    MlflowClient(tracking_uri=f"sqlite:///{recipe.runs}/mlruns.db").delete_run(tracker.run_id)
     tracker.log(1, {"update/loss": 0.5})
     tracker.log(2, {"update/loss": 0.25})
     tracker.close("FINISHED")
