@@ -93,18 +93,18 @@ def curve(
             axes.axvline(x, 0, 0.05, color="#777777", lw=1, zorder=4)
         for name, y in (levels or {}).items():
             axes.axhline(y, color="#888888", lw=1, ls=":", zorder=2)
-            axes.annotate(name, (0, y), (3, 2), ("axes fraction", "data"), "offset points", **_SMALL)
+            axes.annotate(_literal(name), (0, y), (3, 2), ("axes fraction", "data"), "offset points", **_SMALL)
         for (name, (xs, ys)), colour in zip(series.items(), _palette(series, colours), strict=True):
             x, y, half = _finite(xs, ys, (band or {}).get(name), positive=logy)
             if name in dots:
-                axes.plot(x, y, ".", color=colour, alpha=0.7, ms=4.5, mew=0, label=name, zorder=2)
+                axes.plot(x, y, ".", color=colour, alpha=0.7, ms=4.5, mew=0, label=_literal(name), zorder=2)
             elif smooth > 1:
                 axes.plot(x, y, ".", color=colour, alpha=0.3, ms=4.5, mew=0, zorder=2)
                 mean = np.exp(running_mean(np.log(y), smooth)) if logy else running_mean(y, smooth)
-                axes.plot(x, mean, color=colour, lw=1.8, label=name, zorder=3)
+                axes.plot(x, mean, color=colour, lw=1.8, label=_literal(name), zorder=3)
             else:
                 few = "o" if len(x) <= 40 else None
-                axes.plot(x, y, color=colour, lw=1.8, marker=few, ms=3.5, label=name, zorder=3)
+                axes.plot(x, y, color=colour, lw=1.8, marker=few, ms=3.5, label=_literal(name), zorder=3)
             if half is not None:
                 axes.fill_between(x, y - half, y + half, color=colour, alpha=0.15, lw=0, zorder=2)
         axes.set_yscale("log" if logy else "linear")
@@ -139,7 +139,7 @@ def stacked(
         low = np.zeros(len(x))
         for (name, row), colour in zip(zip(parts, heights, strict=True), _palette(parts, colours), strict=True):
             # One outline, not a rectangle for each bar: hundreds of them would show gaps, and make a large file.
-            axes.stairs(low + row, edges, baseline=low, fill=True, color=colour, lw=0.3, label=name, zorder=2)
+            axes.stairs(low + row, edges, baseline=low, fill=True, color=colour, lw=0.3, label=_literal(name), zorder=2)
             low = low + row
         if len(x):
             axes.set_xlim(edges[0], edges[-1])
@@ -171,7 +171,7 @@ def histogram(
             for (name, values), colour in zip(finite.items(), _palette(groups, colours), strict=True):
                 shares = np.histogram(values, edges)[0] / max(len(values), 1)
                 axes.stairs(shares, edges, fill=True, color=colour, alpha=0.15, lw=0, zorder=2)
-                axes.stairs(shares, edges, color=colour, lw=1.4, label=name, zorder=3)
+                axes.stairs(shares, edges, color=colour, lw=1.4, label=_literal(name), zorder=3)
         axes.set_xscale("log" if logx else "linear")
         axes.set_yscale("log" if logy else "linear")
         _finish(axes, legend=any(groups))
@@ -212,8 +212,8 @@ def bars(
                     form.format(value), (end, at), (3 * side, 0), textcoords="offset points", va="center_baseline",
                     ha="left" if side > 0 else "right", **_SMALL,
                 )  # fmt: skip
-            axes.barh(0, 0, color=colour, label=name)
-        axes.set_yticks(range(len(categories)), categories)
+            axes.barh(0, 0, color=colour, label=_literal(name))
+        axes.set_yticks(range(len(categories)), map(_literal, categories))
         axes.set_ylim(len(categories) - 0.4, -0.6)
         axes.margins(x=0.14)
         axes.axvline(0, color="#666666", lw=0.8)
@@ -271,8 +271,15 @@ def svg(figure: Figure) -> str:
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     text = re.sub(r'width="[^"]*" height="[^"]*"', 'class="figure"', text[text.index("<svg") :], count=1)
-    title = f"<title>{html.escape(figure.texts[0].get_text())}</title>" if figure.texts else ""
+    title = (
+        f"<title>{html.escape(figure.texts[0].get_text().replace(chr(92) + '$', '$'))}</title>" if figure.texts else ""
+    )
     return re.sub(r"^<svg[^>]*>", lambda found: found.group() + title, text)
+
+
+def _literal(text: str) -> str:
+    """Text in which no dollar begins a formula: names come from users' files."""
+    return text.replace("$", r"\$")
 
 
 _SMALL = {"fontsize": 8, "color": "#555555"}
@@ -286,8 +293,8 @@ def _panel(title: str, xlabel: str, size: tuple[float, float], left: float = _LE
         figure = Figure(figsize=size)
         box = (left / width, _BOTTOM / height, 1 - (left + _RIGHT) / width, 1 - (_BOTTOM + _TOP) / height)
         axes = figure.add_axes(box)
-        figure.text(0.06 / width, 1 - 0.07 / height, title, ha="left", va="top", fontsize=9.5, color=INK)
-        axes.set_xlabel(xlabel, color="#555555", labelpad=2)
+        figure.text(0.06 / width, 1 - 0.07 / height, _literal(title), ha="left", va="top", fontsize=9.5, color=INK)
+        axes.set_xlabel(_literal(xlabel), color="#555555", labelpad=2)
         axes.tick_params(which="both", colors="#555555", length=2.5)
         yield figure, axes
 
