@@ -271,9 +271,7 @@ def svg(figure: Figure) -> str:
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     text = re.sub(r'width="[^"]*" height="[^"]*"', 'class="figure"', text[text.index("<svg") :], count=1)
-    title = (
-        f"<title>{html.escape(figure.texts[0].get_text().replace(chr(92) + '$', '$'))}</title>" if figure.texts else ""
-    )
+    title = f"<title>{html.escape(figure.get_label())}</title>" if figure.get_label() else ""
     return re.sub(r"^<svg[^>]*>", lambda found: found.group() + title, text)
 
 
@@ -291,6 +289,7 @@ def _panel(title: str, xlabel: str, size: tuple[float, float], left: float = _LE
     with mpl.rc_context({**STYLE, **(style or {})}):
         width, height = size
         figure = Figure(figsize=size)
+        figure.set_label(title)
         box = (left / width, _BOTTOM / height, 1 - (left + _RIGHT) / width, 1 - (_BOTTOM + _TOP) / height)
         axes = figure.add_axes(box)
         figure.text(0.06 / width, 1 - 0.07 / height, _literal(title), ha="left", va="top", fontsize=9.5, color=INK)

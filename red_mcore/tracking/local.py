@@ -1,8 +1,8 @@
 """MLflow without a server: a SQLite database that all runs of a folder share, and its artifacts beside it.
 
-The database names artifacts by ``mlflow-artifacts:``, relative to where it lies, so that the folder may be moved. MLflow
-reads such addresses by a server, which finds them with ``--artifacts-destination``, and does not write them without one:
-that is done here. All else in the database is MLflow's own doing.
+The database names artifacts by ``mlflow-artifacts:``, relative to where it lies, so that the folder may be moved. Such
+addresses are read by MLflow's server, which finds them with ``--artifacts-destination``. Without a server MLflow cannot
+write to them: that is done here. All else in the database is MLflow's own doing.
 """
 
 from __future__ import annotations
