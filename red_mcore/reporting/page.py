@@ -143,7 +143,12 @@ def _list(items: Sequence[str]) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Plain text in cells, the first column in bold; scrolls where it is too wide for the page."""
     lines = [_row("th", header), *(_row("td", row) for row in rows)]
-    return f"<div class=scroll><table>{''.join(lines)}</table></div>"
+    return scrolling(f"<table>{''.join(lines)}</table>")
+
+
+def scrolling(table: str) -> str:
+    """A table that scrolls, its first column aside, where it is too wide; by keys, too."""
+    return f"<div class=scroll tabindex=0>{table}</div>"
 
 
 def _row(tag: str, cells: Sequence[str]) -> str:

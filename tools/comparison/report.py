@@ -16,7 +16,7 @@ from comparison.figures import Figures
 from comparison.legs import Run
 from comparison.plan import EQUAL, MAY_DIFFER, Plan
 from comparison.results import Results, as_json
-from red_mcore.reporting.page import definitions, figure, page, versions, write_files
+from red_mcore.reporting.page import definitions, figure, page, scrolling, versions, write_files
 from red_mcore.reporting.plots import short
 
 
@@ -120,11 +120,11 @@ def _body(results: Results, failed: dict[Run, list[str]], made: dict[str, str], 
         figure(figures.dots(), width="full"),
         f"<p class=note>Mean, 95 % interval, a ring per seed; the dotted line is {html.escape(name)}.</p>",
         "<h2>Every method</h2>",
-        f"<div class=scroll>{table(tables.methods(results), name)}</div>",
+        scrolling(table(tables.methods(results), name)),
         *(f"<p class=note>{html.escape(line)}</p>" for line in notes(results, jobs)),
         f"<h2>Against {html.escape(name)}</h2>",
         *(f"<p>{html.escape(line)}</p>" for line in tables.verdicts(results)),
-        f"<div class=scroll>{table(tables.against_reference(results), name)}</div>",
+        scrolling(table(tables.against_reference(results), name)),
     ]
     if len(results.plan.seeds) > 1:
         parts.append(
@@ -145,9 +145,7 @@ def _body(results: Results, failed: dict[Run, list[str]], made: dict[str, str], 
     if len(results.plan.seeds) > 1:
         parts.append("<h2>Every pair</h2><p class=note>▲ the row is above the column in all seeds, ▼ below.</p>")
         for axis in AXES:
-            parts.append(
-                f"<h3>at equal {axis}</h3><div class=scroll>{table(tables.pairs(results, axis), '', 'pairs')}</div>"
-            )
+            parts += [f"<h3>at equal {axis}</h3>", scrolling(table(tables.pairs(results, axis), "", "pairs"))]
     return "\n".join(parts)
 
 
