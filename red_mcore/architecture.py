@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from red_mcore import disk
 from red_mcore.recipe import Model, RecipeError
 
 
@@ -185,12 +186,9 @@ def hf_config(model: Model) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if model.path is not None and Path(model.path).is_dir():
         file = Path(model.path) / "config.json"
-        if not file.is_file():
+        found = disk.read_object(file)
+        if found is None:
             raise RecipeError(f"model.path {model.path} has no config.json")
-        try:
-            found = json.loads(file.read_text())
-        except json.JSONDecodeError as error:
-            raise RecipeError(f"{file} is not JSON: {error}") from None
     config = {**found, **model.config}
     if "rope_theta" in model.config and "rope_parameters" in found:  # where newer files keep it, and readers look first
         config["rope_parameters"] = {**found["rope_parameters"], "rope_theta": model.config["rope_theta"]}

@@ -34,9 +34,9 @@ def train_base(run: Run) -> None:
             if state.step % every == 0 or state.step == base.steps:
                 run.log({name: metrics[of] for name, of in _LOGGED.items()})
             console.update(state.step, {"loss": metrics["loss/total"]})
-            run.agree_to_stop()
+            run.agree()
             run.saver.poll()
-            if run.stopping or (run.checkpoint_due() and state.step < base.steps):
+            if run.stopping or run.saving or (run.checkpoint_due() and state.step < base.steps):
                 run.save()
             if run.stopping:
                 return

@@ -16,27 +16,41 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from red_mcore import fingerprints
+from red_mcore import disk, fingerprints, manifests
 from red_mcore.data import files
 from red_mcore.data.problems import Loaded, read_problems
 from red_mcore.overrides import flatten
 from red_mcore.recipe import Model, Recipe, RecipeError
 from red_mcore.records import Problem
-from red_mcore.tracking.files import read_lines, write_atomic
 
 FILE, PROBLEMS = "identity.json", "identity-problems.jsonl"
 _BAD_INPUT = 2
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The identity kept in a run folder, {} where there is none; RecipeError where it cannot be read."""
-    file = folder / FILE
+    """The identity kept in a run folder, or else in its newest checkpoint; {} where there is none.
+
+    RecipeError where it is damaged, and no checkpoint has it.
+    """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"{file} cannot be read ({error}): put it back, or delete {folder}") from None
+        found, fault = disk.read_object(folder / FILE), None
+    except disk.Damaged as error:
+        found, fault = None, error
+    if found is not None:
+        return found
+    if (kept := manifests.copy(folder / "checkpoints", FILE)) is not None:
+        return json.loads(kept)
+    if fault:
+        raise RecipeError(
+            f"{fault}: put it back, or delete it, and the next start takes data, tokenizer, model and code as they are"
+        )
+    return {}
+
+
+def copy(folder: Path) -> dict[str, str]:
+    """The text of the file, by its name, for a checkpoint to keep."""
+    file = folder / FILE
+    return {FILE: file.read_text(encoding="utf-8")} if file.is_file() else {}
 
 
 def classes_then(folder: Path) -> dict[str, Any]:
@@ -44,7 +58,7 @@ def classes_then(folder: Path) -> dict[str, Any]:
     if then := read(folder).get("classes"):
         return then
     file, mark = folder / "recipe.yaml", "# algorithm: "
-    first = file.read_text().partition("\n")[0] if file.is_file() else ""
+    first = file.read_text(errors="replace").partition("\n")[0] if file.is_file() else ""
     return {"algorithm": {"class": first.removeprefix(mark)}} if first.startswith(mark) else {}
 
 
@@ -116,15 +130,14 @@ def claim(
     _compare(recipe, then, now, rows)
     now["benchmarks"] = then.get("benchmarks", {}) | benchmarks
     if then.get("data") != now["data"] or not (folder / PROBLEMS).is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / PROBLEMS, "".join(json.dumps(row) + "\n" for row in rows))
+        disk.write_atomic(folder / PROBLEMS, "".join(json.dumps(row) + "\n" for row in rows))
     seen = {
         "data": fingerprints.of_files(recipe.data.path),
         "tokenizer": fingerprints.of_tokenizer_files(recipe.model),
     }
     used = {"used": then["used"]} if "used" in then else {}
     kept = {"recipe": flatten(recipe), **now, **used, "files": seen}
-    write_atomic(folder / FILE, json.dumps(kept, indent=1) + "\n")
+    disk.write_atomic(folder / FILE, json.dumps(kept, indent=1) + "\n")
 
 
 def claim_used(recipe: Recipe, problems: Sequence[Problem], held_out: Sequence[Problem], begun: bool) -> None:
@@ -143,7 +156,7 @@ def claim_used(recipe: Recipe, problems: Sequence[Problem], held_out: Sequence[P
         counts = [f"{used['training']} training and {used['held_out']} held-out problems" for used in (then, now)]
         what = f"{counts[0]} in use, now it is {counts[1]} (see intake.json)"
         _refuse(recipe.folder, what, "benchmarks and version of math-verify")
-    write_atomic(recipe.folder / FILE, json.dumps(kept | {"used": now}, indent=1) + "\n")
+    disk.write_atomic(recipe.folder / FILE, json.dumps(kept | {"used": now}, indent=1) + "\n")
 
 
 def _summary(rows: Sequence[list[Any]], training: int) -> dict[str, Any]:
@@ -218,7 +231,10 @@ def _of_data(folder: Path, then: dict[str, Any], now: dict[str, Any], rows: Sequ
         f"{then['training']} training and {then['held_out']} held-out problems then,"
         f" {now['training']} and {now['held_out']} now"
     )
-    before = read_lines(folder / PROBLEMS)
+    try:
+        before = disk.read_lines(folder / PROBLEMS, lambda row: isinstance(row, list))
+    except disk.Damaged:
+        return told
     if fingerprints.digest(json.dumps(before)) != then["digest"]:
         return told  # the lines are not of that identity
     parts = zip(_parts(before, then), _parts(rows, now), strict=True)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from red_mcore import disk, fingerprints
 from red_mcore.architecture import Architecture
 from red_mcore.data import duplicates
 from red_mcore.data.duplicates import Note
 from red_mcore.data.problems import Loaded
 from red_mcore.recipe import Data, Recipe, RecipeError
 from red_mcore.records import Problem
-from red_mcore.tracking.files import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,7 +76,7 @@ def usable(
         say(f"data: {note.line}")
     counts = {"training": len(training), "held_out": len(held_out), "bad_golds": len(bad)}
     counts |= {note.name: note.count for note in notes}
-    write_atomic(recipe.folder / "intake.json", json.dumps(counts, indent=1) + "\n")
+    disk.write_atomic(recipe.folder / "intake.json", json.dumps(counts, indent=1) + "\n")
     return {p.id for p in (*training, *held_out)}
 
 
@@ -143,13 +142,21 @@ def bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say: 
     """
     file = recipe.folder / "bad_golds.json"
     text = json.dumps([importlib.metadata.version("math-verify"), [[p.id, p.gold, p.kind] for p in problems]])
-    identity = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-    found = json.loads(file.read_text()) if file.is_file() else {}
+    identity = fingerprints.digest(text)
+    try:
+        found = disk.read_object(file) or {}
+        if found.get("digest") != fingerprints.digest(json.dumps(found.get("rows"))):
+            if "digest" in found:  # an older version wrote none
+                raise disk.Damaged(f"{file} is damaged (its rows do not match their checksum)")
+            found = {}
+    except disk.Damaged as error:
+        say(f"red_mcore: warning: {error}: the golds are judged anew")
+        found = {}
     if found.get("golds") != identity:
         faults = zip(problems, verifier.gold_faults(problems), strict=True)
         rows = [{"id": p.id, "problem": p.text, "gold": p.gold, "fault": fault} for p, fault in faults if fault]
-        found = {"golds": identity, "rows": rows}
-        write_atomic(file, json.dumps(found, indent=1) + "\n")
+        found = {"golds": identity, "digest": fingerprints.digest(json.dumps(rows)), "rows": rows}
+        disk.write_atomic(file, json.dumps(found, indent=1) + "\n")
     rows = found["rows"]
     if rows:
         faults = ", ".join(f"{count} {fault}" for fault, count in Counter(r["fault"] for r in rows).most_common(3))

@@ -12,9 +12,11 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from red_mcore import disk
 from red_mcore.recipe import Checkpoint, RecipeError
 
 NAME = "manifest.json"
@@ -45,7 +47,7 @@ def digests(root: Path, files: Iterable[Path]) -> dict[str, list]:
 def write(folder: Path, manifest: dict[str, Any]) -> None:
     """``manifest``, which has to be JSON-able, with a checksum of its own."""
     manifest = json.loads(json.dumps(manifest))
-    (folder / NAME).write_text(json.dumps({**manifest, "sha256": _seal(manifest)}, indent=1))
+    disk.write_atomic(folder / NAME, json.dumps({**manifest, "sha256": _seal(manifest)}, indent=1))
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -103,6 +105,25 @@ def newest(folder: Path, checksums: bool = False) -> tuple[dict[str, Any] | None
             f"no checkpoint under {folder} is whole: {faults[0]}: put it back, or delete {folder} to start anew"
         )
     return None, []
+
+
+def copies(folder: Path, manifest: dict[str, Any], names: Iterable[str]) -> dict[str, str]:
+    """Those texts of ``names``, files of the run, that the checkpoint of ``manifest`` under ``folder`` has a copy of.
+
+    Broken where one of them is not as it was written.
+    """
+    place = folder / manifest["tag"]
+    known = {name: manifest["files"][name] for name in names if name in manifest["files"]}
+    check(place, {"files": known}, checksums=True)
+    return {name: (place / name).read_text(encoding="utf-8") for name in known}
+
+
+def copy(folder: Path, name: str) -> str | None:
+    """``name`` as the newest whole checkpoint under ``folder`` has it; None where none does."""
+    with suppress(Broken, RecipeError):
+        manifest, _ = newest(folder)
+        return copies(folder, manifest, [name]).get(name) if manifest else None
+    return None
 
 
 _MEASURED_AT = {True: "benchmarked", False: "evaluated"}

@@ -11,7 +11,7 @@ from red_mcore.architecture import Architecture, hf_config, read_architecture
 from red_mcore.devices import has_gpu, uses_transformer_engine
 from red_mcore.memory import BYTES, Memory, estimate, parameters_per_rank
 from red_mcore.recipe import Model, Parallel, Recipe, RecipeError
-from red_mcore.tracking import local
+from red_mcore.tracking import database
 
 
 def find_architecture(recipe: Recipe) -> Architecture | None:
@@ -55,7 +55,7 @@ def describe(recipe: Recipe) -> str:
         f"writes: {recipe.folder}/ (recipe.yaml, metrics.jsonl, summary.json, rollouts/, checkpoints/, model/)",
     ]
     if recipe.tracking.mlflow:
-        lines.append(f"MLflow: {recipe.tracking.uri or local.address(recipe.folder, Path(recipe.runs))}")
+        lines.append(f"MLflow: {recipe.tracking.uri or database.of_folder(recipe.folder, Path(recipe.runs))}")
     return "\n".join(lines)
 
 

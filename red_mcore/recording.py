@@ -8,8 +8,8 @@ token for token. Evaluations are always sampled.
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from red_mcore import fingerprints
+from red_mcore import disk, fingerprints
 from red_mcore.megatron.ranks import Ranks, on_main
 from red_mcore.overrides import flatten, is_within
 from red_mcore.recipe import Recipe, RecipeError, Rollout
@@ -90,11 +90,9 @@ def _write(file: Path, asked: dict[str, Any], groups: Sequence[Group]) -> None:
         "responses": _joined(np.int32, [s.response for s in samples]),
         "sampler_logps": _joined(np.float32, [s.sampler_logp for s in samples if not s.is_offline]),
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.tmp")
-    with temporary.open("wb") as stream:
-        np.savez(stream, about=np.array(json.dumps(about)), **arrays)
-    os.replace(temporary, file)
+    buffer = io.BytesIO()
+    np.savez(buffer, about=np.array(json.dumps(about)), **arrays)
+    disk.write_atomic(file, buffer.getvalue())
 
 
 def _read(file: Path, asked: dict[str, Any]) -> list[list[Sample]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from red_mcore import identity, manifests
+from red_mcore import disk, identity, manifests
 from red_mcore.overrides import flatten, is_within
 from red_mcore.recipe import Algorithm, Model, Recipe, RecipeError
 
@@ -34,6 +36,10 @@ _MAY_CHANGE = (
 )
 """Fields, and sections with all their fields, that change neither what is learnt nor how it is measured; ``replay`` is
 for debugging. A folder of benchmarks may move, as long as the problems stay the same (``identity``)."""
+_FILES = ("summary.json", "metrics.jsonl", "recipe.yaml", "intake.json", "bad_golds.json", identity.FILE)
+"""What a run writes into its folder, at its end some of it."""
+_COUNTS = ("steps", "generated_tokens", "train_seconds")
+"""Of ``summary.json``: what tells whether a run is done; the latter two, whether one with ``until`` is."""
 _MAY_BEGIN = ("evaluation.benchmarks",)
 """Sections that may be turned on and off, but not changed: a mean before and one after training have to compare."""
 
@@ -59,12 +65,24 @@ def check(recipe: Recipe) -> None:
     """RecipeError if the run folder is of a recipe that learns something else, or from something else.
 
     ``steps`` may change, down to those that are done, where no learning rate depends on it. What stands under the names
-    in the recipe, data for example, is compared as far as it can be told before a rank starts (``identity``).
+    in the recipe, data for example, is compared as far as it can be told before a rank starts (``identity``). A file
+    that is damaged and cannot be made anew is RecipeError, too; another is told.
     """
+    for name in _FILES:
+        if (recipe.folder / name).is_dir():
+            raise RecipeError(f"{recipe.folder / name} is a folder, where the run writes a file: move it away")
     if not begun(recipe):
         return
     identity.check_classes(recipe)
     manifest = latest(checkpoints(recipe))
+    try:
+        _read_summary(recipe)
+    except disk.Damaged as fault:
+        if manifest is None:
+            raise RecipeError(
+                f"{fault}, and no checkpoint is left to make it from: put it back, or delete it to train anew"
+            ) from None
+        print(f"red_mcore: warning: {fault}: it is made anew from the newest checkpoint", file=sys.stderr, flush=True)
     if manifest is not None:
         _check_fields(recipe, manifest["recipe"], manifest["state"]["step"] * (manifest["state"]["stage"] == "main"))
     elif earlier := identity.read(recipe.folder).get("recipe"):  # of a finished run whose checkpoints were deleted
@@ -135,10 +153,26 @@ def schedules_that_differ(recipe: Recipe, steps: int) -> list[str]:
     ]
 
 
-def finished(recipe: Recipe) -> dict[str, Any] | None:
-    """The summary of a run that has done the recipe's steps, or more, and spent what it has to; None otherwise."""
+def _read_summary(recipe: Recipe) -> dict[str, Any] | None:
+    """``summary.json`` of the run, None where it has none yet; Damaged."""
     file = recipe.folder / "summary.json"
-    summary = json.loads(file.read_text()) if file.is_file() else None
+    summary = disk.read_object(file)
+    for name in _COUNTS if recipe.until else _COUNTS[:1]:
+        value = 0 if summary is None else summary.get(name)
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise disk.Damaged(f"{file} is damaged (its '{name}' is {json.dumps(value)[:60]})")
+    return summary
+
+
+def finished(recipe: Recipe) -> dict[str, Any] | None:
+    """The summary of a run that has done the recipe's steps, or more, and spent what it has to; None otherwise.
+
+    A damaged one is none: the run goes on from its newest checkpoint to the end, and writes it anew (see ``check``).
+    """
+    try:
+        summary = _read_summary(recipe)
+    except disk.Damaged:
+        return None
     if summary is None or summary["steps"] < recipe.steps:
         return None
     until = recipe.until

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from red_mcore import launch, planning, resume
+from red_mcore import launch, planning, resume, signals, streams
 from red_mcore.overrides import load, to_yaml
 from red_mcore.recipe import Recipe, RecipeError
 from red_mcore.validation import validate
@@ -82,4 +82,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    streams.outlive()
+    signals.hold()
     sys.exit(main())

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import signal
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from red_mcore import identity, manifests, planning, resume, validation
-from red_mcore.architecture import Architecture, read_architecture
+from red_mcore import disk, identity, manifests, planning, resume, signals, validation
+from red_mcore.architecture import Architecture
 from red_mcore.intake import load_benchmarks, take_in
 from red_mcore.model_folder import prepare_model
 from red_mcore.overrides import flatten, to_yaml
@@ -84,10 +82,12 @@ class Run:
     state: State
     begin: float
     """``time.monotonic`` at this start."""
-    stop_asked: bool = False
-    """A signal asked this rank to stop; set by the handler at any moment."""
+    asked: signals.Asked
+    """What signals ask this rank for, at any moment."""
     stopping: bool = False
     """All ranks agreed to stop, after a step."""
+    saving: bool = False
+    """All ranks agreed to save after this step, and to go on."""
 
     @property
     def elapsed(self) -> float:
@@ -117,14 +117,14 @@ class Run:
             if self.tracker:
                 self.tracker.log(self.state.step, metrics, self.state.stage)
 
-    def agree_to_stop(self) -> None:
-        """Set ``stopping`` on every rank if a signal reached any; a collective.
+    def agree(self) -> None:
+        """Set ``stopping`` and ``saving`` on every rank by the signals that reached any; a collective, after a step."""
+        from red_mcore.megatron.ranks import largest
 
-        The two flags are apart: a signal during the collective must not be overwritten by its result.
-        """
-        from red_mcore.megatron.ranks import any_rank
-
-        self.stopping = any_rank(self.stop_asked)
+        asked = largest(self.asked.take())
+        self.stopping, self.saving = asked == signals.STOPPING, asked == signals.SAVING
+        if self.saving:
+            self.say(f"saving after {self.state.stage} step {self.state.step}, as SIGUSR1 asked")
 
     def checkpoint_due(self) -> bool:
         every = self.recipe.checkpoint.every
@@ -135,13 +135,15 @@ class Run:
         self.state.cursor = self.cursor.state()
         state = {**asdict(self.state), "seconds": self.state.seconds + self.elapsed}
         tag = f"{self.state.stage}-{self.state.step:06d}"
-        self.saver.save(tag, self.policy, {"state": state, "recipe": flatten(self.recipe)})
+        copies = self.tracker.rows() | identity.copy(self.recipe.folder) if self.tracker else {}
+        self.saver.save(tag, self.policy, {"state": state, "recipe": flatten(self.recipe)}, copies)
 
 
 @contextmanager
 def build(recipe: Recipe):
     """The run, from its newest checkpoint where there is one; a collective of all ranks."""
     from red_mcore.convert import hf
+    from red_mcore.convert.folder import architecture_of
     from red_mcore.data.cursor import Cursor
     from red_mcore.data.problems import read_problems
     from red_mcore.data.seams import example, stop_ids_of
@@ -157,6 +159,7 @@ def build(recipe: Recipe):
     from red_mcore.rollout.environment import settle
     from red_mcore.sampling import Sampler
     from red_mcore.tracking import Tracker
+    from red_mcore.tracking import tracker as tracking
 
     begin = time.monotonic()
 
@@ -166,7 +169,7 @@ def build(recipe: Recipe):
 
     here = ranks.start(recipe.parallel, recipe.seed)
     weights, model_folder = prepare_model(recipe, here)
-    arch = read_architecture(json.loads((model_folder / "config.json").read_text()))
+    arch = architecture_of(model_folder)
     ranks.on_main(here, lambda: validation.check_model(recipe, arch))  # of a hub model nothing was known before
     tokenizer = load_tokenizer(Model(path=str(model_folder)))
     is_leader = here.rank % recipe.rollout.tensor == 0
@@ -231,10 +234,13 @@ def build(recipe: Recipe):
         nonlocal tracker
         earlier = state.tracker_run if manifest and resume.same_tracker(recipe, manifest["recipe"]) else None
         tracker = Tracker(recipe, recipe.folder, earlier)
-        tracker.truncate(-1 if state.before is None else state.step)
-        if recipe.base:
-            tracker.truncate(state.step if state.stage == "base" else recipe.base.steps, "base")
-        (recipe.folder / "recipe.yaml").write_text(to_yaml(recipe))
+        steps = {"main": -1 if state.before is None else state.step}
+        if state.stage == "base":
+            steps["base"] = state.step
+        kept = manifests.copies(folder, manifest, tracking.FILES.values()) if manifest else None
+        for fault in tracker.begin(steps, kept or None):
+            say(f"red_mcore: warning: {fault}")
+        disk.write_atomic(recipe.folder / "recipe.yaml", to_yaml(recipe))
         return tracker.run_id
 
     state.tracker_run = ranks.on_main(here, open_tracker)
@@ -257,15 +263,12 @@ def build(recipe: Recipe):
         tracker=tracker,
         state=state,
         begin=begin,
+        asked=signals.Asked(),
     )
     settle()
     say(f"going on from checkpoint {manifest['tag']} of {recipe.folder}" if manifest else "ready")
 
-    def stop(signum, frame):
-        run.stop_asked = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    run.asked.heed()
     status = "FAILED"
     try:
         yield run

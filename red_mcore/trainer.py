@@ -17,6 +17,7 @@ from red_mcore.algorithms.base import GroupAlgorithm, Library
 from red_mcore.base import train_base
 from red_mcore.convert.hf import export_folder, stream_weights
 from red_mcore.convert.rules import hf_shapes
+from red_mcore.disk import write_atomic
 from red_mcore.evaluation import items
 from red_mcore.evaluation import metrics as evaluation
 from red_mcore.evaluation import summary as summaries
@@ -26,7 +27,6 @@ from red_mcore.recipe import Recipe
 from red_mcore.records import Group
 from red_mcore.setup import Run, build
 from red_mcore.tracking.console import Watched
-from red_mcore.tracking.files import write_atomic
 
 INTERRUPTED = 130
 
@@ -80,9 +80,9 @@ def train(run: Run) -> None:
                 metrics |= found
             metrics |= memory()
             run.log(metrics | clock.seconds)
-            run.agree_to_stop()
+            run.agree()
             run.saver.poll()
-            if run.stopping or run.checkpoint_due() or last:
+            if run.stopping or run.saving or run.checkpoint_due() or last:
                 console.phase("save")
                 run.save()
             shown = {"accuracy": "rollout/accuracy", "tokens": "rollout/length_tokens", "loss": "loss/total"}

@@ -293,10 +293,27 @@ def test_of_an_earlier_version_the_name_of_the_algorithm_is_known(recipe):
         resume.check(recipe)
 
 
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_text("{"), lambda file: file.write_text("[]")])
+def test_a_damaged_identity_is_that_of_the_checkpoint(recipe, damage):
+    start(recipe)
+    folder = resume.checkpoints(recipe) / "main-000002"
+    for name, text in identity.copy(recipe.folder).items():
+        (folder / name).write_text(text)
+    manifest = manifests.read(folder)
+    manifests.write(folder, manifest | {"files": manifests.digests(folder, [folder / identity.FILE])})
+    then = identity.read(recipe.folder)
+    damage(recipe.folder / identity.FILE)
+    assert identity.read(recipe.folder) == then
+    resume.check(recipe)
+    (Path(recipe.model.path) / "config.json").write_text('{"model_type": "qwen2", "rope_theta": 5}')
+    with pytest.raises(RecipeError, match="was started with another model"):
+        resume.check(recipe)
+
+
 def test_a_broken_identity_is_named(recipe):
     start(recipe)
     (recipe.folder / identity.FILE).write_text("{")
-    with pytest.raises(RecipeError, match=r"identity\.json cannot be read .*: put it back"):
+    with pytest.raises(RecipeError, match=r"identity\.json is damaged .*: put it back, or delete it"):
         resume.check(recipe)
 
 

@@ -82,6 +82,32 @@ def test_problems_of_bad_golds_are_left_out_told_and_remembered(tmp_path):
     assert len(said) == 5  # one of forty may be an accident
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:-9],
+        lambda text: "[]",
+        lambda text: text.replace('"id": 1', '"id": 2'),
+        lambda text: json.dumps(json.loads(text) | {"rows": []}),
+        lambda text: json.dumps(json.loads(text) | {"rows": 7}),
+    ],
+)
+def test_a_damaged_list_of_bad_golds_is_made_anew(tmp_path, damage):
+    recipe = Recipe(name="x", model=Model(), algorithm=GRPO(), runs=str(tmp_path))
+    problems = [Problem(0, "1+1", "2"), Problem(1, "2+2", ""), Problem(2, "3+3", "6")]
+    judge, said = Judge(), []
+    intake.bad_golds(recipe, judge, problems, said.append)
+    file = recipe.folder / "bad_golds.json"
+    whole = file.read_text()
+    file.write_text(damage(whole))
+    said.clear()
+    assert intake.bad_golds(recipe, judge, problems, said.append) == {1}
+    assert judge.asked == 2
+    assert file.read_text() == whole
+    assert said[0].startswith(f"red_mcore: warning: {file} is damaged (")
+    assert said[0].endswith("): the golds are judged anew")
+
+
 def test_what_a_run_takes_in(tmp_path):
     rollout = Rollout(max_prompt_tokens=12, max_response_tokens=8)
     recipe = Recipe(name="x", model=Model(), algorithm=RED(), runs=str(tmp_path), rollout=rollout)

@@ -94,6 +94,23 @@ def test_nothing_saved_is_none_and_nothing_left_an_error(tmp_path):
         manifests.newest(tmp_path)
 
 
+def test_a_checkpoint_keeps_copies_of_the_run_s_texts(folder):
+    made = folder / "main-1000000"
+    (made / "metrics.jsonl").write_text("é\n")
+    (made / "other").write_text("")
+    files = [made / name for name in (*FILES, "metrics.jsonl", "other")]
+    manifests.write(made, {"tag": made.name, "files": manifests.digests(made, files)})
+    manifest, _ = manifests.newest(folder)
+    assert manifests.copies(folder, manifest, ["metrics.jsonl", "base.jsonl"]) == {"metrics.jsonl": "é\n"}
+    assert manifests.copy(folder, "metrics.jsonl") == "é\n"
+    assert manifests.copy(folder, "identity.json") is None
+    (made / "metrics.jsonl").write_text("e!\n")
+    with pytest.raises(manifests.Broken, match=r"metrics\.jsonl does not match its checksum"):
+        manifests.copies(folder, manifest, ["metrics.jsonl"])
+    assert manifests.copy(folder, "metrics.jsonl") is None
+    assert manifests.copy(folder / "none", "metrics.jsonl") is None
+
+
 ALL = [f"base-{step:06d}" for step in (10, 20)] + [f"main-{step:06d}" for step in (0, 10, 20, 30, 40)]
 SCORES = {"main-000010": 0.5, "main-000020": 0.7, "main-000030": 0.1}
 

@@ -1,6 +1,8 @@
 """Model folders as they are published, from a run's own folder to what is exported from it."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from red_mcore.convert.rules import hf_shapes
 from red_mcore.data.seams import encode_prompt, stop_ids_of
 from red_mcore.data.tokenizer import load_tokenizer
 from red_mcore.megatron.ranks import Ranks
-from red_mcore.model_folder import prepare_model
+from red_mcore.model_folder import COMPLETE, prepare_model
 from red_mcore.recipe import Data, Model, RecipeError
 from red_mcore.records import Problem
 
@@ -111,6 +113,38 @@ def test_a_fresh_model_s_folder_names_its_stops(recipe):
     tokenizer = load_tokenizer(Model(path=str(folder)))
     expected = sorted(tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"]))
     assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == expected
+
+
+def test_a_damaged_folder_of_a_run_is_made_anew_as_it_was(recipe, published, capsys):
+    for change in (lambda: None, lambda: vars(recipe).update(model=Model(path=str(published[0])), base=None)):
+        change()
+        shutil.rmtree(recipe.folder, ignore_errors=True)
+        _, folder = prepare_model(recipe, HERE)
+        (recipe.folder / "summary.json").write_text("{}")  # of a run that has begun
+        whole = {file.name: file.read_bytes() for file in folder.iterdir()}
+        prepare_model(recipe, HERE)
+        assert capsys.readouterr().out == ""
+        damages = {
+            "config.json": Path.unlink,
+            "tokenizer.json": lambda file: file.write_bytes(file.read_bytes()[:-5]),
+            COMPLETE: lambda file: file.write_text("[]"),
+        }
+        for name, damage in damages.items():
+            damage(folder / name)
+            prepare_model(recipe, HERE)
+            assert {file.name: file.read_bytes() for file in folder.iterdir()} == whole
+            (told,) = capsys.readouterr().out.splitlines()
+            assert told.startswith(f"red_mcore: warning: {folder / name} ")
+            assert told.endswith(f": {folder} is made anew")
+
+
+def test_first_weights_that_cannot_be_made_again_are_refused(recipe):
+    _, folder = prepare_model(recipe, HERE)
+    (recipe.folder / "summary.json").write_text("{}")
+    (folder / "model.safetensors").unlink()
+    recipe.seed += 1  # as another version of transformers might
+    with pytest.raises(RecipeError, match=r"model\.safetensors is not what the run started from, .* put the file back"):
+        prepare_model(recipe, HERE)
 
 
 def test_a_published_folder_goes_there_and_back(published, tmp_path):

@@ -171,6 +171,42 @@ def test_every_schedule_counts(recipe, main, imitation, steps, differing):
     assert resume.schedules_that_differ(staged, steps) == differing
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"steps": "3"}', '{"steps": NaN}', '{"steps": null}'])
+def test_a_damaged_summary_is_made_anew_from_a_checkpoint(recipe, content, capsys):
+    saved(recipe)
+    file = recipe.folder / "summary.json"
+    file.write_text(content)
+    resume.check(recipe)
+    assert resume.finished(recipe) is None
+    told = capsys.readouterr().err
+    assert told.startswith(f"red_mcore: warning: {file} is damaged (")
+    assert told.endswith("): it is made anew from the newest checkpoint\n")
+    assert told.count("\n") == 1
+
+
+def test_a_damaged_summary_that_nothing_can_make_anew_is_refused(recipe):
+    recipe.folder.mkdir()
+    (recipe.folder / "summary.json").write_text('{"steps": 3')
+    with pytest.raises(
+        RecipeError, match=r"summary\.json is damaged .*, and no checkpoint is left to make it from: put"
+    ):
+        resume.check(recipe)
+
+
+def test_what_a_budget_is_compared_with_has_to_be_there(recipe):
+    saved(recipe)
+    recipe.until = Until(most_steps=900)
+    (recipe.folder / "summary.json").write_text('{"steps": 500, "train_seconds": 3.0}')
+    assert resume.finished(recipe) is None
+
+
+@pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl", "bad_golds.json", "identity.json"])
+def test_a_folder_where_a_file_is_to_be_is_told_before_anything_starts(recipe, name):
+    (recipe.folder / name).mkdir(parents=True)
+    with pytest.raises(RecipeError, match=rf"{name} is a folder, where the run writes a file: move it away"):
+        resume.check(recipe)
+
+
 def test_a_run_is_finished_once_its_summary_has_the_steps(recipe):
     recipe.folder.mkdir()
     (recipe.folder / "summary.json").write_text('{"steps": 3}')

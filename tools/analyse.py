@@ -24,6 +24,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from red_mcore import streams
 from red_mcore.recipe import RecipeError
 from red_mcore.tracking.console import Watched
 
@@ -302,4 +303,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    streams.outlive()
     sys.exit(main())

@@ -25,6 +25,7 @@ from comparison import plan as planned
 from comparison.drive import drive
 from comparison.results import collect
 
+from red_mcore import signals, streams
 from red_mcore.recipe import RecipeError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -54,10 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(plan: planned.Plan, kind: str, command: list[str], jobs: int) -> int:
     parent = None
     if plan.reference.recipe.tracking.mlflow:
-        from red_mcore.tracking import local
+        from red_mcore.tracking import database
         from red_mcore.tracking.mlflow_run import MlflowParent
 
-        uri = local.address(plan.out, plan.out.absolute().parent)
+        uri = database.of_folder(plan.out, plan.out.absolute().parent)
         parent = MlflowParent(uri, "comparison", plan.out.absolute().name)
         nested = (f"tracking.uri={uri}", "tracking.experiment=comparison", f"tracking.parent={parent.run_id}")
         plan = replace(plan, tracking=nested)
@@ -119,4 +120,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    streams.outlive()
+    signals.hold()
     sys.exit(main())

@@ -16,6 +16,7 @@ import re
 import sys
 from pathlib import Path
 
+from red_mcore import streams
 from red_mcore.recipe import RecipeError
 from red_mcore.tracking.console import Watched
 
@@ -137,4 +138,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    streams.outlive()
     sys.exit(main())

@@ -22,7 +22,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from red_mcore import launch
+from red_mcore import disk, launch, signals, streams
 from red_mcore.evaluation import benchmarks, items, protocols
 from red_mcore.overrides import override
 from red_mcore.recipe import Protocol, RecipeError, Reward, Tracking
@@ -117,7 +117,6 @@ def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[ite
     from red_mcore.evaluation import asking, generations, standalone
     from red_mcore.evaluation.summary import check_comparable, places, summarise
     from red_mcore.rewards.verifier import Verifier
-    from red_mcore.tracking.files import write_lines
 
     if options.model is not None:
         raise RecipeError("--generations are graded without a model: leave out --model")
@@ -135,7 +134,7 @@ def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[ite
     summary: dict[str, Any] = {**about, **summarise(graded)}
     differing, judged = generations.disagreements(rows, graded)
     if judged:
-        write_lines(out / "disagreements.jsonl", differing)
+        disk.write_lines(out / "disagreements.jsonl", differing)
         summary["agreement"] = {"responses": judged, "agree": judged - len(differing)}
     _report(options, out, graded, others, summary, {})
     if judged:
@@ -155,20 +154,23 @@ def _report(
     """summary.json, MLflow, and a table on the screen."""
     from red_mcore.evaluation import summary as summaries
     from red_mcore.reporting.page import versions
-    from red_mcore.tracking.files import write_atomic
 
     file = out / "summary.json"
-    before = json.loads(file.read_text()) if file.is_file() else {}
+    try:
+        before = disk.read_object(file) or {}
+    except disk.Damaged as error:  # of what is in it, only the run in MLflow is not written anew
+        print(f"warning: {error}: MLflow gets a new run", file=sys.stderr)
+        before = {}
     summary |= {"versions": versions()}
     if others:
         compared = summaries.against(rows, others)
         summary["against"] = {"evaluation": str(options.against), "benchmarks": compared}
-    write_atomic(file, json.dumps(summary, indent=2) + "\n")
+    disk.write_atomic(file, json.dumps(summary, indent=2) + "\n")
     if options.mlflow:
         texts = {key: value for key, value in summary.items() if isinstance(value, str | int | bool)}
         try:
             summary["mlflow_run"] = _log(options, out, rows, summary, texts | parameters, before.get("mlflow_run"))
-            write_atomic(file, json.dumps(summary, indent=2) + "\n")
+            disk.write_atomic(file, json.dumps(summary, indent=2) + "\n")
         except Exception as error:  # servers, networks and disks fail in many ways; the numbers are there
             print(f"warning: MLflow failed, see --tracking-uri and --no-mlflow: {error}", file=sys.stderr)
     _print(summary)
@@ -288,4 +290,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    streams.outlive()
+    signals.hold()  # for good: what is sampled is saved already
     sys.exit(main())

@@ -11,6 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from red_mcore import streams
 from red_mcore.recipe import RecipeError
 from red_mcore.reporting.run_report import write_report
 
@@ -32,4 +33,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    streams.outlive()
     sys.exit(main())

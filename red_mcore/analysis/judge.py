@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from red_mcore.analysis.recorded import Response
+from red_mcore.disk import append_line, read_rows, write_lines
 from red_mcore.recipe import RecipeError
-from red_mcore.tracking.files import append_line, read_lines, write_lines
 
 BEHAVIOURS = {
     "multi_perspective": "multi-perspective thinking or attempting",
@@ -77,13 +77,14 @@ def judge_all(
     told (responses done, responses in all). RecipeError where the address cannot be reached, refuses the key or does
     not know the model: every response would fail.
     """
-    stored = {row["key"]: row["counts"] for row in read_lines(cache)}
-    if cache.is_file() and not cache.read_bytes().endswith(b"\n"):  # torn by a kill; the next line would be glued to it
+    found, bad = read_rows(cache, lambda row: isinstance(row, dict) and {"key", "counts"} <= row.keys())
+    stored = {row["key"]: row["counts"] for row in found}
+    # What is added to a torn line would be glued to it.
+    if bad or (cache.is_file() and not cache.read_bytes().endswith(b"\n")):
         write_lines(cache, ({"key": key, "counts": counts} for key, counts in stored.items()))
     keys = [_key(judge, response) for response in responses]
     missing = {key: response for key, response in zip(keys, responses, strict=True) if key not in stored}
     failed: dict[str, str] = {}
-    cache.parent.mkdir(parents=True, exist_ok=True)
     done = len(responses) - len(missing)
     watch(done, len(responses))
     if missing:

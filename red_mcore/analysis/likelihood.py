@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from red_mcore import disk
 from red_mcore.recipe import RecipeError
 
 if TYPE_CHECKING:
@@ -123,8 +123,7 @@ class Cache:
     def __init__(self, folder: Path, model: Model, dtype: str, watch: Sequence[Sequence[int]]) -> None:
         sets = (",".join(map(str, sorted(ids))) for ids in watch)
         self._folder = folder / _digest(_identity(model), dtype, *sets)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / "model.txt").write_text(f"{model.folder.resolve()}\n{dtype}\n")
+        disk.write_atomic(self._folder / "model.txt", f"{model.folder.resolve()}\n{dtype}\n", shared=True)
 
     def get(self, prompt: Sequence[int], response: Sequence[int]) -> TokenScores | None:
         """None where it is not stored, or not whole."""
@@ -140,9 +139,7 @@ class Cache:
     def put(self, prompt: Sequence[int], response: Sequence[int], scores: TokenScores) -> None:
         buffer, file = io.BytesIO(), self._file(prompt, response)
         np.savez(buffer, **{field.name: getattr(scores, field.name) for field in fields(TokenScores)})
-        partial = file.with_suffix(f".{os.getpid()}.tmp")
-        partial.write_bytes(buffer.getvalue())
-        partial.replace(file)
+        disk.write_atomic(file, buffer.getvalue(), shared=True)
 
     def _file(self, prompt: Sequence[int], response: Sequence[int]) -> Path:
         both = (",".join(str(int(token)) for token in ids) for ids in (prompt, response))

@@ -43,7 +43,6 @@ def write_analysis(
     }
     files = page.write_files(out, texts)
     folder = out / "figures"
-    folder.mkdir(exist_ok=True)
     return files + [plot.save_png(folder / f"{name}.png") for name, plot in plots.items()]
 
 

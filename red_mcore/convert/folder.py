@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from red_mcore import disk
 from red_mcore.architecture import Architecture, read_architecture
 from red_mcore.convert.rules import Shape
 from red_mcore.convert.tensors import write_tensors
@@ -37,10 +38,11 @@ def made_whole(folder: Path, size: int, replace: bool) -> Iterator[Path]:
     check_free(folder, replace)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    with disk.writing(partial):
+        partial.mkdir(parents=True)
     try:
         if (free := shutil.disk_usage(partial).free) < size:
-            raise RecipeError(f"{folder} needs {size / 1e9:.1f} GB, its disk has {free / 1e9:.1f} GB left")
+            raise RecipeError(f"the disk is full: {folder} needs {size:,} bytes, {free:,} are free: make room")
         yield partial
         if folder.exists():
             shutil.rmtree(folder)
@@ -82,25 +84,19 @@ def copy_companions(source: Path, folder: Path, dtype: torch.dtype) -> None:
     for file in sorted(source.iterdir()):
         left_out = file.name in _OURS or file.name.endswith(".index.json")
         if file.is_file() and file.suffix in _COMPANIONS and not left_out:
-            shutil.copy(file, folder / file.name)
+            with disk.writing(folder / file.name, file.stat().st_size):
+                shutil.copy(file, folder / file.name)
     config = read_config(folder)
     named = {key: dtype_name(dtype) for key in ("dtype", "torch_dtype") if key in config}
     named = named or {"dtype": dtype_name(dtype)}
     if config != config | named:
-        (folder / "config.json").write_text(json.dumps(config | named, indent=2) + "\n")
+        disk.write_atomic(folder / "config.json", json.dumps(config | named, indent=2) + "\n")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """``config.json`` of the folder; RecipeError where there is none that is a JSON object."""
-    file = folder / "config.json"
-    if not file.is_file():
+    """``config.json`` of the folder; RecipeError where there is none, or none that is a JSON object."""
+    if (config := disk.read_object(folder / "config.json")) is None:
         raise RecipeError(f"{folder} has no config.json" if folder.is_dir() else f"{folder} is no folder")
-    try:
-        config = json.loads(file.read_text())
-    except ValueError as error:
-        raise RecipeError(f"{file} is not JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise RecipeError(f"{file} holds no JSON object")
     return config
 
 
@@ -121,17 +117,14 @@ def write_record(folder: Path, made_from: str, shapes: dict[str, Shape], dtype: 
         "dtype": dtype_name(dtype),
         "verified": None,
     }
-    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    disk.write_atomic(folder / RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def record_verified(folder: Path, result: dict[str, Any]) -> None:
     """Set ``verified`` in the folder's record, if it has one."""
     file = folder / RECORD
-    if file.is_file():
-        record = json.loads(file.read_text()) | {"verified": result}
-        made = file.with_name(RECORD + ".partial")
-        made.write_text(json.dumps(record, indent=2) + "\n")
-        made.replace(file)
+    if (record := disk.read_object(file)) is not None:
+        disk.write_atomic(file, json.dumps(record | {"verified": result}, indent=2) + "\n")
 
 
 def size_in_bytes(shapes: dict[str, Shape], dtype: torch.dtype) -> int:

@@ -26,6 +26,7 @@ from torch.distributed.checkpoint.metadata import (
 )
 from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 
+from red_mcore import disk
 from red_mcore.architecture import Architecture
 from red_mcore.convert.rules import Rule, Shape, rules
 from red_mcore.recipe import RecipeError
@@ -143,12 +144,13 @@ class WeightsWriter:
 
     def finish(self) -> None:
         """Write the lists without which the file says nothing."""
-        with (self._folder / ".metadata").open("wb") as output:
-            pickle.dump(self._metadata, output)
-        torch.save({}, self._folder / "common.pt")
+        with disk.writing(self._folder):
+            with (self._folder / ".metadata").open("wb") as output:
+                pickle.dump(self._metadata, output)
+            torch.save({}, self._folder / "common.pt")
         backend = {"sharded_backend": "torch_dist", "sharded_backend_version": 1}
         text = json.dumps(backend | {"common_backend": "torch", "common_backend_version": 1})
-        (self._folder / "metadata.json").write_text(text)
+        disk.write_atomic(self._folder / "metadata.json", text)
 
     def _store(self, place: Place, parameter: Tensor) -> None:
         stored = parameter.detach().view(*(1 for _ in place.index), *place.shape)
@@ -165,7 +167,8 @@ class WeightsWriter:
         self._save(MetadataIndex(key), [None])
 
     def _save(self, index: MetadataIndex, value: object) -> None:
-        with (self._folder / _FILE).open("ab") as output:
+        file = self._folder / _FILE
+        with disk.writing(file, value.nbytes if isinstance(value, Tensor) else None), file.open("ab") as output:
             begin = output.tell()
             torch.save(value, output)
             self._metadata.storage_data[index] = _StorageInfo(_FILE, begin, output.tell() - begin)

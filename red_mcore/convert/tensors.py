@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from red_mcore import disk
 from red_mcore.convert.rules import Shape
 from red_mcore.recipe import RecipeError
 
@@ -113,17 +114,19 @@ def write_tensors(
     for number, names in enumerate(shards, 1):
         file = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         places |= dict.fromkeys(names, file)
-        with (folder / file).open("wb") as output:
-            output.write(_header_of(names, shapes, dtype))
+        header = _header_of(names, shapes, dtype)
+        size = len(header) + sum(math.prod(shapes[name]) * dtype.itemsize for name in names)
+        with disk.written(folder / file, size) as write:
+            write(header)
             for _, (expected, (name, tensor)) in zip(names, stream, strict=False):
                 if (name, tuple(tensor.shape)) != (expected, shapes[expected]):
                     raise ValueError(f"got {name} {tuple(tensor.shape)}, want {expected} {shapes[expected]}")
-                output.write(_bytes(tensor.detach().to("cpu", dtype)))
+                write(_bytes(tensor.detach().to("cpu", dtype)))
     next(stream, None)  # an error if there are more tensors than names; runs the last lines of a generator
     if len(shards) > 1:
         size = sum(math.prod(shape) for shape in shapes.values()) * dtype.itemsize
         text = json.dumps({"metadata": {"total_size": size}, "weight_map": places}, indent=2)
-        (folder / INDEX).write_text(text)
+        disk.write_atomic(folder / INDEX, text)
 
 
 def _files(folder: Path) -> list[Path]:

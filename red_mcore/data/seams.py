@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from red_mcore import disk
 from red_mcore.data.template import refusal
 from red_mcore.recipe import Data, RecipeError
 from red_mcore.records import Problem
@@ -197,7 +198,8 @@ def write_stop_ids(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Let the folder's generation_config.json name every token that ends a response: all who load it stop alike."""
     file = folder / GENERATION_CONFIG
     stops = stop_ids_of(tokenizer, folder)
-    file.write_text(json.dumps(_json(file) | {"eos_token_id": stops if len(stops) > 1 else stops[0]}, indent=2) + "\n")
+    config = _json(file) | {"eos_token_id": stops if len(stops) > 1 else stops[0]}
+    disk.write_atomic(file, json.dumps(config, indent=2) + "\n")
 
 
 def response_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stops: Collection[int]) -> str:
@@ -343,4 +345,4 @@ def _reopened(before: str) -> str:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text()) if file.is_file() else {}
+    return disk.read_object(file) or {}

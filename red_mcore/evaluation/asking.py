@@ -134,6 +134,8 @@ class Asker:
                     raise
                 shutil.rmtree(folder)
                 items.claim(folder, identity)
+            for line in items.damage(folder):
+                print(f"warning: {line}", flush=True)
             return set(items.merge(folder, cut))
 
         done = ranks.on_main(here, begin)

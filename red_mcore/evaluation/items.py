@@ -12,19 +12,20 @@ of its own, ``items.part-N.jsonl``; the parts become one file at the next start,
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from red_mcore import disk
 from red_mcore.recipe import Protocol, RecipeError
-from red_mcore.tracking.files import read_lines, write_atomic
 
 ITEMS, IDENTITY = "items.jsonl", "evaluation.json"
 Row = dict[str, Any]
 Key = tuple[str, int]
 """Benchmark and item."""
+_OF_A_RESPONSE = {"text", "answer", "verdict", "tokens", "finish"}
+_AGAIN = "run the command that made it again, which asks what is missing"
 
 
 def key(row: Row) -> Key:
@@ -33,31 +34,41 @@ def key(row: Row) -> Key:
 
 def read(folder: Path) -> list[Row]:
     """The rows of an evaluation that is done. RecipeError where there are none, or what is there is something else."""
-    try:
-        rows = read_lines(folder / ITEMS)
-        whole = all({"benchmark", "item", "problem", "responses"} <= row.keys() for row in rows)
-    except (ValueError, AttributeError):
-        rows, whole = [], False
-    if not rows or not whole:
+    file = folder / ITEMS
+    rows, bad = disk.read_rows(file, _is_row)
+    places = list(map(key, rows))
+    if bad:
+        raise RecipeError(f"{file} line {bad[0]} is damaged ({len(bad)} such lines): {_AGAIN}")
+    if not rows:
         raise RecipeError(f"{folder} holds no {ITEMS} as tools/evaluate.py writes it: name the --out of an evaluation")
+    if len(set(places)) < len(places):
+        name, item = next(place for place in places if places.count(place) > 1)
+        raise RecipeError(f"{file} repeats item {item} of {name}: {_AGAIN}")
     return rows
 
 
 def write(folder: Path, rows: Sequence[Row]) -> None:
-    write_atomic(folder / ITEMS, _lines(rows))
+    disk.write_atomic(folder / ITEMS, _lines(rows))
 
 
 def append(folder: Path, part: int, rows: Sequence[Row]) -> None:
     """Add ``rows`` to the part's file, on disk once this returns."""
-    with (folder / f"items.part-{part}.jsonl").open("a", encoding="utf-8") as file:
-        file.write(_lines(rows))
-        file.flush()
-        os.fsync(file.fileno())
+    disk.append(folder / f"items.part-{part}.jsonl", _lines(rows))
 
 
 def gather(folder: Path) -> dict[Key, Row]:
-    """Every row that is there, in one file or in parts."""
-    return {key(row): row for file in (folder / ITEMS, *_parts(folder)) for row in read_lines(file)}
+    """Every row that is there, in one file or in parts; a damaged line is none."""
+    return {key(row): row for file in (folder / ITEMS, *_parts(folder)) for row in disk.read_rows(file, _is_row)[0]}
+
+
+def damage(folder: Path) -> list[str]:
+    """A line on each file that has damaged lines, whose problems are asked again."""
+    found = {file: disk.read_rows(file, _is_row)[1] for file in (folder / ITEMS, *_parts(folder))}
+    return [
+        f"{file}: {len(bad)} damaged lines, the first is line {bad[0]}: their problems are asked again"
+        for file, bad in found.items()
+        if bad
+    ]
 
 
 def merge(folder: Path, chunks: Sequence[Sequence[Key]]) -> dict[Key, Row]:
@@ -85,13 +96,17 @@ def claim(folder: Path, identity: dict[str, Any]) -> None:
     earlier version did not know. RecipeError where the folder holds another evaluation, naming the first field that
     differs.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     file = folder / IDENTITY
     now = json.loads(json.dumps(identity))
-    if file.is_file():
-        then = json.loads(file.read_text(encoding="utf-8"))
-        fix = "choose another --out, or delete it"
-        known = then.pop("problems")
+    fix = "choose another --out, or delete it"
+    try:
+        then = disk.read_object(file)
+    except disk.Damaged as error:
+        raise RecipeError(f"{error}, so that nobody knows what {folder} holds: {fix}") from None
+    if then is not None:
+        known = then.pop("problems", None)
+        if not isinstance(known, dict):
+            raise RecipeError(f"{file} is damaged (it has no problems): {fix}")
         for name, digest in now["problems"].items():
             if known.get(name, digest) != digest:
                 raise RecipeError(f"{folder} holds {name} with other problems (its file, --limit or seed): {fix}")
@@ -103,11 +118,23 @@ def claim(folder: Path, identity: dict[str, Any]) -> None:
                     f"{folder} holds an evaluation with {field}={_short(value)}, now it is"
                     f" {_short(after.get(field))}: {fix}"
                 )
-    write_atomic(file, json.dumps(now, indent=2) + "\n")
+    disk.write_atomic(file, json.dumps(now, indent=2) + "\n")
 
 
 def _parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("items.part-*.jsonl"))
+
+
+def _is_row(row: Any) -> bool:
+    responses = row.get("responses") if isinstance(row, dict) else None
+    return (
+        isinstance(responses, list)
+        and isinstance(row.get("benchmark"), str)
+        and isinstance(row.get("item"), int | str)
+        and isinstance(row.get("problem"), str)
+        and bool(responses)
+        and all(isinstance(each, dict) and each.keys() >= _OF_A_RESPONSE for each in responses)
+    )
 
 
 def _lines(rows: Sequence[Row]) -> str:

@@ -12,7 +12,7 @@ import queue
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from megatron.core.dist_checkpointing.strategies.torch import TorchDistSaveShard
 from megatron.core.dist_checkpointing.utils import add_prefix_for_sharding
 from megatron.core.tensor_parallel import get_cuda_rng_tracker
 
-from red_mcore import manifests
+from red_mcore import disk, manifests
 from red_mcore.megatron import shim
 from red_mcore.megatron.policy import Policy
 from red_mcore.megatron.ranks import LEFT, Ranks, on_main
@@ -56,15 +56,21 @@ class Saver:
         self._folder, self._settings = folder, settings
         self._pending: _Pending | None = None
 
-    def save(self, tag: str, policy: Policy, manifest: dict[str, Any]) -> None:
-        """Checkpoint ``tag`` of this moment, once an earlier one is complete; ``asynchronous`` only begins it."""
+    def save(self, tag: str, policy: Policy, manifest: dict[str, Any], copies: Mapping[str, str] | None = None) -> None:
+        """Checkpoint ``tag`` of this moment, once an earlier one is complete; ``asynchronous`` only begins it.
+
+        ``copies``: texts of rank 0 that the checkpoint keeps, by file name.
+        """
         self.finish()
         folder = self._folder / f"{tag}.partial"
 
         def make_room() -> None:
             for leftover in self._folder.glob("*.partial/"):  # of killed saves, whatever their tags
                 shutil.rmtree(leftover)
-            (folder / "weights").mkdir(parents=True)
+            with disk.writing(folder):
+                (folder / "weights").mkdir(parents=True)
+            for name, text in (copies or {}).items():
+                disk.write_atomic(folder / name, text)
 
         on_main(policy.ranks, make_room)
         with shim.on_device(), policy.optimizer_on_device():
@@ -102,8 +108,10 @@ class Saver:
         dist.all_gather_object(told, (failure, pending.files))
         if any(failure for failure, _ in told):
             self._pending = None
+            if pending.ranks.is_main:  # as far as others write no more: the next save removes the rest
+                shutil.rmtree(pending.folder, ignore_errors=True)
             if failure:
-                raise RuntimeError(failure) from pending.error
+                raise (RecipeError if disk.full(pending.error) else RuntimeError)(failure) from pending.error
             raise SystemExit(LEFT)
         if any(files is None for _, files in told):
             return
@@ -124,9 +132,7 @@ class Saver:
         if (self._folder / tag).exists():  # one that is broken, and was written again
             self._remove(tag)
         partial_folder.rename(self._folder / tag)
-        pointer = self._folder / "latest.partial"
-        pointer.write_text(tag)
-        pointer.replace(self._folder / "latest")
+        disk.write_atomic(self._folder / "latest", tag)
         readable = []
         for other in manifests.tags(self._folder):
             # What is newer was broken, and the run went on without it.
@@ -152,7 +158,8 @@ class _Pending:
         self.files: dict[str, list] | None = None
         """Digests of this rank's files, once they are written."""
         self.error: Exception | None = None
-        self._at = folder
+        self._at: Path = folder
+        self._bytes: int | None = None
         self._begin = time.monotonic()
         # A daemon: a write that hangs must not keep a run that failed from ending.
         self.thread = Thread(target=self._write, args=(_random_states(),), daemon=True)
@@ -165,6 +172,8 @@ class _Pending:
 
     def failure(self, limit: float) -> str | None:
         """What is wrong on this rank, if anything is."""
+        if disk.full(self.error):
+            return disk.refusal(self._at, self._bytes, self.error)
         if self.error is not None:
             return f"checkpoint file {self._at} was not written: {type(self.error).__name__}: {self.error}"
         if self.files is None and self.seconds >= limit:
@@ -184,8 +193,8 @@ class _Pending:
         except Exception as error:  # raised in the training thread, once the other ranks know
             self.error = error
 
-    def _is_at(self, file: str | Path) -> None:
-        self._at = Path(file)
+    def _is_at(self, file: str | Path, size: int | None = None) -> None:
+        self._at, self._bytes = Path(file), size
 
 
 def load(folder: Path, manifest: dict[str, Any], policy: Policy) -> None:
@@ -338,11 +347,11 @@ class _InProcess(TorchDistSaveShardedStrategy):
         )
 
 
-def _write(transforms, rank: int, buckets, results, begin: Callable[[str], None]) -> None:
-    """``begin`` is told of each file before it is written."""
+def _write(transforms, rank: int, buckets, results, begin: Callable[[str, int], None]) -> None:
+    """``begin`` is told of each file, and of the bytes of its tensors, before it is written."""
     done = {}
     for i, bucket in enumerate(buckets):
-        begin(bucket[0])
+        begin(bucket[0], sum(tensor.nbytes for _, tensor in bucket[2][1]))
         answers: queue.SimpleQueue = queue.SimpleQueue()
         counter: queue.Queue = queue.Queue()
         counter.put(i)

@@ -104,10 +104,10 @@ def stop() -> None:
 
 def any_rank(flag: bool) -> bool:
     """True on every rank if ``flag`` is on any."""
-    return bool(_largest(int(flag)))
+    return bool(largest(int(flag)))
 
 
-def _largest(number: int) -> int:
+def largest(number: int) -> int:
     """On every rank the largest of all ranks' numbers; over gloo, which fails at once where a rank has ended."""
     value = torch.tensor(number)
     dist.all_reduce(value, op=dist.ReduceOp.MAX)
@@ -134,7 +134,7 @@ def together() -> Iterator[None]:
         yield
     except Exception as error:  # raised again below, once the other ranks know
         problem = error
-    code = _largest(0 if problem is None else 2 if isinstance(problem, RecipeError) else 1)
+    code = largest(0 if problem is None else 2 if isinstance(problem, RecipeError) else 1)
     if problem is not None:
         raise problem
     if code:

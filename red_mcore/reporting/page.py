@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from red_mcore.disk import write_atomic
 from red_mcore.reporting.colours import VARIABLES, themed
-from red_mcore.tracking.files import write_atomic
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222222; background: #ffffff; max-width: 1180px; margin: 2em auto;

@@ -20,6 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from red_mcore import disk
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's, without the yellow, which white paper swallows; ink is for a reference."""
 INK, GREY, FAINT = "#222222", "#b5b5b5", "#dedede"
@@ -63,7 +65,9 @@ class Plot:
 
     def save_png(self, path: Path | str, dpi: int = 150) -> Path:
         """Write it as PNG; the path."""
-        self.figure.savefig(path, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+        disk.write_atomic(Path(path), buffer.getvalue())
         return Path(path)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime
-import json
 import math
 import re
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from red_mcore import disk
 from red_mcore.recipe import RecipeError
-from red_mcore.tracking.files import read_lines
+from red_mcore.tracking import rows as metric_rows
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,8 @@ class RunFolder:
                 _keep(found.setdefault(name[11:-5], {}), int(step), mean, errors.get(step))
         for file in sorted((self.folder / "evaluation").glob("step-*/summary.json")):
             number = re.fullmatch(r"step-(\d+)", file.parent.name)
-            content = _json(file)
-            if number and isinstance(content, dict):
+            content = _object(file)
+            if number and content:
                 average = {"average": content["average"]} if "average" in content else {}
                 for name, scores in (content.get("benchmarks", {}) | average).items():
                     if isinstance(scores, dict):
@@ -162,19 +163,22 @@ def read_run(folder: Path) -> RunFolder:
         within = sorted(path.parent.name for path in folder.glob("*/metrics.jsonl"))
         hint = f"; there are runs in it: {', '.join(within[:5])}" if within else ""
         raise RecipeError(f"{folder} is no run, it has neither metrics.jsonl nor recipe.yaml{hint}")
-    rows, base_rows = _by_step(metrics), _by_step(folder / "base.jsonl")
+    rows, _, told = metric_rows.read(folder)
+    base_rows = {row["step"]: row for row in _lines(folder / "base.jsonl") if isinstance(row.get("step"), int)}
+    if told:
+        print(f"warning: {told}", file=sys.stderr)
     try:
         text = recipe.read_text(encoding="utf-8") if recipe.exists() else ""
         settings = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{recipe} cannot be read: {' '.join(str(error).split())}") from None
-    summary = _json(folder / "summary.json")
+    summary = _object(folder / "summary.json")
     return RunFolder(
         folder,
         settings if isinstance(settings, dict) else {},
         rows,
-        base_rows,
-        summary if isinstance(summary, dict) else None,
+        [base_rows[step] for step in sorted(base_rows)],
+        summary,
         named[1] if (named := re.match(r"# algorithm: (\w+)$", text, re.MULTILINE)) else "",
     )
 
@@ -197,18 +201,19 @@ def _keep(found: dict[int, tuple[float, float]], step: int, mean: Any, error: An
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:
-    try:
-        return [row for row in read_lines(file) if isinstance(row, dict)]
-    except ValueError as error:  # also where it is no UTF-8
-        raise RecipeError(f"{file} has a line that is no JSON: {error}") from None
+    rows, bad = disk.read_rows(file)
+    if bad:
+        print(f"warning: {file}: {len(bad)} damaged lines are left out", file=sys.stderr)
+    return rows
 
 
-def _json(file: Path) -> Any:
-    """None where there is none."""
+def _object(file: Path) -> dict[str, Any] | None:
+    """None where there is none, or it is damaged, which is told."""
     try:
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-    except ValueError as error:
-        raise RecipeError(f"{file} is no JSON: {error}") from None
+        return disk.read_object(file)
+    except disk.Damaged as error:
+        print(f"warning: {error}: the page goes without it", file=sys.stderr)
+        return None
 
 
 def _number(value: Any) -> float:

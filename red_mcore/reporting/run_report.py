@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from red_mcore.disk import write_atomic
 from red_mcore.reporting import first_screen, samples
 from red_mcore.reporting.page import answers, definitions, details, note, page, section, tiles
 from red_mcore.reporting.plots import short
 from red_mcore.reporting.run_figures import RunFigures
 from red_mcore.reporting.run_folder import RunFolder, read_run
-from red_mcore.tracking.files import write_atomic
 
 _EARLIER = 3
 """Earlier evaluations whose rollouts are on the page, folded up."""

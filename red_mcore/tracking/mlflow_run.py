@@ -6,14 +6,14 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from red_mcore.disk import write_atomic
 from red_mcore.recipe import RecipeError, Tracking
-from red_mcore.tracking import local
-from red_mcore.tracking.files import write_atomic
+from red_mcore.tracking import database
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -39,28 +39,28 @@ class MlflowRun:
         shared: Path,
         run_id: str | None = None,
     ) -> None:
-        """``shared``: the folder whose database it is in, without a ``tracking.uri``; but one in ``folder`` goes first.
+        """``shared``: the folder whose database has it where there is no ``tracking.uri``; but one in ``folder``, of an
+        earlier version, goes first.
 
-        A database that does not know ``run_id``, since it or the run's folder was moved or removed, gets a new run.
-        RecipeError where the server or the database cannot be used, or a server does not know ``run_id``.
+        RecipeError where the server or the database cannot be used, or a server does not know ``run_id``. A database
+        that does not know ``run_id``, since it or the run was moved or removed, gets a new run (``is_new``).
         """
-        uri = tracking.uri or local.address(folder, shared)
+        uri = tracking.uri or database.of_folder(folder, shared)
         with _opened(uri) as self._client:
-            self.is_new = run_id is None or (local.database(uri) is not None and not self._knows(run_id))
+            self.is_new = run_id is None or (database.file_of(uri) is not None and not self._knows(run_id))
             self.run_id = self._create(tracking, name, parameters, uri) if self.is_new else run_id
             self._client.update_run(self.run_id, status="RUNNING")
-            self._artifacts = local.artifacts(uri, self._client.get_run(self.run_id).info.artifact_uri)
+            self._artifacts = database.artifacts(uri, self._client.get_run(self.run_id).info.artifact_uri)
 
     def _knows(self, run_id: str) -> bool:
         from mlflow.exceptions import MlflowException
 
         try:
-            self._client.get_run(run_id)
+            return self._client.get_run(run_id).info.lifecycle_stage == "active"
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return False
-        return True
 
     def _create(self, tracking: Tracking, name: str, parameters: dict[str, Any], uri: str) -> str:
         from mlflow.entities import Param
@@ -74,10 +74,21 @@ class MlflowRun:
         return run_id
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
+        self.history([{"step": step, **values}])
+
+    def history(self, rows: Iterable[dict[str, Any]]) -> None:
+        """The metrics of many steps; each row has its ``step``."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        self._client.log_batch(self.run_id, metrics=[Metric(name, v, now, step) for name, v in values.items()])
+        found = [
+            Metric(name, value, now, row["step"])
+            for row in rows
+            for name, value in row.items()
+            if name != "step" and value is not None
+        ]
+        for first in range(0, len(found), 1000):  # a batch takes 1000
+            self._client.log_batch(self.run_id, metrics=found[first : first + 1000])
 
     def table(self, file: str, rows: list[dict[str, Any]]) -> None:
         """A table in the layout of MLflow's own, but overwritten, not extended, where a resumed run repeats a step."""
@@ -87,7 +98,7 @@ class MlflowRun:
         if self._artifacts is None:
             self._client.log_text(self.run_id, text, file)
         else:
-            _write(self._artifacts / file, text)
+            write_atomic(self._artifacts / file, text)
 
     def end(self, status: Status) -> None:
         self._client.set_terminated(self.run_id, status)
@@ -105,14 +116,14 @@ class MlflowParent:
             run = found[0] if found else self._client.create_run(experiment_id, tags={_NESTS: name}, run_name=name)
             self.run_id = run.info.run_id
             self._client.update_run(self.run_id, status="RUNNING")
-            self._artifacts = local.artifacts(uri, run.info.artifact_uri)
+            self._artifacts = database.artifacts(uri, run.info.artifact_uri)
 
     def artifact(self, file: Path) -> None:
         """Keep a copy of ``file`` in the run, over an earlier one."""
         if self._artifacts is None:
             self._client.log_artifact(self.run_id, str(file))
         else:
-            _write(self._artifacts / file.name, file.read_text(encoding="utf-8"))
+            write_atomic(self._artifacts / file.name, file.read_bytes())
 
     def end(self, status: Status) -> None:
         self._client.set_terminated(self.run_id, status)
@@ -120,35 +131,32 @@ class MlflowParent:
 
 def _experiment(client: MlflowClient, name: str, uri: str) -> str:
     """Id of the experiment, made where there is none of that name: of a kind whose page shows runs, not traces of
-    language-model calls, and, in a database of ours, with artifacts at addresses relative to it."""
+    language-model calls, and, in a file, with artifacts at addresses relative to it."""
     found = client.get_experiment_by_name(name)
     if found:
         return found.experiment_id
-    artifacts = local.RELATIVE if local.database(uri) else None  # a server has a place of its own
+    artifacts = database.RELATIVE if database.file_of(uri) else None  # a server has a place of its own
     return client.create_experiment(name, artifacts, {_KIND: "custom_model_development"})
-
-
-def _write(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(file, text)
 
 
 @contextmanager
 def _opened(uri: str) -> Iterator[MlflowClient]:
-    """A client; RecipeError for what MLflow raises in the block."""
+    """A client; RecipeError for what MLflow raises in the block, and for a database that cannot be used."""
     # MLflow reads these only from the environment. A training run reports to nobody; and a server that is gone should
     # hold up a step for seconds, not for the four minutes of seven retries.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it announces each table it creates
     try:
-        with local.alone(uri):
+        with database.alone(uri), database.as_spelt(uri):
+            database.check(uri)
             yield MlflowClient(tracking_uri=uri)
-    except (MlflowException, OSError) as error:
+    except RecipeError:
+        raise
+    except Exception as error:  # MLflow's own, the database's, the file system's, the network's
         raise RecipeError(
             f"MLflow at {uri} (tracking.uri) does not work: {str(error).splitlines()[0]};"
             " mend it or set tracking.mlflow=false"

@@ -5,87 +5,129 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from red_mcore import disk
 from red_mcore.overrides import flatten
 from red_mcore.recipe import Recipe
-from red_mcore.tracking.files import append_line, finite, read_lines, write_atomic, write_lines
 from red_mcore.tracking.mlflow_run import MlflowRun, Status
+from red_mcore.tracking.rows import Rows
 
-_NAME = re.compile(r"[a-z0-9_]+/[\w.-]+")
 FILES = {"main": "metrics.jsonl", "base": "base.jsonl"}
 """Of the rows of each stage, which counts its own steps."""
+_NAME = re.compile(r"[a-z0-9_]+/[\w.-]+")
+_PAUSE = 60.0
+"""Seconds after which MLflow is tried again where it failed, twice as many each time: a try may take half a minute."""
 
 
 class Tracker:
-    """Writes ``metrics.jsonl`` (the truth; ``base.jsonl`` of base training), ``rollouts/`` and ``summary.json``, and hands the same to MLflow.
+    """Writes ``metrics.jsonl`` (the truth), ``rollouts/`` and ``summary.json``, and hands the same to MLflow.
 
-    MLflow has to answer at start: RecipeError. Where it fails later, one warning says so and the run goes on without.
-    ``run_id`` is MLflow's, None where MLflow is off; a checkpoint keeps it, and a resumed run gives it back.
+    MLflow has to answer at start: RecipeError. Where it fails later, one warning says so, the run goes on, and MLflow
+    gets what it lacks once it works again. A disk without room for rows and tables is one warning, too, and the rows
+    are written later. ``run_id`` is MLflow's, None where MLflow is off; a checkpoint keeps it, and a resumed run gives
+    it back.
     """
 
     def __init__(self, recipe: Recipe, folder: Path, run_id: str | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._rows = {stage: Rows(folder / name) for stage, name in FILES.items()}
+        self._has_room = True
         self._mlflow = None
         if recipe.tracking.mlflow:
             shared = Path(recipe.runs)
             self._mlflow = MlflowRun(recipe.tracking, recipe.name, flatten(recipe), folder, shared, run_id)
         self.run_id = self._mlflow.run_id if self._mlflow else None
-        if self._mlflow and run_id not in (None, self.run_id):
-            print(
-                f"red_mcore: warning: MLflow has no run {run_id}: its database, or the run's folder, was moved or removed;"
-                " a new one gets the rows so far",
-                file=sys.stderr,
-            )
+        self._waiting: list[Callable[[MlflowRun], None]] = []
+        """What MLflow has not got yet."""
+        self._again, self._pause = 0.0, _PAUSE
 
-    def truncate(self, after_step: int, stage: str = "main") -> None:
-        """Drop the rows of steps beyond the checkpoint that the run goes on from; a fresh run passes -1.
+    def rows(self) -> dict[str, str]:
+        """The content of the files of rows, by name, for a checkpoint to keep."""
+        return {rows.file.name: rows.text for rows in self._rows.values() if rows.lines}
 
-        The others go to an MLflow that does not have them: to a new run, where the one before is not to be found.
+    def begin(self, steps: Mapping[str, int], kept: Mapping[str, str] | None = None) -> list[str]:
+        """Make the files of rows what they were at the checkpoint that the run goes on from; what was wrong with them.
+
+        ``kept``: ``rows`` of then; None where there is no checkpoint, or an older version saved it: then rows up to the
+        stage's of ``steps`` stay. An MLflow that does not have the earlier rows, as its run is not to be found any
+        more, gets them.
         """
-        path = self._folder / FILES[stage]
-        rows = [row for row in read_lines(path) if row["step"] <= after_step]
-        write_lines(path, rows)
+        faults = []
+        for stage, rows in self._rows.items():
+            before = None if kept is None else kept.get(rows.file.name, "")
+            if before or stage in steps:
+                faults.append(rows.restore(before, steps.get(stage, -1)))
         if self._mlflow and self._mlflow.is_new:
-            for row in rows:
-                values = {name: value for name, value in row.items() if name != "step" and value is not None}
-                self._send(lambda run, step=row["step"], values=values: run.metrics(step, values))
+            earlier = [json.loads(line) for rows in self._rows.values() for line in rows.lines]
+            self._send(lambda run: run.history(earlier))
+        return [fault for fault in faults if fault]
 
     def log(self, step: int, metrics: dict[str, float], stage: str = "main") -> None:
-        """One row of one step of a stage. Names are ``phase/quantity_unit``; ValueError for one that MLflow would refuse."""
+        """One row of a stage's step. Names are ``phase/quantity_unit``; ValueError for one that MLflow would refuse."""
         bad = [name for name in metrics if not _NAME.fullmatch(name)]
         if bad:
             raise ValueError(f"metric name {bad[0]!r} is not phase/quantity_unit")
         values = {name: float(value) for name, value in metrics.items()}
-        append_line(self._folder / FILES[stage], {"step": step, **values})
+        self._rows[stage].add({"step": step, **values})
+        self._try(self._rows[stage].flush)
         self._send(lambda run: run.metrics(step, values))
 
     def table(self, name: str, rows: list[dict[str, Any]], step: int) -> None:
         """Keep ``rows`` as ``rollouts/NAME-STEP.jsonl`` and as a table among MLflow's artifacts."""
-        write_lines(self._folder / "rollouts" / f"{name}-{step:06d}.jsonl", rows)
+        self._try(lambda: disk.write_lines(self._folder / "rollouts" / f"{name}-{step:06d}.jsonl", rows))
         self._send(lambda run: run.table(f"rollouts/{name}-{step:06d}.json", rows))
 
     def summary(self, values: dict[str, Any]) -> None:
-        """Write ``summary.json``; its numbers become MLflow's ``summary/...``."""
-        write_atomic(self._folder / "summary.json", json.dumps(finite(values), indent=2) + "\n")
+        """Write ``summary.json``; its numbers become MLflow's ``summary/...``. Unwritten where a disk has no room."""
+        for rows in self._rows.values():
+            rows.flush()
+        disk.write_atomic(self._folder / "summary.json", json.dumps(disk.finite(values), indent=2) + "\n")
         numbers = {f"summary/{k}": float(v) for k, v in values.items() if type(v) in (int, float)}
         self._send(lambda run: run.metrics(0, numbers))
 
     def close(self, status: Status) -> None:
+        self._again = 0.0
         self._send(lambda run: run.end(status))
+        if self._waiting:
+            _warn(f"MLflow lacks the last {len(self._waiting)} entries of this run, which are in {self._folder}")
+
+    def _try(self, write: Callable[[], None]) -> None:
+        """``write``; that a disk has no room is told once, until it has."""
+        try:
+            write()
+        except disk.Unwritten as error:
+            if not disk.full(error):
+                raise
+            if self._has_room:
+                _warn(f"{error}; the run goes on, up to its next checkpoint")
+            self._has_room = False
+        else:
+            self._has_room = True
 
     def _send(self, action: Callable[[MlflowRun], None]) -> None:
         if self._mlflow is None:
             return
+        self._waiting.append(action)
+        if time.monotonic() < self._again:
+            return
         try:
-            action(self._mlflow)
+            while self._waiting:
+                self._waiting[0](self._mlflow)
+                del self._waiting[0]
         except Exception as error:  # servers, networks and disks fail in many ways; none is worth a training run
-            self._mlflow = None
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            print(
-                f"red_mcore: warning: MLflow failed ({reason}); going on with {self._folder / 'metrics.jsonl'} alone",
-                file=sys.stderr,
-            )
+            if self._pause == _PAUSE:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                _warn(f"MLflow failed ({reason}); going on with {self._folder / FILES['main']} alone")
+            self._again = time.monotonic() + self._pause
+            self._pause *= 2
+        else:
+            self._pause = _PAUSE
+
+
+def _warn(text: str) -> None:
+    print(f"red_mcore: warning: {text}", file=sys.stderr, flush=True)

@@ -210,7 +210,7 @@ def _cut(folder):
         (lambda f: (f / "manifest.json").unlink(), "has no manifest.json, so it is no complete checkpoint"),
         (lambda f: shutil.rmtree(f / "weights"), "has no weights folder"),
         (lambda f: (f / "config.json").unlink(), r"has no config\.json, nor has .*model: copy the files"),
-        (lambda f: (f / "config.json").write_text("{"), r"config\.json is not JSON"),
+        (lambda f: (f / "config.json").write_text("{"), r"config\.json is damaged"),
         (lambda f: change_config(f, model_type="gpt9"), r"config\.json: model_type 'gpt9' is not supported"),
         (lambda f: (f / "weights" / ".metadata").write_text("?"), "is no distributed checkpoint of Megatron"),
         (lambda f: (f / "weights" / ".metadata").unlink(), "is no distributed checkpoint of Megatron"),

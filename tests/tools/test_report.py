@@ -266,12 +266,24 @@ class TestRefused:
 
     def test_broken_files(self, make, capsys):
         folder = make()
-        (folder / "summary.json").write_text("{")
-        assert "summary.json is no JSON" in self.line(capsys, folder)
         (folder / "recipe.yaml").write_text("a: [\nb: {")
         assert "recipe.yaml cannot be read" in self.line(capsys, folder)
-        (folder / "metrics.jsonl").write_text('{"step": 0}\n{"step"\n{"step": 2}\n')
-        assert "metrics.jsonl has a line that is no JSON" in self.line(capsys, folder)
 
-    def test_no_place_for_the_page(self, make, tmp_path, capsys):
-        assert "No such file or directory" in self.line(capsys, make(), "--out", tmp_path / "none" / "page.html")
+    def test_no_place_for_the_page(self, make, capsys):
+        folder = make()
+        assert "cannot be written (" in self.line(capsys, folder, "--out", folder / "recipe.yaml" / "page.html")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_page_goes_without_what_is_damaged_and_says_so(make, capsys):
+    folder = make()
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join([*lines[:2], '{"step"\n', *lines[3:]]))
+    (folder / "summary.json").write_text("{")
+    (folder / "rollouts" / "evaluation-000003.jsonl").write_text("[\n{}\n")
+    assert report.main([str(folder)]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert f"warning: {folder / 'metrics.jsonl'} lacks rows (1 of its lines are damaged)" in told[0]
+    assert "0 are in the newest checkpoint, 1 are lost" in told[0]
+    assert told[1].startswith(f"warning: {folder / 'summary.json'} is damaged")
+    assert read_run(folder).steps == STEPS

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from red_mcore.tracking.files import read_lines
+from red_mcore.recipe import RecipeError
+from red_mcore.tracking import rows
 
 AXES = ("steps", "tokens", "seconds")
 """What methods are matched on: steps of the loop, generated tokens, training seconds."""
@@ -98,8 +99,11 @@ class Curves:
 
 
 def read_curves(folder: Path, samples: int) -> Curves:
-    rows = {row["step"]: row for row in read_lines(folder / "metrics.jsonl")}
-    return Curves([rows[step] for step in sorted(rows)], samples)
+    """RecipeError where a step's row is lost: what the run has spent is not known without it."""
+    found, lost, told = rows.read(folder)
+    if lost:
+        raise RecipeError(f"{told}, the first of step {lost[0]}: put the file back, or delete {folder} to run it again")
+    return Curves(found, samples)
 
 
 def training_seconds(row: dict[str, Any]) -> float:

@@ -19,11 +19,13 @@ from rich.text import Text
 
 from comparison.legs import Leg, Run, legs
 from comparison.plan import BASE, Plan
+from red_mcore.disk import append
+from red_mcore.signals import SAVE, held, stops
 
 # The process that runs a leg is killed with this one, however this one ends: two must never write to one folder.
 _START = (
     "import sys; from red_mcore.launch import die_with_parent; die_with_parent(int(sys.argv.pop(1)));"
-    " from red_mcore.run import main; sys.exit(main())"
+    " from red_mcore import streams; streams.outlive(); from red_mcore.run import main; sys.exit(main())"
 )
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -38,7 +40,8 @@ class Outcome:
 def drive(plan: Plan, jobs: int) -> Outcome:
     """Run what is left of ``plan``, ``jobs`` legs at a time, until nothing is or a signal came.
 
-    A first SIGINT or SIGTERM lets the running legs finish their step and save, a second one kills them.
+    A first SIGINT, SIGTERM or SIGHUP lets the running legs finish their step and save, a second one kills them. SIGUSR1
+    lets them save and go on.
     """
     outcome = Outcome()
     running: list[_Running] = []
@@ -49,7 +52,13 @@ def drive(plan: Plan, jobs: int) -> Outcome:
         signals += 1
         outcome.interrupted = True
 
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    def save(number, frame) -> None:
+        for one in running:
+            one.process.send_signal(number)
+
+    handlers = {number: signal.signal(number, stop) for number in stops()}
+    handlers[SAVE] = signal.signal(SAVE, save)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {SAVE})
     try:
         with Screen(plan, jobs) as screen:
             waiting = legs(plan, set())
@@ -87,10 +96,8 @@ class _Running:
 
     def __init__(self, leg: Leg) -> None:
         self.leg, self._begin, self._passed_on = leg, time.monotonic(), 0
-        leg.log.parent.mkdir(parents=True, exist_ok=True)
-        with leg.log.open("a") as log:
-            log.write(f"\n$ python -m red_mcore.run {shlex.join(leg.arguments)}\n")
-            log.flush()
+        append(leg.log, f"\n$ python -m red_mcore.run {shlex.join(leg.arguments)}\n")
+        with held(), leg.log.open("a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _START, str(os.getpid()), *leg.arguments],
                 stdin=subprocess.DEVNULL,
