@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from red_mcore import disk
+from red_mcore import disk, manifests
 from red_mcore.recipe import RecipeError
 from red_mcore.tracking import rows as metric_rows
 
@@ -73,10 +73,18 @@ class RunFolder:
         when = datetime.datetime.fromtimestamp(max(file.stat().st_mtime for file in files)).astimezone()
         return when.isoformat(sep=" ", timespec="minutes")
 
-    @property
+    @cached_property
     def warnings(self) -> list[str]:
-        """Those of the summary, each with its step where it has one."""
-        found = (self.summary or {}).get("warnings")
+        """Those of the summary, each with its step where it has one; of a run that is not finished, what holds at its
+        newest checkpoint."""
+        found: Any = (self.summary or {}).get("warnings")
+        if not self.finished:
+            try:
+                manifest, _ = manifests.newest(self.folder / "checkpoints")
+            except RecipeError:  # none is whole: the run itself will tell
+                manifest = None
+            seen = manifest["state"].get("health", {}).values() if manifest else ()
+            found = [one for one in seen if one["on"]]
         return [_warning(one) for one in found] if isinstance(found, list) else []
 
     @cached_property

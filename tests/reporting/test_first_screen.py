@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from red_mcore import manifests
 from red_mcore.reporting import first_screen, page
 from red_mcore.reporting.run_folder import read_run
 
@@ -17,7 +18,7 @@ def run(tmp_path):
 
     def make(scores=(), *, steps=4, done=None, summary=None, base=(), **more):
         rows = [{"step": step} | more for step in range(1, (steps if done is None else done) + 1)]
-        rows = ([{"step": 0}] if scores else []) + rows
+        rows = ([{"step": 0}] if rows or scores else []) + rows
         for row in rows:
             for step, mean, error in scores:
                 if row["step"] == step:
@@ -72,6 +73,16 @@ def test_warnings_are_reasons_for_doubt(run):
     assert answer.reasons == ["nothing was learnt (step 3)", "bare", "a line"]
     for nothing in ({}, {"warnings": []}, {"warnings": None}):
         assert first_screen.healthy(run(summary={"steps": 4} | nothing)).kind == "good"
+
+
+def test_what_holds_at_the_last_checkpoint_is_told_before_the_end(run, tmp_path):
+    made = run(steps=9, done=6)
+    assert first_screen.healthy(made).word == "nothing odd so far"
+    seen = {"text": "nothing was learnt", "step": 5, "on": True}
+    state = {"health": {"no_update": seen, "no_trace": {"text": "mended", "step": 2, "on": False}}}
+    manifests.write(tmp_path / "checkpoints/main-000006", {"tag": "main-000006", "state": state, "files": {}})
+    (tmp_path / "checkpoints/latest").write_text("main-000006")
+    assert first_screen.healthy(run(steps=9, done=6)).reasons == ["nothing was learnt (step 5)"]
 
 
 def test_what_is_no_number_and_what_is_missing_are_reasons_too(run):
