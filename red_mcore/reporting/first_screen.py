@@ -125,7 +125,7 @@ def _duration(run: RunFolder) -> str:
 
 def _pace(run: RunFolder) -> list[str]:
     """Seconds of the last steps, to set the time since the last writing against."""
-    last = run.rows[-10:]
+    last = [row for row in run.rows if row["step"]][-10:]
     names = [name for name in run.names if name.startswith("time/") and name != "time/publish_engine_seconds"]
     seconds = sum(row.get(name) or 0.0 for row in last for name in names)
     return [f"the last steps took {clock(seconds / len(last))} each"] if seconds else []
