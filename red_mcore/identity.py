@@ -19,12 +19,12 @@ from typing import Any
 from red_mcore import disk, fingerprints, manifests
 from red_mcore.data import files
 from red_mcore.data.problems import Loaded, read_problems
+from red_mcore.exit_codes import BAD_INPUT
 from red_mcore.overrides import flatten
 from red_mcore.recipe import Model, Recipe, RecipeError
 from red_mcore.records import Problem
 
 FILE, PROBLEMS = "identity.json", "identity-problems.jsonl"
-_BAD_INPUT = 2
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -122,6 +122,10 @@ def claim(
     }
     folder = recipe.folder
     then = read(folder) if begun else {}
+    try:
+        disk.read_object(folder / FILE)
+    except disk.Damaged as error:
+        say(f"red_mcore: warning: {error}: it is made anew")
     if begun and not then:
         say(
             f"red_mcore: note: {folder} is of a version that kept no fingerprints: whether data, tokenizer, model or"
@@ -276,7 +280,7 @@ def _tokenizer_of(model: Model, arguments: dict[str, Any]) -> dict[str, Any] | N
     """
     command = [sys.executable, "-m", "red_mcore.identity", json.dumps([asdict(model), arguments])]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    if done.returncode == _BAD_INPUT:
+    if done.returncode == BAD_INPUT:
         raise RecipeError(done.stderr.splitlines()[-1])
     return None if done.returncode else json.loads(done.stdout.splitlines()[-1])
 
@@ -290,7 +294,7 @@ def _main(settings: str) -> int:
         print(json.dumps(fingerprints.of_tokenizer(load_tokenizer(Model(**model), arguments))))
     except RecipeError as error:
         print(error, file=sys.stderr)
-        return _BAD_INPUT
+        return BAD_INPUT
     return 0
 
 

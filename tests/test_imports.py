@@ -25,6 +25,7 @@ TIERS = (
         "disk",
         "signals",
         "streams",
+        "exit_codes",
     ),
 )
 HOMES = {"vllm": {"rollout"}, "mlflow": {"tracking"}, "megatron": {"megatron", "convert"}}

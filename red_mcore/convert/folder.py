@@ -32,7 +32,7 @@ _OURS = (RECORD, "manifest.json")
 def made_whole(folder: Path, size: int, replace: bool) -> Iterator[Path]:
     """An empty folder to fill, which becomes ``folder`` at the end of the block; what an exception ends is removed.
 
-    ``size`` in bytes is what will be written. RecipeError where the disk has less, or where ``folder`` exists and is
+    ``size`` in bytes is what will be written. RecipeError where the disk has no room, or where ``folder`` exists and is
     not empty, unless it may be replaced.
     """
     check_free(folder, replace)

@@ -30,9 +30,10 @@ from megatron.core.dist_checkpointing.utils import add_prefix_for_sharding
 from megatron.core.tensor_parallel import get_cuda_rng_tracker
 
 from red_mcore import disk, manifests
+from red_mcore.exit_codes import LEFT
 from red_mcore.megatron import shim
 from red_mcore.megatron.policy import Policy
-from red_mcore.megatron.ranks import LEFT, Ranks, on_main
+from red_mcore.megatron.ranks import Ranks, on_main
 from red_mcore.recipe import Checkpoint, RecipeError
 
 # The one sharding of optimizer state that loads under another tensor x pipeline x data layout.
@@ -101,14 +102,18 @@ class Saver:
             self._complete()
 
     def _complete(self) -> None:
-        """Put the checkpoint in its place if all ranks are done; RuntimeError where one failed or takes too long."""
+        """Put the checkpoint in its place if all ranks are done; RuntimeError where one failed or takes too long.
+
+        RecipeError where a disk is full. The earlier checkpoint stays, nothing does of this one.
+        """
         pending = self._pending
         failure = pending.failure(self._settings.timeout_seconds)
         told: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(told, (failure, pending.files))
         if any(failure for failure, _ in told):
             self._pending = None
-            if pending.ranks.is_main:  # as far as others write no more: the next save removes the rest
+            if pending.ranks.is_main:  # what other ranks write even now, the next save removes
+                pending.thread.join(5.0)
                 shutil.rmtree(pending.folder, ignore_errors=True)
             if failure:
                 raise (RecipeError if disk.full(pending.error) else RuntimeError)(failure) from pending.error

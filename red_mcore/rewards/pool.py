@@ -23,6 +23,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from red_mcore import streams
+
 TIMEOUT, CRASH = "timeout", "crash"
 CHUNK = 8
 """Most tasks that a child is given at once; each has its own deadline."""
@@ -215,6 +217,7 @@ def _serve(connection, work: Callable[..., Any], timeout: float, prepare: Callab
     """The child's life: results of the tasks it is sent, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process
+    streams.outlive()  # a user's function may print
     if sys.platform == "linux":
         import resource
 

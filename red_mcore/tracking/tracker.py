@@ -44,7 +44,8 @@ class Tracker:
         self.run_id = self._mlflow.run_id if self._mlflow else None
         self._waiting: list[Callable[[MlflowRun], None]] = []
         """What MLflow has not got yet."""
-        self._again, self._pause = 0.0, _PAUSE
+        self._failures, self._again = 0, 0.0
+        """How often it has failed since it worked, and when (``time.monotonic``) it is tried again."""
 
     def rows(self) -> dict[str, str]:
         """The content of the files of rows, by name, for a checkpoint to keep."""
@@ -120,13 +121,13 @@ class Tracker:
                 self._waiting[0](self._mlflow)
                 del self._waiting[0]
         except Exception as error:  # servers, networks and disks fail in many ways; none is worth a training run
-            if self._pause == _PAUSE:
+            if self._failures == 0:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 _warn(f"MLflow failed ({reason}); going on with {self._folder / FILES['main']} alone")
-            self._again = time.monotonic() + self._pause
-            self._pause *= 2
+            self._again = time.monotonic() + _PAUSE * 2**self._failures
+            self._failures += 1
         else:
-            self._pause = _PAUSE
+            self._failures = 0
 
 
 def _warn(text: str) -> None:

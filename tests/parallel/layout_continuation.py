@@ -140,7 +140,7 @@ def check_failing_writers(layout: Layout) -> dict[str, str]:
                 reached.wait()  # else a slow disk might be what the time is too short for
             try:
                 failing.finish()
-            except (RuntimeError, SystemExit) as error:
+            except (RuntimeError, RecipeError, SystemExit) as error:
                 found[name] = f"{type(error).__name__}: {error}"
     hang.set()
     told: list = [None] * layout.ranks.world

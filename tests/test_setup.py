@@ -1,0 +1,44 @@
+"""What all ranks agree on after a step."""
+
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+import torch.distributed as dist
+
+from red_mcore import signals
+from red_mcore.setup import Run, State
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_rank():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.fixture
+def run():
+    before = {number: signal.getsignal(number) for number in (*signals.STOP, signals.SAVE)}
+    said: list[str] = []
+    found = SimpleNamespace(asked=signals.Asked(), state=State(step=7), said=said, say=said.append)
+    found.asked.heed()
+    yield found
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_run_saves_once_and_goes_on_and_stops_for_good(run):
+    Run.agree(run)
+    assert (run.stopping, run.saving, run.said) == (False, False, [])
+    os.kill(os.getpid(), signal.SIGUSR1)
+    Run.agree(run)
+    assert (run.stopping, run.saving) == (False, True)
+    assert run.said == ["saving after main step 7, as SIGUSR1 asked"]
+    Run.agree(run)
+    assert (run.stopping, run.saving) == (False, False)
+    os.kill(os.getpid(), signal.SIGHUP)
+    for _ in range(2):
+        Run.agree(run)
+        assert (run.stopping, run.saving) == (True, False)
