@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 from red_mcore.algorithms.sft import SFT
@@ -12,6 +13,10 @@ from red_mcore.data.seams import encode_prompt, encode_response
 from red_mcore.records import Group, Problem, Sample
 from red_mcore.setup import Run
 
+_ROWS = 100
+"""Most rows that base training logs: its steps are short."""
+_LOGGED = {"base/loss": "loss/total", "base/grad_norm": "update/grad_norm", "base/lr": "update/lr"}
+
 
 def train_base(run: Run) -> None:
     """All steps of ``recipe.base``, from where the state stands; ends with an export and the algorithm's optimizers.
@@ -20,12 +25,15 @@ def train_base(run: Run) -> None:
     """
     recipe, state = run.recipe, run.state
     base, algorithm = recipe.base, SFT()
+    every = math.ceil(base.steps / _ROWS)
     with run.console("base training", base.steps, state.step) as console:
         while state.step < base.steps:
             groups = _draw(run, state.step)
             algorithm.aggregate(groups, len(groups))
             metrics = run.policy.update(groups, algorithm.token_losses)
             state.step += 1
+            if state.step % every == 0 or state.step == base.steps:
+                run.log({name: metrics[of] for name, of in _LOGGED.items()})
             console.update(state.step, {"loss": metrics["loss/total"]})
             run.agree()
             run.saver.poll()

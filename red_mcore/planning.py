@@ -62,7 +62,7 @@ def describe(recipe: Recipe) -> str:
         f"writes: {recipe.folder}/ (recipe.yaml, metrics.jsonl, summary.json, rollouts/, checkpoints/, model/)",
     ]
     if recipe.tracking.mlflow:
-        lines.append(f"MLflow: {recipe.tracking.uri or database.address(recipe.folder / 'mlflow.db')}")
+        lines.append(f"MLflow: {recipe.tracking.uri or database.of_folder(recipe.folder, Path(recipe.runs))}")
     return redacted("\n".join([*lines, *map(health.line, health.of_recipe(recipe))]))
 
 

@@ -338,8 +338,9 @@ class Checkpoint:
 class Tracking:
     mlflow: bool = True
     uri: str | None = None
-    """MLflow tracking address; None is a SQLite file in the run folder. User and password in it, as in any address of a
-    recipe, are in no file, output or database of a run."""
+    """MLflow tracking address; None is the SQLite file ``mlruns.db`` that all runs in ``runs`` share, whose artifacts
+    are in ``mlartifacts`` beside it. Where several machines write at once, give it a server's. User and password in it,
+    as in any address of a recipe, are in no file, output or database of a run."""
     experiment: str = "red-mcore"
     parent: str | None = None
     """Id of the MLflow run that this one is nested under."""

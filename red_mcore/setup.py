@@ -117,7 +117,7 @@ class Run:
 
         with together():
             if self.tracker:
-                self.tracker.log(self.state.step, metrics)
+                self.tracker.log(self.state.step, metrics, self.state.stage)
 
     def agree(self) -> None:
         """Set ``stopping`` and ``saving`` on every rank by the signals that reached any; a collective, after a step."""
@@ -248,6 +248,8 @@ def build(recipe: Recipe):
         earlier = state.tracker_run if manifest and resume.same_tracker(recipe, manifest["recipe"]) else None
         tracker = Tracker(recipe, recipe.folder, earlier)
         steps = {"main": -1 if state.before is None else state.step}
+        if state.stage == "base":
+            steps["base"] = state.step
         kept = manifests.copies(folder, manifest, tracking.FILES.values()) if manifest else None
         for fault in tracker.begin(steps, kept or None):
             say(f"red_mcore: warning: {fault}")

@@ -105,7 +105,7 @@ def test_a_run_leaves_what_the_readme_promises(folder, base):
     wanted = {"accuracy_before", "accuracy_after", "mean_length_after", "steps", "seconds"}
     assert wanted <= summary.keys()
     assert summary["steps"] == STEPS
-    for file in ("recipe.yaml", "mlflow.db", "export/model.safetensors", "export/tokenizer.json"):
+    for file in ("recipe.yaml", "base.jsonl", "export/model.safetensors", "export/tokenizer.json"):
         assert (made / file).is_file()
     assert [row["step"] for row in rows(folder, "data2")] == [1, 2, 3]
     trained = [row for row in rows(folder, "data2") if row["update/tokens"]]
@@ -116,7 +116,7 @@ def test_a_run_leaves_what_the_readme_promises(folder, base):
     assert (made / "rollouts" / "evaluation-000002.jsonl").read_text().count("verdict") > 0
     import mlflow
 
-    found = mlflow.tracking.MlflowClient(f"sqlite:///{made}/mlflow.db").search_runs(["1"])
+    found = mlflow.tracking.MlflowClient(f"sqlite:///{folder}/mlruns.db").search_runs(["1"])
     assert found[0].info.status == "FINISHED"
     assert found[0].data.metrics["rollout/accuracy"] == rows(folder, "data2")[-1]["rollout/accuracy"]
 
@@ -381,7 +381,7 @@ def test_evaluated_alone_a_checkpoint_has_the_same_numbers_also_after_a_kill(ben
     assert alone["benchmarks"] == training["benchmarks"]
     import mlflow
 
-    client = mlflow.tracking.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client = mlflow.tracking.MlflowClient(f"sqlite:///{tmp_path.parent}/mlruns.db")
     logged = client.get_run(alone["mlflow_run"])
     assert logged.data.metrics["evaluation/AIME24_mean"] == training["benchmarks"]["AIME24"]["mean"]
     assert logged.data.params["protocol.max_tokens"] == "60"

@@ -59,8 +59,8 @@ def _run(plan: planned.Plan, kind: str, command: list[str], jobs: int) -> int:
         from red_mcore.tracking import database
         from red_mcore.tracking.mlflow_run import MlflowParent
 
-        uri = database.address(plan.out / "mlflow.db")
-        parent = MlflowParent(uri, "comparison", kind, plan.out / "artifacts")
+        uri = database.of_folder(plan.out, plan.out.absolute().parent)
+        parent = MlflowParent(uri, "comparison", plan.out.absolute().name)
         nested = (f"tracking.uri={uri}", "tracking.experiment=comparison", f"tracking.parent={parent.run_id}")
         plan = replace(plan, tracking=nested)
     outcome = drive(plan, jobs)

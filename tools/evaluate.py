@@ -218,7 +218,9 @@ def _log(
     from red_mcore.evaluation import summary as summaries
     from red_mcore.tracking.mlflow_run import MlflowRun
 
-    run = MlflowRun(Tracking(uri=options.tracking_uri, experiment="evaluations"), out.name, parameters, out, run_id)
+    tracking = Tracking(uri=options.tracking_uri, experiment="evaluations")
+    shared = out.absolute().parent if options.out else Path("runs")  # where training runs are, too
+    run = MlflowRun(tracking, out.name, parameters, out, shared, run_id)
     run.metrics(0, summaries.metrics(summary))
     run.table("benchmarks.json", [{"benchmark": name, **_plain(n)} for name, n in summary["benchmarks"].items()])
     run.table("responses.json", summaries.samples(rows, SHOWN_RESPONSES))
@@ -322,7 +324,7 @@ def _parser() -> argparse.ArgumentParser:
         "--timeout", type=float, default=Reward().timeout_seconds, metavar="S", help="seconds of one verdict"
     )
     parser.add_argument("--no-mlflow", dest="mlflow", action="store_false")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server; a database in --out if not given")
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server; mlruns.db beside --out if not given")
     return parser
 
 

@@ -15,7 +15,7 @@ STYLE = """
 .prose { white-space: pre-wrap; overflow-wrap: anywhere; } .prose math { white-space: nowrap;
   font-size: 1.08em; font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", math, serif; }
 .prose .display { overflow-x: auto; overflow-y: hidden; margin: .35em 0; padding: 2px 0; }
-.boxed { border: 1px solid #555; border-radius: 3px; padding: .15em .3em; }
+.boxed { border: 1px solid #555555; border-radius: 3px; padding: .15em .3em; }
 .struck { text-decoration: line-through; } math .left { text-align: left; } math .right { text-align: right; }
 """
 LONGEST = 4000

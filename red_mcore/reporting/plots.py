@@ -6,6 +6,7 @@ place, so that they line up in a row; ``SIZE``, ``WIDE`` and ``FULL`` fill one, 
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -17,19 +18,23 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from red_mcore import disk
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's, without the yellow, which white paper swallows; black is for a reference."""
-GREY, FAINT = "#b5b5b5", "#dedede"
+"""Okabe and Ito's, without the yellow, which white paper swallows; ink is for a reference."""
+INK, GREY, FAINT = "#222222", "#b5b5b5", "#dedede"
 STYLE = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#666666",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
     "axes.grid": True,
     "grid.color": "#ececec",
     "axes.axisbelow": True,
@@ -92,18 +97,18 @@ def curve(
             axes.axvline(x, 0, 0.05, color="#777777", lw=1, zorder=4)
         for name, y in (levels or {}).items():
             axes.axhline(y, color="#888888", lw=1, ls=":", zorder=2)
-            axes.annotate(name, (0, y), (3, 2), ("axes fraction", "data"), "offset points", **_SMALL)
+            axes.annotate(_literal(name), (0, y), (3, 2), ("axes fraction", "data"), "offset points", **_SMALL)
         for (name, (xs, ys)), colour in zip(series.items(), _palette(series, colours), strict=True):
             x, y, half = _finite(xs, ys, (band or {}).get(name), positive=logy)
             if name in dots:
-                axes.plot(x, y, ".", color=colour, alpha=0.7, ms=4.5, mew=0, label=name, zorder=2)
+                axes.plot(x, y, ".", color=colour, alpha=0.7, ms=4.5, mew=0, label=_literal(name), zorder=2)
             elif smooth > 1:
                 axes.plot(x, y, ".", color=colour, alpha=0.3, ms=4.5, mew=0, zorder=2)
                 mean = np.exp(running_mean(np.log(y), smooth)) if logy else running_mean(y, smooth)
-                axes.plot(x, mean, color=colour, lw=1.8, label=name, zorder=3)
+                axes.plot(x, mean, color=colour, lw=1.8, label=_literal(name), zorder=3)
             else:
                 few = "o" if len(x) <= 40 else None
-                axes.plot(x, y, color=colour, lw=1.8, marker=few, ms=3.5, label=name, zorder=3)
+                axes.plot(x, y, color=colour, lw=1.8, marker=few, ms=3.5, label=_literal(name), zorder=3)
             if half is not None:
                 axes.fill_between(x, y - half, y + half, color=colour, alpha=0.15, lw=0, zorder=2)
         axes.set_yscale("log" if logy else "linear")
@@ -138,7 +143,7 @@ def stacked(
         low = np.zeros(len(x))
         for (name, row), colour in zip(zip(parts, heights, strict=True), _palette(parts, colours), strict=True):
             # One outline, not a rectangle for each bar: hundreds of them would show gaps, and make a large file.
-            axes.stairs(low + row, edges, baseline=low, fill=True, color=colour, lw=0.3, label=name, zorder=2)
+            axes.stairs(low + row, edges, baseline=low, fill=True, color=colour, lw=0.3, label=_literal(name), zorder=2)
             low = low + row
         if len(x):
             axes.set_xlim(edges[0], edges[-1])
@@ -170,7 +175,7 @@ def histogram(
             for (name, values), colour in zip(finite.items(), _palette(groups, colours), strict=True):
                 shares = np.histogram(values, edges)[0] / max(len(values), 1)
                 axes.stairs(shares, edges, fill=True, color=colour, alpha=0.15, lw=0, zorder=2)
-                axes.stairs(shares, edges, color=colour, lw=1.4, label=name, zorder=3)
+                axes.stairs(shares, edges, color=colour, lw=1.4, label=_literal(name), zorder=3)
         axes.set_xscale("log" if logx else "linear")
         axes.set_yscale("log" if logy else "linear")
         _finish(axes, legend=any(groups))
@@ -211,8 +216,8 @@ def bars(
                     form.format(value), (end, at), (3 * side, 0), textcoords="offset points", va="center_baseline",
                     ha="left" if side > 0 else "right", **_SMALL,
                 )  # fmt: skip
-            axes.barh(0, 0, color=colour, label=name)
-        axes.set_yticks(range(len(categories)), categories)
+            axes.barh(0, 0, color=colour, label=_literal(name))
+        axes.set_yticks(range(len(categories)), map(_literal, categories))
         axes.set_ylim(len(categories) - 0.4, -0.6)
         axes.margins(x=0.14)
         axes.axvline(0, color="#666666", lw=0.8)
@@ -236,13 +241,47 @@ def short(number: float) -> str:
     return f"{number / 1000:.3g}k" if abs(number) < 999_500 else f"{number / 1e6:.3g}M"
 
 
+class Counts(Formatter):
+    """Ticks in few characters, or in full where two would look the same: 12k, but 12,010 beside 12,020."""
+
+    def __call__(self, value: float, position: int | None = None) -> str:
+        return short(value)
+
+    def format_ticks(self, values: Values) -> list[str]:
+        labels = [short(value) for value in values]
+        return labels if len(set(labels)) == len(labels) else [f"{value:,.0f}" for value in values]
+
+
+def whole_ticks(axes: Axes, most: int = 7) -> None:
+    """Ticks of an x axis that counts steps, which have no halves: not even where it shows a single one."""
+    axes.xaxis.set_major_locator(MaxNLocator(most, steps=_STEPS, integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_formatter(Counts())
+
+
+def reading(name: str, values: Values, form: str = "{:.3g}") -> str:
+    """A line of a figure in words: where it begins and where it ends, of the values that are finite."""
+    finite = np.asarray(values, float)
+    finite = finite[np.isfinite(finite)]
+    if not len(finite):
+        return ""
+    ends = dict.fromkeys(form.format(value) for value in (finite[0], finite[-1]))
+    return " ".join(filter(None, [name, " \N{RIGHTWARDS ARROW} ".join(ends)]))
+
+
 def svg(figure: Figure) -> str:
-    """The figure as an element that fills the width it gets."""
+    """The figure as an element that fills the width it gets; the quantity above its panel is its title as text, too."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": STYLE["svg.hashsalt"]}):  # the same figure is the same text
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    return re.sub(r'width="[^"]*" height="[^"]*"', 'class="figure"', text[text.index("<svg") :], count=1)
+    text = re.sub(r'width="[^"]*" height="[^"]*"', 'class="figure"', text[text.index("<svg") :], count=1)
+    title = f"<title>{html.escape(figure.get_label())}</title>" if figure.get_label() else ""
+    return re.sub(r"^<svg[^>]*>", lambda found: found.group() + title, text)
+
+
+def _literal(text: str) -> str:
+    """Text in which no dollar begins a formula: names come from users' files."""
+    return text.replace("$", r"\$")
 
 
 _SMALL = {"fontsize": 8, "color": "#555555"}
@@ -254,10 +293,11 @@ def _panel(title: str, xlabel: str, size: tuple[float, float], left: float = _LE
     with mpl.rc_context({**STYLE, **(style or {})}):
         width, height = size
         figure = Figure(figsize=size)
+        figure.set_label(title)
         box = (left / width, _BOTTOM / height, 1 - (left + _RIGHT) / width, 1 - (_BOTTOM + _TOP) / height)
         axes = figure.add_axes(box)
-        figure.text(0.06 / width, 1 - 0.07 / height, title, ha="left", va="top", fontsize=9.5, color="#222222")
-        axes.set_xlabel(xlabel, color="#555555", labelpad=2)
+        figure.text(0.06 / width, 1 - 0.07 / height, _literal(title), ha="left", va="top", fontsize=9.5, color=INK)
+        axes.set_xlabel(_literal(xlabel), color="#555555", labelpad=2)
         axes.tick_params(which="both", colors="#555555", length=2.5)
         yield figure, axes
 
@@ -266,16 +306,19 @@ def _finish(axes: Axes, *, legend: bool) -> None:
     if axes.get_yscale() == "linear":
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
         if max(map(abs, axes.get_ylim())) >= 10_000:
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+            axes.yaxis.set_major_formatter(Counts())
         else:  # 1e-5 once above the axis, not at every tick
             axes.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
             axes.yaxis.offsetText.set(size=8, color="#555555")
     else:
         _log_ticks(axes)
     if axes.get_xscale() == "linear":
-        axes.xaxis.set_major_locator(MaxNLocator(7, steps=_STEPS, integer=_whole(axes)))
-        if max(map(abs, axes.get_xlim())) >= 10_000:
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        if axes.get_xlabel() in ("step", "steps"):
+            whole_ticks(axes)
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(7, steps=_STEPS))
+            if max(map(abs, axes.get_xlim())) >= 10_000:
+                axes.xaxis.set_major_formatter(Counts())
     _legend(axes, legend)
 
 
@@ -286,11 +329,6 @@ def _log_ticks(axes: Axes) -> None:
     if high < 300 * low:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _whole(axes: Axes) -> bool:
-    """Whether x counts something: steps have no halves."""
-    return axes.get_xlabel() in ("step", "steps")
 
 
 def _legend(axes: Axes, wanted: bool) -> None:

@@ -9,14 +9,14 @@ import numpy as np
 
 from red_mcore.reporting import plots
 from red_mcore.reporting.page import figure, note, panels, section, table
-from red_mcore.reporting.plots import COLOURS, GREY, WIDE
+from red_mcore.reporting.plots import COLOURS, GREY, INK, WIDE
 from red_mcore.reporting.run_folder import RunFolder
 from red_mcore.rewards.verifier import VERDICTS
 
 BLUE, RED, GREEN, PINK, ORANGE, SKY = COLOURS
 VERDICT_COLOURS = dict(zip(VERDICTS, (GREEN, RED, ORANGE, PINK, "#444444"), strict=True))
 _LOSSES = ("rl", "offline", "entropy", "wrong", "sft", "right")
-LOSS_COLOURS = {"total": "#222222"} | dict(zip(_LOSSES, COLOURS, strict=True))
+LOSS_COLOURS = {"total": INK} | dict(zip(_LOSSES, COLOURS, strict=True))
 """Of the components; rollouts and traces have theirs here too."""
 PHASES = {"sample": BLUE, "score": SKY, "update": GREEN, "teach": ORANGE, "publish": PINK}
 PHASES |= {"evaluate": GREY, "benchmark": "#444444"}
@@ -48,9 +48,12 @@ class RunFigures:
         shown = []
         if series:
             colours = {name: BLUE if name == "pass@1" else SKY for name in series}
-            plot = plots.curve(series, "accuracy", band=band, size=WIDE, ylim=(0, None), colours=colours)
-            shown.append(figure(plot.svg, width="wide"))
+            plot = plots.curve(series, "accuracy", band=band, ylim=(0, None), colours=colours)
+            shown.append(figure(plot.svg, self._reading(series, 0)))
             shown.append(self._curve({"": "evaluation/length_tokens"}, "tokens per answer", smooth=0, ylim=(0, None)))
+            cut = {"": "evaluation/truncated"}
+            shown.append(self._curve(cut, "share of answers cut off", smooth=0, ylim=(0, None), varying=True))
+            shown.append(self._curve({"": "evaluation/reward_mean"}, "mean reward", smooth=0))
         below = note("The band is the 95 % interval of pass@1 over the problems.") if series else ""
         return section("Accuracy on held-out problems", panels(*shown), below)
 
@@ -66,14 +69,16 @@ class RunFigures:
         shown = plots.bars(
             {label: {name: mean for name, (mean, _) in scores.items()} for label, scores in by_step.items()},
             "accuracy",
-            {label: {name: 1.96 * error for name, (_, error) in scores.items()} for label, scores in by_step.items()},
+            {
+                label: {name: 1.96 * error for name, (_, error) in scores.items() if np.isfinite(error)}
+                for label, scores in by_step.items()
+            },
             form="{:.3f}",
             colours={f"step {steps[0]}": SKY, f"step {steps[-1]}": BLUE},
             width=WIDE[0],
         )
         rows = [
-            [name, *(f"{scores[s][0]:.3f} ± {1.96 * scores[s][1]:.3f}" if s in scores else "" for s in steps)]
-            for name, scores in found.items()
+            [name, *(_with_error(*scores[s]) if s in scores else "" for s in steps)] for name, scores in found.items()
         ]
         over_time = ""
         if len(steps) > 2:
@@ -85,6 +90,20 @@ class RunFigures:
             table(["benchmark", *(f"step {s}" for s in steps)], rows),
             note("± and bars are 95 % intervals."),
         )
+
+    def base(self) -> str:
+        """Of base training; its steps are counted by themselves."""
+        rows = self.run.base_rows
+        if not rows:
+            return ""
+        shown = []
+        for name, title, logy in (("loss", "loss", False), ("grad_norm", "gradient norm", True)):
+            values = [row.get(f"base/{name}") for row in rows]
+            series = {"": ([row["step"] for row in rows], np.array(values, float))}  # None becomes NaN
+            smooth = self._smooth(len(rows))
+            plot = plots.curve(series, f"{title} of base training", logy=logy, smooth=smooth)
+            shown.append(figure(plot.svg, self._reading(series, smooth)))
+        return section("Base training", panels(*shown))
 
     def rollouts(self) -> str:
         run = self.run
@@ -221,7 +240,15 @@ class RunFigures:
         if smooth is None:
             smooth = self._smooth(max(len(x) for x, _ in found.values()))
         plot = plots.curve(found, title, smooth=smooth, marks=self._marks, colours=colours, **options)
-        return figure(plot.svg, width="wide" if options.get("size") == WIDE else "")
+        return figure(plot.svg, self._reading(found, smooth), width="wide" if options.get("size") == WIDE else "")
+
+    @staticmethod
+    def _reading(series: dict[str, tuple[np.ndarray, np.ndarray]], smooth: int) -> str:
+        """The lines of a panel in words: where each begins and ends, smoothed as it is drawn."""
+        finite = {label: ys[np.isfinite(ys)] for label, (_, ys) in series.items()}
+        return "; ".join(
+            filter(None, (plots.reading(label, plots.running_mean(ys, max(smooth, 1))) for label, ys in finite.items()))
+        )
 
     @staticmethod
     def _smooth(count: int) -> int:
@@ -282,7 +309,8 @@ class RunFigures:
             return ""
         parts = {"all right": right, "mixed": 1 - right - wrong, "all wrong": wrong}
         colours = {"all right": GREEN, "mixed": "#cfd6da", "all wrong": RED}
-        return figure(plots.stacked(steps, parts, "groups of rollouts, share", colours=colours, share=True).svg)
+        plot = plots.stacked(steps, parts, "groups of rollouts, share", colours=colours, share=True)
+        return figure(plot.svg, _overall(parts))
 
     def _shares(self, names: dict[str, str], title: str, colours: dict[str, str]) -> str:
         rows = [row for row in self.run.rows if any(name in row for name in names.values())]
@@ -291,7 +319,19 @@ class RunFigures:
         if not counts:
             return ""
         steps = [row["step"] for row in rows]
-        return figure(plots.stacked(steps, counts, title, share=True, colours=colours).svg)
+        return figure(plots.stacked(steps, counts, title, share=True, colours=colours).svg, _overall(counts))
+
+
+def _overall(parts: dict[str, Sequence[float]]) -> str:
+    """A stack in words: what each part is of the whole, over all steps."""
+    totals = {label: float(np.nansum(values)) for label, values in parts.items()}
+    whole = sum(totals.values())
+    shares = ", ".join(f"{label} {100 * total / whole:.3g} %" for label, total in totals.items()) if whole else ""
+    return f"over all steps: {shares}" if shares else ""
+
+
+def _with_error(mean: float, error: float) -> str:
+    return f"{mean:.3f} ± {1.96 * error:.3f}" if np.isfinite(error) else f"{mean:.3f}"
 
 
 def _varies(values: np.ndarray) -> bool:

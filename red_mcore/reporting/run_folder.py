@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from red_mcore import disk
+from red_mcore import disk, manifests
 from red_mcore.recipe import RecipeError
 from red_mcore.tracking import rows as metric_rows
 
@@ -27,8 +28,10 @@ class RunFolder:
     """As ``recipe.yaml`` has it; {} where that is missing."""
     rows: list[dict[str, Any]]
     """Of ``metrics.jsonl``, by step; a step that a resumed run repeated counts once, as it was last."""
+    base_rows: list[dict[str, Any]]
+    """Of ``base.jsonl``, the same of base training; [] where there was none."""
     summary: dict[str, Any] | None
-    """None until the run is done."""
+    """None until the run is done for the first time."""
     algorithm: str
     """Its class, or nothing, where a recipe of an older version does not name it."""
 
@@ -38,8 +41,66 @@ class RunFolder:
 
     @property
     def steps(self) -> int:
-        """Steps done."""
+        """Steps done, by the rows and the summary."""
+        return max(self._logged, self._summed)
+
+    @property
+    def _logged(self) -> int:
         return max((row["step"] for row in self.rows), default=0)
+
+    @property
+    def _summed(self) -> int:
+        done = (self.summary or {}).get("steps")
+        return done if isinstance(done, int) else self._logged * (self.summary is not None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the summary is of all steps; it is not where the run was asked for more since."""
+        wanted = self.setting("steps", 0)
+        return self.summary is not None and self._summed >= max(self._logged, wanted if isinstance(wanted, int) else 0)
+
+    @property
+    def missing_steps(self) -> int:
+        """Steps up to the last that have no row."""
+        return self.steps - sum(row["step"] > 0 for row in self.rows)
+
+    @property
+    def last_written(self) -> str:
+        """When, or nothing where no metrics are."""
+        files = [file for name in ("metrics.jsonl", "base.jsonl") if (file := self.folder / name).exists()]
+        if not files:
+            return ""
+        when = datetime.datetime.fromtimestamp(max(file.stat().st_mtime for file in files)).astimezone()
+        return when.isoformat(sep=" ", timespec="minutes")
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """Those of the summary, each with its step where it has one; of a run that is not finished, what holds at its
+        newest checkpoint."""
+        found: Any = (self.summary or {}).get("warnings")
+        if not self.finished:
+            try:
+                manifest, _ = manifests.newest(self.folder / "checkpoints")
+            except RecipeError:  # none is whole: the run itself will tell
+                manifest = None
+            seen = manifest["state"].get("health", {}).values() if manifest else ()
+            found = [one for one in seen if one["on"]]
+        return [_warning(one) for one in found] if isinstance(found, list) else []
+
+    @cached_property
+    def held_out(self) -> dict[int, tuple[float, float]]:
+        """Step -> (pass@1, standard error) on the held-out problems, the latter NaN where it is not known; of the
+        metrics, or of the summary's ends where those are lost."""
+        errors = dict(zip(*self.metric("evaluation/pass1_stderr"), strict=True))
+        scores = zip(*self.metric("evaluation/pass1"), strict=True)
+        found: dict[int, tuple[float, float]] = {}
+        for step, mean in scores:
+            _keep(found, int(step), mean, errors.get(step))
+        if found or self.summary is None:
+            return found
+        for step, name in ((0, "accuracy_before"), (self.steps, "accuracy_after")):
+            _keep(found, step, self.summary.get(name), self.summary.get(f"{name}_stderr"))
+        return found
 
     @cached_property
     def names(self) -> list[str]:
@@ -80,14 +141,15 @@ class RunFolder:
 
     @cached_property
     def benchmarks(self) -> dict[str, dict[int, tuple[float, float]]]:
-        """Benchmark -> step -> (mean, standard error): of ``evaluation/NAME_mean`` among the metrics, and of
-        ``evaluation/step-NNNNNN/summary.json``."""
+        """Benchmark -> step -> (mean, standard error, NaN where it is not known): of ``evaluation/NAME_mean`` among
+        the metrics, and of ``evaluation/step-NNNNNN/summary.json``."""
         found: dict[str, dict[int, tuple[float, float]]] = {}
-        means = (n for n in self.names if n.startswith("evaluation/") and n.endswith("_mean"))
-        for name in (n for n in means if n != "evaluation/reward_mean"):  # of the held-out problems
+        for name in (n for n in self.names if n.startswith("evaluation/") and n.endswith("_mean")):
+            if name == "evaluation/reward_mean":
+                continue  # of the held-out problems
             errors = dict(zip(*self.metric(f"{name.removesuffix('_mean')}_stderr"), strict=True))
             for step, mean in zip(*self.metric(name), strict=True):
-                _keep(found, name[11:-5], int(step), mean, errors.get(step))
+                _keep(found.setdefault(name[11:-5], {}), int(step), mean, errors.get(step))
         for file in sorted((self.folder / "evaluation").glob("step-*/summary.json")):
             number = re.fullmatch(r"step-(\d+)", file.parent.name)
             content = _object(file)
@@ -95,8 +157,9 @@ class RunFolder:
                 average = {"average": content["average"]} if "average" in content else {}
                 for name, scores in (content.get("benchmarks", {}) | average).items():
                     if isinstance(scores, dict):
-                        _keep(found, name, int(number.group(1)), scores.get("mean"), scores.get("stderr"))
-        return found
+                        by_step = found.setdefault(name, {})
+                        _keep(by_step, int(number.group(1)), scores.get("mean"), scores.get("stderr"))
+        return {name: dict(sorted(scores.items())) for name, scores in found.items() if scores}
 
 
 def read_run(folder: Path) -> RunFolder:
@@ -109,6 +172,7 @@ def read_run(folder: Path) -> RunFolder:
         hint = f"; there are runs in it: {', '.join(within[:5])}" if within else ""
         raise RecipeError(f"{folder} is no run, it has neither metrics.jsonl nor recipe.yaml{hint}")
     rows, _, told = metric_rows.read(folder)
+    base_rows = {row["step"]: row for row in _lines(folder / "base.jsonl") if isinstance(row.get("step"), int)}
     if told:
         print(f"warning: {told}", file=sys.stderr)
     try:
@@ -121,15 +185,27 @@ def read_run(folder: Path) -> RunFolder:
         folder,
         settings if isinstance(settings, dict) else {},
         rows,
+        [base_rows[step] for step in sorted(base_rows)],
         summary,
         named[1] if (named := re.match(r"# algorithm: (\w+)$", text, re.MULTILINE)) else "",
     )
 
 
-def _keep(found: dict[str, dict[int, tuple[float, float]]], name: str, step: int, mean: Any, error: Any) -> None:
+def _by_step(file: Path) -> list[dict[str, Any]]:
+    rows = {row["step"]: row for row in _lines(file) if isinstance(row.get("step"), int)}
+    return [rows[step] for step in sorted(rows)]
+
+
+def _warning(one: Any) -> str:
+    if not isinstance(one, dict):
+        return str(one)
+    text, step = str(one.get("text") or one.get("code")), one.get("step")
+    return text if step is None else f"{text} (step {step})"
+
+
+def _keep(found: dict[int, tuple[float, float]], step: int, mean: Any, error: Any) -> None:
     if math.isfinite(mean := _number(mean)):
-        error = _number(error)
-        found.setdefault(name, {})[step] = (mean, error if math.isfinite(error) else 0.0)
+        found[step] = (mean, _number(error))
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:

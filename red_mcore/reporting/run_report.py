@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import html
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import numpy as np
 import yaml
 
 from red_mcore.disk import write_atomic
-from red_mcore.reporting import samples
-from red_mcore.reporting.page import definitions, details, note, page, section, tiles
+from red_mcore.reporting import first_screen, samples
+from red_mcore.reporting.page import answers, definitions, details, note, page, section, tiles
 from red_mcore.reporting.plots import short
 from red_mcore.reporting.run_figures import RunFigures
 from red_mcore.reporting.run_folder import RunFolder, read_run
@@ -35,11 +34,12 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
 def _body(run: RunFolder) -> str:
     figures = RunFigures(run)
     parts = [
-        _status(run),
+        answers(first_screen.answers(run)),
         tiles(headline(run)),
         definitions(setup(run)),
         figures.held_out(),
         figures.benchmarks(),
+        figures.base(),
         figures.rollouts(),
         figures.imitation(),
         figures.optimisation(),
@@ -53,31 +53,14 @@ def _body(run: RunFolder) -> str:
     return "\n".join(filter(None, parts))
 
 
-def _status(run: RunFolder) -> str:
-    if not run.rows:
-        return note("Nothing is logged yet: the run is at its start, or in base training.")
-    if run.summary is None:
-        return note(f"Not finished: still going, or stopped, after step {run.steps}.")
-    return ""
-
-
 def headline(run: RunFolder) -> dict[str, tuple[str, str]]:
     """The tiles: name -> (number, detail)."""
     found: dict[str, tuple[str, str]] = {}
-    steps, pass1 = run.metric("evaluation/pass1")
-    if len(steps):
-        error = run.metric("evaluation/pass1_stderr")[1]
-        detail = f"± {error[-1]:.3f} standard error" if len(error) else ""
-        found["held-out pass@1"] = (_change(pass1, "{:.3f}"), detail)
     if run.pass_k:
-        found[f"held-out pass@{run.pass_k[15:]}"] = (_change(run.metric(run.pass_k)[1], "{:.3f}"), _evaluated(run))
+        found[f"held-out pass@{run.pass_k[15:]}"] = (_change(run.metric(run.pass_k)[1], "{:.3f}"), "")
     lengths = run.metric("evaluation/length_tokens")[1]
     if len(lengths):
         found["tokens per answer"] = (_change(lengths, "{:.0f}"), "held-out problems")
-    wanted = run.setting("steps")
-    unfinished = f"of {wanted:,}" if isinstance(wanted, int) and run.steps < wanted else "not finished"
-    found["steps"] = (f"{run.steps:,}", "finished" if run.summary else unfinished)
-    found["duration"] = _duration(run)
     generated = run.total("rollout/generated_tokens")
     trained = run.total("update/tokens") + run.total("lesson/tokens")
     if generated:
@@ -107,7 +90,7 @@ def setup(run: RunFolder) -> dict[str, str]:
         "optimizer": f"learning rate {get('optimizer.lr')}, {get('optimizer.schedule')}" if get("optimizer.lr") else "",
         "data": _data(run) if run.recipe else "",
         "folder": str(run.folder.absolute()),
-        "last written": _last_written(run),
+        "last written": run.last_written,
     }
     return {key: value for key, value in lines.items() if value}
 
@@ -140,36 +123,6 @@ def _change(values: np.ndarray, form: str) -> str:
     """Before and after."""
     first, last = form.format(values[0]), form.format(values[-1])
     return f"{first} \N{RIGHTWARDS ARROW} {last}" if len(values) > 1 else first
-
-
-def _evaluated(run: RunFolder) -> str:
-    problems = (run.summary or {}).get("held_out_problems")
-    return f"{problems} problems x {run.setting('evaluation.samples', '?')}" if problems else ""
-
-
-def _duration(run: RunFolder) -> tuple[str, str]:
-    """Of the whole run where it is done, else of the phases logged."""
-    names = [n for n in run.names if n.startswith("time/") and n != "time/publish_engine_seconds"]
-    evaluating = run.total("time/evaluate_seconds") + run.total("time/benchmark_seconds")
-    training = sum(map(run.total, names)) - evaluating
-    seconds = (run.summary or {}).get("seconds")
-    total = seconds if isinstance(seconds, (int, float)) else training + evaluating
-    return _clock(total), f"{_clock(training)} training"
-
-
-def _clock(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{seconds / 60:.1f} min"
-
-
-def _last_written(run: RunFolder) -> str:
-    file = run.folder / "metrics.jsonl"
-    if not file.exists():
-        return ""
-    when = datetime.datetime.fromtimestamp(file.stat().st_mtime).astimezone()
-    return when.isoformat(sep=" ", timespec="minutes")
 
 
 def _samples(run: RunFolder) -> str:

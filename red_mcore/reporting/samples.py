@@ -13,15 +13,16 @@ STYLE = (
     + """
 .cards { display: grid; grid-template-columns: 1fr 1fr; gap: 14px 18px; align-items: start; margin: .6em 0 1em; }
 .cards > div { min-width: 0; } .cards h3 { margin: 0 0 .5em; }
-.card { border: 1px solid #e2e2e2; border-left: 4px solid #D55E00; border-radius: 5px; margin-bottom: 14px; }
+.card { border: 1px solid #e4e4e4; border-left: 4px solid #D55E00; border-radius: 5px; margin-bottom: 14px; }
 .card.correct { border-left-color: #009E73; } .card > * { padding: .5em .9em; }
-.card header { display: flex; gap: 1em; font-size: 13px; color: #555; border-bottom: 1px solid #eee;
-  padding: .3em .9em; }
+.card header { display: flex; flex-wrap: wrap; gap: 0 1em; font-size: 13px; color: #555555;
+  border-bottom: 1px solid #ececec; padding: .3em .9em; }
 .card header b { color: #B34700; } .card.correct header b { color: #00785A; }
-.card .problem { background: #f8f8f6; } .card .response { max-height: 30em; overflow-y: auto; }
-.card footer { font-size: 13px; color: #555; border-top: 1px solid #eee; padding: .3em .9em; }
-.card footer .prose { display: inline; color: #222; } .left-out { color: #777; font-style: italic; }
-@media (max-width: 800px) { .cards { grid-template-columns: 1fr; } }
+.card .problem { background: #f6f7f8; } .card .prose { overflow-x: auto; }
+.card .response { max-height: 30em; overflow-y: auto; }
+.card footer { font-size: 13px; color: #555555; border-top: 1px solid #ececec; padding: .3em .9em; }
+.card footer .prose { display: inline; color: #222222; } .left-out { color: #777777; font-style: italic; }
+@media (max-width: 800px) { .cards { grid-template-columns: minmax(0, 1fr); } }
 """
 )
 _HEAD, _TAIL = 5000, 5000

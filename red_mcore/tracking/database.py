@@ -1,11 +1,19 @@
-"""MLflow's SQLite file: its address, and whether it can be used. Without MLflow."""
+"""MLflow's SQLite file: its address, whether it can be used, and the artifacts beside it. Without MLflow.
+
+All runs of a folder share one. It names artifacts by ``mlflow-artifacts:``, relative to where it lies, so that the
+folder may be moved. Such addresses are read by MLflow's server, which finds them with ``--artifacts-destination``.
+Without a server MLflow cannot write to them: that is done here. All else in the database is MLflow's own doing.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 from urllib.parse import unquote
 
 from red_mcore.recipe import RecipeError
@@ -20,6 +28,55 @@ _FIXES = {
 }
 _SECONDS = 20.0
 """How long a database may be locked: other runs may write to the same one, for moments."""
+
+SHARED, ARTIFACTS = "mlruns.db", "mlartifacts"
+OWN = "mlflow.db"
+"""What a run had in its folder, when each had one of its own."""
+RELATIVE = "mlflow-artifacts:/"
+PATIENCE_SECONDS = 120.0
+"""How long another process may take to make the database."""
+
+
+def of_folder(folder: Path, shared: Path) -> str:
+    """Address of the database for what is in ``folder``: that in ``shared``, or its own of an earlier version."""
+    own = folder / OWN
+    return address(own if own.exists() else shared / SHARED)
+
+
+def artifacts(uri: str, artifact_uri: str) -> Path | None:
+    """Folder of a run's artifacts, where they are to be written here; None where MLflow knows how."""
+    file, path = file_of(uri), Path(artifact_uri.removeprefix(RELATIVE))
+    if file is None or not artifact_uri.startswith(RELATIVE) or path.is_absolute() or ".." in path.parts:
+        return None
+    return file.parent / ARTIFACTS / path
+
+
+@contextmanager
+def alone(uri: str) -> Iterator[None]:
+    """Hold off other processes that open the file: MLflow makes its tables, and experiments, without a lock.
+
+    TimeoutError where another one takes longer than ``PATIENCE_SECONDS``. Nothing to do for a server.
+    """
+    file = file_of(uri)
+    if file is None:
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with (file.parent / f".{file.name}.lock").open("a") as lock:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not _locked(lock):
+            if time.monotonic() > end:
+                raise TimeoutError(f"another process has held {lock.name} for {PATIENCE_SECONDS:.0f} s: end it")
+            time.sleep(0.1)
+        yield  # closing the file gives the lock back, and so does the end of this process
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def address(file: Path) -> str:

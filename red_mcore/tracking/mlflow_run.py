@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from red_mcore.disk import write_atomic
 from red_mcore.recipe import RecipeError, Tracking
 from red_mcore.tracking import database
 
@@ -22,25 +23,34 @@ _PARENT = "mlflow.parentRunId"
 """MLflow's tag of a nested run."""
 _NESTS = "red_mcore.nests"
 """Tag of a run that others are nested under, with its name."""
+_KIND = "mlflow.experimentKind"
+"""MLflow's tag of what an experiment's page shows first."""
 
 
 class MlflowRun:
     """One run in MLflow: made anew, or taken up again by its id."""
 
     def __init__(
-        self, tracking: Tracking, name: str, parameters: dict[str, Any], folder: Path, run_id: str | None = None
+        self,
+        tracking: Tracking,
+        name: str,
+        parameters: dict[str, Any],
+        folder: Path,
+        shared: Path,
+        run_id: str | None = None,
     ) -> None:
-        """RecipeError where the server or the database cannot be used, or a server does not know ``run_id``.
+        """``shared``: the folder whose database has it where there is no ``tracking.uri``; but one in ``folder``, of an
+        earlier version, goes first.
 
-        A database that does not know ``run_id``, since it was moved or removed, gets a new run (``is_new``).
+        RecipeError where the server or the database cannot be used, or a server does not know ``run_id``. A database
+        that does not know ``run_id``, since it or the run was moved or removed, gets a new run (``is_new``).
         """
-        folder = folder.absolute()
-        uri = tracking.uri or database.address(folder / "mlflow.db")
-        artifacts = None if tracking.uri else (folder / "artifacts").as_uri()  # a server has a place of its own
+        uri = tracking.uri or database.of_folder(folder, shared)
         with _opened(uri) as self._client:
             self.is_new = run_id is None or (database.file_of(uri) is not None and not self._knows(run_id))
-            self.run_id = self._create(tracking, name, parameters, artifacts) if self.is_new else run_id
+            self.run_id = self._create(tracking, name, parameters, uri) if self.is_new else run_id
             self._client.update_run(self.run_id, status="RUNNING")
+            self._artifacts = database.artifacts(uri, self._client.get_run(self.run_id).info.artifact_uri)
 
     def _knows(self, run_id: str) -> bool:
         from mlflow.exceptions import MlflowException
@@ -52,10 +62,10 @@ class MlflowRun:
                 raise
             return False
 
-    def _create(self, tracking: Tracking, name: str, parameters: dict[str, Any], artifacts: str | None) -> str:
+    def _create(self, tracking: Tracking, name: str, parameters: dict[str, Any], uri: str) -> str:
         from mlflow.entities import Param
 
-        experiment_id = _experiment(self._client, tracking.experiment, artifacts)
+        experiment_id = _experiment(self._client, tracking.experiment, uri)
         tags = {_PARENT: tracking.parent} if tracking.parent else None
         run_id = self._client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
         params = [Param(key, str(value)) for key, value in parameters.items()]
@@ -84,7 +94,11 @@ class MlflowRun:
         """A table in the layout of MLflow's own, but overwritten, not extended, where a resumed run repeats a step."""
         columns = list(dict.fromkeys(key for row in rows for key in row))
         data = [[row.get(key) for key in columns] for row in rows]
-        self._client.log_text(self.run_id, json.dumps({"columns": columns, "data": data}), file)
+        text = json.dumps({"columns": columns, "data": data})
+        if self._artifacts is None:
+            self._client.log_text(self.run_id, text, file)
+        else:
+            write_atomic(self._artifacts / file, text)
 
     def end(self, status: Status) -> None:
         self._client.set_terminated(self.run_id, status)
@@ -93,33 +107,41 @@ class MlflowRun:
 class MlflowParent:
     """The run ``name`` under which others are nested (``tracking.parent``): made anew, or found again by that name."""
 
-    def __init__(self, uri: str, experiment: str, name: str, artifacts: Path) -> None:
-        """``artifacts``: folder for those of the whole experiment. RecipeError where MLflow at ``uri`` fails."""
+    def __init__(self, uri: str, experiment: str, name: str) -> None:
+        """RecipeError where MLflow at ``uri`` fails."""
         with _opened(uri) as self._client:
-            experiment_id = _experiment(self._client, experiment, artifacts.absolute().as_uri())
-            found = self._client.search_runs([experiment_id], f"tags.`{_NESTS}` = '{name}'", max_results=1)
+            experiment_id = _experiment(self._client, experiment, uri)
+            parents = self._client.search_runs([experiment_id], f"tags.`{_NESTS}` LIKE '%'")
+            found = [run for run in parents if run.data.tags[_NESTS] == name]  # a name may hold any quotes
             run = found[0] if found else self._client.create_run(experiment_id, tags={_NESTS: name}, run_name=name)
             self.run_id = run.info.run_id
             self._client.update_run(self.run_id, status="RUNNING")
+            self._artifacts = database.artifacts(uri, run.info.artifact_uri)
 
     def artifact(self, file: Path) -> None:
         """Keep a copy of ``file`` in the run, over an earlier one."""
-        self._client.log_artifact(self.run_id, str(file))
+        if self._artifacts is None:
+            self._client.log_artifact(self.run_id, str(file))
+        else:
+            write_atomic(self._artifacts / file.name, file.read_bytes())
 
     def end(self, status: Status) -> None:
         self._client.set_terminated(self.run_id, status)
 
 
-def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
-    """Id of the experiment, made with the address ``artifacts`` where there is none of that name."""
+def _experiment(client: MlflowClient, name: str, uri: str) -> str:
+    """Id of the experiment, made where there is none of that name: of a kind whose page shows runs, not traces of
+    language-model calls, and, in a file, with artifacts at addresses relative to it."""
     found = client.get_experiment_by_name(name)
-    return found.experiment_id if found else client.create_experiment(name, artifacts)
+    if found:
+        return found.experiment_id
+    artifacts = database.RELATIVE if database.file_of(uri) else None  # a server has a place of its own
+    return client.create_experiment(name, artifacts, {_KIND: "custom_model_development"})
 
 
 @contextmanager
 def _opened(uri: str) -> Iterator[MlflowClient]:
     """A client; RecipeError for what MLflow raises in the block, and for a database that cannot be used."""
-    database.check(uri)
     # MLflow reads these only from the environment. A training run reports to nobody; and a server that is gone should
     # hold up a step for seconds, not for the four minutes of seven retries.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -129,7 +151,8 @@ def _opened(uri: str) -> Iterator[MlflowClient]:
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it announces each table it creates
     try:
-        with database.as_spelt(uri):
+        with database.alone(uri), database.as_spelt(uri):
+            database.check(uri)
             yield MlflowClient(tracking_uri=uri)
     except RecipeError:
         raise

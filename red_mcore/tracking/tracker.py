@@ -40,7 +40,8 @@ class Tracker:
         self._has_room = True
         self._mlflow = None
         if recipe.tracking.mlflow:
-            self._mlflow = MlflowRun(recipe.tracking, recipe.name, flatten(recipe), folder, run_id)
+            shared = Path(recipe.runs)
+            self._mlflow = MlflowRun(recipe.tracking, recipe.name, flatten(recipe), folder, shared, run_id)
         self.run_id = self._mlflow.run_id if self._mlflow else None
         self._waiting: list[Callable[[MlflowRun], None]] = []
         """What MLflow has not got yet."""

@@ -56,3 +56,35 @@ def test_the_pieces_of_a_page_escape_their_texts():
     parts += [page.table(["<i>"], [["<i>"]]), page.details("<i>", ""), page.figure("", "<i>"), page.section("<i>", "x")]
     assert "<i>" not in page.page("<i>", "".join(parts))
     assert page.section("empty", "", page.panels("", "")) == ""
+
+
+@pytest.mark.parametrize(
+    "steps", [[3], [1, 2], [0, 1], range(4), range(0, 1001, 50), [12_000, 12_004], [199_990, 200_010]]
+)
+def test_steps_have_no_halves_and_no_two_ticks_look_alike(steps):
+    for plot in (plots.curve({"a": (steps, steps)}, "y"), plots.stacked(steps, {"a": steps}, "y")):
+        (axes,) = plot.figure.axes
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        labels = axes.xaxis.get_major_formatter().format_ticks(ticks)
+        assert ticks
+        assert all(tick == round(tick) for tick in ticks)
+        assert len(set(labels)) == len(labels)
+        assert not any("." in label and "k" not in label for label in labels)
+
+
+def test_a_reading_is_where_a_line_begins_and_ends():
+    assert plots.reading("traces", [np.nan, 0.25, 7, 0.5, np.inf]) == "traces 0.25 → 0.5"
+    assert plots.reading("", [2.0, 2.0]) == "2"
+    assert plots.reading("traces", [np.nan]) == ""
+
+
+def test_a_figure_is_named_by_what_stands_above_it():
+    made = plots.curve({"a": ([0, 1], [1, 2])}, "share of <i>").svg
+    assert "<title>share of &lt;i&gt;</title>" in made
+
+
+def test_names_are_no_formulas():
+    name = r"cost in $\frac{ and $"
+    made = [plots.bars({name: {name: 1.0}}, name), plots.curve({name: ([0, 1], [1, 2])}, name, name, levels={name: 1})]
+    assert all(f"<title>{name}</title>" in plot.svg for plot in made)  # as a formula it would be refused

@@ -39,14 +39,12 @@ def test_recorded_responses_are_graded_and_compared(tmp_path, capsys):
     assert (differing["item"], differing["sample"], differing["verdict"]) == (1, 1, "unparsable")
     import mlflow
 
-    client = mlflow.tracking.MlflowClient(f"sqlite:///{tmp_path}/out/mlflow.db")
+    client = mlflow.tracking.MlflowClient(f"sqlite:///{tmp_path}/mlruns.db")
     logged = client.get_run(summary["mlflow_run"])
     assert logged.data.metrics["evaluation/amc23_mean"] == 0.5
     assert logged.data.params["boxed_only"] == "False"
-    assert {artifact.path for artifact in client.list_artifacts(summary["mlflow_run"])} == {
-        "benchmarks.json",
-        "responses.json",
-    }
+    kept = tmp_path / "mlartifacts" / summary["mlflow_run"] / "artifacts"
+    assert {file.name for file in kept.iterdir()} == {"benchmarks.json", "responses.json"}
     # Another evaluation of the same problems, stricter, against the first.
     arguments = ["--generations", str(file), "--out", str(tmp_path / "strict"), "boxed_only=true", "--no-mlflow"]
     assert evaluate.main([*arguments, "--against", str(tmp_path / "out")]) == 0
@@ -54,7 +52,7 @@ def test_recorded_responses_are_graded_and_compared(tmp_path, capsys):
     assert "amc23: -25.0 against" in screen
     strict = json.loads((tmp_path / "strict/summary.json").read_text())
     assert strict["against"]["benchmarks"]["amc23"]["difference"] == -0.25
-    assert not (tmp_path / "strict/mlflow.db").exists()
+    assert len(client.search_runs([logged.info.experiment_id])) == 1
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,10 @@ def make(tmp_path, monkeypatch):
         (folder / "recipe.yaml").write_text(to_yaml(recipe))
         lines = [row(step, rollouts=rollouts) for step in range(STEPS + 1)]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        base = [{"step": step, "base/loss": 2.5 / step, "base/grad_norm": None} for step in (1, 2, 5)]
+        (folder / "base.jsonl").write_text("".join(json.dumps(line) + "\n" for line in base))
         if done:
-            (folder / "summary.json").write_text(json.dumps({"seconds": 4000, "held_out_problems": 8}))
+            (folder / "summary.json").write_text(json.dumps({"steps": STEPS, "seconds": 4000, "held_out_problems": 8}))
         for step in (0, 3, 6):
             write_samples(folder, step, [sample(f"problem {step}", "correct"), sample("problem", "wrong")])
         return folder
@@ -130,14 +132,21 @@ def written(*arguments: object) -> Page:
     return Page(file)
 
 
-ALWAYS = ["Accuracy on held-out problems", "Rollouts and traces", "Optimisation", "Time", "Speed and memory"]
+ALWAYS = [
+    "Accuracy on held-out problems",
+    "Base training",
+    "Rollouts and traces",
+    "Optimisation",
+    "Time",
+    "Speed and memory",
+]
 
 
 def test_every_section(make, capsys):
     folder = make()
     found = written(folder)
     assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
-    middle = [*ALWAYS[:2], "Entropies and imitation", "Optimisation", "Trainer against engine", *ALWAYS[3:]]
+    middle = [*ALWAYS[:3], "Entropies and imitation", "Optimisation", "Trainer against engine", *ALWAYS[4:]]
     assert found.headings == [*middle, "Everything else", "What it wrote", "Recipe"]
     for words in (
         "0.200 → 0.800",
@@ -145,6 +154,12 @@ def test_every_section(make, capsys):
         "1 h 07 min",
         "8 problems x 8",
         "finished",
+        "better",
+        "+0.600 ± 0.139 (95 %)",
+        "entropy/offline_nats is no finite number in 6 of 6 steps",
+        "loss of base training",
+        "2.5 → 0.5",
+        "rollouts 0.5; traces 1",
         "600",
         "RED - ",
         "weight_max: 7.0",
@@ -178,6 +193,10 @@ def test_a_run_at_its_start(make):
     (folder / "metrics.jsonl").unlink()
     for file in (folder / "rollouts").iterdir():
         file.unlink()
+    found = written(folder)
+    assert found.headings == ["Base training", "Recipe"]
+    assert "5 of 500 steps of base training" in found.text
+    (folder / "base.jsonl").unlink()
     found = written(folder)
     assert found.headings == ["Recipe"]
     assert "Nothing is logged yet" in found.text

@@ -3,6 +3,9 @@
 import errno
 import json
 import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -27,7 +30,7 @@ def local(recipe) -> Tracker:
 
 
 def test_a_run_is_in_mlflow_and_goes_on_under_its_id(recipe):
-    client = MlflowClient(tracking_uri=f"sqlite:///{recipe.folder}/mlflow.db")
+    client = MlflowClient(tracking_uri=f"sqlite:///{recipe.runs}/mlruns.db")
     first = Tracker(recipe, recipe.folder)
     first.log(1, {"update/loss": 0.5, "rollout/tokens": 7})
     first.close("KILLED")
@@ -44,23 +47,81 @@ def test_a_run_is_in_mlflow_and_goes_on_under_its_id(recipe):
     assert run.data.params["model.config.vocab_size"] == "64"
     assert [(m.step, m.value) for m in client.get_metric_history(first.run_id, "update/loss")] == [(1, 0.5), (2, 0.25)]
     assert run.data.metrics["summary/accuracy_after"] == 0.75
-    (table,) = recipe.folder.glob("artifacts/*/artifacts/rollouts/*.json")
+    assert run.info.artifact_uri == f"mlflow-artifacts:/{first.run_id}/artifacts"  # relative: the folder may be moved
+    table = Path(recipe.runs) / "mlartifacts" / first.run_id / "artifacts/rollouts/evaluation-000002.json"
     assert json.loads(table.read_text()) == {
         "columns": ["text", "verdict", "reward"],
         "data": [["a", "wrong", None], ["b", None, 1.0]],
     }
 
 
+def test_runs_of_a_folder_share_a_database_whichever_way_they_start(tmp_path):
+    """Three at once where there is none yet: MLflow alone would make its tables three times, and two would fail."""
+    code = (
+        "import sys; from red_mcore.recipe import Algorithm, Model, Recipe; from red_mcore.tracking import Tracker;"
+        " recipe = Recipe(name=sys.argv[1], runs=sys.argv[2], model=Model(), algorithm=Algorithm());"
+        " tracker = Tracker(recipe, recipe.folder);"
+        " [tracker.log(step, {'update/loss': 1.0}) for step in range(1, 21)]; tracker.close('FINISHED')"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", code, f"r{i}", str(tmp_path)]) for i in range(3)]
+    assert [process.wait() for process in started] == [0, 0, 0]
+    client = MlflowClient(database.address(tmp_path / "mlruns.db"))
+    experiment = client.get_experiment_by_name("red-mcore")
+    runs = client.search_runs([experiment.experiment_id])
+    assert {(run.info.run_name, run.info.status) for run in runs} == {(f"r{i}", "FINISHED") for i in range(3)}
+    assert [len(client.get_metric_history(run.info.run_id, "update/loss")) for run in runs] == [20, 20, 20]
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"  # its page shows runs
+
+
+def test_a_folder_that_has_its_own_database_from_before_goes_on_there(recipe):
+    own = database.address(recipe.folder / "mlflow.db")
+    recipe.tracking.uri = own
+    before = Tracker(recipe, recipe.folder)
+    before.log(1, {"update/loss": 0.5})
+    before.close("KILLED")
+    recipe.tracking.uri = None
+    again = Tracker(recipe, recipe.folder, before.run_id)
+    again.log(2, {"update/loss": 0.25})
+    again.close("FINISHED")
+    assert again.run_id == before.run_id
+    assert len(MlflowClient(own).get_metric_history(before.run_id, "update/loss")) == 2
+    assert not (Path(recipe.runs) / "mlruns.db").exists()
+
+
+def test_a_folder_that_was_moved_goes_on_with_its_artifacts(recipe, tmp_path):
+    recipe.runs = str(tmp_path / "here")
+    first = Tracker(recipe, recipe.folder)
+    first.table("evaluation", [{"text": "a"}], step=1)
+    first.close("KILLED")
+    Path(recipe.runs).rename(tmp_path / "there")
+    recipe.runs = str(tmp_path / "there")
+    again = Tracker(recipe, recipe.folder, first.run_id)
+    again.table("evaluation", [{"text": "b"}], step=2)
+    again.close("FINISHED")
+    assert again.run_id == first.run_id
+    kept = tmp_path / "there/mlartifacts" / first.run_id / "artifacts/rollouts"
+    assert sorted(file.name for file in kept.iterdir()) == ["evaluation-000001.json", "evaluation-000002.json"]
+    assert not (tmp_path / "here").exists()
+
+
+def test_an_address_of_artifacts_leads_nowhere_else():
+    uri = database.address(Path("/x/mlruns.db"))
+    assert database.artifacts(uri, "mlflow-artifacts:/a/b") == Path("/x/mlartifacts/a/b")
+    for foreign in ("mlflow-artifacts:/../b", "mlflow-artifacts://etc", "s3://bucket/a", "/x/y"):
+        assert database.artifacts(uri, foreign) is None
+    assert database.artifacts("http://server", "mlflow-artifacts:/a/b") is None
+
+
 def test_runs_are_nested_under_a_parent_that_is_found_again(recipe, tmp_path):
     recipe.tracking.uri, recipe.tracking.experiment = f"sqlite:///{tmp_path}/mlflow.db", "comparison"
     parent, again, other = (
-        MlflowParent(recipe.tracking.uri, "comparison", name, tmp_path / "artifacts") for name in ("all", "all", "none")
+        MlflowParent(recipe.tracking.uri, "comparison", name) for name in ("all's", "all's", '"none"')
     )
     assert parent.run_id == again.run_id != other.run_id
     recipe.tracking.parent = parent.run_id
-    recipe.name = "all"  # a nested run of the parent's name is not taken for it
+    recipe.name = "all's"  # a nested run of the parent's name is not taken for it
     nested = Tracker(recipe, recipe.folder)
-    assert MlflowParent(recipe.tracking.uri, "comparison", "all", tmp_path / "artifacts").run_id == parent.run_id
+    assert MlflowParent(recipe.tracking.uri, "comparison", "all's").run_id == parent.run_id
 
     client = MlflowClient(tracking_uri=recipe.tracking.uri)
     run = client.get_run(nested.run_id)
@@ -69,7 +130,7 @@ def test_runs_are_nested_under_a_parent_that_is_found_again(recipe, tmp_path):
     for text in ("first", "second"):
         (tmp_path / "table.md").write_text(text)
         parent.artifact(tmp_path / "table.md")
-    (kept,) = (tmp_path / "artifacts").rglob("table.md")
+    (kept,) = (tmp_path / "mlartifacts").rglob("table.md")
     assert kept.read_text() == "second"
     parent.end("FINISHED")
     assert client.get_run(parent.run_id).info.status == "FINISHED"
@@ -86,13 +147,13 @@ def test_a_run_that_mlflow_has_no_more_gets_a_new_one_with_all_rows(recipe):
     first = Tracker(recipe, recipe.folder)
     for step in (1, 2):
         first.log(step, {"update/loss": 1 / step, "update/lr": float("nan")})
-    rows, damaged = first.rows(), recipe.folder / "mlflow.db"
+    rows, file = first.rows(), Path(recipe.runs) / "mlruns.db"
     first.close("KILLED")
-    damaged.write_bytes(b"damaged")
-    with pytest.raises(RecipeError, match=r"MLflow's database .*mlflow\.db .*file is not a database: move it away"):
+    file.write_bytes(b"damaged")
+    with pytest.raises(RecipeError, match=r"MLflow's database .*mlruns\.db .*file is not a database: move it away"):
         Tracker(recipe, recipe.folder, first.run_id)
     recipe.runs += "/elsewhere"  # this process keeps the damaged one open
-    file = recipe.folder / "mlflow.db"
+    file = Path(recipe.runs) / "mlruns.db"
     again = Tracker(recipe, recipe.folder, first.run_id)
     assert again.begin({"main": 2}, rows) == []
     again.log(3, {"update/loss": 1 / 3})
@@ -104,7 +165,7 @@ def test_a_run_that_mlflow_has_no_more_gets_a_new_one_with_all_rows(recipe):
 
 def test_an_mlflow_that_fails_for_a_while_costs_one_warning_and_no_row(recipe, capsys, monkeypatch):
     monkeypatch.setattr(tracker_module, "_PAUSE", 0.0)
-    tracker, file = Tracker(recipe, recipe.folder), recipe.folder / "mlflow.db"
+    tracker, file = Tracker(recipe, recipe.folder), Path(recipe.runs) / "mlruns.db"
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")  # as a copy of it is made
     tracker.log(1, {"update/loss": 0.5})
@@ -122,7 +183,7 @@ def test_an_mlflow_that_fails_for_a_while_costs_one_warning_and_no_row(recipe, c
 
 def test_an_mlflow_that_fails_to_the_end_is_told_once_more_with_what_it_lacks(recipe, capsys):
     tracker = Tracker(recipe, recipe.folder)
-    MlflowClient(tracking_uri=f"sqlite:///{recipe.folder}/mlflow.db").delete_run(tracker.run_id)
+    MlflowClient(tracking_uri=f"sqlite:///{recipe.runs}/mlruns.db").delete_run(tracker.run_id)
     tracker.log(1, {"update/loss": 0.5})
     tracker.log(2, {"update/loss": 0.25})
     tracker.close("FINISHED")
@@ -159,11 +220,11 @@ def test_a_folder_may_have_any_name(recipe, tmp_path, name):
     tracker.log(1, {"update/loss": 0.5})
     tracker.table("evaluation", [{"text": "a"}], step=1)
     tracker.close("FINISHED")
-    assert (recipe.folder / "mlflow.db").is_file()
+    assert (Path(recipe.runs) / "mlruns.db").is_file()
     (table,) = (tmp_path / name).rglob("evaluation-000001.json")
     assert json.loads(table.read_text())["data"] == [["a"]]
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    client = MlflowClient(tracking_uri=database.address(recipe.folder / "mlflow.db"))
+    client = MlflowClient(tracking_uri=database.address(Path(recipe.runs) / "mlruns.db"))
     assert client.get_run(tracker.run_id).data.metrics == {"update/loss": 0.5}
 
 

@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from comparison.curves import AXES, Curves
 from comparison.results import Result, Results
 from comparison.stats import half_width
-from red_mcore.reporting.plots import COLOURS, FAINT, GREY, STYLE, short, svg
+from red_mcore.reporting.plots import COLOURS, FAINT, GREY, INK, STYLE, Counts, svg, whole_ticks
 
 MARKERS = ("s", "^", "D", "v", "P", "X")
 ALWAYS = ("grpo", "sft", "sft_then_grpo")
@@ -71,7 +71,7 @@ class Figures:
                     if result.readings[axis]:
                         self._dot(panel, row, result, axis)
                 if (mean := self.results.reference.mean(axis)) is not None:
-                    panel.axvline(mean, color="black", lw=0.8, ls=":", zorder=1)
+                    panel.axvline(mean, color=INK, lw=0.8, ls=":", zorder=1)
                 panel.set_title(f"at equal {axis}", loc="left")
                 panel.set_xlabel("pass@1")
             panels[0].set_yticks(range(len(ranked)), [r.name for r in ranked])
@@ -94,7 +94,7 @@ class Figures:
             for result, panel in zip(others, panels.flat, strict=False):
                 for other in others:
                     self._evaluated(panel, other, "seconds", "pass1", color=FAINT, lw=0.7)
-                self._evaluated(panel, reference, "seconds", "pass1", color="black", lw=1.1, ls="--")
+                self._evaluated(panel, reference, "seconds", "pass1", color=INK, lw=1.1, ls="--")
                 self._evaluated(panel, result, "seconds", "pass1", band=True, color=COLOURS[0], lw=1.9)
                 panel.set_title(result.name, loc="left")
                 self._axis(panel, "seconds", label=False)
@@ -192,7 +192,9 @@ class Figures:
         if label:
             panel.set_xlabel(LABELS[axis])
         if axis == "tokens":
-            panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+            panel.xaxis.set_major_formatter(Counts())
+        elif axis == "steps":
+            whole_ticks(panel)
 
     def _handles(self) -> list[Line2D]:
         handles = [
@@ -214,7 +216,7 @@ def highlights(results: Results) -> dict[str, tuple[str, str]]:
     chosen = [name for name in ALWAYS if name in names]
     chosen += [name for name in names if name not in chosen][: len(COLOURS) - len(chosen)]
     styles = zip(COLOURS, MARKERS, strict=True)
-    return {results.reference.name: ("black", "o")} | dict(zip(chosen, styles, strict=False))
+    return {results.reference.name: (INK, "o")} | dict(zip(chosen, styles, strict=False))
 
 
 def smooth(x: np.ndarray, y: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:

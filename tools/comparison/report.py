@@ -17,7 +17,7 @@ from comparison.legs import Run
 from comparison.plan import EQUAL, MAY_DIFFER, Plan
 from comparison.results import Results, as_json
 from red_mcore.redaction import redacted
-from red_mcore.reporting.page import definitions, page, versions, write_files
+from red_mcore.reporting.page import definitions, figure, page, scrolling, versions, write_files
 from red_mcore.reporting.plots import short
 
 
@@ -114,18 +114,18 @@ def _body(results: Results, failed: dict[Run, list[str]], made: dict[str, str], 
         parts += ["<h2>Failed runs</h2>", failures(failed)]
     parts += [
         "<h2>pass@1 at equal steps, tokens and seconds</h2>",
-        figures.budgets(),
+        figure(figures.budgets(), width="full"),
         "<p class=note>Means over seeds, with 95 % intervals where coloured. In colour: the reference, the plain"
         " methods, and those with the highest pass@1 at equal seconds. Methods that generate no tokens are not in the"
         " middle panel.</p>",
-        figures.dots(),
+        figure(figures.dots(), width="full"),
         f"<p class=note>Mean, 95 % interval, a ring per seed; the dotted line is {html.escape(name)}.</p>",
         "<h2>Every method</h2>",
-        f"<div class=scroll>{table(tables.methods(results), name)}</div>",
+        scrolling(table(tables.methods(results), name)),
         *(f"<p class=note>{html.escape(line)}</p>" for line in notes(results, jobs)),
         f"<h2>Against {html.escape(name)}</h2>",
         *(f"<p>{html.escape(line)}</p>" for line in tables.verdicts(results)),
-        f"<div class=scroll>{table(tables.against_reference(results), name)}</div>",
+        scrolling(table(tables.against_reference(results), name)),
     ]
     if len(results.plan.seeds) > 1:
         parts.append(
@@ -135,19 +135,18 @@ def _body(results: Results, failed: dict[Run, list[str]], made: dict[str, str], 
     if len(results.all) > 1:
         parts += [
             "<h2>One by one</h2>",
-            figures.multiples(),
+            figure(figures.multiples(), width="full"),
             f"<p class=note>pass@1 against training seconds: the method blue, {html.escape(name)} dashed.</p>",
         ]
-    parts += [f"<h2>pass@{k}</h2>", figures.pass_k(), "<h2>Behaviour</h2>", figures.behaviour()]
+    parts += [f"<h2>pass@{k}</h2>", figure(figures.pass_k(), width="full")]
+    parts += ["<h2>Behaviour</h2>", figure(figures.behaviour(), width="full")]
     parts.append(
         "<p class=note>Entropies and weight: means over seeds, and running means over a tenth of the steps.</p>"
     )
     if len(results.plan.seeds) > 1:
         parts.append("<h2>Every pair</h2><p class=note>▲ the row is above the column in all seeds, ▼ below.</p>")
         for axis in AXES:
-            parts.append(
-                f"<h3>at equal {axis}</h3><div class=scroll>{table(tables.pairs(results, axis), '', 'pairs')}</div>"
-            )
+            parts += [f"<h3>at equal {axis}</h3>", scrolling(table(tables.pairs(results, axis), "", "pairs"))]
     return "\n".join(parts)
 
 

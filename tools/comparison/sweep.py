@@ -15,7 +15,7 @@ from comparison.report import failures, provenance, table
 from comparison.results import Result, Results, as_json
 from comparison.tables import Cell, fraction
 from red_mcore.overrides import flatten
-from red_mcore.reporting.page import definitions, page, write_files
+from red_mcore.reporting.page import definitions, page, scrolling, write_files
 
 
 def score(result: Result) -> float | None:
@@ -111,7 +111,7 @@ def write_sweep(results: Results, failed: dict[Run, list[str]], command: list[st
         "<h2>The best trial of each method</h2>",
         "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>",
         "<h2>Every trial</h2>",
-        f"<div class=scroll>{table(content, '')}</div>",
+        scrolling(table(content, "")),
         f"<p class=note>{html.escape(how)}</p>",
     ]
     chosen = {name: one.name if (one := best(trials)) else None for name, trials in by_method(results).items()}
