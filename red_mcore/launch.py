@@ -1,7 +1,8 @@
 """Ranks: started here as processes of this machine, or joined where torchrun or srun started this process.
 
-A first Ctrl-C or SIGTERM is only passed on, so that every rank finishes its step and saves, however long that takes; a
-second one kills. Ranks of one machine meet on its loopback interface, where nobody else's packets arrive.
+A first Ctrl-C, SIGTERM or SIGHUP is only passed on, so that every rank finishes its step and saves, however long that
+takes; a second one kills. SIGUSR1, which asks for a checkpoint, is always passed on. Ranks of one machine meet on its
+loopback interface, where nobody else's packets arrive.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
-from red_mcore.exit_codes import BAD_INPUT, FAILED, INTERRUPTED, LEFT
+from red_mcore import signals
+from red_mcore.exit_codes import BAD_INPUT, FAILED, INTERRUPTED, LEFT, UNHEALTHY
 from red_mcore.recipe import RecipeError
 
 GRACE_SECONDS = 30.0
 """What the other ranks have to end by themselves once one has failed."""
-_PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 _LOOPBACK = "127.0.0.1"
+_IN_ORDER = (0, UNHEALTHY, INTERRUPTED)
+"""Exit codes of ranks that have done what they were to do; the run's is the largest."""
 
 
 def launch(
@@ -39,7 +43,7 @@ def launch(
     ``fork``: the ranks are copies of this process and share what it has imported; it must not have touched a GPU, nor
     run threads of its own. Else each imports for itself, and ``work`` and ``arguments`` are pickled.
 
-    0: every rank returned 0. 1: a rank failed; one line on stderr names it, and the others are stopped. 2: a rank found
+    0: every rank returned 0; or ``UNHEALTHY``, as they. 1: a rank failed; one line on stderr names it, and the others are stopped. 2: a rank found
     bad input and said so. 130: the ranks were interrupted and ended in good order, or a second signal killed them.
     """
     from torch.distributed import TCPStore
@@ -75,14 +79,14 @@ def launch(
     if BAD_INPUT in codes.values():
         return BAD_INPUT  # that rank has printed its line; others may have failed for want of it
     # The first one is the cause: those after it were stopped. Others may have left because of it.
-    failures = {rank: code for rank, code in codes.items() if code not in (0, INTERRUPTED)}
+    failures = {rank: code for rank, code in codes.items() if code not in _IN_ORDER}
     causes = {rank: code for rank, code in failures.items() if code != LEFT} or failures
     rank, code = next(iter(causes.items()), (None, 0))
-    before_first_step = (0, -signal.SIGINT, -signal.SIGTERM)  # ranks that had no handler yet
+    before_first_step = (0, *(-number for number in signals.STOP))  # ranks that had no handler yet
     if team.received > 1 or (team.received and code in before_first_step):
         return INTERRUPTED
     if code == 0:
-        return INTERRUPTED if INTERRUPTED in codes.values() else 0
+        return max(codes.values())
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
     print(f"red_mcore: error: rank {rank} {how}; the other ranks were stopped", file=sys.stderr)
     return FAILED
@@ -99,15 +103,17 @@ class _Team:
 
     def start(self, context, work: Callable[..., int], arguments: tuple, ranks: int) -> None:
         """A signal has to wait until there is everybody to pass it on to, and nobody has a copy of its handler."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {*signals.STOP, signals.SAVE})
         try:
             for rank in range(ranks):
                 process = context.Process(target=_rank, args=(rank, os.getpid(), work, arguments), name=f"rank {rank}")
                 process.start()
                 self._processes.append(process)
-            self._before = {number: signal.signal(number, self._handle) for number in _PASSED_ON}
+            self._before = {number: signal.signal(number, self._stop) for number in signals.stops()}
+            self._before[signals.SAVE] = signal.signal(signals.SAVE, lambda number, frame: self._send(number))
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signals.SAVE})
 
     def wait(self) -> dict[int, int]:
         """Exit codes by rank, in the order of the ends. Once one has failed, the others are stopped."""
@@ -122,7 +128,7 @@ class _Team:
                 codes[rank] = self._processes[rank].exitcode
             if not ended:
                 self._kill()
-            failed = {code for code in codes.values() if code not in (0, INTERRUPTED)}
+            failed = {code for code in codes.values() if code not in _IN_ORDER}
             if failed and deadline is None:
                 deadline = time.monotonic() + GRACE_SECONDS
             if failed - {LEFT} and not stopped:  # who left does so because of another, which is about to end by itself
@@ -133,17 +139,19 @@ class _Team:
     def end(self) -> None:
         """Nobody is left, and signals are again what they were."""
         self._kill()
+        signals.hold()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _handle(self, number: int, frame) -> None:
+    def _stop(self, number: int, frame) -> None:
         self.received += 1
         if self.received > 1:
             self._kill()
             return
         self._send(number)
         message = f"red_mcore: {self._on_signal}; press Ctrl-C again to kill the run at once"
-        os.write(2, f"\n{message}\n".encode())  # print is not safe where a signal may have cut into one
+        with suppress(OSError):  # whoever read it may be gone
+            os.write(2, f"\n{message}\n".encode())  # print is not safe where a signal may have cut into one
 
     def _send(self, number: int) -> None:
         for process in self._processes:
@@ -164,9 +172,7 @@ def _rank(rank: int, launcher: int, work: Callable[..., int], arguments: tuple) 
     """Life of one rank."""
     os.setsid()  # Ctrl-C reaches the launcher alone
     die_with_parent(launcher)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.STOP)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     sys.exit(work(*arguments))
 

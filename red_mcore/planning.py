@@ -7,7 +7,6 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from red_mcore import health
 from red_mcore.architecture import Architecture, hf_config, read_architecture
 from red_mcore.devices import has_gpu, uses_transformer_engine
 from red_mcore.memory import BYTES, Memory, most_needing, parameters_per_rank, room
@@ -63,7 +62,7 @@ def describe(recipe: Recipe) -> str:
     ]
     if recipe.tracking.mlflow:
         lines.append(f"MLflow: {recipe.tracking.uri or database.of_folder(recipe.folder, Path(recipe.runs))}")
-    return redacted("\n".join([*lines, *map(health.line, health.of_recipe(recipe))]))
+    return redacted("\n".join(lines))
 
 
 def _start(recipe: Recipe) -> str:

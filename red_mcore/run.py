@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from red_mcore import health, launch, planning, rehearsal, resume, signals, streams
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             seen = rehearsal.see(options.recipe, options.overrides)
             print(to_yaml(recipe))
-            print("\n".join([planning.describe(recipe), *seen]))
+            print(_plan(recipe, seen))
             return health.exit_code(recipe, health.of_recipe(recipe))
         if summary := resume.finished(recipe):
             print(json.dumps(summary, indent=2))
@@ -46,9 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
         if launch.join():
             launch.check_world(recipe.parallel.ranks)
             if os.environ["RANK"] == "0":
-                print(planning.describe(recipe), flush=True)
+                print(_plan(recipe), flush=True)
             return _train(recipe)
-        print(planning.describe(recipe), flush=True)
+        print(_plan(recipe), flush=True)
         fork = not has_gpu()  # of which no second process can use what a first one has begun
         if fork:
             _import(recipe)
@@ -59,6 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def _plan(recipe: Recipe, seen: Sequence[str] = ()) -> str:
+    """What a run would do, with the lines of a rehearsal, and what is to be feared of it last."""
+    return "\n".join([planning.describe(recipe), *seen, *map(health.line, health.of_recipe(recipe))])
+
+
 def _bad_input(error: RecipeError) -> int:
     print(f"red_mcore: error: {error}", file=sys.stderr)
     return BAD_INPUT
@@ -67,6 +73,7 @@ def _bad_input(error: RecipeError) -> int:
 def _rank(file: str, overrides: list[str]) -> int:
     """Exit code of one of the ranks that ``main`` starts, which has checked the recipe."""
     streams.outlive()
+    guard_output()
     try:
         return _train(load(file, overrides))
     except RecipeError as error:

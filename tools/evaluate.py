@@ -115,6 +115,7 @@ def _evaluate(
 def _rank(options: argparse.Namespace, job: standalone.Job, others: Sequence[items.Row], world: int) -> int:
     """Exit code of one of the ranks."""
     streams.outlive()
+    guard_output()
     from red_mcore.evaluation import standalone
     from red_mcore.rollout.environment import begin_imports, set_environment
 

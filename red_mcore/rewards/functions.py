@@ -71,7 +71,7 @@ def check_path(field: str, path: str) -> None:
     module, colon, name = path.partition(":")
     if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
         raise RecipeError(f"{field}: '{path}' is no import path: write package.module:function")
-    if importlib.util.find_spec(module.split(".")[0]) is None:
+    if module == "__main__" or importlib.util.find_spec(module.split(".")[0]) is None:
         raise RecipeError(f"{field}: no module '{module}' for '{path}': install it or set PYTHONPATH")
 
 
