@@ -18,8 +18,8 @@ BEGIN = {
     "gradient with a limit": "FloatingPointError: the gradient of ",
     "learning rate": "FloatingPointError: the gradient norm is ",
     "trainer, before the pass": "FloatingPointError: the trainer's log-prob of token 0 of the trace of problem 0",
-    "trainer, within the pass": "FloatingPointError: the trainer's entropy of rollout 1 of problem 0 is nan",
-    "reference": "FloatingPointError: the reference's log-prob of token 0 of rollout 1 of problem 0 is nan",
+    "trainer, within the pass": "FloatingPointError: the trainer's entropy of the trace of problem 0 is nan",
+    "reference": "FloatingPointError: the reference's log-prob of token 0 of the trace of problem 0",
 }
 
 
@@ -36,7 +36,7 @@ def test_a_step_that_is_not_finite_is_refused_before_the_weights_change(layouts,
 
 def test_what_is_said_names_sample_value_and_rank(layouts):
     found = layouts["dp2"]["guards"]
-    assert " of rollout 3 of problem 1 is nan; " in found["NaN of the engine with a limit"][0][0]
+    assert " of rollout 2 of problem 1 is nan; " in found["NaN of the engine with a limit"][0][0]
     assert " is -inf; " in found["infinity of the engine in a replay"][0][0]
     assert " on rank " in found["loss"][0][0]
     assert "the learning rate inf" in found["learning rate"][0][0]
