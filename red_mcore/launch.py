@@ -17,13 +17,14 @@ from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
-from red_mcore.exit_codes import BAD_INPUT, FAILED, INTERRUPTED, LEFT
+from red_mcore.exit_codes import BAD_INPUT, FAILED, INTERRUPTED, LEFT, UNHEALTHY
 from red_mcore.recipe import RecipeError
 
 GRACE_SECONDS = 30.0
 """What the other ranks have to end by themselves once one has failed."""
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 _LOOPBACK = "127.0.0.1"
+_IN_GOOD_ORDER = (0, UNHEALTHY, INTERRUPTED)
 
 
 def launch(
@@ -40,7 +41,8 @@ def launch(
     run threads of its own. Else each imports for itself, and ``work`` and ``arguments`` are pickled.
 
     0: every rank returned 0. 1: a rank failed; one line on stderr names it, and the others are stopped. 2: a rank found
-    bad input and said so. 130: the ranks were interrupted and ended in good order, or a second signal killed them.
+    bad input and said so. 4: all did their work, a ``strict`` run with warnings. 130: the ranks were interrupted and
+    ended in good order, or a second signal killed them.
     """
     from torch.distributed import TCPStore
 
@@ -75,14 +77,14 @@ def launch(
     if BAD_INPUT in codes.values():
         return BAD_INPUT  # that rank has printed its line; others may have failed for want of it
     # The first one is the cause: those after it were stopped. Others may have left because of it.
-    failures = {rank: code for rank, code in codes.items() if code not in (0, INTERRUPTED)}
+    failures = {rank: code for rank, code in codes.items() if code not in _IN_GOOD_ORDER}
     causes = {rank: code for rank, code in failures.items() if code != LEFT} or failures
     rank, code = next(iter(causes.items()), (None, 0))
     before_first_step = (0, -signal.SIGINT, -signal.SIGTERM)  # ranks that had no handler yet
     if team.received > 1 or (team.received and code in before_first_step):
         return INTERRUPTED
     if code == 0:
-        return INTERRUPTED if INTERRUPTED in codes.values() else 0
+        return max(codes.values())
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
     print(f"red_mcore: error: rank {rank} {how}; the other ranks were stopped", file=sys.stderr)
     return FAILED
@@ -122,7 +124,7 @@ class _Team:
                 codes[rank] = self._processes[rank].exitcode
             if not ended:
                 self._kill()
-            failed = {code for code in codes.values() if code not in (0, INTERRUPTED)}
+            failed = {code for code in codes.values() if code not in _IN_GOOD_ORDER}
             if failed and deadline is None:
                 deadline = time.monotonic() + GRACE_SECONDS
             if failed - {LEFT} and not stopped:  # who left does so because of another, which is about to end by itself
