@@ -355,4 +355,4 @@ def _no_lesson(recipe: Recipe) -> str | None:
 
 
 def _share(share: float) -> str:
-    return "all" if share > 0.999 else f"{share:.0%} of the"
+    return "all" if share == 1 else f"{share:.1%} of the"

@@ -26,7 +26,7 @@ from red_mcore.recipe import RecipeError
 GRACE_SECONDS = 30.0
 """What the other ranks have to end by themselves once one has failed."""
 _LOOPBACK = "127.0.0.1"
-_IN_ORDER = (0, UNHEALTHY, INTERRUPTED)
+_IN_GOOD_ORDER = (0, UNHEALTHY, INTERRUPTED)
 """Exit codes of ranks that have done what they were to do; the run's is the largest."""
 
 
@@ -43,8 +43,9 @@ def launch(
     ``fork``: the ranks are copies of this process and share what it has imported; it must not have touched a GPU, nor
     run threads of its own. Else each imports for itself, and ``work`` and ``arguments`` are pickled.
 
-    0: every rank returned 0; or ``UNHEALTHY``, as they. 1: a rank failed; one line on stderr names it, and the others are stopped. 2: a rank found
-    bad input and said so. 130: the ranks were interrupted and ended in good order, or a second signal killed them.
+    0: every rank returned 0. 1: a rank failed; one line on stderr names it, and the others are stopped. 2: a rank found
+    bad input and said so. 4: all did their work, a ``strict`` run with warnings. 130: the ranks were interrupted and
+    ended in good order, or a second signal killed them.
     """
     from torch.distributed import TCPStore
 
@@ -79,7 +80,7 @@ def launch(
     if BAD_INPUT in codes.values():
         return BAD_INPUT  # that rank has printed its line; others may have failed for want of it
     # The first one is the cause: those after it were stopped. Others may have left because of it.
-    failures = {rank: code for rank, code in codes.items() if code not in _IN_ORDER}
+    failures = {rank: code for rank, code in codes.items() if code not in _IN_GOOD_ORDER}
     causes = {rank: code for rank, code in failures.items() if code != LEFT} or failures
     rank, code = next(iter(causes.items()), (None, 0))
     before_first_step = (0, *(-number for number in signals.STOP))  # ranks that had no handler yet
@@ -128,7 +129,7 @@ class _Team:
                 codes[rank] = self._processes[rank].exitcode
             if not ended:
                 self._kill()
-            failed = {code for code in codes.values() if code not in _IN_ORDER}
+            failed = {code for code in codes.values() if code not in _IN_GOOD_ORDER}
             if failed and deadline is None:
                 deadline = time.monotonic() + GRACE_SECONDS
             if failed - {LEFT} and not stopped:  # who left does so because of another, which is about to end by itself

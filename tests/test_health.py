@@ -245,7 +245,7 @@ def test_answers_that_are_cut_off_or_have_no_verdict():
     assert seen.see(row(**UNPARSABLE, rollout_truncated=0.5)) == ["unparsable"]
     assert "all answers are unparsable (50% are cut off at rollout.max_response_tokens=8192)" in seen.text("unparsable")
     assert seen.see(row(**UNPARSABLE, rollout_truncated=0.96)) == ["truncated"]
-    assert "96% of the answers are cut off at rollout.max_response_tokens=8192: raise" in seen.text("truncated")
+    assert "96.0% of the answers are cut off at rollout.max_response_tokens=8192: raise" in seen.text("truncated")
     failing = {"reward_correct": 0.0, "reward_wrong": 0.0, "reward_timeout": 5.0, "reward_crash": 3.0}
     assert seen.see(row(**failing)) == ["no_verdict"]
     assert "all answers have no verdict (timeout or crash): give a verdict more seconds" in seen.text("no_verdict")

@@ -143,6 +143,12 @@ def test_bad_input_found_by_a_rank_keeps_its_code(start, tmp_path):
     assert (code, errors) == (2, "")
 
 
+def test_a_strict_run_with_warnings_waits_for_all_and_keeps_its_code(start, tmp_path):
+    script = "import os, sys, time\nif os.environ['RANK'] == '0': time.sleep(1); open('done', 'w')\nsys.exit(4)"
+    assert end(start(script), tmp_path) == (4, "")
+    assert (tmp_path / "done").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_lets_every_rank_save(start, tmp_path, number):
     program = start(SAVES_WHEN_STOPPED, "saves")
