@@ -15,9 +15,10 @@ CHUNK_BYTES = 2**28
 """Size of the float32 logits that exist at a time."""
 PADDING = 4 / 3
 """Tokens that attention computes with, per token: lengths spread evenly between two powers of two."""
-PROCESS_BYTES = 1000 * 2**20
-"""Of a rank on CPUs before it has a model: Python with torch, Megatron and vLLM, and what their first steps leave."""
-VERIFIER_BYTES = 120 * 2**20
+PROCESS_BYTES = 1100 * 2**20
+"""Of a rank on CPUs beside all that depends on the model, as runs of a tiny one had it: half for the imports of torch,
+Megatron and vLLM, the rest for the engine's own buffers and what allocators keep after the first steps."""
+VERIFIER_BYTES = 100 * 2**20
 """Of a verifier's process, with SymPy."""
 
 
