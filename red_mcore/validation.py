@@ -191,7 +191,7 @@ def _check_reward(recipe: Recipe) -> None:
         if name in names:
             raise RecipeError(f"reward.functions: there is another term named '{name}': rename that of '{path}'")
         names.append(name)
-        if not _is_installed(module.split(".")[0]):
+        if importlib.util.find_spec(module.split(".")[0]) is None:
             raise RecipeError(f"reward.functions: no module '{module}' for '{path}': install it or set PYTHONPATH")
 
 
@@ -367,11 +367,6 @@ def _check_writable(folder: Path, name: str, field: str) -> None:
         raise RecipeError(
             f"{name} cannot be made: {place}: {error.strerror}; set {field} to a writable folder"
         ) from None
-
-
-def _is_installed(module: str) -> bool:
-    """Whether a verifier's process finds it, which has another main program."""
-    return module != "__main__" and importlib.util.find_spec(module) is not None
 
 
 def _divisors(number: int) -> list[int]:

@@ -172,7 +172,6 @@ BAD = [
     ("rollout.record='\"\"'", "rollout.record is an empty text"),
     ("data.problems=100000000", "100000512 problems asked for (data.problems and data.held_out)"),
     ("data.arithmetic.operations=1 data.held_out=200", "data: 2248 problems asked for"),
-    ("reward.functions='{__main__:f: 1}'", "no module '__main__' for '__main__:f'"),
     ("tracking.uri=./mlruns", "tracking.uri=./mlruns of the scheme './mlruns' is none of MLflow's: use sqlite"),
     ("tracking.uri=http://me:secret@", "tracking.uri=http:// names no host"),
     ("tracking.uri=sqlite://", "tracking.uri=sqlite:// names no file"),
