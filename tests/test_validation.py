@@ -373,6 +373,10 @@ def test_a_cache_beyond_the_machine_is_refused(recipe, monkeypatch):
         validate(override(recipe, ["rollout.kv_cache_mib=8192"]))
     most = int(re.search(r"use (\d+) or less", str(error.value))[1])
     validate(override(recipe, [f"rollout.kv_cache_mib={most}"]))
+    with pytest.raises(
+        RecipeError, match=r"reward\.workers=500: with it a rank needs \d+\.\d GiB .*: use \d\d or less"
+    ):
+        validate(override(recipe, ["reward.workers=500"]))
     monkeypatch.setattr("red_mcore.devices.ranks_here", lambda ranks: 1)  # the others are elsewhere
     validate(override(recipe, ["rollout.kv_cache_mib=8192"]))
 
