@@ -15,9 +15,10 @@ CHUNK_BYTES = 2**28
 """Size of the float32 logits that exist at a time."""
 PADDING = 4 / 3
 """Tokens that attention computes with, per token: lengths spread evenly between two powers of two."""
-PROCESS_BYTES = 1000 * 2**20
-"""Of a rank on CPUs before it has a model: Python with torch, Megatron and vLLM, and what their first steps leave."""
-VERIFIER_BYTES = 120 * 2**20
+PROCESS_BYTES = 1100 * 2**20
+"""Of a rank on CPUs beside all that depends on the model, as runs of a tiny one had it: half for the imports of torch,
+Megatron and vLLM, the rest for the engine's own buffers and what allocators keep after the first steps."""
+VERIFIER_BYTES = 100 * 2**20
 """Of a verifier's process, with SymPy."""
 
 
@@ -29,7 +30,9 @@ class Memory:
     """
 
     process: int
-    """The programs themselves, on CPUs, and their share of the verifiers; on GPUs they are in the host's memory."""
+    """The programs themselves, on CPUs; on GPUs they are in the host's memory."""
+    verifiers: int
+    """The rank's share of its engine's, on CPUs."""
     weights: int
     gradients: int
     """In float32, of all micro-batches."""
@@ -60,11 +63,11 @@ class Memory:
 
     @property
     def rollout(self) -> int:
-        return self.resident + self.cache
+        return self.resident + self.verifiers + self.cache
 
     @property
     def resident(self) -> int:
-        """What is there whatever is done, and however large batches and cache are."""
+        """What the model itself takes, whatever is done."""
         return self.process + self.weights + self.gradients + self.optimizer + self.reference + self.engine
 
 
@@ -82,7 +85,8 @@ def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Me
     is_last = stage == parallel.pipeline - 1
     kept, again = _activations(recipe, arch, stage, on_gpu)
     return Memory(
-        process=0 if on_gpu else PROCESS_BYTES + recipe.reward.workers * VERIFIER_BYTES // recipe.rollout.tensor,
+        process=0 if on_gpu else PROCESS_BYTES,
+        verifiers=0 if on_gpu else recipe.reward.workers * VERIFIER_BYTES // recipe.rollout.tensor,
         weights=shared * size,
         gradients=shared * 4,
         optimizer=0 if offload.optimizer else state,
@@ -145,11 +149,16 @@ def check(recipe: Recipe, arch: Architecture, here: bool) -> None:
     need = most_needing(recipe, arch, devices.has_gpu())
     if need.rollout <= found.each:
         return
-    gib, free = 2**30, (found.each - need.resident) // 2**20
-    if free > 0:
+    gib, free = 2**30, found.each - need.resident
+    wants = {
+        "rollout.kv_cache_mib": (recipe.rollout.kv_cache_mib, need.cache, free - need.verifiers),
+        "reward.workers": (recipe.reward.workers, need.verifiers, free - need.cache),
+    }
+    field, (value, size, left) = max(wants.items(), key=lambda item: item[1][1])
+    if left > 0:
         raise RecipeError(
-            f"rollout.kv_cache_mib={recipe.rollout.kv_cache_mib}: with it a rank needs {need.rollout / gib:.1f} GiB at"
-            f" least, and {found.name} has {found.bytes / gib:.1f} GiB: use {free} or less, or fewer ranks"
+            f"{field}={value}: with it a rank needs {need.rollout / gib:.1f} GiB at least, and {found.name} has"
+            f" {found.bytes / gib:.1f} GiB: use {value * left // size} or less, or fewer ranks"
         )
     raise RecipeError(
         f"model: a rank needs {need.resident / gib:.1f} GiB for weights, gradients, optimizer and engine, and"
@@ -235,5 +244,7 @@ def _tokens(recipe: Recipe) -> float:
     batch, algorithm, rollout = recipe.batch, recipe.algorithm, recipe.rollout
     group = algorithm.traces + (batch.samples_per_prompt if algorithm.rollouts else 0)
     sequences = max(batch.prompts_per_step * group, recipe.base.sequences_per_step if recipe.base else 0)
-    longest = rollout.max_prompt_tokens + rollout.max_response_tokens
-    return min(batch.tokens_per_micro_batch, sequences * longest) / recipe.parallel.context
+    tokens = sequences * (rollout.max_prompt_tokens + rollout.max_response_tokens)
+    if algorithm.needs_traces or tokens > batch.tokens_per_micro_batch:  # lessons may have any number
+        tokens = batch.tokens_per_micro_batch
+    return tokens / recipe.parallel.context

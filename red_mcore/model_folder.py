@@ -70,7 +70,10 @@ def prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
         model = replace(recipe.model, path=path)
         config, tokenizer = hf_config(model), load_tokenizer(model, recipe.data.template_arguments)
         template.check_recipe(recipe, model)  # of a hub model nothing was known before
-        check_vocabulary(config["vocab_size"], tokenizer)
+        if len(tokenizer) > config["vocab_size"]:
+            raise RecipeError(
+                f"model.config.vocab_size={config['vocab_size']} does not hold the tokenizer's {len(tokenizer)} tokens"
+            )
         with disk.writing(folder):
             fill(config, tokenizer)
         now = manifests.digests(folder, [file for file in folder.rglob("*") if file.is_file()])
@@ -96,9 +99,3 @@ def prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
 
     on_main(here, prepare)
     return (folder if path is None else Path(path)), folder
-
-
-def check_vocabulary(size: int, tokenizer) -> None:
-    """RecipeError where a model of ``size`` tokens has no place for the tokenizer's."""
-    if len(tokenizer) > size:
-        raise RecipeError(f"model.config.vocab_size={size} does not hold the tokenizer's {len(tokenizer)} tokens")

@@ -19,7 +19,6 @@ from pathlib import Path
 from red_mcore import intake
 from red_mcore.data import files, formats, sources
 from red_mcore.data.problems import ARITHMETIC_PROBLEMS, Loaded, read_problems
-from red_mcore.model_folder import check_vocabulary
 from red_mcore.overrides import load
 from red_mcore.planning import find_architecture
 from red_mcore.recipe import Data, Recipe, RecipeError
@@ -45,7 +44,7 @@ def see(file: str, overrides: Sequence[str]) -> list[str]:
     if done.returncode == _BAD_INPUT:
         raise RecipeError(done.stderr.splitlines()[-1])
     if done.returncode:
-        raise RecipeError(f"looking at model and data failed:\n{done.stderr.rstrip()}")
+        raise RecipeError(f"model and data cannot be looked at: {done.stderr.rstrip().splitlines()[-1]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -64,8 +63,11 @@ def lines(recipe: Recipe) -> list[str]:
         if is_here:
             raise
         return [*told, f"tokenizer: known once {model.path} is fetched"]
-    if (architecture := find_architecture(recipe)) is not None:
-        check_vocabulary(architecture.vocab_size, tokenizer)
+    architecture = find_architecture(recipe)
+    if architecture is not None and len(tokenizer) > architecture.vocab_size:
+        raise RecipeError(
+            f"model.config.vocab_size={architecture.vocab_size} does not hold the tokenizer's {len(tokenizer)} tokens"
+        )
     if loaded is None:
         return told
     told += _lengths(recipe, tokenizer, loaded)

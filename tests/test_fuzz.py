@@ -36,7 +36,7 @@ TEXTS = (
 )
 ANYTHING = ("", *words("null ~ true false yes {} [] [1] [null] x { 1 -"), "{a: 1}", "{1: 2}")
 SECTIONS = ("", *words("{} null 3 [1] x"), "{nosuch: 1}", "{a: {b: c}}")
-MAPPINGS = (*words("{} null x [1]"), "{a: 1}", "{a: {b: .nan}}", "{json:dumps: 1}", "{a: [1, {}]}", "{a: inf}")
+MAPPINGS = (*words("{} null x [1]"), "{a: 1}", "{a: {b: .nan}}", "{no_such_module:f: 1}", "{a: [1, {}]}", "{a: inf}")
 LISTS = (*words("[] null [1] x [null] [[a]] [AIME24]"), "[a, a]", "[a b]", "[0.5, 0.5]", "[1, 2, 3]", "[nan, 1]")
 ON = (
     *("base={}", "until={}", "reward.format={}", "reward.overlong={}", "reward.repetition={}"),

@@ -134,10 +134,10 @@ def test_the_description_tells_memory_by_line(recipe):
 def test_memory_counts_the_programs_themselves_and_what_a_step_can_have(recipe):
     arch = planning.find_architecture(recipe)
     need = memory.estimate(recipe, arch, 0, on_gpu=False)
-    assert need.process >= memory.PROCESS_BYTES
+    assert need.process == memory.PROCESS_BYTES
     assert memory.estimate(recipe, arch, 0, on_gpu=True).process == 0
     more = memory.estimate(override(recipe, ["reward.workers=3"]), arch, 0, on_gpu=False)
-    assert more.process - need.process == 2 * memory.VERIFIER_BYTES
+    assert more.rollout - need.rollout == 2 * memory.VERIFIER_BYTES
     recipe.base = None
     whole = 24 * 8 * 160  # prompts, samples of each with the trace, tokens
     same = (

@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import shutil
+from contextlib import suppress
 
 import pytest
 from chat_folders import CHATML, make
@@ -10,8 +12,10 @@ from chat_folders import CHATML, make
 from red_mcore import rehearsal
 from red_mcore.architecture import read_architecture
 from red_mcore.convert.rules import hf_shapes
+from red_mcore.data import template
+from red_mcore.data.tokenizer import load_tokenizer
 from red_mcore.overrides import override
-from red_mcore.recipe import RecipeError
+from red_mcore.recipe import Model, RecipeError
 from red_mcore.run import main
 
 RECIPE = """
@@ -131,6 +135,22 @@ def test_a_vocabulary_has_to_hold_the_tokenizer_s(recipe_of, model, monkeypatch)
     monkeypatch.setattr(rehearsal, "find_architecture", lambda recipe: read_architecture(QWEN2 | {"vocab_size": 9}))
     with pytest.raises(RecipeError, match=r"model\.config\.vocab_size=9 does not hold the tokenizer's \d+ tokens"):
         rehearsal.lines(recipe)
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"])
+def test_damaged_files_of_a_tokenizer_are_told_in_one_line(model, tmp_path, file):
+    shutil.copytree(model, tmp_path / "model")
+    named = Model(path=str(tmp_path / "model"))
+    texts = ["", "{", "[1]", "3", "null", "{}", "\0", '{"model": 3}', '{"chat_template": 5}', '{"eos_token": 7}']
+    refused = 0
+    for text in texts:
+        (tmp_path / "model" / file).write_text(text)
+        with suppress(RecipeError):
+            template.find(named)
+            load_tokenizer(named)
+            continue
+        refused += 1
+    assert refused > len(texts) / 2
 
 
 def test_large_data_are_looked_at_by_their_beginning(recipe_of, monkeypatch):

@@ -183,7 +183,6 @@ BAD = [
     ("rollout.record='\"\"'", "rollout.record is an empty text"),
     ("data.problems=100000000", "100000512 problems asked for (data.problems and data.held_out)"),
     ("data.arithmetic.operations=1 data.held_out=200", "data: 2248 problems asked for"),
-    ("reward.functions='{__main__:f: 1}'", "no module '__main__' for '__main__:f'"),
     ("tracking.uri=./mlruns", "tracking.uri=./mlruns of the scheme './mlruns' is none of MLflow's: use sqlite"),
     ("tracking.uri=http://me:secret@", "tracking.uri=http:// names no host"),
     ("tracking.uri=sqlite://", "tracking.uri=sqlite:// names no file"),
@@ -385,6 +384,10 @@ def test_a_cache_beyond_the_machine_is_refused(recipe, monkeypatch):
         validate(override(recipe, ["rollout.kv_cache_mib=8192"]))
     most = int(re.search(r"use (\d+) or less", str(error.value))[1])
     validate(override(recipe, [f"rollout.kv_cache_mib={most}"]))
+    with pytest.raises(
+        RecipeError, match=r"reward\.workers=500: with it a rank needs \d+\.\d GiB .*: use \d\d or less"
+    ):
+        validate(override(recipe, ["reward.workers=500"]))
     monkeypatch.setattr("red_mcore.devices.ranks_here", lambda ranks: 1)  # the others are elsewhere
     validate(override(recipe, ["rollout.kv_cache_mib=8192"]))
 

@@ -73,6 +73,8 @@ class HFHeaders:
                 )
             if place.dtype not in WIDTHS:
                 raise RecipeError(f"{self._folder}: {name} is of type {place.dtype}; supported: {', '.join(WIDTHS)}")
+            if place.size != (size := math.prod(place.shape) * WIDTHS[place.dtype]):
+                raise RecipeError(f"{place.file}: {name} has {place.size} bytes and should have {size}: fetch it again")
 
     def _check_same(self, same: dict[str, str]) -> None:
         """The contents are the business of who reads them."""
@@ -115,10 +117,8 @@ def _header(file: Path) -> dict[str, Place]:
             for name, entry in header.items()
             for begin, end in [entry["data_offsets"]]
         }
-        for name, place in found.items():
-            wanted = math.prod(place.shape) * WIDTHS.get(place.dtype, 0)
-            if place.begin < 8 + length or place.size < 0 or (place.dtype in WIDTHS and place.size != wanted):
-                raise ValueError(f"{name} has {place.size} bytes, and {wanted} by its shape and type")
+        if any(place.begin < 8 + length or place.size < 0 for place in found.values()):
+            raise ValueError("a tensor lies outside of its data")
         end = max((place.begin + place.size for place in found.values()), default=0)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise RecipeError(f"{file} is no safetensors file: {error}") from None

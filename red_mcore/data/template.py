@@ -171,15 +171,21 @@ def _of_folder(folder: Path) -> tuple[str | None, dict[str, str]]:
         return read(folder / FILE), tokens
     text = settings.get("chat_template")
     if isinstance(text, list):  # several, by name
-        text = {entry["name"]: entry["template"] for entry in text}.get("default")
+        named = [entry for entry in text if isinstance(entry, dict)]
+        text = {entry.get("name"): entry.get("template") for entry in named}.get("default")
+    if text is not None and not isinstance(text, str):
+        raise RecipeError(f"{folder / 'tokenizer_config.json'}: its chat_template is no text")
     return text, tokens
 
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except ValueError as error:
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{file} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise RecipeError(f"{file} holds no JSON object")
+    return found
 
 
 class _Generation(Extension):

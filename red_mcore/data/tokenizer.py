@@ -70,13 +70,17 @@ def load_tokenizer(model: Model, arguments: Mapping[str, Any] | None = None) -> 
 
         try:
             tokenizer = AutoTokenizer.from_pretrained(model.path, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise RecipeError(f"model.path {model.path} has no tokenizer: {str(error).splitlines()[0]}") from error
+        except Exception as error:  # a damaged file may fail anywhere in transformers
+            reason = (str(error).splitlines() or [""])[0]
+            what = reason if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {reason}"
+            raise RecipeError(f"model.path {model.path} has no tokenizer that can be loaded: {what}") from error
     text = tokenizer.chat_template
     if isinstance(text, dict):  # several, by name
         text = text.get("default")
     if model.chat_template is not None:
         text = template.read(model.chat_template)
+    if text is not None and not isinstance(text, str):
+        raise RecipeError(f"the chat template of model.path {model.path} is no text")
     if text is None:
         raise RecipeError(template.missing(f"model.path {model.path}"))
     tokenizer.chat_template = template.with_defaults(text, arguments or {})
