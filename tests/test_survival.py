@@ -70,7 +70,8 @@ def started(folder: Path, *overrides: str):
             yield process
         finally:
             process.kill()
-            process.communicate()
+            process.wait()
+            process.stdout.close()
 
 
 def wait_for(process: subprocess.Popen, condition: Callable[[], object], folder: Path) -> None:

@@ -153,6 +153,7 @@ def test_a_run_that_mlflow_has_no_more_gets_a_new_one_with_all_rows(recipe):
     with pytest.raises(RecipeError, match=r"MLflow's database .*mlruns\.db .*file is not a database: move it away"):
         Tracker(recipe, recipe.folder, first.run_id)
     recipe.runs += "/elsewhere"  # this process keeps the damaged one open
+    disk.write_atomic(recipe.folder / "metrics.jsonl", rows["metrics.jsonl"])
     file = Path(recipe.runs) / "mlruns.db"
     again = Tracker(recipe, recipe.folder, first.run_id)
     assert again.begin({"main": 2}, rows) == []
