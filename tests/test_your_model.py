@@ -85,7 +85,7 @@ def test_every_block_of_the_page_is_tried():
 def test_a_plan_needs_no_more_than_model_and_data(printed):
     plan = printed["Look before anything starts"]
     assert "2 steps of GRPO from model" in plan
-    assert "constant: 96.0" in plan
+    assert "constant: 256.0" in plan
     assert "steps of SFT from model" in printed["Other methods"]
     assert "steps of RED from model" in printed["Other methods"]
     assert "weight: 3.0" in printed["Other data"]
