@@ -57,11 +57,12 @@ figcaption { color: #555555; font-size: 12.5px; line-height: 1.35; padding: .1em
 .answer .word { font-size: 1.35em; line-height: 1.3; font-weight: 600; color: #222222; }
 .answer.good .word { color: #00785A; } .answer.bad .word { color: #B34700; }
 .answer .number { font-size: 15px; font-weight: 600; color: #222222; }
-.answer ul { margin: .2em 0 0; padding-left: 1.2em; font-size: 13px; overflow-wrap: anywhere; }
+.answer ul { margin: .2em 0 0; padding-left: 1.2em; overflow-wrap: anywhere; }
+.answer ul, .answer details { font-size: 13px; }
 @media (max-width: 800px) {
   body { margin: 1em auto; padding: 0 1em; } .panels, .answers { grid-template-columns: minmax(0, 1fr); }
   .wide, .full { grid-column: auto; overflow-x: auto; } .wide svg { min-width: 600px; } .full svg { min-width: 800px; }
-  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4em; }
+  .tile b { font-size: 1.15em; } dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4em; }
 }
 """
 
