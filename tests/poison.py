@@ -38,7 +38,9 @@ def a_tensor_that_is_called_an_object(weights: Path, mark: Path) -> None:
 
     def change(found: Metadata) -> None:
         _store(weights, found, mark)
-        found.state_dict_metadata[KEY] = BytesStorageMetadata()
+        called = BytesStorageMetadata()
+        called.size = found.state_dict_metadata[KEY].size  # which Megatron looks at first
+        found.state_dict_metadata[KEY] = called
 
     _change(weights, change)
 
