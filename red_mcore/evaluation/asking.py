@@ -165,8 +165,8 @@ class Asker:
         found = summarise(rows)
         if self.reward.verdict is not None and (names := unjudged(found)):
             raise RuntimeError(
-                f"{names[0]}: reward.verdict '{self.reward.verdict}' failed on all of its calls; what the first one said"
-                " is above"
+                f"{names[0]}: reward.verdict '{self.reward.verdict}' failed on all of its calls;"
+                " what the first one said is above"
             )
         return found
 
