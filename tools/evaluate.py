@@ -136,7 +136,7 @@ def _rank(options: argparse.Namespace, job: standalone.Job, others: Sequence[ite
 
 def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[items.Row]) -> int:
     from red_mcore.evaluation import asking, generations, standalone
-    from red_mcore.evaluation.summary import check_comparable, places, summarise
+    from red_mcore.evaluation.summary import check_comparable, places, summarise, unjudged
     from red_mcore.rewards.verifier import Verifier
     from red_mcore.tracking.console import Watched
 
@@ -160,8 +160,10 @@ def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[ite
             graded = generations.grade(rows, verifier, protocol.boxed_only, reward, watch)
     for path, failure in verifier.failures.items():
         print(f"warning: '{path}' failed, for the first time so:\n{failure}", file=sys.stderr)
-    items.write(out, graded)
     summary: dict[str, Any] = {**about, **summarise(graded)}
+    if reward.verdict is not None and (names := unjudged(summary)):
+        raise RecipeError(f"--verdict '{reward.verdict}' failed on all responses of {', '.join(names)}: see above")
+    items.write(out, graded)
     differing, judged = generations.disagreements(rows, graded)
     if judged:
         disk.write_lines(out / "disagreements.jsonl", differing)

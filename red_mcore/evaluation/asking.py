@@ -24,13 +24,13 @@ from red_mcore import fingerprints
 from red_mcore.data.seams import encode_chat, response_text
 from red_mcore.evaluation import items
 from red_mcore.evaluation.items import Key, Row
-from red_mcore.evaluation.summary import summarise
+from red_mcore.evaluation.summary import summarise, unjudged
 from red_mcore.megatron import ranks
 from red_mcore.megatron.ranks import Ranks
 from red_mcore.recipe import Protocol, RecipeError, Reward
 from red_mcore.records import Problem
 from red_mcore.rewards import failures
-from red_mcore.rewards.verifier import NO_VERDICT, Grade, Verifier, graded
+from red_mcore.rewards.verifier import Grade, Verifier, graded
 from red_mcore.rollout.engine import Completion, Engine
 from red_mcore.rollout.exchange import sample_seed
 from red_mcore.tracking.console import Watch
@@ -166,13 +166,11 @@ class Asker:
     def _summary(self, rows: Sequence[Row]) -> dict[str, Any]:
         """RuntimeError where the user's verdict failed on every response of a benchmark."""
         found = summarise(rows)
-        for name, numbers in found["benchmarks"].items():
-            unjudged = sum(numbers["verdicts"][verdict] for verdict in NO_VERDICT)
-            if self.reward.verdict is not None and unjudged == sum(numbers["verdicts"].values()):
-                raise RuntimeError(
-                    f"{name}: reward.verdict '{self.reward.verdict}' failed on all of its {unjudged} calls; what the"
-                    " first one said is above"
-                )
+        if self.reward.verdict is not None and (names := unjudged(found)):
+            raise RuntimeError(
+                f"{names[0]}: reward.verdict '{self.reward.verdict}' failed on all of its calls;"
+                " what the first one said is above"
+            )
         return found
 
     def _sample(self, name: str, problems: Sequence[Problem], watch: Watch) -> list[Row]:

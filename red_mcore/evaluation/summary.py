@@ -11,7 +11,7 @@ from red_mcore.evaluation.items import Row
 from red_mcore.evaluation.statistics import majority, mean_and_error, paired_bootstrap, pass_at_k
 from red_mcore.recipe import RecipeError
 from red_mcore.rewards.answers import normal
-from red_mcore.rewards.verifier import VERDICTS
+from red_mcore.rewards.verifier import NO_VERDICT, VERDICTS
 
 Summary = dict[str, Any]
 Place = tuple[int, str]
@@ -64,6 +64,12 @@ def benchmark_summary(rows: Sequence[Row]) -> Summary:
         "truncated": None if None in finished else finished.count("length") / len(finished),
         "verdicts": {name: sum(each.count(name) for each in verdicts) for name in VERDICTS},
     }
+
+
+def unjudged(summary: Mapping[str, Any]) -> list[str]:
+    """The benchmarks on none of whose responses there is a verdict: the judge failed, and the numbers mean nothing."""
+    counts = {name: numbers["verdicts"] for name, numbers in summary["benchmarks"].items()}
+    return [name for name, of in counts.items() if sum(of[verdict] for verdict in NO_VERDICT) == sum(of.values())]
 
 
 def metrics(summary: Mapping[str, Any]) -> dict[str, float]:

@@ -285,7 +285,7 @@ def test_a_verdict_of_the_users_own_judges_benchmarks(tokenizer, tmp_path, capsy
     assert 0 < summary["benchmarks"]["good"]["mean"] < 1
     grader = json.loads((tmp_path / "good" / items.IDENTITY).read_text())["grader"]
     assert grader.startswith(f"{reward.verdict} ")
-    with pytest.raises(RuntimeError, match=r"bad: reward\.verdict '.*' failed on all of its 4 calls"):
+    with pytest.raises(RuntimeError, match=r"bad: reward\.verdict '.*' failed on all of its calls"):
         ask(["good", "bad"], tmp_path / "bad")
     assert capsys.readouterr().out.count("ValueError: never") == 1
     asked["good"][1].columns["unit"] = "7}"

@@ -55,6 +55,33 @@ def test_recorded_responses_are_graded_and_compared(tmp_path, capsys):
     assert len(client.search_runs([logged.info.experiment_id])) == 1
 
 
+def ends_in_seven(response):
+    """A verdict of the user's own."""
+    if response.startswith("so"):
+        raise ValueError("not a word")
+    return "7" in response
+
+
+def says_nothing(response):
+    if response.startswith(("Let", "\\boxed{7}", "\\boxed{\\frac")):  # what it is tried with
+        return False
+    raise ValueError("not a word")
+
+
+def test_recorded_responses_are_graded_by_the_users_own_verdict(tmp_path, capsys):
+    file = write(tmp_path, "amc23.jsonl", ROWS)
+    arguments = ["--generations", str(file), "--no-mlflow", "--out"]
+    assert evaluate.main([*arguments, str(tmp_path / "out"), "--verdict", f"{__name__}:ends_in_seven"]) == 0
+    verdicts = json.loads((tmp_path / "out/summary.json").read_text())["benchmarks"]["amc23"]["verdicts"]
+    assert verdicts == {"correct": 1, "wrong": 2, "unparsable": 0, "timeout": 0, "crash": 1}
+    assert "ValueError: not a word" in capsys.readouterr().err
+    assert evaluate.main([*arguments, str(tmp_path / "none"), "--verdict", f"{__name__}:says_nothing"]) == 2
+    assert "says_nothing' failed on all responses of amc23: see above" in capsys.readouterr().err
+    assert not (tmp_path / "none/items.jsonl").exists()
+    assert evaluate.main([*arguments, str(tmp_path / "bad"), "--verdict", f"{__name__}:ends_in_sevn"]) == 2
+    assert "has no function 'ends_in_sevn'; nearest is 'ends_in_seven'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
