@@ -23,7 +23,7 @@ from red_mcore.recipe import Data, Recipe, RecipeError
 T = TypeVar("T")
 
 _OF_ITS_DATA = (
-    *("path", "mixture", "split", "subset", "problem_field", "gold_field", "trace_field"),
+    *("path", "mixture", "problems", "split", "subset", "problem_field", "gold_field", "trace_field"),
     *("held_out_path", "held_out_split", "held_out_subset"),
 )
 """What a recipe says of its data that holds of no other."""
