@@ -172,8 +172,8 @@ class Data:
     """Training problems: a file (JSON lines or list, CSV, TSV, parquet), a folder of such, a hub name, a function that
     gives rows, or (``path`` None) the built-in arithmetic.
 
-    Columns, ``split``, ``subset`` and the held-out source are of the recipe's own data: an override that names another
-    ``path``, or a ``mixture``, does without them.
+    Columns, ``split``, ``subset``, ``problems`` and the held-out source are of the recipe's own data: an override that
+    names another ``path``, or a ``mixture``, does without them.
     """
 
     path: str | None = None

@@ -187,6 +187,7 @@ def of_another() -> Recipe:
     recipe = small()
     recipe.base = Base()
     recipe.data = Data(path="own", subset="main", gold_field="gold", held_out_path="own", held_out=9, instruction="?")
+    recipe.data.problems = 5
     return recipe
 
 
