@@ -261,8 +261,12 @@ def _check_text(name: str, text: str) -> None:
         raise RecipeError(f"{name}={text!r} is no text: it has bytes that are not UTF-8") from None
     if "\0" in text:
         raise RecipeError(f"{name}={text[:60]!r} has a null byte, which no file and no program takes: leave it out")
-    if len(text.splitlines()) > 1 and not name.startswith(_PROSE):
+    if name.startswith(_PROSE):
+        return
+    if len(text.splitlines()) > 1:
         raise RecipeError(f"{name}={text[:60]!r} has a line break: leave it out")
+    if len(text) > _LONGEST_PATH:
+        raise RecipeError(f"{name}='{text[:40]}...' has {len(text)} characters: use at most {_LONGEST_PATH}")
 
 
 def _check_path(name: str, path: Any) -> None:

@@ -337,7 +337,7 @@ def _check_checkpoint(recipe: Recipe) -> None:
             which, evaluated = "evaluation.benchmarks.every", evaluation.benchmarks.every
     if settings.keep_best not in known:
         raise RecipeError(
-            f"checkpoint.keep_best={settings.keep_best} is no metric of an evaluation: use {_either(known)}"
+            f"checkpoint.keep_best={settings.keep_best[:80]} is no metric of an evaluation: use {_either(known)}"
         )
     if not evaluated or not every or every % evaluated:
         raise RecipeError(
