@@ -156,7 +156,7 @@ BAD = [
         "model.config.vocab_size=261",
         "model.config.vocab_size=261 does not hold the 262 tokens of the built-in tokenizer",
     ),
-    ("model.config.head_dim=33", "head_dim=33 (or hidden_size / num_attention_heads) is odd"),
+    ("model.config.head_dim=33", "model: head_dim=33 (or hidden_size / num_attention_heads) is odd"),
     ("model.config.hidden_size=130", "hidden_size=130 is no multiple of num_attention_heads=4"),
     ("model.config.rms_norm_eps=.nan", "model.config.rms_norm_eps=nan is no finite number"),
     ("model.config.rms_norm_eps=0", "model.config.rms_norm_eps=0: want a number above 0"),
