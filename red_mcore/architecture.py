@@ -257,8 +257,6 @@ def read_architecture(config: dict[str, Any], file: Path | None = None) -> Archi
     head_dim = config.get("head_dim") or hidden // heads
     if not config.get("head_dim") and hidden % heads:
         raise RecipeError(f"hidden_size={hidden} is no multiple of num_attention_heads={heads}: use one, or a head_dim")
-    if head_dim % 2:
-        raise RecipeError(f"head_dim={head_dim} (or hidden_size / num_attention_heads) is odd: rotations turn pairs")
     max_positions = config.get("max_position_embeddings", 32768)
     theta, scaling = _rope(config, max_positions)
     return Architecture(

@@ -189,8 +189,9 @@ _PROSE = (
     *("evaluation.benchmarks.protocol", "algorithm"),
 )
 """Fields, and sections, whose texts may have several lines."""
-_LONGEST_NAME, _LONGEST_PATH = 200, 3000
-"""Bytes; file systems take 255 and 4096, and a run puts names of its own behind."""
+_LONGEST_NAME, _LONGEST_TEXT = 200, 3000
+"""Bytes of a file's name, and characters of any text but prose; file systems take 255 and 4096 bytes, and a run puts
+names of its own behind."""
 
 
 def bound_of(section: type, name: str) -> Bound | None:
@@ -263,8 +264,12 @@ def _check_text(name: str, text: str) -> None:
         raise RecipeError(f"{name}={text!r} is no text: it has bytes that are not UTF-8") from None
     if "\0" in text:
         raise RecipeError(f"{name}={text[:60]!r} has a null byte, which no file and no program takes: leave it out")
-    if len(text.splitlines()) > 1 and not name.startswith(_PROSE):
+    if name.startswith(_PROSE):
+        return
+    if len(text.splitlines()) > 1:
         raise RecipeError(f"{name}={text[:60]!r} has a line break: leave it out")
+    if len(text) > _LONGEST_TEXT:
+        raise RecipeError(f"{name}='{text[:40]}...' has {len(text)} characters: use at most {_LONGEST_TEXT}")
 
 
 def _check_path(name: str, path: Any) -> None:
@@ -273,11 +278,8 @@ def _check_path(name: str, path: Any) -> None:
     if not path:
         raise RecipeError(f"{name} is an empty text: name a place, or use null")
     longest = max(len(part.encode()) for part in path.split("/"))
-    if longest > _LONGEST_NAME or len(path.encode()) > _LONGEST_PATH:
-        raise RecipeError(
-            f"{name}='{path[:40]}...' has {len(path.encode())} bytes, {longest} in one name: use at most"
-            f" {_LONGEST_PATH} and {_LONGEST_NAME}"
-        )
+    if longest > _LONGEST_NAME:
+        raise RecipeError(f"{name}='{path[:40]}...' has a name of {longest} bytes in it: use at most {_LONGEST_NAME}")
 
 
 def _shown(number: float) -> str:

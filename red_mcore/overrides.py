@@ -130,7 +130,10 @@ def _apply(recipe: Any, text: str) -> None:
 @lru_cache(maxsize=512)
 def _alone(section: type, name: str) -> type:
     """A dataclass with that field of the section only."""
-    return make_dataclass(section.__name__, [(name, get_type_hints(section)[name])])
+    return make_dataclass(section.__name__, [(name, _hints(section)[name])])
+
+
+_hints = lru_cache(maxsize=512)(get_type_hints)
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -270,7 +273,7 @@ def _find(recipe: Any, key: str) -> tuple[Any, str, list[str], Any]:
             where = f"'{'.'.join(seen)}'" if seen else f"the {type(section).__name__.lower()}"
             near = " or ".join(f"'{found}'" for found in _nearest(recipe, name, names))
             raise RecipeError(f"override {key}: {where} has no field '{name}'; nearest is {near}")
-        value, hint = getattr(section, name), get_type_hints(type(section))[name]
+        value, hint = getattr(section, name), _hints(type(section))[name]
         seen.append(name)
         if not rest:
             return section, name, [], type(value) if is_dataclass(value) else hint

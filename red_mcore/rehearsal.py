@@ -1,6 +1,6 @@
 """What a dry run sees of what a run would be given: problems, tokenizer, one prompt with its tokens, the tracker.
 
-A process of its own looks, in which there is no torch: transformers loads tokenizers without it in a third of the time.
+A process of its own looks, in which transformers does without torch: tokenizers are there in a third of the time.
 Nothing is fetched; what only a hub has is said to be unknown. Of many problems some are looked at, the shortest and the
 longest among them, so that what none of those is, hardly any is.
 """
@@ -49,7 +49,7 @@ def see(file: str, overrides: Sequence[str]) -> list[str]:
 
 
 def lines(recipe: Recipe) -> list[str]:
-    """The same, here; torch is not imported."""
+    """The same, here."""
     from red_mcore.data.tokenizer import load_tokenizer
 
     told: list[str] = []
@@ -176,10 +176,21 @@ def _cut(whole: Sequence, most: int, mark: Sequence):
     return whole if len(whole) <= most else whole[: most // 2] + mark + whole[-(most // 2) :]
 
 
+def _leave_out_torch() -> None:
+    """Lets transformers think, and remember, that there is no torch; what a recipe imports may have it."""
+    if "torch" not in sys.modules:
+        sys.modules["torch"] = None
+        from transformers.utils import is_torch_available
+
+        is_torch_available()
+        del sys.modules["torch"]
+
+
 def _main(file: str, *overrides: str) -> int:
-    sys.modules["torch"] = None
     try:
-        print(json.dumps(lines(load(file, overrides))))
+        recipe = load(file, overrides)
+        _leave_out_torch()
+        print(json.dumps(lines(recipe)))
     except RecipeError as error:
         print(error, file=sys.stderr)
         return _BAD_INPUT

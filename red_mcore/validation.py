@@ -245,6 +245,10 @@ def _check_architecture(recipe: Recipe, a: Architecture) -> None:
     ffn = "intermediate_size" if a.experts is None else "moe_intermediate_size"
     sizes = {"num_attention_heads": a.heads, "num_key_value_heads": a.kv_groups, ffn: a.ffn_size}
     common = math.gcd(*sizes.values())
+    if a.head_dim % 2:
+        raise RecipeError(
+            f"model: head_dim={a.head_dim} (or hidden_size / num_attention_heads) is odd, and rotations turn pairs"
+        )
     if a.heads % a.kv_groups:
         raise RecipeError(
             f"model: num_key_value_heads={a.kv_groups} does not divide num_attention_heads={a.heads}:"
@@ -357,7 +361,7 @@ def _check_checkpoint(recipe: Recipe) -> None:
             which, evaluated = "evaluation.benchmarks.every", evaluation.benchmarks.every
     if settings.keep_best not in known:
         raise RecipeError(
-            f"checkpoint.keep_best={settings.keep_best} is no metric of an evaluation: use {_either(known)}"
+            f"checkpoint.keep_best={settings.keep_best[:80]} is no metric of an evaluation: use {_either(known)}"
         )
     if not evaluated or not every or every % evaluated:
         raise RecipeError(

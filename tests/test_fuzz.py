@@ -4,6 +4,7 @@ import random
 import re
 import signal
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -51,13 +52,15 @@ USUAL = (
 )
 
 
+hints_of = cache(get_type_hints)
+
+
 def leaves(section: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
     """(name, type, value) of all fields, those of the sections that are off by their section alone."""
     found = []
-    hints = get_type_hints(type(section))
     for field in fields(section):
         name, value = f"{prefix}{field.name}", getattr(section, field.name)
-        found.append((name, hints[field.name], value))
+        found.append((name, hints_of(type(section))[field.name], value))
         if is_dataclass(value):
             found += leaves(value, f"{name}.")
         elif isinstance(value, dict):

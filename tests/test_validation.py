@@ -167,7 +167,7 @@ BAD = [
         "model.config.vocab_size=261",
         "model.config.vocab_size=261 does not hold the 262 tokens of the built-in tokenizer",
     ),
-    ("model.config.head_dim=33", "head_dim=33 (or hidden_size / num_attention_heads) is odd"),
+    ("model.config.head_dim=33", "model: head_dim=33 (or hidden_size / num_attention_heads) is odd"),
     ("model.config.hidden_size=130", "hidden_size=130 is no multiple of num_attention_heads=4"),
     ("model.config.rms_norm_eps=.nan", "model.config.rms_norm_eps=nan is no finite number"),
     ("model.config.rms_norm_eps=0", "model.config.rms_norm_eps=0: want a number above 0"),
@@ -178,8 +178,8 @@ BAD = [
     ("model.config.rope_scaling='{type: llama3, factor: x}'", "rope parameter factor=x"),
     ("model.config.architectures=Qwen2ForCausalLM", 'model.config.architectures="Qwen2ForCausalLM": want a list'),
     ("model.config.model_type='[qwen2]'", "model_type '['qwen2']' is not supported"),
-    (f"runs={'a' * 300}", "300 in one name: use at most"),
-    (f"data.path={'a/' * 2000}b.jsonl", "4007 bytes"),
+    (f"runs={'a' * 300}", "has a name of 300 bytes in it: use at most 200"),
+    (f"data.path={'a/' * 2000}b.jsonl", "has 4007 characters: use at most 3000"),
     ("rollout.record='\"\"'", "rollout.record is an empty text"),
     ("data.problems=100000000", "100000512 problems asked for (data.problems and data.held_out)"),
     ("data.arithmetic.operations=1 data.held_out=200", "data: 2248 problems asked for"),
@@ -204,7 +204,7 @@ def write_headers(file: Path, shapes: dict, type_name: str = "F32") -> None:
     os.truncate(file, 8 + len(text) + end)
 
 
-@pytest.mark.parametrize(("overrides", "message"), BAD, ids=[overrides for overrides, _ in BAD])
+@pytest.mark.parametrize(("overrides", "message"), BAD, ids=[overrides[:80] for overrides, _ in BAD])
 def test_a_bad_recipe_is_refused_in_one_line(recipe, overrides, message):
     with pytest.raises(RecipeError) as error:
         validate(override(recipe, shlex.split(overrides)))
