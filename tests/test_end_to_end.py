@@ -264,6 +264,9 @@ def test_relift_goes_on_from_a_checkpoint_as_if_undisturbed(folder, base):
     assert "going on from checkpoint" in output
     assert output.count("kept no fingerprints") == 1
     assert [without_seconds(row) for row in rows(cut, "relift")] == [without_seconds(row) for row in undisturbed]
+    seen, whole = (resume.latest(place / "relift/checkpoints")["state"]["health"] for place in (cut, folder))
+    assert seen == whole
+    assert seen["no_update"]["seen"] == 4
     assert any(row.get("lesson/traces") == 3 for row in undisturbed[:2])
     assert any(row.get("lesson/traces") == 3 for row in undisturbed[2:])
     lr = load(str(ROOT / recipe)).algorithm.imitation.lr
