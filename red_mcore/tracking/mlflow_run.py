@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from red_mcore import disk
 from red_mcore.recipe import RecipeError, Tracking
 from red_mcore.tracking import database
 
@@ -116,6 +117,12 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     return found.experiment_id if found else client.create_experiment(name, artifacts)
 
 
+def reason(error: Exception) -> str:
+    """What an error of MLflow's says, in a line."""
+    lines = [line for line in str(error).splitlines() if line.strip() and "autoflush" not in line]
+    return disk.full(error) or (lines[0] if lines else type(error).__name__)
+
+
 @contextmanager
 def _opened(uri: str) -> Iterator[MlflowClient]:
     """A client; RecipeError for what MLflow raises in the block, and for a database that cannot be used."""
@@ -127,7 +134,8 @@ def _opened(uri: str) -> Iterator[MlflowClient]:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     from mlflow.tracking import MlflowClient
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it announces each table it creates
+    # It announces each table it creates, and prints a traceback for each error, which is told here in a line.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     try:
         with database.as_spelt(uri):
             yield MlflowClient(tracking_uri=uri)
@@ -135,6 +143,5 @@ def _opened(uri: str) -> Iterator[MlflowClient]:
         raise
     except Exception as error:  # MLflow's own, the database's, the file system's, the network's
         raise RecipeError(
-            f"MLflow at {uri} (tracking.uri) does not work: {str(error).splitlines()[0]};"
-            " mend it or set tracking.mlflow=false"
+            f"MLflow at {uri} (tracking.uri) does not work: {reason(error)}; mend it or set tracking.mlflow=false"
         ) from error
