@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import glob
 import gzip
 import importlib
 import io
@@ -282,6 +283,11 @@ def _hub(data: Data):
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
+    if Path(data.path).is_dir() and (found := glob.glob(data.path)) != [data.path]:
+        raise RecipeError(
+            f"data.path {data.path}: the library takes *, ? and [ in a folder's name for a pattern, by which it finds"
+            f" {', '.join(found) or 'nothing'}: rename the folder, or name one file in it"
+        )
     try:
         return load_dataset(data.path, data.subset, split=data.split)
     except (OSError, ValueError, DatasetsError) as error:

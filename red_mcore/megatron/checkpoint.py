@@ -69,10 +69,14 @@ class Saver:
         def make_room() -> None:
             for leftover in self._folder.glob("*.partial/"):  # of killed saves, whatever their tags
                 shutil.rmtree(leftover)
-            with disk.writing(folder):
-                (folder / "weights").mkdir(parents=True)
-            for name, text in (copies or {}).items():
-                disk.write_atomic(folder / name, text)
+            try:
+                with disk.writing(folder):
+                    (folder / "weights").mkdir(parents=True)
+                for name, text in (copies or {}).items():
+                    disk.write_atomic(folder / name, text)
+            except RecipeError:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
 
         on_main(policy.ranks, make_room)
         with shim.on_device(), policy.optimizer_on_device():

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from red_mcore.disk import write_atomic
+from red_mcore import disk
 from red_mcore.recipe import RecipeError, Tracking
 from red_mcore.tracking import database
 
@@ -98,7 +98,7 @@ class MlflowRun:
         if self._artifacts is None:
             self._client.log_text(self.run_id, text, file)
         else:
-            write_atomic(self._artifacts / file, text)
+            disk.write_atomic(self._artifacts / file, text)
 
     def end(self, status: Status) -> None:
         self._client.set_terminated(self.run_id, status)
@@ -123,7 +123,7 @@ class MlflowParent:
         if self._artifacts is None:
             self._client.log_artifact(self.run_id, str(file))
         else:
-            write_atomic(self._artifacts / file.name, file.read_bytes())
+            disk.write_atomic(self._artifacts / file.name, file.read_bytes())
 
     def end(self, status: Status) -> None:
         self._client.set_terminated(self.run_id, status)
@@ -139,6 +139,12 @@ def _experiment(client: MlflowClient, name: str, uri: str) -> str:
     return client.create_experiment(name, artifacts, {_KIND: "custom_model_development"})
 
 
+def reason(error: Exception) -> str:
+    """What an error of MLflow's says, in a line."""
+    lines = [line for line in str(error).splitlines() if line.strip() and "autoflush" not in line]
+    return disk.full(error) or (lines[0] if lines else type(error).__name__)
+
+
 @contextmanager
 def _opened(uri: str) -> Iterator[MlflowClient]:
     """A client; RecipeError for what MLflow raises in the block, and for a database that cannot be used."""
@@ -149,7 +155,8 @@ def _opened(uri: str) -> Iterator[MlflowClient]:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     from mlflow.tracking import MlflowClient
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it announces each table it creates
+    # It announces each table it creates, and prints a traceback for each error, which is told here in a line.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     try:
         with database.alone(uri), database.as_spelt(uri):
             database.check(uri)
@@ -158,6 +165,5 @@ def _opened(uri: str) -> Iterator[MlflowClient]:
         raise
     except Exception as error:  # MLflow's own, the database's, the file system's, the network's
         raise RecipeError(
-            f"MLflow at {uri} (tracking.uri) does not work: {str(error).splitlines()[0]};"
-            " mend it or set tracking.mlflow=false"
+            f"MLflow at {uri} (tracking.uri) does not work: {reason(error)}; mend it or set tracking.mlflow=false"
         ) from error

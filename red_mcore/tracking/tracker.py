@@ -14,7 +14,7 @@ from red_mcore import disk
 from red_mcore.overrides import flatten
 from red_mcore.recipe import Recipe
 from red_mcore.redaction import redacted
-from red_mcore.tracking.mlflow_run import MlflowRun, Status
+from red_mcore.tracking.mlflow_run import MlflowRun, Status, reason
 from red_mcore.tracking.rows import Rows
 
 FILES = {"main": "metrics.jsonl", "base": "base.jsonl"}
@@ -123,8 +123,7 @@ class Tracker:
                 del self._waiting[0]
         except Exception as error:  # servers, networks and disks fail in many ways; none is worth a training run
             if self._failures == 0:
-                reason = redacted(str(error).splitlines()[0]) if str(error) else type(error).__name__
-                _warn(f"MLflow failed ({reason}); going on with {self._folder / FILES['main']} alone")
+                _warn(f"MLflow failed ({redacted(reason(error))}); going on with {self._folder / FILES['main']} alone")
             self._again = time.monotonic() + _PAUSE * 2**self._failures
             self._failures += 1
         else:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 import pytest
 
@@ -106,3 +107,31 @@ def test_a_folder_goes_through_the_datasets_library(tmp_path):
     (tmp_path / "train-0000x-of-00002.jsonl").write_text("{broken\n")
     with pytest.raises(RecipeError, match="datasets cannot load its split 'train'"):
         list(files.rows(data))
+
+
+@pytest.mark.parametrize("name", ["a b", "50%25", "a#b", "why?"])
+@pytest.mark.parametrize("kind", ["x.jsonl", "x.csv", "x.parquet", "folder"])
+def test_a_path_may_have_any_name(tmp_path, name, kind, monkeypatch):
+    folder = tmp_path / name
+    folder.mkdir()
+    file = folder / (kind if kind != "folder" else "x.jsonl")
+    if kind == "x.parquet":
+        import pyarrow
+        from pyarrow import parquet
+
+        parquet.write_table(pyarrow.table({"problem": ["1?"], "answer": ["1"]}), file)
+    else:
+        file.write_text("problem,answer\n1?,1\n" if kind == "x.csv" else '{"problem": "1?", "answer": "1"}\n')
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    path = folder if kind == "folder" else file
+    (row,) = [row for _, row in files.rows(Data(path=str(path)))]
+    assert row == {"problem": "1?", "answer": "1"}
+
+
+def test_a_folder_that_would_be_taken_for_others_is_refused(tmp_path):
+    for name in ("why?", "whys", "list[1]"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.jsonl").write_text('{"problem": "1?", "answer": "1"}\n')
+    for name, found in {"why?": f"{tmp_path}/whys", "list[1]": "nothing"}.items():
+        with pytest.raises(RecipeError, match=re.escape("*, ? and [ in a folder's name") + ".*" + re.escape(found)):
+            list(files.rows(Data(path=str(tmp_path / name))))
