@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from small_model import QWEN2
 
 LAYOUTS = {
     1: ["one"],
@@ -16,18 +17,6 @@ LAYOUTS = {
     8: ["dp8", "pp4_virtual2_dp2"],
 }
 """By their number of ranks; data and pipeline parallel first, for others load their checkpoints."""
-
-QWEN2 = {
-    "model_type": "qwen2",
-    "vocab_size": 513,
-    "hidden_size": 128,
-    "intermediate_size": 256,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "tie_word_embeddings": True,
-    "max_position_embeddings": 512,
-}
 
 
 def pytest_collection_modifyitems(items):

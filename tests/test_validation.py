@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import QWEN2
+from small_model import QWEN2
 
 from red_mcore import planning
 from red_mcore.algorithms.grpo import GRPO

@@ -17,7 +17,7 @@ ARCH = read_architecture(
         "num_hidden_layers": 2,
         "num_attention_heads": 8,
         "num_key_value_heads": 4,
-        "head_dim": 3,
+        "head_dim": 4,
     }
 )
 EVERY = list(rules(ARCH))
@@ -50,10 +50,10 @@ def test_merged_tensors_do_not_change_with_the_parameter(rule):
 
 def test_query_key_and_value_are_interleaved_by_group():
     rule = next(rule for rule in EVERY if rule.megatron.endswith("layers.0.self_attention.linear_qkv.bias"))
-    query, key, value = torch.arange(24.0), 100 + torch.arange(12.0), 200 + torch.arange(12.0)
+    query, key, value = torch.arange(32.0), 100 + torch.arange(16.0), 200 + torch.arange(16.0)
     first_of_two = rule.split([query, key, value], 0, 2)
-    second_group = [*range(6, 12), *range(103, 106), *range(203, 206)]
-    assert first_of_two.tolist() == [*range(6), *range(100, 103), *range(200, 203), *second_group]
+    second_group = [*range(8, 16), *range(104, 108), *range(204, 208)]
+    assert first_of_two.tolist() == [*range(8), *range(100, 104), *range(200, 204), *second_group]
 
 
 def test_vocabulary_is_padded_with_zero_rows():
@@ -77,7 +77,7 @@ def test_shapes_are_those_of_transformers():
                 num_hidden_layers=2,
                 num_attention_heads=8,
                 num_key_value_heads=4,
-                head_dim=3,
+                head_dim=4,
                 tie_word_embeddings=tied,
             )
         )
