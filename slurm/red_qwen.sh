@@ -50,10 +50,13 @@ fi
 
 # One torchrun per node. The batch script runs on the first node, which holds rank 0 and the rendezvous; its address is the
 # one that SLURM itself reaches it by. The tasks must not be bound to one core each: a task is a whole node's launcher.
+# They meet under a name that nobody knows who does not have the job's environment.
+PET_RDZV_ID=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+export PET_RDZV_ID
 address=$(scontrol --oneliner show node "$SLURMD_NODENAME" | sed -E 's/.* NodeAddr=([^ ]+).*/\1/')
 port=$((20000 + SLURM_JOB_ID % 10000))
 srun --export=ALL --kill-on-bad-exit=1 --cpu-bind=none \
   bash -c 'exec torchrun --node-rank="$SLURM_NODEID" "$@"' torchrun \
   --nnodes="$SLURM_NNODES" --nproc-per-node=$((ranks / SLURM_NNODES)) \
-  --rdzv-id="$SLURM_JOB_ID" --rdzv-backend=static --rdzv-endpoint="$address:$port" \
+  --rdzv-backend=static --rdzv-endpoint="$address:$port" \
   -m red_mcore.run "$recipe" "${overrides[@]}"
