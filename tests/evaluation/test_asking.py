@@ -190,7 +190,8 @@ def test_another_model_is_refused_or_takes_the_place(tokenizer, tmp_path):
 
 def test_rows_that_never_show_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(asking, "VISIBLE_SECONDS", 0.0)
-    items.append(tmp_path, 0, [{"benchmark": "one", "item": 0}])
+    response = {"text": "2", "answer": "2", "verdict": "correct", "tokens": 1, "finish": "stop"}
+    items.append(tmp_path, 0, [{"benchmark": "one", "item": 0, "problem": "1+1?", "responses": [response]}])
     with pytest.raises(RecipeError, match=r"lacks 1 of 2 problems .* a file system that all ranks share"):
         asking._gathered(tmp_path, [[("one", 0)], [("one", 1)]])
     assert (tmp_path / "items.part-0.jsonl").is_file()  # nothing is thrown away
