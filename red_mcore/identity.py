@@ -19,13 +19,13 @@ from typing import Any
 from red_mcore import fingerprints
 from red_mcore.data import files
 from red_mcore.data.problems import Loaded, read_problems
+from red_mcore.exit_codes import BAD_INPUT
 from red_mcore.overrides import flatten
 from red_mcore.recipe import Model, Recipe, RecipeError
 from red_mcore.records import Problem
 from red_mcore.tracking.files import read_lines, write_atomic
 
 FILE, PROBLEMS = "identity.json", "identity-problems.jsonl"
-_BAD_INPUT = 2
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def _tokenizer_of(model: Model, arguments: dict[str, Any]) -> dict[str, Any] | N
     """
     command = [sys.executable, "-m", "red_mcore.identity", json.dumps([asdict(model), arguments])]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    if done.returncode == _BAD_INPUT:
+    if done.returncode == BAD_INPUT:
         raise RecipeError(done.stderr.splitlines()[-1])
     return None if done.returncode else json.loads(done.stdout.splitlines()[-1])
 
@@ -274,7 +274,7 @@ def _main(settings: str) -> int:
         print(json.dumps(fingerprints.of_tokenizer(load_tokenizer(Model(**model), arguments))))
     except RecipeError as error:
         print(error, file=sys.stderr)
-        return _BAD_INPUT
+        return BAD_INPUT
     return 0
 
 

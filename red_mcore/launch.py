@@ -1,121 +1,174 @@
-"""Ranks: started here with torch's elastic agent, or joined where torchrun or srun started this process.
+"""Ranks: started here as processes of this machine, or joined where torchrun or srun started this process.
 
-The agent by itself stops its workers on the first signal and kills them 30 seconds later. Here a first Ctrl-C or
-SIGTERM is only passed on, so that every rank finishes its step and saves, however long that takes; a second one kills.
+A first Ctrl-C or SIGTERM is only passed on, so that every rank finishes its step and saves, however long that takes; a
+second one kills. Ranks of one machine meet on its loopback interface, where nobody else's packets arrive.
 """
 
 from __future__ import annotations
 
-import logging
+import multiprocessing
 import os
 import re
 import signal
+import socket
 import sys
-import uuid
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 
+from red_mcore.exit_codes import BAD_INPUT, FAILED, INTERRUPTED, LEFT
 from red_mcore.recipe import RecipeError
 
-BAD_INPUT = 2
-"""Exit code for what the user can mend; one line on stderr says how."""
-INTERRUPTED = 130
-"""Exit code of a run that a signal ended in good order, by the shell's convention for Ctrl-C."""
+GRACE_SECONDS = 30.0
+"""What the other ranks have to end by themselves once one has failed."""
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM)
+_LOOPBACK = "127.0.0.1"
 
 
-def launch(command: list[str], ranks: int, on_signal: str = "stopping after this step and saving") -> int:
-    """Run ``command`` as ``ranks`` processes on this machine, with torchrun's variables; the run's exit code.
+def launch(
+    work: Callable[..., int],
+    arguments: tuple,
+    ranks: int,
+    *,
+    fork: bool,
+    on_signal: str = "stopping after this step and saving",
+) -> int:
+    """Run ``work(*arguments)`` as ``ranks`` processes on this machine, with torchrun's variables; the run's exit code.
+
+    ``fork``: the ranks are copies of this process and share what it has imported; it must not have touched a GPU, nor
+    run threads of its own. Else each imports for itself, and ``work`` and ``arguments`` are pickled.
 
     0: every rank returned 0. 1: a rank failed; one line on stderr names it, and the others are stopped. 2: a rank found
-    bad input and said so. 130: a signal was passed on and the ranks ended in good order, or a second one killed them.
+    bad input and said so. 130: the ranks were interrupted and ended in good order, or a second signal killed them.
     """
-    from torch.distributed.elastic.agent.server.api import WorkerSpec
-    from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
-    from torch.distributed.elastic.rendezvous import RendezvousParameters, registry
+    from torch.distributed import TCPStore
 
-    from red_mcore.megatron.ranks import LEFT
-
-    # Whatever the agent logs about a failure, the rank's own traceback and our one line say better.
-    elastic = logging.getLogger("torch.distributed.elastic")
-    elastic.addHandler(logging.NullHandler())
-    elastic.propagate = False
+    # Bound before the ranks start, so that the port stays theirs; served after it, for a fork must not copy a thread.
+    listener = socket.create_server((_LOOPBACK, 0))
+    loopback = "lo" if sys.platform == "linux" else "lo0"
+    os.environ |= {
+        "MASTER_ADDR": _LOOPBACK,
+        "MASTER_PORT": str(listener.getsockname()[1]),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",  # rank 0 opens no store of its own
+        "WORLD_SIZE": str(ranks),
+        "LOCAL_WORLD_SIZE": str(ranks),
+        "GLOO_SOCKET_IFNAME": loopback,
+        "NCCL_SOCKET_IFNAME": loopback,
+        "VLLM_HOST_IP": _LOOPBACK,
+    }
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does; ranks and vLLM's workers share the cores
-    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGQUIT"  # the agent leaves SIGINT and SIGTERM to us
-
-    rendezvous = registry.get_rendezvous_handler(
-        RendezvousParameters(
-            backend="c10d",
-            endpoint="localhost:0",  # a free port
-            run_id=uuid.uuid4().hex,
-            min_nodes=1,
-            max_nodes=1,
-            local_addr="localhost",
-            is_host=True,
-        )
-    )
-    program, *arguments = command
-    spec = WorkerSpec(
-        role="rank",
-        local_world_size=ranks,
-        entrypoint=program,
-        args=tuple(argument.replace("$", "$$") for argument in arguments),  # the agent expands ${local_rank} in them
-        rdzv_handler=rendezvous,
-        max_restarts=0,
-        local_addr="localhost",
-    )
-    agent = LocalElasticAgent(spec, DefaultLogsSpecs(log_dir=os.devnull))
-    signals = _Signals(agent, on_signal)
+    team = _Team(on_signal)
     try:
-        failures = agent.run().failures
-    except KeyboardInterrupt:  # before there was a rank to pass it on to
-        return INTERRUPTED
+        team.start(multiprocessing.get_context("fork" if fork else "spawn"), work, arguments, ranks)
+        store = TCPStore(
+            _LOOPBACK,
+            listener.getsockname()[1],
+            is_master=True,
+            wait_for_workers=False,
+            master_listen_fd=listener.detach(),
+        )
+        codes = team.wait()
+        del store
     finally:
-        signals.restore()
-        rendezvous.shutdown()
-    codes = {rank: failure.exitcode for rank, failure in failures.items()}
+        team.end()
     if BAD_INPUT in codes.values():
         return BAD_INPUT  # that rank has printed its line; others may have failed for want of it
-    # The first one is the cause: those after it were stopped by the agent. Others may have left because of it.
-    causes = {rank: code for rank, code in codes.items() if code != LEFT} or codes
+    # The first one is the cause: those after it were stopped. Others may have left because of it.
+    failures = {rank: code for rank, code in codes.items() if code not in (0, INTERRUPTED)}
+    causes = {rank: code for rank, code in failures.items() if code != LEFT} or failures
     rank, code = next(iter(causes.items()), (None, 0))
-    before_first_step = (INTERRUPTED, -signal.SIGINT, -signal.SIGTERM)  # ranks that had no handler yet
-    if signals.received > 1 or (signals.received and code in (0, *before_first_step)):
+    before_first_step = (0, -signal.SIGINT, -signal.SIGTERM)  # ranks that had no handler yet
+    if team.received > 1 or (team.received and code in before_first_step):
         return INTERRUPTED
     if code == 0:
-        return 0
+        return INTERRUPTED if INTERRUPTED in codes.values() else 0
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
     print(f"red_mcore: error: rank {rank} {how}; the other ranks were stopped", file=sys.stderr)
-    return 1
+    return FAILED
 
 
-class _Signals:
-    """Passes the first SIGINT or SIGTERM on to the ranks; kills them, with their children, on the second."""
+class _Team:
+    """The processes of all ranks; passes the first signal on to them, and kills them on the second."""
 
-    def __init__(self, agent, on_signal: str) -> None:
+    def __init__(self, on_signal: str) -> None:
         self.received = 0
         self._on_signal = on_signal
-        self._agent = agent
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._processes: list[BaseProcess] = []
+        self._before = {}
+
+    def start(self, context, work: Callable[..., int], arguments: tuple, ranks: int) -> None:
+        """A signal has to wait until there is everybody to pass it on to, and nobody has a copy of its handler."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+        try:
+            for rank in range(ranks):
+                process = context.Process(target=_rank, args=(rank, os.getpid(), work, arguments), name=f"rank {rank}")
+                process.start()
+                self._processes.append(process)
+            self._before = {number: signal.signal(number, self._handle) for number in _PASSED_ON}
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+
+    def wait(self) -> dict[int, int]:
+        """Exit codes by rank, in the order of the ends. Once one has failed, the others are stopped."""
+        codes: dict[int, int] = {}
+        deadline, stopped = None, False
+        while len(codes) < len(self._processes):
+            left = {p.sentinel: rank for rank, p in enumerate(self._processes) if rank not in codes}
+            seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ended = [left[sentinel] for sentinel in wait(list(left), seconds)]
+            for rank in ended:
+                self._processes[rank].join()
+                codes[rank] = self._processes[rank].exitcode
+            if not ended:
+                self._kill()
+            failed = {code for code in codes.values() if code not in (0, INTERRUPTED)}
+            if failed and deadline is None:
+                deadline = time.monotonic() + GRACE_SECONDS
+            if failed - {LEFT} and not stopped:  # who left does so because of another, which is about to end by itself
+                stopped = True
+                self._send(signal.SIGTERM)
+        return codes
+
+    def end(self) -> None:
+        """Nobody is left, and signals are again what they were."""
+        self._kill()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _handle(self, number: int, frame) -> None:
         self.received += 1
-        ranks = [worker.id for worker in self._agent.get_worker_group().workers if isinstance(worker.id, int)]
-        if not ranks:
-            raise KeyboardInterrupt
-        for pid in ranks:
-            try:
-                if self.received == 1:
-                    os.kill(pid, number)
-                else:
-                    os.killpg(pid, signal.SIGKILL)  # the agent starts every rank as the leader of a group
-            except ProcessLookupError:
-                continue  # that rank has ended
-        if self.received == 1:
-            message = f"red_mcore: {self._on_signal}; press Ctrl-C again to kill the run at once"
-            os.write(2, f"\n{message}\n".encode())  # print is not safe where a signal may have cut into one
+        if self.received > 1:
+            self._kill()
+            return
+        self._send(number)
+        message = f"red_mcore: {self._on_signal}; press Ctrl-C again to kill the run at once"
+        os.write(2, f"\n{message}\n".encode())  # print is not safe where a signal may have cut into one
 
-    def restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+    def _send(self, number: int) -> None:
+        for process in self._processes:
+            if process.exitcode is None:
+                os.kill(process.pid, number)
+
+    def _kill(self) -> None:
+        """The ranks and their children, for every rank leads a group."""
+        for process in self._processes:
+            if process.exitcode is None:
+                try:
+                    os.killpg(process.pid, signal.SIGKILL)
+                except ProcessLookupError:  # it leads no group yet
+                    process.kill()
+
+
+def _rank(rank: int, launcher: int, work: Callable[..., int], arguments: tuple) -> None:
+    """Life of one rank."""
+    os.setsid()  # Ctrl-C reaches the launcher alone
+    die_with_parent(launcher)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    sys.exit(work(*arguments))
 
 
 def die_with_parent(parent: int) -> None:

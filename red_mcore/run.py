@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 from red_mcore import launch, planning, rehearsal, resume
+from red_mcore.devices import has_gpu
+from red_mcore.exit_codes import BAD_INPUT, INTERRUPTED
 from red_mcore.overrides import load, to_yaml
 from red_mcore.recipe import Recipe, RecipeError
 from red_mcore.validation import validate
@@ -18,17 +20,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 a rank failed, 2 bad input (one line on stderr), 130 interrupted, after saving."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
-    if options.launched_by is not None:
-        launch.die_with_parent(options.launched_by)
     try:
         recipe = load(options.recipe, options.overrides)
         if options.print_config:
             print(to_yaml(recipe), end="")
             return 0
-        if options.launched_by is not None:  # which has checked the recipe
-            code = _train(recipe)
-            # To the agent anything but 0 is a failure, on which it stops the ranks that are still saving.
-            return 0 if code == launch.INTERRUPTED else code
         validate(recipe, here=not options.dry_run)
         resume.check(recipe)
         if options.dry_run:
@@ -46,25 +42,48 @@ def main(arguments: list[str] | None = None) -> int:
                 print(planning.describe(recipe), flush=True)
             return _train(recipe)
         print(planning.describe(recipe), flush=True)
-        command = [sys.executable, "-m", "red_mcore.run", *arguments, f"--launched-by={os.getpid()}"]
-        return launch.launch(command, recipe.parallel.ranks)
+        fork = not has_gpu()  # of which no second process can use what a first one has begun
+        if fork:
+            _import(recipe)
+        return launch.launch(_rank, (options.recipe, options.overrides), recipe.parallel.ranks, fork=fork)
     except RecipeError as error:
-        print(f"red_mcore: error: {error}", file=sys.stderr)
-        return launch.BAD_INPUT
+        return _bad_input(error)
     except KeyboardInterrupt:
-        return launch.INTERRUPTED
+        return INTERRUPTED
+
+
+def _bad_input(error: RecipeError) -> int:
+    print(f"red_mcore: error: {error}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _rank(file: str, overrides: list[str]) -> int:
+    """Exit code of one of the ranks that ``main`` starts, which has checked the recipe."""
+    try:
+        return _train(load(file, overrides))
+    except RecipeError as error:
+        return _bad_input(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _train(recipe: Recipe) -> int:
+    _import(recipe)
+    from red_mcore import trainer
+
+    return trainer.main(recipe)
+
+
+def _import(recipe: Recipe) -> None:
+    """What takes a rank's first ten seconds, after the environment that it reads."""
     from red_mcore.rollout.environment import begin_imports, set_environment
 
     begin_imports()
     names, benchmarks = (recipe.model.path, recipe.data.path), recipe.evaluation.benchmarks
     is_local = all(name is None or Path(name).exists() for name in names)
     set_environment(offline=is_local and (benchmarks is None or benchmarks.data is not None))
-    from red_mcore import trainer  # only now: it imports what reads the environment
-
-    return trainer.main(recipe)
+    import red_mcore.rollout.engine
+    import red_mcore.trainer  # noqa: F401
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,7 +97,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("overrides", metavar="a.b=c", nargs="*", help="change a field of the recipe")
     parser.add_argument("--dry-run", action="store_true", help="check and print the recipe and its arithmetic")
     parser.add_argument("--print-config", choices=["yaml"], help="print the resolved recipe")
-    parser.add_argument("--launched-by", type=int, help=argparse.SUPPRESS)  # process id of the launcher, for its ranks
     return parser
 
 

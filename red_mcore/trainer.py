@@ -20,6 +20,7 @@ from red_mcore.convert.rules import hf_shapes
 from red_mcore.evaluation import items
 from red_mcore.evaluation import metrics as evaluation
 from red_mcore.evaluation import summary as summaries
+from red_mcore.exit_codes import INTERRUPTED
 from red_mcore.groups import EVALUATE, collect, without_masked
 from red_mcore.megatron.ranks import any_rank, from_main, together
 from red_mcore.recipe import Recipe
@@ -27,8 +28,6 @@ from red_mcore.records import Group
 from red_mcore.setup import Run, build
 from red_mcore.tracking.console import Watched
 from red_mcore.tracking.files import write_atomic
-
-INTERRUPTED = 130
 
 
 def main(recipe: Recipe) -> int:

@@ -1,15 +1,14 @@
 """Starts a script as the ranks of one process group on this machine, as a launcher would."""
 
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+import warm
+
 _SHOWN = 3000
 """Characters of a failing rank's output that the error shows."""
 
@@ -34,14 +33,16 @@ def launch(
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder) / f"rank{rank}.log" for rank in range(ranks)]
-        processes = _start([sys.executable, str(script), *map(str, arguments)], logs, on_gpu, store.port)
+        programs = []
         try:
-            codes = _wait(processes, time.monotonic() + timeout, cancel or threading.Event())
+            for rank, log in enumerate(logs):
+                log.touch()
+                programs.append(_start([sys.executable, script, *arguments], log, rank, ranks, on_gpu, store.port))
+            codes = _wait(programs, time.monotonic() + timeout, cancel or threading.Event())
         finally:
-            for process in processes:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            for program in programs:
+                program.kill()
+                program.wait()
         for rank, code in enumerate(codes):
             if code:
                 shown = [f"-- rank {r} --\n{logs[r].read_text()[-_SHOWN:]}" for r, c in enumerate(codes) if c]
@@ -51,37 +52,30 @@ def launch(
             raise AssertionError(f"{script.name}: not done after {timeout} seconds\n" + "\n".join(shown))
 
 
-def _start(command: list[str], logs: list[Path], on_gpu: bool, port: int) -> list[subprocess.Popen]:
-    processes = []
-    for rank, log in enumerate(logs):
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "parallel"))),
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(len(logs)),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "TORCHELASTIC_USE_AGENT_STORE": "True",
-            "OMP_NUM_THREADS": "1",
-        }
-        if not on_gpu:
-            environment["CUDA_VISIBLE_DEVICES"] = ""
-        with log.open("w") as output:
-            processes.append(
-                subprocess.Popen(
-                    command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-                )
-            )
-    return processes
+def _start(command: list, log: Path, rank: int, ranks: int, on_gpu: bool, port: int) -> warm.Program:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, (warm.ROOT, warm.TESTS, warm.TESTS / "parallel"))),
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(ranks),
+        "LOCAL_WORLD_SIZE": str(ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "OMP_NUM_THREADS": "1",
+    }
+    if not on_gpu:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    return warm.start(command, log, env=environment)
 
 
-def _wait(processes: list[subprocess.Popen], deadline: float, cancel: threading.Event) -> list[int | None]:
+def _wait(programs: list[warm.Program], deadline: float, cancel: threading.Event) -> list[int | None]:
     """Exit codes once all have ended, one has failed (and those that it took along), or time is up."""
     while time.monotonic() < deadline and not cancel.is_set():
-        codes = [process.poll() for process in processes]
+        codes = [program.poll() for program in programs]
         if None not in codes or any(codes):
             break
         time.sleep(0.05)
     time.sleep(0.5 if any(codes) else 0)
-    return [process.poll() for process in processes]
+    return [program.poll() for program in programs]

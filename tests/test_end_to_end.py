@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+import warm
 
 from red_mcore import manifests, resume
 from red_mcore.overrides import load
@@ -37,14 +35,14 @@ def command(folder: Path, name: str, *overrides: str, recipe: str = "recipes/red
 
 
 def run(folder: Path, name: str, *overrides: str, recipe: str = "recipes/red_tiny.py") -> str:
-    done = subprocess.run(command(folder, name, *overrides, recipe=recipe), cwd=ROOT, capture_output=True, text=True)
+    done = warm.run(command(folder, name, *overrides, recipe=recipe))
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def refused(folder: Path, name: str, *overrides: str, recipe: str = "recipes/red_tiny.py") -> str:
     """The one line of a run that is not started."""
-    done = subprocess.run(command(folder, name, *overrides, recipe=recipe), cwd=ROOT, capture_output=True, text=True)
+    done = warm.run(command(folder, name, *overrides, recipe=recipe))
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.count("\n") == 1
     return done.stderr
@@ -125,12 +123,7 @@ def test_a_run_leaves_what_the_readme_promises(folder, base):
 
 def test_the_export_loads_in_transformers_and_in_vllm(folder, base):
     """As any user would load it: nothing of ours but the folder."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests/parity/vllm_export.py", folder / "data2/export"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    done = warm.run([sys.executable, "tests/parity/vllm_export.py", folder / "data2/export"])
     assert done.returncode == 0, done.stdout + done.stderr
     answers = json.loads(done.stdout.splitlines()[-1])
     assert answers["vllm"] == answers["transformers"]
@@ -186,26 +179,13 @@ def saved_step(folder: Path, name: str) -> int:
     return resume.latest(folder / name / "checkpoints")["state"]["step"]
 
 
-def wait_for(file: Path, process: subprocess.Popen) -> None:
-    """Until something is written to ``file``."""
-    while not file.exists() or not file.stat().st_size:
-        assert process.poll() is None, "the run ended too early"
-        time.sleep(0.02)
-
-
-def test_ctrl_c_saves_and_the_same_command_goes_on(folder, base):
+def test_ctrl_c_saves_and_the_same_command_goes_on(folder, base, tmp_path):
     arguments = [base, *SMALL, "steps=500", "checkpoint.every=0"]
-    process = subprocess.Popen(
-        command(folder, "interrupted", *arguments),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    wait_for(folder / "interrupted" / "metrics.jsonl", process)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate()
-    assert process.returncode == 130, output
+    program = warm.start(command(folder, "interrupted", *arguments), tmp_path / "output")
+    warm.wait_for(folder / "interrupted" / "metrics.jsonl", program)
+    program.send_signal(signal.SIGINT)
+    code, output = program.wait(), program.output()
+    assert code == 130, output
     assert "run the same command to go on" in output
     assert "Traceback" not in output
     assert saved_step(folder, "interrupted") == len(rows(folder, "interrupted")) > 0
@@ -376,16 +356,16 @@ def test_evaluated_alone_a_checkpoint_has_the_same_numbers_also_after_a_kill(ben
         *("--data", str(benchmarks), "--out", str(tmp_path), "--kv-cache-mib", "128", "--timeout", "600"),
         *overrides,
     ]
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    program = warm.start(command, tmp_path / "output")
     try:
-        wait_for(tmp_path / "items.part-0.jsonl", process)
-        ranks = psutil.Process(process.pid).children(recursive=True)
+        warm.wait_for(tmp_path / "items.part-0.jsonl", program)
+        ranks = psutil.Process(program.pid).children(recursive=True)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        program.kill()
+        program.wait()
     psutil.wait_procs(ranks)  # they have groups of their own and die with their launcher, a moment later
     before = (tmp_path / "items.part-0.jsonl").read_text()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = warm.run(command)
     assert done.returncode == 0, done.stdout + done.stderr
     left = 32 * 4 - 4 * 4 * (len(before.splitlines()) // 4)
     assert f"responses {left}/{left}" in done.stdout

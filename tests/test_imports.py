@@ -12,7 +12,18 @@ TIERS = (
     ("planning", "resume", "identity", "validation"),
     ("algorithms", "rollout", "evaluation", "analysis", "convert", "data", "rewards", "tracking", "reporting"),
     ("megatron", "losses"),
-    ("recipe", "bounds", "overrides", "architecture", "records", "manifests", "memory", "devices", "fingerprints"),
+    (
+        "recipe",
+        "bounds",
+        "overrides",
+        "architecture",
+        "records",
+        "manifests",
+        "memory",
+        "devices",
+        "fingerprints",
+        "exit_codes",
+    ),
 )
 HOMES = {"vllm": {"rollout"}, "mlflow": {"tracking"}, "megatron": {"megatron", "convert"}}
 MODULES = sorted(file.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__.py")

@@ -1,18 +1,31 @@
 """Ranks that really start: their variables, failures, Ctrl-C, and what is left when the launcher is killed."""
 
 import os
+import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
+import warm
 
 from red_mcore import launch
+from red_mcore.exit_codes import INTERRUPTED
 
-REPOSITORY = Path(__file__).parent.parent
-LAUNCH = "import sys; from red_mcore.launch import launch; sys.exit(launch(sys.argv[2:], int(sys.argv[1])))"
+LAUNCH = """
+import runpy, sys
+from red_mcore.launch import launch
+
+def rank(*arguments):
+    sys.argv[1:] = arguments
+    runpy.run_path("rank.py", run_name="__main__")
+    return 0
+
+if __name__ == "__main__":
+    sys.exit(launch(rank, tuple(sys.argv[2:]), 2, fork=sys.argv[1] == "fork"))
+"""
 SAVES_WHEN_STOPPED = """
 import os, signal, sys, time
 stop = []
@@ -52,48 +65,50 @@ time.sleep(600)
 def start(tmp_path):
     """Starts two ranks of a script in ``tmp_path``; what a test leaves running is killed."""
     started = []
+    (tmp_path / "launcher.py").write_text(LAUNCH)
 
-    def begin(script: str, *arguments: str) -> subprocess.Popen:
+    def begin(script: str, *arguments: str, how: str = "fork") -> warm.Program:
         (tmp_path / "rank.py").write_text(script)
-        process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, "2", sys.executable, "rank.py", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
+        command = [sys.executable, "launcher.py", how, *arguments]
+        program = warm.start(command, tmp_path / "output", tmp_path / "errors", cwd=tmp_path)
+        started.append(program)
+        return program
 
     yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
+    for program in started:
+        program.kill()
 
 
-def wait_for(process: subprocess.Popen, *files: Path) -> None:
-    while not all(file.exists() for file in files):
-        assert process.poll() is None, process.communicate()
+def end(program: warm.Program, folder: Path) -> tuple[int, str]:
+    """Exit code and what is on stderr."""
+    return program.wait(), (folder / "errors").read_text()
+
+
+def wait_for(folder: Path, program: warm.Program, *names: str) -> None:
+    while not all((folder / name).exists() for name in names):
+        assert program.poll() is None, (folder / "errors").read_text()
         time.sleep(0.05)
 
 
-def test_ranks_get_torchrun_s_variables_and_their_arguments_as_they_are(start):
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+def test_ranks_get_torchrun_s_variables_and_their_arguments_as_they_are(start, tmp_path, how):
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR")
     # One write a rank, so that the lines of two ranks cannot mix.
     script = (
         f"import os, sys; os.write(1, ' '.join([os.environ[n] for n in {names}] + sys.argv[1:] + ['\\n']).encode())"
     )
-    output, errors = (process := start(script, "a=$$x$$", "${local_rank}")).communicate()
-    assert process.returncode == 0
-    assert sorted(output.splitlines()) == [f"{r} {r} 2 localhost a=$$x$$ ${{local_rank}} " for r in (0, 1)]
+    code, errors = end(start(script, "a=$$x$$", "${local_rank}", how=how), tmp_path)
+    assert code == 0
+    assert sorted((tmp_path / "output").read_text().splitlines()) == [
+        f"{r} {r} 2 127.0.0.1 a=$$x$$ ${{local_rank}} " for r in (0, 1)
+    ]
     assert errors == ""
 
 
-def test_a_failed_rank_is_named_after_its_own_traceback(start):
+def test_a_failed_rank_is_named_after_its_own_traceback(start, tmp_path):
     script = "import os, time\nif os.environ['RANK'] == '1': raise ValueError('boom')\ntime.sleep(600)"
-    _, errors = (process := start(script)).communicate()
-    assert process.returncode == 1
+    code, errors = end(start(script), tmp_path)
+    assert code == 1
     assert errors.count("Traceback") == 1
     assert errors.splitlines()[-2:] == [
         "ValueError: boom",
@@ -102,7 +117,7 @@ def test_a_failed_rank_is_named_after_its_own_traceback(start):
 
 
 @pytest.mark.parametrize("later", [0, 1])
-def test_a_rank_that_leaves_because_another_one_fails_is_not_named(start, later):
+def test_a_rank_that_leaves_because_another_one_fails_is_not_named(start, tmp_path, later):
     """Though it may end first, and the other, rank 1, ``later`` seconds after it."""
     script = f"""
 import os, signal, sys, time
@@ -112,59 +127,94 @@ if os.environ["RANK"] == "0":
 time.sleep({later})
 sys.exit(1)
 """
-    _, errors = (process := start(script)).communicate()
-    assert process.returncode == 1
+    code, errors = end(start(script), tmp_path)
+    assert code == 1
     assert errors == "red_mcore: error: rank 1 failed with exit code 1; the other ranks were stopped\n"
 
 
-def test_a_killed_rank_is_named_with_its_signal(start):
-    _, errors = (process := start("import os; os.kill(os.getpid(), 9)")).communicate()
-    assert process.returncode == 1
+def test_a_killed_rank_is_named_with_its_signal(start, tmp_path):
+    code, errors = end(start("import os; os.kill(os.getpid(), 9)"), tmp_path)
+    assert code == 1
     assert "was killed by SIGKILL" in errors
 
 
-def test_bad_input_found_by_a_rank_keeps_its_code(start):
-    _, errors = (process := start(FAILS_FOR_WANT_OF_RANK_0)).communicate()
-    assert (process.returncode, errors) == (2, "")
+def test_bad_input_found_by_a_rank_keeps_its_code(start, tmp_path):
+    code, errors = end(start(FAILS_FOR_WANT_OF_RANK_0), tmp_path)
+    assert (code, errors) == (2, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_lets_every_rank_save(start, tmp_path, number):
-    process = start(SAVES_WHEN_STOPPED, "saves")
-    wait_for(process, tmp_path / "ready0", tmp_path / "ready1")
-    process.send_signal(number)
-    _, errors = process.communicate()
-    assert process.returncode == launch.INTERRUPTED
+    program = start(SAVES_WHEN_STOPPED, "saves")
+    wait_for(tmp_path, program, "ready0", "ready1")
+    program.send_signal(number)
+    code, errors = end(program, tmp_path)
+    assert code == INTERRUPTED
     assert "Traceback" not in errors
     assert [(tmp_path / f"saved{rank}").read_text() for rank in (0, 1)] == [number.name] * 2
 
 
 def test_a_rank_that_fails_to_save_is_a_failure(start, tmp_path):
-    process = start(SAVES_WHEN_STOPPED, "fails")
-    wait_for(process, tmp_path / "ready0", tmp_path / "ready1")
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    assert process.returncode == 1
+    program = start(SAVES_WHEN_STOPPED, "fails")
+    wait_for(tmp_path, program, "ready0", "ready1")
+    program.send_signal(signal.SIGINT)
+    code, errors = end(program, tmp_path)
+    assert code == 1
     assert "failed with exit code 5" in errors
 
 
 def test_the_second_signal_kills(start, tmp_path):
-    process = start(SAVES_WHEN_STOPPED, "hangs")
-    wait_for(process, tmp_path / "ready0", tmp_path / "ready1")
-    process.send_signal(signal.SIGINT)
-    assert process.stderr.readline() == "\n"
-    assert "press Ctrl-C again" in process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    assert (process.returncode, errors) == (launch.INTERRUPTED, "")
+    program = start(SAVES_WHEN_STOPPED, "hangs")
+    wait_for(tmp_path, program, "ready0", "ready1")
+    program.send_signal(signal.SIGINT)
+    warm.wait_for(tmp_path / "errors", program)
+    program.send_signal(signal.SIGINT)
+    code, errors = end(program, tmp_path)
+    assert code == INTERRUPTED
+    assert re.fullmatch(r"\n.*; press Ctrl-C again to kill the run at once\n", errors)
+
+
+def test_a_signal_to_one_rank_alone_is_an_interruption(start, tmp_path):
+    """Ranks agree to stop, and end with the code of it."""
+    script = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+if os.environ["RANK"] == "0":
+    os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(130)
+"""
+    code, errors = end(start(script), tmp_path)
+    assert (code, errors) == (INTERRUPTED, "")
+
+
+LISTENS = """
+import os, time
+import torch.distributed as dist
+dist.init_process_group("gloo")
+dist.barrier()
+open(f"ready{os.environ['RANK']}", "w").close()
+time.sleep(600)
+"""
+
+
+def test_nothing_listens_but_on_loopback(start, tmp_path):
+    program = start(LISTENS)
+    wait_for(tmp_path, program, "ready0", "ready1")
+    everybody = [launcher := psutil.Process(program.pid), *launcher.children(recursive=True)]
+    listening = [c.laddr.ip for p in everybody for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
+    assert len(listening) >= 3
+    assert set(listening) == {"127.0.0.1"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 def test_ranks_die_with_a_killed_launcher(start, tmp_path):
-    process = start(DIES_WITH_PARENT)
-    wait_for(process, tmp_path / "ready0", tmp_path / "ready1")
-    process.kill()
-    process.communicate()  # the pipes end when their last holders have: the ranks
+    program = start(DIES_WITH_PARENT)
+    wait_for(tmp_path, program, "ready0", "ready1")
+    ranks = psutil.Process(program.pid).children()
+    program.send_signal(signal.SIGKILL)
+    program.wait()
+    assert len(ranks) == 2
+    psutil.wait_procs(ranks)
 
 
 @pytest.mark.parametrize(

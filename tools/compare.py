@@ -25,9 +25,8 @@ from comparison import plan as planned
 from comparison.drive import drive
 from comparison.results import collect
 
+from red_mcore.exit_codes import BAD_INPUT, FAILED, INTERRUPTED
 from red_mcore.recipe import RecipeError
-
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
 def main(arguments: list[str] | None = None) -> int:

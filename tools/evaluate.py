@@ -20,12 +20,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from red_mcore import launch
+from red_mcore.devices import has_gpu
 from red_mcore.evaluation import benchmarks, items, protocols
+from red_mcore.exit_codes import BAD_INPUT, INTERRUPTED
 from red_mcore.overrides import override
 from red_mcore.recipe import Protocol, RecipeError, Reward, Tracking
+
+if TYPE_CHECKING:
+    from red_mcore.evaluation import standalone
 
 SHOWN_RESPONSES = 50
 """Responses that MLflow gets as a table; items.jsonl has all."""
@@ -35,8 +40,6 @@ def main(arguments: list[str] | None = None) -> int:
     """The exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
-    if options.launched_by is not None:
-        launch.die_with_parent(options.launched_by)
     try:
         _check_numbers(options)
         names = [name for name in (options.benchmarks or "").split(",") if name]
@@ -47,12 +50,16 @@ def main(arguments: list[str] | None = None) -> int:
         others = items.read(options.against) if options.against is not None else []
         if options.generations is not None:
             return _grade(options, protocol, others)
-        return _evaluate(options, names, protocol, others, arguments)
+        return _evaluate(options, names, protocol, others)
     except RecipeError as error:
-        print(f"evaluate: error: {error}", file=sys.stderr)
-        return launch.BAD_INPUT
+        return _bad_input(error)
     except KeyboardInterrupt:
-        return launch.INTERRUPTED
+        return INTERRUPTED
+
+
+def _bad_input(error: RecipeError) -> int:
+    print(f"evaluate: error: {error}", file=sys.stderr)
+    return BAD_INPUT
 
 
 def _evaluate(
@@ -60,13 +67,11 @@ def _evaluate(
     names: list[str],
     protocol: Protocol,
     others: Sequence[items.Row],
-    arguments: list[str],
 ) -> int:
     if options.model is None:
         raise RecipeError("nothing to evaluate: give --model DIR and --benchmarks, or --generations FILE.jsonl")
     benchmarks.check(names, options.data)
-    launched = options.launched_by is not None
-    joined = launched or launch.join()
+    joined = launch.join()
     world = int(os.environ["WORLD_SIZE"]) if joined else options.ranks
     if world % options.tensor:
         raise RecipeError(f"--tensor {options.tensor} does not divide the {world} ranks")
@@ -78,11 +83,9 @@ def _evaluate(
     from red_mcore.evaluation import standalone
     from red_mcore.evaluation.summary import check_comparable, places
 
-    model = options.model
-    if not launched:  # else the launcher has found it: a run may save another checkpoint meanwhile
-        model, faults = find_model(model)
-        for fault in faults if not joined or os.environ["RANK"] == "0" else ():
-            print(f"warning: {fault}", file=sys.stderr)
+    model, faults = find_model(options.model)
+    for fault in faults if not joined or os.environ["RANK"] == "0" else ():
+        print(f"warning: {fault}", file=sys.stderr)
     job = standalone.Job(
         model=model,
         benchmarks=tuple(names),
@@ -96,21 +99,33 @@ def _evaluate(
         reward=Reward(workers=options.workers, timeout_seconds=options.timeout),
         chat_template=options.chat_template,
     )
-    if not launched:  # what is wrong is told before anything is started
-        problems = standalone.prepare(job).problems
-        if others:
-            check_comparable(
-                {name: {(p.id, p.text) for p in found} for name, found in problems.items()}, places(others)
-            )
-    if not joined:
-        command = [sys.executable, __file__, *arguments, f"--model={model}", f"--out={job.out}"]
-        return launch.launch([*command, f"--launched-by={os.getpid()}"], world, "what is sampled stays")
-    summary = standalone.run(job, world)
-    if summary is not None:
-        rows = [row for row in items.read(job.out) if row["benchmark"] in names]
-        parameters = {f"protocol.{key}": value for key, value in asdict(protocol).items()}
-        _report(options, job.out, rows, others, summary, parameters)
-    return 0
+    problems = standalone.prepare(job).problems  # what is wrong is told before anything is started
+    if others:
+        check_comparable({name: {(p.id, p.text) for p in found} for name, found in problems.items()}, places(others))
+    if joined:
+        return _rank(options, job, others, world)
+    work = (options, job, others, world)
+    return launch.launch(_rank, work, world, fork=not has_gpu(), on_signal="what is sampled stays")
+
+
+def _rank(options: argparse.Namespace, job: standalone.Job, others: Sequence[items.Row], world: int) -> int:
+    """Exit code of one of the ranks."""
+    from red_mcore.evaluation import standalone
+    from red_mcore.rollout.environment import begin_imports, set_environment
+
+    begin_imports()
+    set_environment(offline=job.data is not None and options.model.is_dir())
+    try:
+        summary = standalone.run(job, world)
+        if summary is not None:
+            rows = [row for row in items.read(job.out) if row["benchmark"] in job.benchmarks]
+            parameters = {f"protocol.{key}": value for key, value in asdict(job.protocol).items()}
+            _report(options, job.out, rows, others, summary, parameters)
+        return 0
+    except RecipeError as error:
+        return _bad_input(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[items.Row]) -> int:
@@ -281,7 +296,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-mlflow", dest="mlflow", action="store_false")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server; a database in --out if not given")
-    parser.add_argument("--launched-by", type=int, help=argparse.SUPPRESS)  # process id of the launcher, for its ranks
     return parser
 
 

@@ -30,9 +30,10 @@ from megatron.core.dist_checkpointing.utils import add_prefix_for_sharding
 from megatron.core.tensor_parallel import get_cuda_rng_tracker
 
 from red_mcore import manifests
+from red_mcore.exit_codes import LEFT
 from red_mcore.megatron import shim
 from red_mcore.megatron.policy import Policy
-from red_mcore.megatron.ranks import LEFT, Ranks, on_main
+from red_mcore.megatron.ranks import Ranks, on_main
 from red_mcore.recipe import Checkpoint, RecipeError
 
 # The one sharding of optimizer state that loads under another tensor x pipeline x data layout.

@@ -12,12 +12,11 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from red_mcore.exit_codes import BAD_INPUT, LEFT
 from red_mcore.megatron import shim
 from red_mcore.recipe import Parallel, RecipeError
 
 T = TypeVar("T")
-LEFT = 3
-"""Exit code of a rank that ends because another one failed, which says why."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +133,11 @@ def together() -> Iterator[None]:
         yield
     except Exception as error:  # raised again below, once the other ranks know
         problem = error
-    code = _largest(0 if problem is None else 2 if isinstance(problem, RecipeError) else 1)
+    code = _largest(0 if problem is None else BAD_INPUT if isinstance(problem, RecipeError) else 1)
     if problem is not None:
         raise problem
     if code:
-        raise SystemExit(code if code == 2 else LEFT)
+        raise SystemExit(code if code == BAD_INPUT else LEFT)
 
 
 def on_main(here: Ranks, function: Callable[[], T]) -> T:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from vllm import LLM, SamplingParams
+from vllm.platforms import current_platform
 
 from red_mcore.recipe import RecipeError, Rollout
 from red_mcore.rollout.exchange import sample_seed
@@ -133,8 +135,6 @@ class Engine:
         fit into the engine's room.
         Raises RuntimeError before a successful publication, ValueError for a prompt that is empty or too long.
         """
-        from vllm import SamplingParams
-
         if self.version is None:
             raise RuntimeError("the engine has no published weights to sample from; call publish first")
         limits = [self._rollout.max_response_tokens] * len(prompts) if max_tokens is None else max_tokens
@@ -197,9 +197,6 @@ class Engine:
 
 
 def _build(folder: Path, rollout: Rollout, length: int, dtype: str, seed: int):
-    from vllm import LLM
-    from vllm.platforms import current_platform
-
     from red_mcore.rollout.worker import NormalizeGreedy, NormalizeSampled, WeightReceiver
 
     cache = rollout.kv_cache_mib << 20

@@ -19,10 +19,10 @@ from red_mcore.memory import estimate
 from red_mcore.recipe import Batch, Model, Recipe
 from red_mcore.records import Group, Problem, Sample
 
-TOKENS = 2048
+TOKENS = 1024
 CONFIG = {
     "model_type": "qwen2",
-    "vocab_size": 3000,
+    "vocab_size": 2000,
     "hidden_size": 192,
     "intermediate_size": 512,
     "num_hidden_layers": 4,
@@ -57,7 +57,7 @@ def of_an_update(layout: Layout, dtype: str, recompute: str):
     arch = read_architecture(CONFIG)
     policy = Policy(recipe, arch, layout.ranks)
     policy.start_optimizers({"main": MAIN})
-    groups = samples(3 * layout.ranks.data)
+    groups = samples(2 * layout.ranks.data)
     algorithm.aggregate(groups, 8)
     with Allocations() as allocations:
         policy.backward(groups, algorithm.token_losses, on_policy=True)

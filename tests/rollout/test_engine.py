@@ -1,15 +1,12 @@
 """The real engine on two gloo ranks: one launch, its checks reported one by one."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import engine_checks
 import pytest
+from launching import launch
 
-ROOT = Path(__file__).resolve().parents[2]
 RANKS = 2
 
 
@@ -17,11 +14,7 @@ RANKS = 2
 def outcomes(tmp_path_factory):
     """[{check: traceback or ""}] of each rank."""
     out = tmp_path_factory.mktemp("engine")
-    script = [str(Path(engine_checks.__file__)), str(out)]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(launcher + script, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    launch(Path(engine_checks.__file__), RANKS, out)
     return [json.loads((out / f"rank{rank}.json").read_text()) for rank in range(RANKS)]
 
 

@@ -14,11 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,7 +29,9 @@ from safetensors.numpy import load_file
 
 from red_mcore import manifests
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+import warm
+
 NAME = "soak"
 RUN = [
     "base=null",
@@ -76,9 +75,9 @@ class Soak:
         while_saving = 0
         for i in range(self.kills):
             moment = MOMENTS[i % len(MOMENTS)]
-            with self.started("killed", f"checkpoint.asynchronous={i % 2 == 1}") as process:
-                getattr(self, moment)(process)
-                assert process.poll() is None, f"kill {i + 1}: the run has ended, there was nothing to kill"
+            with self.started("killed", f"checkpoint.asynchronous={i % 2 == 1}") as program:
+                getattr(self, moment)(program)
+                assert program.poll() is None, f"kill {i + 1}: the run has ended, there was nothing to kill"
             left = sorted(path.name for path in self.checkpoints("killed").glob("*.partial/"))
             while_saving += bool(left)
             tags = manifests.tags(self.checkpoints("killed"))
@@ -90,19 +89,19 @@ class Soak:
         assert self.rows("killed") == self.rows("undisturbed"), "metrics differ"
         self.say(f"{self.kills} kills, {while_saving} of them while saving: bit for bit as undisturbed")
 
-    def stepping(self, process: subprocess.Popen) -> None:
+    def stepping(self, program: warm.Program) -> None:
         """When this start has done three steps, and so saved twice at least."""
         before = max(self.step(), 0)
-        self.wait(process, lambda: self.step() >= before + 3)
+        self.wait(program, lambda: self.step() >= before + 3)
         time.sleep(self._rng.uniform(0, 0.3))
 
-    def saving(self, process: subprocess.Popen) -> None:
+    def saving(self, program: warm.Program) -> None:
         """While a checkpoint is written: the run is stopped first, so that it stays so until the kill."""
         while True:
             left = self.partials()
-            self.wait(process, lambda left=left: self.partials() - left)
+            self.wait(program, lambda left=left: self.partials() - left)
             time.sleep(self._rng.uniform(0, 0.02))
-            running = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            running = [psutil.Process(program.pid), *psutil.Process(program.pid).children(recursive=True)]
             self._each(running, psutil.Process.suspend)
             if self.partials() - left:
                 return
@@ -114,10 +113,10 @@ class Soak:
             with suppress(psutil.NoSuchProcess):
                 action(process)
 
-    def starting(self, process: subprocess.Popen) -> None:
+    def starting(self, program: warm.Program) -> None:
         """At any moment that a start as long as the undisturbed run's would have."""
         start, before, seconds = time.monotonic(), self.step(), self._rng.uniform(0, self._whole)
-        self.wait(process, lambda: time.monotonic() > start + seconds or self.step() > before)
+        self.wait(program, lambda: time.monotonic() > start + seconds or self.step() > before)
 
     def damage(self) -> Path:
         """Cut, change or remove a file of the newest checkpoint."""
@@ -141,8 +140,8 @@ class Soak:
                 shutil.rmtree(self.checkpoints("layouts") / tag)
         replay = f"rollout.replay={self.folder / 'recorded'}"
         half = self.checkpoints("layouts") / f"main-{self.steps - BACK // 2:06d}"
-        with self.started("layouts", replay, "parallel.tensor=2") as process:
-            self.wait(process, half.exists)
+        with self.started("layouts", replay, "parallel.tensor=2") as program:
+            self.wait(program, half.exists)
         said = self.finish("layouts", replay, "parallel.pipeline=2")
         assert f"going on from checkpoint main-{self.steps:06d}" not in said, "pipeline parallel had nothing to do"
         weights, expected = (load_file(self.weights(name)) for name in ("layouts", "undisturbed"))
@@ -161,34 +160,32 @@ class Soak:
 
     def finish(self, name: str, *overrides: str) -> str:
         """What the run says that goes on to its end."""
-        done = subprocess.run(
-            self.command(name, *overrides), cwd=ROOT, capture_output=True, text=True, timeout=self.patience
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        with self.started(name, *overrides) as program:
+            deadline = time.monotonic() + self.patience
+            while program.poll() is None:
+                assert time.monotonic() < deadline, f"not done after {self.patience} seconds"
+                time.sleep(0.05)
+            assert program.returncode == 0
+            return program.output()
 
     @contextmanager
-    def started(self, name: str, *overrides: str) -> Iterator[subprocess.Popen]:
+    def started(self, name: str, *overrides: str) -> Iterator[warm.Program]:
         """The run, which is killed at the end of the block."""
-        with tempfile.TemporaryFile("w+") as output:
-            process = subprocess.Popen(
-                self.command(name, *overrides), cwd=ROOT, stdout=output, stderr=output, start_new_session=True
-            )
+        with tempfile.TemporaryDirectory() as folder:
+            program = warm.start(self.command(name, *overrides), Path(folder, "output"))
             try:
-                yield process
+                yield program
             except AssertionError as error:
-                output.seek(0)
-                error.add_note(output.read())
+                error.add_note(program.output())
                 raise
             finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                program.kill()
+                program.wait()
 
-    def wait(self, process: subprocess.Popen, condition: Callable[[], object]) -> None:
+    def wait(self, program: warm.Program, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + self.patience
         while not condition():
-            assert process.poll() is None, "the run has ended too early"
+            assert program.poll() is None, "the run has ended too early"
             assert time.monotonic() < deadline, f"nothing after {self.patience} seconds"
             time.sleep(0.002)
 

@@ -3,11 +3,11 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import warm
 from hf_folder import tensors_of, write_hf
 
 ROOT = Path(__file__).parent.parent.parent
@@ -111,12 +111,10 @@ def test_logits_of_both_programs_agree_and_a_wrong_number_is_seen(made, tmp_path
     """Norm and rotary base a little off, which no tensor tells."""
     hf = shutil.copytree(made / "hf", tmp_path / "hf")
     (hf / "conversion.json").write_text("{}")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", LOGITS, hf, made / "megatron"],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tools'}"},
-        capture_output=True,
-        text=True,
-    )
+    script = tmp_path / "logits.py"
+    script.write_text(LOGITS)
+    found_from = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tools'}"}
+    done = warm.run([sys.executable, script, hf, made / "megatron"], env=found_from)
     assert done.returncode == 0, done.stdout + done.stderr
     verified = json.loads((hf / "conversion.json").read_text())["verified"]
     assert verified["passed"]

@@ -1,11 +1,11 @@
 """The command line without an engine: recorded responses, and what it refuses; models are in test_end_to_end.py."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -103,7 +103,7 @@ def test_what_a_template_refuses_is_told_before_anything_is_started(tmp_path, mo
     (tmp_path / "gemma.jinja").write_text(GEMMA)
     write(tmp_path, "some.jsonl", [{"problem": "1?", "answer": "1"}])
     command = [sys.executable, ROOT / "tools/evaluate.py", "--model", "model", "--benchmarks", "some", "--data", "."]
-    done = subprocess.run([*command, "max_tokens=9", *more], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = warm.run([*command, "max_tokens=9", *more], cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     (error,) = [line for line in done.stderr.splitlines() if line.startswith("evaluate: error: ")]
     assert message in error
