@@ -19,6 +19,7 @@ from pathlib import Path
 from red_mcore import intake
 from red_mcore.data import files, formats, sources
 from red_mcore.data.problems import ARITHMETIC_PROBLEMS, Loaded, read_problems
+from red_mcore.exit_codes import BAD_INPUT
 from red_mcore.overrides import load
 from red_mcore.planning import find_architecture
 from red_mcore.recipe import Data, Recipe, RecipeError
@@ -33,7 +34,6 @@ BEGINNING = 2000
 """Rows of it."""
 SHOWN_TEXT, SHOWN_TOKENS = 600, 60
 """Most characters and tokens of the prompt that is shown."""
-_BAD_INPUT = 2
 
 
 def see(file: str, overrides: Sequence[str]) -> list[str]:
@@ -41,7 +41,7 @@ def see(file: str, overrides: Sequence[str]) -> list[str]:
     command = [sys.executable, "-m", "red_mcore.rehearsal", file, *overrides]
     quiet = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **quiet})
-    if done.returncode == _BAD_INPUT:
+    if done.returncode == BAD_INPUT:
         raise RecipeError(done.stderr.splitlines()[-1])
     if done.returncode:
         raise RecipeError(f"model and data cannot be looked at: {done.stderr.rstrip().splitlines()[-1]}")
@@ -193,7 +193,7 @@ def _main(file: str, *overrides: str) -> int:
         print(json.dumps(lines(recipe)))
     except RecipeError as error:
         print(error, file=sys.stderr)
-        return _BAD_INPUT
+        return BAD_INPUT
     return 0
 
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from red_mcore import redaction
 from red_mcore.disk import write_atomic
 from red_mcore.recipe import Recipe
 from red_mcore.reporting.page import versions
@@ -25,7 +26,6 @@ FILE = "provenance.json"
 _CODE = Path(__file__).parents[2]
 _MOST_NAMES = 50
 """Changed files that are named."""
-_IN_ADDRESS = re.compile(r"(\w://)[^/\s@]+@")
 _BY_NAME = re.compile(r"(?i)((?:token|secret|password|passwd|api_?key|access_?key)\s*[=:]\s*)[^\s,}'\"&]+")
 
 
@@ -36,7 +36,7 @@ def redacted(value: Any) -> Any:
         return {key: redacted(item) for key, item in value.items()}
     if isinstance(value, list):
         return [redacted(item) for item in value]
-    return _BY_NAME.sub(r"\1***", _IN_ADDRESS.sub(r"\1***@", value)) if isinstance(value, str) else value
+    return _BY_NAME.sub(r"\1***", redaction.redacted(value)) if isinstance(value, str) else value
 
 
 def begin(recipe: Recipe, weights: Path, stage: str, step: int) -> None:
