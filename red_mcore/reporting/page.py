@@ -50,17 +50,17 @@ figcaption { color: #555555; font-size: 12.5px; line-height: 1.35; padding: .1em
 .tile { flex: 1 1 0; min-width: 130px; background: #f6f7f8; border-radius: 6px; padding: .6em .9em; }
 .tile b { display: block; font-size: 1.35em; line-height: 1.3; font-weight: 600; white-space: nowrap; }
 .tile span { display: block; color: #555555; font-size: 13px; }
-.answers { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 14px; margin: 1em 0; }
-.answer { border: 1px solid #e4e4e4; border-left: 5px solid #888888; border-radius: 6px; padding: .6em .9em .7em; }
-.answer.good { border-left-color: #009E73; } .answer.bad { border-left-color: #D55E00; }
-.answer p { margin: 0; color: #555555; font-size: 13px; overflow-wrap: anywhere; }
-.answer .word { font-size: 1.35em; line-height: 1.3; font-weight: 600; color: #222222; }
-.answer.good .word { color: #00785A; } .answer.bad .word { color: #B34700; }
-.answer .number { font-size: 15px; font-weight: 600; color: #222222; }
-.answer ul { margin: .2em 0 0; padding-left: 1.2em; overflow-wrap: anywhere; }
-.answer ul, .answer details { font-size: 13px; }
+.questions { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 14px; margin: 1em 0; }
+.question { border: 1px solid #e4e4e4; border-left: 5px solid #888888; border-radius: 6px; padding: .6em .9em .7em; }
+.question.good { border-left-color: #009E73; } .question.bad { border-left-color: #D55E00; }
+.question p { margin: 0; color: #555555; font-size: 13px; overflow-wrap: anywhere; }
+.question .word { font-size: 1.35em; line-height: 1.3; font-weight: 600; color: #222222; }
+.question.good .word { color: #00785A; } .question.bad .word { color: #B34700; }
+.question .number { font-size: 15px; font-weight: 600; color: #222222; }
+.question ul { margin: .2em 0 0; padding-left: 1.2em; overflow-wrap: anywhere; }
+.question ul, .question details { font-size: 13px; }
 @media (max-width: 800px) {
-  body { margin: 1em auto; padding: 0 1em; } .panels, .answers { grid-template-columns: minmax(0, 1fr); }
+  body { margin: 1em auto; padding: 0 1em; } .panels, .questions { grid-template-columns: minmax(0, 1fr); }
   .wide, .full { grid-column: auto; overflow-x: auto; } .wide svg { min-width: 600px; } .full svg { min-width: 800px; }
   .tile b { font-size: 1.15em; } dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4em; }
 }
@@ -123,7 +123,7 @@ def tiles(values: Mapping[str, tuple[str, str]]) -> str:
 
 def answers(found: Iterable[Answer]) -> str:
     """Questions side by side, each with its answer in a word or two, and what that rests on."""
-    return f"<div class=answers>{''.join(map(_answer, found))}</div>"
+    return f"<div class=questions>{''.join(map(_answer, found))}</div>"
 
 
 def _answer(one: Answer) -> str:
@@ -131,7 +131,7 @@ def _answer(one: Answer) -> str:
     lines = "".join(f"<p>{html.escape(line)}</p>" for line in one.lines)
     shown, hidden = one.reasons[:SHOWN_REASONS], one.reasons[SHOWN_REASONS:]
     return (
-        f"<div class='answer {one.kind}'><p>{html.escape(one.question)}</p>"
+        f"<div class='question {one.kind}'><p>{html.escape(one.question)}</p>"
         f"<p class=word>{_MARKS[one.kind]} {html.escape(one.word)}</p>{number}{lines}{_list(shown)}"
         f"{details(f'and {len(hidden)} more', _list(hidden)) if hidden else ''}</div>"
     )
