@@ -27,6 +27,7 @@ print(asked.take(), flush=True)
 @pytest.fixture
 def asked():
     before = {number: signal.getsignal(number) for number in (*signals.STOP, signals.SAVE)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where nohup started the tests
     found = signals.Asked()
     found.heed()
     yield found
@@ -57,6 +58,7 @@ def test_what_came_too_early_is_kept_and_nohup_lets_no_terminal_stop_a_run(words
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         timeout=300,
     )
     assert done.returncode == 0

@@ -33,7 +33,8 @@ def converted(made, tmp_path) -> Path:
 
 
 def start(folder: Path) -> None:
-    """What the first rank of a run does with ``model.path`` before anything is built."""
+    """What validation and the first rank of a run do with ``model.path`` before anything is built."""
+    manifests.check_converted(folder, checksums=False)
     hf.check_first(conversion.architecture_of(folder), folder)
 
 
