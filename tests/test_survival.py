@@ -65,6 +65,7 @@ def started(folder: Path, *overrides: str):
             stderr=errors,
             text=True,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # also where nohup started the tests
         )
         try:
             yield process
