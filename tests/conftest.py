@@ -1,7 +1,7 @@
 """What several folders of tests share. pytest puts this file's folder on sys.path, so that they find ``launching``."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,8 +20,8 @@ LAYOUTS = {
 
 
 def pytest_collection_modifyitems(items):
-    """What is seen under the layouts is tested last: their ranks run in the background meanwhile."""
-    items.sort(key=lambda item: "layouts" in item.fixturenames)
+    """What asks for something that is made in the background is tested last."""
+    items.sort(key=lambda item: bool({"layouts", "prepared"} & set(item.fixturenames)))
 
 
 class Layouts:
@@ -40,32 +40,43 @@ class Layouts:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def running_layouts(request, tmp_path_factory):
-    """Every layout, run once, from the start where a test is going to ask: minutes, in which ranks wait for one another
-    so much that half a core is left for other tests. A future of the folder; None where no test asks."""
-    if not any("layouts" in item.fixturenames for item in request.session.items):
-        yield None
-        return
-    from launching import launch
-
-    folder = tmp_path_factory.mktemp("layouts")
-    _make_models(folder)
-    program = Path(__file__).parent / "parallel" / "layout_program.py"
-    over = threading.Event()
-
-    def run() -> Path:
-        for ranks, names in LAYOUTS.items():
-            launch(program, ranks, folder, *names, cancel=over)
-        return folder
-
+def background(request, tmp_path_factory) -> dict[str, Future]:
+    """What takes minutes, in which programs wait for one another so much that other tests have room beside them: the
+    layouts, and ``prepare(folder, over)`` of each module whose tests ask for what it returns; ``over`` is set where
+    nobody waits any more. One after the other from the start, where a test is going to ask."""
+    items, over = request.session.items, threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(run)
+        jobs = {}
+        if any("layouts" in item.fixturenames for item in items):
+            folder = tmp_path_factory.mktemp("layouts")
+            _make_models(folder)  # here, for it draws from torch's generator, as tests do
+            jobs["layouts"] = pool.submit(_run_layouts, folder, over)
+        for module in dict.fromkeys(item.module for item in items if "prepared" in item.fixturenames):
+            folder = tmp_path_factory.mktemp(module.__name__)
+            jobs[module.__name__] = pool.submit(module.prepare, folder, over)
+        yield jobs
         over.set()
+        pool.shutdown(cancel_futures=True)
 
 
 @pytest.fixture(scope="session")
-def layouts(running_layouts) -> Layouts:
-    return Layouts(running_layouts.result())
+def layouts(background) -> Layouts:
+    return Layouts(background["layouts"].result())
+
+
+@pytest.fixture
+def prepared(request, background):
+    """What ``prepare`` of the test's module has returned."""
+    return background[request.module.__name__].result()
+
+
+def _run_layouts(folder: Path, over: threading.Event) -> Path:
+    """Every layout, run once."""
+    from launching import launch
+
+    for ranks, names in LAYOUTS.items():
+        launch(Path(__file__).parent / "parallel" / "layout_program.py", ranks, folder, *names, cancel=over)
+    return folder
 
 
 def _make_models(folder: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,24 @@ TITLES = re.findall(r"^## (.+)$", PAGE, re.MULTILINE)
 SETTINGS = blocks(GIVEN)[1]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
-    """A folder that looks like the repository's, with a model and data."""
-    folder = tmp_path_factory.mktemp("place")
+def prepare(folder: Path, over: threading.Event) -> tuple[Path, dict[str, str]]:
+    """A folder that looks like the repository's, and what the page's commands print there, in its order, by section."""
+    make_place(folder)
+    return folder, {title: tried(folder, title) for title in TITLES if not over.is_set()}
+
+
+@pytest.fixture
+def place(prepared) -> Path:
+    return prepared[0]
+
+
+@pytest.fixture
+def printed(prepared) -> dict[str, str]:
+    return prepared[1]
+
+
+def make_place(folder: Path) -> None:
+    """With a model and data."""
     for name in ("recipes", "tools"):
         (folder / name).symlink_to(ROOT / name)
     write_hf(
@@ -50,7 +65,6 @@ def place(tmp_path_factory) -> Path:
             for n in range(count)
         ]
         (folder / "data" / f"gsm8k_{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
 
 
 def tried(place: Path, title: str) -> str:
@@ -68,12 +82,6 @@ def tried(place: Path, title: str) -> str:
     done = subprocess.run(["bash", "-c", script], cwd=place, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-@pytest.fixture(scope="module")
-def printed(place) -> dict[str, str]:
-    """Of the whole page, in its order, by section."""
-    return {title: tried(place, title) for title in TITLES}
 
 
 def test_every_block_of_the_page_is_tried():
