@@ -95,9 +95,9 @@ def _layout(parallel: Parallel) -> list[str]:
         data, pipeline, *_ = coordinates(first, parallel)
         ranks = f"{first}-{first + together - 1} ({shared})" if shared else f"{first}"
         rows.append(f"  {pipeline:8d}  {data:4d}  {ranks}")
-    if len(rows) > LONGEST_TABLE:
+    if (count := len(rows) - 1) > LONGEST_TABLE:
         half = LONGEST_TABLE // 2
-        return [*rows[:half], f"  ... {len(rows) - 2 * half} rows more", *rows[-half:]]
+        return [*rows[: 1 + half], f"  ... {count - 2 * half} rows more", *rows[-half:]]
     return rows
 
 

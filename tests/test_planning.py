@@ -75,14 +75,14 @@ def test_offload_moves_memory_from_rollouts_to_the_step(recipe, monkeypatch):
     monkeypatch.setattr("red_mcore.memory.has_transformer_engine", lambda: True)
     recipe = override(recipe, ["model.dtype=bfloat16", "model.layers=local"])
     arch, moved = planning.find_architecture(recipe), override(recipe, ["offload.optimizer=true"])
-    before, after = (planning.estimate(r, arch, 0, on_gpu=True) for r in (recipe, moved))
+    before, after = (memory.estimate(r, arch, 0, on_gpu=True) for r in (recipe, moved))
     assert before.optimizer == 12 * arch.parameters / recipe.parallel.data
     assert after.optimizer == 0
     assert after.step - before.step == before.rollout - after.rollout == before.optimizer
     assert planning.estimate(moved, arch, 0, on_gpu=False) == planning.estimate(recipe, arch, 0, on_gpu=False)
     recipe.algorithm = GRPO(kl_coefficient=0.1)
     moved = override(recipe, ["offload.reference=true"])
-    before, after = (planning.estimate(r, arch, 0, on_gpu=True) for r in (recipe, moved))
+    before, after = (memory.estimate(r, arch, 0, on_gpu=True) for r in (recipe, moved))
     assert before.reference == after.scoring == before.rollout - after.rollout == 2 * arch.parameters
 
 

@@ -173,7 +173,7 @@ class TestRefusals(Refused):
         earlier = flatten(made.recipe(0, made.methods[1]))
         for changed in ({}, {"optimizer.lr": 0.5}):
             manifest = {"recipe": earlier | changed, "state": {"stage": "main", "step": 12}}
-            manifests.write(folder, {**manifest, "files": {}})
+            manifests.write(folder, {**manifest, "tag": folder.name, "files": {}})
             if changed:
                 with pytest.raises(RecipeError, match=r"was started with optimizer\.lr=0\.5"):
                     make("red", "grpo", seeds=1)
@@ -197,7 +197,8 @@ class TestRefusals(Refused):
         recipe = first.recipe(0, first.methods[1])
         folder = resume.checkpoints(recipe) / "main-000010"
         folder.mkdir(parents=True)
-        manifests.write(folder, {"recipe": flatten(recipe), "state": {"stage": "main", "step": 10}, "files": {}})
+        state = {"stage": "main", "step": 10}
+        manifests.write(folder, {"recipe": flatten(recipe), "state": state, "tag": folder.name, "files": {}})
         problems = read_problems(recipe.data, 0)
         kept = replace(recipe, model=replace(recipe.model, path=None))  # the base is not there
         identity.claim(kept, folder, problems, {}, begun=False, say=print)
