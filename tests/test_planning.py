@@ -79,7 +79,7 @@ def test_offload_moves_memory_from_rollouts_to_the_step(recipe, monkeypatch):
     assert before.optimizer == 12 * arch.parameters / recipe.parallel.data
     assert after.optimizer == 0
     assert after.step - before.step == before.rollout - after.rollout == before.optimizer
-    assert planning.estimate(moved, arch, 0, on_gpu=False) == planning.estimate(recipe, arch, 0, on_gpu=False)
+    assert memory.estimate(moved, arch, 0, on_gpu=False) == memory.estimate(recipe, arch, 0, on_gpu=False)
     recipe.algorithm = GRPO(kl_coefficient=0.1)
     moved = override(recipe, ["offload.reference=true"])
     before, after = (memory.estimate(r, arch, 0, on_gpu=True) for r in (recipe, moved))
