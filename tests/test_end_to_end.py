@@ -183,6 +183,9 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(folder, base, tmp_path):
     arguments = [base, *SMALL, "steps=500", "checkpoint.every=0"]
     program = warm.start(command(folder, "interrupted", *arguments), tmp_path / "output")
     warm.wait_for(folder / "interrupted" / "metrics.jsonl", program)
+    everybody = [launcher := psutil.Process(program.pid), *launcher.children(recursive=True)]
+    listening = {c.laddr.ip for p in everybody for c in p.net_connections() if c.status == psutil.CONN_LISTEN}
+    assert listening == {"127.0.0.1"}, "launcher, ranks, engines and verifiers"
     program.send_signal(signal.SIGINT)
     code, output = program.wait(), program.output()
     assert code == 130, output
