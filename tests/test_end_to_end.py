@@ -267,7 +267,8 @@ def test_relift_goes_on_from_a_checkpoint_as_if_undisturbed(folder, base):
     output = run(cut, "relift", *arguments, recipe=recipe)
     assert "going on from checkpoint" in output
     assert "kept no fingerprints" not in output
-    assert json.loads(identity.read_text()) == json.loads((folder / "relift" / "identity.json").read_text())
+    now, then = (json.loads(file.read_text()) for file in (identity, folder / "relift" / "identity.json"))
+    assert {**now, "recipe": None} == {**then, "recipe": None}  # where its runs are has changed
     assert [without_seconds(row) for row in rows(cut, "relift")] == [without_seconds(row) for row in undisturbed]
     seen, whole = (resume.latest(place / "relift/checkpoints")["state"]["health"] for place in (cut, folder))
     assert seen == whole
