@@ -70,6 +70,16 @@ def prepared(request, background):
     return background[request.module.__name__].result()
 
 
+@pytest.fixture(scope="module")
+def one_rank():
+    """A process group of this process alone."""
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
 def _run_layouts(folder: Path, over: threading.Event) -> Path:
     """Every layout, run once."""
     from launching import launch

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from chat_folders import CHATML, QWEN3, make
 from hf_folder import tensors_of
 
@@ -42,11 +41,7 @@ LLAMA = {
 HERE = Ranks(*[0, 1] * 5)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_rank():
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
+pytestmark = pytest.mark.usefixtures("one_rank")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch.distributed as dist
 from poison import Runs
 
 from red_mcore.algorithms.bread import BREAD
@@ -23,11 +22,7 @@ PROBLEMS = [Problem(i, "", "") for i in range(3)]
 ASKED = {"count": 2, "with_traces": True}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_rank():
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
+pytestmark = pytest.mark.usefixtures("one_rank")
 
 
 def groups() -> list[Group]:

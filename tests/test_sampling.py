@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-import torch.distributed as dist
 
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.data.episodes import split
@@ -66,11 +65,7 @@ class Judge:
         return [None if response in EVEN else tokens / 10 for _, _, response, tokens in arguments]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_rank():
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
+pytestmark = pytest.mark.usefixtures("one_rank")
 
 
 @pytest.fixture

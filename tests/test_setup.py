@@ -5,17 +5,11 @@ import signal
 from types import SimpleNamespace
 
 import pytest
-import torch.distributed as dist
 
 from red_mcore import signals
 from red_mcore.setup import Run, State
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_rank():
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
+pytestmark = pytest.mark.usefixtures("one_rank")
 
 
 @pytest.fixture
