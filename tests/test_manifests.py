@@ -64,9 +64,11 @@ def test_any_damage_is_found_and_the_one_before_counts(folder, name, damage, sai
     assert fault.startswith(f"{file} {said}")
 
 
-def test_without_checksums_sizes_are_looked_at(folder):
+def test_without_checksums_sizes_and_small_files_are_looked_at(folder, monkeypatch):
     file = folder / "main-1000000" / "rng-0.json"
     flip(file)
+    assert manifests.newest(folder)[1] == [f"{file} does not match its checksum"]
+    monkeypatch.setattr(manifests, "_SMALL", 0)
     assert manifests.newest(folder)[1] == []
     cut(file)
     assert manifests.newest(folder)[1] == [f"{file} has 31 bytes, 32 were written"]
