@@ -77,7 +77,9 @@ def test_a_full_disk_is_named_with_file_and_bytes_and_nothing_torn_stays(tmp_pat
     assert rows.read_text() == summary.read_text() == "{}\n"
 
 
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs a disk of its own")
+@pytest.mark.skipif(
+    shutil.which("unshare") is None, reason="unshare (util-linux), which gives the test a small disk, is not installed"
+)
 def test_a_disk_that_really_fills_up(tmp_path):
     program = """
 import sys
@@ -95,7 +97,7 @@ print(sorted(path.name for path in folder.iterdir()), kept.read_text())
     mount = f'mount -t tmpfs -o size=64k tmpfs "$1" 2>/dev/null || exit 77; exec {sys.executable} -c "$0" "$1"'
     done = subprocess.run(["unshare", "-rm", "sh", "-c", mount, program, tmp_path], capture_output=True, text=True)
     if done.returncode == 77 or "unshare" in done.stderr:
-        pytest.skip("no disk of its own may be mounted here")
+        pytest.skip("this user may not mount a small disk, which takes root or user namespaces")
     assert done.stdout.splitlines() == [
         f"the disk is full: {tmp_path}/metrics.jsonl of 1,000,000 bytes",
         f"the disk is full: {tmp_path}/summary.json of 1,000,000 bytes",

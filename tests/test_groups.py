@@ -166,9 +166,8 @@ def test_masked_responses_are_left_out_of_what_is_trained_alone():
     assert without_masked(groups, Reward(truncated="masked")) == [Group(PROBLEMS[0], samples[1:])]
 
 
-def test_a_function_that_fails_on_all_that_a_step_samples_ends_the_run(monkeypatch):
+def test_a_function_that_fails_on_all_that_a_step_samples_ends_the_run(one_rank):
     """Rounds count together: a single refill may fail by chance."""
-    monkeypatch.setattr("red_mcore.megatron.ranks.from_all", lambda value: [value])
     bonus = Reward(functions={"some.module:bonus": 1.0})
 
     class Failing(Table):

@@ -213,7 +213,7 @@ def main(out: Path) -> None:
     for name in (name for name in dir(Program) if name.startswith("check_")):
         try:
             found[name.removeprefix("check_")] = getattr(program, name)()
-        except Exception:
+        except Exception:  # kept, and the test that asks for this check fails with it; the others go on
             found[name.removeprefix("check_")] = traceback.format_exc()
             print(found[name.removeprefix("check_")], flush=True)
     torch.save(found, out / "gpu.pt")

@@ -257,12 +257,9 @@ def samples(*terms: float | None, verdict: str = "wrong") -> list[Sample]:
     return [Sample(none, none, verdict=verdict, terms={"accuracy": 0.0, "usual": term}) for term in terms]
 
 
+@pytest.mark.usefixtures("one_rank")
 class TestWatching:
     """Of one rank; what several say at once is gathered (``ranks.from_all``)."""
-
-    @pytest.fixture(autouse=True)
-    def one_rank(self, monkeypatch):
-        monkeypatch.setattr("red_mcore.megatron.ranks.from_all", lambda value: [value])
 
     @pytest.fixture
     def said(self):
