@@ -8,8 +8,7 @@ traces: 46k OpenR1-Math prompts with verified DeepSeek-R1 responses of at most 8
 """
 
 from red_mcore.algorithms.red import RED
-from red_mcore.evaluation.protocols import red
-from red_mcore.recipe import (
+from red_mcore.config.recipe import (
     Batch,
     Benchmarks,
     Checkpoint,
@@ -23,6 +22,7 @@ from red_mcore.recipe import (
     Reward,
     Rollout,
 )
+from red_mcore.evaluation.protocols import red
 
 BENCHMARKS = ["AIME24", "AIME25", "AMC23", "MATH-500", "Minerva", "OlympiadBench"]
 QWEN25_MATH_1P5B = {

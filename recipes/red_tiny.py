@@ -5,7 +5,7 @@ else is the code that a cluster runs: Megatron-Core ranks, vLLM, math-verify, ML
 """
 
 from red_mcore.algorithms.red import RED
-from red_mcore.recipe import (
+from red_mcore.config.recipe import (
     Base,
     Batch,
     Checkpoint,

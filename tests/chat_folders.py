@@ -1,7 +1,7 @@
 """Chat templates of the field, and small tokenizers of their shapes."""
 
+from red_mcore.config.recipe import Model
 from red_mcore.data.tokenizer import load_tokenizer
-from red_mcore.recipe import Model
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"

@@ -10,10 +10,10 @@ def write_hf(folder: Path, tied: bool, dtype: torch.dtype = torch.float32, **cha
     """Write ``folder`` with a tokenizer, a chat template and generation settings; the tensors by name."""
     from layout_samples import config
 
-    from red_mcore.architecture import read_architecture
-    from red_mcore.convert.rules import hf_shapes
     from red_mcore.convert.tensors import write_tensors
     from red_mcore.data.tokenizer import build_tokenizer
+    from red_mcore.models.architecture import read_architecture
+    from red_mcore.models.rules import hf_shapes
 
     conf = {**config(tied), "architectures": ["Qwen2ForCausalLM"], "torch_dtype": str(dtype)[6:], **changes}
     shapes = hf_shapes(read_architecture(conf))

@@ -11,9 +11,9 @@ from red_mcore.algorithms.luffy import LUFFY
 from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.sft import SFT
 from red_mcore.algorithms.srft import SRFT
+from red_mcore.config.recipe import Optimizer
 from red_mcore.megatron.packing import bins
-from red_mcore.recipe import Optimizer
-from red_mcore.records import Group, Problem, Sample
+from red_mcore.samples.records import Group, Problem, Sample
 
 TEMPERATURE = 0.8
 BUDGET = 140

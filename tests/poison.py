@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata
 
-from red_mcore import manifests
+from red_mcore.checkpoints import manifests
 
 KEY = "embedding.word_embeddings.weight"
 

@@ -23,7 +23,7 @@ from red_mcore.algorithms.sft import SFT
 from red_mcore.algorithms.sft_grpo import SFTGRPO
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
 from red_mcore.algorithms.srft import SRFT
-from red_mcore.records import Group, Problem, Sample
+from red_mcore.samples.records import Group, Problem, Sample
 
 LONGEST = 64
 """Tokens of the longest sample, a trace."""

@@ -6,10 +6,10 @@ import re
 import pytest
 from family_models import FAMILIES
 
-from red_mcore.architecture import Experts, Llama3Rope, hf_config, read_architecture
+from red_mcore.config.overrides import override
+from red_mcore.config.recipe import Model, RecipeError
 from red_mcore.convert.folder import architecture_of
-from red_mcore.overrides import override
-from red_mcore.recipe import Model, RecipeError
+from red_mcore.models.architecture import Experts, Llama3Rope, hf_config, read_architecture
 
 QWEN3 = {
     "architectures": ["Qwen3ForCausalLM"],

@@ -8,8 +8,9 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from red_mcore import algorithms, bounds
-from red_mcore.recipe import Algorithm, Model, Recipe, RecipeError
+from red_mcore import algorithms
+from red_mcore.config import bounds
+from red_mcore.config.recipe import Algorithm, Model, Recipe, RecipeError
 
 
 def sections() -> list[type]:
@@ -49,7 +50,7 @@ def test_sections_are_found():
 @pytest.mark.parametrize(("section", "name"), NUMBERS, ids=[f"{s.__name__}.{name}" for s, name in NUMBERS])
 def test_no_number_is_forgotten(section, name):
     bound = bounds.bound_of(section, name)
-    assert bound is not None, f"red_mcore/bounds.py has no bounds of {section.__name__}.{name}"
+    assert bound is not None, f"red_mcore/config/bounds.py has no bounds of {section.__name__}.{name}"
     assert math.isfinite(bound.least)
     assert math.isfinite(bound.most)
     for value in (math.nan, math.inf, -math.inf, 10**400, -(10**400)):

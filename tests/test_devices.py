@@ -2,7 +2,7 @@
 
 import pytest
 
-from red_mcore import devices
+from red_mcore.system import devices
 
 
 def test_a_container_s_limit_counts(tmp_path, monkeypatch):

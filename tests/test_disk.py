@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from red_mcore import disk
+from red_mcore.system import disk
 
 ROOM = 10
 """Bytes that a file on the ``small`` disk takes."""

@@ -13,8 +13,8 @@ import psutil
 import pytest
 import warm
 
-from red_mcore import manifests, resume
-from red_mcore.overrides import load
+from red_mcore.checkpoints import manifests, resume
+from red_mcore.config.overrides import load
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -315,8 +315,8 @@ ASKED = {
 @pytest.fixture(scope="module")
 def benchmarks(tmp_path_factory) -> Path:
     """Two benchmarks of problems that the model learns to solve."""
+    from red_mcore.config.recipe import Data
     from red_mcore.data.problems import load_problems
-    from red_mcore.recipe import Data
 
     problems = load_problems(Data(problems=32, held_out=0), seed=5)[0]
     folder = tmp_path_factory.mktemp("benchmarks")

@@ -10,10 +10,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
-from red_mcore import planning, resume
-from red_mcore.overrides import load, override, to_yaml
-from red_mcore.recipe import Recipe, RecipeError
-from red_mcore.validation import validate
+from red_mcore.checkpoints import resume
+from red_mcore.config.overrides import load, override, to_yaml
+from red_mcore.config.recipe import Recipe, RecipeError
+from red_mcore.planning import plan
+from red_mcore.planning.checks import validate
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "recipes").rglob("*.py"))
@@ -96,7 +97,7 @@ def dry_run(recipe: Recipe, changes: list[str], whole: bool) -> str | None:
         changed = override(recipe, changes)
         validate(changed)
         resume.check(changed)
-        plan = planning.describe(changed)
+        plan = plan.describe(changed)
         if whole:
             assert yaml.safe_load(to_yaml(changed))["name"] == changed.name
     except RecipeError as error:
@@ -136,7 +137,7 @@ def trials(file: Path, rng: random.Random):
 
 def test_odd_values_of_the_fields_of_every_recipe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("red_mcore.devices.host_memory", lambda: 32 * 2**30)
+    monkeypatch.setattr("red_mcore.system.devices.host_memory", lambda: 32 * 2**30)
     for module in ("devices", "planning", "validation"):
         monkeypatch.setattr(f"red_mcore.{module}.has_gpu", lambda: False)
     before = signal.signal(signal.SIGALRM, hung)

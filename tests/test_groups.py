@@ -18,11 +18,11 @@ from red_mcore.algorithms.red_coda import REDCoDA
 from red_mcore.algorithms.relift import ReLIFT
 from red_mcore.algorithms.sft_grpo import SFTGRPO
 from red_mcore.algorithms.srft import SRFT
+from red_mcore.config.recipe import Batch, Model, Recipe, Reward
 from red_mcore.data.cursor import Cursor
-from red_mcore.groups import REFILL, SAMPLE, collect, without_masked
-from red_mcore.recipe import Batch, Model, Recipe, Reward
-from red_mcore.recording import Recording
-from red_mcore.records import Group, Problem, Sample
+from red_mcore.rollout.recording import Recording
+from red_mcore.samples.records import Group, Problem, Sample
+from red_mcore.train.groups import REFILL, SAMPLE, collect, without_masked
 
 TEACHING = {0, 3, 5}
 """Problems some of whose rollouts are right; the others are all wrong."""

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from red_mcore import guards
-from red_mcore.records import Group, Problem, Sample
+from red_mcore.samples import guards
+from red_mcore.samples.records import Group, Problem, Sample
 
 
 def groups() -> list[Group]:

@@ -6,15 +6,13 @@ import json
 
 import pytest
 
-from red_mcore import health
 from red_mcore.algorithms.chord import CHORD
 from red_mcore.algorithms.fading_red import FadingRED
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.relift import ReLIFT
 from red_mcore.algorithms.sft import SFT
-from red_mcore.evaluation import summary as summaries
-from red_mcore.recipe import (
+from red_mcore.config.recipe import (
     Base,
     Batch,
     Benchmarks,
@@ -29,6 +27,8 @@ from red_mcore.recipe import (
     Rollout,
     Until,
 )
+from red_mcore.evaluation import summary as summaries
+from red_mcore.train import health
 
 TINY = {
     "model_type": "qwen2",

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from red_mcore import fingerprints, identity, manifests, resume
 from red_mcore.algorithms.dft import DFT
 from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.relift import ReLIFT
 from red_mcore.algorithms.sft import SFT
+from red_mcore.checkpoints import fingerprints, identity, manifests, resume
+from red_mcore.config.overrides import flatten, load
+from red_mcore.config.recipe import Benchmarks, Data, Evaluation, Model, Optimizer, Recipe, RecipeError, Reward
 from red_mcore.data.problems import read_problems
 from red_mcore.data.tokenizer import build_tokenizer, load_tokenizer
-from red_mcore.overrides import flatten, load
-from red_mcore.recipe import Benchmarks, Data, Evaluation, Model, Optimizer, Recipe, RecipeError, Reward
-from red_mcore.records import Problem
+from red_mcore.samples.records import Problem
 
 FIX = r"go on with the old \w+, choose another name=\.\.\., or delete the folder$"
 
@@ -370,7 +370,7 @@ def test_a_users_verdict_and_the_columns_that_it_reads(recipe, data, tmp_path, m
 OWN = """
 from dataclasses import dataclass
 from red_mcore.algorithms.{base} import {Base}
-from red_mcore.recipe import Model, Recipe
+from red_mcore.config.recipe import Model, Recipe
 
 @dataclass
 class Mine({Base}):
@@ -469,7 +469,7 @@ def test_what_is_asked_before_a_rank_starts_needs_no_torch(recipe, model, data):
 import sys
 from red_mcore import resume
 from red_mcore.algorithms.red import RED
-from red_mcore.recipe import Data, Model, Recipe
+from red_mcore.config.recipe import Data, Model, Recipe
 resume.check(Recipe(name="r", runs={recipe.runs!r}, model=Model(path={str(model)!r}), algorithm=RED(),
              data=Data(path={str(data)!r}, held_out=3)))
 print(*sys.modules)

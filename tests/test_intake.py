@@ -6,16 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from red_mcore import intake
 from red_mcore.algorithms.bread import BREAD
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.algorithms.red import RED
+from red_mcore.config.recipe import Data, Model, Recipe, RecipeError, Rollout
 from red_mcore.data.duplicates import Note
 from red_mcore.data.problems import Loaded
 from red_mcore.data.seams import encode_trace
 from red_mcore.data.tokenizer import EOS, build_tokenizer
-from red_mcore.recipe import Data, Model, Recipe, RecipeError, Rollout
-from red_mcore.records import Problem
+from red_mcore.planning import intake
+from red_mcore.samples.records import Problem
 
 
 @pytest.mark.parametrize("algorithm", [RED(), BREAD()])

@@ -11,12 +11,12 @@ import psutil
 import pytest
 import warm
 
-from red_mcore import launch
-from red_mcore.exit_codes import INTERRUPTED
+from red_mcore.system import launch
+from red_mcore.system.exit_codes import INTERRUPTED
 
 LAUNCH = """
 import runpy, sys
-from red_mcore.launch import launch
+from red_mcore.system.launch import launch
 
 def rank(*arguments):
     sys.argv[1:] = arguments
@@ -54,7 +54,7 @@ sys.exit(1)
 """
 DIES_WITH_PARENT = """
 import os, sys, time
-from red_mcore.launch import die_with_parent
+from red_mcore.system.launch import die_with_parent
 die_with_parent(os.getppid())
 open(f"ready{os.environ['RANK']}", "w").close()
 time.sleep(600)

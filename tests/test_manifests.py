@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from red_mcore import manifests
-from red_mcore.recipe import Checkpoint, RecipeError
+from red_mcore.checkpoints import manifests
+from red_mcore.config.recipe import Checkpoint, RecipeError
 
 FILES = {"weights/__0_0.distcp": b"0" * 100, "weights/.metadata": b"1" * 10, "rng-0.json": b"2" * 20}
 

@@ -9,15 +9,15 @@ import torch
 from chat_folders import CHATML, QWEN3, make
 from hf_folder import tensors_of
 
+from red_mcore.config.recipe import Data, Model, RecipeError
 from red_mcore.convert import conversion
 from red_mcore.convert.folder import write_model
-from red_mcore.convert.rules import hf_shapes
 from red_mcore.data.seams import encode_prompt, stop_ids_of
 from red_mcore.data.tokenizer import load_tokenizer
 from red_mcore.megatron.ranks import Ranks
-from red_mcore.model_folder import COMPLETE, prepare_model
-from red_mcore.recipe import Data, Model, RecipeError
-from red_mcore.records import Problem
+from red_mcore.models.rules import hf_shapes
+from red_mcore.samples.records import Problem
+from red_mcore.train.model_folder import COMPLETE, prepare_model
 
 LLAMA = {
     "_model_name_or_path": "some/where",
@@ -49,7 +49,7 @@ def published(tmp_path):
     """A folder as a hub's cache has it: links to files under other names, with what programs left in them."""
     from safetensors.torch import save_file
 
-    from red_mcore.architecture import read_architecture
+    from red_mcore.models.architecture import read_architecture
 
     blobs, folder = tmp_path / "blobs", tmp_path / "snapshots" / "1"
     make(blobs, QWEN3, ["<|im_start|>", "<|im_end|>", "<|eom|>"], None, "<|endoftext|>")

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from red_mcore.algorithms.base import GroupAlgorithm
-from red_mcore.overrides import flatten, load, override, to_yaml
-from red_mcore.recipe import Algorithm, Base, Data, Model, Recipe, RecipeError, Source
+from red_mcore.config.overrides import flatten, load, override, to_yaml
+from red_mcore.config.recipe import Algorithm, Base, Data, Model, Recipe, RecipeError, Source
 
 
 def small() -> Recipe:
@@ -17,7 +17,7 @@ def small() -> Recipe:
 
 def write(folder: Path, body: str) -> str:
     file = folder / "small.py"
-    file.write_text(f"from red_mcore.recipe import *\n{body}\n")
+    file.write_text(f"from red_mcore.config.recipe import *\n{body}\n")
     return str(file)
 
 

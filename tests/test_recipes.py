@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from red_mcore.overrides import load
-from red_mcore.planning import describe
-from red_mcore.recipe import RecipeError
-from red_mcore.validation import validate
+from red_mcore.config.overrides import load
+from red_mcore.config.recipe import RecipeError
+from red_mcore.planning.checks import validate
+from red_mcore.planning.plan import describe
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(path.relative_to(ROOT) for path in (ROOT / "recipes").rglob("*.py"))

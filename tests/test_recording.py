@@ -10,12 +10,12 @@ import pytest
 from poison import Runs
 
 from red_mcore.algorithms.bread import BREAD
+from red_mcore.config.recipe import Batch, Data, Model, Overlong, Recipe, RecipeError, Reward, Rollout
 from red_mcore.data.cursor import Cursor
 from red_mcore.data.tokenizer import build_tokenizer
-from red_mcore.groups import collect
-from red_mcore.recipe import Batch, Data, Model, Overlong, Recipe, RecipeError, Reward, Rollout
-from red_mcore.recording import Recording, recorded_of
-from red_mcore.records import Group, Problem, Sample
+from red_mcore.rollout.recording import Recording, recorded_of
+from red_mcore.samples.records import Group, Problem, Sample
+from red_mcore.train.groups import collect
 
 HERE = SimpleNamespace(is_main=True)
 PROBLEMS = [Problem(i, "", "") for i in range(3)]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from red_mcore import resume
 from red_mcore.algorithms.grpo import GRPO
-from red_mcore.overrides import flatten, to_yaml
-from red_mcore.recipe import Data, Model, Recipe, RecipeError, Tracking
-from red_mcore.redaction import redacted
+from red_mcore.checkpoints import resume
+from red_mcore.config.overrides import flatten, to_yaml
+from red_mcore.config.recipe import Data, Model, Recipe, RecipeError, Tracking
+from red_mcore.config.redaction import redacted
 
 SECRET = "hunter2"
 REPOSITORY = Path(__file__).parent.parent
@@ -135,7 +135,7 @@ def test_the_command_prints_no_secret(arguments, tmp_path):
 
 def test_a_traceback_has_no_secret():
     program = (
-        "from red_mcore.redaction import guard_output\n"
+        "from red_mcore.config.redaction import guard_output\n"
         "guard_output()\n"
         "import logging\n"
         f"logging.warning('no answer of %s', 'http://me:{SECRET}@host')\n"

@@ -9,18 +9,18 @@ from contextlib import suppress
 import pytest
 from chat_folders import CHATML, make
 
-from red_mcore import rehearsal
-from red_mcore.architecture import read_architecture
-from red_mcore.convert.rules import hf_shapes
+from red_mcore.cli.run import main
+from red_mcore.config.overrides import override
+from red_mcore.config.recipe import Model, RecipeError
 from red_mcore.data import template
 from red_mcore.data.tokenizer import load_tokenizer
-from red_mcore.overrides import override
-from red_mcore.recipe import Model, RecipeError
-from red_mcore.run import main
+from red_mcore.models.architecture import read_architecture
+from red_mcore.models.rules import hf_shapes
+from red_mcore.planning import rehearsal
 
 RECIPE = """
 from red_mcore.algorithms.{module} import {algorithm}
-from red_mcore.recipe import Batch, Data, Model, Recipe, Rollout
+from red_mcore.config.recipe import Batch, Data, Model, Recipe, Rollout
 
 def recipe():
     return Recipe(

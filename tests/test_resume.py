@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from red_mcore import manifests, resume
 from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
-from red_mcore.overrides import flatten, is_within
-from red_mcore.recipe import (
+from red_mcore.checkpoints import manifests, resume
+from red_mcore.config.overrides import flatten, is_within
+from red_mcore.config.recipe import (
     Base,
     Benchmarks,
     Evaluation,

@@ -11,7 +11,7 @@ import pytest
 HEAVY = ("torch", "vllm", "megatron", "transformers", "mlflow", "datasets", "math_verify", "pyarrow", "pandas")
 RECIPE = """
 from red_mcore.algorithms.red import RED
-from red_mcore.recipe import Base, Batch, Model, Parallel, Recipe, Rollout
+from red_mcore.config.recipe import Base, Batch, Model, Parallel, Recipe, Rollout
 
 def recipe():
     return Recipe(

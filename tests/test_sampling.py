@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from red_mcore.algorithms.grpo import GRPO
+from red_mcore.config.recipe import Model, Overlong, Recipe, Reward, Rollout
 from red_mcore.data.episodes import split
 from red_mcore.data.seams import encode_prompt, encode_response, encode_words, stop_ids
 from red_mcore.data.tokenizer import build_tokenizer
-from red_mcore.recipe import Model, Overlong, Recipe, Reward, Rollout
-from red_mcore.records import Problem, Sample
 from red_mcore.rewards.verifier import Grade, Verifier
 from red_mcore.rollout.engine import Completion
-from red_mcore.sampling import Sampler, rollout_metrics
+from red_mcore.rollout.sampler import Sampler, rollout_metrics
+from red_mcore.samples.records import Problem, Sample
 
 LIMIT = 50
 TRACE = "a8*7=6b6+9=5c5@5=1w5@5=1d1-4=7\\boxed{7}"

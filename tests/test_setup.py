@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from red_mcore import signals
-from red_mcore.setup import Run, State
+from red_mcore.system import signals
+from red_mcore.train.setup import Run, State
 
 pytestmark = pytest.mark.usefixtures("one_rank")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from red_mcore import signals
+from red_mcore.system import signals
 
 ROOT = Path(__file__).parent.parent
 HELD = """

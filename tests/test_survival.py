@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from red_mcore import manifests
+from red_mcore.checkpoints import manifests
 from red_mcore.tracking import database
 
 ROOT = Path(__file__).parent.parent

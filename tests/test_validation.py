@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from small_model import QWEN2
 
-from red_mcore import planning
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.algorithms.red import RED
-from red_mcore.architecture import read_architecture
-from red_mcore.convert.rules import hf_shapes
-from red_mcore.overrides import load, override
-from red_mcore.recipe import Model, RecipeError
-from red_mcore.validation import validate
+from red_mcore.config.overrides import load, override
+from red_mcore.config.recipe import Model, RecipeError
+from red_mcore.models.architecture import read_architecture
+from red_mcore.models.rules import hf_shapes
+from red_mcore.planning import plan
+from red_mcore.planning.checks import validate
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
@@ -236,14 +236,14 @@ def test_a_bad_recipe_is_refused_in_one_line(recipe, overrides, message):
 )
 def test_what_transformer_engine_cannot_do_is_refused(recipe, monkeypatch, overrides, message):
     for name in ("has_gpu", "has_transformer_engine"):
-        monkeypatch.setattr(f"red_mcore.devices.{name}", lambda: True)
+        monkeypatch.setattr(f"red_mcore.system.devices.{name}", lambda: True)
     with pytest.raises(RecipeError, match=re.escape(message)):
         validate(override(recipe, shlex.split(overrides)))
 
 
 def test_fp8_wants_transformer_engine_installed(recipe, monkeypatch):
-    monkeypatch.setattr("red_mcore.devices.has_gpu", lambda: True)
-    monkeypatch.setattr("red_mcore.devices.has_transformer_engine", lambda: False)
+    monkeypatch.setattr("red_mcore.system.devices.has_gpu", lambda: True)
+    monkeypatch.setattr("red_mcore.system.devices.has_transformer_engine", lambda: False)
     with pytest.raises(RecipeError, match="needs Transformer Engine, which is not installed: use fp8=none"):
         validate(override(recipe, ["model.fp8=tensorwise"]))
 
@@ -306,7 +306,7 @@ def test_a_model_folder_has_to_hold_what_its_config_says(recipe, tmp_path):
     shapes = hf_shapes(read_architecture(QWEN2))
     write_headers(tmp_path / "model.safetensors", shapes)
     validate(recipe)
-    assert planning.find_architecture(recipe).max_positions == 256
+    assert plan.find_architecture(recipe).max_positions == 256
     for broken, message in (
         ({"model.norm.weight": (64,)}, r"model\.norm\.weight has shape \(64,\), config\.json implies \(128,\)"),
         ({"score.weight": (2, 128)}, r"has tensor score\.weight that the model does not know"),
@@ -376,7 +376,7 @@ def test_a_file_is_no_model_folder(recipe, tmp_path):
 
 
 def test_a_cache_beyond_the_machine_is_refused(recipe, monkeypatch):
-    monkeypatch.setattr("red_mcore.devices.host_memory", lambda: 32 * 2**30)
+    monkeypatch.setattr("red_mcore.system.devices.host_memory", lambda: 32 * 2**30)
     validate(override(recipe, ["rollout.kv_cache_mib=4096"]))
     with pytest.raises(
         RecipeError, match=r"rollout\.kv_cache_mib=8192: with it a rank needs 9\.\d GiB at least"
@@ -388,16 +388,16 @@ def test_a_cache_beyond_the_machine_is_refused(recipe, monkeypatch):
         RecipeError, match=r"reward\.workers=500: with it a rank needs \d+\.\d GiB .*: use \d\d or less"
     ):
         validate(override(recipe, ["reward.workers=500"]))
-    monkeypatch.setattr("red_mcore.devices.ranks_here", lambda ranks: 1)  # the others are elsewhere
+    monkeypatch.setattr("red_mcore.system.devices.ranks_here", lambda ranks: 1)  # the others are elsewhere
     validate(override(recipe, ["rollout.kv_cache_mib=8192"]))
 
 
 def test_a_model_beyond_the_machine_may_be_planned_but_not_started(recipe, monkeypatch):
-    monkeypatch.setattr("red_mcore.devices.host_memory", lambda: 32 * 2**30)
+    monkeypatch.setattr("red_mcore.system.devices.host_memory", lambda: 32 * 2**30)
     large = override(recipe, ["model.config.hidden_size=8192", "model.config.num_attention_heads=64"])
     large.rollout.kv_cache_mib = 50000
     validate(large)
-    assert "which does not fit: this machine for 4 ranks has 32.0 GiB" in planning.describe(large)
+    assert "which does not fit: this machine for 4 ranks has 32.0 GiB" in plan.describe(large)
     with pytest.raises(
         RecipeError, match=r"model: a rank needs \d+\.\d GiB for weights, gradients, optimizer and engine"
     ):
@@ -405,8 +405,8 @@ def test_a_model_beyond_the_machine_may_be_planned_but_not_started(recipe, monke
 
 
 def test_a_gpu_has_to_hold_a_rank(recipe, monkeypatch):
-    monkeypatch.setattr("red_mcore.devices.has_gpu", lambda: True)
-    monkeypatch.setattr("red_mcore.devices.gpu_memory", lambda: 2**30)
+    monkeypatch.setattr("red_mcore.system.devices.has_gpu", lambda: True)
+    monkeypatch.setattr("red_mcore.system.devices.gpu_memory", lambda: 2**30)
     validate(recipe)
     with pytest.raises(
         RecipeError, match=r"rollout\.kv_cache_mib=1024: with it .* a GPU here has 1\.0 GiB: use \d+ or less"
@@ -417,7 +417,7 @@ def test_a_gpu_has_to_hold_a_rank(recipe, monkeypatch):
 def test_a_hub_model_s_shape_is_unknown_until_fetched(recipe):
     recipe.base, recipe.model = None, Model(path="Qwen/Qwen2.5-Math-1.5B")
     validate(recipe)
-    assert "known once Qwen/Qwen2.5-Math-1.5B is fetched" in planning.describe(recipe)
+    assert "known once Qwen/Qwen2.5-Math-1.5B is fetched" in plan.describe(recipe)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from layout_samples import TEMPERATURE
 
-from red_mcore.records import Sample
+from red_mcore.samples.records import Sample
 
 
 def token_losses(algorithm, sample: Sample, model) -> dict[str, torch.Tensor]:

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from red_mcore.devices import has_gpu
+from red_mcore.system.devices import has_gpu
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent

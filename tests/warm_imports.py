@@ -19,6 +19,6 @@ import vllm.model_executor.model_loader
 import vllm.model_executor.models.qwen2
 import vllm.v1.worker.cpu_worker
 
-import red_mcore.trainer
+import red_mcore.train.trainer
 
 settle()

@@ -32,9 +32,9 @@ def make(folder: Path, shard_bytes: int, layers: int) -> None:
     """A Hugging Face folder of random weights, without a tokenizer."""
     import torch
 
-    from red_mcore.architecture import read_architecture
-    from red_mcore.convert.rules import hf_shapes
     from red_mcore.convert.tensors import write_tensors
+    from red_mcore.models.architecture import read_architecture
+    from red_mcore.models.rules import hf_shapes
 
     config = CONFIG | {"num_hidden_layers": layers, "dtype": "bfloat16"}
     shapes = hf_shapes(read_architecture(config))

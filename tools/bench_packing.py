@@ -32,13 +32,13 @@ def main(overrides: list[str]) -> None:
     import torch
 
     from red_mcore.algorithms.grpo import GRPO
-    from red_mcore.architecture import read_architecture
+    from red_mcore.config.overrides import load
     from red_mcore.convert import hf
     from red_mcore.data.tokenizer import build_tokenizer
     from red_mcore.megatron import packing, ranks
     from red_mcore.megatron.policy import Policy
-    from red_mcore.overrides import load
-    from red_mcore.records import Group, Problem, Sample
+    from red_mcore.models.architecture import read_architecture
+    from red_mcore.samples.records import Group, Problem, Sample
 
     recipe = load("recipes/red_tiny.py", ["parallel.ranks=1", *overrides])
     here = ranks.start(recipe.parallel, 0)

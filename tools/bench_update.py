@@ -7,7 +7,7 @@ Each ``--arm`` holds overrides on top of the recipe; the layout (``parallel``) i
 be run on one rank says why, and the others are measured all the same. The weights are random, the sequences all of
 ``--length`` tokens, packed into ``--micro-batches`` full micro-batches on each rank; GRPO on policy, so that an update
 is one forward, one backward and a step of the optimizer. FLOPs are what the model needs
-(``red_mcore.planning.training_flops``); what activation recompute repeats does not count. Medians.
+(``red_mcore.planning.plan.training_flops``); what activation recompute repeats does not count. Medians.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def main() -> None:
     set_environment(offline=True)
     import torch
 
+    from red_mcore.config.overrides import load
+    from red_mcore.config.recipe import RecipeError
     from red_mcore.megatron import ranks, shim
-    from red_mcore.overrides import load
-    from red_mcore.recipe import RecipeError
 
     recipe = load(options.recipe, options.overrides)
     here = ranks.start(recipe.parallel, 0)
@@ -67,13 +67,13 @@ def measure(recipe, here, length: int, micro_batches: int) -> list[str]:
     import torch.distributed as dist
 
     from red_mcore.algorithms.grpo import GRPO
-    from red_mcore.architecture import hf_config, read_architecture
+    from red_mcore.config.recipe import Model
     from red_mcore.megatron import shim
     from red_mcore.megatron.policy import Policy
-    from red_mcore.memory import estimate
-    from red_mcore.planning import training_flops
-    from red_mcore.recipe import Model
-    from red_mcore.records import Group, Problem, Sample
+    from red_mcore.models.architecture import hf_config, read_architecture
+    from red_mcore.planning.memory import estimate
+    from red_mcore.planning.plan import training_flops
+    from red_mcore.samples.records import Group, Problem, Sample
 
     arch = read_architecture(hf_config(Model(config=recipe.model.config)))
     policy = Policy(recipe, arch, here)

@@ -16,9 +16,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from red_mcore.config.recipe import Data, RecipeError, Reward
 from red_mcore.data.problems import load_problems
 from red_mcore.evaluation import benchmarks, generations
-from red_mcore.recipe import Data, RecipeError, Reward
 from red_mcore.rewards.verifier import Verifier
 
 Pair = tuple[str, str]

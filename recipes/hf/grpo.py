@@ -13,7 +13,7 @@ The other recipes of this folder take all that is not their method's from here.
 """
 
 from red_mcore.algorithms.grpo import GRPO
-from red_mcore.recipe import (
+from red_mcore.config.recipe import (
     Batch,
     Checkpoint,
     Data,

@@ -6,7 +6,7 @@ in ``recipes/hf/grpo.py``; the weights of solutions are RED's own.
 
 from recipes.hf.grpo import recipe as grpo
 from red_mcore.algorithms.red import RED
-from red_mcore.recipe import Recipe
+from red_mcore.config.recipe import Recipe
 
 
 def recipe() -> Recipe:

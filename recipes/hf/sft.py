@@ -6,7 +6,7 @@ for evaluations alone.
 
 from recipes.hf.grpo import recipe as grpo
 from red_mcore.algorithms.sft import SFT
-from red_mcore.recipe import Optimizer, Recipe
+from red_mcore.config.recipe import Optimizer, Recipe
 
 
 def recipe() -> Recipe:

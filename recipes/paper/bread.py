@@ -13,7 +13,7 @@ solves (no table could be read, so no accuracy to compare with).
 
 from recipes.paper.luffy import recipe as luffy
 from red_mcore.algorithms.bread import BREAD
-from red_mcore.recipe import Recipe
+from red_mcore.config.recipe import Recipe
 
 
 def recipe() -> Recipe:

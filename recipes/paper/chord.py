@@ -15,7 +15,7 @@ AIME24 and AIME25. 1.5B: none.
 
 from recipes.paper.luffy import recipe as luffy
 from red_mcore.algorithms.chord import CHORD
-from red_mcore.recipe import Batch, Optimizer, Recipe
+from red_mcore.config.recipe import Batch, Optimizer, Recipe
 
 
 def recipe() -> Recipe:

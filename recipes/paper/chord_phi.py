@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from recipes.paper.chord import recipe as chord
 from red_mcore.algorithms.chord import chord_phi
-from red_mcore.recipe import Recipe
+from red_mcore.config.recipe import Recipe
 
 
 def recipe() -> Recipe:

@@ -16,7 +16,7 @@ Reported (32B, AIME24 avg@32): 50; verl's own run 52, without dynamic sampling 5
 
 from recipes.red_1p5b import recipe as red_1p5b
 from red_mcore.algorithms.grpo import dapo
-from red_mcore.recipe import Batch, Optimizer, Overlong, Recipe
+from red_mcore.config.recipe import Batch, Optimizer, Overlong, Recipe
 
 
 def recipe() -> Recipe:

@@ -13,7 +13,7 @@ be read.
 
 from recipes.red_1p5b import recipe as red_1p5b
 from red_mcore.algorithms.dft import DFT
-from red_mcore.recipe import Batch, Data, Optimizer, Recipe, Reward
+from red_mcore.config.recipe import Batch, Data, Optimizer, Recipe, Reward
 
 STEPS = 390  # 100 000 / 256
 

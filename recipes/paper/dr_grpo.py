@@ -14,7 +14,7 @@ without any template the mean is 33.1.
 
 from recipes.red_1p5b import recipe as red_1p5b
 from red_mcore.algorithms.grpo import dr_grpo
-from red_mcore.recipe import Batch, Data, Optimizer, Recipe, Reward
+from red_mcore.config.recipe import Batch, Data, Optimizer, Recipe, Reward
 
 
 def recipe() -> Recipe:

@@ -15,7 +15,7 @@ Minerva 33.7, Olympiad 47.1, mean of the five 49.3; by arXiv 2509.04419 a mean o
 from recipes.paper.luffy import MICRO_BATCHES, constant
 from recipes.paper.luffy import recipe as luffy
 from red_mcore.algorithms.grpo import GRPO
-from red_mcore.recipe import Recipe
+from red_mcore.config.recipe import Recipe
 
 
 def recipe() -> Recipe:

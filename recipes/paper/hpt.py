@@ -20,7 +20,7 @@ and Olympiad 41.9, LUFFY run alike 34.7. 7B: 52.7 against SFT 44.5, GRPO 43.1, S
 from recipes.paper.luffy import MICRO_BATCHES, constant
 from recipes.paper.luffy import recipe as luffy
 from red_mcore.algorithms.hpt import HPT
-from red_mcore.recipe import Recipe
+from red_mcore.config.recipe import Recipe
 
 
 def recipe() -> Recipe:

@@ -25,8 +25,8 @@ from dataclasses import replace
 
 from recipes.red_1p5b import recipe as red_1p5b
 from red_mcore.algorithms.luffy import LUFFY
+from red_mcore.config.recipe import Batch, Optimizer, Recipe
 from red_mcore.evaluation.protocols import luffy
-from red_mcore.recipe import Batch, Optimizer, Recipe
 
 SYSTEM_PROMPT = (
     "Your task is to follow a systematic, thorough reasoning process before providing the final solution. This involves"

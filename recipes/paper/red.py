@@ -19,7 +19,7 @@ own paper has 80.2 on MATH-500 for the same model, so the two papers' numbers do
 """
 
 from recipes.red_1p5b import recipe as red_1p5b
-from red_mcore.recipe import Recipe
+from red_mcore.config.recipe import Recipe
 
 
 def recipe() -> Recipe:

@@ -7,7 +7,7 @@ such arms apart.
 
 from recipes.paper.red import recipe as red
 from red_mcore.algorithms.red import RED
-from red_mcore.recipe import Recipe
+from red_mcore.config.recipe import Recipe
 
 
 def recipe() -> Recipe:

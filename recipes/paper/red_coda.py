@@ -10,7 +10,7 @@ Reported: no number on these benchmarks.
 
 from recipes.paper.red import recipe as red
 from red_mcore.algorithms.red_coda import REDCoDA
-from red_mcore.recipe import Recipe
+from red_mcore.config.recipe import Recipe
 
 
 def recipe() -> Recipe:

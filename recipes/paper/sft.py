@@ -14,7 +14,7 @@ gradients.
 
 from recipes.paper.luffy import recipe as luffy
 from red_mcore.algorithms.sft import SFT
-from red_mcore.recipe import Batch, Optimizer, Recipe
+from red_mcore.config.recipe import Batch, Optimizer, Recipe
 
 STEPS = 2156  # 3 x 46 000 / 64
 OPTIMIZER = Optimizer(lr=5e-5, warmup_steps=STEPS // 10, betas=(0.9, 0.999), weight_decay=0.01)

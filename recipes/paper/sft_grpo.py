@@ -14,7 +14,7 @@ mean 40.1, after 133 x 8 GPU hours where LUFFY took 77 x 8.
 from recipes.paper.luffy import MICRO_BATCHES, constant
 from recipes.paper.luffy import recipe as luffy
 from red_mcore.algorithms.sft_grpo import SFTGRPO
-from red_mcore.recipe import Recipe
+from red_mcore.config.recipe import Recipe
 
 
 def recipe() -> Recipe:

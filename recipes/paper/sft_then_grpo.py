@@ -18,7 +18,7 @@ from recipes.paper.luffy import constant
 from recipes.paper.luffy import recipe as luffy
 from recipes.paper.sft import OPTIMIZER, STEPS
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
-from red_mcore.recipe import Recipe
+from red_mcore.config.recipe import Recipe
 
 
 def recipe() -> Recipe:

@@ -3,7 +3,7 @@
 from recipes.tiny.red import rates
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.chord import CHORD
-from red_mcore.recipe import Recipe
+from red_mcore.config.recipe import Recipe
 
 TRIALS = rates(3e-4, 6e-4, 1.2e-3)
 

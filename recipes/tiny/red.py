@@ -6,7 +6,7 @@ among which each method's own are chosen, on other problems; every method has as
 """
 
 from recipes.red_tiny import recipe as red_tiny
-from red_mcore.recipe import Recipe
+from red_mcore.config.recipe import Recipe
 
 
 def rates(*rates: float) -> list[list[str]]:

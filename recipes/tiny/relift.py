@@ -2,7 +2,7 @@
 
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.relift import ReLIFT
-from red_mcore.recipe import Optimizer, Recipe
+from red_mcore.config.recipe import Optimizer, Recipe
 
 TRIALS = [
     ["optimizer.lr=3e-4", "algorithm.imitation.lr=3e-4"],

@@ -3,7 +3,7 @@
 from recipes.tiny.red import rates
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.sft import SFT
-from red_mcore.recipe import Recipe
+from red_mcore.config.recipe import Recipe
 
 TRIALS = rates(5e-4, 1e-3, 2e-3)
 

@@ -2,7 +2,7 @@
 
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
-from red_mcore.recipe import Optimizer, Recipe
+from red_mcore.config.recipe import Optimizer, Recipe
 
 TRIALS = [
     ["optimizer.lr=3e-4", "algorithm.sft_steps=150"],

@@ -21,8 +21,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from red_mcore.recipe import Algorithm, Optimizer, Recipe, RecipeError
-from red_mcore.records import Group, Problem, Sample
+from red_mcore.config.recipe import Algorithm, Optimizer, Recipe, RecipeError
+from red_mcore.samples.records import Group, Problem, Sample
 
 Aggregation = Literal["constant", "sequence", "token"]
 Continue = Callable[[Sequence[Problem], Sequence[int]], list[Group]]

@@ -21,9 +21,9 @@ from typing import ClassVar
 
 from red_mcore.algorithms.base import Continue
 from red_mcore.algorithms.grpo import GRPO
+from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.data.episodes import split
-from red_mcore.recipe import Recipe, RecipeError
-from red_mcore.records import Group
+from red_mcore.samples.records import Group
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from red_mcore.algorithms.base import GroupAlgorithm
-from red_mcore.records import Group, Sample
+from red_mcore.samples.records import Group, Sample
 
 
 @dataclass

@@ -20,8 +20,8 @@ from typing import ClassVar, Literal
 
 from red_mcore.algorithms.base import Aggregation, RolloutLoss
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
-from red_mcore.recipe import Recipe, RecipeError
-from red_mcore.records import Group
+from red_mcore.config.recipe import Recipe, RecipeError
+from red_mcore.samples.records import Group
 
 
 @dataclass

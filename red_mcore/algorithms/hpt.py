@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from red_mcore.algorithms.sft_grpo import SFTGRPO
-from red_mcore.recipe import Recipe, RecipeError
-from red_mcore.records import Group
+from red_mcore.config.recipe import Recipe, RecipeError
+from red_mcore.samples.records import Group
 
 
 @dataclass

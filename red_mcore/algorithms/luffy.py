@@ -22,7 +22,7 @@ from typing import ClassVar
 
 from red_mcore.algorithms.base import Aggregation, RolloutLoss
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
-from red_mcore.records import Sample
+from red_mcore.samples.records import Sample
 
 
 @dataclass

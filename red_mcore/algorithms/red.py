@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from red_mcore.algorithms.base import Aggregation, RolloutLoss, advantages
-from red_mcore.recipe import Recipe, RecipeError
-from red_mcore.records import Group, Sample
+from red_mcore.config.recipe import Recipe, RecipeError
+from red_mcore.samples.records import Group, Sample
 
 
 @dataclass

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from red_mcore.algorithms.red import change_ratio
 from red_mcore.algorithms.sft_grpo import TraceGRPO
-from red_mcore.records import Group
+from red_mcore.samples.records import Group
 
 
 @dataclass

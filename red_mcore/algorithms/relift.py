@@ -20,8 +20,8 @@ from typing import Any, ClassVar
 
 from red_mcore.algorithms.base import Aggregation, Lesson, Library
 from red_mcore.algorithms.grpo import GRPO
-from red_mcore.recipe import Optimizer, Recipe
-from red_mcore.records import Group, Sample
+from red_mcore.config.recipe import Optimizer, Recipe
+from red_mcore.samples.records import Group, Sample
 
 
 @dataclass

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from red_mcore.algorithms.base import Aggregation, GroupAlgorithm
-from red_mcore.recipe import Recipe, RecipeError
-from red_mcore.records import Group, Sample
+from red_mcore.config.recipe import Recipe, RecipeError
+from red_mcore.samples.records import Group, Sample
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from red_mcore.algorithms.base import Aggregation
 from red_mcore.algorithms.grpo import GRPO
-from red_mcore.records import Group, Sample
+from red_mcore.samples.records import Group, Sample
 
 
 @dataclass

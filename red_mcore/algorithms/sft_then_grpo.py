@@ -12,7 +12,7 @@ from typing import ClassVar
 from red_mcore.algorithms.base import GroupAlgorithm
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.algorithms.sft import SFT
-from red_mcore.recipe import Optimizer, Recipe, RecipeError
+from red_mcore.config.recipe import Optimizer, Recipe, RecipeError
 
 
 class _Imitation(SFT):

@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 
 from red_mcore.algorithms.base import Aggregation
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
-from red_mcore.records import Group, Sample
+from red_mcore.samples.records import Group, Sample
 
 
 @dataclass

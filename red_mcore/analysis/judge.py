@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from red_mcore.analysis.recorded import Response
-from red_mcore.disk import append_line, read_rows, write_lines
-from red_mcore.recipe import RecipeError
+from red_mcore.config.recipe import RecipeError
+from red_mcore.system.disk import append_line, read_rows, write_lines
 
 BEHAVIOURS = {
     "multi_perspective": "multi-perspective thinking or attempting",

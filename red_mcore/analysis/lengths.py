@@ -10,8 +10,8 @@ import numpy as np
 
 from red_mcore.analysis.estimates import Estimate, mean
 from red_mcore.analysis.recorded import Evaluation, Response
+from red_mcore.config.recipe import RecipeError
 from red_mcore.evaluation.statistics import paired_bootstrap
-from red_mcore.recipe import RecipeError
 
 GROUPS = ("all", "correct", "incorrect")
 RESAMPLES = 2000

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from red_mcore import disk
-from red_mcore.recipe import RecipeError
+from red_mcore.config.recipe import RecipeError
+from red_mcore.system import disk
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from red_mcore.architecture import Architecture
     from red_mcore.convert.conversion import Model
+    from red_mcore.models.architecture import Architecture
 
 CHUNK_BYTES = 2**26
 """Size of the float32 logits that exist at a time."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from red_mcore.config.recipe import RecipeError
 from red_mcore.evaluation.items import ITEMS
-from red_mcore.recipe import RecipeError
 from red_mcore.rewards.verifier import VERDICTS
 
 

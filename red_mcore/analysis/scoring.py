@@ -11,8 +11,8 @@ import numpy as np
 
 from red_mcore.analysis.likelihood import Cache, TokenScores, longest, refusal, scorer
 from red_mcore.analysis.recorded import Response
+from red_mcore.config.recipe import RecipeError
 from red_mcore.data.seams import encode_chat, encode_words, response_text, stop_ids
-from red_mcore.recipe import RecipeError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

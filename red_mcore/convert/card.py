@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from red_mcore import manifests
+from red_mcore.checkpoints import manifests
 from red_mcore.data.files import HUB_NAME, is_function, suffix
-from red_mcore.disk import read_lines
+from red_mcore.system.disk import read_lines
 from red_mcore.tracking import provenance
 
 CARD = "README.md"

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from red_mcore import manifests
-from red_mcore.architecture import Architecture
+from red_mcore.checkpoints import manifests
+from red_mcore.config.recipe import RecipeError
 from red_mcore.convert import card
 from red_mcore.convert.folder import (
     RECORD,
@@ -24,10 +24,10 @@ from red_mcore.convert.folder import (
     write_model,
     write_record,
 )
-from red_mcore.convert.rules import hf_shapes, rules, tied_names
 from red_mcore.convert.stored import StoredWeights, WeightsWriter
 from red_mcore.convert.tensors import HFTensors
-from red_mcore.recipe import RecipeError
+from red_mcore.models.architecture import Architecture
+from red_mcore.models.rules import hf_shapes, rules, tied_names
 
 WEIGHTS = "weights"
 

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from red_mcore import disk
-from red_mcore.architecture import Architecture, read_architecture
-from red_mcore.convert.rules import Shape
+from red_mcore.config.recipe import RecipeError
 from red_mcore.convert.tensors import write_tensors
-from red_mcore.recipe import RecipeError
+from red_mcore.models.architecture import Architecture, read_architecture
+from red_mcore.models.rules import Shape
+from red_mcore.system import disk
 
 SHARD_BYTES = 4 * 10**9
 """Most bytes of weights in one file, unless another number is asked for."""

@@ -12,14 +12,14 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 from torch import Tensor
 
-from red_mcore import manifests
-from red_mcore.architecture import Architecture
+from red_mcore.checkpoints import manifests
 from red_mcore.convert.folder import write_model
-from red_mcore.convert.rules import Rule, hf_shapes, rules, tied_names
 from red_mcore.convert.stored import StoredWeights
 from red_mcore.convert.tensors import HFTensors
 from red_mcore.data.seams import write_stop_ids
 from red_mcore.megatron.ranks import together
+from red_mcore.models.architecture import Architecture
+from red_mcore.models.rules import Rule, hf_shapes, rules, tied_names
 
 
 def load_weights(model: torch.nn.Module, arch: Architecture, folder: Path) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from red_mcore.recipe import Hub, RecipeError
+from red_mcore.config.recipe import Hub, RecipeError
 from red_mcore.tracking.provenance import redacted
 
 

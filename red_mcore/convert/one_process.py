@@ -44,11 +44,11 @@ def loaded(model: Model, dtype: str = "float32") -> Iterator[Loaded]:
     from megatron.core import parallel_state
     from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
 
+    from red_mcore.config.recipe import Model as Settings
+    from red_mcore.config.recipe import Parallel
     from red_mcore.convert import hf
     from red_mcore.megatron import ranks, shim
     from red_mcore.megatron.model import build_model
-    from red_mcore.recipe import Model as Settings
-    from red_mcore.recipe import Parallel
 
     shim.install()
     backend = "gloo" if shim.needed() else "cpu:gloo,cuda:nccl"

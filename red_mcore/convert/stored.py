@@ -26,11 +26,11 @@ from torch.distributed.checkpoint.metadata import (
 )
 from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 
-from red_mcore import disk
-from red_mcore.architecture import Architecture
-from red_mcore.convert.rules import Rule, Shape, rules
-from red_mcore.megatron.untrusted import Reader
-from red_mcore.recipe import RecipeError
+from red_mcore.checkpoints.untrusted import Reader
+from red_mcore.config.recipe import RecipeError
+from red_mcore.models.architecture import Architecture
+from red_mcore.models.rules import Rule, Shape, rules
+from red_mcore.system import disk
 
 _RENAMED = {
     "input_layernorm.weight": "self_attention.linear_qkv.layer_norm_weight",

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from red_mcore import disk
-from red_mcore.convert.headers import INDEX, HFHeaders, Place, Shape
-from red_mcore.recipe import RecipeError
+from red_mcore.config.recipe import RecipeError
+from red_mcore.models.headers import INDEX, HFHeaders, Place, Shape
+from red_mcore.system import disk
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """The types of ``headers.WIDTHS``."""

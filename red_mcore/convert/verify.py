@@ -13,11 +13,11 @@ import psutil
 import torch
 from torch import Tensor
 
+from red_mcore.config.recipe import RecipeError
 from red_mcore.convert.conversion import Model, open_checkpoint, open_hf
 from red_mcore.convert.folder import dtype_name, record_verified
 from red_mcore.convert.one_process import loaded
-from red_mcore.convert.rules import hf_shapes
-from red_mcore.recipe import RecipeError
+from red_mcore.models.rules import hf_shapes
 
 PROMPTS = (
     "The capital of France is Paris, and the capital of Japan is",

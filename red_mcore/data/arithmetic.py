@@ -19,8 +19,8 @@ from __future__ import annotations
 import random
 from functools import lru_cache
 
-from red_mcore.recipe import Arithmetic, RecipeError
-from red_mcore.records import Problem
+from red_mcore.config.recipe import Arithmetic, RecipeError
+from red_mcore.samples.records import Problem
 
 BASE = 10
 OPERATIONS = {

@@ -6,8 +6,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from red_mcore.recipe import Data, RecipeError
-from red_mcore.records import Problem
+from red_mcore.config.recipe import Data, RecipeError
+from red_mcore.samples.records import Problem
 
 
 def over(problems: Sequence[Problem], data: Data, seed: int) -> Cursor | Mixture:

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from red_mcore.records import Problem
 from red_mcore.rewards.answers import normal
+from red_mcore.samples.records import Problem
 
 _LATEX_SPACE = re.compile(r"(?<!\\)(?:\\(?:[,;:!> ]|q?quad(?![a-zA-Z]))|~)")
 _IDLE_SPACE = re.compile(r" (?:(?=\W)|(?<=[^\w.,] )|(?<=[.,] )(?=\D))")

@@ -22,8 +22,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from red_mcore.config.recipe import Data, RecipeError
 from red_mcore.data import cells
-from red_mcore.recipe import Data, RecipeError
 
 Row = dict[str, Any]
 

@@ -46,9 +46,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from red_mcore.config.recipe import Data, RecipeError
 from red_mcore.data import cells
 from red_mcore.data.files import Row
-from red_mcore.recipe import Data, RecipeError
 
 T = TypeVar("T")
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from red_mcore.config.recipe import Data, RecipeError
 from red_mcore.data import arithmetic, cells, duplicates, files, formats, sources
 from red_mcore.data.cursor import largest_due
 from red_mcore.data.duplicates import Note
-from red_mcore.recipe import Data, RecipeError
-from red_mcore.records import Problem
+from red_mcore.samples.records import Problem
 
 logger = logging.getLogger(__name__)
 

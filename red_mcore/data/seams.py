@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from red_mcore import disk
+from red_mcore.config.recipe import Data, RecipeError
 from red_mcore.data.template import refusal
-from red_mcore.recipe import Data, RecipeError
-from red_mcore.records import Problem
+from red_mcore.samples.records import Problem
+from red_mcore.system import disk
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 
-from red_mcore.recipe import Data, RecipeError
+from red_mcore.config.recipe import Data, RecipeError
 
 HELD_OUT = "data.held_out_"
 """What the fields of the source of held-out problems begin with."""

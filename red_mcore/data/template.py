@@ -18,8 +18,8 @@ from jinja2 import meta, nodes
 from jinja2.ext import Extension
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from red_mcore.config.recipe import Model, Recipe, RecipeError
 from red_mcore.data.tokenizer import CHAT_TEMPLATE, EOS, PAD
-from red_mcore.recipe import Model, Recipe, RecipeError
 
 FILE = "chat_template.jinja"
 QUESTION = "What is 1 + 1?"

@@ -20,19 +20,19 @@ from typing import Any
 
 import numpy as np
 
-from red_mcore import fingerprints
+from red_mcore.checkpoints import fingerprints
+from red_mcore.config.recipe import Protocol, RecipeError, Reward
 from red_mcore.data.seams import encode_chat, response_text
 from red_mcore.evaluation import items
 from red_mcore.evaluation.items import Key, Row
 from red_mcore.evaluation.summary import summarise, unjudged
 from red_mcore.megatron import ranks
 from red_mcore.megatron.ranks import Ranks
-from red_mcore.recipe import Protocol, RecipeError, Reward
-from red_mcore.records import Problem
 from red_mcore.rewards import failures
 from red_mcore.rewards.verifier import Grade, Verifier, graded
 from red_mcore.rollout.engine import Completion, Engine
 from red_mcore.rollout.exchange import sample_seed
+from red_mcore.samples.records import Problem
 from red_mcore.tracking.console import Watch
 
 Problems = Mapping[str, Sequence[Problem]]

@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from red_mcore.config.recipe import Data, RecipeError
 from red_mcore.data import files, formats
-from red_mcore.recipe import Data, RecipeError
-from red_mcore.records import Problem
+from red_mcore.samples.records import Problem
 
 LETTERS = "ABCDEFGHIJ"
 

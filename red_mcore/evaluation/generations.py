@@ -22,11 +22,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from red_mcore.config.recipe import Data, RecipeError, Reward
 from red_mcore.data import cells, files
 from red_mcore.evaluation.items import Row
-from red_mcore.recipe import Data, RecipeError, Reward
-from red_mcore.records import Problem
 from red_mcore.rewards.verifier import Grade, Verifier, graded
+from red_mcore.samples.records import Problem
 from red_mcore.tracking.console import Watch, unwatched
 
 _GOLD = ("gold", "gt", "answer", "ground_truth")

@@ -17,8 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from red_mcore import disk
-from red_mcore.recipe import Protocol, RecipeError
+from red_mcore.config.recipe import Protocol, RecipeError
+from red_mcore.system import disk
 
 ITEMS, IDENTITY = "items.jsonl", "evaluation.json"
 Row = dict[str, Any]

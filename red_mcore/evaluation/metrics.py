@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from red_mcore.evaluation.statistics import mean_and_error, pass_at_k
-from red_mcore.records import Group
 from red_mcore.rewards.verifier import VERDICTS
+from red_mcore.samples.records import Group
 
 
 def told(metrics: Mapping[str, float], benchmarks: Iterable[str] = ()) -> list[str]:

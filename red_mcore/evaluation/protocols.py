@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from red_mcore import bounds
-from red_mcore.recipe import Protocol, RecipeError
+from red_mcore.config import bounds
+from red_mcore.config.recipe import Protocol, RecipeError
 
 
 def default() -> Protocol:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from red_mcore.config.recipe import Model, Parallel, Protocol, Reward, Rollout
 from red_mcore.evaluation import asking, benchmarks
-from red_mcore.recipe import Model, Parallel, Protocol, Reward, Rollout
-from red_mcore.records import Problem
 from red_mcore.rewards import functions
+from red_mcore.samples.records import Problem
 from red_mcore.tracking.console import Watched
 
 if TYPE_CHECKING:
@@ -83,9 +83,9 @@ def prepare(job: Job) -> Prepared:
 
 def run(job: Job, world: int) -> dict[str, Any] | None:
     """Sample and grade what is not there yet, in each of ``world`` processes; the summary on rank 0, None elsewhere."""
-    from red_mcore.convert.rules import hf_shapes
     from red_mcore.data.seams import describe, stop_ids_of
     from red_mcore.megatron import ranks
+    from red_mcore.models.rules import hf_shapes
     from red_mcore.rewards.verifier import Verifier
     from red_mcore.rollout.engine import Engine
     from red_mcore.rollout.environment import settle

@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from red_mcore.config.recipe import RecipeError
 from red_mcore.evaluation.items import Row
 from red_mcore.evaluation.statistics import majority, mean_and_error, paired_bootstrap, pass_at_k
-from red_mcore.recipe import RecipeError
 from red_mcore.rewards.answers import normal
 from red_mcore.rewards.verifier import NO_VERDICT, VERDICTS
 

@@ -15,11 +15,11 @@ from megatron.core.tensor_parallel import (
 )
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from red_mcore.architecture import Architecture, Experts, Llama3Rope
-from red_mcore.devices import uses_transformer_engine
+from red_mcore.config.recipe import Model, Parallel, RecipeError
 from red_mcore.megatron import shim
 from red_mcore.megatron.attention import layer_spec
-from red_mcore.recipe import Model, Parallel, RecipeError
+from red_mcore.models.architecture import Architecture, Experts, Llama3Rope
+from red_mcore.system.devices import uses_transformer_engine
 
 _RECOMPUTE = {
     "none": {},

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from red_mcore.megatron.packing import MicroBatch
 from red_mcore.megatron.ranks import Ranks, from_last_stage, max_over_data, sum_over_data
-from red_mcore.records import Sample
+from red_mcore.samples.records import Sample
 
 
 class OwnPass:

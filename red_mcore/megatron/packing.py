@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from red_mcore.megatron.attention import Packing, local_order
-from red_mcore.records import Group, Sample
+from red_mcore.samples.records import Group, Sample
 
 _TOKEN_FIELDS = ("old_logp", "ref_logp")
 _SAMPLE_FIELDS = ("advantage", "beta", "weight", "is_offline")

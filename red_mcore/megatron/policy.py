@@ -19,9 +19,7 @@ from megatron.core.transformer.module import param_is_not_shared
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from red_mcore import guards
-from red_mcore.architecture import Architecture
-from red_mcore.devices import FP8_MULTIPLE
+from red_mcore.config.recipe import Optimizer, Recipe
 from red_mcore.megatron import shim
 from red_mcore.megatron.model import build_model, output_weight
 from red_mcore.megatron.offload import on_device, read_on_device, to_host
@@ -30,8 +28,10 @@ from red_mcore.megatron.packing import MicroBatch, Plan, arrange, deal, imbalanc
 from red_mcore.megatron.ranks import Ranks, any_rank, from_all, from_last_stage, sum_over_data
 from red_mcore.megatron.slots import Slot
 from red_mcore.megatron.vocab import logprob_and_entropy
-from red_mcore.recipe import Optimizer, Recipe
-from red_mcore.records import Group, Sample
+from red_mcore.models.architecture import Architecture
+from red_mcore.samples import guards
+from red_mcore.samples.records import Group, Sample
+from red_mcore.system.devices import FP8_MULTIPLE
 
 TokenLosses = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 """Fields of a micro-batch, with ``logp`` and ``entropy`` [T] -> component -> token loss [T]."""

@@ -12,9 +12,9 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from red_mcore.exit_codes import BAD_INPUT, LEFT
+from red_mcore.config.recipe import Parallel, RecipeError
 from red_mcore.megatron import shim
-from red_mcore.recipe import Parallel, RecipeError
+from red_mcore.system.exit_codes import BAD_INPUT, LEFT
 
 T = TypeVar("T")
 

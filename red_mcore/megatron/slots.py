@@ -7,7 +7,7 @@ from collections import defaultdict
 import torch
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
-from red_mcore.recipe import Optimizer
+from red_mcore.config.recipe import Optimizer
 
 
 class Slot:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from red_mcore.recipe import Reward
-from red_mcore.records import Sample
+from red_mcore.config.recipe import Reward
 from red_mcore.rewards.functions import named
 from red_mcore.rewards.verifier import NO_VERDICT, Verifier
+from red_mcore.samples.records import Sample
 
 Say = Callable[[str], None]
 """Prints on rank 0 alone."""

@@ -22,10 +22,10 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from red_mcore.config.recipe import RecipeError, Reward
 from red_mcore.data.formats import Columns
-from red_mcore.recipe import RecipeError, Reward
-from red_mcore.records import Problem
 from red_mcore.rewards.pool import TIMEOUT, Pool
+from red_mcore.samples.records import Problem
 
 GIVEN = ("problem", "gold", "response", "tokens")
 WORDS = ("correct", "wrong", "unparsable")

@@ -24,8 +24,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from red_mcore import streams
 from red_mcore.rewards import keeper
+from red_mcore.system import streams
 
 TIMEOUT, CRASH = "timeout", "crash"
 CHUNK = 8

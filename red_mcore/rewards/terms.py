@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from red_mcore.recipe import Reward
-from red_mcore.records import Sample
+from red_mcore.config.recipe import Reward
+from red_mcore.samples.records import Sample
 
 
 def overlong_penalty(tokens: int, limit: int, buffer: int) -> float:

@@ -17,12 +17,12 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from red_mcore.recipe import Reward
-from red_mcore.records import Kind, Problem
+from red_mcore.config.recipe import Reward
 from red_mcore.rewards.answers import certain, final_answer
 from red_mcore.rewards.choices import final_choice
 from red_mcore.rewards.functions import Call, attempt, load, outcome
 from red_mcore.rewards.pool import Pool
+from red_mcore.samples.records import Kind, Problem
 
 REMEMBERED = 200
 """Characters of an answer up to which its verdict is kept: longer ones seldom come twice."""

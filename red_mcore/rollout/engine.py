@@ -22,7 +22,7 @@ from tqdm import tqdm
 from vllm import LLM, SamplingParams
 from vllm.platforms import current_platform
 
-from red_mcore.recipe import RecipeError, Rollout
+from red_mcore.config.recipe import RecipeError, Rollout
 from red_mcore.rollout.exchange import sample_seed
 from red_mcore.rollout.publication import Checked, Publication, PublicationError
 from red_mcore.tracking.console import Watch, unwatched

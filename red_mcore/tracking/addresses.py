@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from red_mcore.recipe import RecipeError, Tracking
+from red_mcore.config.recipe import RecipeError, Tracking
 
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 """Schemes of servers, and the ports that they are at where the address names none."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import unquote
 
-from red_mcore.recipe import RecipeError
+from red_mcore.config.recipe import RecipeError
 
 _PREFIX = "sqlite:///"
 _FIXES = {

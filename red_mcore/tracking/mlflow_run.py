@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from red_mcore import disk
-from red_mcore.recipe import RecipeError, Tracking
+from red_mcore.config.recipe import RecipeError, Tracking
+from red_mcore.system import disk
 from red_mcore.tracking import database
 
 if TYPE_CHECKING:

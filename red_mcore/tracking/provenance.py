@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from red_mcore import redaction
-from red_mcore.disk import write_atomic
-from red_mcore.recipe import Recipe
-from red_mcore.reporting.page import versions
+from red_mcore.config import redaction
+from red_mcore.config.recipe import Recipe
+from red_mcore.reports.page import versions
+from red_mcore.system.disk import write_atomic
 
 FILE = "provenance.json"
 _CODE = Path(__file__).parents[2]

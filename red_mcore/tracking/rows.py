@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from red_mcore import disk, manifests
+from red_mcore.checkpoints import manifests
+from red_mcore.system import disk
 
 METRICS = "metrics.jsonl"
 

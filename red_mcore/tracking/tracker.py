@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from red_mcore import disk
-from red_mcore.overrides import flatten
-from red_mcore.recipe import Recipe
-from red_mcore.redaction import redacted
+from red_mcore.config.overrides import flatten
+from red_mcore.config.recipe import Recipe
+from red_mcore.config.redaction import redacted
+from red_mcore.system import disk
 from red_mcore.tracking.mlflow_run import MlflowRun, Status, reason
 from red_mcore.tracking.rows import Rows
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from red_mcore.algorithms.base import GroupAlgorithm
-from red_mcore.records import Group, Problem, Sample
+from red_mcore.samples.records import Group, Problem, Sample
 
 DEMO = (0.9, 0.5, 0.01)
 """What the policy thinks of the three tokens of the usual trace."""

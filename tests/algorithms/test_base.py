@@ -13,9 +13,9 @@ from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.relift import ReLIFT
 from red_mcore.algorithms.sft import SFT
 from red_mcore.algorithms.sft_grpo import SFTGRPO
+from red_mcore.config.recipe import Batch, Model, Recipe, RecipeError
 from red_mcore.losses import token
-from red_mcore.recipe import Batch, Model, Recipe, RecipeError
-from red_mcore.records import Group, Problem, Sample
+from red_mcore.samples.records import Group, Problem, Sample
 
 OLD = [np.log([0.5, 0.4, 0.8]), np.log([0.6, 0.3])]
 DIFFERENCE = [np.array([0.30, -0.05, 0.22]), np.log([0.7, 1.5])]

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from red_mcore.algorithms.bread import BREAD, AnchorSearch
-from red_mcore.recipe import Batch, Model, Recipe, RecipeError
-from red_mcore.records import Group, Problem, Sample
+from red_mcore.config.recipe import Batch, Model, Recipe, RecipeError
+from red_mcore.samples.records import Group, Problem, Sample
 
 RATES = {1: 0, 2: 0, 3: 0, 4: 0.125, 5: 0.25, 6: 0.5, 7: 0.75, 8: 1, 9: 1}
 """Share of right rollouts of eight after so many of ten episodes."""

@@ -6,8 +6,8 @@ from one_step import DEMO, group, rolled
 
 from red_mcore.algorithms.base import Library
 from red_mcore.algorithms.fading_red import FadingRED
-from red_mcore.recipe import Model, Recipe
-from red_mcore.records import Problem
+from red_mcore.config.recipe import Model, Recipe
+from red_mcore.samples.records import Problem
 
 PROBLEMS = [Problem(id=i, text=f"q{i}", gold="", trace="t") for i in range(7)]
 LIBRARY = Library(PROBLEMS, lambda problem: True, seed=3)

@@ -11,8 +11,8 @@ from one_step import Seen, group, one_step, seen
 from test_edges import ALGORITHMS
 
 from red_mcore.algorithms.base import GroupAlgorithm, Library
-from red_mcore.recipe import Batch, Model, Recipe, RecipeError
-from red_mcore.records import Group, Problem
+from red_mcore.config.recipe import Batch, Model, Recipe, RecipeError
+from red_mcore.samples.records import Group, Problem
 
 OTHER = {
     "aggregation": [{"aggregation": "token"}, {"aggregation": "sequence"}, {"aggregation": "constant"}],

@@ -9,7 +9,7 @@ from one_step import group as grouped
 from one_step import trace as demonstration
 
 from red_mcore.algorithms.red import RED, change_ratio
-from red_mcore.records import Group, Problem, Sample
+from red_mcore.samples.records import Group, Problem, Sample
 
 P = torch.tensor([0.9, 0.5, 0.01], dtype=torch.float64)
 

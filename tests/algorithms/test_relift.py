@@ -5,7 +5,7 @@ from one_step import group, one_step, rolled, trace
 
 from red_mcore.algorithms.base import Library
 from red_mcore.algorithms.relift import ReLIFT
-from red_mcore.records import Group, Problem
+from red_mcore.samples.records import Group, Problem
 
 PROBLEMS = [Problem(id=i, text=f"q{i}", gold="", trace="t") for i in range(10)]
 
@@ -69,7 +69,7 @@ def test_rollouts_learn_as_in_dr_grpo_without_clip():
 
 
 def test_two_optimizers():
-    from red_mcore.recipe import Model, Optimizer, Recipe
+    from red_mcore.config.recipe import Model, Optimizer, Recipe
 
     algorithm = ReLIFT(imitation=Optimizer(lr=5e-6))
     recipe = Recipe(name="x", model=Model(), algorithm=algorithm, steps=40)

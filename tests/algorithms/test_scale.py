@@ -21,10 +21,10 @@ from one_step import Seen, group, one_step, seen
 from torch import Tensor
 
 from red_mcore.algorithms.base import RolloutLoss
-from red_mcore.groups import without_masked
-from red_mcore.overrides import load
-from red_mcore.recipe import Recipe, Reward
-from red_mcore.records import Group
+from red_mcore.config.overrides import load
+from red_mcore.config.recipe import Recipe, Reward
+from red_mcore.samples.records import Group
+from red_mcore.train.groups import without_masked
 
 PAPER = Path(__file__).parents[2] / "recipes" / "paper"
 RANKS = 8

@@ -4,7 +4,7 @@ import pytest
 
 from red_mcore.algorithms.sft import SFT
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
-from red_mcore.recipe import Batch, Model, Optimizer, Recipe, RecipeError, Until
+from red_mcore.config.recipe import Batch, Model, Optimizer, Recipe, RecipeError, Until
 
 
 def test_stages():

@@ -13,8 +13,8 @@ from red_mcore.analysis.lengths import groups, learnability_gap, lengths, longer
 from red_mcore.analysis.likelihood import TokenScores
 from red_mcore.analysis.positions import Scored, positions, rank_shift, thinking_ids
 from red_mcore.analysis.recorded import Response, read_evaluation, spread
+from red_mcore.config.recipe import RecipeError
 from red_mcore.data.tokenizer import build_tokenizer
-from red_mcore.recipe import RecipeError
 
 
 def response(

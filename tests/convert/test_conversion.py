@@ -10,10 +10,10 @@ import torch
 from family_models import FAMILIES
 from hf_folder import tensors_of, write_hf
 
+from red_mcore.config.recipe import RecipeError
 from red_mcore.convert import conversion
 from red_mcore.convert.tensors import INDEX
 from red_mcore.convert.verify import compare, verify
-from red_mcore.recipe import RecipeError
 
 COMPANIONS = ["chat_template.jinja", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from red_mcore.config.recipe import Hub, RecipeError
 from red_mcore.convert import hub
-from red_mcore.recipe import Hub, RecipeError
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 import torch
 from family_models import FAMILIES, make_family
 
-from red_mcore.architecture import read_architecture
-from red_mcore.convert.rules import hf_shapes, rules
+from red_mcore.models.architecture import read_architecture
+from red_mcore.models.rules import hf_shapes, rules
 
 ARCH = read_architecture(
     {

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from red_mcore.config.recipe import RecipeError
 from red_mcore.convert.tensors import INDEX, HFTensors, write_tensors
-from red_mcore.recipe import RecipeError
 
 SHAPES = {"a": (3, 5), "b": (7,), "c": (2, 4), "d": (1, 1)}
 

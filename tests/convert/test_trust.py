@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent / "tools"))
 
 import convert
 
-from red_mcore import manifests
+from red_mcore.checkpoints import manifests
+from red_mcore.config.recipe import RecipeError
 from red_mcore.convert import conversion, hf
-from red_mcore.recipe import RecipeError
 
 
 @pytest.fixture(scope="module")

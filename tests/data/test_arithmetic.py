@@ -3,9 +3,9 @@ import re
 
 import pytest
 
+from red_mcore.config.recipe import Arithmetic, Data, RecipeError
 from red_mcore.data import arithmetic
 from red_mcore.data.problems import load_problems
-from red_mcore.recipe import Arithmetic, Data, RecipeError
 
 
 def value_of(text: str) -> int:

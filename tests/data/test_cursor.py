@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from red_mcore.config.recipe import RecipeError
 from red_mcore.data.cursor import Cursor
-from red_mcore.recipe import RecipeError
 
 
 def test_each_epoch_deals_every_index_once_in_its_own_order():

@@ -3,7 +3,7 @@
 import pytest
 
 from red_mcore.data import duplicates
-from red_mcore.records import Problem
+from red_mcore.samples.records import Problem
 
 
 def problems(*rows):

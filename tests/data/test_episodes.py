@@ -1,8 +1,8 @@
 import pytest
 
+from red_mcore.config.recipe import Arithmetic
 from red_mcore.data.arithmetic import make_problems
 from red_mcore.data.episodes import split
-from red_mcore.recipe import Arithmetic
 
 SOLUTION = (
     "Let $x$ be the side, i.e. the length, of approx. $3.5$ cm. By Eq. $3$ we have 5! = 120. Then\n"

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from red_mcore.config.recipe import Data, RecipeError
 from red_mcore.data import files
-from red_mcore.recipe import Data, RecipeError
 
 ROWS = [{"problem": "a \u2028 b\x85?", "answer": "1"}, {"problem": 'caf\u00e9, "x"\ny', "answer": "2"}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\r\n" for row in ROWS)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from red_mcore.config.recipe import Data, RecipeError
 from red_mcore.data import files, formats
-from red_mcore.recipe import Data, RecipeError
 
 
 def content(row, **fields):

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from red_mcore.config.recipe import Data, RecipeError
 from red_mcore.data.problems import check_data, first, load_problems, read_problems
-from red_mcore.recipe import Data, RecipeError
 
 GSM8K = [
     {"question": "How many clips?", "answer": "May: 48/2 = <<48/2=24>>24\nAll: <<48+24=72>>72\n#### 72"},

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from chat_folders import BARE_OPENING, CHATML, FAMILIES, MISTRAL, OPENING, PHI3, QWEN3, make
 
+from red_mcore.config.recipe import Data, Model, RecipeError
 from red_mcore.data import seams
 from red_mcore.data.seams import encode_chat, encode_prompt, encode_response, encode_trace, response_text, stop_ids
 from red_mcore.data.tokenizer import load_tokenizer
-from red_mcore.recipe import Data, Model, RecipeError
-from red_mcore.records import Problem
+from red_mcore.samples.records import Problem
 
 QUESTION = Problem(id=0, text="1+1?", gold="2")
 

@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 
+from red_mcore.config.recipe import Data, RecipeError, Source
 from red_mcore.data import cursor, sources
 from red_mcore.data.cursor import Mixture
 from red_mcore.data.problems import check_data, read_problems
-from red_mcore.recipe import Data, RecipeError, Source
 
 
 def write(path, rows):

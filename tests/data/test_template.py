@@ -5,11 +5,11 @@ import json
 import pytest
 from chat_folders import CHATML, FAMILIES, GEMMA, OPENING, QWEN3, make
 
-from red_mcore import validation
+from red_mcore.config.overrides import override
+from red_mcore.config.recipe import Benchmarks, Format, Model, Protocol, RecipeError
 from red_mcore.data import template
 from red_mcore.data.template import ChatTemplate, check, find, render
-from red_mcore.overrides import override
-from red_mcore.recipe import Benchmarks, Format, Model, Protocol, RecipeError
+from red_mcore.planning import checks
 
 TURNS = [
     {"role": "user", "content": "<1+1>?"},
@@ -98,23 +98,23 @@ def test_what_a_template_takes_passes():
 def test_a_recipe_is_refused_before_anything_is_started(recipe, tmp_path):
     def refused(*changes: str) -> str:
         with pytest.raises(RecipeError) as error:
-            validation.validate(override(recipe, changes))
+            checks.validate(override(recipe, changes))
         return str(error.value)
 
-    validation.validate(override(recipe, ["data.system_prompt=Be brief."]))
+    checks.validate(override(recipe, ["data.system_prompt=Be brief."]))
     for name, text in {"gemma": GEMMA, "opening": OPENING, "qwen3": QWEN3}.items():
         (tmp_path / name).write_text(text)
     gemma, opening, qwen3 = (f"model.chat_template={tmp_path / name}" for name in ("gemma", "opening", "qwen3"))
     assert refused(gemma, "data.system_prompt=Be brief.").startswith(
         "data.system_prompt: the chat template of model.ch"
     )
-    validation.validate(override(recipe, [gemma, "data.system_prompt=null", "data.instruction=Be brief."]))
+    checks.validate(override(recipe, [gemma, "data.system_prompt=null", "data.instruction=Be brief."]))
     assert refused("data.template_arguments={enable_thinking: true}").startswith("data.template_arguments: ")
-    validation.validate(override(recipe, [qwen3, "data.template_arguments={enable_thinking: true}"]))
+    checks.validate(override(recipe, [qwen3, "data.template_arguments={enable_thinking: true}"]))
     recipe.reward.format = Format()
     wrong = "reward.format.opened=false, but the chat template of model.chat_template "
     assert refused(opening).startswith(wrong)
-    validation.validate(override(recipe, [opening, "reward.format.opened=true"]))
+    checks.validate(override(recipe, [opening, "reward.format.opened=true"]))
     assert "does not open <think>" in refused("reward.format.opened=true")
     recipe.reward.format = None
     problems = tmp_path / "some.jsonl"

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+from red_mcore.config.recipe import Arithmetic, Data, Model, RecipeError
 from red_mcore.data import arithmetic, tokenizer
 from red_mcore.data.problems import load_problems
 from red_mcore.data.seams import encode_prompt, encode_response, response_text, stop_ids
-from red_mcore.recipe import Arithmetic, Data, Model, RecipeError
-from red_mcore.records import Problem
+from red_mcore.samples.records import Problem
 
 QUESTION = Problem(id=0, text="1a+2?", gold="3")
 

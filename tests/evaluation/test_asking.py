@@ -6,15 +6,15 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from red_mcore.config.recipe import Protocol, RecipeError, Reward
 from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.evaluation import asking, items, protocols
 from red_mcore.evaluation.asking import Asker, check_lengths, chunks, encode, prompts
 from red_mcore.evaluation.summary import summarise
 from red_mcore.megatron.ranks import Ranks
-from red_mcore.recipe import Protocol, RecipeError, Reward
-from red_mcore.records import Problem
 from red_mcore.rewards.verifier import Grade, Verifier
 from red_mcore.rollout.engine import Completion
+from red_mcore.samples.records import Problem
 
 PROBLEMS = {
     "one": [Problem(i, f"{i}?", str(i)) for i in range(7)],

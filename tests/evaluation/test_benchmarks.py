@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from red_mcore.config.recipe import RecipeError
 from red_mcore.evaluation import benchmarks
-from red_mcore.recipe import RecipeError
 
 
 def write(folder, name, rows):

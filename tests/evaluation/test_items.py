@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from red_mcore.config.recipe import RecipeError
 from red_mcore.evaluation import items
-from red_mcore.recipe import RecipeError
 
 
 def row(item: int, benchmark: str = "A") -> dict:

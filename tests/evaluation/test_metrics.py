@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from red_mcore.evaluation.metrics import score, told
-from red_mcore.records import Group, Problem, Sample
+from red_mcore.samples.records import Group, Problem, Sample
 
 
 def group(*accuracies: float, length: int = 4, truncated: bool = False) -> Group:

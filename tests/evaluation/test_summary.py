@@ -1,7 +1,7 @@
 import pytest
 
+from red_mcore.config.recipe import RecipeError
 from red_mcore.evaluation.summary import against, metrics, summarise
-from red_mcore.recipe import RecipeError
 
 
 def row(benchmark, item, *verdicts, answers=None, tokens=10, finish="stop", problem=None) -> dict:

@@ -23,17 +23,17 @@ import torch
 from layout_rank import WatchedPolicy
 from layout_samples import GRID, MAIN, TEMPERATURE, Update, make_groups
 
-from red_mcore import manifests
 from red_mcore.algorithms.grpo import GRPO
-from red_mcore.architecture import read_architecture
+from red_mcore.checkpoints import manifests, saving
+from red_mcore.config.recipe import Batch, Checkpoint, Model, Offload, Parallel, Recipe, RecipeError, Rollout
 from red_mcore.convert import hf
 from red_mcore.data.tokenizer import build_tokenizer
-from red_mcore.devices import check_layers
-from red_mcore.megatron import checkpoint, ranks
+from red_mcore.megatron import ranks
 from red_mcore.megatron.model import check_fp8
-from red_mcore.memory import estimate
-from red_mcore.recipe import Batch, Checkpoint, Model, Offload, Parallel, Recipe, RecipeError, Rollout
-from red_mcore.records import Group, Problem, Sample
+from red_mcore.models.architecture import read_architecture
+from red_mcore.planning.memory import estimate
+from red_mcore.samples.records import Group, Problem, Sample
+from red_mcore.system.devices import check_layers
 
 SMALL = {
     "model_type": "qwen2",
@@ -133,14 +133,14 @@ class Program:
         for kind in dict.fromkeys(("local", last)):
             policy = self.policy(kind)
             self.step(policy)
-            saver = checkpoint.Saver(self.out / kind, Checkpoint())
+            saver = saving.Saver(self.out / kind, Checkpoint())
             saver.save("main-1", policy, {})
             saved = policy.weights()
             went_on = self.step(policy).weights
             for other in dict.fromkeys(("local", last)):
                 again = self.policy(other)
                 manifest, _ = manifests.newest(self.out / kind, checksums=True)
-                checkpoint.load(self.out / kind, manifest, again)
+                saving.load(self.out / kind, manifest, again)
                 found[kind, other] = saved, again.weights(), went_on, self.step(again).weights
         return found
 

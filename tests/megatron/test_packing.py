@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from red_mcore.megatron.packing import arrange, bins, deal, imbalance, pack
-from red_mcore.records import Group, Problem, Sample
+from red_mcore.samples.records import Group, Problem, Sample
 
 CPU = torch.device("cpu")
 

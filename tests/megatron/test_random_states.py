@@ -7,8 +7,8 @@ import torch
 from megatron.core.tensor_parallel import get_cuda_rng_tracker
 from poison import Runs
 
-from red_mcore.megatron import random_states
-from red_mcore.recipe import RecipeError
+from red_mcore.checkpoints import random_states
+from red_mcore.config.recipe import RecipeError
 
 
 def draw() -> list[float]:

@@ -13,11 +13,10 @@ from layout_rank import Layout, WatchedPolicy
 from layout_samples import GRID, Update, make_groups
 from layout_updates import step
 
-from red_mcore import manifests, resume
 from red_mcore.algorithms.sft import SFT
-from red_mcore.megatron import checkpoint
-from red_mcore.recipe import Checkpoint, Offload, RecipeError
-from red_mcore.records import Group
+from red_mcore.checkpoints import manifests, resume, saving
+from red_mcore.config.recipe import Checkpoint, Offload, RecipeError
+from red_mcore.samples.records import Group
 
 LESSON_SCALE = 0.5
 """Of the learning rate of imitation."""
@@ -85,8 +84,8 @@ def background_root(layout: Layout) -> Path:
     return layout.out / f"background-{layout.name}"
 
 
-def saver(root: Path, **settings) -> checkpoint.Saver:
-    return checkpoint.Saver(root, Checkpoint(keep=2, **settings))
+def saver(root: Path, **settings) -> saving.Saver:
+    return saving.Saver(root, Checkpoint(keep=2, **settings))
 
 
 def begun_and_held(layout: Layout, policy: WatchedPolicy, state: dict) -> Callable[[], list[bool]]:
@@ -94,13 +93,13 @@ def begun_and_held(layout: Layout, policy: WatchedPolicy, state: dict) -> Callab
 
     That tells whether the checkpoint counted before, and after its end was waited for.
     """
-    root, write, go_on = background_root(layout), checkpoint._write, Event()
+    root, write, go_on = background_root(layout), saving._write, Event()
 
     def held(*args) -> None:
         go_on.wait()
         write(*args)
 
-    with patch.object(checkpoint, "_write", held):
+    with patch.object(saving, "_write", held):
         background = saver(root, asynchronous=True)
         background.save("main-2", policy, {"algorithm": state})
 
@@ -154,7 +153,7 @@ def continued(
     manifest = resume.latest(root)
     policy, state = layout.policy(False, 260, dtype, offload=offload), dict(manifest["algorithm"])
     torch.manual_seed(99)
-    checkpoint.load(root, manifest, policy)
+    saving.load(root, manifest, policy)
     if drawn is not None:
         assert torch.equal(torch.rand(3), drawn), "random states differ"
     for _ in range(2):
@@ -168,7 +167,7 @@ def check_offload(layout: Layout) -> Update | None:
         return None
     root, offload = layout.out / f"checkpoints-{layout.name}-bfloat16", Offload(optimizer=True)
     policy, manifest = layout.policy(False, 260, "bfloat16", offload=offload), resume.latest(root)
-    checkpoint.load(root, manifest, policy)
+    saving.load(root, manifest, policy)
     again = layout.out / f"offloaded-{layout.name}"
     saver(again).save("main-2", policy, {"algorithm": manifest["algorithm"]})
     return continued(layout, again, "bfloat16", None, offload)
@@ -183,7 +182,7 @@ def check_tied(layout: Layout) -> Update | None:
         step(GRID["luffy"], policy, make_groups(), {})
         saver(root).save("main-1", policy, {})
     else:
-        checkpoint.load(root, resume.latest(root), policy)
+        saving.load(root, resume.latest(root), policy)
     return layout.left(step(GRID["luffy"], policy, make_groups(), {}), policy)
 
 
@@ -194,7 +193,7 @@ def check_missing_optimizer(layout: Layout) -> str:
     root, policy = layout.out / f"checkpoints-{layout.name}-float32", layout.policy(False)
     manifest = resume.latest(root)
     try:
-        checkpoint.load(root, manifest | {"schedules": {"main": manifest["schedules"]["main"]}}, policy)
+        saving.load(root, manifest | {"schedules": {"main": manifest["schedules"]["main"]}}, policy)
     except RecipeError as error:
         return str(error)
     return "nothing"

@@ -11,9 +11,10 @@ from layout_samples import GRID, make_groups
 from layout_updates import step
 from megatron.core import dist_checkpointing
 
+from red_mcore.checkpoints import saving
+from red_mcore.config.recipe import Checkpoint
 from red_mcore.convert import conversion, hf
-from red_mcore.megatron import checkpoint, shim
-from red_mcore.recipe import Checkpoint
+from red_mcore.megatron import shim
 
 
 def check_conversion(layout: Layout) -> dict:
@@ -54,7 +55,7 @@ def save_run(layout: Layout, tied: bool) -> None:
     dist.barrier()
     policy = layout.policy(tied)
     step(GRID["red"], policy, make_groups(), {})
-    checkpoint.Saver(run / "checkpoints", Checkpoint()).save("main-1", policy, {})
+    saving.Saver(run / "checkpoints", Checkpoint()).save("main-1", policy, {})
     hf.export_folder(policy.model, policy.arch, run / "model", run / "export", layout.ranks.is_main)
 
 

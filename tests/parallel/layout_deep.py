@@ -6,9 +6,8 @@ from layout_rank import Layout
 from layout_samples import GRID, budget, kept_of, make_groups
 from layout_updates import BEFORE, step_in_one_pass
 
-from red_mcore import resume
-from red_mcore.megatron import checkpoint
-from red_mcore.recipe import Checkpoint
+from red_mcore.checkpoints import resume, saving
+from red_mcore.config.recipe import Checkpoint
 
 
 def check_deep(layout: Layout) -> dict:
@@ -34,8 +33,8 @@ def check_deep(layout: Layout) -> dict:
         found["scores", count] = [s.old_logp for g in groups for s in g.samples]
         found["first", count] = update(policy)
         root = layout.out / f"checkpoints-deep-{layout.name}-{count}"
-        checkpoint.Saver(root, Checkpoint()).save("main-1", policy, {})
+        saving.Saver(root, Checkpoint()).save("main-1", policy, {})
         found["second", count] = update(policy)
-        checkpoint.load(root, resume.latest(root), fresh)
+        saving.load(root, resume.latest(root), fresh)
         found["resumed", count] = update(fresh)
     return found

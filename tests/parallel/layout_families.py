@@ -8,11 +8,10 @@ from layout_rank import Layout
 from layout_samples import GRID, make_groups
 from layout_updates import BEFORE, step, step_in_one_pass
 
-from red_mcore import resume
+from red_mcore.checkpoints import resume, saving
+from red_mcore.config.recipe import Checkpoint
 from red_mcore.convert import hf
-from red_mcore.convert.rules import rules
-from red_mcore.megatron import checkpoint
-from red_mcore.recipe import Checkpoint
+from red_mcore.models.rules import rules
 
 
 def check_families(layout: Layout) -> dict:
@@ -45,12 +44,12 @@ def check_experts_continuation(layout: Layout) -> dict:
         return {}
     policy, algorithm = layout.family("qwen3_moe"), GRID["luffy"]
     step(algorithm, policy, make_groups(), {})
-    checkpoint.Saver(layout.out / f"experts-{layout.name}", Checkpoint()).save("main-1", policy, {})
+    saving.Saver(layout.out / f"experts-{layout.name}", Checkpoint()).save("main-1", policy, {})
     found = {"saved": policy.weights()}
     found["uninterrupted"] = layout.left(step(algorithm, policy, make_groups(), {}), policy)
     for source in loaded[layout.name]:
         root, policy = layout.out / f"experts-{source}", layout.family("qwen3_moe")
-        checkpoint.load(root, resume.latest(root), policy)
+        saving.load(root, resume.latest(root), policy)
         found[source] = layout.left(step(algorithm, policy, make_groups(), {}), policy)
     return found
 

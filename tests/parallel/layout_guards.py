@@ -14,12 +14,12 @@ from layout_samples import IMITATION, MAIN
 from layout_shapes import Steps, steps_of
 from shape_samples import SHAPES
 
-from red_mcore import trainer
 from red_mcore.algorithms.chord import CHORD
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.sft import SFT
-from red_mcore.records import Group
+from red_mcore.samples.records import Group
+from red_mcore.train import trainer
 
 LAYOUTS = ("one", "dp2", "pp2", "cp2", "tp2")
 

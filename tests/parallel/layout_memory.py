@@ -1,4 +1,4 @@
-"""What an update of this rank really allocates, beside what ``red_mcore.memory`` estimates."""
+"""What an update of this rank really allocates, beside what ``red_mcore.planning.memory`` estimates."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from red_mcore.algorithms.grpo import GRPO
-from red_mcore.architecture import read_architecture
+from red_mcore.config.recipe import Batch, Model, Recipe
 from red_mcore.megatron.policy import Policy
-from red_mcore.memory import estimate
-from red_mcore.recipe import Batch, Model, Recipe
-from red_mcore.records import Group, Problem, Sample
+from red_mcore.models.architecture import read_architecture
+from red_mcore.planning.memory import estimate
+from red_mcore.samples.records import Group, Problem, Sample
 
 TOKENS = 1024
 CONFIG = {

@@ -13,20 +13,20 @@ from layout_samples import make_groups
 from megatron.core import parallel_state
 from megatron.core.pipeline_parallel.schedules import forward_step_calc_loss
 
-from red_mcore import trainer
 from red_mcore.algorithms.sft import SFT
+from red_mcore.config.recipe import Model, Recipe, RecipeError, Rollout
 from red_mcore.convert import hf
-from red_mcore.convert.rules import rules
 from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.megatron import ranks
 from red_mcore.megatron.policy import undo_schedule_scale
 from red_mcore.megatron.vocab import logprob_and_entropy
-from red_mcore.recipe import Model, Recipe, RecipeError, Rollout
-from red_mcore.records import Problem
+from red_mcore.models.rules import rules
 from red_mcore.rewards.verifier import Grade
 from red_mcore.rollout.engine import Completion
-from red_mcore.sampling import Sampler
-from red_mcore.setup import State
+from red_mcore.rollout.sampler import Sampler
+from red_mcore.samples.records import Problem
+from red_mcore.train import trainer
+from red_mcore.train.setup import State
 
 
 def check_rules_cover_the_model(layout: Layout) -> None:

@@ -10,9 +10,8 @@ import torch.distributed as dist
 from layout_rank import Layout
 from poison import POISONS, Runs, seal
 
-from red_mcore import resume
-from red_mcore.megatron import checkpoint
-from red_mcore.recipe import RecipeError
+from red_mcore.checkpoints import resume, saving
+from red_mcore.config.recipe import RecipeError
 
 
 def random_states(weights: Path, mark: Path) -> None:
@@ -35,7 +34,7 @@ def check_poison(layout: Layout) -> dict[str, list[str]]:
             seal(root / "main-2")
         dist.barrier()
         try:
-            checkpoint.load(root, resume.latest(root), policy)
+            saving.load(root, resume.latest(root), policy)
             said = "nothing"
         except (RecipeError, SystemExit) as error:
             said = f"{type(error).__name__}: {error}"

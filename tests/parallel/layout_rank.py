@@ -12,12 +12,12 @@ from layout_samples import BUDGET, DEEP, IMITATION, MAIN, SMALL, TEMPERATURE, Up
 from megatron.core import parallel_state
 
 from red_mcore.algorithms.red import RED
-from red_mcore.architecture import read_architecture
+from red_mcore.config.recipe import Batch, Model, Offload, Parallel, Recipe, Rollout
 from red_mcore.convert import hf
 from red_mcore.megatron import ranks
 from red_mcore.megatron.offload import to_host
 from red_mcore.megatron.policy import Policy
-from red_mcore.recipe import Batch, Model, Offload, Parallel, Recipe, Rollout
+from red_mcore.models.architecture import read_architecture
 
 LAYOUTS = {
     "one": Parallel(ranks=1),

@@ -12,13 +12,13 @@ from layout_rank import Layout, WatchedPolicy
 from layout_samples import IMITATION, MAIN
 from shape_samples import ALGORITHMS, SHAPES, TOKENS, Shape, make, state_of
 
-from red_mcore import trainer
 from red_mcore.algorithms.base import GroupAlgorithm
+from red_mcore.config.recipe import Batch, Model, Recipe, Rollout
 from red_mcore.data.tokenizer import build_tokenizer
-from red_mcore.recipe import Batch, Model, Recipe, Rollout
-from red_mcore.records import Group
-from red_mcore.sampling import Sampler
-from red_mcore.setup import State
+from red_mcore.rollout.sampler import Sampler
+from red_mcore.samples.records import Group
+from red_mcore.train import trainer
+from red_mcore.train.setup import State
 
 TELLING = ("RED", "RED-CoDA", "GRPO with a reference", "ReLIFT")
 """In the passes of the first two, ranks meet in the middle."""

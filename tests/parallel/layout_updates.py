@@ -21,12 +21,12 @@ from red_mcore.algorithms.hpt import HPT
 from red_mcore.algorithms.red_coda import REDCoDA
 from red_mcore.algorithms.relift import ReLIFT
 from red_mcore.algorithms.sft_grpo import SFTGRPO
+from red_mcore.config.recipe import Offload
 from red_mcore.convert import hf
 from red_mcore.megatron import packing, shim
 from red_mcore.megatron.attention import Packing
 from red_mcore.megatron.model import output_weight
-from red_mcore.recipe import Offload
-from red_mcore.records import Group, Sample
+from red_mcore.samples.records import Group, Sample
 
 BEFORE = {"offline": 5.0, "online": 4.0}
 """Entropies of an earlier step, so that this step's weight is neither 1 nor at a bound."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from poison import POISONS
 
-from red_mcore import manifests, resume
+from red_mcore.checkpoints import manifests, resume
 
 LAYOUTS = ["one", "dp2", "tp2", "tp2_sequence", "pp2", "cp2"]
 

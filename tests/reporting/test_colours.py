@@ -4,8 +4,9 @@ import re
 
 import pytest
 
-from red_mcore.reporting import page, plots, samples
-from red_mcore.reporting.colours import DARK, VARIABLES, themed
+from red_mcore.reports import page, plots
+from red_mcore.reports.colours import DARK, VARIABLES, themed
+from red_mcore.reports.run import samples
 
 TEXT = ("#222222", "#555555", "#777777", "#00785a", "#b34700")
 """Light colours of texts."""

@@ -7,9 +7,10 @@ import re
 
 import pytest
 
-from red_mcore import manifests
-from red_mcore.reporting import first_screen, page
-from red_mcore.reporting.run_folder import read_run
+from red_mcore.checkpoints import manifests
+from red_mcore.reports import page
+from red_mcore.reports.run import first_screen
+from red_mcore.reports.run.folder import read_run
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from red_mcore.reporting import maths
+from red_mcore.reports import maths
 
 ALLOWED = maths._ELEMENTS | {"b", "code", "div"}
 

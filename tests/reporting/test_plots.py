@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from red_mcore.reporting import page, plots
+from red_mcore.reports import page, plots
 
 PLOTS = {
     "curve": lambda: plots.curve(

@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from red_mcore.recipe import RecipeError, Reward
-from red_mcore.records import Problem, Sample
+from red_mcore.config.recipe import RecipeError, Reward
 from red_mcore.rewards import failures, functions
 from red_mcore.rewards.functions import Call
 from red_mcore.rewards.verifier import Verifier, graded
+from red_mcore.samples.records import Problem, Sample
 
 SOURCE = """
 import functools

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from red_mcore.recipe import Format, Overlong, Repetition, Reward
-from red_mcore.records import Sample
+from red_mcore.config.recipe import Format, Overlong, Repetition, Reward
 from red_mcore.rewards.terms import format_score, overlong_penalty, repetition_share, reward_terms
+from red_mcore.samples.records import Sample
 
 
 @pytest.mark.parametrize(

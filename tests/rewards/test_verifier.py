@@ -11,10 +11,10 @@ import psutil
 import pytest
 from hostile import HOSTILE
 
+from red_mcore.config.recipe import Data, Reward
 from red_mcore.data.problems import load_problems
-from red_mcore.recipe import Data, Reward
-from red_mcore.records import Problem
 from red_mcore.rewards.verifier import Verifier
+from red_mcore.samples.records import Problem
 
 BOMB = "\\boxed{9^{9^{9^{9}}}}"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -166,7 +166,7 @@ def test_children_die_with_a_killed_parent(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
         "import multiprocessing, threading\n"
-        "from red_mcore.recipe import Reward\n"
+        "from red_mcore.config.recipe import Reward\n"
         "from red_mcore.rewards.verifier import Verifier\n"
         "if __name__ == '__main__':\n"
         "    verifier = Verifier(Reward(timeout_seconds=600))\n"

@@ -82,7 +82,7 @@ class Checks:
         self.prompts = make_prompts()
 
     def settings(self, tensor=1):
-        from red_mcore.recipe import Rollout
+        from red_mcore.config.recipe import Rollout
 
         return Rollout(max_prompt_tokens=160, max_response_tokens=40, tensor=tensor, kv_cache_mib=64)
 
@@ -104,7 +104,7 @@ class Checks:
     # -- an engine of its own on every rank, output layer apart from the embedding
 
     def check_tensor_size_divides_the_ranks(self, engine):
-        from red_mcore.recipe import RecipeError
+        from red_mcore.config.recipe import RecipeError
 
         raises(RecipeError, lambda: self.build(False, 3), "rollout.tensor=3", "parallel.ranks=2")
 
@@ -198,13 +198,13 @@ class Checks:
         import torch.distributed as dist
 
         from red_mcore.algorithms.grpo import GRPO
+        from red_mcore.config.recipe import Model, Recipe
         from red_mcore.data.episodes import split
         from red_mcore.data.seams import encode_prompt
         from red_mcore.data.tokenizer import build_tokenizer
-        from red_mcore.recipe import Model, Recipe
-        from red_mcore.records import Problem
         from red_mcore.rewards.verifier import Grade
-        from red_mcore.sampling import Sampler
+        from red_mcore.rollout.sampler import Sampler
+        from red_mcore.samples.records import Problem
 
         class Judge:
             def grade(self, questions):

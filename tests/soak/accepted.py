@@ -23,8 +23,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from test_fuzz import dry_run, leaves, values  # noqa: E402
 
-from red_mcore.overrides import load, override  # noqa: E402
-from red_mcore.recipe import Recipe, RecipeError  # noqa: E402
+from red_mcore.config.overrides import load, override  # noqa: E402
+from red_mcore.config.recipe import Recipe, RecipeError  # noqa: E402
 
 SHORT = [
     *("base=null", "steps=1", "parallel.ranks=2", "data.problems=64", "data.held_out=4", "evaluation.samples=2"),

@@ -27,7 +27,7 @@ import numpy as np
 import psutil
 from safetensors.numpy import load_file
 
-from red_mcore import manifests
+from red_mcore.checkpoints import manifests
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 import warm

@@ -109,7 +109,7 @@ def test_the_whole_command_and_the_same_again(made, tmp_path, capsys, monkeypatc
     assert f"{out}/report.html" in capsys.readouterr().out
 
     monkeypatch.setattr("red_mcore.analysis.scoring.scorer", None)  # nothing is left to compute
-    monkeypatch.setattr("red_mcore.analysis.report._plots", lambda *_: {})  # which takes most of the time
+    monkeypatch.setattr("red_mcore.reports.analysis.report._plots", lambda *_: {})  # which takes most of the time
     assert analyse.main(arguments) == 0
     again = json.loads((out / "analysis.json").read_text())
     assert {**again, "made": None} == {**found, "made": None}

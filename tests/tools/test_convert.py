@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import convert  # noqa: E402
 
-from red_mcore import manifests  # noqa: E402
+from red_mcore.checkpoints import manifests  # noqa: E402
 
 LOGITS = """
 import sys

@@ -15,9 +15,9 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import report  # noqa: E402
 
-from red_mcore.overrides import load, to_yaml  # noqa: E402
-from red_mcore.reporting import plots  # noqa: E402
-from red_mcore.reporting.run_folder import read_run  # noqa: E402
+from red_mcore.config.overrides import load, to_yaml  # noqa: E402
+from red_mcore.reports import plots  # noqa: E402
+from red_mcore.reports.run.folder import read_run  # noqa: E402
 
 HOSTILE = "<script>alert(1)</script>"
 STEPS = 6

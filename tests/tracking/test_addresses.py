@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from red_mcore.recipe import RecipeError, Tracking
+from red_mcore.config.recipe import RecipeError, Tracking
 from red_mcore.tracking import addresses
 
 

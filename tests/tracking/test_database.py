@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from red_mcore.recipe import RecipeError
+from red_mcore.config.recipe import RecipeError
 from red_mcore.tracking import database
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from red_mcore import manifests
+from red_mcore.checkpoints import manifests
 from red_mcore.tracking import rows
 from red_mcore.tracking.rows import METRICS, Rows
 
@@ -125,7 +125,7 @@ def test_rows_that_nothing_has_any_more_are_told(run):
 
 
 def test_rows_that_found_no_room_are_written_later(tmp_path, monkeypatch):
-    from red_mcore import disk
+    from red_mcore.system import disk
 
     def refuse(path, content):
         raise disk.Unwritten("full")

@@ -1,0 +1,311 @@
+"""What belongs to a run beside the fields of its recipe, kept in the run folder and compared at every later start.
+
+``identity.json`` has fingerprints of the algorithm's classes, users' reward functions, model, tokenizer and problems,
+``identity-problems.jsonl`` a line for each problem, training ones first. What is not there, as in a folder that an
+earlier version made, is unknown and not compared. Most is told before a rank starts; hub data by rank 0.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from red_mcore.checkpoints import fingerprints, manifests
+from red_mcore.config.overrides import flatten
+from red_mcore.config.recipe import Model, Recipe, RecipeError
+from red_mcore.data import files, sources
+from red_mcore.data.problems import Loaded, read_problems
+from red_mcore.rewards import functions
+from red_mcore.samples.records import Problem
+from red_mcore.system import disk
+from red_mcore.system.exit_codes import BAD_INPUT
+
+FILE, PROBLEMS = "identity.json", "identity-problems.jsonl"
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The identity kept in a run folder, or else in its newest checkpoint; {} where there is none.
+
+    RecipeError where it is damaged, and no checkpoint has it.
+    """
+    try:
+        found, fault = disk.read_object(folder / FILE), None
+    except disk.Damaged as error:
+        found, fault = None, error
+    if found is not None:
+        return found
+    if (kept := manifests.copy(folder / "checkpoints", FILE)) is not None:
+        return json.loads(kept)
+    if fault:
+        raise RecipeError(
+            f"{fault}: put it back, or delete it, and the next start takes data, tokenizer, model and code as they are"
+        )
+    return {}
+
+
+def copy(folder: Path) -> dict[str, str]:
+    """The text of the file, by its name, for a checkpoint to keep."""
+    file = folder / FILE
+    return {FILE: file.read_text(encoding="utf-8")} if file.is_file() else {}
+
+
+def classes_then(folder: Path) -> dict[str, Any]:
+    """The algorithm's classes at the last start; of an earlier version only the name at the top of its recipe.yaml."""
+    if then := read(folder).get("classes"):
+        return then
+    file, mark = folder / "recipe.yaml", "# algorithm: "
+    first = file.read_text(errors="replace").partition("\n")[0] if file.is_file() else ""
+    return {"algorithm": {"class": first.removeprefix(mark)}} if first.startswith(mark) else {}
+
+
+def check_classes(recipe: Recipe) -> None:
+    """RecipeError where the algorithm, or a part of its settings, is of another class than at the last start."""
+    then, now = classes_then(recipe.folder), fingerprints.of_classes(recipe.algorithm, "algorithm")
+    for field in (name for name in now if name in then):
+        before, after = then[field], now[field]
+        if before["class"] != after["class"]:
+            _refuse(recipe.folder, f"{field} {before['class']}, now it is {after['class']}", field)
+        if before.get("code", after["code"]) != after["code"]:
+            _refuse(recipe.folder, f"other code of the class {after['class']} ({field})", "code")
+
+
+def check(recipe: Recipe) -> None:
+    """RecipeError for what else can be told to be another thing before a rank starts.
+
+    Data and tokenizer are loaded only where their files are others by size or time; of the hub they are not known yet.
+    """
+    then = read(recipe.folder)
+    if not then:
+        return
+    model, paths = recipe.model, sources.paths(recipe.data)
+    is_known = model.path is None or Path(model.path).is_dir()
+    found = {"functions": fingerprints.of_functions(recipe.reward.paths)}
+    _compare(recipe, then, found | ({"model": fingerprints.of_model(model)} if is_known else {}))
+    seen = then.get("files", {})
+    are_files = bool(paths) and all(not files.is_function(path) and files.is_file(path) for path in paths)
+    if are_files and _files_of(paths) != seen.get("data"):
+        loaded = read_problems(recipe.data, recipe.data.seed, functions.columns(recipe.reward))
+        rows = fingerprints.of_problems([*loaded.training, *loaded.held_out])
+        _compare(recipe, then, {"data": _summary(rows, len(loaded.training))}, rows)
+    if is_known and fingerprints.of_tokenizer_files(model) != seen.get("tokenizer"):
+        tokenizer = _tokenizer_of(model, recipe.data.template_arguments)
+        _compare(recipe, then, {"tokenizer": tokenizer} if tokenizer else {})
+
+
+def claim(
+    recipe: Recipe,
+    weights: Path,
+    loaded: Loaded,
+    benchmarks: dict[str, str],
+    begun: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Compare with the earlier starts of a run that has ``begun``, then keep what it is made of; for rank 0.
+
+    ``weights``: folder of the first weights; ``benchmarks``: a digest of each. RecipeError as in ``check``.
+    """
+    from red_mcore.data.tokenizer import load_tokenizer
+
+    fresh = recipe.model.path is None
+    model = recipe.model if fresh else replace(recipe.model, path=str(weights))
+    rows = fingerprints.of_problems([*loaded.training, *loaded.held_out])
+    now = {
+        "classes": fingerprints.of_classes(recipe.algorithm, "algorithm"),
+        "functions": fingerprints.of_functions(recipe.reward.paths),
+        "model": fingerprints.of_model(model),
+        "tokenizer": fingerprints.of_tokenizer(load_tokenizer(model, recipe.data.template_arguments)),
+        "data": _summary(rows, len(loaded.training)),
+        "benchmarks": benchmarks,
+    }
+    folder = recipe.folder
+    then = read(folder) if begun else {}
+    try:
+        disk.read_object(folder / FILE)
+    except disk.Damaged as error:
+        say(f"red_mcore: warning: {error}: it is made anew")
+    if begun and not then:
+        say(
+            f"red_mcore: note: {folder} is of a version that kept no fingerprints: whether data, tokenizer, model or"
+            f" code have changed since it was started is unknown; from now on they are compared"
+        )
+    _compare(recipe, then, now, rows)
+    now["benchmarks"] = then.get("benchmarks", {}) | benchmarks
+    if then.get("data") != now["data"] or not (folder / PROBLEMS).is_file():
+        disk.write_atomic(folder / PROBLEMS, "".join(json.dumps(row) + "\n" for row in rows))
+    seen = {
+        "data": _files_of(sources.paths(recipe.data)),
+        "tokenizer": fingerprints.of_tokenizer_files(recipe.model),
+    }
+    used = {"used": then["used"]} if "used" in then else {}
+    kept = {"recipe": flatten(recipe), **now, **used, "files": seen}
+    disk.write_atomic(folder / FILE, json.dumps(kept, indent=1) + "\n")
+
+
+def claim_used(recipe: Recipe, problems: Sequence[Problem], held_out: Sequence[Problem], begun: bool) -> None:
+    """As ``claim``, for those of the loaded problems that the run uses.
+
+    A benchmark that is asked from now on, or another grader, may leave out more of them.
+    """
+    kept = read(recipe.folder)
+    now = {
+        "training": len(problems),
+        "held_out": len(held_out),
+        "digest": fingerprints.digest(json.dumps([p.id for p in (*problems, *held_out)])),
+    }
+    then = kept.get("used", now) if begun else now
+    if then != now:
+        counts = [f"{used['training']} training and {used['held_out']} held-out problems" for used in (then, now)]
+        what = f"{counts[0]} in use, now it is {counts[1]} (see intake.json)"
+        _refuse(recipe.folder, what, "benchmarks and version of math-verify")
+    disk.write_atomic(recipe.folder / FILE, json.dumps(kept | {"used": now}, indent=1) + "\n")
+
+
+def _files_of(paths: Sequence[str]) -> dict[str, list[int]]:
+    return {name: about for path in paths for name, about in fingerprints.of_files(path).items()}
+
+
+def _summary(rows: Sequence[list[Any]], training: int) -> dict[str, Any]:
+    return {
+        "training": training,
+        "held_out": len(rows) - training,
+        "digest": fingerprints.digest(json.dumps(rows)),
+    }
+
+
+def _compare(recipe: Recipe, then: dict[str, Any], now: dict[str, Any], rows: Sequence[list[Any]] = ()) -> None:
+    """RecipeError for the first part that both have and that differs; ``rows``: the problems of ``now["data"]``."""
+    folder, path = recipe.folder, recipe.model.path
+    where = f"under model.path={path}" if path else "of a fresh model"
+    now = json.loads(json.dumps(now))  # as ``then`` was
+    both = [part for part in now if part in then and then[part] != now[part]]
+    if "functions" in both:
+        for name, code in now["functions"].items():
+            if then["functions"].get(name, code) != code:
+                module = name.partition(":")[0]
+                field = "reward.functions" if name in recipe.reward.functions else "reward.verdict"
+                _refuse(folder, f"other code in the module {module} of {field} '{name}'", "code")
+    if "model" in both:
+        _refuse(folder, f"another model {where}: {_of_models(then['model'], now['model'])}", "model")
+    if "tokenizer" in both:
+        _refuse(
+            folder, f"another tokenizer {where}: {_of_tokenizers(then['tokenizer'], now['tokenizer'])}", "tokenizer"
+        )
+    if "data" in both:
+        _refuse(folder, f"other data: {_of_data(folder, then['data'], now['data'], rows)}", "data")
+    if "benchmarks" in both:
+        for name, found in now["benchmarks"].items():
+            if then["benchmarks"].get(name, found) != found:
+                _refuse(folder, f"other problems of the benchmark {name}", "problems")
+
+
+def _refuse(folder: Path, what: str, old: str) -> None:
+    raise RecipeError(
+        f"{folder} was started with {what}: go on with the old {old}, choose another name=..., or delete the folder"
+    )
+
+
+def _of_models(then: dict[str, Any], now: dict[str, Any]) -> str:
+    for key in sorted(then["config"].keys() | now["config"].keys()):
+        if then["config"].get(key) != now["config"].get(key):
+            return f"config.json had {key}={then['config'].get(key)}, now it is {now['config'].get(key)}"
+    for file in sorted(then["weights"].keys() | now["weights"].keys()):
+        before, after = then["weights"].get(file), now["weights"].get(file)
+        if before is None or after is None:
+            return f"{file} is {'gone' if after is None else 'new'}"
+        if before[0] != after[0]:
+            return f"{file} had {before[0]} bytes, now it has {after[0]}"
+        if before != after:
+            return f"{file} has other weights ({after[0]} bytes as before)"
+    return "it differs"
+
+
+def _of_tokenizers(then: dict[str, Any], now: dict[str, Any]) -> str:
+    if then["tokens"] != now["tokens"]:
+        return f"{then['tokens']} tokens then, {now['tokens']} now"
+    for name in sorted(then["special"].keys() | now["special"].keys()):
+        before, after = then["special"].get(name), now["special"].get(name)
+        if before != after:
+            return f"{name} {before!r} then, {after!r} now"
+    if then["template"] != now["template"]:
+        before, after = str(then["template"]), str(now["template"])
+        return f"its chat template had {_around(before, after)}, now {_around(after, before)}"
+    return f"its {now['tokens']} tokens, merges or rules of splitting are others"
+
+
+def _of_data(folder: Path, then: dict[str, Any], now: dict[str, Any], rows: Sequence[list[Any]]) -> str:
+    told = (
+        f"{then['training']} training and {then['held_out']} held-out problems then,"
+        f" {now['training']} and {now['held_out']} now"
+    )
+    try:
+        before = disk.read_lines(folder / PROBLEMS, lambda row: isinstance(row, list))
+    except disk.Damaged:
+        return told
+    if fingerprints.digest(json.dumps(before)) != then["digest"]:
+        return told  # the lines are not of that identity
+    parts = zip(_parts(before, then), _parts(rows, now), strict=True)
+    for kind, (theirs, ours) in zip(("training", "held-out"), parts, strict=True):
+        for place, (old, new) in enumerate(zip(theirs, ours, strict=False)):
+            if old != new:
+                return f"{told}; the first that differs is {kind} problem {place} (id {old[0]}): {_of_rows(old, new)}"
+    return told
+
+
+def _parts(rows: Sequence[list[Any]], about: dict[str, Any]) -> tuple[Sequence[list[Any]], Sequence[list[Any]]]:
+    """Training and held-out ones."""
+    return rows[: about["training"]], rows[about["training"] :]
+
+
+def _of_rows(old: list[Any], new: list[Any]) -> str:
+    """What differs between two rows of ``fingerprints.of_problems``."""
+    names = ("id", "kind", "text", "gold", "trace")
+    differing = (name for name, before, after in zip(names, old, new, strict=False) if before != after)
+    name = next(differing, "cell in a column that a reward function asks for")
+    if name in ("id", "kind"):
+        place = names.index(name)
+        return f"its {name} was {old[place]}, now it is {new[place]}"
+    if old[5] != new[5]:
+        return f"{old[5]!r} then, {new[5]!r} now"
+    end = " further on" if name == "text" else ""
+    return f"{old[5]!r} has another {name}{end}"
+
+
+def _around(text: str, other: str) -> str:
+    """A part of ``text`` from a little before where it differs from ``other``."""
+    same = next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), min(len(text), len(other)))
+    return repr(text[max(0, same - 20) : same + fingerprints.SHOWN - 20])
+
+
+def _tokenizer_of(model: Model, arguments: dict[str, Any]) -> dict[str, Any] | None:
+    """Fingerprint of the tokenizer; None where only a rank can tell.
+
+    It is loaded by a process of its own, for what that imports reads its settings but once.
+    """
+    command = [sys.executable, "-m", "red_mcore.checkpoints.identity", json.dumps([asdict(model), arguments])]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    if done.returncode == BAD_INPUT:
+        raise RecipeError(done.stderr.splitlines()[-1])
+    return None if done.returncode else json.loads(done.stdout.splitlines()[-1])
+
+
+def _main(settings: str) -> int:
+    sys.modules["torch"] = None  # three quarters of the time, for nothing
+    from red_mcore.data.tokenizer import load_tokenizer
+
+    try:
+        model, arguments = json.loads(settings)
+        print(json.dumps(fingerprints.of_tokenizer(load_tokenizer(Model(**model), arguments))))
+    except RecipeError as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1]))

@@ -1,0 +1,188 @@
+"""What an earlier start of the same run left behind: finished, resumable, or of another recipe. No torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import MISSING, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from red_mcore.checkpoints import identity, manifests
+from red_mcore.config.overrides import flatten, is_within, without_secrets
+from red_mcore.config.recipe import Algorithm, Model, Recipe, RecipeError
+from red_mcore.system import disk
+
+_MAY_CHANGE = (
+    "runs",
+    "until",
+    "patience",
+    "strict",
+    "parallel",
+    "offload",
+    "hub",
+    "model.layers",
+    "tracking",
+    "checkpoint",
+    "evaluation.every",
+    "evaluation.benchmarks.names",
+    "evaluation.benchmarks.every",
+    "evaluation.benchmarks.data",
+    "rollout.tensor",
+    "rollout.kv_cache_mib",
+    "rollout.eager",
+    "rollout.logprob_gap_limit",
+    "rollout.record",
+    "rollout.replay",
+    "reward.workers",
+    "reward.failed_share",
+    "batch.tokens_per_micro_batch",
+)
+"""Fields, and sections with all their fields, that change neither what is learnt nor how it is measured; ``replay`` is
+for debugging. A folder of benchmarks may move, as long as the problems stay the same (``identity``)."""
+_FILES = ("summary.json", "metrics.jsonl", "recipe.yaml", "intake.json", "bad_golds.json", identity.FILE)
+"""What a run writes into its folder, at its end some of it."""
+_COUNTS = ("steps", "generated_tokens", "train_seconds")
+"""Of ``summary.json``: what tells whether a run is done; the latter two, whether one with ``until`` is."""
+_MAY_BEGIN = ("evaluation.benchmarks",)
+"""Sections that may be turned on and off, but not changed: a mean before and one after training have to compare."""
+
+
+def checkpoints(recipe: Recipe) -> Path:
+    return recipe.folder / "checkpoints"
+
+
+def latest(folder: Path) -> dict[str, Any] | None:
+    """Manifest of the newest checkpoint under ``folder`` that is whole as far as sizes tell; None where none was saved.
+
+    RecipeError where no checkpoint is whole. A run goes by checksums, too, before it goes on (``manifests.newest``).
+    """
+    return manifests.newest(folder)[0]
+
+
+def begun(recipe: Recipe) -> bool:
+    """Whether the run folder holds something that the recipe would go on from, or a summary that it would show."""
+    return latest(checkpoints(recipe)) is not None or (recipe.folder / "summary.json").is_file()
+
+
+def check(recipe: Recipe) -> None:
+    """RecipeError if the run folder is of a recipe that learns something else, or from something else.
+
+    ``steps`` may change, down to those that are done, where no learning rate depends on it. What stands under the names
+    in the recipe, data for example, is compared as far as it can be told before a rank starts (``identity``). A file
+    that is damaged and cannot be made anew is RecipeError, too; another is told.
+    """
+    for name in _FILES:
+        if (recipe.folder / name).is_dir():
+            raise RecipeError(f"{recipe.folder / name} is a folder, where the run writes a file: move it away")
+    if not begun(recipe):
+        return
+    identity.check_classes(recipe)
+    manifest = latest(checkpoints(recipe))
+    try:
+        _read_summary(recipe)
+    except disk.Damaged as fault:
+        if manifest is None:
+            raise RecipeError(
+                f"{fault}, and no checkpoint is left to make it from: put it back, or delete it to train anew"
+            ) from None
+        print(f"red_mcore: warning: {fault}: it is made anew from the newest checkpoint", file=sys.stderr, flush=True)
+    if manifest is not None:
+        _check_fields(recipe, manifest["recipe"], manifest["state"]["step"] * (manifest["state"]["stage"] == "main"))
+    elif earlier := identity.read(recipe.folder).get("recipe"):  # of a finished run whose checkpoints were deleted
+        _check_fields(recipe, earlier, 0)
+    identity.check(recipe)
+
+
+def _check_fields(recipe: Recipe, earlier: dict[str, Any], done: int) -> None:
+    """RecipeError where a field is another one than in ``earlier``, the flattened recipe of the run."""
+    # A run of an earlier version was started without the fields that are new, as their defaults are.
+    defaults = flatten(Recipe(name="", model=Model(), algorithm=Algorithm())) | _defaults(recipe, earlier)
+    then, now = json.loads(json.dumps([defaults | without_secrets(earlier), flatten(recipe)]))
+    for field in sorted(then.keys() | now.keys()):
+        if field not in now and field not in earlier:
+            continue  # a default of a section that is off
+        if then.get(field) == now.get(field) or is_within(field, _MAY_CHANGE):
+            continue
+        if any(
+            is_within(field, [section]) and not (_is_on(section, earlier) and _is_on(section, now))
+            for section in _MAY_BEGIN
+        ):
+            continue
+        if field == "steps" and not schedules_that_differ(recipe, then["steps"]):
+            if recipe.steps < done:
+                raise RecipeError(
+                    f"{recipe.folder} has done {done} steps, more than steps={recipe.steps}:"
+                    f" use steps={done} or more, choose another name=..., or delete the folder"
+                )
+        else:
+            raise RecipeError(
+                f"{recipe.folder} was started with {field}={then.get(field)}, now it is {now.get(field)}: "
+                "go on with the old value, choose another name=..., or delete the folder"
+            )
+
+
+def _defaults(section: Any, earlier: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Defaults, by full name, of the fields of ``section`` and of those sections in it that were on ``earlier``."""
+    found: dict[str, Any] = {}
+    for field in fields(section):
+        name, now = prefix + field.name, getattr(section, field.name)
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if is_dataclass(default):
+            found |= {f"{name}.{key}": value for key, value in flatten(default).items()}
+        elif default is not MISSING and not isinstance(default, dict):  # a mapping's entries have no defaults
+            found[name] = default
+        if is_dataclass(now) and _is_on(name, earlier):
+            found |= _defaults(now, earlier, f"{name}.")
+    return found
+
+
+def _is_on(section: str, recipe: dict[str, Any]) -> bool:
+    return any(key.startswith(f"{section}.") for key in recipe)
+
+
+def same_tracker(recipe: Recipe, earlier: dict[str, Any]) -> bool:
+    """Whether runs of MLflow are to be found where they were under ``earlier``, a flattened recipe."""
+    now = flatten(recipe)
+    then = without_secrets(earlier)  # an earlier version kept them
+    return all(then.get(field) == now[field] for field in ("tracking.uri", "tracking.experiment"))
+
+
+def schedules_that_differ(recipe: Recipe, steps: int) -> list[str]:
+    """The optimizers whose learning rates would be others in a run of ``steps`` steps instead of ``recipe.steps``."""
+    there = recipe.algorithm.optimizers(replace(recipe, steps=steps))
+    return [
+        name
+        for name, (settings, updates) in recipe.algorithm.optimizers(recipe).items()
+        if settings.schedule != "constant" and updates != there[name][1]
+    ]
+
+
+def _read_summary(recipe: Recipe) -> dict[str, Any] | None:
+    """``summary.json`` of the run, None where it has none yet; Damaged."""
+    file = recipe.folder / "summary.json"
+    summary = disk.read_object(file)
+    for name in _COUNTS if recipe.until else _COUNTS[:1]:
+        value = 0 if summary is None else summary.get(name)
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise disk.Damaged(f"{file} is damaged (its '{name}' is {json.dumps(value)[:60]})")
+    return summary
+
+
+def finished(recipe: Recipe) -> dict[str, Any] | None:
+    """The summary of a run that has done the recipe's steps, or more, and spent what it has to; None otherwise.
+
+    A damaged one is none: the run goes on from its newest checkpoint to the end, and writes it anew (see ``check``).
+    """
+    try:
+        summary = _read_summary(recipe)
+    except disk.Damaged:
+        return None
+    if summary is None or summary["steps"] < recipe.steps:
+        return None
+    until = recipe.until
+    if until is None or summary["steps"] >= until.most_steps:
+        return summary
+    spent = (summary["generated_tokens"], summary["train_seconds"])
+    return summary if all(now >= wanted for now, wanted in zip(spent, until.budgets, strict=True)) else None

@@ -1,0 +1,124 @@
+"""The one entry: ``python -m red_mcore.run RECIPE [a.b=c ...]`` checks the recipe, starts the ranks and trains."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from red_mcore.checkpoints import resume
+from red_mcore.config.overrides import load, to_yaml
+from red_mcore.config.recipe import Recipe, RecipeError
+from red_mcore.config.redaction import guard_output
+from red_mcore.data import sources
+from red_mcore.planning import plan, rehearsal
+from red_mcore.planning.checks import validate
+from red_mcore.system import launch, signals, streams
+from red_mcore.system.devices import has_gpu
+from red_mcore.system.exit_codes import BAD_INPUT, INTERRUPTED
+from red_mcore.train import health
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code: 0 done, 1 a rank failed, 2 bad input (one line on stderr), 4 done with ``strict=true`` and warnings
+    (``health``), 130 interrupted, after saving."""
+    guard_output()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_intermixed_args(arguments)
+    try:
+        recipe = load(options.recipe, options.overrides)
+        if options.print_config:
+            print(to_yaml(recipe), end="")
+            return 0
+        validate(recipe, here=not options.dry_run)
+        resume.check(recipe)
+        if options.dry_run:
+            seen = rehearsal.see(options.recipe, options.overrides)
+            print(to_yaml(recipe))
+            print(_plan(recipe, seen))
+            return health.exit_code(recipe, health.of_recipe(recipe))
+        if summary := resume.finished(recipe):
+            print(json.dumps(summary, indent=2))
+            print(f"{recipe.folder} has done its {summary['steps']} steps; delete it or set name= to run again")
+            return health.exit_code(recipe, summary.get("warnings", []))
+        if code := health.exit_code(recipe, found := health.of_recipe(recipe)):
+            print(*map(health.line, found), "red_mcore: error: not started, for strict=true", sep="\n", file=sys.stderr)
+            return code
+        if launch.join():
+            launch.check_world(recipe.parallel.ranks)
+            if os.environ["RANK"] == "0":
+                print(_plan(recipe), flush=True)
+            return _train(recipe)
+        print(_plan(recipe), flush=True)
+        fork = not has_gpu()  # of which no second process can use what a first one has begun
+        if fork:
+            _import(recipe)
+        return launch.launch(_rank, (options.recipe, options.overrides), recipe.parallel.ranks, fork=fork)
+    except RecipeError as error:
+        return _bad_input(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _plan(recipe: Recipe, seen: Sequence[str] = ()) -> str:
+    """What a run would do, with the lines of a rehearsal, and what is to be feared of it last."""
+    return "\n".join([plan.describe(recipe), *seen, *map(health.line, health.of_recipe(recipe))])
+
+
+def _bad_input(error: RecipeError) -> int:
+    print(f"red_mcore: error: {error}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _rank(file: str, overrides: list[str]) -> int:
+    """Exit code of one of the ranks that ``main`` starts, which has checked the recipe."""
+    streams.outlive()
+    guard_output()
+    try:
+        return _train(load(file, overrides))
+    except RecipeError as error:
+        return _bad_input(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _train(recipe: Recipe) -> int:
+    _import(recipe)
+    from red_mcore.train import trainer
+
+    return trainer.main(recipe)
+
+
+def _import(recipe: Recipe) -> None:
+    """What takes a rank's first ten seconds, after the environment that it reads."""
+    from red_mcore.rollout.environment import begin_imports, set_environment
+
+    begin_imports()
+    names, benchmarks = (recipe.model.path, *sources.paths(recipe.data)), recipe.evaluation.benchmarks
+    is_local = all(name is None or Path(name).exists() for name in names)
+    set_environment(offline=is_local and (benchmarks is None or benchmarks.data is not None))
+    import red_mcore.rollout.engine
+    import red_mcore.train.trainer  # noqa: F401
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="red_mcore",
+        usage="python -m red_mcore.run RECIPE [a.b=c ...] [--dry-run] [--print-config yaml]",
+        allow_abbrev=False,
+        description="Train with a recipe: a Python file with a function recipe() -> Recipe.",
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="recipe file")
+    parser.add_argument("overrides", metavar="a.b=c", nargs="*", help="change a field of the recipe")
+    parser.add_argument("--dry-run", action="store_true", help="check and print the recipe and its arithmetic")
+    parser.add_argument("--print-config", choices=["yaml"], help="print the resolved recipe")
+    return parser
+
+
+if __name__ == "__main__":
+    streams.outlive()
+    signals.hold()
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""Runs the legs, some at a time, and shows how far they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from types import MappingProxyType
+
+from rich.live import Live
+from rich.text import Text
+
+from red_mcore.comparison.legs import Leg, Run, legs
+from red_mcore.comparison.plan import BASE, Plan
+from red_mcore.config.redaction import redacted
+from red_mcore.system.disk import append
+from red_mcore.system.signals import SAVE, held, stops
+
+# The process that runs a leg is killed with this one, however this one ends: two must never write to one folder.
+_START = (
+    "import sys; from red_mcore.system.launch import die_with_parent; die_with_parent(int(sys.argv.pop(1)));"
+    " from red_mcore import streams; streams.outlive(); from red_mcore.run import main; sys.exit(main())"
+)
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_LEFT = re.compile(r"left (\d+):(\d\d):(\d\d)")
+REPORT_SECONDS = 600.0
+"""Between two reports in a file."""
+
+
+@dataclass
+class Outcome:
+    failed: dict[Run, list[str]] = field(default_factory=dict)
+    """Runs that failed, with the last lines of their logs."""
+    interrupted: bool = False
+
+
+def drive(plan: Plan, jobs: int) -> Outcome:
+    """Run what is left of ``plan``, ``jobs`` legs at a time, until nothing is or a signal came.
+
+    A first SIGINT, SIGTERM or SIGHUP lets the running legs finish their step and save, a second one kills them. SIGUSR1
+    lets them save and go on.
+    """
+    outcome = Outcome()
+    running: list[_Running] = []
+    signals = 0
+
+    def stop(number, frame) -> None:
+        nonlocal signals
+        signals += 1
+        outcome.interrupted = True
+
+    def save(number, frame) -> None:
+        for one in running:
+            one.process.send_signal(number)
+
+    handlers = {number: signal.signal(number, stop) for number in stops()}
+    handlers[SAVE] = signal.signal(SAVE, save)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {SAVE})
+    try:
+        with Screen(plan, jobs) as screen:
+            waiting = legs(plan, set())
+            screen.update((), {leg.run for leg in waiting})
+            while running or (waiting and not outcome.interrupted):
+                while waiting and len(running) < jobs and not outcome.interrupted:
+                    running.append(_Running(waiting.pop(0)))
+                    screen.print(f"start    {running[-1].leg}, log {running[-1].leg.log}")
+                screen.show(running)
+                time.sleep(0.2)
+                for one in running:
+                    one.pass_on(signals)
+                ended = [one for one in running if one.process.poll() is not None]
+                for one in ended:
+                    running.remove(one)
+                    code = one.process.returncode
+                    if code and not outcome.interrupted:
+                        outcome.failed[one.leg.run] = one.tail(6)
+                        screen.print(f"FAILED   {one.leg}: exit code {code}, the end of {one.leg.log}:")
+                        screen.print("\n".join(f"         {line}" for line in one.tail(6)))
+                    else:
+                        screen.print(f"{'stopped' if code else 'done   '}  {one.leg}, {one.seconds:.0f} s")
+                        for text in warnings_of(plan.folder(*one.leg.run)):
+                            screen.print(f"warning  {one.leg}: {text}")
+                if ended:
+                    busy = {one.leg.run for one in running}
+                    waiting = [leg for leg in legs(plan, set(outcome.failed)) if leg.run not in busy]
+                    screen.update(outcome.failed.keys(), busy | {leg.run for leg in waiting})
+                    screen.report(running)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return outcome
+
+
+class _Running:
+    """A leg in a process of its own, whose output goes to the leg's log."""
+
+    def __init__(self, leg: Leg) -> None:
+        self.leg, self._begin, self._passed_on = leg, time.monotonic(), 0
+        append(leg.log, redacted(f"\n$ python -m red_mcore.run {shlex.join(leg.arguments)}\n"))
+        with held(), leg.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _START, str(os.getpid()), *leg.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a terminal's Ctrl-C comes to this process, which passes it on once
+            )
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._begin
+
+    def pass_on(self, signals: int) -> None:
+        """Interrupt the run until it has got as many ``signals`` as this process."""
+        for _ in range(self._passed_on, signals):
+            self.process.send_signal(signal.SIGINT)
+        self._passed_on = signals
+
+    def tail(self, count: int) -> list[str]:
+        """The last lines of the log that are not empty."""
+        with self.leg.log.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 4000))
+            text = _ANSI.sub("", log.read().decode(errors="replace"))
+        return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
+
+    def left(self, stage: str) -> float | None:
+        """Seconds that the run itself says are left of ``stage``; None before it knows."""
+        for text in reversed(self.tail(50)):
+            if text.startswith("$ "):  # an earlier start
+                return None
+            if text.startswith(f"{stage} ") and (found := _LEFT.search(text)):
+                hours, minutes, seconds = map(int, found.groups())
+                return 3600.0 * hours + 60.0 * minutes + seconds
+        return None
+
+
+class Screen:
+    """How many runs are done, the time left, and the last line of each running one.
+
+    A terminal shows that all the time; a file gets it when a run has ended, and every ``REPORT_SECONDS``.
+    """
+
+    def __init__(self, plan: Plan, jobs: int) -> None:
+        self._plan, self._jobs = plan, jobs
+        methods = [None, *plan.all] if plan.has_base else plan.all
+        self._runs = {(seed, m.name if m else BASE): m for seed in plan.seeds for m in methods}
+        self._live = Live(auto_refresh=False, transient=True) if sys.stdout.isatty() else None
+        self._seconds: dict[Run, float] = {}
+        self._left: list[Run] = []
+        self._reported = time.monotonic()
+
+    def __enter__(self) -> Screen:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def update(self, failed: Collection[Run], unfinished: Collection[Run]) -> None:
+        """``unfinished``: runs that go on or wait to, though they may have done their recipe's steps."""
+        summaries = {run: self._plan.finished(run[0], method) for run, method in self._runs.items()}
+        self._seconds = {run: s["seconds"] for run, s in summaries.items() if s and run not in unfinished}
+        over = {*self._seconds, *failed, *(run for run in self._runs if (run[0], BASE) in failed)}
+        self._left = [run for run in self._runs if run not in over]
+
+    def show(self, running: list[_Running]) -> None:
+        if self._live:
+            text = "\n".join(self._lines(running))
+            self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+        elif time.monotonic() - self._reported >= REPORT_SECONDS:
+            self.report(running)
+
+    def report(self, running: list[_Running]) -> None:
+        """The same in a file, once."""
+        if not self._live:
+            self._reported = time.monotonic()
+            self.print("\n".join(self._lines(running)))
+
+    def _lines(self, running: list[_Running]) -> list[str]:
+        spent = {one.leg.run: one.seconds for one in running}
+        says = {one.leg.run: one.left(self._stage(one.leg.run)) for one in running}
+        says = {run: left for run, left in says.items() if left is not None}
+        left = seconds_left(self._left, self._seconds, spent, self._jobs, says)
+        first = f"{len(self._runs) - len(self._left)} of {len(self._runs)} runs"
+        if left is not None:
+            first += f", about {timedelta(seconds=round(left))} left"
+        return [first, *(f"  {one.leg}  {timedelta(seconds=int(one.seconds))}  {one.tail(1)[0]}" for one in running)]
+
+    def _stage(self, run: Run) -> str:
+        """What the run calls its steps."""
+        method = self._runs[run]
+        return type(method.recipe.algorithm).__name__ if method else "base training"
+
+    def print(self, text: str) -> None:
+        if self._live:
+            self._live.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, flush=True)
+
+
+def seconds_left(
+    left: Collection[Run],
+    seconds: dict[Run, float],
+    spent: dict[Run, float],
+    jobs: int,
+    says: Mapping[Run, float] = MappingProxyType({}),
+) -> float | None:
+    """Time that the runs ``left`` take, as long as those of the same name took with other seeds, else as the mean run.
+
+    ``seconds`` are those of the finished runs, ``spent`` of the running ones so far, ``says`` what some of them say is
+    left; None before anything is known.
+    """
+    known = {run: rest + spent.get(run, 0.0) for run, rest in says.items()} | seconds
+    if not known:
+        return None
+    mean = statistics.fmean(known.values())
+    total = 0.0
+    for run in left:
+        same = [value for (_, name), value in known.items() if name == run[1]]
+        whole = statistics.fmean(same) if same else mean
+        total += says[run] if run in says else max(0.0, whole - spent.get(run, 0.0))
+    return total / jobs
+
+
+def warnings_of(folder: Path) -> list[str]:
+    """What a finished run warns of in the end."""
+    file = folder / "summary.json"
+    found = json.loads(file.read_text()).get("warnings", []) if file.is_file() else []
+    return [warning["text"] for warning in found]

@@ -1,0 +1,262 @@
+"""What a comparison or a sweep consists of: its methods, seeds and folders; and what it refuses."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from red_mcore.checkpoints import resume
+from red_mcore.config.overrides import flatten, is_within, load, override
+from red_mcore.config.recipe import Data, Recipe, RecipeError, Until
+from red_mcore.data import sources
+from red_mcore.planning.checks import validate
+
+EQUAL = (
+    "model",
+    "data",
+    "base",
+    "batch.prompts_per_step",
+    "rollout",
+    "reward",
+    "evaluation",
+    "parallel",
+    "offload",
+)
+"""Fields, and sections with all their fields, that all recipes of a comparison share."""
+MAY_DIFFER = ("evaluation.every", "rollout.logprob_gap_limit")
+"""Fields among them that are free."""
+OURS = {
+    "name": "give recipes of other names",
+    "runs": "use --out",
+    "seed": "use --seeds and --first-seed",
+    "tracking.uri": "it is in the folder of --out",
+    "tracking.experiment": "it is named by the command",
+    "tracking.parent": "it is made by the command",
+}
+"""Fields that the command sets."""
+MOST = 200
+"""A method runs at most so many times the recipe's steps."""
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A recipe under comparison, or one trial of it in a sweep."""
+
+    name: str
+    file: str
+    overrides: tuple[str, ...]
+    recipe: Recipe
+    of: str = ""
+    """Name of the recipe that this is a trial of; empty outside a sweep."""
+    settings: tuple[str, ...] = ()
+    """The trial's own overrides, the last of ``overrides``."""
+
+    @property
+    def generates(self) -> bool:
+        """Whether it generates tokens in the end."""
+        return self.recipe.algorithm.at(MOST * self.recipe.steps - 1).rollouts
+
+    def in_first_stage(self, steps: int) -> bool:
+        """Whether the last of so many steps is of another stage than the method ends with."""
+        algorithm = self.recipe.algorithm
+        return type(algorithm.at(steps - 1)) is not type(algorithm.at(MOST * self.recipe.steps - 1))
+
+    def until(self, wanted: dict[str, float]) -> Until:
+        """What lets a run go on until it has spent the ``tokens`` and ``seconds`` wanted."""
+        return Until(wanted["tokens"] if self.generates else 0.0, wanted["seconds"], MOST * self.recipe.steps)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``out/seed<k>/<name>`` holds the run of a method, ``out/seed<k>/base`` the one that makes its start."""
+
+    out: Path
+    seeds: list[int]
+    methods: list[Method]
+    """In the order given; in a sweep the reference is not among them unless a trial equals it."""
+    reference: Method
+    tracking: tuple[str, ...] = field(default=())
+    """Overrides of every run that nest it in MLflow."""
+
+    @property
+    def all(self) -> list[Method]:
+        """The methods to run, the reference first."""
+        return [self.reference, *(m for m in self.methods if m.name != self.reference.name)]
+
+    @property
+    def steps(self) -> int:
+        """Of the reference; the others do as many or more."""
+        return self.reference.recipe.steps
+
+    @property
+    def has_base(self) -> bool:
+        return self.reference.recipe.base is not None
+
+    def folder(self, seed: int, name: str) -> Path:
+        return self.out / f"seed{seed}" / name
+
+    def own(self, seed: int, name: str) -> list[str]:
+        """Overrides that put a run in its place; with them the same command goes on with it."""
+        place = [f"name={name}", f"runs={self.out / f'seed{seed}'}", f"seed={seed}", *self.tracking]
+        if name == BASE:
+            return place
+        return [*place, f"model.path={self.folder(seed, BASE) / BASE}", "base=null"] if self.has_base else place
+
+    def recipe(self, seed: int, method: Method | None) -> Recipe:
+        """The recipe of one run; None is the base's."""
+        if method is None:
+            return override(self.reference.recipe, [*self.own(seed, BASE), "steps=0"])
+        return override(method.recipe, self.own(seed, method.name))
+
+    def finished(
+        self, seed: int, method: Method | None, wanted: dict[str, float] | None = None
+    ) -> dict[str, Any] | None:
+        """Summary of a run that has done its recipe's steps, and spent what is ``wanted``; None otherwise."""
+        name = BASE if method is None else method.name
+        recipe = replace((method or self.reference).recipe, runs=str(self.folder(seed, name).parent), name=name)
+        if method is None:
+            recipe = replace(recipe, steps=0)
+        elif wanted:
+            recipe = replace(recipe, until=method.until(wanted))
+        return resume.finished(recipe)
+
+
+def comparison(files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None) -> Plan:
+    """RecipeError for recipes that cannot be compared, or that differ from those of runs that are there already."""
+    _check_overrides(overrides)
+    methods = [_method(file, overrides) for file in files]
+    return _checked(Plan(out, seeds, methods, _find(methods, reference)))
+
+
+def sweep(files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None) -> Plan:
+    """The trials of every recipe, each a method of its own; budgets come from the reference recipe as it is.
+
+    RecipeError as in ``comparison``, and for recipes without trials, with more or fewer than others, or without
+    problems of the sweep's own.
+    """
+    _check_overrides(overrides)
+    methods, trials = [], {}
+    for file in files:
+        own = load(file)
+        tried = getattr(sys.modules[f"recipe_{Path(file).stem}"], "TRIALS", None)  # as `load` has left it
+        if not tried:
+            raise RecipeError(f"recipe file {file} has no TRIALS: list overrides to try, e.g. [['optimizer.lr=1e-3']]")
+        method = _method(file, overrides)
+        if _problems(method.recipe.data) == _problems(own.data):
+            other = f"data.seed={own.data.seed + 1}" if not sources.paths(method.recipe.data) else "another data.path"
+            raise RecipeError(
+                f"{method.name} would be tuned on its own problems, those of the final comparison: add {other}"
+            )
+        methods.append(method)
+        trials[method.name] = [tuple(settings) for settings in tried]
+    if len(set(map(len, trials.values()))) > 1:
+        numbers = ", ".join(f"{name} {len(tried)}" for name, tried in trials.items())
+        raise RecipeError(f"every recipe gets the same number of trials, these have: {numbers}")
+    chosen = _find(methods, reference)
+    everything = []
+    for method in methods:
+        for i, settings in enumerate(trials[method.name]):
+            trial = _method(method.file, [*overrides, *settings])
+            named = replace(trial, name=f"{method.name}-{i}", of=method.name, settings=settings)
+            if method is chosen and flatten(trial.recipe) == flatten(chosen.recipe):
+                named = chosen = replace(named, name=chosen.name)  # the same run
+            everything.append(named)
+    return _checked(Plan(out, seeds, everything, chosen))
+
+
+def _check_overrides(overrides: list[str]) -> None:
+    for text in overrides:
+        if (key := text.partition("=")[0]) in OURS:
+            raise RecipeError(f"override {text}: {OURS[key]}")
+
+
+def _method(file: str, overrides: list[str]) -> Method:
+    recipe = load(file, overrides)
+    return Method(recipe.name, file, tuple(overrides), recipe)
+
+
+def _problems(data: Data) -> object:
+    """What tells one set of problems from another."""
+    is_drawn = data.path is None and not data.mixture
+    return data.seed if is_drawn else (data.path, data.mixture, data.split, data.subset)
+
+
+def _find(methods: list[Method], name: str | None) -> Method:
+    found = [m for m in methods if name in (None, m.name)]
+    if not found:
+        raise RecipeError(
+            f"--reference {name}: no recipe has that name, there are {', '.join(m.name for m in methods)}"
+        )
+    return found[0]
+
+
+def _checked(plan: Plan) -> Plan:
+    if len(plan.methods) < 2:
+        raise RecipeError(f"{len(plan.methods)} recipe is no comparison: give two or more")
+    for name, count in Counter(m.name for m in plan.methods).items():
+        if count > 1:
+            raise RecipeError(f"{count} recipes are named {name}: change the name in one of the files")
+        if name == BASE or "/" in name:
+            raise RecipeError(f"a recipe is named {name}: '{BASE}' and '/' have another use here, rename it")
+    for method in plan.all:
+        if method.recipe.until is not None:
+            raise RecipeError(f"{method.name}: until is set by the command, use until=null")
+        _check_equal(plan.reference, method)
+        _check_cut_anywhere(method, plan.steps)
+        recipe = override(method.recipe, [f"runs={plan.out}"])
+        if method is not plan.reference:  # the others go on after their steps
+            recipe = replace(recipe, until=method.until({"tokens": 0.0, "seconds": 0.0}))
+        validate(recipe)
+    methods = [_evaluated_at(plan.steps, method) for method in plan.methods]
+    plan = replace(plan, methods=methods, reference=_evaluated_at(plan.steps, plan.reference))
+    _check_earlier(plan)
+    return plan
+
+
+def _check_equal(reference: Method, method: Method) -> None:
+    ours, theirs = flatten(reference.recipe), flatten(method.recipe)
+    for key in sorted(ours.keys() | theirs.keys()):
+        if ours.get(key) != theirs.get(key) and is_within(key, EQUAL) and key not in MAY_DIFFER:
+            raise RecipeError(
+                f"{key} is {ours.get(key)} in {reference.name} and {theirs.get(key)} in {method.name}:"
+                " make it equal, methods are compared and not their settings"
+            )
+
+
+def _check_cut_anywhere(method: Method, least: int) -> None:
+    """RecipeError unless every evaluation along the run is also the end of a shorter run."""
+    recipe = method.recipe
+    if not recipe.evaluation.every:
+        raise RecipeError(f"{method.name}: evaluation.every=0 leaves nothing to read along the run: set it to 20, say")
+    if recipe.steps < max(1, least):
+        raise RecipeError(
+            f"{method.name}: steps={recipe.steps} end before the reference's {least}: use {max(1, least)} or more"
+        )
+    for name in resume.schedules_that_differ(recipe, MOST * recipe.steps):
+        where = "optimizer" if name == "main" else f"algorithm.{name}"
+        settings, _ = recipe.algorithm.optimizers(recipe)[name]
+        raise RecipeError(
+            f"{method.name}: {where}.schedule={settings.schedule} depends on the number of steps, so that a point along"
+            f" the run is not the end of a shorter run: use {where}.schedule=constant"
+        )
+
+
+def _evaluated_at(step: int, method: Method) -> Method:
+    """The method, evaluated more often where it would not be at ``step``."""
+    every = next(n for n in range(method.recipe.evaluation.every, 0, -1) if step % n == 0)
+    if every == method.recipe.evaluation.every:
+        return method
+    more = f"evaluation.every={every}"
+    return replace(method, overrides=(*method.overrides, more), recipe=override(method.recipe, [more]))
+
+
+def _check_earlier(plan: Plan) -> None:
+    """RecipeError where a run of another recipe lies in the place of one of this plan's."""
+    for seed in plan.seeds:
+        for method in [None, *plan.all] if plan.has_base else plan.all:
+            if plan.folder(seed, method.name if method else BASE).is_dir():
+                resume.check(plan.recipe(seed, method))

@@ -1,0 +1,228 @@
+"""Which of the data's problems a run can use, and what is told of the others: a few lines, and ``intake.json``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from red_mcore.checkpoints import fingerprints
+from red_mcore.config.recipe import Data, Recipe, RecipeError
+from red_mcore.data import duplicates, sources
+from red_mcore.data.duplicates import Note
+from red_mcore.data.problems import Loaded
+from red_mcore.models.architecture import Architecture
+from red_mcore.samples.records import Problem
+from red_mcore.system import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from red_mcore.data.formats import Columns
+    from red_mcore.megatron.ranks import Ranks
+    from red_mcore.rewards.verifier import Verifier
+
+MANY = 0.05
+"""Share of golds that cannot be used above which they are hardly accidents."""
+TEXTS = 256
+"""Traces that are tokenized together."""
+
+
+def take_in(
+    recipe: Recipe,
+    loaded: Loaded,
+    benchmarks: dict[str, list[Problem]],
+    tokenizer,
+    verifier: Verifier | None,
+    here: Ranks,
+    say: Callable[[str], None],
+) -> tuple[list[Problem], list[Problem]]:
+    """(training, held-out) problems that are ``usable``, the same on every rank; a collective."""
+    from red_mcore.megatron import ranks
+
+    content = [[p.id, p.text, p.gold, len(p.trace or "")] for p in (*loaded.training, *loaded.held_out)]
+    mine = fingerprints.digest(json.dumps(content))
+    first = ranks.from_main(mine)
+    with ranks.together():
+        if mine != first:
+            raise RecipeError(
+                f"rank {here.rank} has read other problems than rank 0: the sources ({_where(recipe)}) have to be the"
+                " same on every node, and a function has to give the same rows at every call"
+            )
+    kept = ranks.on_main(here, lambda: usable(recipe, loaded, benchmarks, tokenizer, verifier, say))
+    return [p for p in loaded.training if p.id in kept], [p for p in loaded.held_out if p.id in kept]
+
+
+def usable(
+    recipe: Recipe,
+    loaded: Loaded,
+    benchmarks: dict[str, list[Problem]],
+    tokenizer,
+    verifier: Verifier,
+    say: Callable[[str], None],
+) -> set[int]:
+    """Ids of the problems that the run can use; the others are counted, told and noted in ``intake.json``.
+
+    Left out are, beside what ``read_problems`` tells of, training problems that a benchmark asks, prompts that are too
+    long and golds that no answer can equal. Raises RecipeError where nothing is left.
+    """
+    notes, where = list(loaded.notes), _where(recipe)
+    training = duplicates.apart(loaded.training, (p for asked in benchmarks.values() for p in asked))
+    if known := len(loaded.training) - len(training):
+        line = f"left out {known} training problems that are problems of {', '.join(benchmarks)}"
+        notes.append(Note("benchmark_in_training", known, line))
+    if not training:
+        raise RecipeError(f"data.path {where}: no training problem is left: {notes[-1].line}")
+    training = fitting(recipe, tokenizer, training, "training", notes)
+    held_out = fitting(recipe, tokenizer, loaded.held_out, "held-out", notes)
+    judged = [*(training if recipe.algorithm.rollouts else []), *held_out]  # imitation asks for no gold
+    # Only the user knows what golds are where the verdict is the user's.
+    bad = bad_golds(recipe, verifier, judged, say) if recipe.reward.verdict is None else set()
+    training, held_out = ([p for p in those if p.id not in bad] for those in (training, held_out))
+    if not training or not held_out:
+        of = "held-out problem" if training else "training problem"
+        raise RecipeError(f"data.path {where}: no {of} has a gold that can be used; see the warning above")
+    notes += check_traces(recipe, tokenizer, training)
+    for note in notes:
+        say(f"data: {note.line}")
+    counts = {"training": len(training), "held_out": len(held_out), "bad_golds": len(bad)}
+    for note in notes:  # several sources may have the same to tell
+        counts[note.name] = counts.get(note.name, 0) + note.count
+    disk.write_atomic(recipe.folder / "intake.json", json.dumps(counts, indent=1) + "\n")
+    return {p.id for p in (*training, *held_out)}
+
+
+def _where(recipe: Recipe) -> str:
+    return ", ".join(sources.paths(recipe.data)) or "null"
+
+
+def check_traces(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list[Note]:
+    """How many problems have a trace that can be used, where the algorithm learns from traces; else [].
+
+    RecipeError where none has.
+    """
+    algorithm, limit = recipe.algorithm, recipe.rollout.max_response_tokens
+    if not (algorithm.traces or algorithm.needs_traces):
+        return []
+    faults = Counter(trace_faults(tokenizer, problems, limit, recipe.data))
+    count = faults.pop(None, 0)
+    why = ", ".join(f"{number} {fault}" for fault, number in faults.items())
+    if not count:
+        raise RecipeError(
+            f"{type(algorithm).__name__} learns from traces, but none of the {len(problems)} problems has one of at"
+            f" most rollout.max_response_tokens={limit} tokens ({why}): set data.trace_field, or raise the limit"
+        )
+    rest = f"; of the others' traces {why}" if why else ""
+    line = f"{count} of {len(problems)} training problems have a trace that can be used{rest}"
+    return [Note("usable_traces", count, line)]
+
+
+def trace_faults(tokenizer, problems: Sequence[Problem], limit: int, data: Data) -> list[str | None]:
+    """Why each problem's trace cannot be used, in words that follow a number; None for one that can.
+
+    Most lengths are clear from tokenizing many at once; what is about the limit, ``encode_trace`` decides.
+    """
+    from red_mcore.data.seams import encode_trace, turns
+
+    some = 16  # tokens that encode_trace may add or take away at the ends
+    longer = f"are longer than rollout.max_response_tokens={limit}"
+    structure = turns(tokenizer).structure  # what is encoded otherwise than by itself
+
+    def fault(problem: Problem, tokens: int) -> str | None:
+        if not problem.trace:
+            return "are missing"
+        trims = len(problem.trace) - len(problem.trace.strip())
+        is_clear = trims < some and not structure.search(problem.trace)
+        if is_clear and tokens > limit + some:
+            return longer
+        if (is_clear and some < tokens < limit - some) or encode_trace(tokenizer, problem, limit, data) is not None:
+            return None
+        return (
+            "are empty"
+            if encode_trace(tokenizer, problem, max(limit, 2) + len(problem.trace), data) is None
+            else longer
+        )
+
+    faults: list[str | None] = []
+    for begin in range(0, len(problems), TEXTS):
+        batch = problems[begin : begin + TEXTS]
+        ids = tokenizer([p.trace or "" for p in batch], add_special_tokens=False, verbose=False)["input_ids"]
+        faults += [fault(problem, len(tokens)) for problem, tokens in zip(batch, ids, strict=True)]
+    return faults
+
+
+def bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say: Callable[[str], None]) -> set[int]:
+    """Ids of the problems whose gold no answer can equal; told, and kept in the run folder for the next start.
+
+    They are left out: every sample of theirs would be wrong, whatever it says.
+    """
+    file = recipe.folder / "bad_golds.json"
+    text = json.dumps([importlib.metadata.version("math-verify"), [[p.id, p.gold, p.kind] for p in problems]])
+    identity = fingerprints.digest(text)
+    try:
+        found = disk.read_object(file) or {}
+        if found.get("digest") != fingerprints.digest(json.dumps(found.get("rows"))):
+            if "digest" in found:  # an older version wrote none
+                raise disk.Damaged(f"{file} is damaged (its rows do not match their checksum)")
+            found = {}
+    except disk.Damaged as error:
+        say(f"red_mcore: warning: {error}: the golds are judged anew")
+        found = {}
+    if found.get("golds") != identity:
+        faults = zip(problems, verifier.gold_faults(problems), strict=True)
+        rows = [{"id": p.id, "problem": p.text, "gold": p.gold, "fault": fault} for p, fault in faults if fault]
+        found = {"golds": identity, "digest": fingerprints.digest(json.dumps(rows)), "rows": rows}
+        disk.write_atomic(file, json.dumps(found, indent=1) + "\n")
+    rows = found["rows"]
+    if rows:
+        faults = ", ".join(f"{count} {fault}" for fault, count in Counter(r["fault"] for r in rows).most_common(3))
+        share = len(rows) / len(problems)
+        say(
+            f"red_mcore: warning: left out {len(rows)} of {len(problems)} problems whose gold cannot be used, listed in"
+            f" {file}: {faults}; the first: {rows[0]['gold'][:60]!r}"
+        )
+        if share > MANY:
+            say(
+                f"red_mcore: warning: that is {share:.0%} of all golds: does data.gold_field="
+                f"{recipe.data.gold_field or 'null'} name the column of the answers?"
+            )
+    return {row["id"] for row in rows}
+
+
+def load_benchmarks(
+    recipe: Recipe, arch: Architecture, tokenizer, columns: Columns = frozenset()
+) -> tuple[dict[str, list[Problem]], int]:
+    """The problems with these columns, and the tokens that the longest prompt and its response need; ({}, 0) where none
+    are asked for.
+
+    RecipeError where the model has fewer positions.
+    """
+    from red_mcore.evaluation import asking, benchmarks
+
+    settings = recipe.evaluation.benchmarks
+    if settings is None:
+        return {}, 0
+    protocol = settings.protocol
+    found = {
+        name: benchmarks.load(name, settings.data, protocol.seed, settings.limit, columns) for name in settings.names
+    }
+    encoded = asking.prompts(tokenizer, found, protocol)
+    asking.check_lengths(encoded, protocol, arch.max_positions, "the model's max_position_embeddings")
+    return found, max(map(len, encoded.values())) + protocol.max_tokens
+
+
+def fitting(recipe: Recipe, tokenizer, problems: list[Problem], what: str, notes: list[Note]) -> list[Problem]:
+    """The problems whose prompt fits ``rollout.max_prompt_tokens``; ``notes`` gets how many ``what`` ones do not."""
+    from red_mcore.data.seams import encode_prompt
+
+    limit = recipe.rollout.max_prompt_tokens
+    fitting = [p for p in problems if len(encode_prompt(tokenizer, p, recipe.data)) <= limit]
+    if not fitting:
+        raise RecipeError(
+            f"rollout.max_prompt_tokens={limit}: none of the {len(problems)} {what} problems fits; raise it"
+        )
+    if left_out := len(problems) - len(fitting):
+        line = f"left out {left_out} of {len(problems)} {what} problems: longer than rollout.max_prompt_tokens={limit}"
+        notes.append(Note(f"{what.replace('-', '_')}_too_long", left_out, line))
+    return fitting

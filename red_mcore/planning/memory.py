@@ -1,0 +1,250 @@
+"""Memory of a rank at its peak, from a recipe's numbers alone, and whether the machine has it; no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from red_mcore.config.recipe import Offload, Parallel, Recipe, RecipeError
+from red_mcore.models.architecture import Architecture
+from red_mcore.system import devices
+from red_mcore.system.devices import has_transformer_engine, uses_transformer_engine
+
+BYTES = {"float32": 4, "bfloat16": 2}
+CHUNK_BYTES = 2**28
+"""Size of the float32 logits that exist at a time."""
+PADDING = 4 / 3
+"""Tokens that attention computes with, per token: lengths spread evenly between two powers of two."""
+PROCESS_BYTES = 1100 * 2**20
+"""Of a rank on CPUs beside all that depends on the model, as runs of a tiny one had it: half for the imports of torch,
+Megatron and vLLM, the rest for the engine's own buffers and what allocators keep after the first steps."""
+VERIFIER_BYTES = 100 * 2**20
+"""Of a verifier's process, with SymPy."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one rank. The engine lives in the trainer's process: its part stays during an update.
+
+    Not counted: vLLM's CUDA graphs and temporaries, and FP8's copies of weights (nor what it saves in activations).
+    """
+
+    process: int
+    """The programs themselves, on CPUs; on GPUs they are in the host's memory."""
+    verifiers: int
+    """The rank's share of its engine's, on CPUs."""
+    weights: int
+    gradients: int
+    """In float32, of all micro-batches."""
+    optimizer: int
+    """The rank's share of each optimizer's moments and, of bfloat16 weights, of their float32 copy; 0 if offloaded."""
+    reference: int
+    """Weights of the frozen policy that the algorithm compares with; 0 if offloaded."""
+    activations: int
+    """What the backward of full micro-batches needs, of all that are under way."""
+    recomputed: int
+    """What it does not keep, of one layer."""
+    logits: int
+    """A chunk of them, its gradient, and the float32 gradient of the output layer; gone when a layer is recomputed."""
+    step: int
+    """What the optimizer's step needs, when the activations are gone: the weights before it, to tell by how much it
+    changed them, temporaries of torch's AdamW on GPUs (Transformer Engine's has none), and what is offloaded
+    otherwise."""
+    scoring: int
+    """The reference's weights while it scores, if they are offloaded otherwise."""
+    engine: int
+    """vLLM's weights."""
+    cache: int
+    """vLLM's keys and values."""
+
+    @property
+    def update(self) -> int:
+        return self.rollout + max(self.activations + max(self.recomputed, self.logits), self.step, self.scoring)
+
+    @property
+    def rollout(self) -> int:
+        return self.resident + self.verifiers + self.cache
+
+    @property
+    def resident(self) -> int:
+        """What the model itself takes, whatever is done."""
+        return self.process + self.weights + self.gradients + self.optimizer + self.reference + self.engine
+
+
+def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Memory:
+    """Of a rank of pipeline ``stage``; GPUs compute norms in one kernel, which keeps less."""
+    parallel, size = recipe.parallel, BYTES[recipe.model.dtype]
+    shared = parameters_per_rank(arch, parallel.tensor, parallel.pipeline, parallel.expert)[stage]
+    experts = _experts_per_rank(arch, parallel)
+    copies = parallel.data * parallel.context
+    owned = (shared - experts) / copies + experts * parallel.expert / copies
+    state = round(owned * (8 * len(recipe.algorithm.optimizers(recipe)) + (4 if size == 2 else 0)))
+    offload = recipe.offload if on_gpu else Offload()  # from a CPU there is nowhere to go
+    temporaries = 8 if on_gpu and not has_transformer_engine() else 4
+    reference = shared * size if recipe.algorithm.uses_reference else 0
+    is_last = stage == parallel.pipeline - 1
+    kept, again = _activations(recipe, arch, stage, on_gpu)
+    return Memory(
+        process=0 if on_gpu else PROCESS_BYTES,
+        verifiers=0 if on_gpu else recipe.reward.workers * VERIFIER_BYTES // recipe.rollout.tensor,
+        weights=shared * size,
+        gradients=shared * 4,
+        optimizer=0 if offload.optimizer else state,
+        reference=0 if offload.reference else reference,
+        activations=kept,
+        recomputed=again,
+        logits=_logits(recipe, arch) if is_last else 0,
+        step=round(owned * temporaries) + (state if offload.optimizer else 0),
+        scoring=reference if offload.reference else 0,
+        engine=round(arch.parameters / recipe.rollout.tensor * size),
+        cache=recipe.rollout.kv_cache_mib * 2**20,
+    )
+
+
+def most_needing(recipe: Recipe, arch: Architecture, on_gpu: bool) -> Memory:
+    """Of the pipeline stage whose ranks need the most."""
+    stages = [estimate(recipe, arch, stage, on_gpu) for stage in range(recipe.parallel.pipeline)]
+    return max(stages, key=lambda memory: memory.update)
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes that a GPU has for its rank, or a host for all its ranks; and the ranks that share them."""
+
+    bytes: int
+    ranks: int
+    name: str
+    """What has them, for messages."""
+
+    @property
+    def each(self) -> int:
+        return self.bytes // self.ranks
+
+
+def room(recipe: Recipe) -> Room | None:
+    """What this machine has for the recipe's ranks; None where that cannot be told."""
+    if not devices.has_gpu():
+        here = devices.ranks_here(recipe.parallel.ranks)
+        return Room(devices.host_memory(), here, f"this machine for {here} ranks" if here > 1 else "this machine")
+    size = devices.gpu_memory()
+    return None if size is None else Room(size, 1, "a GPU here")
+
+
+def is_for_another_machine(recipe: Recipe, arch: Architecture) -> bool:
+    """Whether a plan made here is for a larger machine: the model alone fills this one, or jobs are handed on."""
+    found = room(recipe)
+    if found is None or devices.has_gpu():
+        return False
+    return devices.hands_jobs_on() or most_needing(recipe, arch, on_gpu=False).resident > found.each
+
+
+def check(recipe: Recipe, arch: Architecture, here: bool) -> None:
+    """RecipeError where the ranks cannot have the memory that they need whatever the lengths of the responses.
+
+    ``here``: they are about to start on this machine; else only where the recipe is not for another one.
+    """
+    found = room(recipe)
+    if found is None or (not here and is_for_another_machine(recipe, arch)):
+        return
+    need = most_needing(recipe, arch, devices.has_gpu())
+    if need.rollout <= found.each:
+        return
+    gib, free = 2**30, found.each - need.resident
+    wants = {
+        "rollout.kv_cache_mib": (recipe.rollout.kv_cache_mib, need.cache, free - need.verifiers),
+        "reward.workers": (recipe.reward.workers, need.verifiers, free - need.cache),
+    }
+    field, (value, size, left) = max(wants.items(), key=lambda item: item[1][1])
+    if left > 0:
+        raise RecipeError(
+            f"{field}={value}: with it a rank needs {need.rollout / gib:.1f} GiB at least, and {found.name} has"
+            f" {found.bytes / gib:.1f} GiB: use {value * left // size} or less, or fewer ranks"
+        )
+    raise RecipeError(
+        f"model: a rank needs {need.resident / gib:.1f} GiB for weights, gradients, optimizer and engine, and"
+        f" {found.name} has {found.bytes / gib:.1f} GiB: use a smaller model, model.dtype=bfloat16, or more ranks with"
+        " parallel.tensor or parallel.pipeline on more machines"
+    )
+
+
+def parameters_per_rank(architecture: Architecture, tensor: int, pipeline: int, expert: int = 1) -> list[int]:
+    """Parameters that one tensor-parallel rank of each pipeline stage holds, vocabulary padding not counted."""
+    a = architecture
+    qkv = (a.heads + 2 * a.kv_groups) * a.head_dim
+    split = a.hidden_size * qkv + (qkv if a.qkv_bias else 0) + a.heads * a.head_dim * a.hidden_size
+    split += 3 * a.hidden_size * a.ffn_size * (a.experts.count // expert if a.experts is not None else 1)
+    whole = 2 * a.hidden_size + (2 * a.head_dim if a.qk_norm else 0)  # norms and router are so on every rank
+    whole += a.experts.count * a.hidden_size if a.experts is not None else 0
+    layer = split // tensor + whole
+    vocabulary = math.ceil(a.vocab_size / tensor) * a.hidden_size
+    stages = [a.layers // pipeline * layer for _ in range(pipeline)]
+    stages[0] += vocabulary
+    stages[-1] += a.hidden_size
+    if not a.tied or pipeline > 1:  # a tied output layer on another stage is a copy
+        stages[-1] += vocabulary
+    return stages
+
+
+def _experts_per_rank(a: Architecture, parallel: Parallel) -> int:
+    if a.experts is None:
+        return 0
+    layer = a.experts.count // parallel.expert * 3 * a.hidden_size * a.ffn_size // parallel.tensor
+    return a.layers // parallel.pipeline * layer
+
+
+def _activations(recipe: Recipe, a: Architecture, stage: int, on_gpu: bool) -> tuple[int, int]:
+    """(kept, recomputed)."""
+    parallel, size = recipe.parallel, BYTES[recipe.model.dtype]
+    transformer_engine = uses_transformer_engine(recipe.model, a, on_gpu)
+    # Of each entry of a norm: its input, in float32 but for Transformer Engine, and on CPUs what the weight scales.
+    norm_bytes = size if transformer_engine else 4 if on_gpu else 8
+    tensor, stages = parallel.tensor, parallel.pipeline
+    residual = tensor if parallel.sequence else 1
+    heads, groups = a.heads * a.head_dim / tensor, a.kv_groups * a.head_dim / tensor
+
+    norm = (norm_bytes + size) * a.hidden_size / residual
+    rotation = 4 * a.head_dim * size
+    # Our context parallel gathers the keys of all ranks, repeated for each query head: for its two chunks, 2 ranks + 1.
+    keys = heads * (2 * parallel.context + 1) / 2 if parallel.context > 1 and not transformer_engine else groups
+    core = 2 * (heads + keys) * size + 4 * a.heads / tensor
+    outside = 2 * norm + rotation + (norm_bytes * (heads + groups) if a.qk_norm else 0)
+    output = heads * size  # which the next linear layer keeps; Transformer Engine's attention keeps the same tensor
+    if not transformer_engine:
+        core, outside = PADDING * core, outside + output
+    mlp = 5 * a.ffn_size / tensor * size
+    if a.experts is not None:
+        mlp = a.experts.per_token * (mlp + 2 * a.hidden_size * size)
+    layer = outside + core + mlp
+    core_input = (2 * heads + 3 * groups) * size  # rotated queries and keys, and what values are a view of
+    kept, again = {
+        "none": (layer, 0.0),
+        "selective": (outside + core_input + (output if transformer_engine else 0) + mlp, core),
+        "full": (a.hidden_size * size / residual, layer),
+    }[parallel.recompute]
+
+    # Chunks of layers whose forward is done and whose backward is not, by Megatron's schedules.
+    if parallel.virtual > 1:
+        under_way = 2 * (stages - stage - 1) + (parallel.virtual - 1) * stages + 1
+    else:
+        under_way = stages - stage
+    layers = under_way * a.layers / (stages * parallel.virtual)
+    end = norm + a.hidden_size * size if stage == stages - 1 else 0.0
+    tokens = _tokens(recipe)
+    return round(tokens * (layers * kept + end)), round(tokens * again)
+
+
+def _logits(recipe: Recipe, a: Architecture) -> int:
+    rows = math.ceil(a.vocab_size / recipe.parallel.tensor)
+    tokens = _tokens(recipe)
+    return round(2 * min(CHUNK_BYTES, 4 * rows * tokens) + rows * a.hidden_size * (4 + BYTES[recipe.model.dtype]))
+
+
+def _tokens(recipe: Recipe) -> float:
+    """Of a rank's largest micro-batch: a step may have fewer than it takes."""
+    batch, algorithm, rollout = recipe.batch, recipe.algorithm, recipe.rollout
+    group = algorithm.traces + (batch.samples_per_prompt if algorithm.rollouts else 0)
+    sequences = max(batch.prompts_per_step * group, recipe.base.sequences_per_step if recipe.base else 0)
+    tokens = sequences * (rollout.max_prompt_tokens + rollout.max_response_tokens)
+    if algorithm.needs_traces or tokens > batch.tokens_per_micro_batch:  # lessons may have any number
+        tokens = batch.tokens_per_micro_batch
+    return tokens / recipe.parallel.context

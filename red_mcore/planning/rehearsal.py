@@ -1,0 +1,201 @@
+"""What a dry run sees of what a run would be given: problems, tokenizer, one prompt with its tokens, the tracker.
+
+A process of its own looks, in which transformers does without torch: tokenizers are there in a third of the time.
+Nothing is fetched; what only a hub has is said to be unknown. Of many problems some are looked at, the shortest and the
+longest among them, so that what none of those is, hardly any is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from red_mcore.config.overrides import load
+from red_mcore.config.recipe import Data, Recipe, RecipeError
+from red_mcore.data import files, formats, sources
+from red_mcore.data.problems import ARITHMETIC_PROBLEMS, Loaded, read_problems
+from red_mcore.planning import intake
+from red_mcore.planning.plan import find_architecture
+from red_mcore.samples.records import Problem
+from red_mcore.system.exit_codes import BAD_INPUT
+from red_mcore.tracking import addresses
+
+LOOKED_AT = 300
+"""Problems whose tokens are counted; a second."""
+LARGE = 50 * 2**20
+"""Bytes of data above which only their beginning is read."""
+BEGINNING = 2000
+"""Rows of it."""
+SHOWN_TEXT, SHOWN_TOKENS = 600, 60
+"""Most characters and tokens of the prompt that is shown."""
+
+
+def see(file: str, overrides: Sequence[str]) -> list[str]:
+    """Lines on what a run of the recipe would see; RecipeError where it could not use it."""
+    command = [sys.executable, "-m", "red_mcore.planning.rehearsal", file, *overrides]
+    quiet = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **quiet})
+    if done.returncode == BAD_INPUT:
+        raise RecipeError(done.stderr.splitlines()[-1])
+    if done.returncode:
+        raise RecipeError(f"model and data cannot be looked at: {done.stderr.rstrip().splitlines()[-1]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def lines(recipe: Recipe) -> list[str]:
+    """The same, here."""
+    from red_mcore.data.tokenizer import load_tokenizer
+
+    told: list[str] = []
+    addresses.reach(recipe.tracking)
+    model, data = recipe.model, recipe.data
+    loaded = _load(data, told.append)
+    is_here = model.path is None or Path(model.path).is_dir()
+    try:
+        tokenizer = load_tokenizer(model, data.template_arguments)
+    except RecipeError:
+        if is_here:
+            raise
+        return [*told, f"tokenizer: known once {model.path} is fetched"]
+    architecture = find_architecture(recipe)
+    if architecture is not None and len(tokenizer) > architecture.vocab_size:
+        raise RecipeError(
+            f"model.config.vocab_size={architecture.vocab_size} does not hold the tokenizer's {len(tokenizer)} tokens"
+        )
+    if loaded is None:
+        return told
+    told += _lengths(recipe, tokenizer, loaded)
+    return told + _example(recipe, tokenizer, loaded.training)
+
+
+def _load(data: Data, tell: Callable[[str], None]) -> Loaded | None:
+    """None where the data are not here."""
+    paths = [path for path in sources.paths(data) if not files.is_function(path)]
+    if absent := [path for path in paths if not Path(path).exists()]:
+        tell(f"data: known once {', '.join(absent)} is fetched")
+        return None
+    if (size := sum(_size(Path(path)) for path in paths)) > LARGE:
+        if len(sources.paths(data)) > 1 or not files.is_file(paths[0]):
+            tell(f"data: {', '.join(paths)}: {size >> 20} MiB in several files; read when a run starts")
+            return None
+        problems = _beginning(data)
+        tell(f"data: {data.path} has {size >> 20} MiB; of its first {BEGINNING} rows {len(problems)} can be used")
+        return Loaded(problems, problems)
+    if is_drawn := not sources.training(data):  # as many as are looked at are enough
+        count = data.problems or ARITHMETIC_PROBLEMS
+        tell(f"data: {count} training problems of the built-in arithmetic, {data.held_out} held out")
+        data = replace(data, problems=min(count, LOOKED_AT), held_out=min(data.held_out, LOOKED_AT))
+    loaded = read_problems(data, data.seed)
+    if not is_drawn:
+        tell(f"data: {len(loaded.training)} training problems, {len(loaded.held_out)} held out")
+    for note in loaded.notes:
+        tell(f"data: {note.line}")
+    return loaded
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all in a folder."""
+    return path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+
+
+def _beginning(data: Data) -> list[Problem]:
+    layout = formats.find(files.columns(data, BEGINNING), data, data.path)
+    rows = (formats.read(layout, row, where) for where, row in islice(files.rows(data, layout.used()), BEGINNING))
+    contents = [row for row in rows if row.text is not None and row.gold is not None]
+    if not contents:
+        raise RecipeError(f"data.path {data.path}: none of the first {BEGINNING} rows has a problem and a gold")
+    return [Problem(i, row.text, row.gold.text, row.trace) for i, row in enumerate(contents)]
+
+
+def _lengths(recipe: Recipe, tokenizer, loaded: Loaded) -> list[str]:
+    """Tokens of prompts and traces, against the recipe's limits."""
+    from red_mcore.data.seams import encode_prompt
+
+    told = []
+    limit = recipe.rollout.max_prompt_tokens
+    for what, problems in (("training", loaded.training), ("held-out", loaded.held_out)):
+        some = _spread(problems, lambda problem: problem.text)
+        if not some:
+            continue
+        counts = sorted(len(encode_prompt(tokenizer, problem, recipe.data)) for problem in some)
+        if counts[0] > limit:
+            raise RecipeError(
+                f"rollout.max_prompt_tokens={limit}: none of the {len(some)} {what} problems looked at fits, their"
+                f" prompts have {counts[0]} to {counts[-1]} tokens; raise it"
+            )
+        beyond = sum(count > limit for count in counts)
+        told.append(
+            f"{what} prompts: {counts[0]} to {counts[-1]} tokens; {beyond or 'none'} of {len(some)} looked at"
+            f" {'is' if beyond == 1 else 'are'} longer than rollout.max_prompt_tokens={limit}"
+            + (", to be left out" if beyond else "")
+        )
+    if _learns_traces(recipe):
+        with_trace = [problem for problem in loaded.training if problem.trace]
+        some = _spread(with_trace, lambda problem: problem.trace) or loaded.training
+        (note,) = intake.check_traces(recipe, tokenizer, some)
+        line = note.line.replace("training problems", "looked at")
+        told.append(f"traces: {len(with_trace)} of {len(loaded.training)} training problems have one; {line}")
+    return told
+
+
+def _learns_traces(recipe: Recipe) -> bool:
+    return bool(recipe.algorithm.traces or recipe.algorithm.needs_traces)
+
+
+def _spread(problems: Sequence[Problem], text: Callable[[Problem], str]) -> list[Problem]:
+    """LOOKED_AT of the problems, the shortest and the longest among them."""
+    ordered = sorted(problems, key=lambda problem: len(text(problem)))
+    if len(ordered) <= LOOKED_AT:
+        return ordered
+    return [ordered[i * (len(ordered) - 1) // (LOOKED_AT - 1)] for i in range(LOOKED_AT)]
+
+
+def _example(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list[str]:
+    """One prompt as text and as tokens, and what ``seams.example`` tells."""
+    from red_mcore.data.seams import encode_prompt, example, stop_ids_of
+
+    ids = encode_prompt(tokenizer, problems[0], recipe.data).tolist()
+    pieces = [repr(tokenizer.decode([token], clean_up_tokenization_spaces=False)) for token in ids]
+    text = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    stops = stop_ids_of(tokenizer, Path(recipe.model.path or ""))
+    return [
+        f"one prompt, {len(ids)} tokens: {_cut(repr(text), SHOWN_TEXT, ' ... ')}",
+        f"  its tokens: {' '.join(_cut(pieces, SHOWN_TOKENS, ['...']))}",
+        *(f"  {line}" for line in example(tokenizer, problems[:BEGINNING], recipe.data, stops, _learns_traces(recipe))),
+    ]
+
+
+def _cut(whole: Sequence, most: int, mark: Sequence):
+    """``whole``, or its beginning and its end."""
+    return whole if len(whole) <= most else whole[: most // 2] + mark + whole[-(most // 2) :]
+
+
+def _leave_out_torch() -> None:
+    """Lets transformers think, and remember, that there is no torch; what a recipe imports may have it."""
+    if "torch" not in sys.modules:
+        sys.modules["torch"] = None
+        from transformers.utils import is_torch_available
+
+        is_torch_available()
+        del sys.modules["torch"]
+
+
+def _main(file: str, *overrides: str) -> int:
+    try:
+        recipe = load(file, overrides)
+        _leave_out_torch()
+        print(json.dumps(lines(recipe)))
+    except RecipeError as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(*sys.argv[1:]))

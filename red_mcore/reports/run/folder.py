@@ -1,0 +1,229 @@
+"""What a training run has left so far: its recipe, metrics, summary, sample rollouts and benchmark evaluations."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from red_mcore.checkpoints import manifests
+from red_mcore.config.recipe import RecipeError
+from red_mcore.system import disk
+from red_mcore.tracking import rows as metric_rows
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run that is finished, still going, or was killed."""
+
+    folder: Path
+    recipe: dict[str, Any]
+    """As ``recipe.yaml`` has it; {} where that is missing."""
+    rows: list[dict[str, Any]]
+    """Of ``metrics.jsonl``, by step; a step that a resumed run repeated counts once, as it was last."""
+    base_rows: list[dict[str, Any]]
+    """Of ``base.jsonl``, the same of base training; [] where there was none."""
+    summary: dict[str, Any] | None
+    """None until the run is done for the first time."""
+    algorithm: str
+    """Its class, or nothing, where a recipe of an older version does not name it."""
+
+    @property
+    def name(self) -> str:
+        return str(self.recipe.get("name", self.folder.absolute().name))
+
+    @property
+    def steps(self) -> int:
+        """Steps done, by the rows and the summary."""
+        return max(self._logged, self._summed)
+
+    @property
+    def _logged(self) -> int:
+        return max((row["step"] for row in self.rows), default=0)
+
+    @property
+    def _summed(self) -> int:
+        done = (self.summary or {}).get("steps")
+        return done if isinstance(done, int) else self._logged * (self.summary is not None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the summary is of all steps; it is not where the run was asked for more since."""
+        wanted = self.setting("steps", 0)
+        return self.summary is not None and self._summed >= max(self._logged, wanted if isinstance(wanted, int) else 0)
+
+    @property
+    def missing_steps(self) -> int:
+        """Steps up to the last that have no row."""
+        return self.steps - sum(row["step"] > 0 for row in self.rows)
+
+    @property
+    def last_written(self) -> str:
+        """When, or nothing where no metrics are."""
+        files = [file for name in ("metrics.jsonl", "base.jsonl") if (file := self.folder / name).exists()]
+        if not files:
+            return ""
+        when = datetime.datetime.fromtimestamp(max(file.stat().st_mtime for file in files)).astimezone()
+        return when.isoformat(sep=" ", timespec="minutes")
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """Those of the summary, each with its step where it has one; of a run that is not finished, what holds at its
+        newest checkpoint."""
+        found: Any = (self.summary or {}).get("warnings")
+        if not self.finished:
+            try:
+                manifest, _ = manifests.newest(self.folder / "checkpoints")
+            except RecipeError:  # none is whole: the run itself will tell
+                manifest = None
+            seen = manifest["state"].get("health", {}).values() if manifest else ()
+            found = [one for one in seen if one["on"]]
+        return [_warning(one) for one in found] if isinstance(found, list) else []
+
+    @cached_property
+    def held_out(self) -> dict[int, tuple[float, float]]:
+        """Step -> (pass@1, standard error) on the held-out problems, the latter NaN where it is not known; of the
+        metrics, or of the summary's ends where those are lost."""
+        errors = dict(zip(*self.metric("evaluation/pass1_stderr"), strict=True))
+        scores = zip(*self.metric("evaluation/pass1"), strict=True)
+        found: dict[int, tuple[float, float]] = {}
+        for step, mean in scores:
+            _keep(found, int(step), mean, errors.get(step))
+        if found or self.summary is None:
+            return found
+        for step, name in ((0, "accuracy_before"), (self.steps, "accuracy_after")):
+            _keep(found, step, self.summary.get(name), self.summary.get(f"{name}_stderr"))
+        return found
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of all metrics."""
+        return list(dict.fromkeys(name for row in self.rows for name in row if name != "step"))
+
+    def setting(self, key: str, otherwise: Any = None) -> Any:
+        """Of the recipe, e.g. ``batch.samples_per_prompt``; ``otherwise`` where it has none of that name."""
+        value: Any = self.recipe
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        return otherwise if value is None else value
+
+    def metric(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(steps, values) where there is one; NaN for what was not finite."""
+        found = [(row["step"], _number(row[name])) for row in self.rows if name in row]
+        steps, values = zip(*found, strict=True) if found else ((), ())
+        return np.array(steps, float), np.array(values, float)
+
+    def total(self, name: str) -> float:
+        """Sum over steps, 0 for a metric that does not exist."""
+        return float(np.nansum(self.metric(name)[1]))
+
+    @cached_property
+    def pass_k(self) -> str | None:
+        """Name of the metric pass@k, k the number of samples."""
+        found = [name for name in self.names if re.fullmatch(r"evaluation/pass\d+", name) and name[15:] != "1"]
+        return found[0] if found else None
+
+    @cached_property
+    def samples(self) -> dict[int, list[dict[str, Any]]]:
+        """Step -> rollouts kept at its evaluation."""
+        found = {}
+        for file in sorted((self.folder / "rollouts").glob("evaluation-*.jsonl")):
+            if (number := re.fullmatch(r"evaluation-(\d+)", file.stem)) and (rows := _lines(file)):
+                found[int(number.group(1))] = rows
+        return found
+
+    @cached_property
+    def benchmarks(self) -> dict[str, dict[int, tuple[float, float]]]:
+        """Benchmark -> step -> (mean, standard error, NaN where it is not known): of ``evaluation/NAME_mean`` among
+        the metrics, and of ``evaluation/step-NNNNNN/summary.json``."""
+        found: dict[str, dict[int, tuple[float, float]]] = {}
+        for name in (n for n in self.names if n.startswith("evaluation/") and n.endswith("_mean")):
+            if name == "evaluation/reward_mean":
+                continue  # of the held-out problems
+            errors = dict(zip(*self.metric(f"{name.removesuffix('_mean')}_stderr"), strict=True))
+            for step, mean in zip(*self.metric(name), strict=True):
+                _keep(found.setdefault(name[11:-5], {}), int(step), mean, errors.get(step))
+        for file in sorted((self.folder / "evaluation").glob("step-*/summary.json")):
+            number = re.fullmatch(r"step-(\d+)", file.parent.name)
+            content = _object(file)
+            if number and content:
+                average = {"average": content["average"]} if "average" in content else {}
+                for name, scores in (content.get("benchmarks", {}) | average).items():
+                    if isinstance(scores, dict):
+                        by_step = found.setdefault(name, {})
+                        _keep(by_step, int(number.group(1)), scores.get("mean"), scores.get("stderr"))
+        return {name: dict(sorted(scores.items())) for name, scores in found.items() if scores}
+
+
+def read_run(folder: Path) -> RunFolder:
+    """RecipeError where ``folder`` is no run, or a file of it is broken in more than its last line."""
+    if not folder.is_dir():
+        raise RecipeError(f"{folder} is no folder")
+    metrics, recipe = folder / "metrics.jsonl", folder / "recipe.yaml"
+    if not metrics.exists() and not recipe.exists():
+        within = sorted(path.parent.name for path in folder.glob("*/metrics.jsonl"))
+        hint = f"; there are runs in it: {', '.join(within[:5])}" if within else ""
+        raise RecipeError(f"{folder} is no run, it has neither metrics.jsonl nor recipe.yaml{hint}")
+    rows, _, told = metric_rows.read(folder)
+    base_rows = {row["step"]: row for row in _lines(folder / "base.jsonl") if isinstance(row.get("step"), int)}
+    if told:
+        print(f"warning: {told}", file=sys.stderr)
+    try:
+        text = recipe.read_text(encoding="utf-8") if recipe.exists() else ""
+        settings = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{recipe} cannot be read: {' '.join(str(error).split())}") from None
+    summary = _object(folder / "summary.json")
+    return RunFolder(
+        folder,
+        settings if isinstance(settings, dict) else {},
+        rows,
+        [base_rows[step] for step in sorted(base_rows)],
+        summary,
+        named[1] if (named := re.match(r"# algorithm: (\w+)$", text, re.MULTILINE)) else "",
+    )
+
+
+def _by_step(file: Path) -> list[dict[str, Any]]:
+    rows = {row["step"]: row for row in _lines(file) if isinstance(row.get("step"), int)}
+    return [rows[step] for step in sorted(rows)]
+
+
+def _warning(one: Any) -> str:
+    if not isinstance(one, dict):
+        return str(one)
+    text, step = str(one.get("text") or one.get("code")), one.get("step")
+    return text if step is None else f"{text} (step {step})"
+
+
+def _keep(found: dict[int, tuple[float, float]], step: int, mean: Any, error: Any) -> None:
+    if math.isfinite(mean := _number(mean)):
+        found[step] = (mean, _number(error))
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    rows, bad = disk.read_rows(file)
+    if bad:
+        print(f"warning: {file}: {len(bad)} damaged lines are left out", file=sys.stderr)
+    return rows
+
+
+def _object(file: Path) -> dict[str, Any] | None:
+    """None where there is none, or it is damaged, which is told."""
+    try:
+        return disk.read_object(file)
+    except disk.Damaged as error:
+        print(f"warning: {error}: the page goes without it", file=sys.stderr)
+        return None
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) else math.nan

@@ -1,0 +1,120 @@
+"""What the machine has, told without torch, and which layers a model therefore gets."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from red_mcore.config.recipe import Model, RecipeError
+from red_mcore.models.architecture import Architecture
+
+FP8_MULTIPLE = {"tensorwise": 16, "blockwise": 128}
+"""What all dimensions of a matrix product in FP8 have to be multiples of, by the scaling."""
+
+CONTROL_GROUPS = (Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+"""Linux's: which ones this process belongs to, and where they are."""
+_LIMITS = ("memory.max", "memory.limit_in_bytes")
+"""Of a control group, in the kernel's versions 2 and 1."""
+
+
+def has_gpu() -> bool:
+    """Whether this machine has an NVIDIA GPU."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def has_transformer_engine() -> bool:
+    """Whether Transformer Engine is installed."""
+    return find_spec("transformer_engine") is not None
+
+
+def host_memory() -> int:
+    """Bytes of memory that processes here may have in all: the machine's, or what a container or a job is allowed."""
+    import psutil
+
+    found = [psutil.virtual_memory().total]
+    mine, tree = CONTROL_GROUPS
+    for line in _lines(mine):  # 4:memory:/job_5 of version 1, 0::/job_5 of version 2
+        _, controllers, place = line.split(":", 2)
+        if controllers in ("", "memory"):
+            root = tree / controllers
+            for folder in (root / place.strip("/"), *(root / place.strip("/")).parents):
+                limits = [text for name in _LIMITS for text in _lines(folder / name)]
+                found += [int(text) for text in limits if text.isdigit()]  # or "max"
+                if folder == root:
+                    break
+    return min(found)
+
+
+@lru_cache(maxsize=1)
+def gpu_memory() -> int | None:
+    """Bytes of the smallest GPU here; None where no driver tells."""
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    sizes = [int(line) for line in done.stdout.split() if line.isdigit()]
+    return min(sizes) * 2**20 if sizes else None
+
+
+def ranks_here(ranks: int) -> int:
+    """How many of a run's ranks this machine has: what a launcher has said, else all."""
+    told = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")  # such as 4(x2),3
+    found = re.match(r"\d+", told) if {"RANK", "SLURM_PROCID"} & os.environ.keys() else None
+    return min(ranks, int(found[0])) if found else ranks
+
+
+def hands_jobs_on() -> bool:
+    """Whether this is a login node of SLURM, from which runs start on other machines."""
+    is_set_up = any(Path(place).is_file() for place in (os.environ.get("SLURM_CONF", ""), "/etc/slurm/slurm.conf"))
+    return is_set_up and "SLURM_JOB_ID" not in os.environ
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text().splitlines()
+    except (OSError, ValueError):
+        return []
+
+
+def uses_transformer_engine(model: Model, arch: Architecture, on_gpu: bool) -> bool:
+    """Whether the layers are Transformer Engine's (``model.layers``); ``check_layers`` tells whether they can be."""
+    if model.layers != "auto":
+        return model.layers == "transformer_engine"
+    return on_gpu and model.dtype == "bfloat16" and arch.experts is None and has_transformer_engine()
+
+
+def check_layers(model: Model, arch: Architecture | None, tensor: int) -> None:
+    """RecipeError where this machine, or a model of this shape (None: not yet known), cannot have the layers asked for.
+
+    ``tensor``: ranks that split each layer.
+    """
+    if model.layers == "transformer_engine" or model.fp8 != "none":
+        field = f"model.fp8={model.fp8}" if model.fp8 != "none" else f"model.layers={model.layers}"
+        fix = "use fp8=none" if model.fp8 != "none" else "use layers=auto"
+        wants = {
+            "an NVIDIA GPU, and this machine has none": not has_gpu(),
+            "Transformer Engine, which is not installed": not has_transformer_engine(),
+            f"bfloat16, and model.dtype is {model.dtype}": model.dtype != "bfloat16",
+            "a model without experts": arch is not None and arch.experts is not None,
+            f"Transformer Engine's layers, and model.layers is {model.layers}": model.layers == "local",
+        }
+        for want, is_missing in wants.items():
+            if is_missing:
+                raise RecipeError(f"{field} needs {want}: {fix}")
+    if arch is None or model.fp8 == "none":
+        return
+    widths = {
+        "hidden_size": arch.hidden_size,
+        "intermediate_size / parallel.tensor": arch.ffn_size // tensor,
+        "heads x head_dim / parallel.tensor": arch.heads * arch.head_dim // tensor,
+        "key-value heads x head_dim / parallel.tensor": arch.kv_groups * arch.head_dim // tensor,
+    }
+    multiple = FP8_MULTIPLE[model.fp8]
+    for name, width in widths.items():
+        if width % multiple:
+            raise RecipeError(f"model.fp8={model.fp8}: {name} = {width} is no multiple of {multiple}: use fp8=none")

@@ -1,0 +1,65 @@
+"""Base training: a fresh model learns the base corpus by imitation, before the algorithm starts."""
+
+from __future__ import annotations
+
+import math
+import random
+
+from red_mcore.algorithms.sft import SFT
+from red_mcore.convert import card
+from red_mcore.convert.hf import export_folder, load_weights
+from red_mcore.data.arithmetic import corpus
+from red_mcore.data.seams import encode_prompt, encode_response
+from red_mcore.samples.records import Group, Problem, Sample
+from red_mcore.train.setup import Run
+
+_ROWS = 100
+"""Most rows that base training logs: its steps are short."""
+_LOGGED = {"base/loss": "loss/total", "base/grad_norm": "update/grad_norm", "base/lr": "update/lr"}
+
+
+def train_base(run: Run) -> None:
+    """All steps of ``recipe.base``, from where the state stands; ends with an export and the algorithm's optimizers.
+
+    Stops early, after saving, when a signal asked for it.
+    """
+    recipe, state = run.recipe, run.state
+    base, algorithm = recipe.base, SFT()
+    every = math.ceil(base.steps / _ROWS)
+    with run.console("base training", base.steps, state.step) as console:
+        while state.step < base.steps:
+            groups = _draw(run, state.step)
+            algorithm.aggregate(groups, len(groups))
+            metrics = run.policy.update(groups, algorithm.token_losses)
+            state.step += 1
+            if state.step % every == 0 or state.step == base.steps:
+                run.log({name: metrics[of] for name, of in _LOGGED.items()})
+            console.update(state.step, {"loss": metrics["loss/total"]})
+            run.agree()
+            run.saver.poll()
+            if run.stopping or run.saving or (run.checkpoint_due() and state.step < base.steps):
+                run.save()
+            if run.stopping:
+                return
+    export_folder(
+        *(run.policy.model, run.arch, run.model_folder, recipe.folder / "base", run.ranks.is_main),
+        texts=lambda: card.texts(recipe.folder, state.stage, state.step),
+    )
+    if run.reference is not None:
+        load_weights(run.reference.model, run.arch, recipe.folder / "base")
+    run.start_main()
+    state.base_seconds = state.seconds + run.elapsed
+    run.save()
+
+
+def _draw(run: Run, step: int) -> list[Group]:
+    """One step's sequences of the base corpus, the same on every rank."""
+    rng = random.Random(f"{run.recipe.seed}/base/{step}")
+    groups = []
+    for i in range(run.recipe.base.sequences_per_step):
+        text, response = corpus(run.recipe.data.arithmetic, rng)
+        problem = Problem(id=i, text=text, gold="", trace=response)
+        prompt = encode_prompt(run.tokenizer, problem, run.recipe.data)
+        sample = Sample(prompt=prompt, response=encode_response(run.tokenizer, response, prompt), is_offline=True)
+        groups.append(Group(problem, [sample]))
+    return groups

@@ -1,0 +1,102 @@
+"""The model folder of a run: configuration, tokenizer and, for a fresh model, its first weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from red_mcore.checkpoints import manifests, resume
+from red_mcore.config.recipe import Recipe, RecipeError
+from red_mcore.models.architecture import hf_config
+from red_mcore.system import disk
+
+if TYPE_CHECKING:
+    from red_mcore.megatron.ranks import Ranks
+
+COMPLETE = "complete"
+"""Written last: size and checksum of each file; empty where an older version made the folder."""
+
+
+def damage(folder: Path) -> str | None:
+    """What of a model folder is not as it was written, if anything is, and as far as that is known."""
+    mark = folder / COMPLETE
+    if not mark.is_file():
+        return f"{mark} is missing"
+    try:
+        manifests.check(folder, {"files": _digests(folder)}, checksums=True)
+    except (disk.Damaged, manifests.Broken) as fault:
+        return str(fault)
+    return None
+
+
+def _digests(folder: Path) -> dict[str, Any]:
+    """Size and checksum of each file when the folder was made, as far as known; Damaged."""
+    mark = folder / COMPLETE
+    found = disk.read_object(mark) if mark.is_file() and mark.stat().st_size else {}
+    if any(not isinstance(about, list) or len(about) != 2 for about in found.values()):
+        raise disk.Damaged(f"{mark} is damaged")
+    return found
+
+
+def prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
+    """(folder of the first weights, folder of config and tokenizer), the latter made in the run folder by rank 0."""
+    import torch
+
+    from red_mcore.convert import hf
+    from red_mcore.convert.folder import fetch
+    from red_mcore.data import template
+    from red_mcore.data.seams import write_stop_ids
+    from red_mcore.data.tokenizer import load_tokenizer
+    from red_mcore.megatron.ranks import from_main, on_main
+
+    folder = recipe.folder / "model"
+    path = recipe.model.path
+    if from_main(path is not None and not Path(path).is_dir()):  # nodes may differ in what they see
+        on_main(here, lambda: fetch(recipe.model.path))
+        path = fetch(path)  # from the cache, or on another node that does not share it
+
+    def prepare() -> None:
+        then: dict[str, Any] = {}
+        if resume.begun(recipe) and folder.is_dir():
+            if (fault := damage(folder)) is None:
+                return  # what it was made of is compared apart, see ``identity``
+            print(f"red_mcore: warning: {fault}: {folder} is made anew", flush=True)
+            with suppress(disk.Damaged):
+                then = {name: about for name, about in _digests(folder).items() if name.endswith(".safetensors")}
+        shutil.rmtree(folder, ignore_errors=True)  # half-written, or of a start that never saved
+        model = replace(recipe.model, path=path)
+        config, tokenizer = hf_config(model), load_tokenizer(model, recipe.data.template_arguments)
+        template.check_recipe(recipe, model)  # of a hub model nothing was known before
+        if len(tokenizer) > config["vocab_size"]:
+            raise RecipeError(
+                f"model.config.vocab_size={config['vocab_size']} does not hold the tokenizer's {len(tokenizer)} tokens"
+            )
+        with disk.writing(folder):
+            fill(config, tokenizer)
+        now = manifests.digests(folder, [file for file in folder.rglob("*") if file.is_file()])
+        if other := [name for name, about in then.items() if now.get(name) != about]:
+            raise RecipeError(
+                f"{folder / other[0]} is not what the run started from, and this version of transformers makes others:"
+                " put the file back"
+            )
+        disk.write_atomic(folder / COMPLETE, json.dumps(now) + "\n")
+
+    def fill(config: dict[str, Any], tokenizer: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if path is None:
+            hf.make_fresh(config, tokenizer, folder, recipe.seed, getattr(torch, recipe.model.dtype))
+        else:
+            tokenizer.save_pretrained(folder)
+            config = {key: value for key, value in config.items() if key != "torch_dtype"}
+            (folder / "config.json").write_text(json.dumps(config | {"dtype": recipe.model.dtype}, indent=2))
+            generation = Path(path) / "generation_config.json"
+            if generation.is_file():
+                (folder / generation.name).write_text(generation.read_text())
+            write_stop_ids(tokenizer, folder)
+
+    on_main(here, prepare)
+    return (folder if path is None else Path(path)), folder
