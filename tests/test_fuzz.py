@@ -97,14 +97,16 @@ def dry_run(recipe: Recipe, changes: list[str], whole: bool) -> str | None:
         changed = override(recipe, changes)
         validate(changed)
         resume.check(changed)
-        plan = plan.describe(changed)
+        described = plan.describe(changed)
         if whole:
             assert yaml.safe_load(to_yaml(changed))["name"] == changed.name
     except RecipeError as error:
         return str(error)
-    assert not re.search(r"\b(nan|inf|None)\b|(?<![\w.-])-(?!0\b)\d", plan.replace(str(changed.folder), "")), plan
-    assert plan.count("\n") < 120
-    assert max(map(len, plan.splitlines())) < 1500, plan
+    assert not re.search(r"\b(nan|inf|None)\b|(?<![\w.-])-(?!0\b)\d", described.replace(str(changed.folder), "")), (
+        described
+    )
+    assert described.count("\n") < 120
+    assert max(map(len, described.splitlines())) < 1500, described
     return None
 
 

@@ -1,0 +1,44 @@
+"""The command lines: ``red-mcore COMMAND ...``, each a module of this room with ``main(arguments) -> exit code``."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from typing import NoReturn
+
+COMMANDS = {
+    "run": "train with a recipe",
+    "evaluate": "accuracy on benchmarks, of a model or of recorded responses",
+    "report": "one page of a training run",
+    "rollouts": "one page of a run's rollouts, steps side by side",
+    "analyse": "how models reason, along recorded responses",
+    "compare": "methods from one start, over seeds, in one report",
+    "convert": "checkpoints to and from Hugging Face folders",
+    "push": "upload an export to the Hugging Face hub",
+}
+_HELD = ("run", "compare", "evaluate")
+"""Commands that SIGUSR1 must not end before they heed it."""
+
+
+def main(command: str | None = None) -> NoReturn:
+    """Run ``command``, by default the first word of the command line, as this program; it ends the process."""
+    arguments = sys.argv[1:]
+    if command is None:
+        command, *arguments = arguments or ["--help"]
+    if command in ("-h", "--help"):
+        print("usage: red-mcore COMMAND ...; red-mcore COMMAND --help tells more\n")
+        print("\n".join(f"  {name:<10}{about}" for name, about in COMMANDS.items()))
+        sys.exit(0)
+    if command == "--version":
+        print(f"red-mcore {version('red-mcore')}")
+        sys.exit(0)
+    if command not in COMMANDS:
+        print(f"red-mcore: error: no command {command}: use one of {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    from red_mcore.system import signals, streams
+
+    streams.outlive()
+    if command in _HELD:
+        signals.hold()
+    sys.exit(import_module(f"red_mcore.cli.{command}").main(arguments))

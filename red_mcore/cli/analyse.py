@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 
 from red_mcore.config.recipe import RecipeError
 from red_mcore.config.redaction import guard_output, redacted
-from red_mcore.system import streams
 from red_mcore.tracking.console import Watched
 
 if TYPE_CHECKING:
@@ -302,8 +301,3 @@ def _parser() -> argparse.ArgumentParser:
         " and by short ones (or a small teacher); repeatable",
     )
     return parser
-
-
-if __name__ == "__main__":
-    streams.outlive()
-    sys.exit(main())

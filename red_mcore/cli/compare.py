@@ -26,7 +26,6 @@ from red_mcore.comparison.drive import drive
 from red_mcore.comparison.results import collect
 from red_mcore.config.recipe import RecipeError
 from red_mcore.config.redaction import guard_output
-from red_mcore.system import signals, streams
 from red_mcore.system.exit_codes import BAD_INPUT, FAILED, INTERRUPTED
 
 
@@ -117,9 +116,3 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--sweep", action="store_true", help="run the recipes' TRIALS and name the best of each")
     return parser
-
-
-if __name__ == "__main__":
-    streams.outlive()
-    signals.hold()
-    sys.exit(main())

@@ -17,7 +17,6 @@ import sys
 from pathlib import Path
 
 from red_mcore.config.recipe import RecipeError
-from red_mcore.system import streams
 from red_mcore.tracking.console import Watched
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -135,8 +134,3 @@ def _parser() -> argparse.ArgumentParser:
     write.add_argument("--shard-size", default="4GB", metavar="SIZE", help="most bytes in one file (4GB)")
     both.add_argument("--no-logits", dest="logits", action="store_false", help="compare the tensors alone")
     return parser
-
-
-if __name__ == "__main__":
-    streams.outlive()
-    sys.exit(main())

@@ -27,7 +27,7 @@ from red_mcore.config.recipe import Protocol, RecipeError, Reward, Tracking
 from red_mcore.config.redaction import guard_output
 from red_mcore.evaluation import benchmarks, items, protocols
 from red_mcore.rewards import functions
-from red_mcore.system import disk, launch, signals, streams
+from red_mcore.system import disk, launch, streams
 from red_mcore.system.devices import has_gpu
 from red_mcore.system.exit_codes import BAD_INPUT, INTERRUPTED
 from red_mcore.train import health
@@ -186,7 +186,7 @@ def _report(
 ) -> None:
     """summary.json, MLflow, and a table on the screen."""
     from red_mcore.evaluation import summary as summaries
-    from red_mcore.reports.page import versions
+    from red_mcore.tracking.provenance import versions
 
     file = out / "summary.json"
     try:
@@ -330,9 +330,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-mlflow", dest="mlflow", action="store_false")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server; mlruns.db beside --out if not given")
     return parser
-
-
-if __name__ == "__main__":
-    streams.outlive()
-    signals.hold()  # for good: what is sampled is saved already
-    sys.exit(main())

@@ -4,10 +4,3 @@
 
 The token is that of 'hf auth login' or HF_TOKEN. A run does the same at its end with hub={name: OWNER/NAME}.
 """
-
-import sys
-
-from red_mcore.convert.hub import main
-
-if __name__ == "__main__":
-    sys.exit(main())

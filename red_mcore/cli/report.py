@@ -13,7 +13,6 @@ from pathlib import Path
 
 from red_mcore.config.recipe import RecipeError
 from red_mcore.reports.run.report import write_report
-from red_mcore.system import streams
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,8 +29,3 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"report: error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    streams.outlive()
-    sys.exit(main())

@@ -41,7 +41,3 @@ def _steps(text: str) -> list[int]:
     if unread := next((part for part in parts if not part.isdecimal()), None):
         raise RecipeError(f"--steps {text}: '{unread}' is no step: write numbers, as 1,50,100")
     return [int(part) for part in parts]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -16,7 +16,7 @@ from red_mcore.config.redaction import guard_output
 from red_mcore.data import sources
 from red_mcore.planning import plan, rehearsal
 from red_mcore.planning.checks import validate
-from red_mcore.system import launch, signals, streams
+from red_mcore.system import launch, streams
 from red_mcore.system.devices import has_gpu
 from red_mcore.system.exit_codes import BAD_INPUT, INTERRUPTED
 from red_mcore.train import health
@@ -116,9 +116,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="check and print the recipe and its arithmetic")
     parser.add_argument("--print-config", choices=["yaml"], help="print the resolved recipe")
     return parser
-
-
-if __name__ == "__main__":
-    streams.outlive()
-    signals.hold()
-    sys.exit(main())

@@ -459,8 +459,8 @@ class Recipe:
     patience: int = 10
     """Steps without an update, or without a trace where the algorithm wants one, after which a warning says so."""
     strict: bool = False
-    """A run that learns nothing, by its warnings (``red_mcore.train.health``), ends with exit code 4; where the recipe tells
-    it, it does not start."""
+    """A run that learns nothing, by its warnings (``red_mcore.train.health``), ends with exit code 4; where the recipe
+    tells it, it does not start."""
     seed: int = 0
     runs: str = "runs"
     """Folder of run folders; this run lives in ``runs/name``."""

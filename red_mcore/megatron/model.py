@@ -19,7 +19,7 @@ from red_mcore.config.recipe import Model, Parallel, RecipeError
 from red_mcore.megatron import shim
 from red_mcore.megatron.attention import layer_spec
 from red_mcore.models.architecture import Architecture, Experts, Llama3Rope
-from red_mcore.system.devices import uses_transformer_engine
+from red_mcore.models.layers import uses_transformer_engine
 
 _RECOMPUTE = {
     "none": {},

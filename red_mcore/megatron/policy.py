@@ -29,9 +29,9 @@ from red_mcore.megatron.ranks import Ranks, any_rank, from_all, from_last_stage,
 from red_mcore.megatron.slots import Slot
 from red_mcore.megatron.vocab import logprob_and_entropy
 from red_mcore.models.architecture import Architecture
+from red_mcore.models.layers import FP8_MULTIPLE
 from red_mcore.samples import guards
 from red_mcore.samples.records import Group, Sample
-from red_mcore.system.devices import FP8_MULTIPLE
 
 TokenLosses = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 """Fields of a micro-batch, with ``logp`` and ``entropy`` [T] -> component -> token loss [T]."""

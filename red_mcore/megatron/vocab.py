@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from red_mcore.planning.memory import CHUNK_BYTES
+from red_mcore.megatron.sizes import CHUNK_BYTES
 
 
 def logprob_and_entropy(

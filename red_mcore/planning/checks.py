@@ -18,13 +18,14 @@ from red_mcore.data.tokenizer import VOCABULARY_SIZE
 from red_mcore.evaluation import benchmarks, protocols
 from red_mcore.models.architecture import Architecture
 from red_mcore.models.headers import HFHeaders
+from red_mcore.models.layers import check_layers
 from red_mcore.models.rules import hf_shapes, tied_names
 from red_mcore.planning import memory
 from red_mcore.planning.memory import BYTES
 from red_mcore.planning.plan import find_architecture
 from red_mcore.rewards import functions
 from red_mcore.samples.records import Problem
-from red_mcore.system.devices import check_layers, has_gpu
+from red_mcore.system.devices import has_gpu
 from red_mcore.tracking import addresses
 
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)

@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 
 from red_mcore.config.recipe import Offload, Parallel, Recipe, RecipeError
+from red_mcore.megatron.sizes import CHUNK_BYTES
 from red_mcore.models.architecture import Architecture
+from red_mcore.models.layers import uses_transformer_engine
 from red_mcore.system import devices
-from red_mcore.system.devices import has_transformer_engine, uses_transformer_engine
+from red_mcore.system.devices import has_transformer_engine
 
 BYTES = {"float32": 4, "bfloat16": 2}
-CHUNK_BYTES = 2**28
-"""Size of the float32 logits that exist at a time."""
 PADDING = 4 / 3
 """Tokens that attention computes with, per token: lengths spread evenly between two powers of two."""
 PROCESS_BYTES = 1100 * 2**20

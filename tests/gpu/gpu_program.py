@@ -31,9 +31,9 @@ from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.megatron import ranks
 from red_mcore.megatron.model import check_fp8
 from red_mcore.models.architecture import read_architecture
+from red_mcore.models.layers import check_layers
 from red_mcore.planning.memory import estimate
 from red_mcore.samples.records import Group, Problem, Sample
-from red_mcore.system.devices import check_layers
 
 SMALL = {
     "model_type": "qwen2",

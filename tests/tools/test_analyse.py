@@ -1,7 +1,6 @@
 """The command line of tools/analyse.py on a made-up evaluation, with small models in this process."""
 
 import json
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,14 +8,12 @@ import pytest
 import torch
 from layout_samples import config
 
+from red_mcore.analysis.judge import Judgements
+from red_mcore.cli import analyse
+from red_mcore.convert.hf import make_fresh
+from red_mcore.data.tokenizer import build_tokenizer
+
 ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-import analyse  # noqa: E402
-
-from red_mcore.analysis.judge import Judgements  # noqa: E402
-from red_mcore.convert.hf import make_fresh  # noqa: E402
-from red_mcore.data.tokenizer import build_tokenizer  # noqa: E402
 
 TEXTS = ("wait so 2", "so it is 3", "but wait 2", "")
 

@@ -19,19 +19,17 @@ from typing import ClassVar
 import psutil
 import pytest
 
+from red_mcore.checkpoints import identity, manifests, resume
+from red_mcore.cli import compare
+from red_mcore.comparison import drive, legs, plan, results, stats
+from red_mcore.comparison.curves import AXES, Curves, budgets, read_curves, training_seconds
+from red_mcore.config.overrides import flatten
+from red_mcore.config.recipe import RecipeError, Until
+from red_mcore.data.problems import read_problems
+from red_mcore.planning.plan import find_architecture
+from red_mcore.reports.comparison import report, sweep, tables
+
 ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-import compare  # noqa: E402
-
-from red_mcore.checkpoints import identity, manifests, resume  # noqa: E402
-from red_mcore.comparison import drive, legs, plan, results, stats  # noqa: E402
-from red_mcore.comparison.curves import AXES, Curves, budgets, read_curves, training_seconds  # noqa: E402
-from red_mcore.config.overrides import flatten  # noqa: E402
-from red_mcore.config.recipe import RecipeError, Until  # noqa: E402
-from red_mcore.data.problems import read_problems  # noqa: E402
-from red_mcore.planning.plan import find_architecture  # noqa: E402
-from red_mcore.reports.comparison import report, sweep, tables  # noqa: E402
 
 TINY = {name: f"recipes/tiny/{name}.py" for name in ("red", "grpo", "sft", "sft_then_grpo")}
 OFF = ["tracking.mlflow=false"]

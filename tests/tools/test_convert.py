@@ -10,18 +10,16 @@ import pytest
 import warm
 from hf_folder import tensors_of, write_hf
 
+from red_mcore.checkpoints import manifests
+from red_mcore.cli import convert
+
 ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-import convert  # noqa: E402
-
-from red_mcore.checkpoints import manifests  # noqa: E402
 
 LOGITS = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-import convert
+from red_mcore.cli from red_mcore.cli import convert
 code = convert.main(["verify", "--hf", sys.argv[1], "--checkpoint", sys.argv[2]])
 from red_mcore.convert.conversion import open_checkpoint, open_hf
 from red_mcore.convert.verify import _compare_logits

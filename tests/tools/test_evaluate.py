@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import warm
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
+from red_mcore.cli import evaluate
 
-import evaluate  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 
 def write(folder, name, rows):

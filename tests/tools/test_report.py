@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from red_mcore.cli import report
+from red_mcore.config.overrides import load, to_yaml
+from red_mcore.reports import plots
+from red_mcore.reports.run.folder import read_run
+
 ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-import report  # noqa: E402
-
-from red_mcore.config.overrides import load, to_yaml  # noqa: E402
-from red_mcore.reports import plots  # noqa: E402
-from red_mcore.reports.run.folder import read_run  # noqa: E402
 
 HOSTILE = "<script>alert(1)</script>"
 STEPS = 6

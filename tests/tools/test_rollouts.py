@@ -1,14 +1,11 @@
 """The page of rollouts: what it shows of which steps, hostile texts, and what is refused."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent.parent / "tools"))
-
-import rollouts
+from red_mcore.cli import rollouts
 
 HOSTILE = "</pre><script>alert(1)</script>"
 

@@ -58,7 +58,7 @@ def test_a_run_is_in_mlflow_and_goes_on_under_its_id(recipe):
 def test_runs_of_a_folder_share_a_database_whichever_way_they_start(tmp_path):
     """Three at once where there is none yet: MLflow alone would make its tables three times, and two would fail."""
     code = (
-        "import sys; from red_mcore.config.recipe import Algorithm, Model, Recipe; from red_mcore.tracking import Tracker;"
+        "import sys; from red_mcore.recipe import Algorithm, Model, Recipe; from red_mcore.tracking import Tracker;"
         " recipe = Recipe(name=sys.argv[1], runs=sys.argv[2], model=Model(), algorithm=Algorithm());"
         " tracker = Tracker(recipe, recipe.folder);"
         " [tracker.log(step, {'update/loss': 1.0}) for step in range(1, 21)]; tracker.close('FINISHED')"

@@ -20,6 +20,7 @@ from red_mcore.config.redaction import redacted
 from red_mcore.reports import page
 from red_mcore.reports.analysis import figures
 from red_mcore.reports.plots import Plot
+from red_mcore.tracking.provenance import versions
 
 SHOWN_TOKENS = 25
 """Rows of the table of shifted tokens."""
@@ -33,7 +34,7 @@ def write_analysis(
     ``gaps``: student -> benchmark -> D. ``judge``: what it is, for the reader.
     """
     plots = _plots(found, gaps)
-    made = {"command": redacted(shlex.join(command)), "date": _now(), "versions": ", ".join(page.versions())}
+    made = {"command": redacted(shlex.join(command)), "date": _now(), "versions": ", ".join(versions())}
     if judge:
         made["judge"] = judge
     numbers = {"made": made, "evaluations": as_json({f.name: f for f in found}), "gaps": as_json(gaps)}

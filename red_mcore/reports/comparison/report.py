@@ -17,8 +17,9 @@ from red_mcore.comparison.results import Results, as_json
 from red_mcore.config.redaction import redacted
 from red_mcore.reports.comparison import tables
 from red_mcore.reports.comparison.figures import Figures
-from red_mcore.reports.page import definitions, figure, page, scrolling, versions, write_files
+from red_mcore.reports.page import definitions, figure, page, scrolling, write_files
 from red_mcore.reports.plots import short
+from red_mcore.tracking.provenance import versions
 
 
 def write_comparison(results: Results, failed: dict[Run, list[str]], command: list[str], jobs: int) -> list[Path]:
