@@ -19,7 +19,8 @@ from red_mcore.algorithms.grpo import GRPO
 from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.sft import SFT
 from red_mcore.samples.records import Group
-from red_mcore.train import trainer
+from red_mcore.train.clock import Clock
+from red_mcore.train.step import learn
 
 LAYOUTS = ("one", "dp2", "pp2", "cp2", "tp2")
 
@@ -125,7 +126,7 @@ def attempt(
     before = [parameter.detach().clone() for parameter in run.policy.model.parameters()]
     how = "nothing"
     try:
-        trainer.learn(run, algorithm, groups, groups, trainer.Clock(lambda phase: None))
+        learn(run, algorithm, groups, groups, Clock(lambda phase: None))
     except Exception as error:
         how = f"{type(error).__name__}: {error}"
     ends: list = [None] * layout.ranks.world

@@ -25,8 +25,8 @@ from red_mcore.rewards.verifier import Grade
 from red_mcore.rollout.engine import Completion
 from red_mcore.rollout.sampler import Sampler
 from red_mcore.samples.records import Problem
-from red_mcore.train import trainer
 from red_mcore.train.setup import State
+from red_mcore.train.step import checked_gap
 
 
 def check_rules_cover_the_model(layout: Layout) -> None:
@@ -137,7 +137,7 @@ def check_errors_of_one_rank(layout: Layout) -> dict[str, list[str]]:
     def gap() -> None:
         rollout = Rollout(logprob_gap_limit=0.1)
         run = SimpleNamespace(recipe=replace(recipe, rollout=rollout), state=State())
-        trainer.checked_gap(run, {"rollout/logprob_gap_max_nats": 0.2 if is_last else 0.05})
+        checked_gap(run, {"rollout/logprob_gap_max_nats": 0.2 if is_last else 0.05})
 
     def gradient() -> None:
         policy, groups = layout.policy(True, small=True), make_groups()

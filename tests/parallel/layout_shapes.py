@@ -17,8 +17,9 @@ from red_mcore.config.recipe import Batch, Model, Recipe, Rollout
 from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.rollout.sampler import Sampler
 from red_mcore.samples.records import Group
-from red_mcore.train import trainer
+from red_mcore.train.clock import Clock
 from red_mcore.train.setup import State
+from red_mcore.train.step import learn
 
 TELLING = ("RED", "RED-CoDA", "GRPO with a reference", "ReLIFT")
 """In the passes of the first two, ranks meet in the middle."""
@@ -72,7 +73,7 @@ class Steps:
 
     def step(self, algorithm: GroupAlgorithm, shape: Shape) -> Step:
         run, groups = self.prepare(algorithm, shape)
-        metrics = trainer.learn(run, algorithm, groups, groups, trainer.Clock(lambda phase: None))
+        metrics = learn(run, algorithm, groups, groups, Clock(lambda phase: None))
         return Step(
             {
                 name: x
