@@ -17,7 +17,7 @@ def small() -> Recipe:
 
 def write(folder: Path, body: str) -> str:
     file = folder / "small.py"
-    file.write_text(f"from dataclasses import dataclass, field\nfrom red_mcore.recipe import *\n{body}\n")
+    file.write_text(f"from dataclasses import dataclass, field; from red_mcore.recipe import *\n{body}\n")
     return str(file)
 
 

@@ -1,4 +1,4 @@
-"""The bounds of a recipe's numbers and texts, each by itself; what they are together is for ``validation.py``.
+"""The bounds of a recipe's numbers and texts, each by itself; what they are together is for ``planning/checks.py``.
 
 Every number of every section has its bounds here, and all are finite: what nobody can mean is a typing error, told
 before it costs a night. Numbers of a user's own algorithm, which are not here, have to be finite.
