@@ -20,6 +20,7 @@ from typing import ClassVar, Literal
 
 from red_mcore.algorithms.base import Aggregation, RolloutLoss
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
+from red_mcore.config.fields import Weight
 from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.samples.records import Group
 
@@ -31,7 +32,7 @@ class GRPO(EntropyBonus, RolloutLoss):
     aggregation: Aggregation = "sequence"
     clip_low: float | None = 0.2
     clip_high: float | None = 0.2
-    kl_coefficient: float = 0.0
+    kl_coefficient: Weight = 0.0
     """Weight of the KL term to the reference (the policy at start); 0 builds no reference."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     """k1 is refused, see above."""

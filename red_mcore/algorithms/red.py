@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from red_mcore.algorithms.base import Aggregation, RolloutLoss, advantages
+from red_mcore.config.fields import Fraction, FractionBelowOne, PositiveWeight, Weight
 from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.samples.records import Group, Sample
 
@@ -27,9 +28,9 @@ class RED(RolloutLoss):
     shift: Literal["detached", "autograd", "off", "shaping"] = "detached"
     """Whether the shift's denominator carries a gradient; only ``detached`` tends to imitation as beta goes to 0. For
     comparison: the bare p, or LUFFY's p / (p + gamma)."""
-    gamma: float = 0.1
+    gamma: PositiveWeight = 0.1
     """Of ``shaping``."""
-    beta: Literal["group", "rollouts", "batch", "reverse"] | float | int = "group"
+    beta: Literal["group", "rollouts", "batch", "reverse"] | Fraction | int = "group"
     """Accuracy of the whole group, of its rollouts alone, of all samples of the step, or 1 - accuracy of the group (an
     ablation); or a number from 0 to 1, the same for all."""
     baseline: Literal["group", "rollouts"] = "group"
@@ -40,10 +41,10 @@ class RED(RolloutLoss):
     entropy_change: Literal["relative", "absolute"] = "relative"
     entropy_average: Literal["sample", "token"] = "sample"
     """Entropy of a step: mean over samples of their means, or over tokens, which favours the long ones."""
-    entropy_ema: float = 0.0
+    entropy_ema: FractionBelowOne = 0.0
     """Share of the past in moving averages of the two entropies, which are noisy; 0 takes each step's own."""
-    weight_min: float = 1.0
-    weight_max: float = 7.0
+    weight_min: Weight = 1.0
+    weight_max: Weight = 7.0
     """At 7 = G - 1 a trace weighs at most as much as the seven rollouts of its group."""
 
     traces: ClassVar[int] = 1
