@@ -170,9 +170,9 @@ class RolloutLoss(GroupAlgorithm):
     clip_low: FractionAboveZero | None = None
     """A token with A < 0 has no gradient once its ratio is below 1 - ``clip_low``; None: there is no such bound."""
     clip_high: PositiveWeight | None = None
-    """The same of a token with A > 0 and a ratio above 1 + ``clip_high``."""
+    """A token with A > 0 has no gradient once its ratio is above 1 + ``clip_high``; None: no such bound."""
     clip_dual: PositiveWeight | None = None
-    """The same of a token with A < 0 and a ratio above this, which is more than 1 (dual clip)."""
+    """A token with A < 0 has no gradient once its ratio is above this, which is more than 1 (dual clip)."""
 
     def check(self, recipe: Recipe) -> None:
         super().check(recipe)

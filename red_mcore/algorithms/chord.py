@@ -30,9 +30,13 @@ class CHORD(TraceGRPO):
 
     clip_dual: float | None = 3.0
     warmup_steps: StepsOrNone = 0
+    """Steps in which mu rises from 0 to ``peak``."""
     decay_steps: StepsOrNone = 200
+    """Steps, after those, in which mu falls to ``valley``."""
     peak: Fraction = 0.9
+    """Largest share of imitation in the loss."""
     valley: Fraction = 0.05
+    """Its share in the end."""
     phi: bool = False
     """Weigh each token of the trace by p (1 - p)."""
 

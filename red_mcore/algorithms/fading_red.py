@@ -35,12 +35,15 @@ class FadingRED(GRPO):
     first_lessons: Annotated[int, Bound(1, 10**4, unit="updates")] = 32
     """Imitation updates of the first step."""
     fade_steps: Annotated[int, Bound(1, 10**6, unit="steps")] = 20
+    """Steps in which imitation fades out."""
     lesson_traces: Traces = 24
     """Traces of one imitation update."""
     probe_prompts: Prompts = 4
+    """Prompts sampled in a step while imitation is strong."""
     accuracy_ema: FractionBelowOne = 0.7
     """Share of the past in the moving average of accuracy."""
     imitation: Optimizer = field(default_factory=lambda: Optimizer(lr=3e-3, schedule="constant", warmup_steps=2))
+    """The optimizer of the imitation updates."""
 
     needs_traces: ClassVar[bool] = True
 

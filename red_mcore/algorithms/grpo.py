@@ -35,7 +35,7 @@ class GRPO(EntropyBonus, RolloutLoss):
     kl_coefficient: Weight = 0.0
     """Weight of the KL term to the reference (the policy at start); 0 builds no reference."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    """k1 is refused, see above."""
+    """Estimate of the KL divergence; k1 is refused, for it has no gradient in expectation."""
     keep: Literal["reward", "accuracy"] = "reward"
     """Groups trained on: whose rewards differ, or (DAPO) whose accuracies do. Rewards may differ by length alone."""
 

@@ -29,7 +29,7 @@ class RED(RolloutLoss):
     """Whether the shift's denominator carries a gradient; only ``detached`` tends to imitation as beta goes to 0. For
     comparison: the bare p, or LUFFY's p / (p + gamma)."""
     gamma: PositiveWeight = 0.1
-    """Of ``shaping``."""
+    """Of ``shaping``: gamma in p / (p + gamma)."""
     beta: Literal["group", "rollouts", "batch", "reverse"] | Fraction | int = "group"
     """Accuracy of the whole group, of its rollouts alone, of all samples of the step, or 1 - accuracy of the group (an
     ablation); or a number from 0 to 1, the same for all."""
@@ -37,15 +37,17 @@ class RED(RolloutLoss):
     """Whose mean reward is subtracted: that of the whole group, or of its rollouts alone. The deviation is the group's
     in either case: that of rollouts that are all wrong would be 0."""
     entropy_weight: bool = True
-    """False keeps w = 1."""
+    """Weigh traces by the entropies; False keeps w = 1."""
     entropy_change: Literal["relative", "absolute"] = "relative"
+    """Whether w compares the entropies' relative changes or their changes in nats."""
     entropy_average: Literal["sample", "token"] = "sample"
     """Entropy of a step: mean over samples of their means, or over tokens, which favours the long ones."""
     entropy_ema: FractionBelowOne = 0.0
     """Share of the past in moving averages of the two entropies, which are noisy; 0 takes each step's own."""
     weight_min: Weight = 1.0
+    """Least weight of a trace; at most ``weight_max``."""
     weight_max: Weight = 7.0
-    """At 7 = G - 1 a trace weighs at most as much as the seven rollouts of its group."""
+    """Largest weight of a trace. At 7 = G - 1 it weighs at most as much as the seven rollouts of its group."""
 
     traces: ClassVar[int] = 1
     judges_traces: ClassVar[bool] = True

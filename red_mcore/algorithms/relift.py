@@ -36,10 +36,11 @@ class ReLIFT(GRPO):
     clip_high: float | None = None
     entropy_coefficient: float = 0.001
     imitation_entropy: Weight = 0.001
-    """c."""
+    """Weight of the entropy in the imitation updates (c)."""
     demonstrations: Traces = 128
     """Traces of one imitation update."""
     imitation: Optimizer = field(default_factory=lambda: Optimizer(lr=1e-6, schedule="constant"))
+    """The optimizer of the imitation updates."""
 
     needs_traces: ClassVar[bool] = True
 

@@ -27,6 +27,7 @@ class SFTThenGRPO(GRPO):
     sft_steps: Steps = 300
     """Steps of imitation, each on the traces of ``batch.prompts_per_step`` problems."""
     imitation: Optimizer = field(default_factory=lambda: Optimizer(lr=5e-5, min_lr_ratio=0.1))
+    """The optimizer of the imitation steps."""
 
     needs_traces: ClassVar[bool] = True
 
