@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 
@@ -77,6 +77,16 @@ def sections(value: Any, name: str = "") -> list[tuple[str, Any]]:
     for part, item in inner:
         found += sections(item, f"{name}.{part}" if name else f"{part}")
     return found
+
+
+def section_in(hint: Any) -> type | None:
+    """The class of the section that a field of this type is, or may be; None where it is none, or a list of them."""
+    if get_origin(hint) in (list, tuple, dict):
+        return None
+    for kind in (hint, *get_args(hint)):
+        if is_dataclass(kind):
+            return kind
+    return None
 
 
 def class_name(recipe: Mapping[str, Any]) -> str:
