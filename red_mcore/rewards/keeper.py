@@ -5,7 +5,8 @@ belongs to no group that could be killed. So the verifier's child does no task: 
 a worker, which finds all that imported. The keeper is what the kernel hands orphans to (``PR_SET_CHILD_SUBREAPER``), so
 that all that came of the worker stays in its tree. When the worker ends, however it may, the keeper kills the rest of
 the tree, tells how the worker ended, and forks the next one when it is asked to. When it is told to end (SIGTERM), or
-its parent dies, it kills the whole tree and ends, too. It runs nobody's code and has no threads that a fork could miss.
+its parent dies, it kills the whole tree and ends, too. It runs nobody's code, and starts no thread that a fork would
+not have.
 
 Linux only; elsewhere the child is its own worker, without keeper and limits.
 """
@@ -84,7 +85,7 @@ def _keep(worker: int) -> int:
         told = signal.sigtimedwait(_SIGNALS, _LOOK_SECONDS)
         if told is not None and told.si_signo == signal.SIGTERM:
             _end_all(worker)
-            os._exit(0)
+            os._exit(128 + signal.SIGTERM)
         if (code := _reaped().get(worker)) is not None:
             _end_all()
             return code

@@ -48,12 +48,12 @@ GRACE_SECONDS = 10.0
 class Pool:
     """``workers`` children that each compute ``work(*task)``; close it, or use it as a context manager.
 
-    The children start at once while the caller goes on. ``prepare`` (our imports, mostly) is not called again for one
-    that takes the place of a dead one, but is there in it; it may leave neither threads nor processes, which no fork
-    would have. ``begin``, for all else, is called in each child before its first task. All three are found by their
-    import path. Children ignore Ctrl-C (it is the caller that saves and stops) and die with their parent, and what they
-    start with them (``keeper``). The kernel ties them to the *thread* that starts them, so make and use a pool in a
-    thread that lives as long.
+    The children start at once while the caller goes on. ``prepare`` (imports, mostly) is called once, and a child that
+    takes a dead one's place has what it made; it may leave neither threads nor processes, which a fork would not have.
+    ``begin``, for what may, is called in each child before its first task. All functions are found by their import
+    path. Children ignore Ctrl-C (it is the caller that saves and stops) and die with their parent, and what they start
+    with them (``keeper``). The kernel ties them to the *thread* that starts them, so make and use a pool in a thread
+    that lives as long.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Pool:
             return self._run(tasks)
         except BaseException:
             for number, child in enumerate(self._children):  # nobody waits any more for what they were given
-                if not child.idle:
+                if not child.idle or child.connection.closed:
                     child.end()
                     self._children[number] = _Child(self._life, child)
             raise
@@ -221,14 +221,17 @@ class _Child:
 
         Not for one that starts: nothing else would end that.
         """
-        try:
-            state = Path(f"/proc/{self._worker}/stat").read_text().rpartition(")")[2].split()[0]
-        except (OSError, IndexError):
-            return False
-        if self.starting or state != "R":
+        if self.starting or self._state() != "R":
             return False
         self.deadline = time.monotonic() + self._wall
         return True
+
+    def _state(self) -> str:
+        """The system's letter; nothing where there is no such process, or the system does not tell."""
+        try:
+            return Path(f"/proc/{self._worker}/stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, IndexError):
+            return ""
 
     def end(self, died: bool = False) -> deque[int]:
         """End it and all it started; what it was given and did not do, in order.
@@ -247,11 +250,14 @@ class _Child:
         return self._given
 
     def _told(self) -> int | None:
-        """The exit code, where the keeper tells it; None where that one is dead, too, or the child is not."""
+        """The exit code as the keeper tells it; the keeper's where that one has died, too; None where none has."""
         try:
+            if not self._control.poll(1.0) and not self.starting and self._state() not in "ZX":
+                return None  # it closed its pipe
             return self._control.recv() if self._control.poll(GRACE_SECONDS) else None
         except (EOFError, OSError):
-            return None
+            self.process.join(GRACE_SECONDS)  # its pipe has ended, and so has it in a moment
+            return self.process.exitcode
 
 
 def _serve(
