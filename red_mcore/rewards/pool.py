@@ -183,7 +183,8 @@ class _Child:
         self.exitcode: int | None = None
         self.starting = True
         self.deadline: float | None = time.monotonic() + START_SECONDS
-        self._wall = WALL * life[1]
+        _, timeout, *_ = life
+        self._wall = WALL * timeout
         self._worker = self.process.pid
         self._given: deque[int] = deque()
 

@@ -176,13 +176,15 @@ def test_time_that_others_take_is_nobodys(monkeypatch, busy):
             ]
 
 
-@pytest.mark.parametrize("everyone", [False, True])
-def test_killed_children_lose_no_result(once, everyone, tmp_path):
+@pytest.mark.parametrize("who", ["one keeper", "all keepers", "all workers"])
+def test_killed_children_lose_no_result(once, who, tmp_path):
     others = set(children())
 
     def kill():
         there = list(set(children()) - others)
-        for pid in there if everyone else random.sample(there, min(1, len(there))):
+        if who == "all workers":
+            there = [worker.pid for pid in there for worker in psutil.Process(pid).children()]
+        for pid in random.sample(there, min(1, len(there))) if who == "one keeper" else there:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
