@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
 
@@ -182,13 +183,10 @@ def test_killed_children_lose_no_result(once, who, tmp_path):
 
     def kill():
         there = list(set(children()) - others)
-        if who == "all workers":
-            there = [worker.pid for pid in there for worker in psutil.Process(pid).children()]
         for pid in random.sample(there, min(1, len(there))) if who == "one keeper" else there:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            with suppress(ProcessLookupError, psutil.NoSuchProcess):
+                for victim in [w.pid for w in psutil.Process(pid).children()] if who == "all workers" else [pid]:
+                    os.kill(victim, signal.SIGKILL)
 
     files = [tmp_path / str(i) for i in range(300)]
     with Pool(work, 3, 60) as pool:
