@@ -670,8 +670,8 @@ def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, capsys):
     small = ["base.steps=30", "base.sequences_per_step=48", "steps=4", "data.held_out=8", "evaluation.samples=2"]
     small += ["evaluation.every=1", "batch.prompts_per_step=8", "parallel.ranks=1", "reward.timeout_seconds=600"]
     arguments = [TINY["red"], TINY["sft"], *small, "--seeds=1", f"--out={out}"]
-    command = [sys.executable, "tools/compare.py", *arguments]
-    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    command = ["tools/compare.py", *arguments]
+    first = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         while not (out / "seed0/red").exists():
             assert first.poll() is None, (out / "seed0/base.log").read_text()
@@ -684,7 +684,7 @@ def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, capsys):
     psutil.wait_procs(below)
     assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in below)
 
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = warm.run([warm.python(), *command])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "base" not in done.stdout.replace(str(out), "")  # it was done
     assert "done     seed 0  sft" in done.stdout

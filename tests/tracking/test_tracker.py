@@ -63,7 +63,7 @@ def test_runs_of_a_folder_share_a_database_whichever_way_they_start(tmp_path):
         " tracker = Tracker(recipe, recipe.folder);"
         " [tracker.log(step, {'update/loss': 1.0}) for step in range(1, 21)]; tracker.close('FINISHED')"
     )
-    started = [subprocess.Popen([sys.executable, "-c", code, f"r{i}", str(tmp_path)]) for i in range(3)]
+    started = [subprocess.Popen([warm.python(), "-c", code, f"r{i}", str(tmp_path)]) for i in range(3)]
     assert [process.wait() for process in started] == [0, 0, 0]
     client = MlflowClient(database.address(tmp_path / "mlruns.db"))
     experiment = client.get_experiment_by_name("red-mcore")
