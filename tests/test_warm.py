@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -110,14 +111,19 @@ def waiting():
     command = [warm.python(), "-c", WAITS, *(str(int(number)) for number in numbers)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         program = psutil.Process(int(process.stdout.readline()))
+        everybody = [program, *program.children()]
+        assert len(everybody) == 2
         try:
-            yield process, program, numbers
+            yield process, everybody, numbers
         finally:
             process.kill()
+            for one in everybody:
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
 
 
 def test_signals_are_passed_on(waiting):
-    process, program, numbers = waiting
+    process, (program, _), numbers = waiting
     for number in numbers:
         process.send_signal(number)
         assert int(process.stdout.readline()) == number
@@ -128,9 +134,7 @@ def test_signals_are_passed_on(waiting):
 
 
 def test_it_is_killed_with_its_session(waiting):
-    process, program, _ = waiting
-    everybody = [program, *program.children()]
-    assert len(everybody) == 2
+    process, everybody, _ = waiting
     process.kill()
     process.wait()
     while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in everybody):

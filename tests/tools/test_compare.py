@@ -18,6 +18,7 @@ from typing import ClassVar
 
 import psutil
 import pytest
+import warm
 
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -671,14 +672,14 @@ def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, capsys):
     small += ["evaluation.every=1", "batch.prompts_per_step=8", "parallel.ranks=1", "reward.timeout_seconds=600"]
     arguments = [TINY["red"], TINY["sft"], *small, "--seeds=1", f"--out={out}"]
     command = ["tools/compare.py", *arguments]
-    first = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL)
+    first = warm.start([sys.executable, *command], tmp_path / "first")  # its legs are cold: for its own children to die
     try:
         while not (out / "seed0/red").exists():
             assert first.poll() is None, (out / "seed0/base.log").read_text()
             time.sleep(0.05)
         below = psutil.Process(first.pid).children(recursive=True)
     finally:
-        first.kill()
+        first.send_signal(signal.SIGKILL)
         first.wait()
     assert below
     psutil.wait_procs(below)

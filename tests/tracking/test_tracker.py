@@ -4,10 +4,10 @@ import errno
 import json
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm
 from mlflow.tracking import MlflowClient
 
 from red_mcore import disk
