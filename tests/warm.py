@@ -55,7 +55,9 @@ class Program:
         environment = dict(os.environ if env is None else env)
         with open(os.devnull) as nothing, output.open("a") as out, (errors or output).open("a") as err:
             files = (nothing.fileno(), out.fileno(), err.fileno())
-            self._talk = warm_python.ask(server().address, self.args, files, str(cwd), environment, os.getpid())
+            self._talk = warm_python.ask(
+                server().address, files, command=self.args, cwd=str(cwd), environment=environment
+            )
         self.pid = warm_python.answer(self._talk)
 
     def poll(self) -> int | None:

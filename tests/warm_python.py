@@ -13,27 +13,21 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 COLD = ("red_mcore.identity", "red_mcore.rehearsal")
 """Modules that do without torch, which a warm program cannot."""
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def ask(address: str, command: list[str], files: tuple, cwd: str, environment: dict, parent: int) -> socket.socket:
+def ask(address: str, files: tuple[int, ...], **request) -> socket.socket:
     """Start a program with ``files``, descriptors, as standard input and output; ``answer`` is to be asked twice.
 
-    It dies with the connection. ``parent``: the process that it is told to have been started by.
+    ``command``, ``cwd`` and ``environment`` as for subprocess; where given, ``umask``, and ``parent``, the process that
+    it is told to have been started by. It dies with the connection.
     """
-    os.umask(umask := os.umask(0o077))
-    request = {
-        "command": command,
-        "cwd": cwd,
-        "environment": environment,
-        "parent": parent,
-        "umask": umask,
-        "ignored": [number for number in PASSED_ON if signal.getsignal(number) == signal.SIG_IGN],
-        "blocked": list(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
-    }
+    request["ignored"] = [number for number in PASSED_ON if signal.getsignal(number) == signal.SIG_IGN]
+    request["blocked"] = list(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
     talk = socket.socket(socket.AF_UNIX)
     talk.connect(address)
     socket.send_fds(talk, [b"\n"], files)
@@ -62,10 +56,18 @@ def is_cold(arguments: list[str]) -> bool:
 def main(address: str, executable: str, *arguments: str) -> None:
     if is_cold([*arguments]):
         os.execv(sys.executable, [sys.executable, *arguments])
-    talk = ask(address, [executable, *arguments], (0, 1, 2), os.getcwd(), dict(os.environ), os.getppid())
+    talk = ask(
+        address,
+        (0, 1, 2),
+        command=[executable, *arguments],
+        cwd=os.getcwd(),
+        environment=dict(os.environ),
+        umask=os.umask(0),
+        parent=os.getppid(),
+    )
     pid = answer(talk)
     for number in PASSED_ON:
-        signal.signal(number, lambda number, frame: os.kill(pid, number))
+        signal.signal(number, lambda number, frame: pass_on(number, pid))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     code = answer(talk)
     if code < 0:
@@ -73,6 +75,11 @@ def main(address: str, executable: str, *arguments: str) -> None:
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     os._exit(code)
+
+
+def pass_on(number: int, pid: int) -> None:
+    with suppress(ProcessLookupError):  # it has ended, and this process is about to
+        os.kill(pid, number)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Forks programs from a process that has imported torch, Megatron, vLLM and MLflow; ``warm`` starts and asks it.
 
-python warm_server.py LISTENER: the number of an open socket. Its programs and it end with its standard
-input.
+python warm_server.py LISTENER: the number of an open socket. It ends with its standard input, and its programs with it.
 """
 
 from __future__ import annotations
@@ -51,9 +50,10 @@ class Server:
                     for pid in self._programs:
                         _kill(pid)
                     os._exit(0)
-                elif source in self._selector.get_map():  # whoever asked for it is gone
-                    self._selector.unregister(source)
-                    _kill(next(pid for pid, talk in self._programs.items() if talk is source))
+                else:  # whoever asked for it is gone; it may be so, too, since a moment
+                    for pid in [pid for pid, talk in self._programs.items() if talk is source]:
+                        self._selector.unregister(source)
+                        _kill(pid)
 
     def _accept(self) -> tuple[dict, list[int]] | None:
         talk, _ = self._listener.accept()
@@ -115,7 +115,8 @@ def become(request: dict, files: list[int]) -> list[str]:
         os.dup2(file, number)
     for file in files:
         os.close(file)
-    os.umask(request["umask"])
+    if "umask" in request:  # else this process's
+        os.umask(request["umask"])
     os.chdir(request["cwd"])
     for number in (*PASSED_ON, signal.SIGCHLD):
         usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
@@ -123,7 +124,8 @@ def become(request: dict, files: list[int]) -> list[str]:
     signal.pthread_sigmask(signal.SIG_SETMASK, request["blocked"])
     os.environ.clear()
     os.environ |= request["environment"] | warm_imports.SETTINGS
-    _has_parent(request["parent"])
+    if "parent" in request:
+        _has_parent(request["parent"])
     multiprocessing.process.ORIGINAL_DIR = request["cwd"]  # as when it was imported there
     sys.executable, *arguments = request["command"]
     sys.orig_argv = [sys.executable, *arguments]
