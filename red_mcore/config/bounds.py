@@ -10,43 +10,11 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+from red_mcore.config import fields as of_fields
+from red_mcore.config.fields import FINITE, Bound
 from red_mcore.config.recipe import Recipe, RecipeError
-
-
-class Bound(NamedTuple):
-    """Numbers from ``least`` to ``most``, both included unless said otherwise."""
-
-    least: float
-    most: float
-    above: bool = False
-    """``least`` itself is out."""
-    below: bool = False
-    """``most`` itself is out."""
-    zero: bool = False
-    """0 is allowed, too: it turns something off."""
-    why: str = ""
-    """What sets the limits, where it is not plain."""
-
-    def holds(self, value: float) -> bool:
-        if self.zero and value == 0:
-            return True
-        lower = value > self.least if self.above else value >= self.least
-        return lower and (value < self.most if self.below else value <= self.most)  # NaN is neither
-
-    def fault(self, value: float) -> str | None:
-        """What is wrong with a value and what to use instead, in words that follow it; None where nothing is."""
-        if self.holds(value):
-            return None
-        lower = f"a number above {self.least:g}" if self.above else f"{self.least:.10g} or more"
-        upper = f"a number below {self.most:g}" if self.below else f"{self.most:.10g} or less"
-        zero, why = "0, or " if self.zero else "", f" ({self.why})" if self.why else ""
-        if not abs(value) < math.inf:
-            return f"is no finite number: use {zero}{lower}, at most {self.most:.10g}{why}"
-        is_small = value < self.least or (self.above and value == self.least)
-        return f"is too {'small' if is_small else 'large'}: use {zero}{lower if is_small else upper}{why}"
-
 
 MANY = 10**9
 COUNT, COUNT_OR_NONE = Bound(1, MANY), Bound(0, MANY)
@@ -65,7 +33,6 @@ SPENT = Bound(0, 1e18)
 NORM = Bound(0, 1e9)
 SAMPLED = Bound(0.01, 2, why="what vLLM samples at")
 SAMPLED_OR_GREEDY = SAMPLED._replace(zero=True)
-FINITE = Bound(-1.7e308, 1.7e308)
 
 _BOUNDS: dict[str, dict[str, Bound]] = {
     "Recipe": {"steps": COUNT_OR_NONE, "patience": COUNT, "seed": SEED},
@@ -144,40 +111,6 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
         "seed": SEED,
     },
     "Until": {"generated_tokens": SPENT, "train_seconds": SPENT, "most_steps": COUNT},
-    # A name means the same in every algorithm that has it.
-    "Algorithm": {
-        "constant": Bound(0, 1e9, above=True),
-        "clip_low": PART,
-        "clip_high": WEIGHT_ABOVE_ZERO,
-        "clip_dual": WEIGHT_ABOVE_ZERO,
-        "gamma": WEIGHT_ABOVE_ZERO,
-        "beta": FRACTION,
-        "entropy_ema": BELOW_ONE,
-        "weight_min": WEIGHT,
-        "weight_max": WEIGHT,
-        "alpha": WEIGHT,
-        "bound": Bound(1, 1e6),
-        "kl_coefficient": WEIGHT,
-        "entropy_coefficient": WEIGHT,
-        "imitation_entropy": WEIGHT,
-        "sft_weight": WEIGHT,
-        "rl_weight": WEIGHT,
-        "gate": Bound(0, SAMPLES.most),
-        "peak": FRACTION,
-        "valley": FRACTION,
-        "warmup_steps": COUNT_OR_NONE,
-        "decay_steps": COUNT_OR_NONE,
-        "sft_steps": COUNT,
-        "demonstrations": PROMPTS,
-        "episodes": Bound(2, 10**4),
-        "band_low": FRACTION,
-        "band_high": FRACTION,
-        "first_lessons": Bound(1, 10**4),
-        "fade_steps": Bound(1, 10**6),
-        "lesson_traces": PROMPTS,
-        "probe_prompts": PROMPTS,
-        "accuracy_ema": BELOW_ONE,
-    },
 }
 _PATHS = (
     *("runs", "model.path", "model.chat_template", "data.path", "data.held_out_path", "rollout.record"),
@@ -196,6 +129,8 @@ names of its own behind."""
 
 def bound_of(section: type, name: str) -> Bound | None:
     """The bounds of a section's field; None where there are none, as of texts and of a user's own settings."""
+    if (found := of_fields.bound_of(section, name)) is not None:
+        return found
     return next(
         (_BOUNDS[kind.__name__][name] for kind in section.__mro__ if name in _BOUNDS.get(kind.__name__, ())), None
     )
