@@ -34,7 +34,7 @@ venv: $(STAMP)
 # that imports vLLM would spend 15 seconds on it where PYTHONDONTWRITEBYTECODE keeps Python from saving its own.
 $(STAMP): pyproject.toml cpu-overrides.txt | .venv/bin/uv
 	.venv/bin/uv pip install --python .venv/bin/python --find-links $(TORCH_SOURCE) --override cpu-overrides.txt \
-	  --system-certs --compile-bytecode --editable '.[cpu,test]'
+	  --system-certs --compile-bytecode --editable '.[cpu,dev]'
 	@touch $@
 
 .venv/bin/uv:

@@ -127,7 +127,7 @@ def _chunk(
 ) -> GPTModel:
     model = GPTModel(
         config=config,
-        transformer_layer_spec=layer_spec(config, transformer_engine, virtual_stage),
+        transformer_layer_spec=layer_spec(config, transformer_engine, arch.output_bias, virtual_stage),
         vocab_size=padded_vocab(arch.vocab_size, parallel.tensor),
         max_sequence_length=arch.max_positions,
         pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=virtual_stage),
