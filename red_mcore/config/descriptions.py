@@ -6,6 +6,7 @@ import ast
 import inspect
 import textwrap
 from functools import lru_cache
+from itertools import pairwise
 
 
 @lru_cache(maxsize=512)
@@ -27,7 +28,7 @@ def _own(section: type) -> dict[str, str]:
         return {}
     body = getattr(tree.body[0], "body", [])
     found = {}
-    for field, below in zip(body, body[1:], strict=False):
+    for field, below in pairwise(body):
         if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
             continue
         if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
