@@ -1,4 +1,5 @@
-"""What a field of a recipe says of itself: its bounds and unit, and whether a run may change it when it goes on.
+"""What a field of a recipe says of itself: bounds and unit of a number, what a text is, and whether it may change when
+a run goes on.
 
 All of it stands in the field's type, where an editor shows it too, and its default stays a plain value::
 
@@ -71,6 +72,19 @@ MayChange = Annotated[T, Change(value=True)]
 MayBegin = Annotated[T, Change(value=False)]
 """A section that may be turned on and off, but not changed: what is measured before and after has to compare."""
 
+
+class Text(NamedTuple):
+    """What a text is, or all texts of a section or mapping."""
+
+    is_place: bool = False
+    """It names a file or a folder."""
+    is_prose: bool = False
+    """It may have several lines."""
+
+
+Place = Annotated[str, Text(is_place=True)]
+Prose = Annotated[T, Text(is_prose=True)]
+
 _MANY = 10**9
 FINITE = Bound(-1.7e308, 1.7e308)
 
@@ -105,6 +119,11 @@ def bound_of(section: type, name: str) -> Bound | None:
 def change_of(section: type, name: str) -> Change | None:
     """What a run that goes on may do to a section's field; None where it has to stay as it is."""
     return _said(section, name, Change)
+
+
+def text_of(section: type, name: str) -> Text | None:
+    """What the texts of a section's field are; None where nothing is said of them."""
+    return _said(section, name, Text)
 
 
 @lru_cache(maxsize=2048)

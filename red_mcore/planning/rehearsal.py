@@ -16,7 +16,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from red_mcore.config.overrides import load
+from red_mcore.config.loading import load
 from red_mcore.config.recipe import Data, Recipe, RecipeError
 from red_mcore.data import files, formats, sources
 from red_mcore.data.problems import ARITHMETIC_PROBLEMS, Loaded, read_problems

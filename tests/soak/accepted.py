@@ -23,7 +23,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 import warm  # noqa: E402
 from test_fuzz import dry_run, leaves, values  # noqa: E402
 
-from red_mcore.config.overrides import load, override  # noqa: E402
+from red_mcore.config.loading import load  # noqa: E402
+from red_mcore.config.overrides import override  # noqa: E402
 from red_mcore.config.recipe import Recipe, RecipeError  # noqa: E402
 
 SHORT = [

@@ -23,8 +23,8 @@ from red_mcore.checkpoints import identity, manifests, resume
 from red_mcore.cli import compare
 from red_mcore.comparison import drive, legs, plan, results, stats
 from red_mcore.comparison.curves import AXES, Curves, budgets, read_curves, training_seconds
-from red_mcore.config.overrides import flatten
 from red_mcore.config.recipe import RecipeError, Until
+from red_mcore.config.tree import flatten
 from red_mcore.data.problems import read_problems
 from red_mcore.planning.plan import find_architecture
 from red_mcore.reports.comparison import report, sweep, tables
