@@ -51,7 +51,7 @@ def split(connection: Connection, parent: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
-def _keep(worker: int, signals: set[int]) -> None:
+def _keep(worker: int, signals: set[signal.Signals]) -> None:
     """Never returns."""
     code = None
     while code is None:
@@ -92,7 +92,7 @@ def _end_all(*alive: int) -> dict[int, int]:
 
 def _reaped() -> dict[int, int]:
     """Exit codes, by process, of the children that have ended."""
-    codes = {}
+    codes: dict[int, int] = {}
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
