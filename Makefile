@@ -1,5 +1,5 @@
 # make demo   trains a small reasoning model under RED on this machine's CPU
-# make test   runs the tests              make lint   ruff
+# make test   runs the tests              make lint   ruff and mypy
 # make venv   only the environment        make clean  removes the environment and all caches; runs/ stays
 #
 # Each target first brings .venv up to date: minutes the first time and after a change of pyproject.toml, nothing otherwise.
@@ -27,6 +27,7 @@ test: venv
 lint: venv
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 
 venv: $(STAMP)
 

@@ -24,7 +24,7 @@ class RMSNorm(torch.nn.Module):
         self.eps = eps
         self.weight = torch.nn.Parameter(torch.ones(hidden_size, dtype=config.params_dtype))
         # finalize_model_grads sums the gradients of so marked weights over the tensor-parallel ranks.
-        self.weight.sequence_parallel = config.sequence_parallel
+        setattr(self.weight, "sequence_parallel", config.sequence_parallel)  # noqa: B010
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), self.eps).to(x.dtype)
@@ -154,6 +154,7 @@ class PackedAttention(MegatronModule):
         if self._context_group is not None:
             both = torch.stack((key, value), dim=1)
             key, value = gather_from_sequence_parallel_region(both, group=self._context_group).unbind(1)
+        assert packed_seq_params is not None, "sequences come in packs here"
         outputs = []
         for bucket in packed_seq_params.buckets:
             q = query[bucket.queries].transpose(1, 2)  # [n, heads, L, d]

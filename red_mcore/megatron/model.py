@@ -21,7 +21,7 @@ from red_mcore.megatron.attention import layer_spec
 from red_mcore.models.architecture import Architecture, Experts, Llama3Rope
 from red_mcore.models.layers import uses_transformer_engine
 
-_RECOMPUTE = {
+_RECOMPUTE: dict[str, dict[str, Any]] = {
     "none": {},
     "selective": {"recompute_granularity": "selective"},
     "full": {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1},

@@ -134,7 +134,7 @@ def vocabulary(megatron: str, hf: str, arch: Architecture) -> Rule:
     return Rule(megatron, ((hf, (arch.vocab_size, arch.hidden_size)),), None, split, merge)
 
 
-def query_key_value(megatron: str, names: list[tuple[str, Shape]], arch: Architecture, layer: int) -> Rule:
+def query_key_value(megatron: str, names: Sequence[tuple[str, Shape]], arch: Architecture, layer: int) -> Rule:
     """Query, key and value are interleaved by group: its query heads, then its key, then its value."""
     groups, d = arch.kv_groups, arch.head_dim
     rows = (arch.heads // groups * d, d, d)  # of each group

@@ -113,7 +113,7 @@ def _end_all(*alive: int) -> dict[int, int]:
 
 def _reaped() -> dict[int, int]:
     """Exit codes, by process, of the children that have ended."""
-    codes = {}
+    codes: dict[int, int] = {}
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

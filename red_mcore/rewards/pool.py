@@ -88,7 +88,7 @@ class Pool:
 
     def _run(self, tasks: Sequence[tuple]) -> list[tuple[str, Any]]:
         results: list[tuple[str, Any] | None] = [None] * len(tasks)
-        waiting, deaths = deque(range(len(tasks))), Counter()
+        waiting, deaths = deque(range(len(tasks))), Counter[int]()
         left = len(tasks)
 
         def settle(index: int, result: tuple[str, Any]) -> None:
@@ -132,7 +132,7 @@ class Pool:
                     else:
                         undone.appendleft(first)
                 waiting.extendleft(reversed(undone))
-        return results
+        return [result for result in results if result is not None]  # and none is
 
     def close(self) -> None:
         """End the children, whatever they are doing."""
@@ -202,7 +202,7 @@ class _Child:
 
     def receive(self) -> list[tuple[int, tuple[str, Any]]]:
         """Results that have come; EOFError or OSError where the child is dead."""
-        found = []
+        found: list[tuple[int, tuple[str, Any]]] = []
         while self.connection.poll():
             try:
                 result = self.connection.recv()
