@@ -112,8 +112,9 @@ def _print_fields(console: Console, part: _Section, shown: list[Field[Any]]) -> 
     meanings = descriptions.of_section(part.kind)
     for field in shown:
         hint = hints_of(part.kind)[field.name]
-        if section_in(hint) is not None:
-            continue
+        inner = section_in(hint)
+        if inner is not None and not (part.name == "algorithm" and part.values is None):
+            continue  # a table of its own
         meaning = _plain(meanings.get(field.name, ""))
         value = _default(field)
         if part.values is None:
@@ -123,7 +124,9 @@ def _print_fields(console: Console, part: _Section, shown: list[Field[Any]]) -> 
         name = f"{part.name}.{field.name}" if part.name else field.name
         mark = "*" if part.may_change or _is_free(part.kind, field.name) else ""
         may_be = _may_be(hint, bound_of(part.kind, field.name))
-        table.add_row(Text(f"  {name}{mark}"), Text(_shown(value)), Text(may_be), Text(meaning))
+        if inner is not None:
+            may_be = f"fields of {inner.__name__}"
+        table.add_row(Text(f"  {name}{mark}"), Text("" if inner else _shown(value)), Text(may_be), Text(meaning))
     if table.rows:
         console.print(table)
 
