@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from red_mcore.config.overrides import load
+from red_mcore.config.loading import load
 from red_mcore.config.recipe import Data, Recipe, RecipeError
 from red_mcore.data import files, formats, sources
 from red_mcore.data.problems import ARITHMETIC_PROBLEMS, Loaded, read_problems

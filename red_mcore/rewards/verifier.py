@@ -63,8 +63,9 @@ class Verifier:
         """Functions whose first failure the user knows."""
         self.warned: set[str] = set()
         """Functions that the user knows to fail often."""
-        prepare = partial(_prepare_child, settings.paths)
-        self._pool = Pool(_work, settings.workers, settings.timeout_seconds, prepare)
+        # The user's modules are each child's own: they may start threads and processes when they are imported.
+        begin = partial(load, settings.paths)
+        self._pool = Pool(_work, settings.workers, settings.timeout_seconds, _prepare, begin)
 
     def grade(self, questions: Iterable[tuple], boxed_only: bool | None = None) -> list[Grade]:
         """A grade of each ``Question`` (or tuple of its fields), in order; ``boxed_only`` None is the settings' value.
@@ -165,14 +166,13 @@ def graded(
     return verifier.judge(calls, **options)
 
 
-def _prepare_child(functions: Sequence[str]) -> None:
-    """Runs in each child before its first task."""
+def _prepare() -> None:
+    """Runs once, for all children that come after one another."""
     from red_mcore.rewards import grading
 
     # It warns that its own time limits are off. They are, for they do not reach into C code; the pool's do.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     grading.warm_up()
-    load(functions)
 
 
 def _work(what: str, *arguments: Any) -> Any:

@@ -18,8 +18,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from red_mcore.checkpoints import fingerprints
-from red_mcore.config.overrides import flatten, is_within
 from red_mcore.config.recipe import Recipe, RecipeError, Rollout
+from red_mcore.config.tree import flatten, is_within
 from red_mcore.megatron.ranks import Ranks, on_main
 from red_mcore.samples.records import Group, Problem, Sample
 from red_mcore.system import disk

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from red_mcore.config.overrides import flatten
 from red_mcore.config.recipe import Recipe
 from red_mcore.config.redaction import redacted
+from red_mcore.config.tree import flatten
 from red_mcore.system import disk
 from red_mcore.tracking.mlflow_run import MlflowRun, Status, reason
 from red_mcore.tracking.rows import Rows
