@@ -344,6 +344,9 @@ class Tracking:
     experiment: str = "red-mcore"
     parent: str | None = None
     """Id of the MLflow run that this one is nested under."""
+    monitors: list[str] = field(default_factory=list)
+    """Import paths, ``package.module:Class``, of further monitors, such as
+    ``red_mcore.tracking.tensorboard:TensorBoard``; ``red_mcore.tracking.monitor`` is their contract."""
     rollout_rows: int = 16
     """Rollouts with their verdicts kept as a table at each evaluation."""
     rollouts_every: int = 0
