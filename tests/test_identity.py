@@ -16,8 +16,9 @@ from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.relift import ReLIFT
 from red_mcore.algorithms.sft import SFT
 from red_mcore.checkpoints import fingerprints, identity, manifests, resume
-from red_mcore.config.overrides import flatten, load
+from red_mcore.config.loading import load
 from red_mcore.config.recipe import Benchmarks, Data, Evaluation, Model, Optimizer, Recipe, RecipeError, Reward
+from red_mcore.config.tree import flatten
 from red_mcore.data.problems import read_problems
 from red_mcore.data.tokenizer import build_tokenizer, load_tokenizer
 from red_mcore.samples.records import Problem
@@ -467,7 +468,7 @@ def test_what_is_asked_before_a_rank_starts_needs_no_torch(recipe, model, data):
     start(recipe)
     code = f"""
 import sys
-from red_mcore import resume
+from red_mcore.checkpoints import resume
 from red_mcore.algorithms.red import RED
 from red_mcore.config.recipe import Data, Model, Recipe
 resume.check(Recipe(name="r", runs={recipe.runs!r}, model=Model(path={str(model)!r}), algorithm=RED(),

@@ -15,6 +15,7 @@ COMMANDS = {
     "analyse": "how models reason, along recorded responses",
     "compare": "methods from one start, over seeds, in one report",
     "convert": "checkpoints to and from Hugging Face folders",
+    "doctor": "what this machine has, and what to mend",
     "push": "upload an export to the Hugging Face hub",
 }
 _HELD = ("run", "compare", "evaluate")

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from red_mcore.checkpoints import manifests
+from red_mcore.config.tree import class_name
 from red_mcore.data.files import HUB_NAME, is_function, suffix
 from red_mcore.system.disk import read_lines
 from red_mcore.tracking import provenance
@@ -41,14 +42,12 @@ def texts(folder: Path, stage: str, step: int, after: Mapping[str, float] | None
 
     ``after``: the evaluation of these weights, else the last one up to that step in ``metrics.jsonl``.
     """
-    written = (folder / "recipe.yaml").read_text(encoding="utf-8")
-    recipe = provenance.redacted(yaml.safe_load(written))
-    named = re.match(r"# algorithm: (\w+)$", written, re.MULTILINE)
+    recipe = provenance.redacted(yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")))
     about = {
         **provenance.read(folder),
         "stage": stage,
         "step": step,
-        "algorithm": named[1] if named else "",
+        "algorithm": class_name(recipe),
         "recipe": recipe,
     }
     evaluated: list[tuple[int, Mapping[str, float]]] = []
@@ -68,7 +67,7 @@ def _card(about: Mapping[str, Any], evaluated: list[tuple[int, Mapping[str, floa
         trained = f"{about['step']} steps of base training"
     sources = [source["path"] for source in data.get("mixture") or []] or [data["path"] or "built-in arithmetic"]
     head: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
-    if base.get("revision") and HUB_NAME.fullmatch(path):
+    if base.get("revision") and path and HUB_NAME.fullmatch(path):
         head["base_model"] = path
     if hub := [source for source in sources if _is_hub(source)]:
         head["datasets"] = hub

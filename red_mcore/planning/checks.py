@@ -26,7 +26,7 @@ from red_mcore.planning.plan import find_architecture
 from red_mcore.rewards import functions
 from red_mcore.samples.records import Problem
 from red_mcore.system.devices import has_gpu
-from red_mcore.tracking import addresses
+from red_mcore.tracking import addresses, monitor
 
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 """Head sizes that vLLM's attention on a CPU knows."""
@@ -77,6 +77,7 @@ def _validate(recipe: Recipe, here: bool) -> None:
     recipe.algorithm.check(recipe)
     template.check_recipe(recipe, recipe.model)
     addresses.check(recipe.tracking)
+    monitor.check(recipe.tracking.monitors)
     if architecture is not None:
         memory.check(recipe, architecture, here)
     if recipe.hub is not None:
@@ -94,6 +95,8 @@ def check_model(recipe: Recipe, architecture: Architecture | None) -> None:
 def _check_weights(recipe: Recipe, architecture: Architecture | None) -> None:
     """Index, shards and headers of a folder's safetensors; a vocabulary that holds the built-in tokenizer's tokens."""
     path = recipe.model.path
+    if architecture is None:
+        return
     if path is None and architecture.vocab_size < VOCABULARY_SIZE:
         raise RecipeError(
             f"model.config.vocab_size={architecture.vocab_size} does not hold the {VOCABULARY_SIZE} tokens of the"
@@ -209,8 +212,9 @@ def _check_functions(recipe: Recipe) -> None:
 
     def read(columns: Columns) -> dict[str, list[Problem]]:
         found = {"the data": problems.first(recipe.data, functions.TRIED, columns)}
-        for name in asked.names if asked is not None and asked.data is not None else ():
-            found[name] = benchmarks.load(name, asked.data, asked.protocol.seed, functions.TRIED, columns)
+        if asked is not None and asked.data is not None:
+            for name in asked.names:
+                found[name] = benchmarks.load(name, asked.data, asked.protocol.seed, functions.TRIED, columns)
         return found
 
     functions.try_out(recipe.reward, read)
