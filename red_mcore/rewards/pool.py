@@ -25,6 +25,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import send_handle
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,9 @@ class Pool:
 
 class _Child:
     """One child, what it was given, and when it has to be done with the first of it."""
+
+    process: BaseProcess
+    _control: Connection
 
     def __init__(self, life: tuple, before: _Child | None = None) -> None:
         """``life``: the last arguments of ``_serve``; ``before``: the child whose place it takes, which has ended."""
