@@ -468,7 +468,7 @@ def test_what_is_asked_before_a_rank_starts_needs_no_torch(recipe, model, data):
     start(recipe)
     code = f"""
 import sys
-from red_mcore import resume
+from red_mcore.checkpoints import resume
 from red_mcore.algorithms.red import RED
 from red_mcore.config.recipe import Data, Model, Recipe
 resume.check(Recipe(name="r", runs={recipe.runs!r}, model=Model(path={str(model)!r}), algorithm=RED(),

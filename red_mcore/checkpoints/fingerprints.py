@@ -12,11 +12,11 @@ import inspect
 import json
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from red_mcore.config.recipe import Model
+from red_mcore.config.tree import sections
 from red_mcore.models.architecture import hf_config
 from red_mcore.samples.records import Problem
 
@@ -78,20 +78,8 @@ def of_classes(value: Any, name: str) -> dict[str, dict[str, Any]]:
 
     Two classes may have equal fields and do different things with them.
     """
-    parts: Iterable[tuple[Any, Any]]
-    if isinstance(value, dict):
-        parts = value.items()
-    elif isinstance(value, (list, tuple)):
-        parts = enumerate(value)
-    elif is_dataclass(value):
-        parts = [(f.name, getattr(value, f.name)) for f in fields(value)]
-    else:
-        return {}
-    kind = type(value)
-    found = {name: {"class": kind.__qualname__, "code": _code_of(kind)}} if is_dataclass(value) else {}
-    for part, inner in parts:
-        found |= of_classes(inner, f"{name}.{part}")
-    return found
+    kinds = {part: type(section) for part, section in sections(value, name)}
+    return {part: {"class": kind.__qualname__, "code": _code_of(kind)} for part, kind in kinds.items()}
 
 
 def of_functions(paths: Iterable[str]) -> dict[str, str | None]:

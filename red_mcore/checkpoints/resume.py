@@ -12,7 +12,7 @@ from typing import Any
 from red_mcore.checkpoints import identity, manifests
 from red_mcore.config.fields import change_of
 from red_mcore.config.recipe import Algorithm, Model, Recipe, RecipeError
-from red_mcore.config.tree import flatten, without_secrets
+from red_mcore.config.tree import CLASS, flatten, is_within, without_secrets
 from red_mcore.system import disk
 
 _FILES = ("summary.json", "metrics.jsonl", "recipe.yaml", "intake.json", "bad_golds.json", identity.FILE)
@@ -77,6 +77,8 @@ def _check_fields(recipe: Recipe, earlier: dict[str, Any], done: int) -> None:
             continue  # a default of a section that is off
         if then.get(field) == now.get(field) or _may_differ(recipe, field, earlier, now):
             continue
+        if _is_class(field) and not _is_another(field, then, now):
+            continue
         if field == "steps" and not schedules_that_differ(recipe, then["steps"]):
             if recipe.steps < done:
                 raise RecipeError(
@@ -88,6 +90,19 @@ def _check_fields(recipe: Recipe, earlier: dict[str, Any], done: int) -> None:
                 f"{recipe.folder} was started with {field}={then.get(field)}, now it is {now.get(field)}: "
                 "go on with the old value, choose another name=..., or delete the folder"
             )
+
+
+def _is_class(field: str) -> bool:
+    return is_within(field, ["algorithm"]) and field.endswith(f".{CLASS}")
+
+
+def _is_another(field: str, then: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether a class has another name; the module that it is in may have changed.
+
+    A run of an earlier version has no class in its recipe, but in its ``identity``.
+    """
+    names = [str(recipe.get(field)).rpartition(":")[2] for recipe in (then, now)]
+    return "algorithm.class" in then and names[0] != names[1]
 
 
 def _may_differ(recipe: Recipe, field: str, then: dict[str, Any], now: dict[str, Any]) -> bool:

@@ -226,9 +226,9 @@ def _log(
     shared = out.absolute().parent if options.out else Path("runs")  # where training runs are, too
     run = MlflowRun(tracking, out.name, parameters, out, shared, run_id)
     run.metrics(0, summaries.metrics(summary))
-    run.table("benchmarks.json", [{"benchmark": name, **_plain(n)} for name, n in summary["benchmarks"].items()])
-    run.table("responses.json", summaries.samples(rows, SHOWN_RESPONSES))
-    run.end("FINISHED")
+    run.table("benchmarks", [{"benchmark": name, **_plain(n)} for name, n in summary["benchmarks"].items()])
+    run.table("responses", summaries.samples(rows, SHOWN_RESPONSES))
+    run.close("FINISHED")
     return run.run_id
 
 

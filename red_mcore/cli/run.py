@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from red_mcore.checkpoints import resume
@@ -28,8 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
     (``health``), 130 interrupted, after saving."""
     guard_output()
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser().parse_intermixed_args(arguments)
+    parser = _parser()
+    options = parser.parse_intermixed_args(arguments)
+    if not (options.help or options.recipe):
+        parser.error("give a RECIPE, or --help")
     try:
+        if options.help:
+            return _help(parser, options)
         recipe = load(options.recipe, options.overrides)
         if options.print_config:
             print(to_yaml(recipe), end="")
@@ -62,6 +68,17 @@ def main(arguments: list[str] | None = None) -> int:
         return _bad_input(error)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _help(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    from red_mcore.cli import explain
+
+    if options.recipe:
+        explain.of_recipe(load(options.recipe, options.overrides))
+    else:
+        print(parser.format_help(), end="")
+        explain.everything()
+    return 0
 
 
 def _plan(recipe: Recipe, seen: Sequence[str] = ()) -> str:
@@ -110,10 +127,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="red_mcore",
         usage="python -m red_mcore.run RECIPE [a.b=c ...] [--dry-run] [--print-config yaml]",
         allow_abbrev=False,
-        description="Train with a recipe: a Python file with a function recipe() -> Recipe.",
+        add_help=False,
+        description="Train with a recipe: a Python file with a function recipe() -> Recipe, or a YAML file such as the"
+        " recipe.yaml of a run, which goes on with that run, or runs it anew with another name=.",
     )
-    parser.add_argument("recipe", metavar="RECIPE", help="recipe file")
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="recipe file")
     parser.add_argument("overrides", metavar="a.b=c", nargs="*", help="change a field of the recipe")
     parser.add_argument("--dry-run", action="store_true", help="check and print the recipe and its arithmetic")
     parser.add_argument("--print-config", choices=["yaml"], help="print the resolved recipe")
+    parser.add_argument("-h", "--help", action="store_true", help="every field; after a RECIPE, its own")
+    parser.add_argument("--version", action="version", version=f"red-mcore {version('red-mcore')}")
     return parser

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from red_mcore.checkpoints import resume
+from red_mcore.config import modules
 from red_mcore.config.loading import load
 from red_mcore.config.overrides import override
 from red_mcore.config.recipe import Data, Recipe, RecipeError, Until
@@ -144,7 +145,7 @@ def sweep(files: list[str], overrides: list[str], out: Path, seeds: list[int], r
     methods, trials = [], {}
     for file in files:
         own = load(file)
-        tried = getattr(sys.modules[f"recipe_{Path(file).stem}"], "TRIALS", None)  # as `load` has left it
+        tried = getattr(sys.modules.get(modules.name_of(Path(file))), "TRIALS", None)  # as `load` has left it
         if not tried:
             raise RecipeError(f"recipe file {file} has no TRIALS: list overrides to try, e.g. [['optimizer.lr=1e-3']]")
         method = _method(file, overrides)

@@ -20,7 +20,7 @@ from red_mcore.config.errors import RecipeError
 from red_mcore.config.overrides import Refused, entries, override, reason, set_field
 from red_mcore.config.recipe import Algorithm, Model, Recipe
 from red_mcore.config.redaction import is_left_out
-from red_mcore.config.tree import change_texts, flatten, hide, sections, show
+from red_mcore.config.tree import change_texts, hide, leaves, plain, sections, show
 
 YAML = (".yaml", ".yml")
 
@@ -43,8 +43,8 @@ def load(file: str, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"recipe file {file}: {error.full_key}: {reason(error)}") from None
     modules.reach(built.imports)
     made = override(built, overrides)
-    for field, value in flatten(made).items():
-        if isinstance(value, str) and is_left_out(value):
+    for field, value in leaves(plain(made)).items():
+        if is_left_out(str(value)):
             raise RecipeError(f"recipe file {file}: {field}={value} was written without its secret: add {field}=...")
     made.imports = [*made.imports, *_folders_that_it_needs(made, path)]
     return made

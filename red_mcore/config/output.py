@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from red_mcore.config.fields import Bound, StepsOrNone
@@ -23,6 +23,9 @@ class Tracking:
     """Name of the MLflow experiment."""
     parent: str | None = None
     """Id of the MLflow run that this one is nested under."""
+    monitors: list[str] = field(default_factory=list)
+    """Import paths, ``package.module:Class``, of further monitors, such as
+    ``red_mcore.tracking.tensorboard:TensorBoard``; ``red_mcore.tracking.monitor`` is their contract."""
     rollout_rows: Annotated[int, Bound(0, 10**6, unit="rollouts")] = 16
     """Rollouts with their verdicts kept as a table at each evaluation."""
     rollouts_every: StepsOrNone = 0

@@ -18,7 +18,7 @@ from yaml import MappingNode, MarkedYAMLError, Node, SafeLoader, ScalarNode, Seq
 from red_mcore.config.errors import RecipeError
 from red_mcore.config.modules import find_class, path_of
 from red_mcore.config.recipe import Data, Recipe
-from red_mcore.config.tree import CLASS, change_texts, hide, hints_of, show
+from red_mcore.config.tree import CLASS, change_texts, hide, hints_of, section_in, show
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ def override(recipe: T, overrides: Sequence[str]) -> T:
 def set_field(recipe: Any, names: list[str], node: Node | None) -> None:
     """Change one field, or all that a mapping names, to what YAML says. ``Refused``, YAMLError."""
     place = _find(recipe, names)
-    kind = None if place.within else _section_of(place)
+    kind = None if place.within else section_in(place.hint)
     if kind is None:
         _put(place, names, node)
     elif isinstance(node, MappingNode):
@@ -148,16 +148,6 @@ class _Place(NamedTuple):
         return getattr(self.section, self.name)
 
 
-def _section_of(place: _Place) -> type | None:
-    """The class of the section that a field is, or would be if it were on; None where it is none."""
-    if get_origin(place.hint) in (list, tuple, dict):
-        return None
-    for kind in (place.hint, *get_args(place.hint)):
-        if is_dataclass(kind):
-            return kind
-    return None
-
-
 def _set_section(recipe: Any, names: list[str], place: _Place, kind: type, node: MappingNode) -> None:
     parts = dict(entries(node))
     path = parts.pop(CLASS, None)
@@ -175,8 +165,7 @@ def _made(path: str, place: _Place, names: list[str]) -> Any:
     """A section of the class with that import path, all defaults."""
     field = ".".join(names)
     kind = find_class(path, field)
-    hint = hints_of(type(place.section))[place.name]
-    declared = next(part for part in (hint, *get_args(hint)) if is_dataclass(part))
+    declared = section_in(hints_of(type(place.section))[place.name])
     if not (is_dataclass(kind) and issubclass(kind, declared)):
         raise Refused(f"{field}={path}: it is no dataclass below {declared.__name__}")
     try:

@@ -31,7 +31,7 @@ def redacted(text: str) -> str:
 
 
 def is_left_out(text: str) -> bool:
-    """Whether ``text`` has an address whose secret ``redacted`` took out of it."""
+    """Whether ``text`` has an address whose secret ``redacted`` took out."""
     filled = text.replace(HIDDEN, "secret")
     return filled != text and redacted(filled) != filled
 

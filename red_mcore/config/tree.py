@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 
@@ -30,7 +30,12 @@ def tree(recipe: Any) -> dict[str, Any]:
 
     With it ``loading.load`` makes the same recipe again, but for the secrets.
     """
-    return _plain(without_secrets(recipe), type(recipe))
+    return plain(without_secrets(recipe))
+
+
+def plain(recipe: Any) -> dict[str, Any]:
+    """The same, secrets and all."""
+    return _plain(recipe, type(recipe))
 
 
 def to_yaml(recipe: Any) -> str:
@@ -40,6 +45,11 @@ def to_yaml(recipe: Any) -> str:
 
 def flatten(recipe: Any) -> dict[str, Any]:
     """``{"a.b": value}`` of every leaf of the tree, as a tracker wants its parameters."""
+    return leaves(tree(recipe))
+
+
+def leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"a.b": value}`` of every leaf of nested mappings."""
     found: dict[str, Any] = {}
 
     def walk(prefix: str, value: Any) -> None:
@@ -49,7 +59,7 @@ def flatten(recipe: Any) -> dict[str, Any]:
         else:
             found[prefix] = value
 
-    walk("", tree(recipe))
+    walk("", tree)
     return found
 
 
@@ -67,6 +77,23 @@ def sections(value: Any, name: str = "") -> list[tuple[str, Any]]:
     for part, item in inner:
         found += sections(item, f"{name}.{part}" if name else f"{part}")
     return found
+
+
+def section_in(hint: Any) -> type | None:
+    """The class of the section that a field of this type is, or may be; None where it is none, or a list of them."""
+    if get_origin(hint) in (list, tuple, dict):
+        return None
+    for kind in (hint, *get_args(hint)):
+        if is_dataclass(kind):
+            return kind
+    return None
+
+
+def class_name(recipe: Mapping[str, Any]) -> str:
+    """The name of the algorithm's class in a tree that was written; empty where it has none, as in older ones."""
+    algorithm = recipe.get("algorithm")
+    path = algorithm.get(CLASS) if isinstance(algorithm, dict) else algorithm
+    return str(path or "").rpartition(":")[2]
 
 
 def without_secrets(value: T) -> T:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from red_mcore.checkpoints import manifests
+from red_mcore.config.tree import class_name
 from red_mcore.data.files import HUB_NAME, is_function, suffix
 from red_mcore.system.disk import read_lines
 from red_mcore.tracking import provenance
@@ -41,14 +42,12 @@ def texts(folder: Path, stage: str, step: int, after: Mapping[str, float] | None
 
     ``after``: the evaluation of these weights, else the last one up to that step in ``metrics.jsonl``.
     """
-    written = (folder / "recipe.yaml").read_text(encoding="utf-8")
-    recipe = provenance.redacted(yaml.safe_load(written))
-    named = re.match(r"# algorithm: (\w+)$", written, re.MULTILINE)
+    recipe = provenance.redacted(yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")))
     about = {
         **provenance.read(folder),
         "stage": stage,
         "step": step,
-        "algorithm": named[1] if named else "",
+        "algorithm": class_name(recipe),
         "recipe": recipe,
     }
     evaluated: list[tuple[int, Mapping[str, float]]] = []

@@ -26,7 +26,7 @@ from red_mcore.planning.plan import find_architecture
 from red_mcore.rewards import functions
 from red_mcore.samples.records import Problem
 from red_mcore.system.devices import has_gpu
-from red_mcore.tracking import addresses
+from red_mcore.tracking import addresses, monitor
 
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 """Head sizes that vLLM's attention on a CPU knows."""
@@ -77,6 +77,7 @@ def _validate(recipe: Recipe, here: bool) -> None:
     recipe.algorithm.check(recipe)
     template.check_recipe(recipe, recipe.model)
     addresses.check(recipe.tracking)
+    monitor.check(recipe.tracking.monitors)
     if architecture is not None:
         memory.check(recipe, architecture, here)
     if recipe.hub is not None:

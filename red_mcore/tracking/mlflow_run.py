@@ -6,19 +6,20 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from red_mcore.config.recipe import RecipeError, Tracking
 from red_mcore.system import disk
 from red_mcore.tracking import database
+from red_mcore.tracking.monitor import Row, Status
+from red_mcore.tracking.outlet import reason
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-Status = Literal["FINISHED", "FAILED", "KILLED"]
 _PARENT = "mlflow.parentRunId"
 """MLflow's tag of a nested run."""
 _NESTS = "red_mcore.nests"
@@ -73,10 +74,16 @@ class MlflowRun:
             self._client.log_batch(run_id, params=params[first : first + 100])
         return run_id
 
-    def metrics(self, step: int, values: dict[str, float]) -> None:
+    def begin(self, steps: Mapping[str, int], earlier: Mapping[str, Sequence[Row]]) -> None:
+        """A new run gets the earlier rows: that which had them is not to be found any more."""
+        if self.is_new:
+            for rows in earlier.values():
+                self.history(rows)
+
+    def metrics(self, step: int, values: Mapping[str, float], stage: str = "main") -> None:
         self.history([{"step": step, **values}])
 
-    def history(self, rows: Iterable[dict[str, Any]]) -> None:
+    def history(self, rows: Iterable[Row]) -> None:
         """The metrics of many steps; each row has its ``step``."""
         from mlflow.entities import Metric
 
@@ -90,8 +97,12 @@ class MlflowRun:
         for first in range(0, len(found), 1000):  # a batch takes 1000
             self._client.log_batch(self.run_id, metrics=found[first : first + 1000])
 
-    def table(self, file: str, rows: list[dict[str, Any]]) -> None:
-        """A table in the layout of MLflow's own, but overwritten, not extended, where a resumed run repeats a step."""
+    def table(self, name: str, rows: Sequence[Row], step: int | None = None) -> None:
+        """Keep a table in the layout of MLflow's own among the artifacts, without a ``step`` as ``NAME.json``.
+
+        It is overwritten, not extended, where a resumed run repeats a step.
+        """
+        file = f"{name}.json" if step is None else f"rollouts/{name}-{step:06d}.json"
         columns = list(dict.fromkeys(key for row in rows for key in row))
         data = [[row.get(key) for key in columns] for row in rows]
         text = json.dumps({"columns": columns, "data": data})
@@ -100,7 +111,12 @@ class MlflowRun:
         else:
             disk.write_atomic(self._artifacts / file, text)
 
-    def end(self, status: Status) -> None:
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """The summary's numbers, as ``summary/...``."""
+        numbers = {f"summary/{k}": float(v) for k, v in values.items() if type(v) in (int, float)}
+        self.metrics(0, numbers)
+
+    def close(self, status: Status) -> None:
         self._client.set_terminated(self.run_id, status)
 
 
@@ -137,12 +153,6 @@ def _experiment(client: MlflowClient, name: str, uri: str) -> str:
         return found.experiment_id
     artifacts = database.RELATIVE if database.file_of(uri) else None  # a server has a place of its own
     return client.create_experiment(name, artifacts, {_KIND: "custom_model_development"})
-
-
-def reason(error: Exception) -> str:
-    """What an error of MLflow's says, in a line."""
-    lines = [line for line in str(error).splitlines() if line.strip() and "autoflush" not in line]
-    return disk.full(error) or (lines[0] if lines else type(error).__name__)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from red_mcore.checkpoints import manifests
 from red_mcore.system import disk
 
 METRICS = "metrics.jsonl"
+FILES = {"main": METRICS, "base": "base.jsonl"}
+"""Of the rows of each stage, which counts its own steps."""
 
 
 def read(run: Path) -> tuple[list[dict[str, Any]], list[int], str | None]:

@@ -11,7 +11,8 @@ from red_mcore.convert.hf import export_folder, load_weights
 from red_mcore.data.arithmetic import corpus
 from red_mcore.data.seams import encode_prompt, encode_response
 from red_mcore.samples.records import Group, Problem, Sample
-from red_mcore.train.setup import Run
+from red_mcore.train.hooks.saving import save_where_due
+from red_mcore.train.run import Run
 
 _ROWS = 100
 """Most rows that base training logs: its steps are short."""
@@ -26,7 +27,7 @@ def train_base(run: Run) -> None:
     recipe, state = run.recipe, run.state
     base, algorithm = recipe.base, SFT()
     every = math.ceil(base.steps / _ROWS)
-    with run.console("base training", base.steps, state.step) as console:
+    with run.progress("base training", base.steps, state.step) as console:
         while state.step < base.steps:
             groups = _draw(run, state.step)
             algorithm.aggregate(groups, len(groups))
@@ -35,10 +36,7 @@ def train_base(run: Run) -> None:
             if state.step % every == 0 or state.step == base.steps:
                 run.log({name: metrics[of] for name, of in _LOGGED.items()})
             console.update(state.step, {"loss": metrics["loss/total"]})
-            run.agree()
-            run.saver.poll()
-            if run.stopping or run.saving or (run.checkpoint_due() and state.step < base.steps):
-                run.save()
+            save_where_due(run, due=run.checkpoint_due() and state.step < base.steps)
             if run.stopping:
                 return
     export_folder(

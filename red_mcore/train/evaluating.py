@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 from red_mcore.evaluation import items
 from red_mcore.evaluation import metrics as evaluation
@@ -11,38 +10,17 @@ from red_mcore.evaluation import summary as summaries
 from red_mcore.megatron.ranks import together
 from red_mcore.rewards import failures
 from red_mcore.system.disk import write_atomic
-from red_mcore.tracking.console import Watch, Watched
-from red_mcore.train import health, kept_rollouts
+from red_mcore.tracking.console import Watch
+from red_mcore.train import kept_rollouts
 from red_mcore.train.groups import EVALUATE
-from red_mcore.train.setup import Run
+from red_mcore.train.run import Run
 
 
-def evaluate_alone(run: Run) -> dict[str, float]:
-    """``evaluate`` outside of the steps, with progress, result and warnings on the screen."""
-    with Watched("held-out responses", show=run.ranks.is_main) as watch:
-        run.sampler.watch = watch
-        found = evaluate(run)
-    return shown_alone(run, found)
-
-
-def benchmark_alone(run: Run) -> dict[str, float]:
-    """The same of the benchmarks."""
-    with Watched("benchmark responses", show=run.ranks.is_main) as watch:
-        found = benchmark(run, watch)
-    return shown_alone(run, found)
-
-
-def shown_alone(run: Run, found: dict[str, float]) -> dict[str, float]:
-    show(run, found, run.say)
-    for warning in health.watch(run.recipe, run.state.health, run.state.step, found):
-        run.say(health.line(warning))
-    return found
-
-
-def show(run: Run, found: dict[str, float], say: Callable[[str], None]) -> None:
-    """The results of an evaluation."""
+def show(run: Run, found: dict[str, float]) -> None:
+    """Say the results of an evaluation."""
+    when = f"step {run.state.step}" if run.state.step else "before training"
     for text in evaluation.told(found, run.benchmarks):
-        say(f"{f'step {run.state.step}' if run.state.step else 'before training'}: {text}")
+        run.say(f"{when}: {text}")
 
 
 def evaluate(run: Run) -> dict[str, float]:
@@ -68,6 +46,7 @@ def evaluate(run: Run) -> dict[str, float]:
                 kept_rollouts.table(run.tokenizer, groups, run.recipe.tracking.rollout_rows),
                 run.state.step,
             )
+    run.state.evaluated = run.state.step
     return metrics
 
 

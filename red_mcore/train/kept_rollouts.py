@@ -1,7 +1,4 @@
-"""Rollouts of training kept as text (``tracking.rollouts_every``), to be read by people and by ``tools/rollouts.py``.
-
-What ``rollout.record`` keeps is for programs: tokens, to train on again.
-"""
+"""Graded answers as rows to read: of evaluations, and of training (``tracking.rollouts_every``)."""
 
 from __future__ import annotations
 
@@ -9,24 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from red_mcore.data.seams import prompt_text
-from red_mcore.megatron.ranks import together
 from red_mcore.samples.records import Group, Problem, Sample
-from red_mcore.system.disk import write_lines
-from red_mcore.train.setup import Run
-
-
-def keep(run: Run, groups: Sequence[Group], step: int) -> None:
-    """Write the groups that step ``step``, counted from 1, learnt from, where it is one to keep; a collective.
-
-    ``rollouts/training-NNNNNN.jsonl`` has a row for each rollout and trace, with what the algorithm made of it.
-    """
-    every = run.recipe.tracking.rollouts_every
-    if not every or not (step == 1 or step % every == 0):
-        return
-    with together():
-        if run.ranks.is_main:
-            file = run.recipe.folder / "rollouts" / f"training-{step:06d}.jsonl"
-            write_lines(file, rows(run.tokenizer, groups))
 
 
 def table(tokenizer: Any, groups: Sequence[Group], most: int) -> list[dict[str, Any]]:

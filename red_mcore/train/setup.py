@@ -1,303 +1,346 @@
-"""Everything a run needs, built once in the order that works, and the state that a checkpoint keeps."""
+"""Everything a run needs, built once in the order that works."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from red_mcore.checkpoints import identity, manifests, resume
 from red_mcore.config.recipe import Model, Recipe
-from red_mcore.config.tree import flatten, to_yaml
+from red_mcore.config.tree import to_yaml
 from red_mcore.models.architecture import Architecture
 from red_mcore.planning import checks, plan
 from red_mcore.planning.intake import load_benchmarks, take_in
 from red_mcore.samples.records import Problem
 from red_mcore.system import disk, signals
 from red_mcore.train.model_folder import prepare_model
+from red_mcore.train.run import Run
+from red_mcore.train.state import State
 
 if TYPE_CHECKING:
-    from red_mcore.checkpoints.saving import Saver
     from red_mcore.data.cursor import Cursor, Mixture
     from red_mcore.evaluation.asking import Asker
     from red_mcore.megatron.policy import Policy
     from red_mcore.megatron.ranks import Ranks
-    from red_mcore.rollout.recording import Recording
-    from red_mcore.rollout.sampler import Sampler
-    from red_mcore.tracking import Console, Tracker
+    from red_mcore.rewards.verifier import Verifier
+    from red_mcore.rollout.engine import Engine
+    from red_mcore.tracking import Tracker
 
-
-@dataclass
-class State:
-    """What lasts between steps besides weights, optimizer and random states; JSON-able."""
-
-    stage: str = "main"
-    """``base`` while a fresh model is trained on the base corpus, then ``main``."""
-    step: int = 0
-    """Steps of the stage that are done."""
-    policy_version: int = 0
-    """Optimizer updates of the main stage; also the version that the engines get."""
-    cursor: dict[str, Any] | None = None
-    algorithm: dict[str, Any] = field(default_factory=dict)
-    tracker_run: str | None = None
-    before: dict[str, float] | None = None
-    """Evaluation of the policy before the first step of the main stage."""
-    after: dict[str, float] | None = None
-    """The last evaluation."""
-    evaluated: int = -1
-    """Step of the last evaluation."""
-    benchmarked: int = -1
-    """The same, of the benchmarks."""
-    seconds: float = 0.0
-    """Time spent so far over all starts."""
-    base_seconds: float = 0.0
-    train_seconds: float = 0.0
-    """In the phases of the steps, evaluation left out."""
-    generated_tokens: float = 0.0
-    health: dict[str, Any] = field(default_factory=dict)
-    """What ``red_mcore.train.health`` has seen so far."""
-
-
-@dataclass
-class Run:
-    """A run in this process."""
-
-    recipe: Recipe
-    ranks: Ranks
-    arch: Architecture
-    model_folder: Path
-    """config.json, tokenizer and, for a fresh model, its first weights; the template of exports."""
-    tokenizer: Any
-    problems: list[Problem]
-    held_out: list[Problem]
-    cursor: Cursor | Mixture
-    policy: Policy
-    reference: Policy | None
-    sampler: Sampler
-    benchmarks: dict[str, list[Problem]]
-    asker: Asker | None
-    """Puts the benchmarks to the engine; None where there are none."""
-    recording: Recording
-    saver: Saver
-    tracker: Tracker | None
-    """On rank 0 only."""
-    state: State
-    begin: float
-    """``time.monotonic`` at this start."""
-    asked: signals.Asked
-    """What signals ask this rank for, at any moment."""
-    stopping: bool = False
-    """All ranks agreed to stop, after a step."""
-    saving: bool = False
-    """All ranks agreed to save after this step, and to go on."""
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of this start."""
-        return time.monotonic() - self.begin
-
-    def say(self, text: str) -> None:
-        if self.ranks.is_main:
-            print(text, flush=True)
-
-    def start_main(self) -> None:
-        """Begin the algorithm's stage on the weights as they are, with new optimizers."""
-        self.state.stage, self.state.step = "main", 0
-        self.policy.start_optimizers(self.recipe.algorithm.optimizers(self.recipe))
-
-    def console(self, description: str, total: int, done: int) -> Console:
-        """Progress on rank 0; on the others a console that shows nothing."""
-        from red_mcore.tracking import Console
-
-        return Console(description, total, done, show=self.ranks.is_main)
-
-    def log(self, metrics: dict[str, float]) -> None:
-        """Keep the metrics of this step; a collective."""
-        from red_mcore.megatron.ranks import together
-
-        with together():
-            if self.tracker:
-                self.tracker.log(self.state.step, metrics, self.state.stage)
-
-    def agree(self) -> None:
-        """Set ``stopping`` and ``saving`` on every rank by the signals that reached any; a collective, after a step."""
-        from red_mcore.megatron.ranks import largest
-
-        asked = largest(self.asked.take())
-        self.stopping, self.saving = asked == signals.STOPPING, asked == signals.SAVING
-        if self.saving:
-            self.say(f"saving after {self.state.stage} step {self.state.step}, as SIGUSR1 asked")
-
-    def checkpoint_due(self) -> bool:
-        every = self.recipe.checkpoint.every
-        return bool(every) and self.state.step % every == 0
-
-    def save(self) -> None:
-        """Checkpoint of this moment; a collective."""
-        self.state.cursor = self.cursor.state()
-        state = {**asdict(self.state), "seconds": self.state.seconds + self.elapsed}
-        tag = f"{self.state.stage}-{self.state.step:06d}"
-        copies = self.tracker.rows() | identity.copy(self.recipe.folder) if self.tracker else {}
-        self.saver.save(tag, self.policy, {"state": state, "recipe": flatten(self.recipe)}, copies)
+Say = Callable[[str], None]
+Manifest = dict[str, Any]
+"""What a checkpoint tells of itself."""
 
 
 @contextmanager
-def build(recipe: Recipe):
-    """The run, from its newest checkpoint where there is one; a collective of all ranks."""
-    from red_mcore.checkpoints import saving
-    from red_mcore.convert import hf
-    from red_mcore.convert.folder import architecture_of
-    from red_mcore.data import cursor as cursors
-    from red_mcore.data.problems import read_problems
-    from red_mcore.data.seams import example, stop_ids_of
-    from red_mcore.data.tokenizer import load_tokenizer
-    from red_mcore.evaluation.asking import Asker, digests
-    from red_mcore.evaluation.standalone import report_faults
-    from red_mcore.megatron import ranks, shim
-    from red_mcore.megatron.offload import to_host
-    from red_mcore.megatron.policy import Policy
-    from red_mcore.rewards import functions
-    from red_mcore.rewards.verifier import Verifier
-    from red_mcore.rollout.engine import Engine
+def build(recipe: Recipe) -> Iterator[Run]:
+    """The run, from its newest checkpoint where there is one; a collective of all ranks.
+
+    RecipeError, on all ranks, for what only shows once model, data or engine are there.
+    """
+    from red_mcore.megatron import ranks
     from red_mcore.rollout.environment import settle
-    from red_mcore.rollout.recording import Recording, recorded_of
-    from red_mcore.rollout.sampler import Sampler
-    from red_mcore.tracking import Tracker, provenance
-    from red_mcore.tracking import tracker as tracking
 
     begin = time.monotonic()
+    here = ranks.start(recipe.parallel, recipe.seed)
 
     def say(text: str) -> None:
         if here.is_main:
             print(f"[{time.monotonic() - begin:5.1f} s] {text}", flush=True)
 
-    here = ranks.start(recipe.parallel, recipe.seed)
-    weights, model_folder = prepare_model(recipe, here)
-    arch = architecture_of(model_folder)
-    ranks.on_main(here, lambda: checks.check_model(recipe, arch))  # of a hub model nothing was known before
+    run, tag = assemble(recipe, here, begin, say)
+    settle()
+    say(f"going on from checkpoint {tag} of {recipe.folder}" if tag else "ready")
+    run.asked.heed()
+    with closing(run):
+        yield run
 
-    def check_weights() -> None:
-        if recipe.algorithm.uses_reference or resume.latest(resume.checkpoints(recipe)) is None:
-            hf.check_first(arch, weights)
 
-    ranks.on_main(here, check_weights)
-    tokenizer = load_tokenizer(Model(path=str(model_folder)))
-    is_leader = here.rank % recipe.rollout.tensor == 0
-    verifier = Verifier(recipe.reward) if is_leader else None  # its children import while the rank goes on
-    columns = ranks.on_main(here, lambda: functions.columns(recipe.reward))
-    benchmarks, room = load_benchmarks(recipe, arch, tokenizer, columns)
-    loaded = read_problems(recipe.data, recipe.data.seed, columns)
-    # Again, where they are to run, and with what a hub's rows hold.
-    ranks.on_main(here, lambda: functions.try_out(recipe.reward, lambda _: {"the data": loaded.training, **benchmarks}))
+def assemble(recipe: Recipe, here: Ranks, begin: float, say: Say) -> tuple[Run, str | None]:
+    """(The run, tag of the checkpoint that it goes on from), each part made after what it needs."""
+    from red_mcore.checkpoints.saving import Saver
+    from red_mcore.rollout.recording import Recording, recorded_of
+    from red_mcore.rollout.sampler import Sampler
 
-    def claim() -> None:
-        identity.claim(recipe, weights, loaded, digests(benchmarks), resume.begun(recipe), say)
-
-    ranks.on_main(here, claim)
-    problems, held_out = take_in(recipe, loaded, benchmarks, tokenizer, verifier, here, say)
-    ranks.on_main(here, lambda: identity.claim_used(recipe, problems, held_out, resume.begun(recipe)))
-    stops = stop_ids_of(tokenizer, model_folder)
-    learns_traces = bool(recipe.algorithm.traces or recipe.algorithm.needs_traces)
-    for line in example(tokenizer, problems, recipe.data, stops, learns_traces):
-        say(line)
-    if here.is_main:
-        report_faults(verifier, benchmarks)
-    folder = resume.checkpoints(recipe)
-    # Checksums cost one read of the checkpoint, by rank 0 alone: the ranks have to agree on what they go on from.
-    manifest, faults = ranks.on_main(here, lambda: manifests.newest(folder, checksums=True))
-    for fault in faults:
-        say(f"red_mcore: warning: {fault}; going back to checkpoint {manifest['tag']}")
-    state = State(**manifest["state"]) if manifest else State(stage="base" if recipe.base else "main")
-    cursor = cursors.over(problems, recipe.data, recipe.seed)
-    if state.cursor:
-        cursor.restore(state.cursor)
-
-    say(f"{len(problems)} problems, {len(held_out)} held out; building the policy")
-    say(plan.layers(recipe.model, arch, on_gpu=not shim.needed()))
-    policy = Policy(recipe, arch, here)
-    if manifest is None:
-        with ranks.together():
-            hf.load_first(policy.model, arch, weights)
-    if state.stage == "base":
-        policy.start_optimizers({"main": (recipe.base.optimizer, recipe.base.steps)})
-    else:
-        policy.start_optimizers(recipe.algorithm.optimizers(recipe))
-    reference = None
-    if recipe.algorithm.uses_reference:
-        reference = Policy(recipe, arch, here)
-        if state.stage == "main":  # else the base stage, which makes its weights, loads them
-            hf.load_first(reference.model, arch, recipe.folder / "base" if recipe.base else weights)
-        if recipe.offload.reference:
-            to_host(reference.model.parameters())
-    if manifest:
-        saving.load(folder, manifest, policy)
-
+    model = open_model(recipe, here)
+    verifier = start_verifier(recipe, here)
+    data = read_data(recipe, here, model, verifier, say)
+    manifest, state = last_state(recipe, here, say)
+    cursor = make_cursor(recipe, data, state)
+    say(f"{len(data.training)} problems, {len(data.held_out)} held out; building the policy")
+    policy, reference = build_policies(recipe, here, model, manifest, state, say)
     say("starting the engines")
-    engine = Engine(
-        model_folder,
-        recipe.rollout,
-        dtype=recipe.model.dtype,
-        stop_ids=stops,
-        seed=recipe.seed,
-        room=room,
-    )
+    engine = start_engine(recipe, model, data)
     say("opening the tracker")
-    tracker = None
-
-    def open_tracker() -> str | None:
-        nonlocal tracker
-        earlier = state.tracker_run if manifest and resume.same_tracker(recipe, manifest["recipe"]) else None
-        tracker = Tracker(recipe, recipe.folder, earlier)
-        steps = {"main": -1 if state.before is None else state.step}
-        if state.stage == "base":
-            steps["base"] = state.step
-        kept = manifests.copies(folder, manifest, tracking.FILES.values()) if manifest else None
-        for fault in tracker.begin(steps, kept or None):
-            say(f"red_mcore: warning: {fault}")
-        disk.write_atomic(recipe.folder / "recipe.yaml", to_yaml(recipe))
-        provenance.begin(recipe, weights, state.stage, state.step)
-        return tracker.run_id
-
-    state.tracker_run = ranks.on_main(here, open_tracker)
-    asker = None
-    if benchmarks:
-        asker = Asker(recipe.evaluation.benchmarks.protocol, tokenizer, engine, verifier, recipe.reward)
+    tracker = open_tracker(recipe, here, model, manifest, state, say)
     run = Run(
         recipe=recipe,
         ranks=here,
-        arch=arch,
-        model_folder=model_folder,
-        tokenizer=tokenizer,
-        problems=problems,
-        held_out=held_out,
+        arch=model.arch,
+        model_folder=model.folder,
+        tokenizer=model.tokenizer,
+        problems=data.training,
+        held_out=data.held_out,
         cursor=cursor,
         policy=policy,
         reference=reference,
-        sampler=Sampler(recipe, tokenizer, engine, verifier),
-        benchmarks=benchmarks,
-        asker=asker,
-        recording=Recording(recipe.rollout, here, recorded_of(recipe, tokenizer)),
-        saver=saving.Saver(folder, recipe.checkpoint),
+        sampler=Sampler(recipe, model.tokenizer, engine, verifier),
+        benchmarks=data.benchmarks,
+        asker=make_asker(recipe, model, data, engine, verifier),
+        recording=Recording(recipe.rollout, here, recorded_of(recipe, model.tokenizer)),
+        saver=Saver(resume.checkpoints(recipe), recipe.checkpoint),
         tracker=tracker,
         state=state,
         begin=begin,
         asked=signals.Asked(),
     )
-    settle()
-    say(f"going on from checkpoint {manifest['tag']} of {recipe.folder}" if manifest else "ready")
+    return run, manifest["tag"] if manifest else None
 
-    run.asked.heed()
+
+@dataclass(frozen=True)
+class OpenModel:
+    """The model that the run starts from."""
+
+    weights: Path
+    """Folder of the first weights."""
+    folder: Path
+    """Folder of configuration and tokenizer, in the run's."""
+    arch: Architecture
+    tokenizer: Any
+    stop_ids: Sequence[int]
+    """Tokens that end a response."""
+
+
+def open_model(recipe: Recipe, here: Ranks) -> OpenModel:
+    """Prepare the model's folder and read it, weights left aside; a collective."""
+    from red_mcore.convert import hf
+    from red_mcore.convert.folder import architecture_of
+    from red_mcore.data.seams import stop_ids_of
+    from red_mcore.data.tokenizer import load_tokenizer
+    from red_mcore.megatron import ranks
+
+    weights, folder = prepare_model(recipe, here)
+    arch = architecture_of(folder)
+    # Again, for of a hub's model nothing was known before.
+    ranks.on_main(here, lambda: checks.check_model(recipe, arch))
+
+    def check_weights() -> None:
+        begins = resume.latest(resume.checkpoints(recipe)) is None
+        if recipe.algorithm.uses_reference or begins:
+            hf.check_first(arch, weights)
+
+    ranks.on_main(here, check_weights)
+    tokenizer = load_tokenizer(Model(path=str(folder)))
+    return OpenModel(weights, folder, arch, tokenizer, stop_ids_of(tokenizer, folder))
+
+
+def start_verifier(recipe: Recipe, here: Ranks) -> Verifier | None:
+    """The verifier of an engine's leader, None on its other ranks; its children import meanwhile."""
+    from red_mcore.rewards.verifier import Verifier
+
+    is_leader = here.rank % recipe.rollout.tensor == 0
+    return Verifier(recipe.reward) if is_leader else None
+
+
+@dataclass(frozen=True)
+class Problems:
+    """The problems of a run, the same on every rank."""
+
+    training: list[Problem]
+    held_out: list[Problem]
+    benchmarks: dict[str, list[Problem]]
+    longest: int
+    """Tokens that the benchmarks' longest prompt and its response need; 0 without benchmarks."""
+
+
+def read_data(recipe: Recipe, here: Ranks, model: OpenModel, verifier: Verifier | None, say: Say) -> Problems:
+    """Read all problems, and keep those that can be used; a collective.
+
+    RecipeError where the run folder was begun with others, or nothing usable is left.
+    """
+    from red_mcore.data.problems import read_problems
+    from red_mcore.data.seams import example
+    from red_mcore.evaluation.asking import digests
+    from red_mcore.evaluation.standalone import report_faults
+    from red_mcore.megatron import ranks
+    from red_mcore.rewards import functions
+
+    columns = ranks.on_main(here, lambda: functions.columns(recipe.reward))
+    benchmarks, longest = load_benchmarks(recipe, model.arch, model.tokenizer, columns)
+    loaded = read_problems(recipe.data, recipe.data.seed, columns)
+    begun = resume.begun(recipe)
+
+    def try_out() -> None:  # again, where they are to run, and with what a hub's rows hold
+        asked = {"the data": loaded.training, **benchmarks}
+        functions.try_out(recipe.reward, lambda _: asked)
+
+    def claim() -> None:
+        identity.claim(recipe, model.weights, loaded, digests(benchmarks), begun, say)
+
+    ranks.on_main(here, try_out)
+    ranks.on_main(here, claim)
+    training, held_out = take_in(recipe, loaded, benchmarks, model.tokenizer, verifier, here, say)
+    ranks.on_main(here, lambda: identity.claim_used(recipe, training, held_out, begun))
+    learns_traces = bool(recipe.algorithm.traces or recipe.algorithm.needs_traces)
+    for line in example(model.tokenizer, training, recipe.data, model.stop_ids, learns_traces):
+        say(line)
+    if here.is_main:
+        report_faults(verifier, benchmarks)
+    return Problems(training, held_out, benchmarks, longest)
+
+
+def make_cursor(recipe: Recipe, data: Problems, state: State) -> Cursor | Mixture:
+    """What deals the training problems, standing where the state says."""
+    from red_mcore.data import cursor as cursors
+
+    cursor = cursors.over(data.training, recipe.data, recipe.seed)
+    if state.cursor:
+        cursor.restore(state.cursor)
+    return cursor
+
+
+def last_state(recipe: Recipe, here: Ranks, say: Say) -> tuple[Manifest | None, State]:
+    """(Newest sound checkpoint, state of then); (None, the first state) where a run begins."""
+    from red_mcore.megatron import ranks
+
+    folder = resume.checkpoints(recipe)
+    # Rank 0 alone reads the checkpoint for its checksums: all have to go on from the same one.
+    manifest, faults = ranks.on_main(here, lambda: manifests.newest(folder, checksums=True))
+    for fault in faults:
+        say(f"red_mcore: warning: {fault}; going back to checkpoint {manifest['tag']}")
+    if manifest:
+        return manifest, State(**manifest["state"])
+    return None, State(stage="base" if recipe.base else "main")
+
+
+def build_policies(
+    recipe: Recipe,
+    here: Ranks,
+    model: OpenModel,
+    manifest: Manifest | None,
+    state: State,
+    say: Say,
+) -> tuple[Policy, Policy | None]:
+    """(Policy, frozen reference where the algorithm uses one), with weights and optimizers."""
+    from red_mcore.checkpoints import saving
+    from red_mcore.convert import hf
+    from red_mcore.megatron import ranks, shim
+    from red_mcore.megatron.policy import Policy
+
+    say(plan.layers(recipe.model, model.arch, on_gpu=not shim.needed()))
+    policy = Policy(recipe, model.arch, here)
+    if manifest is None:
+        with ranks.together():
+            hf.load_first(policy.model, model.arch, model.weights)
+    if state.stage == "base":
+        policy.start_optimizers({"main": (recipe.base.optimizer, recipe.base.steps)})
+    else:
+        policy.start_optimizers(recipe.algorithm.optimizers(recipe))
+    reference = build_reference(recipe, here, model, state)
+    if manifest:
+        saving.load(resume.checkpoints(recipe), manifest, policy)
+    return policy, reference
+
+
+def build_reference(recipe: Recipe, here: Ranks, model: OpenModel, state: State) -> Policy | None:
+    """The policy as it was before the first step, frozen, where the algorithm uses it."""
+    from red_mcore.convert import hf
+    from red_mcore.megatron.offload import to_host
+    from red_mcore.megatron.policy import Policy
+
+    if not recipe.algorithm.uses_reference:
+        return None
+    reference = Policy(recipe, model.arch, here)
+    if state.stage == "main":  # the base stage, which makes the weights, loads them at its end
+        weights = recipe.folder / "base" if recipe.base else model.weights
+        hf.load_first(reference.model, model.arch, weights)
+    if recipe.offload.reference:
+        to_host(reference.model.parameters())
+    return reference
+
+
+def start_engine(recipe: Recipe, model: OpenModel, data: Problems) -> Engine:
+    """This rank's part of an engine, without weights; a collective."""
+    from red_mcore.rollout.engine import Engine
+
+    return Engine(
+        model.folder,
+        recipe.rollout,
+        dtype=recipe.model.dtype,
+        stop_ids=model.stop_ids,
+        seed=recipe.seed,
+        room=data.longest,
+    )
+
+
+def make_asker(
+    recipe: Recipe, model: OpenModel, data: Problems, engine: Engine, verifier: Verifier | None
+) -> Asker | None:
+    """What puts benchmarks to the engine; None where the recipe has none."""
+    from red_mcore.evaluation.asking import Asker
+
+    settings = recipe.evaluation.benchmarks
+    if not data.benchmarks:
+        return None
+    return Asker(settings.protocol, model.tokenizer, engine, verifier, recipe.reward)
+
+
+def open_tracker(
+    recipe: Recipe,
+    here: Ranks,
+    model: OpenModel,
+    manifest: Manifest | None,
+    state: State,
+    say: Say,
+) -> Tracker | None:
+    """The tracker, on rank 0 alone, its rows as they were at the checkpoint; a collective.
+
+    ``state.tracker_run`` becomes, on every rank, the id of the run in MLflow.
+    """
+    from red_mcore.megatron import ranks
+    from red_mcore.tracking import Tracker, provenance
+    from red_mcore.tracking.rows import FILES
+
+    tracker = None
+
+    def begin() -> str | None:
+        nonlocal tracker
+        goes_on = manifest and resume.same_tracker(recipe, manifest["recipe"])
+        tracker = Tracker(recipe, recipe.folder, state.tracker_run if goes_on else None)
+        steps = {"main": -1 if state.before is None else state.step}
+        if state.stage == "base":
+            steps["base"] = state.step
+        kept = None
+        if manifest:
+            folder = resume.checkpoints(recipe)
+            kept = manifests.copies(folder, manifest, FILES.values())
+        for fault in tracker.begin(steps, kept or None):
+            say(f"red_mcore: warning: {fault}")
+        disk.write_atomic(recipe.folder / "recipe.yaml", to_yaml(recipe))
+        provenance.begin(recipe, model.weights, state.stage, state.step)
+        return tracker.run_id
+
+    state.tracker_run = ranks.on_main(here, begin)
+    return tracker
+
+
+@contextmanager
+def closing(run: Run) -> Iterator[None]:
+    """A block at whose end the run's tracker, verifier and engine are closed."""
+    from red_mcore.megatron import ranks
+
     status = "FAILED"
     try:
-        yield run
+        yield
         status = "KILLED" if run.stopping else "FINISHED"
     finally:
-        if tracker:
-            tracker.close(status)
-        if verifier:
-            verifier.close()
+        if run.tracker:
+            run.tracker.close(status)
+        if run.sampler.verifier:
+            run.sampler.verifier.close()
         if status != "FAILED":  # after an error other ranks may wait in another collective
-            engine.close()
+            run.sampler.engine.close()
             ranks.stop()

@@ -13,8 +13,7 @@ from mlflow.tracking import MlflowClient
 from red_mcore.config.recipe import Algorithm, Model, Recipe, RecipeError
 from red_mcore.system import disk
 from red_mcore.system.disk import read_lines, write_atomic
-from red_mcore.tracking import Tracker, database
-from red_mcore.tracking import tracker as tracker_module
+from red_mcore.tracking import Tracker, database, outlet
 from red_mcore.tracking.mlflow_run import MlflowParent
 
 
@@ -165,7 +164,7 @@ def test_a_run_that_mlflow_has_no_more_gets_a_new_one_with_all_rows(recipe):
 
 
 def test_an_mlflow_that_fails_for_a_while_costs_one_warning_and_no_row(recipe, capsys, monkeypatch):
-    monkeypatch.setattr(tracker_module, "_PAUSE", 0.0)
+    monkeypatch.setattr(outlet, "_PAUSE", 0.0)
     tracker, file = Tracker(recipe, recipe.folder), Path(recipe.runs) / "mlruns.db"
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("ALTER TABLE runs RENAME TO elsewhere")  # a lock would do, too, after 20 s for each row

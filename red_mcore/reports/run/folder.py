@@ -16,6 +16,7 @@ import yaml
 
 from red_mcore.checkpoints import manifests
 from red_mcore.config.recipe import RecipeError
+from red_mcore.config.tree import class_name
 from red_mcore.system import disk
 from red_mcore.tracking import rows as metric_rows
 
@@ -188,7 +189,7 @@ def read_run(folder: Path) -> RunFolder:
         rows,
         [base_rows[step] for step in sorted(base_rows)],
         summary,
-        named[1] if (named := re.match(r"# algorithm: (\w+)$", text, re.MULTILINE)) else "",
+        class_name(settings) if isinstance(settings, dict) else "",
     )
 
 

@@ -1,0 +1,209 @@
+"""The fields of a recipe as tables: name, default, what it may be, meaning; all of it read from the sections."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, fields, is_dataclass
+from importlib import import_module
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from red_mcore import algorithms
+from red_mcore.config import descriptions
+from red_mcore.config.fields import Bound, bound_of, change_of
+from red_mcore.config.modules import path_of
+from red_mcore.config.recipe import Algorithm, Recipe
+from red_mcore.config.tree import hints_of, section_in, without_secrets
+
+PLAIN_WIDTH = 120
+"""Characters of a line that no terminal shows."""
+_NO_LIMIT = 10**4
+"""An upper bound that is not worth a word."""
+_LEGEND = "* may change when a run goes on in its folder"
+
+
+def everything() -> None:
+    """Print the fields of every section and of every algorithm, the beginning of each meaning."""
+    console = _console()
+    for part in _sections(_Section("", Recipe)):
+        if part.name == "algorithm":
+            continue
+        off = f" Off by default; {part.name}={{}} turns it on." if part.is_off else ""
+        _print_head(console, part.name or "recipe", _first_clause(_about(part.kind)) + off)
+        _print_fields(console, part, list(fields(part.kind)))
+    _print_head(console, "algorithm", "One of these, or package.module:Class of your own.")
+    for kind in _algorithms():
+        bases = [base.__name__ for base in kind.__mro__[1:] if base is not Algorithm and is_dataclass(base)]
+        more = f" It also has the fields of {', '.join(bases)}." if bases else ""
+        _print_head(console, path_of(kind), _first_clause(_about(kind)) + more)
+        own = inspect.get_annotations(kind)
+        _print_fields(console, _Section("algorithm", kind), [field for field in fields(kind) if field.name in own])
+    console.print(Text(f"\n{_LEGEND}\nRECIPE --help has the fields of that recipe, and all that is said of them."))
+
+
+def of_recipe(recipe: Recipe) -> None:
+    """Print the fields of one recipe, its own algorithm among them, with their values and their whole meanings."""
+    console = _console()
+    for part in _sections(_Section("", Recipe, without_secrets(recipe))):
+        head = part.name or "recipe"
+        if part.name == "algorithm":
+            head = f"algorithm: {path_of(part.kind)}"
+        _print_head(console, head, _about(part.kind))
+        _print_fields(console, part, list(fields(part.kind)))
+    console.print(Text(f"\n{_LEGEND}"))
+
+
+class _Section(NamedTuple):
+    """A section to be shown."""
+
+    name: str
+    kind: type
+    values: Any = None
+    """The section itself, each of its fields with the whole meaning; None is for defaults and the beginnings."""
+    may_change: bool = False
+    """All of it."""
+    is_off: bool = False
+    """By default."""
+
+
+def _sections(part: _Section) -> Iterator[_Section]:
+    """A section and all within it; without values those that are off by default, and those of lists, too."""
+    yield part
+    for field in fields(part.kind):
+        hint = hints_of(part.kind)[field.name]
+        name = f"{part.name}.{field.name}" if part.name else field.name
+        may_change = part.may_change or _is_free(part.kind, field.name)
+        if part.values is not None:
+            value = getattr(part.values, field.name)
+            if is_dataclass(value):
+                yield from _sections(_Section(name, type(value), value, may_change))
+        elif (inner := section_in(hint)) is not None:
+            yield from _sections(_Section(name, inner, None, may_change, _default(field) is None))
+        elif get_origin(hint) is list and is_dataclass(inner := get_args(hint)[0]):
+            yield _Section(f"{name}[0]", inner, None, may_change)
+
+
+def _is_free(kind: type, name: str) -> bool:
+    change = change_of(kind, name)
+    return change is not None and change.value
+
+
+def _console() -> Console:
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def _print_head(console: Console, name: str, about: str) -> None:
+    console.print(Text.assemble("\n", (name, "bold"), f"  {about}"))
+
+
+def _print_fields(console: Console, part: _Section, shown: list[Field[Any]]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(max_width=20, overflow="fold")
+    table.add_column(max_width=22)
+    table.add_column(ratio=1)
+    meanings = descriptions.of_section(part.kind)
+    for field in shown:
+        hint = hints_of(part.kind)[field.name]
+        inner = section_in(hint)
+        if inner is not None and not (part.name == "algorithm" and part.values is None):
+            continue  # a table of its own
+        meaning = _plain(meanings.get(field.name, ""))
+        value = _default(field)
+        if part.values is None:
+            meaning = _first_clause(meaning)
+        else:
+            value = getattr(part.values, field.name)
+        name = f"{part.name}.{field.name}" if part.name else field.name
+        mark = "*" if part.may_change or _is_free(part.kind, field.name) else ""
+        may_be = _may_be(hint, bound_of(part.kind, field.name))
+        if inner is not None:
+            may_be = f"fields of {inner.__name__}"
+        table.add_row(Text(f"  {name}{mark}"), Text("" if inner else _shown(value)), Text(may_be), Text(meaning))
+    if table.rows:
+        console.print(table)
+
+
+def _algorithms() -> list[type]:
+    """All that are in the package, the bases that they share first."""
+    found = []
+    for module in pkgutil.iter_modules(algorithms.__path__):
+        for kind in vars(import_module(f"{algorithms.__name__}.{module.name}")).values():
+            is_ours = isinstance(kind, type) and kind.__module__.endswith(f".{module.name}")
+            if is_ours and issubclass(kind, Algorithm) and not kind.__name__.startswith("_"):
+                found.append(kind)
+    return sorted(found, key=lambda kind: (len(kind.__mro__), kind.__name__))
+
+
+def _default(field: Field[Any]) -> Any:
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _shown(value: Any) -> str:
+    if value is MISSING:
+        return "(required)"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "null"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple):
+        return str(list(value))
+    text = str(value).replace("\n", "\\n")
+    if isinstance(value, str):
+        return text or "''"
+    return text
+
+
+def _may_be(hint: Any, bound: Bound | None) -> str:
+    """What a field takes: choices, a range with its unit, or null."""
+    found: list[str] = []
+    for kind in (hint, *get_args(hint)):
+        if get_origin(kind) is Literal:
+            found += map(str, get_args(kind))
+        elif kind is bool:
+            found += ["true", "false"]
+        elif kind is str and get_origin(hint) is not dict:
+            found.append("text")
+    if bound is not None:
+        found.append(_range(bound))
+    if type(None) in get_args(hint):
+        found.append("null")
+    return ", ".join(found)
+
+
+def _range(bound: Bound) -> str:
+    lower = f"above {bound.least:g}" if bound.above else f"{bound.least:g}"
+    upper = f"below {bound.most:g}" if bound.below else f"{bound.most:g}"
+    if bound.most >= _NO_LIMIT:
+        text = lower if bound.above else f"{lower} or more"
+        text = "any number" if bound.least <= -_NO_LIMIT else text
+    else:
+        text = f"{lower} to {upper}"
+    if bound.zero:
+        text = f"0, {text}"
+    return f"{text} {bound.unit}".strip()
+
+
+def _about(kind: type) -> str:
+    return _plain(inspect.getdoc(kind) or "")
+
+
+def _first_clause(text: str) -> str:
+    first = re.split(r"(?<!e\.g\.)(?<=[.;])\s", text, maxsplit=1)[0]
+    return f"{first.rstrip('.;')}." if first else ""
+
+
+def _plain(text: str) -> str:
+    """A docstring without its marks, in one line."""
+    return " ".join(text.replace("``", "").split())

@@ -1,0 +1,21 @@
+"""The trained model as a Hugging Face folder."""
+
+from __future__ import annotations
+
+from red_mcore.convert import card
+from red_mcore.convert.hf import export_folder
+from red_mcore.train.hooks.hook import Hook
+from red_mcore.train.run import Run
+
+
+class Export(Hook):
+    """Writes ``export/``, with its card, once all steps are done."""
+
+    def after_training(self, run: Run) -> None:
+        if run.stopping:
+            return
+        folder, state = run.recipe.folder, run.state
+        export_folder(
+            *(run.policy.model, run.arch, run.model_folder, folder / "export", run.ranks.is_main),
+            texts=lambda: card.texts(folder, state.stage, state.step, state.after),
+        )

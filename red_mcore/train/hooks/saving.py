@@ -1,0 +1,26 @@
+"""Checkpoints: at their interval, at the end, and when a signal asks for one."""
+
+from __future__ import annotations
+
+from red_mcore.train.hooks.budgets import done
+from red_mcore.train.hooks.hook import Hook, Step
+from red_mcore.train.run import Run
+
+
+class Saving(Hook):
+    """Lets the ranks agree on what signals asked for, and saves; the last files are waited for."""
+
+    def after_step(self, run: Run, step: Step) -> None:
+        save_where_due(run, due=run.checkpoint_due() or done(run))
+
+    def after_training(self, run: Run) -> None:
+        run.saver.finish()
+
+
+def save_where_due(run: Run, *, due: bool) -> None:
+    """Save now if that is ``due``, or a signal asks for it or to stop; a collective."""
+    run.agree()
+    run.saver.poll()
+    if run.stopping or run.saving or due:
+        run.screen.phase("save")
+        run.save()
