@@ -50,12 +50,14 @@ def load_problems(data: Data, seed: int) -> tuple[list[Problem], list[Problem]]:
 
 
 def read_problems(data: Data, seed: int, columns: formats.Columns = frozenset()) -> Loaded:
-    """Training and held-out problems; none is in both, and the held-out ones of a file are its last.
+    """Training and held-out problems; none is in both, and the held-out ones of a file are its
+    last.
 
-    ``seed`` draws the built-in arithmetic. A file keeps its order: shuffling is the cursor's business. An id is the
-    place among the rows that have a problem and a gold: those of a held-out source of its own come first, so that what
-    is sampled for them does not depend on the training data, then those of the sources in order. ``columns``: those of
-    a row that its problem keeps. Raises RecipeError naming file, line and columns for whatever cannot be read.
+    ``seed`` draws the built-in arithmetic. A file keeps its order: shuffling is the cursor's
+    business. An id is the place among the rows that have a problem and a gold: those of a held-out
+    source of its own come first, so that what is sampled for them does not depend on the training
+    data, then those of the sources in order. ``columns``: those of a row that its problem keeps.
+    Raises RecipeError naming file, line and columns for whatever cannot be read.
     """
     _check_counts(data)
     if not (parts := sources.training(data)):
@@ -75,10 +77,11 @@ def first(data: Data, count: int, columns: formats.Columns = frozenset()) -> lis
 
 
 def check_data(data: Data) -> None:
-    """What can be told at once: counts, settings, the files' existence, suffix, columns and first CHECKED_ROWS rows.
+    """What can be told at once: counts, settings, the files' existence, suffix, columns and first
+    CHECKED_ROWS rows.
 
-    Files of no more rows are checked whole. Hub data and folders are opened only in ``read_problems``. Raises
-    RecipeError.
+    Files of no more rows are checked whole. Hub data and folders are opened only in
+    ``read_problems``. Raises RecipeError.
     """
     _check_counts(data)
     parts, apart = sources.training(data), sources.held_out(data)
@@ -155,7 +158,8 @@ def _split(reads: Sequence[_Rows], apart: _Rows | None, data: Data) -> Loaded:
 
 
 def _from_the_ends(reads: Sequence[_Rows], data: Data) -> Iterator[int] | None:
-    """Places among the problems of all ``reads`` from each one's end, by weight; None for one, which ends as all do."""
+    """Places among the problems of all ``reads`` from each one's end, by weight; None for one,
+    which ends as all do."""
     if len(reads) == 1:
         return None
     counts, weights = [len(read.problems) for read in reads], [source.weight for source in data.mixture]
@@ -184,7 +188,8 @@ def _nothing_left(read: _Rows, part: Data, name: str, data: Data) -> None:
 
 
 def _read(data: Data, most: int | None = None, columns: formats.Columns = frozenset()) -> _Rows:
-    """The problems of the first ``most`` rows. RecipeError where all rows are read and none has problem and gold."""
+    """The problems of the first ``most`` rows. RecipeError where all rows are read and none has
+    problem and gold."""
     layout = formats.find(files.columns(data, most) or _empty(data), data, sources.path(data))
     contents: list[tuple[str, cells.Gold, str | None, dict[str, Any] | None]] = []
     lost: Counter[str] = Counter()

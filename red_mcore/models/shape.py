@@ -34,7 +34,8 @@ class Experts:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A decoder-only transformer with RMSNorm, SwiGLU, grouped-query attention and rotary positions."""
+    """A decoder-only transformer with RMSNorm, SwiGLU, grouped-query attention and rotary
+    positions."""
 
     model_type: str
     vocab_size: int

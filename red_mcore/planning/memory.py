@@ -1,4 +1,5 @@
-"""Memory of a rank at its peak, from a recipe's numbers alone, and whether the machine has it; no torch."""
+"""Memory of a rank at its peak, from a recipe's numbers alone, and whether the machine has it; no
+torch."""
 
 from __future__ import annotations
 
@@ -14,19 +15,23 @@ from red_mcore.system.devices import has_transformer_engine
 
 BYTES = {"float32": 4, "bfloat16": 2}
 PADDING = 4 / 3
-"""Tokens that attention computes with, per token: lengths spread evenly between two powers of two."""
+"""Tokens that attention computes with, per token: lengths spread evenly between two powers of
+two."""
 PROCESS_BYTES = 1100 * 2**20
-"""Of a rank on CPUs beside all that depends on the model, as runs of a tiny one had it: half for the imports of torch,
-Megatron and vLLM, the rest for the engine's own buffers and what allocators keep after the first steps."""
+"""Of a rank on CPUs beside all that depends on the model, as runs of a tiny one had it: half for
+the imports of torch, Megatron and vLLM, the rest for the engine's own buffers and what allocators
+keep after the first steps."""
 VERIFIER_BYTES = 100 * 2**20
 """Of a verifier's process, with SymPy."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one rank. The engine lives in the trainer's process: its part stays during an update.
+    """Bytes of one rank. The engine lives in the trainer's process: its part stays during an
+    update.
 
-    Not counted: vLLM's CUDA graphs and temporaries, and FP8's copies of weights (nor what it saves in activations).
+    Not counted: vLLM's CUDA graphs and temporaries, and FP8's copies of weights (nor what it saves
+    in activations).
     """
 
     process: int
@@ -37,7 +42,8 @@ class Memory:
     gradients: int
     """In float32, of all micro-batches."""
     optimizer: int
-    """The rank's share of each optimizer's moments and, of bfloat16 weights, of their float32 copy; 0 if offloaded."""
+    """The rank's share of each optimizer's moments and, of bfloat16 weights, of their float32 copy;
+    0 if offloaded."""
     reference: int
     """Weights of the frozen policy that the algorithm compares with; 0 if offloaded."""
     activations: int
@@ -45,11 +51,12 @@ class Memory:
     recomputed: int
     """What it does not keep, of one layer."""
     logits: int
-    """A chunk of them, its gradient, and the float32 gradient of the output layer; gone when a layer is recomputed."""
+    """A chunk of them, its gradient, and the float32 gradient of the output layer; gone when a
+    layer is recomputed."""
     step: int
-    """What the optimizer's step needs, when the activations are gone: the weights before it, to tell by how much it
-    changed them, temporaries of torch's AdamW on GPUs (Transformer Engine's has none), and what is offloaded
-    otherwise."""
+    """What the optimizer's step needs, when the activations are gone: the weights before it, to
+    tell by how much it changed them, temporaries of torch's AdamW on GPUs (Transformer Engine's has
+    none), and what is offloaded otherwise."""
     scoring: int
     """The reference's weights while it scores, if they are offloaded otherwise."""
     engine: int
@@ -109,7 +116,8 @@ def most_needing(recipe: Recipe, arch: Architecture, on_gpu: bool) -> Memory:
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes that a GPU has for its rank, or a host for all its ranks; and the ranks that share them."""
+    """Bytes that a GPU has for its rank, or a host for all its ranks; and the ranks that share
+    them."""
 
     bytes: int
     ranks: int
@@ -131,7 +139,8 @@ def room(recipe: Recipe) -> Room | None:
 
 
 def is_for_another_machine(recipe: Recipe, arch: Architecture) -> bool:
-    """Whether a plan made here is for a larger machine: the model alone fills this one, or jobs are handed on."""
+    """Whether a plan made here is for a larger machine: the model alone fills this one, or jobs are
+    handed on."""
     found = room(recipe)
     if found is None or devices.has_gpu():
         return False
@@ -139,9 +148,11 @@ def is_for_another_machine(recipe: Recipe, arch: Architecture) -> bool:
 
 
 def check(recipe: Recipe, arch: Architecture, here: bool) -> None:
-    """RecipeError where the ranks cannot have the memory that they need whatever the lengths of the responses.
+    """RecipeError where the ranks cannot have the memory that they need whatever the lengths of the
+    responses.
 
-    ``here``: they are about to start on this machine; else only where the recipe is not for another one.
+    ``here``: they are about to start on this machine; else only where the recipe is not for another
+    one.
     """
     found = room(recipe)
     if found is None or (not here and is_for_another_machine(recipe, arch)):
@@ -168,7 +179,8 @@ def check(recipe: Recipe, arch: Architecture, here: bool) -> None:
 
 
 def parameters_per_rank(architecture: Architecture, tensor: int, pipeline: int, expert: int = 1) -> list[int]:
-    """Parameters that one tensor-parallel rank of each pipeline stage holds, vocabulary padding not counted."""
+    """Parameters that one tensor-parallel rank of each pipeline stage holds, vocabulary padding not
+    counted."""
     a = architecture
     qkv = (a.heads + 2 * a.kv_groups) * a.head_dim
     split = a.hidden_size * qkv + (qkv if a.qkv_bias else 0) + a.heads * a.head_dim * a.hidden_size
@@ -197,7 +209,8 @@ def _activations(recipe: Recipe, a: Architecture, stage: int, on_gpu: bool) -> t
     """(kept, recomputed)."""
     parallel, size = recipe.parallel, BYTES[recipe.model.dtype]
     transformer_engine = uses_transformer_engine(recipe.model, a, on_gpu)
-    # Of each entry of a norm: its input, in float32 but for Transformer Engine, and on CPUs what the weight scales.
+    # Of each entry of a norm: its input, in float32 but for Transformer Engine, and on CPUs what
+    # the weight scales.
     norm_bytes = size if transformer_engine else 4 if on_gpu else 8
     tensor, stages = parallel.tensor, parallel.pipeline
     residual = tensor if parallel.sequence else 1
@@ -205,7 +218,8 @@ def _activations(recipe: Recipe, a: Architecture, stage: int, on_gpu: bool) -> t
 
     norm = (norm_bytes + size) * a.hidden_size / residual
     rotation = 4 * a.head_dim * size
-    # Our context parallel gathers the keys of all ranks, repeated for each query head: for its two chunks, 2 ranks + 1.
+    # Our context parallel gathers the keys of all ranks, repeated for each query head: for its two
+    # chunks, 2 ranks + 1.
     keys = heads * (2 * parallel.context + 1) / 2 if parallel.context > 1 and not transformer_engine else groups
     core = 2 * (heads + keys) * size + 4 * a.heads / tensor
     outside = 2 * norm + rotation + (norm_bytes * (heads + groups) if a.qk_norm else 0)

@@ -20,7 +20,8 @@ LONGEST_TABLE = 64
 
 
 def find_architecture(recipe: Recipe) -> Architecture | None:
-    """The policy's shape; None for a hub name, whose config.json is not here, unless ``model.config`` has it all."""
+    """The policy's shape; None for a hub name, whose config.json is not here, unless
+    ``model.config`` has it all."""
     path = recipe.model.path
     if path is not None and Path(path).is_file():
         raise RecipeError(f"model.path {path} is a file: name the folder that holds it")
@@ -33,8 +34,8 @@ def find_architecture(recipe: Recipe) -> Architecture | None:
 
 
 def coordinates(rank: int, parallel: Parallel) -> tuple[int, int, int, int]:
-    """(data, pipeline, context, tensor) coordinates of a rank; as in Megatron, tensor runs fastest, then context, then
-    data, then pipeline."""
+    """(data, pipeline, context, tensor) coordinates of a rank; as in Megatron, tensor runs fastest,
+    then context, then data, then pipeline."""
     rest, tensor = divmod(rank, parallel.tensor)
     rest, context = divmod(rest, parallel.context)
     pipeline, data = divmod(rest, parallel.data)
@@ -42,7 +43,8 @@ def coordinates(rank: int, parallel: Parallel) -> tuple[int, int, int, int]:
 
 
 def describe(recipe: Recipe) -> str:
-    """The rank layout, the batch arithmetic, the sizes and the places of a valid recipe, as text."""
+    """The rank layout, the batch arithmetic, the sizes and the places of a valid recipe, as
+    text."""
     parallel, batch, rollout = recipe.parallel, recipe.batch, recipe.rollout
     until = recipe.until
     more = f", then until {until.generated_tokens:g} tokens and {until.train_seconds:g} s are spent" if until else ""
@@ -140,7 +142,8 @@ def _parameters(recipe: Recipe) -> str:
 
 
 def training_flops(a: Architecture, length: int) -> float:
-    """Of one token's forward and backward in a sequence of ``length``: matrix products and causal attention."""
+    """Of one token's forward and backward in a sequence of ``length``: matrix products and causal
+    attention."""
     active = a.parameters - (0 if a.tied else a.vocab_size * a.hidden_size)  # the embedding is looked up
     if a.experts is not None:
         active -= a.layers * (a.experts.count - a.experts.per_token) * 3 * a.hidden_size * a.ffn_size

@@ -26,7 +26,8 @@ def has_transformer_engine() -> bool:
 
 
 def host_memory() -> int:
-    """Bytes of memory that processes here may have in all: the machine's, or what a container or a job is allowed."""
+    """Bytes of memory that processes here may have in all: the machine's, or what a container or a
+    job is allowed."""
     import psutil
 
     found = [psutil.virtual_memory().total]

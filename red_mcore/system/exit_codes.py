@@ -7,6 +7,7 @@ BAD_INPUT = 2
 LEFT = 3
 """Of a rank that ends because another one failed, which says why."""
 UNHEALTHY = 4
-"""Of a run with ``strict=true`` that did its steps, or is not started, and has warnings (``train.health``)."""
+"""Of a run with ``strict=true`` that did its steps, or is not started, and has warnings
+(``train.health``)."""
 INTERRUPTED = 130
 """A signal ended it in good order; the shell's convention for Ctrl-C."""
