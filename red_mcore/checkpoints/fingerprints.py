@@ -38,8 +38,9 @@ def digest(content: str | bytes) -> str:
 
 
 def of_problems(problems: Iterable[Problem]) -> list[list[Any]]:
-    """For each problem: id, kind, digests of text, gold and trace (None without), and the beginning
-    of the text; then, of one that has columns for reward functions, a digest of these."""
+    """What is known of each problem: id, kind, digests of text, gold and trace (None without), and
+    the beginning of the text; then, of one that has columns for reward functions, a digest of
+    these."""
     return [
         [
             *(p.id, p.kind, digest(p.text), digest(p.gold), None if p.trace is None else digest(p.trace)),
@@ -51,8 +52,8 @@ def of_problems(problems: Iterable[Problem]) -> list[list[Any]]:
 
 
 def of_tokenizer(tokenizer: Any) -> dict[str, Any]:
-    """Of a tokenizer as it is loaded: number of tokens, special tokens, chat template, and a digest
-    of all else."""
+    """What a tokenizer is, as it is loaded: number of tokens, special tokens, chat template, and a
+    digest of all else."""
     core = getattr(tokenizer, "backend_tokenizer", None)
     text = core.to_str() if core is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
     special = {name: _plain(value) for name, value in tokenizer.special_tokens_map.items()}

@@ -133,7 +133,7 @@ def newest(folder: Path, checksums: bool = False) -> tuple[dict[str, Any] | None
 
 
 def copies(folder: Path, manifest: dict[str, Any], names: Iterable[str]) -> dict[str, str]:
-    """Those texts of ``names``, files of the run, that the checkpoint of ``manifest`` under
+    """The texts of ``names``, files of the run, that the checkpoint of ``manifest`` under
     ``folder`` has a copy of.
 
     Broken where one of them is not as it was written.
@@ -153,8 +153,7 @@ def copy(folder: Path, name: str) -> str | None:
 
 
 _MEASURED_AT = {True: "benchmarked", False: "evaluated"}
-"""Of a benchmark's mean, and of all other metrics of evaluations: the field of the state that has
-its last step."""
+"""The field of the state that has the last step of benchmarks, and of all other evaluations."""
 
 
 def kept(manifests: Sequence[dict[str, Any]], settings: Checkpoint) -> set[str]:

@@ -184,7 +184,7 @@ class _Pending:
 
     @property
     def seconds(self) -> float:
-        """Since the checkpoint was begun."""
+        """The seconds since the checkpoint was begun."""
         return time.monotonic() - self._begin
 
     def failure(self, limit: float) -> str | None:

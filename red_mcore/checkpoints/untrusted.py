@@ -59,8 +59,8 @@ class Reader(FileSystemReader):
         return self._metadata
 
     def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
-        """As torch's; RecipeError, naming file and tensor, for what cannot be read or is no
-        tensor."""
+        """It does what torch's does; RecipeError, naming file and tensor, for what cannot be read
+        or is no tensor."""
         by_file = defaultdict(list)
         for item in plan.items:
             place = self.storage_data.get(item.storage_index)

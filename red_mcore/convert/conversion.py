@@ -45,7 +45,7 @@ class Model:
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of all tensors; RecipeError where they differ."""
+        """The type of all tensors; RecipeError where they differ."""
         if len(self.weights.dtypes) > 1:
             found = ", ".join(sorted(map(dtype_name, self.weights.dtypes)))
             raise RecipeError(
@@ -100,8 +100,8 @@ def open_checkpoint(folder: Path) -> Model:
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
-    """Of a run, or of its checkpoints, the newest whole one, else ``folder`` itself; and what is
-    damaged in newer ones.
+    """The newest whole checkpoint of a run, or of the folder of its checkpoints, else ``folder``
+    itself; and what is damaged in newer ones.
 
     RecipeError where ``folder`` is a checkpoint that is damaged.
     """

@@ -21,7 +21,7 @@ from red_mcore.models.rules import Shape
 from red_mcore.system import disk
 
 SHARD_BYTES = 4 * 10**9
-"""Most bytes of weights in one file, unless another number is asked for."""
+"""The most bytes of weights in one file, unless another number is asked for."""
 RECORD = "conversion.json"
 """What a folder was made from and whether that was verified; in what this package writes, exports
 and conversions."""

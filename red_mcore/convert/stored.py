@@ -56,7 +56,7 @@ class Place:
     counts: Shape
     """Layers, and experts, that are stacked."""
     shape: Shape
-    """Of the parameter, as one rank without tensor parallel holds it."""
+    """The shape of the parameter, as one rank without tensor parallel holds it."""
 
     @property
     def has_padding(self) -> bool:

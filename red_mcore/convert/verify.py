@@ -55,7 +55,7 @@ class Result:
     different: list[str]
     """Names of tensors that differ in a bit."""
     logits: Logits | None
-    """None where they were not asked for, or the tensors differ already."""
+    """The logits' comparison; None where they were not asked for, or the tensors differ already."""
 
     @property
     def passed(self) -> bool:

@@ -84,7 +84,7 @@ def check_count(settings: Arithmetic, count: int) -> None:
 
 
 def trace_limit(settings: Arithmetic) -> int:
-    """Most tokens of a teacher trace with the built-in tokenizer, its end-of-sequence token
+    """The most tokens of a teacher trace with the built-in tokenizer, its end-of-sequence token
     included."""
     return 16 * settings.operations
 

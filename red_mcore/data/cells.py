@@ -45,7 +45,7 @@ class Gold(NamedTuple):
 
     text: str
     is_worked: bool = False
-    """It was marked, by ``\\boxed{...}`` or ``####``, in a text that says more."""
+    """Whether it was marked, by ``\\boxed{...}`` or ``####``, in a text that says more."""
 
     @property
     def is_sentence(self) -> bool:

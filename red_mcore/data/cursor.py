@@ -109,6 +109,6 @@ class Mixture:
         return {"sources": [cursor.state() for cursor in self._cursors]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """As of a ``Cursor``."""
+        """The same as of a ``Cursor``."""
         for cursor, its_state in zip(self._cursors, state["sources"], strict=True):
             cursor.restore(its_state)

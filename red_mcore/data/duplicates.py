@@ -24,7 +24,7 @@ class Note(NamedTuple):
     """Something about the data that a run should tell."""
 
     name: str
-    """For records."""
+    """What records call it."""
     count: int  # type: ignore[assignment]  # which hides the method of tuples
     line: str
 
@@ -63,8 +63,8 @@ def split(
 def split_from(
     problems: Sequence[Problem], own: Sequence[Problem], held_out: int
 ) -> tuple[list[Problem], list[Problem], list[Note]]:
-    """As ``split``, where the held-out problems are the first ``held_out`` different ones of
-    ``own``.
+    """The same as ``split``, where the held-out problems are the first ``held_out`` different ones
+    of ``own``.
 
     Training has none of ``own``, used or not.
     """
@@ -111,7 +111,7 @@ def _told(name: str, count: int, line: str) -> list[Note]:
 
 
 def apart(problems: Iterable[Problem], others: Iterable[Problem]) -> list[Problem]:
-    """Those of ``problems`` that are none of ``others``."""
+    """The ``problems`` that are none of ``others``."""
     taken = {key(other.text) for other in others}
     return [problem for problem in problems if key(problem.text) not in taken] if taken else list(problems)
 

@@ -65,7 +65,7 @@ TRACES = (
     *("deepseek_attempt", "attempt", "deepseek_solution"),
 )
 RESPONSES = ("response", "completion")
-"""Those of SOLUTIONS that are a trace as they are, where the gold is in another column."""
+"""The SOLUTIONS that are a trace as they are, where the gold is in another column."""
 THOUGHTS = {
     "attempt": "thinking_trajectories",
     "deepseek_attempt": "deepseek_thinking_trajectory",
@@ -76,7 +76,7 @@ RIGHT = ("correctness_math_verify", "correctness_llama")
 """Columns of marks, a boolean for each solution of a list: right where one of them says so."""
 COMPLETE = "is_reasoning_complete"
 FIELDS = ("problem_field", "gold_field", "trace_field")
-"""Of ``Data``, by which a recipe names columns."""
+"""The fields of ``Data`` by which a recipe names columns."""
 
 
 Columns = frozenset[str] | None
@@ -102,7 +102,7 @@ class Layout:
     traces: tuple[str, ...]
     """The first that has one."""
     is_trace_named: bool
-    """By the recipe: then it is taken as it stands."""
+    """Whether the recipe names it: then it is taken as it stands."""
     columns: tuple[str, ...]
 
     def used(self, columns: Columns = frozenset()) -> set[str] | None:
@@ -186,7 +186,7 @@ def read(layout: Layout, row: Row, where: str) -> Content:
 
 
 def kept(row: Row, columns: Columns, there: Sequence[str], where: str) -> dict[str, Any] | None:
-    """Those ``columns`` of a row that its file has (``there``), None for what the row lacks; None
+    """The ``columns`` of a row that its file has (``there``), None for what the row lacks; None
     if the file has none.
 
     Where all are kept, cells that JSON has no word for (bytes, images) are left out; RecipeError
@@ -256,8 +256,8 @@ def _problem(column: str, cell: Any) -> tuple[str | None, str | None]:
 
 
 def _gold(column: str, cell: Any) -> cells.Gold | None:
-    """Of a chat the last box of the assistant's turn; of a solution that has no mark, itself where
-    it is bare."""
+    """The last box of a chat's last turn; a solution that has no mark is its gold where it is
+    bare."""
     if (chat := cells.turns(cell)) is not None:
         gold = cells.gold(cells.trace(cell)) if chat[-1].role == "assistant" else None
     else:
@@ -286,8 +286,8 @@ def _is_worked(name: str, text: str, is_gold: bool) -> bool:
 
 
 def _marks(row: Row, solutions: int) -> list[list[bool]]:
-    """For each solution of a list, whether it is marked right and whether complete, of what the row
-    says."""
+    """Tells of each solution of a list whether it is marked right and whether complete, of what the
+    row says."""
     marks = [cells.unspelled(cells.plain(value(row, name))) for name in (*RIGHT, COMPLETE)]
     *right, complete = [mark if isinstance(mark, list) and len(mark) == solutions else None for mark in marks]
     right = [mark for mark in right if mark]

@@ -68,7 +68,7 @@ class Turns(NamedTuple):
     stops: frozenset[int]
     """All that end a response, as far as tokenizer and template tell."""
     padding: frozenset[int]
-    """Those that begin or pad a text."""
+    """The tokens that begin or pad a text."""
     ends: tuple[str, ...]
     """Texts that are dropped at the end of a trace."""
     structure: re.Pattern[str]

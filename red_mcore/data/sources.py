@@ -40,7 +40,7 @@ def held_out(data: Data) -> Data | None:
 
 
 def paths(data: Data) -> list[str]:
-    """Of all sources."""
+    """The paths of all sources."""
     apart = held_out(data)
     found = [path(part) for part, _ in training(data)]
     return found + [path(apart)] if apart else found
@@ -54,7 +54,7 @@ def path(source: Data) -> str:
 
 @contextmanager
 def named(name: str) -> Iterator[None]:
-    """In the block what is said of a source by the fields of ``data`` is said by its own, which
+    """What is said in the block of a source, by the fields of ``data``, is said by its own, which
     begin with ``name``.
 
     Columns are named in ``data`` also for held-out problems.

@@ -216,7 +216,7 @@ def _tojson(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> ImmutableSandboxedEnvironment:
-    """As transformers makes it."""
+    """The environment, as transformers makes it."""
     made = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
     )

@@ -109,7 +109,7 @@ def any_rank(flag: bool) -> bool:
 
 
 def largest(number: int) -> int:
-    """On every rank the largest of all ranks' numbers; over gloo, which fails at once where a rank
+    """The largest of all ranks' numbers, on every rank; over gloo, which fails at once where a rank
     has ended."""
     value = torch.tensor(number)
     dist.all_reduce(value, op=dist.ReduceOp.MAX)

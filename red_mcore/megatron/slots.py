@@ -52,7 +52,7 @@ class Slot:
         self.leave()
 
     def moments(self) -> list[torch.Tensor]:
-        """Of every parameter."""
+        """The moments of every parameter."""
         moments = [part.optimizer.state for part in self._parts] if self._is_in_turn else self._moments
         states = (state for of_part in moments for state in of_part.values())
         return [tensor for state in states for name, tensor in state.items() if name != "step"]

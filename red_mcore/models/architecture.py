@@ -107,7 +107,7 @@ _HARMLESS = {
 }
 """Fields that say nothing about the computation of the logits."""
 _HARMLESS_BEGINNINGS = ("_", "unsloth_", "transformers.")
-"""Of fields that are notes of a program to itself: transformers' private ones, unsloth,
+"""Beginnings of fields that are notes of a program to itself: transformers' private ones, unsloth,
 transformers.js."""
 _LLAMA3 = ("factor", "low_freq_factor", "high_freq_factor")
 

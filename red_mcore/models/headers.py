@@ -41,7 +41,7 @@ class Place(NamedTuple):
     begin: int
     """Byte of the file."""
     size: int
-    """In bytes."""
+    """The bytes that it takes."""
     dtype: str
     shape: Shape
 

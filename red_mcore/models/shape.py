@@ -15,9 +15,9 @@ class Llama3Rope:
 
     factor: float
     low_turns: float
-    """At most these turns: slow."""
+    """A frequency of at most these turns is slow."""
     high_turns: float
-    """At least these turns: fast."""
+    """A frequency of at least these turns is fast."""
     original_positions: int
 
 
@@ -60,7 +60,8 @@ class Architecture:
     """The projection behind the attention has a bias."""
     rope_scaling: Llama3Rope | None = None
     window: int | None = None
-    """Most tokens back that attention reaches. Not computed: sequences have to be as short."""
+    """The most tokens back that attention reaches. It is not computed: sequences have to be as
+    short."""
     experts: Experts | None = None
 
     @property

@@ -18,11 +18,11 @@ PADDING = 4 / 3
 """Tokens that attention computes with, per token: lengths spread evenly between two powers of
 two."""
 PROCESS_BYTES = 1100 * 2**20
-"""Of a rank on CPUs beside all that depends on the model, as runs of a tiny one had it: half for
-the imports of torch, Megatron and vLLM, the rest for the engine's own buffers and what allocators
-keep after the first steps."""
+"""Bytes of a rank on CPUs beside all that depends on the model, as runs of a tiny one had it: half
+for the imports of torch, Megatron and vLLM, the rest for the engine's own buffers and what
+allocators keep after the first steps."""
 VERIFIER_BYTES = 100 * 2**20
-"""Of a verifier's process, with SymPy."""
+"""Bytes of a verifier's process, with SymPy."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Memory:
     """The rank's share of its engine's, on CPUs."""
     weights: int
     gradients: int
-    """In float32, of all micro-batches."""
+    """The gradients in float32, of all micro-batches."""
     optimizer: int
     """The rank's share of each optimizer's moments and, of bfloat16 weights, of their float32 copy;
     0 if offloaded."""
@@ -79,7 +79,8 @@ class Memory:
 
 
 def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Memory:
-    """Of a rank of pipeline ``stage``; GPUs compute norms in one kernel, which keeps less."""
+    """The memory of a rank of pipeline ``stage``; GPUs compute norms in one kernel, which keeps
+    less."""
     parallel, size = recipe.parallel, BYTES[recipe.model.dtype]
     shared = parameters_per_rank(arch, parallel.tensor, parallel.pipeline, parallel.expert)[stage]
     experts = _experts_per_rank(arch, parallel)
@@ -109,7 +110,7 @@ def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Me
 
 
 def most_needing(recipe: Recipe, arch: Architecture, on_gpu: bool) -> Memory:
-    """Of the pipeline stage whose ranks need the most."""
+    """The memory of the pipeline stage whose ranks need the most."""
     stages = [estimate(recipe, arch, stage, on_gpu) for stage in range(recipe.parallel.pipeline)]
     return max(stages, key=lambda memory: memory.update)
 
@@ -255,7 +256,7 @@ def _logits(recipe: Recipe, a: Architecture) -> int:
 
 
 def _tokens(recipe: Recipe) -> float:
-    """Of a rank's largest micro-batch: a step may have fewer than it takes."""
+    """The tokens of a rank's largest micro-batch: a step may have fewer than it takes."""
     batch, algorithm, rollout = recipe.batch, recipe.algorithm, recipe.rollout
     group = algorithm.traces + (batch.samples_per_prompt if algorithm.rollouts else 0)
     sequences = max(batch.prompts_per_step * group, recipe.base.sequences_per_step if recipe.base else 0)

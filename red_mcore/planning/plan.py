@@ -142,8 +142,8 @@ def _parameters(recipe: Recipe) -> str:
 
 
 def training_flops(a: Architecture, length: int) -> float:
-    """Of one token's forward and backward in a sequence of ``length``: matrix products and causal
-    attention."""
+    """The floating-point operations of one token's forward and backward in a sequence of
+    ``length``: matrix products and causal attention."""
     active = a.parameters - (0 if a.tied else a.vocab_size * a.hidden_size)  # the embedding is looked up
     if a.experts is not None:
         active -= a.layers * (a.experts.count - a.experts.per_token) * 3 * a.hidden_size * a.ffn_size
@@ -158,7 +158,7 @@ def layers(model: Model, architecture: Architecture, on_gpu: bool) -> str:
 
 
 def _memory(recipe: Recipe) -> list[str]:
-    """Of the pipeline stage that needs the most."""
+    """Lines on the memory of the pipeline stage that needs the most."""
     architecture = find_architecture(recipe)
     if architecture is None:
         return []

@@ -38,7 +38,7 @@ BEGINNING = 2000
 S = TypeVar("S", str, list[str])
 
 SHOWN_TEXT, SHOWN_TOKENS = 600, 60
-"""Most characters and tokens of the prompt that is shown."""
+"""The most characters and tokens of the prompt that is shown."""
 
 
 def see(file: str, overrides: Sequence[str]) -> list[str]:
@@ -80,7 +80,7 @@ def lines(recipe: Recipe) -> list[str]:
 
 
 def _load(data: Data, tell: Callable[[str], None]) -> Loaded | None:
-    """None where the data are not here."""
+    """The problems that can be looked at; None where the data are not here."""
     paths = [path for path in sources.paths(data) if not files.is_function(path)]
     if absent := [path for path in paths if not Path(path).exists()]:
         tell(f"data: known once {', '.join(absent)} is fetched")

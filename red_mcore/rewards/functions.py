@@ -47,7 +47,7 @@ class Call(NamedTuple):
     response: str
     tokens: int
     columns: Mapping[str, Any] | None = None
-    """Of the problem's row."""
+    """Cells of the problem's row."""
 
 
 class _Asked(NamedTuple):
@@ -58,9 +58,9 @@ class _Asked(NamedTuple):
     names: tuple[str, ...]
     """What else is given by name."""
     needed: tuple[str, ...]
-    """Those of ``names`` that have no default."""
+    """The ``names`` that have no default."""
     everything: bool
-    """It takes ``**columns``."""
+    """Whether the function takes ``**columns``."""
 
 
 def named(reward: Reward) -> list[tuple[str, str]]:
@@ -137,8 +137,8 @@ def _columns(pool: Pool, reward: Reward) -> Columns:
 
 
 def _calls(problems: Sequence[Problem]) -> list[Call]:
-    """Of each problem: its trace, if there is one; some text with the gold in a box; and the box
-    alone."""
+    """Responses to each problem: its trace, if there is one; some text with the gold in a box; and
+    the box alone."""
     found = []
     for problem in problems:
         boxed = f"\\boxed{{{problem.gold}}}"
@@ -177,15 +177,16 @@ def outcome(how: str, value: Any) -> tuple[str, Any]:
 
 
 def load(paths: Sequence[str]) -> None:
-    """In a child, before its first task, so that no call is charged for the time that its imports
-    take."""
+    """Imports them in a child, before its first task, so that no call is charged for the time that
+    its imports take."""
     for path in paths:
         with suppress(Exception, SystemExit):  # they come again with the call, which tells them
             _asked(path)
 
 
 def attempt(what: str, path: str, *arguments: Any) -> tuple[Any, str | None]:
-    """In a child: (result, None), or (None, the traceback of the user's part of the failure).
+    """The outcome in a child: (result, None), or (None, the traceback of the user's part of the
+    failure).
 
     ``asks``: (names of columns, whether all are wanted); ``term``: a finite number; ``verdict``: a
     word of WORDS. The latter two of a ``Call``.

@@ -305,8 +305,8 @@ def _same_vectors(gold: tuple[str, list[str]], answer: tuple[str, list[str]]) ->
 
 
 def _same_relations(gold: str, answer: str, *structured: bool) -> bool | None:
-    """For what is one item on each side; ``structured``: whether gold, answer are sets or
-    tuples."""
+    """Whether relations are the same, where there is one item on each side; ``structured``: whether
+    gold, answer are sets or tuples."""
     (golds, gold_marks), (answers, answer_marks) = shapes.relation(gold), shapes.relation(answer)
     if not all(golds) or not all(answers) or len(answers) > 8:
         return None

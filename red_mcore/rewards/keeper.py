@@ -154,7 +154,7 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _limit() -> None:
-    """For this process and all that come of it."""
+    """Sets the limits of this process and of all that come of it."""
     import resource
 
     for what, most in (

@@ -38,7 +38,7 @@ from red_mcore.system import streams
 
 TIMEOUT, CRASH = "timeout", "crash"
 CHUNK = 8
-"""Most tasks that a child is given at once; each has its own deadline."""
+"""The most tasks that a child is given at once; each has its own deadline."""
 TRIES = 3
 """Deaths of a child over the same task that make it a crash. One alone may be the child's bad
 luck."""
@@ -81,8 +81,8 @@ class Pool:
         self._children = [_Child(self._life) for _ in range(workers)]
 
     def run(self, tasks: Sequence[tuple]) -> list[tuple[str, Any]]:
-        """For each task, in order, ("done", what ``work`` returned), ("timeout", None) or ("crash",
-        what is known).
+        """What came of each task, in order: ("done", what ``work`` returned), ("timeout", None) or
+        ("crash", what is known).
 
         A task is a crash where ``work`` raised, or where ``TRIES`` children died over it. One
         thread at a time.

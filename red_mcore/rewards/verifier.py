@@ -32,7 +32,7 @@ REMEMBERED = 200
 """Characters of an answer up to which its verdict is kept: longer ones seldom come twice."""
 VERDICTS = ("correct", "wrong", "unparsable", "timeout", "crash")
 NO_VERDICT = VERDICTS[3:]
-"""Those that say nothing of the answer; load on the machine may have caused them."""
+"""Verdicts that say nothing of the answer; load on the machine may have caused them."""
 
 
 class Question(NamedTuple):

@@ -70,7 +70,7 @@ class Engine:
         self.is_leader = rank % rollout.tensor == 0
         self.version: int | None = None
         self.checksum: str | None = None
-        """Of the published weights, whoever published them; 16 hexadecimal digits."""
+        """The digest of the published weights, whoever published them; 16 hexadecimal digits."""
         self._rollout, self._dtype = rollout, dtype
         self._room = max(room, rollout.max_prompt_tokens + rollout.max_response_tokens)
         self.stop_ids = frozenset(stop_ids)

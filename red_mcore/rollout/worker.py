@@ -83,14 +83,15 @@ class _Normalize(LogitsProcessor):
 
 
 class NormalizeSampled(_Normalize):
-    """After the temperature: what random sampling returns is log_softmax(logits / temperature)."""
+    """It works after the temperature: what random sampling returns is log_softmax(logits /
+    temperature)."""
 
     def is_argmax_invariant(self) -> bool:
         return True  # vLLM applies these after the temperature, to random sampling only
 
 
 class NormalizeGreedy(_Normalize):
-    """Before the temperature: what greedy sampling, which skips the rest, returns is
+    """It works before the temperature: what greedy sampling, which skips the rest, returns is
     log_softmax(logits)."""
 
     def is_argmax_invariant(self) -> bool:

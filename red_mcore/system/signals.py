@@ -39,7 +39,7 @@ def held() -> Iterator[None]:
 
 
 def stops() -> list[signal.Signals]:
-    """Those of ``STOP`` that this process is to heed."""
+    """The signals of ``STOP`` that this process is to heed."""
     return [number for number in STOP if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
 
 
