@@ -72,8 +72,13 @@ def first(data: Data, count: int, columns: formats.Columns = frozenset()) -> lis
     """The first problems, of hub data and folders none; RecipeError as in ``read_problems``."""
     if not (parts := sources.training(data)):
         return arithmetic.make_problems(data.arithmetic, count, data.seed)
-    is_here = all(files.is_function(sources.path(part)) or files.is_file(sources.path(part)) for part, _ in parts)
-    return [p for read in _read_all(parts, FIRST_ROWS, columns) for p in read.problems[:count]] if is_here else []
+    for part, _ in parts:
+        if not files.is_function(sources.path(part)) and not files.is_file(sources.path(part)):
+            return []
+    found: list[Problem] = []
+    for read in _read_all(parts, FIRST_ROWS, columns):
+        found += read.problems[:count]
+    return found
 
 
 def check_data(data: Data) -> None:
@@ -88,11 +93,15 @@ def check_data(data: Data) -> None:
     if not parts:
         arithmetic.check(data.arithmetic)
         return
-    here = [name for part, name in parts if _is_here(sources.path(part), name)]
-    reads = _read_all([(part, name) for part, name in parts if name in here], CHECKED_ROWS)
-    held_out = _read_held_out(data, CHECKED_ROWS) if apart and _is_here(sources.path(apart), sources.HELD_OUT) else None
-    is_all = len(here) == len(parts) and (apart is None) == (held_out is None)
-    if is_all and all(read.is_whole for read in (*reads, held_out) if read):
+    here = [(part, name) for part, name in parts if _is_here(sources.path(part), name)]
+    reads = _read_all(here, CHECKED_ROWS)
+    held_out = None
+    if apart is not None:
+        if not _is_here(sources.path(apart), sources.HELD_OUT):
+            return
+        held_out = _read_held_out(data, CHECKED_ROWS)
+    looked_at = reads if held_out is None else [*reads, held_out]
+    if len(here) == len(parts) and all(read.is_whole for read in looked_at):
         _split(reads, held_out, data)
 
 
@@ -127,19 +136,24 @@ def _read_held_out(data: Data, most: int | None = None, columns: formats.Columns
         return None
     with sources.named(sources.HELD_OUT):
         known = files.columns(apart, most)
-        elsewhere: dict[str, Any] = {
-            name: None for name in formats.FIELDS if not formats.has(known, getattr(apart, name) or "")
-        }
-        return _read(replace(apart, **elsewhere), most, columns)
+        for name in formats.FIELDS:
+            # A column that is named is the training data's; these may have it, too.
+            if not formats.has(known, getattr(apart, name) or ""):
+                apart = replace(apart, **{name: None})
+        return _read(apart, most, columns)
 
 
 def _split(reads: Sequence[_Rows], apart: _Rows | None, data: Data) -> Loaded:
     """``apart``: what the held-out problems come from, if not from ``reads``."""
-    parts, first = sources.training(data), len(apart.problems) if apart else 0
+    parts = sources.training(data)
+    first = 0 if apart is None else len(apart.problems)
     problems: list[Problem] = []
     for source, read in enumerate(reads):
         begin = first + len(problems)
-        problems += [replace(p, id=begin + p.id, source=source) if begin else p for p in read.problems]
+        if not begin:
+            problems += read.problems
+            continue
+        problems += [replace(p, id=begin + p.id, source=source) for p in read.problems]
     if apart:
         training, held_out, notes = duplicates.split_from(problems, apart.problems, data.held_out)
     else:
@@ -151,9 +165,12 @@ def _split(reads: Sequence[_Rows], apart: _Rows | None, data: Data) -> Loaded:
         if not found:
             _nothing_left(read, part, name, data)
         used += found[: part.problems]
-        told += read.notes if len(reads) == 1 else [n._replace(line=f"{part.path}: {n.line}") for n in read.notes]
-    for note in apart.notes if apart else []:
-        told.append(Note(f"held_out_{note.name}", note.count, f"{data.held_out_path}: {note.line}"))
+        for note in read.notes:
+            told.append(note if len(reads) == 1 else note._replace(line=f"{part.path}: {note.line}"))
+    if apart is not None:
+        for note in apart.notes:
+            line = f"{data.held_out_path}: {note.line}"
+            told.append(Note(f"held_out_{note.name}", note.count, line))
     return Loaded(used, held_out, [*told, *notes])
 
 
