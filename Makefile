@@ -1,5 +1,5 @@
 # make demo   trains a small reasoning model under RED on this machine's CPU
-# make test   runs the tests              make lint   ruff
+# make test   runs the tests              make lint   ruff and mypy
 # make venv   only the environment        make clean  removes the environment and all caches; runs/ stays
 #
 # Each target first brings .venv up to date: minutes the first time and after a change of pyproject.toml, nothing otherwise.
@@ -27,6 +27,7 @@ test: venv
 lint: venv
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 
 venv: $(STAMP)
 
@@ -34,7 +35,7 @@ venv: $(STAMP)
 # that imports vLLM would spend 15 seconds on it where PYTHONDONTWRITEBYTECODE keeps Python from saving its own.
 $(STAMP): pyproject.toml cpu-overrides.txt | .venv/bin/uv
 	.venv/bin/uv pip install --python .venv/bin/python --find-links $(TORCH_SOURCE) --override cpu-overrides.txt \
-	  --system-certs --compile-bytecode --editable '.[cpu,test]'
+	  --system-certs --compile-bytecode --editable '.[cpu,dev]'
 	@touch $@
 
 .venv/bin/uv:

@@ -7,6 +7,8 @@ The base model's positions are extended to 16384 by a rope theta of 40000, as in
 traces: 46k OpenR1-Math prompts with verified DeepSeek-R1 responses of at most 8192 tokens.
 """
 
+from red_mcore.algorithms.red import RED
+from red_mcore.evaluation.protocols import red
 from red_mcore.recipe import (
     Batch,
     Benchmarks,
@@ -21,9 +23,6 @@ from red_mcore.recipe import (
     Reward,
     Rollout,
 )
-
-from red_mcore.algorithms.red import RED
-from red_mcore.evaluation.protocols import red
 
 BENCHMARKS = ["AIME24", "AIME25", "AMC23", "MATH-500", "Minerva", "OlympiadBench"]
 QWEN25_MATH_1P5B = {

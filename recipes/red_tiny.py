@@ -4,6 +4,7 @@ The task, the base corpus with its misconceptions and the verbose teacher are ``
 else is the code that a cluster runs: Megatron-Core ranks, vLLM, math-verify, MLflow.
 """
 
+from red_mcore.algorithms.red import RED
 from red_mcore.recipe import (
     Base,
     Batch,
@@ -15,8 +16,6 @@ from red_mcore.recipe import (
     Recipe,
     Rollout,
 )
-
-from red_mcore.algorithms.red import RED
 
 QWEN2_TINY = {
     "model_type": "qwen2",

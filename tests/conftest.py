@@ -43,9 +43,10 @@ class Layouts:
 def background(request, tmp_path_factory) -> dict[str, Future]:
     """What takes minutes, in which programs wait for one another so much that other tests have room beside them: the
     layouts, and ``prepare(folder, over)`` of each module whose tests ask for what it returns; ``over`` is set where
-    nobody waits any more. One after the other from the start, where a test is going to ask."""
+    nobody waits any more. From the start, where a test is going to ask; two at a time, for in the end nothing else
+    is left that could use the cores on which one of them waits."""
     items, over = request.session.items, threading.Event()
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         jobs = {}
         if any("layouts" in item.fixturenames for item in items):
             folder = tmp_path_factory.mktemp("layouts")

@@ -39,6 +39,16 @@ FAMILIES = {
     },
     # The window just holds the longest sample.
     "mistral": {**_COMMON, "model_type": "mistral", "num_key_value_heads": 4, "sliding_window": 69},
+    # Heads are wider together than the stream, as in the published model; dropout must not be applied.
+    "seed_oss": {
+        **_COMMON,
+        "model_type": "seed_oss",
+        "head_dim": 24,
+        "attention_bias": True,
+        "attention_out_bias": True,
+        "attention_dropout": 0.1,
+        "residual_dropout": 0.1,
+    },
     "qwen3_moe": {**_COMMON, **_EXPERTS, "model_type": "qwen3_moe", "num_experts_per_tok": 2, "norm_topk_prob": True},
     "qwen3_moe_raw": {
         **_COMMON,

@@ -106,10 +106,40 @@ MOE = QWEN3 | {
     "router_aux_loss_coef": 0.001,
     "tie_word_embeddings": False,
 }
-"""The published files of Qwen3-0.6B, Llama-3.1-8B, Mistral-7B-v0.1 and Qwen3-30B-A3B."""
+SEED_OSS = {
+    "architectures": ["SeedOssForCausalLM"],
+    "attention_bias": True,
+    "attention_dropout": 0.1,
+    "attention_out_bias": False,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "head_dim": 128,
+    "hidden_act": "silu",
+    "hidden_size": 5120,
+    "initializer_range": 0.02,
+    "intermediate_size": 27648,
+    "max_position_embeddings": 524288,
+    "mlp_bias": False,
+    "model_type": "seed_oss",
+    "num_attention_heads": 80,
+    "num_hidden_layers": 64,
+    "num_key_value_heads": 8,
+    "pad_token_id": 1,
+    "residual_dropout": 0.1,
+    "rms_norm_eps": 1e-06,
+    "rope_scaling": {"rope_type": "default"},
+    "rope_theta": 10000000.0,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.55.0",
+    "use_cache": True,
+    "vocab_size": 155136,
+}
+"""The published files of Qwen3-0.6B, Llama-3.1-8B, Mistral-7B-v0.1, Qwen3-30B-A3B and
+Seed-OSS-36B."""
 
 BAD = [
-    (QWEN3, {"model_type": "gemma2"}, "model_type 'gemma2' is not supported; supported: qwen2, qwen3, llama"),
+    (QWEN3, {"model_type": "gemma2"}, "model_type 'gemma2' is not supported; supported: llama, mistral, qwen2, qwen3"),
     (QWEN3, {"architectures": ["Qwen3ForSequenceClassification"]}, "want Qwen3ForCausalLM"),
     (QWEN3, {"attention_bias": True}, "attention_bias=true is not supported, only false is"),
     (QWEN3, {"hidden_act": "gelu"}, 'hidden_act="gelu" is not supported, only "silu" is'),
@@ -134,6 +164,9 @@ BAD = [
     (MOE, {"decoder_sparse_step": 2}, "decoder_sparse_step=2 is not supported, only 1 is"),
     (MOE, {"num_experts_per_tok": 129}, "num_experts_per_tok=129 does not fit num_experts=128"),
     (MOE, {"num_experts_per_tok": 1}, "num_experts_per_tok=1 with norm_topk_prob=true"),
+    (SEED_OSS, {"mlp_bias": True}, "mlp_bias=true is not supported"),
+    (SEED_OSS, {"attention_out_bias": 1}, "attention_out_bias=1: want true or false"),
+    (SEED_OSS, {"hidden_dropout": 0.1}, "hidden_dropout is not known for model_type 'seed_oss'"),
     (MOE, {"shared_expert_intermediate_size": 64}, "shared_expert_intermediate_size is not known"),
 ]
 
@@ -148,7 +181,13 @@ def test_what_changes_the_computation_is_refused_by_name(config, change, message
 
 @pytest.mark.parametrize(
     ("config", "field"),
-    [(QWEN3, "head_dim"), (LLAMA, "max_position_embeddings"), (MISTRAL, "sliding_window"), (MOE, "num_experts")],
+    [
+        (QWEN3, "head_dim"),
+        (LLAMA, "max_position_embeddings"),
+        (MISTRAL, "sliding_window"),
+        (MOE, "num_experts"),
+        (SEED_OSS, "attention_bias"),
+    ],
 )
 def test_a_field_whose_default_differs_between_families_has_to_be_there(config, field):
     with pytest.raises(RecipeError, match=f"model configuration lacks {field}"):
@@ -187,7 +226,7 @@ EXTRAS = {
 }
 
 
-@pytest.mark.parametrize("config", [QWEN3, LLAMA, MISTRAL, MOE], ids=lambda config: config["model_type"])
+@pytest.mark.parametrize("config", [QWEN3, LLAMA, MISTRAL, MOE, SEED_OSS], ids=lambda config: config["model_type"])
 def test_what_programs_note_beside_is_passed_over(config):
     assert read_architecture(config | EXTRAS) == read_architecture(config)
     code = {"auto_map": {"AutoModelForCausalLM": "modeling_x.X"}}
@@ -218,15 +257,23 @@ def test_an_unknown_field_that_is_off_is_fine(off):
 
 
 def test_published_files():
-    qwen, llama, mistral, moe = (read_architecture(config) for config in (QWEN3, LLAMA, MISTRAL, MOE))
+    published = (QWEN3, LLAMA, MISTRAL, MOE, SEED_OSS)
+    qwen, llama, mistral, moe, seed = (read_architecture(config) for config in published)
     assert (qwen.head_dim, qwen.qk_norm, qwen.qkv_bias, qwen.tied, qwen.rope_theta) == (128, True, False, True, 1e6)
     assert (llama.head_dim, llama.qk_norm, llama.qkv_bias, llama.window) == (128, False, False, None)
     assert llama.rope_scaling == Llama3Rope(8.0, 1.0, 4.0, 8192)
     assert (mistral.window, mistral.head_dim, mistral.rope_scaling) == (4096, 128, None)
     assert moe.experts == Experts(128, 8, True)
     assert moe.ffn_size == 768
-    sizes = [a.parameters for a in (qwen, llama, mistral, moe)]
-    assert sizes == [596_049_920, 8_030_261_248, 7_241_732_096, 30_532_122_624]  # as their model cards have them
+    assert (seed.qkv_bias, seed.output_bias, seed.head_dim, seed.rope_theta) == (True, False, 128, 1e7)
+    sizes = [a.parameters for a in (qwen, llama, mistral, moe, seed)]
+    assert sizes == [
+        596_049_920,
+        8_030_261_248,
+        7_241_732_096,
+        30_532_122_624,
+        36_151_104_512,
+    ]  # as their model cards have them
 
 
 @pytest.mark.parametrize("name", FAMILIES)

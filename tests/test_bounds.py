@@ -10,6 +10,7 @@ import pytest
 
 from red_mcore import algorithms
 from red_mcore.config import bounds
+from red_mcore.config.fields import Count, Fraction, FractionAboveZero, FractionBelowOne, TemperatureOrGreedy, bound_of
 from red_mcore.config.recipe import Algorithm, Model, Recipe, RecipeError
 
 
@@ -49,32 +50,28 @@ def test_sections_are_found():
 
 @pytest.mark.parametrize(("section", "name"), NUMBERS, ids=[f"{s.__name__}.{name}" for s, name in NUMBERS])
 def test_no_number_is_forgotten(section, name):
-    bound = bounds.bound_of(section, name)
-    assert bound is not None, f"red_mcore/config/bounds.py has no bounds of {section.__name__}.{name}"
+    bound = bound_of(section, name)
+    assert bound is not None, f"{section.__name__}.{name} has no bounds in its type"
     assert math.isfinite(bound.least)
     assert math.isfinite(bound.most)
     for value in (math.nan, math.inf, -math.inf, 10**400, -(10**400)):
         assert bound.fault(value), f"{value} passes"
 
 
-def test_no_bounds_are_of_a_field_that_is_gone():
-    there = {(kind.__name__, name) for section, name in NUMBERS for kind in section.__mro__}
-    assert {(section, name) for section, names in bounds._BOUNDS.items() for name in names} <= there
-
-
 @pytest.mark.parametrize(
-    ("bound", "value", "fault"),
+    ("kind", "value", "fault"),
     [
-        (bounds.COUNT, 0, "is too small: use 1 or more"),
-        (bounds.COUNT, 10**10, "is too large: use 1000000000 or less"),
-        (bounds.PART, 0.0, "is too small: use a number above 0"),
-        (bounds.BELOW_ONE, 1.0, "is too large: use a number below 1"),
-        (bounds.SAMPLED_OR_GREEDY, 0.001, "is too small: use 0, or 0.01 or more (what vLLM samples at)"),
-        (bounds.SAMPLED_OR_GREEDY, 0.0, None),
-        (bounds.FRACTION, math.nan, "is no finite number: use 0 or more, at most 1"),
+        (Count, 0, "is too small: use 1 or more"),
+        (Count, 10**10, "is too large: use 1000000000 or less"),
+        (FractionAboveZero, 0.0, "is too small: use a number above 0"),
+        (FractionBelowOne, 1.0, "is too large: use a number below 1"),
+        (TemperatureOrGreedy, 0.001, "is too small: use 0, or 0.01 or more (what vLLM samples at)"),
+        (TemperatureOrGreedy, 0.0, None),
+        (Fraction, math.nan, "is no finite number: use 0 or more, at most 1"),
     ],
 )
-def test_a_fault_says_what_to_use(bound, value, fault):
+def test_a_fault_says_what_to_use(kind, value, fault):
+    (bound,) = kind.__metadata__
     assert bound.fault(value) == fault
 
 

@@ -14,7 +14,7 @@ import pytest
 import warm
 
 from red_mcore.checkpoints import manifests, resume
-from red_mcore.config.overrides import load
+from red_mcore.config.loading import load
 
 ROOT = Path(__file__).parent.parent
 SMALL = [

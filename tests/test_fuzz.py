@@ -11,8 +11,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 
 from red_mcore.checkpoints import resume
-from red_mcore.config.overrides import load, override, to_yaml
+from red_mcore.config.loading import load
+from red_mcore.config.overrides import override
 from red_mcore.config.recipe import Recipe, RecipeError
+from red_mcore.config.tree import to_yaml
 from red_mcore.planning import plan
 from red_mcore.planning.checks import validate
 

@@ -16,8 +16,9 @@ from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.relift import ReLIFT
 from red_mcore.algorithms.sft import SFT
 from red_mcore.checkpoints import fingerprints, identity, manifests, resume
-from red_mcore.config.overrides import flatten, load
+from red_mcore.config.loading import load
 from red_mcore.config.recipe import Benchmarks, Data, Evaluation, Model, Optimizer, Recipe, RecipeError, Reward
+from red_mcore.config.tree import flatten
 from red_mcore.data.problems import read_problems
 from red_mcore.data.tokenizer import build_tokenizer, load_tokenizer
 from red_mcore.samples.records import Problem

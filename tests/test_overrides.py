@@ -7,8 +7,10 @@ import pytest
 import yaml
 
 from red_mcore.algorithms.base import GroupAlgorithm
-from red_mcore.config.overrides import flatten, load, override, to_yaml
+from red_mcore.config.loading import load
+from red_mcore.config.overrides import override
 from red_mcore.config.recipe import Algorithm, Base, Data, Model, Recipe, RecipeError, Source
+from red_mcore.config.tree import flatten, to_yaml
 
 
 def small() -> Recipe:

@@ -6,7 +6,8 @@ import pytest
 from family_models import FAMILIES
 
 from red_mcore.algorithms.grpo import GRPO
-from red_mcore.config.overrides import load, override
+from red_mcore.config.loading import load
+from red_mcore.config.overrides import override
 from red_mcore.config.recipe import Parallel
 from red_mcore.models.architecture import hf_config, read_architecture
 from red_mcore.planning import memory, plan

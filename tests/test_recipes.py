@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from red_mcore.config.overrides import load
+from red_mcore.config.loading import load
 from red_mcore.config.recipe import RecipeError
 from red_mcore.planning.checks import validate
 from red_mcore.planning.plan import describe

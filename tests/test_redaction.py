@@ -10,9 +10,9 @@ import pytest
 
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.checkpoints import resume
-from red_mcore.config.overrides import flatten, to_yaml
 from red_mcore.config.recipe import Data, Model, Recipe, RecipeError, Tracking
 from red_mcore.config.redaction import redacted
+from red_mcore.config.tree import flatten, to_yaml
 
 SECRET = "hunter2"
 REPOSITORY = Path(__file__).parent.parent

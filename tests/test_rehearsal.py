@@ -162,7 +162,8 @@ def test_large_data_are_looked_at_by_their_beginning(recipe_of, monkeypatch):
     assert "none of 40 looked at are longer" in told[1]
 
 
-def test_what_a_hub_has_is_known_later(recipe_of):
+def test_what_a_hub_has_is_known_later(recipe_of, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # as in the process of a dry run
     recipe = rehearsal.load(recipe_of(rows(9)), [])
     hub = override(recipe, ["model.path=nobody/nothing", "data.path=nobody/no-data"])
     assert rehearsal.lines(hub) == [

@@ -189,16 +189,9 @@ def test_an_engine_that_gives_no_numbers_is_told_by_rank_and_sample(sampler, val
         sampler.groups(PROBLEMS[:3], 2, (1, 0), with_traces=True)
 
 
-def own_verdict(gold, response, tokens, unit=None):
-    """A user's: what ends in the gold's unit is right."""
-    if response.endswith("4}"):
-        raise ValueError(response)
-    return response.endswith(f"{unit}}}")
-
-
 def test_a_verdict_of_the_users_own_is_the_accuracy(sampler):
     """Of rollouts and traces, with the row's columns; the terms see it as that of math-verify."""
-    reward = Reward(verdict=f"{__name__}:own_verdict", accuracy=2.0, wrong=-0.5, timeout_seconds=20)
+    reward = Reward(verdict="own_verdicts:is_the_unit", accuracy=2.0, wrong=-0.5, timeout_seconds=20)
     sampler.recipe.reward = reward
     problems = [Problem(i, f"{i}?", "7", f"so \\boxed{{{i}}}", columns={"unit": i}) for i in range(10)]
     with Verifier(reward) as sampler.verifier:

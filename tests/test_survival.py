@@ -10,13 +10,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import warm
 
 from red_mcore.checkpoints import manifests
 from red_mcore.tracking import database
@@ -58,7 +58,7 @@ def started(folder: Path, *overrides: str):
     where = [f"runs={folder}/runs", f"data.path={folder}/gsm8k #1.jsonl"]
     with (folder / "errors").open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "red_mcore.run", "recipes/red_tiny.py", *where, *OVERRIDES, *overrides],
+            [warm.python(), "-m", "red_mcore.run", "recipes/red_tiny.py", *where, *OVERRIDES, *overrides],
             cwd=ROOT,
             env={**os.environ, **ranks, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,

@@ -13,7 +13,8 @@ from small_model import QWEN2
 
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.algorithms.red import RED
-from red_mcore.config.overrides import load, override
+from red_mcore.config.loading import load
+from red_mcore.config.overrides import override
 from red_mcore.config.recipe import Model, RecipeError
 from red_mcore.models.architecture import read_architecture
 from red_mcore.models.rules import hf_shapes

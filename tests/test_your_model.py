@@ -4,11 +4,11 @@ import json
 import os
 import re
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
+import warm
 import yaml
 from hf_folder import write_hf
 
@@ -75,7 +75,7 @@ def tried(place: Path, title: str) -> str:
     script = "\n".join(["set -eu", "MODEL=model DATA=data", SETTINGS, *found])
     environment = {
         **os.environ,
-        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
+        "PATH": os.pathsep.join((str(warm.python().parent), os.environ["PATH"])),
         "PYTHONPATH": str(ROOT),
         "HF_HUB_OFFLINE": "1",
     }

@@ -1,32 +1,40 @@
 """Python programs that start warm: as forks of a process that has imported torch, Megatron, vLLM and MLflow.
 
 These imports are most of the time of a short run. Apart from them a program runs as from the command line: as
-``__main__``, with its own arguments, environment, session and output.
+``__main__``, with its own arguments, environment, session and output. ``start`` and ``run`` start such programs,
+``python()`` is what other programs are given to start them by.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import functools
 import os
-import runpy
+import select
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
+
+import warm_python
 
 from red_mcore.system.devices import has_gpu
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
-_forks = multiprocessing.get_context("forkserver")
+_ENVIRONMENT = dict(os.environ)
+"""Before tests change it."""
+_lock = threading.Lock()
 
 
 class Program:
-    """``[sys.executable, "-m", module, ...]`` or ``[sys.executable, script, ...]`` in a session of its own.
+    """``[python, "-m", module, ...]`` or ``[python, script, ...]`` in a session of its own.
 
     What it prints goes to the file ``output``, errors too unless they have a file of their own; ``env`` is as for
     subprocess.
@@ -41,29 +49,26 @@ class Program:
         cwd: Path = ROOT,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        python, *arguments = map(str, command)
-        assert python == sys.executable
-        self.args = [python, *arguments]
+        self.args = list(map(str, command))
         self._output = output
+        self.returncode: int | None = None
         environment = dict(os.environ if env is None else env)
-        place = (str(output), str(errors or output), str(cwd))
-        self._process = _forks.Process(target=_run, args=(arguments, *place, environment))
-        with _found_by_the_server():
-            self._process.start()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def returncode(self) -> int | None:
-        return self._process.exitcode
+        with open(os.devnull) as nothing, output.open("a") as out, (errors or output).open("a") as err:
+            files = (nothing.fileno(), out.fileno(), err.fileno())
+            self._talk = warm_python.ask(
+                server().address, files, command=self.args, cwd=str(cwd), environment=environment
+            )
+        self.pid = warm_python.answer(self._talk)
 
     def poll(self) -> int | None:
+        if self.returncode is None and select.select([self._talk], [], [], 0)[0]:
+            self.wait()
         return self.returncode
 
     def wait(self) -> int:
-        self._process.join()
+        if self.returncode is None:
+            self.returncode = warm_python.answer(self._talk)
+            self._talk.close()
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -76,7 +81,8 @@ class Program:
             try:
                 os.killpg(self.pid, signal.SIGKILL)
             except ProcessLookupError:  # it has no session yet
-                self._process.kill()
+                with suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGKILL)
 
     def output(self) -> str:
         """What it has printed so far."""
@@ -114,44 +120,46 @@ def run(command: Sequence[object], **options) -> subprocess.CompletedProcess:
         return subprocess.CompletedProcess(program.args, code, output.read_text(), errors.read_text())
 
 
-@contextmanager
-def _found_by_the_server():
-    """Variables that the server of forks has to see at its own start, which is the first program's."""
-    names = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(TESTS))), "OMP_NUM_THREADS": "1"}
-    before = {name: os.environ.get(name) for name in names}
-    os.environ |= names
-    _forks.set_forkserver_preload(["warm_imports"])
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+class _Server:
+    """The one that forks this process's programs; it ends with this process."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="warm-")
+        self.address = f"{self._folder.name}/socket"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self.address)
+            listener.listen(128)
+            self._process = subprocess.Popen(
+                [sys.executable, TESTS / "warm_server.py", str(listener.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[listener.fileno()],
+                env=_ENVIRONMENT | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+                start_new_session=True,
+            )
+        self.python = Path(self._folder.name, "python")
+        stand_in = [sys.executable, "-I", "-S", str(TESTS / "warm_python.py"), self.address]
+        self._write(self.python, shlex.join(stand_in) + ' "$0"')
+        self._write(self.python.with_name("torchrun"), f"{self.python} -m torch.distributed.run")
+
+    @staticmethod
+    def _write(file: Path, command: str) -> None:
+        file.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        file.chmod(0o755)
 
 
-def _run(arguments: list[str], output: str, errors: str, cwd: str, environment: dict[str, str]) -> None:
-    import warm_imports
+_server = functools.cache(_Server)
 
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number, file in ((1, output), (2, errors)):
-        opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(opened, number)
-        os.close(opened)
-    os.chdir(cwd)
-    os.environ.clear()
-    os.environ |= environment | warm_imports.SETTINGS
-    own = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    multiprocessing.process.ORIGINAL_DIR = cwd  # as when it was imported there
-    is_module = arguments[0] == "-m"
-    sys.argv = arguments[1:] if is_module else arguments
-    sys.path[:0] = [cwd if is_module else str(Path(arguments[0]).resolve().parent), *own]
-    if is_module:
-        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
-    else:
-        runpy.run_path(str(Path(arguments[0]).resolve()), run_name="__main__")
+
+def server() -> _Server:
+    with _lock:
+        return _server()
+
+
+def python() -> Path:
+    """An interpreter whose programs are warm, but where there is a GPU; its folder, which has torchrun, too, is for the
+    front of PATH."""
+    return Path(sys.executable) if has_gpu() else server().python
 
 
 def wait_for(file: Path, program: Program) -> None:

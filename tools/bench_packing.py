@@ -32,7 +32,7 @@ def main(overrides: list[str]) -> None:
     import torch
 
     from red_mcore.algorithms.grpo import GRPO
-    from red_mcore.config.overrides import load
+    from red_mcore.config.loading import load
     from red_mcore.convert import hf
     from red_mcore.data.tokenizer import build_tokenizer
     from red_mcore.megatron import packing, ranks

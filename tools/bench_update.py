@@ -34,7 +34,7 @@ def main() -> None:
     set_environment(offline=True)
     import torch
 
-    from red_mcore.config.overrides import load
+    from red_mcore.config.loading import load
     from red_mcore.config.recipe import RecipeError
     from red_mcore.megatron import ranks, shim
 

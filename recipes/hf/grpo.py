@@ -12,6 +12,7 @@ billion parameters take some 17 GiB of a GPU and 1.5 billion 45.
 The other recipes of this folder take all that is not their method's from here.
 """
 
+from red_mcore.algorithms.grpo import GRPO
 from red_mcore.recipe import (
     Batch,
     Checkpoint,
@@ -25,8 +26,6 @@ from red_mcore.recipe import (
     Reward,
     Rollout,
 )
-
-from red_mcore.algorithms.grpo import GRPO
 
 
 def recipe() -> Recipe:

@@ -4,10 +4,9 @@ The data need worked solutions, best a larger teacher's; GSM8K's are people's. T
 in ``recipes/hf/grpo.py``; the weights of solutions are RED's own.
 """
 
-from red_mcore.recipe import Recipe
-
 from recipes.hf.grpo import recipe as grpo
 from red_mcore.algorithms.red import RED
+from red_mcore.recipe import Recipe
 
 
 def recipe() -> Recipe:

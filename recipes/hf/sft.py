@@ -4,10 +4,9 @@ A rate of 1e-5 with a decay to a tenth. Other data want other ``steps``: epochs 
 for evaluations alone.
 """
 
-from red_mcore.recipe import Optimizer, Recipe
-
 from recipes.hf.grpo import recipe as grpo
 from red_mcore.algorithms.sft import SFT
+from red_mcore.recipe import Optimizer, Recipe
 
 
 def recipe() -> Recipe:

@@ -3,10 +3,9 @@
 The stages are those of ``recipes/hf/sft.py`` and ``recipes/hf/grpo.py``, each with its own optimizer.
 """
 
-from red_mcore.recipe import Optimizer, Recipe
-
 from recipes.hf.grpo import recipe as grpo
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
+from red_mcore.recipe import Optimizer, Recipe
 
 
 def recipe() -> Recipe:

@@ -11,10 +11,9 @@ Reported: fewer than 40 % of the traces, about 3 times fewer steps than GRPO, an
 solves (no table could be read, so no accuracy to compare with).
 """
 
-from red_mcore.recipe import Recipe
-
 from recipes.paper.luffy import recipe as luffy
 from red_mcore.algorithms.bread import BREAD
+from red_mcore.recipe import Recipe
 
 
 def recipe() -> Recipe:

@@ -13,10 +13,9 @@ Reported (7B-Instruct; avg@32 on AIME, avg@8 on AMC): 2.4, 1.0 and 1.6 points ab
 AIME24 and AIME25. 1.5B: none.
 """
 
-from red_mcore.recipe import Batch, Optimizer, Recipe
-
 from recipes.paper.luffy import recipe as luffy
 from red_mcore.algorithms.chord import CHORD
+from red_mcore.recipe import Batch, Optimizer, Recipe
 
 
 def recipe() -> Recipe:

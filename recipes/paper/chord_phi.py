@@ -6,10 +6,9 @@ the response grows to 2444 tokens where RL alone ends at 1423. 1.5B: none.
 
 from dataclasses import replace
 
-from red_mcore.recipe import Recipe
-
 from recipes.paper.chord import recipe as chord
 from red_mcore.algorithms.chord import chord_phi
+from red_mcore.recipe import Recipe
 
 
 def recipe() -> Recipe:

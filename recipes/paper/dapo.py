@@ -14,10 +14,9 @@ Reported (32B, AIME24 avg@32): 50; verl's own run 52, without dynamic sampling 5
 1.5B figure.
 """
 
-from red_mcore.recipe import Batch, Optimizer, Overlong, Recipe
-
 from recipes.red_1p5b import recipe as red_1p5b
 from red_mcore.algorithms.grpo import dapo
+from red_mcore.recipe import Batch, Optimizer, Overlong, Recipe
 
 
 def recipe() -> Recipe:

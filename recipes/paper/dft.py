@@ -11,10 +11,9 @@ Reported (1.5B, mean of 16 samples at temperature 1): better than SFT on mathema
 be read.
 """
 
-from red_mcore.recipe import Batch, Data, Optimizer, Recipe, Reward
-
 from recipes.red_1p5b import recipe as red_1p5b
 from red_mcore.algorithms.dft import DFT
+from red_mcore.recipe import Batch, Data, Optimizer, Recipe, Reward
 
 STEPS = 390  # 100 000 / 256
 

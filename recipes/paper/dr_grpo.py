@@ -12,10 +12,9 @@ Minerva 25.7, Olympiad 37.6, mean 42.1; untrained with Qwen's template 20.0, 32.
 without any template the mean is 33.1.
 """
 
-from red_mcore.recipe import Batch, Data, Optimizer, Recipe, Reward
-
 from recipes.red_1p5b import recipe as red_1p5b
 from red_mcore.algorithms.grpo import dr_grpo
+from red_mcore.recipe import Batch, Data, Optimizer, Recipe, Reward
 
 
 def recipe() -> Recipe:

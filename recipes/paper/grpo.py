@@ -12,11 +12,10 @@ Reported (7B, no 1.5B figure found that could be checked): by arXiv 2506.19767 A
 Minerva 33.7, Olympiad 47.1, mean of the five 49.3; by arXiv 2509.04419 a mean of 43.1 with AIME25.
 """
 
-from red_mcore.recipe import Recipe
-
 from recipes.paper.luffy import MICRO_BATCHES, constant
 from recipes.paper.luffy import recipe as luffy
 from red_mcore.algorithms.grpo import GRPO
+from red_mcore.recipe import Recipe
 
 
 def recipe() -> Recipe:

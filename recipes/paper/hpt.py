@@ -17,11 +17,10 @@ Reported (1.5B, by a reader of the paper; temperature .6, top-p .95): mean of AI
 and Olympiad 41.9, LUFFY run alike 34.7. 7B: 52.7 against SFT 44.5, GRPO 43.1, SFT then GRPO 46.5, LUFFY 49.8.
 """
 
-from red_mcore.recipe import Recipe
-
 from recipes.paper.luffy import MICRO_BATCHES, constant
 from recipes.paper.luffy import recipe as luffy
 from red_mcore.algorithms.hpt import HPT
+from red_mcore.recipe import Recipe
 
 
 def recipe() -> Recipe:

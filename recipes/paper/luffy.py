@@ -23,11 +23,10 @@ MATH-500 80.2, Minerva 30.5, Olympiad 41.0, mean 38.0; untrained 7.2, 3.6, 26.4,
 
 from dataclasses import replace
 
-from red_mcore.recipe import Batch, Optimizer, Recipe
-
 from recipes.red_1p5b import recipe as red_1p5b
 from red_mcore.algorithms.luffy import LUFFY
 from red_mcore.evaluation.protocols import luffy
+from red_mcore.recipe import Batch, Optimizer, Recipe
 
 SYSTEM_PROMPT = (
     "Your task is to follow a systematic, thorough reasoning process before providing the final solution. This involves"

@@ -18,9 +18,8 @@ answer. AIME24 itself, AIME25, AMC, Minerva, Olympiad and the ablations: no figu
 own paper has 80.2 on MATH-500 for the same model, so the two papers' numbers do not compare.
 """
 
-from red_mcore.recipe import Recipe
-
 from recipes.red_1p5b import recipe as red_1p5b
+from red_mcore.recipe import Recipe
 
 
 def recipe() -> Recipe:

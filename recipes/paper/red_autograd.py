@@ -5,10 +5,9 @@ the group's accuracy; at accuracy 0 it vanishes. Reported: nothing apart from RE
 such arms apart.
 """
 
-from red_mcore.recipe import Recipe
-
 from recipes.paper.red import recipe as red
 from red_mcore.algorithms.red import RED
+from red_mcore.recipe import Recipe
 
 
 def recipe() -> Recipe:

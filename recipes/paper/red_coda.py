@@ -8,10 +8,9 @@ is unknown; GRPO's own stands here. No refills: the code replaces no group.
 Reported: no number on these benchmarks.
 """
 
-from red_mcore.recipe import Recipe
-
 from recipes.paper.red import recipe as red
 from red_mcore.algorithms.red_coda import REDCoDA
+from red_mcore.recipe import Recipe
 
 
 def recipe() -> Recipe:

@@ -18,11 +18,10 @@ abstract). 7B by others: AIME24 28.2, AMC 64.8, MATH-500 85.0, Minerva 37.1, Oly
 2506.19767); mean with AIME25 48.8 (arXiv 2604.23747). A 1.5B model is released; its table could not be read.
 """
 
-from red_mcore.recipe import Optimizer, Recipe
-
 from recipes.paper.luffy import MICRO_BATCHES, constant
 from recipes.paper.luffy import recipe as luffy
 from red_mcore.algorithms.relift import ReLIFT
+from red_mcore.recipe import Optimizer, Recipe
 
 
 def recipe() -> Recipe:

@@ -12,10 +12,9 @@ by arXiv 2604.23747 (33.6, 28.2, 65.4, 90.0, 40.6, 55.7), who trace the differen
 gradients.
 """
 
-from red_mcore.recipe import Batch, Optimizer, Recipe
-
 from recipes.paper.luffy import recipe as luffy
 from red_mcore.algorithms.sft import SFT
+from red_mcore.recipe import Batch, Optimizer, Recipe
 
 STEPS = 2156  # 3 x 46 000 / 64
 OPTIMIZER = Optimizer(lr=5e-5, warmup_steps=STEPS // 10, betas=(0.9, 0.999), weight_decay=0.01)

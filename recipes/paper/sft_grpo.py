@@ -11,11 +11,10 @@ Reported (7B, no 1.5B figure found): AIME24 19.5, AIME25 16.4, AMC 49.7, MATH-50
 mean 40.1, after 133 x 8 GPU hours where LUFFY took 77 x 8.
 """
 
-from red_mcore.recipe import Recipe
-
 from recipes.paper.luffy import MICRO_BATCHES, constant
 from recipes.paper.luffy import recipe as luffy
 from red_mcore.algorithms.sft_grpo import SFTGRPO
+from red_mcore.recipe import Recipe
 
 
 def recipe() -> Recipe:

@@ -14,12 +14,11 @@ steps at lr 5e-6 a mean of 55.6. LUFFY's paper has 48.2 for its SFT+RL. 1.5B: on
 about 60.2.
 """
 
-from red_mcore.recipe import Recipe
-
 from recipes.paper.luffy import constant
 from recipes.paper.luffy import recipe as luffy
 from recipes.paper.sft import OPTIMIZER, STEPS
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
+from red_mcore.recipe import Recipe
 
 
 def recipe() -> Recipe:

@@ -18,11 +18,10 @@ the paper), MATH-500 89.8, Minerva 39.7, Olympiad 58.3, mean 59.5 (59.1). Run an
 2604.23747, 44.2 by arXiv 2509.04419. 1.5B: none.
 """
 
-from red_mcore.recipe import Recipe
-
 from recipes.paper.luffy import MICRO_BATCHES, constant
 from recipes.paper.luffy import recipe as luffy
 from red_mcore.algorithms.srft import SRFT
+from red_mcore.recipe import Recipe
 
 
 def recipe() -> Recipe:

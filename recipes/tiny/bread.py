@@ -1,10 +1,9 @@
 """BREAD: GRPO on eight rollouts; where none is right, on eight that go on from a part of the trace."""
 
-from red_mcore.recipe import Recipe
-
 from recipes.tiny.red import rates
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.bread import BREAD
+from red_mcore.recipe import Recipe
 
 TRIALS = rates(1.5e-4, 3e-4, 6e-4)
 

@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 
-from red_mcore.recipe import Recipe
-
 from recipes.tiny.red import rates
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.chord import chord_phi
+from red_mcore.recipe import Recipe
 
 TRIALS = rates(3e-4, 6e-4, 1.2e-3)
 

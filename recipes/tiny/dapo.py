@@ -1,10 +1,9 @@
 """DAPO: eight rollouts per prompt, no traces; prompts that teach nothing are replaced in up to three further rounds."""
 
-from red_mcore.recipe import Recipe
-
 from recipes.tiny.red import rates
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.grpo import dapo
+from red_mcore.recipe import Recipe
 
 TRIALS = rates(1.5e-4, 3e-4, 6e-4)
 

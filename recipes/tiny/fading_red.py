@@ -1,9 +1,8 @@
 """Experimental: GRPO beside trace imitation that fades out within 20 steps; eight rollouts per prompt."""
 
-from red_mcore.recipe import Optimizer, Recipe
-
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.fading_red import FadingRED
+from red_mcore.recipe import Optimizer, Recipe
 
 TRIALS = [
     ["optimizer.lr=3e-4", "algorithm.imitation.lr=1.5e-3"],

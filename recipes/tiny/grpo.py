@@ -1,10 +1,9 @@
 """GRPO: eight rollouts per prompt, no traces."""
 
-from red_mcore.recipe import Recipe
-
 from recipes.tiny.red import rates
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.grpo import GRPO
+from red_mcore.recipe import Recipe
 
 TRIALS = rates(1.5e-4, 3e-4, 6e-4)
 

@@ -1,10 +1,9 @@
 """LUFFY: seven rollouts and a trace per prompt, the trace's tokens shaped by p / (p + .1)."""
 
-from red_mcore.recipe import Recipe
-
 from recipes.tiny.red import rates
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.luffy import LUFFY
+from red_mcore.recipe import Recipe
 
 TRIALS = rates(3e-4, 6e-4, 1.2e-3)
 

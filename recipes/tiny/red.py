@@ -5,9 +5,8 @@ read at equal steps, at equal generated tokens and at equal seconds (``tools/com
 among which each method's own are chosen, on other problems; every method has as many.
 """
 
-from red_mcore.recipe import Recipe
-
 from recipes.red_tiny import recipe as red_tiny
+from red_mcore.recipe import Recipe
 
 
 def rates(*rates: float) -> list[list[str]]:

@@ -1,10 +1,9 @@
 """RED without entropy regulation: a trace weighs 1."""
 
-from red_mcore.recipe import Recipe
-
 from recipes.tiny.red import rates
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.red import RED
+from red_mcore.recipe import Recipe
 
 TRIALS = rates(3e-4, 6e-4, 1.2e-3)
 

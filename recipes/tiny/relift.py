@@ -1,9 +1,8 @@
 """ReLIFT: GRPO on eight rollouts per prompt; traces of unsolved prompts are imitated, 24 in an update of their own."""
 
-from red_mcore.recipe import Optimizer, Recipe
-
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.relift import ReLIFT
+from red_mcore.recipe import Optimizer, Recipe
 
 TRIALS = [
     ["optimizer.lr=3e-4", "algorithm.imitation.lr=3e-4"],

@@ -1,10 +1,9 @@
 """GRPO on seven rollouts per prompt plus cross-entropy on the trace, at once and with a fixed weight."""
 
-from red_mcore.recipe import Recipe
-
 from recipes.tiny.red import rates
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.sft_grpo import SFTGRPO
+from red_mcore.recipe import Recipe
 
 TRIALS = rates(3e-4, 6e-4, 1.2e-3)
 

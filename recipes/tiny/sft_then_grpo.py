@@ -1,9 +1,8 @@
 """SFT on 24 traces a step, then GRPO on eight rollouts per prompt; the length of the first stage is tuned, too."""
 
-from red_mcore.recipe import Optimizer, Recipe
-
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
+from red_mcore.recipe import Optimizer, Recipe
 
 TRIALS = [
     ["optimizer.lr=3e-4", "algorithm.sft_steps=150"],

@@ -1,10 +1,9 @@
 """SRFT: seven rollouts and a trace per prompt, imitation and reinforcement weighed by entropy."""
 
-from red_mcore.recipe import Recipe
-
 from recipes.tiny.red import rates
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.srft import SRFT
+from red_mcore.recipe import Recipe
 
 TRIALS = rates(3e-4, 6e-4, 1.2e-3)
 

@@ -19,8 +19,9 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from red_mcore.config.fields import Bound, FractionAboveZero, PositiveWeight
 from red_mcore.config.recipe import Algorithm, Optimizer, Recipe, RecipeError
 from red_mcore.samples.records import Group, Problem, Sample
 
@@ -59,7 +60,7 @@ class GroupAlgorithm(Algorithm):
     """Divide advantages by the group's standard deviation (GRPO); False subtracts the mean only (Dr.GRPO)."""
     aggregation: Aggregation = "constant"
     """Normaliser of summed token losses: ``constant`` x N, each sequence's length x N, or the component's tokens."""
-    constant: float | None = 3000.0
+    constant: Annotated[float, Bound(0, 1e9, above=True, unit="tokens")] | None = 3000.0
     """Tokens by which ``constant`` aggregation divides each sequence's sum. None in a recipe file stands for the most
     that a response may have, ``rollout.max_response_tokens`` (Dr.GRPO), whatever overrides make of it."""
 
@@ -166,12 +167,12 @@ class RolloutLoss(GroupAlgorithm):
     With one update per step the ratio is 1, and no clip changes anything.
     """
 
-    clip_low: float | None = None
+    clip_low: FractionAboveZero | None = None
     """A token with A < 0 has no gradient once its ratio is below 1 - ``clip_low``; None: there is no such bound."""
-    clip_high: float | None = None
-    """The same of a token with A > 0 and a ratio above 1 + ``clip_high``."""
-    clip_dual: float | None = None
-    """The same of a token with A < 0 and a ratio above this, which is more than 1 (dual clip)."""
+    clip_high: PositiveWeight | None = None
+    """A token with A > 0 has no gradient once its ratio is above 1 + ``clip_high``; None: no such bound."""
+    clip_dual: PositiveWeight | None = None
+    """A token with A < 0 has no gradient once its ratio is above this, which is more than 1 (dual clip)."""
 
     def check(self, recipe: Recipe) -> None:
         super().check(recipe)

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from red_mcore.algorithms.base import Continue
 from red_mcore.algorithms.grpo import GRPO
+from red_mcore.config.fields import Bound, Fraction
 from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.data.episodes import split
 from red_mcore.samples.records import Group
@@ -30,11 +31,11 @@ from red_mcore.samples.records import Group
 class BREAD(GRPO):
     """GRPO with anchors; no traces among the samples."""
 
-    episodes: int = 10
+    episodes: Annotated[int, Bound(2, 10**4, unit="episodes")] = 10
     """Parts that a trace is cut into; a short one into as many as it has."""
-    band_low: float | None = None
+    band_low: Fraction | None = None
     """Least share of right rollouts that an anchor may have; None is 1/G for groups of G rollouts."""
-    band_high: float | None = None
+    band_high: Fraction | None = None
     """Largest share; None is (G - 1)/G."""
 
     needs_traces: ClassVar[bool] = True

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from red_mcore.algorithms.sft_grpo import TraceGRPO
+from red_mcore.config.fields import Fraction, StepsOrNone
 from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.samples.records import Group
 
@@ -28,10 +29,14 @@ class CHORD(TraceGRPO):
     """CHORD-mu's schedule by default; clips of .2, dual clip of the code, and no KL term."""
 
     clip_dual: float | None = 3.0
-    warmup_steps: int = 0
-    decay_steps: int = 200
-    peak: float = 0.9
-    valley: float = 0.05
+    warmup_steps: StepsOrNone = 0
+    """Steps in which mu rises from 0 to ``peak``."""
+    decay_steps: StepsOrNone = 200
+    """Steps, after those, in which mu falls to ``valley``."""
+    peak: Fraction = 0.9
+    """Largest share of imitation in the loss."""
+    valley: Fraction = 0.05
+    """Its share in the end."""
     phi: bool = False
     """Weigh each token of the trace by p (1 - p)."""
 

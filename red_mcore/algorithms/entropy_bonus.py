@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from red_mcore.algorithms.base import GroupAlgorithm
+from red_mcore.config.fields import Weight
 from red_mcore.samples.records import Group, Sample
 
 
@@ -16,7 +17,7 @@ class EntropyBonus(GroupAlgorithm):
     A subclass returns ``"entropy": -fields["entropy"]`` among its token losses; the coefficient is applied here.
     """
 
-    entropy_coefficient: float = 0.0
+    entropy_coefficient: Weight = 0.0
     """Weight of the bonus; 0 is off. Groups without variance stay where it is on: the bonus learns from them, too,
     unless ``batch.refills`` replace them."""
 

@@ -18,10 +18,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from red_mcore.algorithms.base import Aggregation, Lesson, Library
 from red_mcore.algorithms.grpo import GRPO
+from red_mcore.config.fields import Bound, FractionBelowOne, Prompts, Traces
 from red_mcore.config.recipe import Optimizer, Recipe
 from red_mcore.data.cursor import Cursor
 from red_mcore.samples.records import Group, Sample
@@ -31,15 +32,18 @@ from red_mcore.samples.records import Group, Sample
 class FadingRED(GRPO):
     """Defaults are what was tried on the built-in arithmetic."""
 
-    first_lessons: int = 32
+    first_lessons: Annotated[int, Bound(1, 10**4, unit="updates")] = 32
     """Imitation updates of the first step."""
-    fade_steps: int = 20
-    lesson_traces: int = 24
+    fade_steps: Annotated[int, Bound(1, 10**6, unit="steps")] = 20
+    """Steps in which imitation fades out."""
+    lesson_traces: Traces = 24
     """Traces of one imitation update."""
-    probe_prompts: int = 4
-    accuracy_ema: float = 0.7
+    probe_prompts: Prompts = 4
+    """Prompts sampled in a step while imitation is strong."""
+    accuracy_ema: FractionBelowOne = 0.7
     """Share of the past in the moving average of accuracy."""
     imitation: Optimizer = field(default_factory=lambda: Optimizer(lr=3e-3, schedule="constant", warmup_steps=2))
+    """The optimizer of the imitation updates."""
 
     needs_traces: ClassVar[bool] = True
 

@@ -20,6 +20,7 @@ from typing import ClassVar, Literal
 
 from red_mcore.algorithms.base import Aggregation, RolloutLoss
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
+from red_mcore.config.fields import Weight
 from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.samples.records import Group
 
@@ -31,10 +32,10 @@ class GRPO(EntropyBonus, RolloutLoss):
     aggregation: Aggregation = "sequence"
     clip_low: float | None = 0.2
     clip_high: float | None = 0.2
-    kl_coefficient: float = 0.0
+    kl_coefficient: Weight = 0.0
     """Weight of the KL term to the reference (the policy at start); 0 builds no reference."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    """k1 is refused, see above."""
+    """Estimate of the KL divergence; k1 is refused, for it has no gradient in expectation."""
     keep: Literal["reward", "accuracy"] = "reward"
     """Groups trained on: whose rewards differ, or (DAPO) whose accuracies do. Rewards may differ by length alone."""
 

@@ -17,8 +17,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from red_mcore.algorithms.sft_grpo import SFTGRPO
+from red_mcore.config.fields import Bound
 from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.samples.records import Group
 
@@ -29,7 +31,7 @@ class HPT(SFTGRPO):
 
     sft_weight: float = 0.3
     """c, the weight of imitation; 1 for the 7B model."""
-    gate: int = 0
+    gate: Annotated[int, Bound(0, 10**5, unit="rollouts")] = 0
     """Most right rollouts of a group that is imitated; 2 for Llama-3.1-8B."""
     entropy_coefficient: float = 0.001
 

@@ -22,6 +22,7 @@ from typing import ClassVar
 
 from red_mcore.algorithms.base import Aggregation, RolloutLoss
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
+from red_mcore.config.fields import PositiveWeight
 from red_mcore.samples.records import Sample
 
 
@@ -32,7 +33,7 @@ class LUFFY(EntropyBonus, RolloutLoss):
     std_normalise: bool = False
     constant: float = 8192.0
     """Lmax: the response limit of the authors' runs, without their scale (see above)."""
-    gamma: float | None = 0.1
+    gamma: PositiveWeight | None = 0.1
     """Shaping of the trace's probabilities; None takes p itself (no shaping)."""
     entropy_coefficient: float = 0.001
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from red_mcore.algorithms.base import Aggregation, RolloutLoss, advantages
+from red_mcore.config.fields import Fraction, FractionBelowOne, PositiveWeight, Weight
 from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.samples.records import Group, Sample
 
@@ -27,24 +28,26 @@ class RED(RolloutLoss):
     shift: Literal["detached", "autograd", "off", "shaping"] = "detached"
     """Whether the shift's denominator carries a gradient; only ``detached`` tends to imitation as beta goes to 0. For
     comparison: the bare p, or LUFFY's p / (p + gamma)."""
-    gamma: float = 0.1
-    """Of ``shaping``."""
-    beta: Literal["group", "rollouts", "batch", "reverse"] | float | int = "group"
+    gamma: PositiveWeight = 0.1
+    """Of ``shaping``: gamma in p / (p + gamma)."""
+    beta: Literal["group", "rollouts", "batch", "reverse"] | Fraction | int = "group"
     """Accuracy of the whole group, of its rollouts alone, of all samples of the step, or 1 - accuracy of the group (an
     ablation); or a number from 0 to 1, the same for all."""
     baseline: Literal["group", "rollouts"] = "group"
     """Whose mean reward is subtracted: that of the whole group, or of its rollouts alone. The deviation is the group's
     in either case: that of rollouts that are all wrong would be 0."""
     entropy_weight: bool = True
-    """False keeps w = 1."""
+    """Weigh traces by the entropies; False keeps w = 1."""
     entropy_change: Literal["relative", "absolute"] = "relative"
+    """Whether w compares the entropies' relative changes or their changes in nats."""
     entropy_average: Literal["sample", "token"] = "sample"
     """Entropy of a step: mean over samples of their means, or over tokens, which favours the long ones."""
-    entropy_ema: float = 0.0
+    entropy_ema: FractionBelowOne = 0.0
     """Share of the past in moving averages of the two entropies, which are noisy; 0 takes each step's own."""
-    weight_min: float = 1.0
-    weight_max: float = 7.0
-    """At 7 = G - 1 a trace weighs at most as much as the seven rollouts of its group."""
+    weight_min: Weight = 1.0
+    """Least weight of a trace; at most ``weight_max``."""
+    weight_max: Weight = 7.0
+    """Largest weight of a trace. At 7 = G - 1 it weighs at most as much as the seven rollouts of its group."""
 
     traces: ClassVar[int] = 1
     judges_traces: ClassVar[bool] = True

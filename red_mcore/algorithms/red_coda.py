@@ -16,10 +16,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from red_mcore.algorithms.red import change_ratio
 from red_mcore.algorithms.sft_grpo import TraceGRPO
+from red_mcore.config.fields import Bound, FractionBelowOne, Weight
 from red_mcore.samples.records import Group
 
 
@@ -27,11 +28,11 @@ from red_mcore.samples.records import Group
 class REDCoDA(TraceGRPO):
     """Constants of its authors."""
 
-    alpha: float = 0.1
+    alpha: Weight = 0.1
     """Weight of imitation beside v."""
-    bound: float = 5.0
+    bound: Annotated[float, Bound(1, 1e6)] = 5.0
     """G: largest w, and base of the accuracy factor."""
-    entropy_ema: float = 0.99
+    entropy_ema: FractionBelowOne = 0.99
     """Share of the past in the moving averages of the entropies."""
 
     weighs: ClassVar = "traces"

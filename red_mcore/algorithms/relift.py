@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 from red_mcore.algorithms.base import Aggregation, Lesson, Library
 from red_mcore.algorithms.grpo import GRPO
+from red_mcore.config.fields import Traces, Weight
 from red_mcore.config.recipe import Optimizer, Recipe
 from red_mcore.samples.records import Group, Sample
 
@@ -34,11 +35,12 @@ class ReLIFT(GRPO):
     clip_low: float | None = None
     clip_high: float | None = None
     entropy_coefficient: float = 0.001
-    imitation_entropy: float = 0.001
-    """c."""
-    demonstrations: int = 128
+    imitation_entropy: Weight = 0.001
+    """Weight of the entropy in the imitation updates (c)."""
+    demonstrations: Traces = 128
     """Traces of one imitation update."""
     imitation: Optimizer = field(default_factory=lambda: Optimizer(lr=1e-6, schedule="constant"))
+    """The optimizer of the imitation updates."""
 
     needs_traces: ClassVar[bool] = True
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from red_mcore.algorithms.base import Aggregation
 from red_mcore.algorithms.grpo import GRPO
+from red_mcore.config.fields import Weight
 from red_mcore.samples.records import Group, Sample
 
 
@@ -68,7 +69,7 @@ class SFTGRPO(TraceGRPO):
     constant: float = 8192.0
     clip_low: float | None = None
     clip_high: float | None = None
-    sft_weight: float = 1.0
+    sft_weight: Weight = 1.0
     """Weight of imitation beside the GRPO loss."""
 
     def weigh(self, groups: Sequence[Group], state: dict[str, Any]) -> dict[str, float]:

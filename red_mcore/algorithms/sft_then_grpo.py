@@ -12,6 +12,7 @@ from typing import ClassVar
 from red_mcore.algorithms.base import GroupAlgorithm
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.algorithms.sft import SFT
+from red_mcore.config.fields import Steps
 from red_mcore.config.recipe import Optimizer, Recipe, RecipeError
 
 
@@ -23,9 +24,10 @@ class _Imitation(SFT):
 class SFTThenGRPO(GRPO):
     """The settings are GRPO's; ``recipe.steps`` counts both stages and ``recipe.optimizer`` is the second's."""
 
-    sft_steps: int = 300
+    sft_steps: Steps = 300
     """Steps of imitation, each on the traces of ``batch.prompts_per_step`` problems."""
     imitation: Optimizer = field(default_factory=lambda: Optimizer(lr=5e-5, min_lr_ratio=0.1))
+    """The optimizer of the imitation steps."""
 
     needs_traces: ClassVar[bool] = True
 

@@ -27,6 +27,7 @@ from typing import Any, ClassVar
 
 from red_mcore.algorithms.base import Aggregation
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
+from red_mcore.config.fields import PositiveWeight, Weight
 from red_mcore.samples.records import Group, Sample
 
 
@@ -38,11 +39,11 @@ class SRFT(EntropyBonus):
     """The response limit of the paper's runs; the re-implementation's scale is in ``recipes/paper/srft.py``."""
     imitation_aggregation: Aggregation = "token"
     """Normaliser of the trace's imitation; ``constant`` is the same one for all four terms."""
-    sft_weight: float = 0.5
+    sft_weight: Weight = 0.5
     """Factor of w_sft."""
-    rl_weight: float = 0.1
+    rl_weight: Weight = 0.1
     """Factor of w_rl."""
-    gamma: float | None = None
+    gamma: PositiveWeight | None = None
     """Shaping p / (p + gamma) of the trace's reinforced probability; None takes p itself, as the paper does."""
 
     traces: ClassVar[int] = 1

@@ -64,9 +64,13 @@ def of_tokenizer(tokenizer: Any) -> dict[str, Any]:
 def of_model(model: Model) -> dict[str, Any]:
     """The resolved configuration, and size and digest of each file of weights in the folder; none of a fresh model."""
     config = {key: value for key, value in hf_config(model).items() if key not in _CONFIG_OF_FILES}
-    folder = Path(model.path) if model.path is not None else None
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob("weights/*.distcp")]) if folder else []
-    return {"config": config, "weights": {str(f.relative_to(folder)): [f.stat().st_size, _sampled(f)] for f in files}}
+    weights: dict[str, list[Any]] = {}
+    if model.path is not None:
+        folder = Path(model.path)
+        files = sorted([*folder.glob("*.safetensors"), *folder.glob("weights/*.distcp")])
+        for file in files:
+            weights[str(file.relative_to(folder))] = [file.stat().st_size, _sampled(file)]
+    return {"config": config, "weights": weights}
 
 
 def of_classes(value: Any, name: str) -> dict[str, dict[str, Any]]:
@@ -74,6 +78,7 @@ def of_classes(value: Any, name: str) -> dict[str, dict[str, Any]]:
 
     Two classes may have equal fields and do different things with them.
     """
+    parts: Iterable[tuple[Any, Any]]
     if isinstance(value, dict):
         parts = value.items()
     elif isinstance(value, (list, tuple)):
@@ -151,7 +156,7 @@ def _module_code(name: str) -> str | None:
         if spec is None:
             return None
         place = spec.submodule_search_locations
-    if not spec.origin or not spec.origin.endswith(".py"):
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
         return None
     try:
         return digest(_without_comments(Path(spec.origin).read_text(encoding="utf-8")))

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from red_mcore.checkpoints import fingerprints, manifests
-from red_mcore.config.overrides import flatten
 from red_mcore.config.recipe import Model, Recipe, RecipeError
+from red_mcore.config.tree import flatten
 from red_mcore.data import files, sources
 from red_mcore.data.problems import Loaded, read_problems
 from red_mcore.rewards import functions
@@ -295,7 +295,7 @@ def _tokenizer_of(model: Model, arguments: dict[str, Any]) -> dict[str, Any] | N
 
 
 def _main(settings: str) -> int:
-    sys.modules["torch"] = None  # three quarters of the time, for nothing
+    sys.modules["torch"] = None  # type: ignore[assignment]  # three quarters of the time, for nothing
     from red_mcore.data.tokenizer import load_tokenizer
 
     try:

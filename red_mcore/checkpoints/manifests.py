@@ -168,7 +168,7 @@ def kept(manifests: Sequence[dict[str, Any]], settings: Checkpoint) -> set[str]:
         }
         scores = {tag: score for tag, score in scores.items() if math.isfinite(score)}  # NaN is best to ``max``
         if scores:
-            stay.add((max if settings.best == "highest" else min)(scores, key=scores.get))
+            stay.add((max if settings.best == "highest" else min)(scores, key=scores.__getitem__))
     return stay
 
 

@@ -15,7 +15,12 @@ from megatron.core.tensor_parallel import get_cuda_rng_tracker
 from red_mcore.checkpoints.untrusted import read_data
 from red_mcore.config.recipe import RecipeError
 
-_NUMPY = [np._core.multiarray._reconstruct, np.ndarray, np.dtype, np.dtypes.UInt32DType]
+_NUMPY = [
+    np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+    np.ndarray,
+    np.dtype,
+    np.dtypes.UInt32DType,
+]
 """What an array of numpy's is pickled with."""
 
 
@@ -25,10 +30,10 @@ def file_of(rank: int) -> str:
 
 def current() -> dict[str, Any]:
     """States of this moment of python, numpy, torch, its GPU and Megatron's regions; JSON-able."""
-    kind, numbers, *rest = np.random.get_state()
+    kind, numbers, *rest = np.random.get_state(legacy=True)
     return {
         "python": random.getstate(),
-        "numpy": [kind, numbers.tolist(), *rest],
+        "numpy": [kind, np.asarray(numbers).tolist(), *rest],
         "torch": _text(torch.get_rng_state()),
         "cuda": _text(torch.cuda.get_rng_state()) if torch.cuda.is_available() else None,
         "tracker": {name: _text(state) for name, state in get_cuda_rng_tracker().get_states().items()},

@@ -10,43 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from red_mcore.checkpoints import identity, manifests
-from red_mcore.config.overrides import flatten, is_within, without_secrets
+from red_mcore.config.fields import change_of
 from red_mcore.config.recipe import Algorithm, Model, Recipe, RecipeError
+from red_mcore.config.tree import flatten, without_secrets
 from red_mcore.system import disk
 
-_MAY_CHANGE = (
-    "runs",
-    "until",
-    "patience",
-    "strict",
-    "parallel",
-    "offload",
-    "hub",
-    "model.layers",
-    "tracking",
-    "checkpoint",
-    "evaluation.every",
-    "evaluation.benchmarks.names",
-    "evaluation.benchmarks.every",
-    "evaluation.benchmarks.data",
-    "rollout.tensor",
-    "rollout.kv_cache_mib",
-    "rollout.eager",
-    "rollout.logprob_gap_limit",
-    "rollout.record",
-    "rollout.replay",
-    "reward.workers",
-    "reward.failed_share",
-    "batch.tokens_per_micro_batch",
-)
-"""Fields, and sections with all their fields, that change neither what is learnt nor how it is measured; ``replay`` is
-for debugging. A folder of benchmarks may move, as long as the problems stay the same (``identity``)."""
 _FILES = ("summary.json", "metrics.jsonl", "recipe.yaml", "intake.json", "bad_golds.json", identity.FILE)
 """What a run writes into its folder, at its end some of it."""
 _COUNTS = ("steps", "generated_tokens", "train_seconds")
 """Of ``summary.json``: what tells whether a run is done; the latter two, whether one with ``until`` is."""
-_MAY_BEGIN = ("evaluation.benchmarks",)
-"""Sections that may be turned on and off, but not changed: a mean before and one after training have to compare."""
 
 
 def checkpoints(recipe: Recipe) -> Path:
@@ -103,12 +75,7 @@ def _check_fields(recipe: Recipe, earlier: dict[str, Any], done: int) -> None:
     for field in sorted(then.keys() | now.keys()):
         if field not in now and field not in earlier:
             continue  # a default of a section that is off
-        if then.get(field) == now.get(field) or is_within(field, _MAY_CHANGE):
-            continue
-        if any(
-            is_within(field, [section]) and not (_is_on(section, earlier) and _is_on(section, now))
-            for section in _MAY_BEGIN
-        ):
+        if then.get(field) == now.get(field) or _may_differ(recipe, field, earlier, now):
             continue
         if field == "steps" and not schedules_that_differ(recipe, then["steps"]):
             if recipe.steps < done:
@@ -121,6 +88,21 @@ def _check_fields(recipe: Recipe, earlier: dict[str, Any], done: int) -> None:
                 f"{recipe.folder} was started with {field}={then.get(field)}, now it is {now.get(field)}: "
                 "go on with the old value, choose another name=..., or delete the folder"
             )
+
+
+def _may_differ(recipe: Recipe, field: str, then: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether a run may go on where it had another value in a field (``then`` and ``now``: flattened recipes)."""
+    section, names = recipe, []
+    for part in field.split("."):
+        if not is_dataclass(section):
+            return False
+        names.append(part)
+        name = ".".join(names)
+        change = change_of(type(section), part)
+        if change is not None and (change.value or not (_is_on(name, then) and _is_on(name, now))):
+            return True
+        section = getattr(section, part, None)
+    return False
 
 
 def _defaults(section: Any, earlier: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -98,21 +98,20 @@ class Saver:
     def poll(self) -> None:
         """Complete the checkpoint that was begun if every rank has written its part."""
         if self._pending:
-            self._complete()
+            self._complete(self._pending)
 
     def finish(self) -> None:
         """Wait for the checkpoint that was begun, if there is one, and complete it."""
         while self._pending:
             # Not for long: ranks that are done wait in the collective, which has a time limit of its own.
             self._pending.thread.join(1.0)
-            self._complete()
+            self._complete(self._pending)
 
-    def _complete(self) -> None:
+    def _complete(self, pending: _Pending) -> None:
         """Put the checkpoint in its place if all ranks are done; RuntimeError where one failed or takes too long.
 
         RecipeError where a disk is full. The earlier checkpoint stays, nothing does of this one.
         """
-        pending = self._pending
         failure = pending.failure(self._settings.timeout_seconds)
         told: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(told, (failure, pending.files))
@@ -183,7 +182,7 @@ class _Pending:
 
     def failure(self, limit: float) -> str | None:
         """What is wrong on this rank, if anything is."""
-        if disk.full(self.error):
+        if self.error is not None and disk.full(self.error):
             return disk.refusal(self._at, self._bytes, self.error)
         if self.error is not None:
             return f"checkpoint file {self._at} was not written: {type(self.error).__name__}: {self.error}"
@@ -257,8 +256,12 @@ def _read(folder: Path, wanted: dict[str, Any], here: Ranks) -> dict[str, Any]:
 
 def _model(policy: Policy) -> dict[str, Any]:
     """Sharded state of each chunk of the model, by its number; the same whoever made the layers."""
-    chunks = (chunk.sharded_state_dict() for chunk in policy.model)
-    return {str(i): {key: x for key, x in state.items() if not _is_extra(key)} for i, state in enumerate(chunks)}
+    found = {}
+    chunk: Any  # of Megatron's, which has no types
+    for i, chunk in enumerate(policy.model):
+        state = chunk.sharded_state_dict()
+        found[str(i)] = {key: x for key, x in state.items() if not _is_extra(key)}
+    return found
 
 
 def _is_extra(key: str) -> bool:

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from red_mcore.checkpoints import resume
-from red_mcore.config.overrides import load, to_yaml
+from red_mcore.config.loading import load
 from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.config.redaction import guard_output
+from red_mcore.config.tree import to_yaml
 from red_mcore.data import sources
 from red_mcore.planning import plan, rehearsal
 from red_mcore.planning.checks import validate

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from red_mcore.checkpoints import resume
-from red_mcore.config.overrides import flatten, is_within, load, override
+from red_mcore.config.loading import load
+from red_mcore.config.overrides import override
 from red_mcore.config.recipe import Data, Recipe, RecipeError, Until
+from red_mcore.config.tree import flatten, is_within
 from red_mcore.data import sources
 from red_mcore.planning.checks import validate
 

@@ -1,7 +1,7 @@
-"""The bounds of a recipe's numbers and texts, each by itself; what they are together is for ``planning/checks.py``.
+"""Checks of a recipe's numbers and texts, each by itself; what they are together is for ``planning/checks.py``.
 
-Every number of every section has its bounds here, and all are finite: what nobody can mean is a typing error, told
-before it costs a night. Numbers of a user's own algorithm, which are not here, have to be finite.
+The bounds of a number stand in its field's type (``fields.py``), and all are finite: what nobody can mean is a typing
+error, told before it costs a night.
 """
 
 from __future__ import annotations
@@ -10,229 +10,39 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+from red_mcore.config.fields import FINITE, Text, bound_of, text_of
 from red_mcore.config.recipe import Recipe, RecipeError
 
-
-class Bound(NamedTuple):
-    """Numbers from ``least`` to ``most``, both included unless said otherwise."""
-
-    least: float
-    most: float
-    above: bool = False
-    """``least`` itself is out."""
-    below: bool = False
-    """``most`` itself is out."""
-    zero: bool = False
-    """0 is allowed, too: it turns something off."""
-    why: str = ""
-    """What sets the limits, where it is not plain."""
-
-    def holds(self, value: float) -> bool:
-        if self.zero and value == 0:
-            return True
-        lower = value > self.least if self.above else value >= self.least
-        return lower and (value < self.most if self.below else value <= self.most)  # NaN is neither
-
-    def fault(self, value: float) -> str | None:
-        """What is wrong with a value and what to use instead, in words that follow it; None where nothing is."""
-        if self.holds(value):
-            return None
-        lower = f"a number above {self.least:g}" if self.above else f"{self.least:.10g} or more"
-        upper = f"a number below {self.most:g}" if self.below else f"{self.most:.10g} or less"
-        zero, why = "0, or " if self.zero else "", f" ({self.why})" if self.why else ""
-        if not abs(value) < math.inf:
-            return f"is no finite number: use {zero}{lower}, at most {self.most:.10g}{why}"
-        is_small = value < self.least or (self.above and value == self.least)
-        return f"is too {'small' if is_small else 'large'}: use {zero}{lower if is_small else upper}{why}"
-
-
-MANY = 10**9
-COUNT, COUNT_OR_NONE = Bound(1, MANY), Bound(0, MANY)
-RANKS = Bound(1, 2**17)
-PROMPTS = Bound(1, 10**6)
-SAMPLES = Bound(1, 10**5)
-TOKENS = Bound(1, 2**24)
-PROCESSES = Bound(1, 1024)
-SEED = Bound(0, 2**32 - 1, why="what numpy takes")
-FRACTION, BELOW_ONE = Bound(0, 1), Bound(0, 1, below=True)
-PART = Bound(0, 1, above=True)
-WEIGHT = Bound(0, 1e6)
-WEIGHT_ABOVE_ZERO = Bound(0, 1e6, above=True)
-SIGNED_WEIGHT = Bound(-1e6, 1e6)
-SPENT = Bound(0, 1e18)
-NORM = Bound(0, 1e9)
-SAMPLED = Bound(0.01, 2, why="what vLLM samples at")
-SAMPLED_OR_GREEDY = SAMPLED._replace(zero=True)
-FINITE = Bound(-1.7e308, 1.7e308)
-
-_BOUNDS: dict[str, dict[str, Bound]] = {
-    "Recipe": {"steps": COUNT_OR_NONE, "patience": COUNT, "seed": SEED},
-    "Parallel": dict.fromkeys(("ranks", "tensor", "pipeline", "virtual", "context", "expert"), RANKS),
-    "Batch": {
-        "prompts_per_step": PROMPTS,
-        "samples_per_prompt": SAMPLES,
-        "updates_per_step": PROMPTS,
-        "refills": Bound(0, 10**4),
-        "tokens_per_micro_batch": TOKENS,
-    },
-    "Rollout": {
-        "max_prompt_tokens": TOKENS,
-        "max_response_tokens": TOKENS,
-        "temperature": SAMPLED,
-        "top_p": PART,
-        "tensor": RANKS,
-        "kv_cache_mib": Bound(1, 2**24),
-        "logprob_gap_limit": WEIGHT_ABOVE_ZERO,
-    },
-    "Arithmetic": {
-        "operations": Bound(1, 22),
-        # A teacher that re-checks almost for ever never fits into its limit, and would be drawn again without end.
-        "recheck": Bound(0, 0.8),
-        "slip": FRACTION,
-        "leap": FRACTION,
-        "world": SEED,
-    },
-    "Data": {"problems": COUNT, "held_out": COUNT, "seed": SEED},
-    "Source": {"weight": WEIGHT_ABOVE_ZERO, "problems": COUNT},
-    "Format": {"weight": WEIGHT_ABOVE_ZERO},
-    "Overlong": {"buffer": TOKENS, "weight": WEIGHT_ABOVE_ZERO},
-    "Repetition": {"ngram": TOKENS, "weight": WEIGHT_ABOVE_ZERO},
-    "Reward": {
-        "workers": PROCESSES,
-        "timeout_seconds": Bound(0.1, 10**7),
-        "accuracy": WEIGHT,
-        "wrong": SIGNED_WEIGHT,
-        "functions": SIGNED_WEIGHT,
-        "failed_share": FRACTION,
-    },
-    "Optimizer": {
-        "lr": PART,
-        "min_lr_ratio": FRACTION,
-        "decay_fraction": FRACTION,
-        "warmup_steps": COUNT_OR_NONE,
-        "betas": BELOW_ONE,
-        "eps": PART,
-        "weight_decay": Bound(0, 10),
-        "clip_grad": NORM,
-        "skip_grad": NORM,
-    },
-    "Base": {"steps": COUNT, "sequences_per_step": PROMPTS},
-    "Checkpoint": {
-        "every": COUNT_OR_NONE,
-        "keep": COUNT,
-        "keep_every": COUNT_OR_NONE,
-        "timeout_seconds": Bound(1, 10**7),
-    },
-    "Tracking": {"rollout_rows": Bound(0, 10**6), "rollouts_every": COUNT_OR_NONE},
-    "Protocol": {
-        "temperature": SAMPLED_OR_GREEDY,
-        "top_p": PART,
-        "max_tokens": TOKENS,
-        "samples": SAMPLES,
-        "competition_samples": SAMPLES,
-        "seed": SEED,
-        "sequences_per_call": COUNT,
-    },
-    "Benchmarks": {"limit": COUNT, "every": COUNT_OR_NONE},
-    "Evaluation": {
-        "every": COUNT_OR_NONE,
-        "samples": SAMPLES,
-        "temperature": SAMPLED_OR_GREEDY,
-        "top_p": PART,
-        "seed": SEED,
-    },
-    "Until": {"generated_tokens": SPENT, "train_seconds": SPENT, "most_steps": COUNT},
-    # A name means the same in every algorithm that has it.
-    "Algorithm": {
-        "constant": Bound(0, 1e9, above=True),
-        "clip_low": PART,
-        "clip_high": WEIGHT_ABOVE_ZERO,
-        "clip_dual": WEIGHT_ABOVE_ZERO,
-        "gamma": WEIGHT_ABOVE_ZERO,
-        "beta": FRACTION,
-        "entropy_ema": BELOW_ONE,
-        "weight_min": WEIGHT,
-        "weight_max": WEIGHT,
-        "alpha": WEIGHT,
-        "bound": Bound(1, 1e6),
-        "kl_coefficient": WEIGHT,
-        "entropy_coefficient": WEIGHT,
-        "imitation_entropy": WEIGHT,
-        "sft_weight": WEIGHT,
-        "rl_weight": WEIGHT,
-        "gate": Bound(0, SAMPLES.most),
-        "peak": FRACTION,
-        "valley": FRACTION,
-        "warmup_steps": COUNT_OR_NONE,
-        "decay_steps": COUNT_OR_NONE,
-        "sft_steps": COUNT,
-        "demonstrations": PROMPTS,
-        "episodes": Bound(2, 10**4),
-        "band_low": FRACTION,
-        "band_high": FRACTION,
-        "first_lessons": Bound(1, 10**4),
-        "fade_steps": Bound(1, 10**6),
-        "lesson_traces": PROMPTS,
-        "probe_prompts": PROMPTS,
-        "accuracy_ema": BELOW_ONE,
-    },
-}
-_PATHS = (
-    *("runs", "model.path", "model.chat_template", "data.path", "data.held_out_path", "rollout.record"),
-    *("rollout.replay", "evaluation.benchmarks.data"),
-)
-"""Texts that name files or folders."""
-_PROSE = (
-    *("data.instruction", "data.system_prompt", "data.template_arguments", "reward.answer_after", "model.config"),
-    *("evaluation.benchmarks.protocol", "algorithm"),
-)
-"""Fields, and sections, whose texts may have several lines."""
 _LONGEST_NAME, _LONGEST_TEXT = 200, 3000
 """Bytes of a file's name, and characters of any text but prose; file systems take 255 and 4096 bytes, and a run puts
 names of its own behind."""
 
 
-def bound_of(section: type, name: str) -> Bound | None:
-    """The bounds of a section's field; None where there are none, as of texts and of a user's own settings."""
-    return next(
-        (_BOUNDS[kind.__name__][name] for kind in section.__mro__ if name in _BOUNDS.get(kind.__name__, ())), None
-    )
-
-
 def check_numbers(recipe: Recipe) -> None:
     """RecipeError, one line with the field, the value and the fix, for a number or text out of its bounds."""
     check_section(recipe)
-    texts = dict(_leaves(recipe))
-    for name in ("name", *_PATHS):
-        _check_path(name, texts.get(name))
     if not re.fullmatch(r"\w[\w.+-]*(/\w[\w.+-]*)*", recipe.name):
         raise RecipeError(f"name='{recipe.name}' becomes a folder: use letters, digits and . _ + - only")
 
 
-def check_section(section: Any, prefix: str = "") -> None:
-    """The same for one section, the names of whose fields ``prefix`` stands before."""
+def check_section(section: Any, prefix: str = "", text: Text | None = None) -> None:
+    """The same for one section, the names of whose fields ``prefix`` stands before, and whose texts are ``text``."""
     for field in fields(section):
         name, value = f"{prefix}{field.name}", getattr(section, field.name)
+        of_texts = text_of(type(section), field.name) or text or Text()
         for inner, part in _sections(name, value):
-            check_section(part, f"{inner}.")
+            check_section(part, f"{inner}.", of_texts)
         if isinstance(value, list) and any(isinstance(item, list | dict) for item in value):
             raise RecipeError(f"{name}={value}: want a list of plain values")
         bound = bound_of(type(section), field.name) or FINITE
-        for leaf, number in _leaves_of(name, value):
-            if isinstance(number, str):
-                _check_text(leaf, number)
-            elif isinstance(number, int | float) and not isinstance(number, bool) and (fault := bound.fault(number)):
-                raise RecipeError(f"{leaf}={_shown(number)} {fault}")
-
-
-def _leaves(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for field in fields(section):
-        name, value = f"{prefix}{field.name}", getattr(section, field.name)
-        for inner, part in _sections(name, value):
-            yield from _leaves(part, f"{inner}.")
-        yield from _leaves_of(name, value)
+        for leaf, found in _leaves_of(name, value):
+            if isinstance(found, str):
+                _check_text(leaf, found, of_texts)
+            is_number = isinstance(found, int | float) and not isinstance(found, bool)
+            if is_number and (fault := bound.fault(found)):
+                raise RecipeError(f"{leaf}={_shown(found)} {fault}")
 
 
 def _sections(name: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -257,24 +67,24 @@ def _leaves_of(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _check_text(name: str, text: str) -> None:
+def _check_text(name: str, text: str, kind: Text) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
         raise RecipeError(f"{name}={text!r} is no text: it has bytes that are not UTF-8") from None
     if "\0" in text:
         raise RecipeError(f"{name}={text[:60]!r} has a null byte, which no file and no program takes: leave it out")
-    if name.startswith(_PROSE):
+    if kind.is_prose:
         return
     if len(text.splitlines()) > 1:
         raise RecipeError(f"{name}={text[:60]!r} has a line break: leave it out")
     if len(text) > _LONGEST_TEXT:
         raise RecipeError(f"{name}='{text[:40]}...' has {len(text)} characters: use at most {_LONGEST_TEXT}")
+    if kind.is_place:
+        _check_place(name, text)
 
 
-def _check_path(name: str, path: Any) -> None:
-    if not isinstance(path, str):
-        return
+def _check_place(name: str, path: str) -> None:
     if not path:
         raise RecipeError(f"{name} is an empty text: name a place, or use null")
     longest = max(len(part.encode()) for part in path.split("/"))

@@ -1,26 +1,24 @@
-"""Recipes from files, adjusted by ``a.b=c`` overrides, and as text; without torch, which a login node need not have."""
+"""Changes of a recipe, typed as ``a.b=c`` or read from YAML; checked against the types of its fields."""
 
 from __future__ import annotations
 
 import copy
 import difflib
-import importlib.util
 import re
-import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass, make_dataclass, replace
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import split_key
 from omegaconf.errors import OmegaConfBaseException
-from yaml import MarkedYAMLError, Node, SafeLoader, ScalarNode, SequenceNode, YAMLError, compose
+from yaml import MappingNode, MarkedYAMLError, Node, SafeLoader, ScalarNode, SequenceNode, YAMLError, compose
 
-from red_mcore.config.recipe import Data, Recipe, RecipeError
-from red_mcore.config.redaction import redacted
+from red_mcore.config.errors import RecipeError
+from red_mcore.config.modules import find_class, path_of
+from red_mcore.config.recipe import Data, Recipe
+from red_mcore.config.tree import CLASS, change_texts, hide, hints_of, show
 
 T = TypeVar("T")
 
@@ -32,40 +30,9 @@ _OF_ITS_DATA = (
 )
 """What a recipe says of its data that holds of no other."""
 
-_HIDDEN = {"${": "$\u2060{", "???": "?\u2060??"}
-"""What is more than text to OmegaConf, a reference and a missing value, and how it gets past it: a word joiner within.
-A prompt may say ``${x}``, and no field refers to another."""
 
-
-def load(file: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Recipe of ``file`` with ``a.b=c`` overrides applied.
-
-    Raises RecipeError for a missing or broken file, an unknown field (naming the nearest) or a value of the wrong type.
-    """
-    path = Path(file)
-    if not path.is_file():
-        raise RecipeError(f"recipe file {file} does not exist")
-    spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up by name
-    # A recipe may build on another, `from recipes.x import ...`, wherever the command is run.
-    root = next((p.parent for p in path.resolve().parents if p.name == "recipes"), path.resolve().parent)
-    sys.path.insert(0, str(root))
-    try:
-        spec.loader.exec_module(module)
-        built = module.recipe()
-    except RecipeError:
-        raise
-    except Exception as error:  # whatever a user's Python may raise
-        raise RecipeError(f"recipe file {file}{_line(error, path)}: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.pop(0)
-    if not isinstance(built, Recipe):
-        raise RecipeError(f"recipe file {file}: recipe() returned {type(built).__name__}, want Recipe")
-    try:
-        built = _texts(OmegaConf.to_object(OmegaConf.structured(_texts(built, _hide))), _show)  # types are checked
-        return override(built, overrides)
-    except OmegaConfBaseException as error:
-        raise RecipeError(f"recipe file {file}: {error.full_key}: {str(error).splitlines()[0]}") from None
+class Refused(ValueError):
+    """A field that is not there, or a value that it cannot have; the message begins with the field."""
 
 
 def override(recipe: T, overrides: Sequence[str]) -> T:
@@ -75,9 +42,11 @@ def override(recipe: T, overrides: Sequence[str]) -> T:
     ``:``, ``[a]``, ``yes``, ``${x}``, backslashes and spaces. Only ``null`` and ``~`` are None, and a text in quotes is
     what YAML makes of it, so that ``"a\\nb"`` has a line break. In lists and mappings, too, text is never a number.
 
-    A mapping changes the fields that it names, and turns on a section that is off: ``reward.overlong={}``.
+    A mapping changes the fields that it names, and turns on a section that is off: ``reward.overlong={}``. The import
+    path of a class makes a section anew, with the defaults of that class: ``algorithm=package.module:Class``.
 
     What a recipe says of its own model, or its own data, is not said of another one that an override names.
+    RecipeError for an unknown field (naming the nearest) or a value of the wrong type.
     """
     made = _changed(recipe, overrides)
     if not isinstance(made, Recipe):
@@ -87,6 +56,32 @@ def override(recipe: T, overrides: Sequence[str]) -> T:
     if getattr(made.algorithm, "constant", 0.0) is None:
         made.algorithm.constant = float(made.rollout.max_response_tokens)
     return made
+
+
+def set_field(recipe: Any, names: list[str], node: Node | None) -> None:
+    """Change one field, or all that a mapping names, to what YAML says. ``Refused``, YAMLError."""
+    place = _find(recipe, names)
+    kind = None if place.within else _section_of(place)
+    if kind is None:
+        _put(place, names, node)
+    elif isinstance(node, MappingNode):
+        _set_section(recipe, names, place, kind, node)
+    elif isinstance(node, ScalarNode) and ":" in node.value:
+        setattr(place.section, place.name, _made(node.value, place, names))
+    else:
+        _put(place, names, node)
+
+
+def entries(node: MappingNode) -> Iterator[tuple[str, Node]]:
+    """The names and values of a mapping. YAMLError for a name that is no text, or is there twice."""
+    seen = set()
+    for name, value in node.value:
+        if not isinstance(name, ScalarNode):
+            raise MarkedYAMLError(problem="a name is a list or a mapping")
+        if name.value in seen:
+            raise MarkedYAMLError(problem=f"'{name.value}' is there twice: leave one out")
+        seen.add(name.value)
+        yield name.value, value
 
 
 def _without_its_own(recipe: Recipe, made: Recipe) -> Recipe:
@@ -108,109 +103,120 @@ def _changed(recipe: T, overrides: Sequence[str]) -> T:
 
 
 def _apply(recipe: Any, text: str) -> None:
-    """Change one field in place; of OmegaConf's work the field alone is done, for there are many others."""
     key, equals, value = text.partition("=")
     if not equals:
         raise RecipeError(f"override '{text}' has no '='; write a.b=c")
-    section, name, rest, hint = _find(recipe, key)
+    names = split_key(key)  # model.config[a.b] has a dot in its name
+    if names[-1] == CLASS:
+        del names[-1]
     try:
-        config = OmegaConf.structured(_alone(type(section), name)(_texts(getattr(section, name), _hide)))
-        path = name + "".join(f"[{part}]" for part in rest)
-        # model.config={} empties the mapping; a section's {} keeps what it does not name.
-        now = OmegaConf.select(config, path)
-        is_open = isinstance(now, DictConfig) and OmegaConf.get_type(now) is dict
-        OmegaConf.update(config, path, _texts(_value(value, hint), _hide), merge=not is_open)
-        setattr(section, name, _texts(getattr(OmegaConf.to_object(config), name), _show))
+        place = _find(recipe, names)
+        if _is_text(place.hint):
+            _assign(place, _text(value, place.hint))
+        else:
+            set_field(recipe, names, compose(value, SafeLoader))
+    except Refused as error:
+        raise RecipeError(f"override {error}") from None
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise RecipeError(f"override {key}={shown(value)}: {reason(error)}") from None
+
+
+def shown(text: str) -> str:
+    """The beginning of a value as it was typed, in one line."""
+    line = text.replace("\n", "\\n")
+    return line if len(line) <= LONGEST_SHOWN else f"{line[:LONGEST_SHOWN]}..."
+
+
+def reason(error: Exception) -> str:
+    """The first line of what OmegaConf or YAML says."""
+    return show(str(error).splitlines()[0])[:300]
+
+
+class _Place(NamedTuple):
+    """Where a change goes."""
+
+    section: Any
+    name: str
+    """Of the section's field."""
+    within: list[str]
+    """Names within that field, where it is a mapping."""
+    hint: Any
+    """The type of what is meant; of a section the one that is there, which may have more fields than the declared."""
+
+    @property
+    def value(self) -> Any:
+        return getattr(self.section, self.name)
+
+
+def _section_of(place: _Place) -> type | None:
+    """The class of the section that a field is, or would be if it were on; None where it is none."""
+    if get_origin(place.hint) in (list, tuple, dict):
+        return None
+    for kind in (place.hint, *get_args(place.hint)):
+        if is_dataclass(kind):
+            return kind
+    return None
+
+
+def _set_section(recipe: Any, names: list[str], place: _Place, kind: type, node: MappingNode) -> None:
+    parts = dict(entries(node))
+    path = parts.pop(CLASS, None)
+    if path is not None and place.value is not None and path_of(type(place.value)) == path.value:
+        path = None  # only what is named changes
+    if path is not None:
+        setattr(place.section, place.name, _made(path.value, place, names))
+    elif place.value is None:
+        setattr(place.section, place.name, kind())
+    for name, value in parts.items():
+        set_field(recipe, [*names, name], value)
+
+
+def _made(path: str, place: _Place, names: list[str]) -> Any:
+    """A section of the class with that import path, all defaults."""
+    field = ".".join(names)
+    kind = find_class(path, field)
+    hint = hints_of(type(place.section))[place.name]
+    declared = next(part for part in (hint, *get_args(hint)) if is_dataclass(part))
+    if not (is_dataclass(kind) and issubclass(kind, declared)):
+        raise Refused(f"{field}={path}: it is no dataclass below {declared.__name__}")
+    try:
+        return kind()
+    except TypeError as error:
+        raise Refused(f"{field}={path}: give all its fields defaults ({error})") from None
+
+
+def _put(place: _Place, names: list[str], node: Node | None) -> None:
+    try:
+        _assign(place, None if node is None else _built(node, place.hint))
     except (OmegaConfBaseException, YAMLError, ValueError) as error:  # the last of numbers with too many digits
-        shown = value.replace("\n", "\\n")
-        shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
-        raise RecipeError(f"override {key}={shown}: {_show(str(error).splitlines()[0])[:300]}") from None
+        typed = "" if node is None else node.start_mark.buffer[node.start_mark.pointer : node.end_mark.pointer]
+        raise Refused(f"{'.'.join(names)}={shown(typed)}: {reason(error)}") from None
+
+
+def _assign(place: _Place, value: Any) -> None:
+    """Change one field in place; of OmegaConf's work the field alone is done, for there are many others."""
+    section, name = place.section, place.name
+    config = OmegaConf.structured(_alone(type(section), name)(change_texts(place.value, hide)))
+    path = name + "".join(f"[{part}]" for part in place.within)
+    # model.config={} empties the mapping; a section's {} keeps what it does not name.
+    now = OmegaConf.select(config, path)
+    is_open = isinstance(now, DictConfig) and OmegaConf.get_type(now) is dict
+    OmegaConf.update(config, path, change_texts(value, hide), merge=not is_open)
+    setattr(section, name, change_texts(getattr(OmegaConf.to_object(config), name), show))
 
 
 @lru_cache(maxsize=512)
 def _alone(section: type, name: str) -> type:
     """A dataclass with that field of the section only."""
-    return make_dataclass(section.__name__, [(name, _hints(section)[name])])
-
-
-_hints = lru_cache(maxsize=512)(get_type_hints)
-
-
-def to_yaml(recipe: Recipe) -> str:
-    """The resolved recipe, secrets in addresses left out; the algorithm's class, no field, is a comment above it."""
-    text = _show(OmegaConf.to_yaml(OmegaConf.structured(_texts(without_secrets(recipe), _hide))))
-    return f"# algorithm: {type(recipe.algorithm).__name__}\n{text}"
-
-
-def flatten(recipe: object) -> dict[str, Any]:
-    """``{"a.b": value}`` of every leaf, as a tracker wants its parameters, secrets in addresses left out."""
-    out: dict[str, Any] = {}
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, item in value.items():
-                walk(f"{prefix}.{key}" if prefix else str(key), item)
-        else:
-            out[prefix] = value
-
-    walk("", _texts(OmegaConf.to_container(OmegaConf.structured(_texts(without_secrets(recipe), _hide))), _show))
-    return out
-
-
-def without_secrets(value: T) -> T:
-    """A copy of a recipe, or of a mapping or list, whose texts are ``redacted``."""
-    return _texts(value, redacted)
-
-
-def is_within(field: str, names: Sequence[str]) -> bool:
-    """Whether ``field`` is one of ``names``, or stands in a section of such a name."""
-    return any(field == name or field.startswith(f"{name}.") for name in names)
-
-
-def _line(error: Exception, path: Path) -> str:
-    """`` line N`` of the recipe file, where the error passed through it."""
-    if isinstance(error, SyntaxError):
-        return f" line {error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return f" line {lines[-1]}" if lines else ""
-
-
-def _hide(text: str) -> str:
-    text = text.replace("${", _HIDDEN["${"])
-    return _HIDDEN.get(text, text)
-
-
-def _show(text: str) -> str:
-    for shown, hidden in _HIDDEN.items():
-        text = text.replace(hidden, shown)
-    return text
-
-
-def _texts(value: Any, change: Callable[[str], str]) -> Any:
-    """A copy of ``value`` (a dataclass, list, mapping, ...) with ``change`` made to each text in it."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, dict):
-        return {_texts(key, change): _texts(item, change) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_texts(item, change) for item in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        changed = copy.copy(value)
-        for name in (field.name for field in fields(value)):
-            setattr(changed, name, _texts(getattr(value, name), change))
-        return changed
-    return value
+    return make_dataclass(section.__name__, [(name, hints_of(section)[name])])
 
 
 def _is_text(hint: Any) -> bool:
     return hint in (str, str | None)
 
 
-def _value(text: str, hint: Any) -> Any:
-    """What was typed for a field of type ``hint``. Raises YAMLError."""
-    if not _is_text(hint):
-        node = compose(text, SafeLoader)
-        return None if node is None else _built(node, hint)
+def _text(text: str, hint: Any) -> str | None:
+    """What was typed for a text."""
     if re.fullmatch("~|null|Null|NULL", text) or (not text and hint is not str):
         return None
     if text[:1] in ("'", '"'):
@@ -240,12 +246,10 @@ def _built(node: Node, hint: Any) -> Any:
         inner = get_args(hint)[-1]
     else:
         section = hint if is_dataclass(hint) else inner
-        kinds, inner = (get_type_hints(section) if is_dataclass(section) else {}), None
+        kinds, inner = (hints_of(section) if is_dataclass(section) else {}), None
     if isinstance(node, SequenceNode):
         return [_built(item, inner) for item in node.value]
-    if not all(isinstance(name, ScalarNode) for name, _ in node.value):
-        raise MarkedYAMLError(problem="a name is a list or a mapping")
-    return {name.value: _built(item, kinds.get(name.value, inner)) for name, item in node.value}
+    return {name: _built(item, kinds.get(name, inner)) for name, item in entries(node)}
 
 
 def _ambiguity(text: str) -> str | None:
@@ -259,41 +263,38 @@ def _ambiguity(text: str) -> str | None:
     return None
 
 
-def _find(recipe: Any, key: str) -> tuple[Any, str, list[str], Any]:
-    """(section, its field, names within that field's mapping, the type of what is meant); RecipeError where there is no
-    such field.
-
-    Of a section the type is the one that is there, which may have more fields than the declared one.
-    """
-    section, seen, parts = recipe, [], split_key(key)  # model.config[a.b] has a dot in its name
+def _find(recipe: Any, names: list[str]) -> _Place:
+    """Where ``names`` lead to. ``Refused`` where there is no such field."""
+    key = ".".join(names)
+    section, seen, parts = recipe, [], names
     while True:
         name, *rest = parts
-        names = [field.name for field in fields(section)]
-        if name not in names:
+        there = [field.name for field in fields(section)]
+        if name not in there:
             where = f"'{'.'.join(seen)}'" if seen else f"the {type(section).__name__.lower()}"
-            near = " or ".join(f"'{found}'" for found in _nearest(recipe, name, names))
-            raise RecipeError(f"override {key}: {where} has no field '{name}'; nearest is {near}")
-        value, hint = getattr(section, name), _hints(type(section))[name]
+            near = " or ".join(f"'{found}'" for found in _nearest(recipe, name, there))
+            raise Refused(f"{key}: {where} has no field '{name}'; nearest is {near}")
+        value, hint = getattr(section, name), hints_of(type(section))[name]
         seen.append(name)
         if not rest:
-            return section, name, [], type(value) if is_dataclass(value) else hint
+            return _Place(section, name, [], type(value) if is_dataclass(value) else hint)
         if value is None:
             off = ".".join(seen)
-            raise RecipeError(f"override {key}: '{off}' is off (None) in this recipe; turn it on with '{off}={{}}'")
+            raise Refused(f"{key}: '{off}' is off (None) in this recipe; turn it on with '{off}={{}}'")
         if not is_dataclass(value):
             break
         section, parts = value, rest
     if get_origin(hint) is dict and get_args(hint)[1] is not Any:
         # A mapping to plain values: the rest is one name, package.module:function.
-        return section, name, [".".join(rest)], get_args(hint)[1]
+        return _Place(section, name, [".".join(rest)], get_args(hint)[1])
     for part in rest:  # an open mapping (model.config) takes any name
         if not isinstance(value, dict):
-            raise RecipeError(f"override {key}: '{'.'.join(seen)}' is a value and has no field '{part}'")
+            raise Refused(f"{key}: '{'.'.join(seen)}' is a value and has no field '{part}'")
         if part not in value:
             break
         value = value[part]
         seen.append(part)
-    return section, name, rest, None
+    return _Place(section, name, rest, None)
 
 
 def _nearest(recipe: Any, part: str, siblings: Sequence[str]) -> list[str]:

@@ -30,6 +30,12 @@ def redacted(text: str) -> str:
     return _WORD.sub(lambda word: _QUERY.sub(rf"\1{HIDDEN}", word[0]) if "/" in word[0] else word[0], text)
 
 
+def is_left_out(text: str) -> bool:
+    """Whether ``text`` has an address whose secret ``redacted`` took out of it."""
+    filled = text.replace(HIDDEN, "secret")
+    return filled != text and redacted(filled) != filled
+
+
 def guard_output() -> None:
     """Let all that this process prints from now on pass ``redacted``."""
     for name in ("stdout", "stderr"):

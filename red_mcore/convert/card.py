@@ -68,7 +68,7 @@ def _card(about: Mapping[str, Any], evaluated: list[tuple[int, Mapping[str, floa
         trained = f"{about['step']} steps of base training"
     sources = [source["path"] for source in data.get("mixture") or []] or [data["path"] or "built-in arithmetic"]
     head: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
-    if base.get("revision") and HUB_NAME.fullmatch(path):
+    if base.get("revision") and path and HUB_NAME.fullmatch(path):
         head["base_model"] = path
     if hub := [source for source in sources if _is_hub(source)]:
         head["datasets"] = hub

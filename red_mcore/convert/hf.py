@@ -22,7 +22,7 @@ from red_mcore.models.architecture import Architecture
 from red_mcore.models.rules import Rule, hf_shapes, rules, tied_names
 
 
-def load_weights(model: torch.nn.Module, arch: Architecture, folder: Path) -> None:
+def load_weights(model: torch.nn.ModuleList, arch: Architecture, folder: Path) -> None:
     """Set this rank's parameters from the safetensors of ``folder``; each tensor is read and cut on its own.
 
     Raises RecipeError for a missing, unexpected or mis-shaped tensor, by name.
@@ -34,7 +34,7 @@ def load_weights(model: torch.nn.Module, arch: Architecture, folder: Path) -> No
         parameter.data.copy_(rule.split([weights.read(name) for name, _ in rule.hf], rank, size))
 
 
-def stream_weights(model: torch.nn.Module, arch: Architecture) -> Iterator[tuple[str, Tensor]]:
+def stream_weights(model: torch.nn.ModuleList, arch: Architecture) -> Iterator[tuple[str, Tensor]]:
     """Every HF tensor as (name, whole tensor) on every rank, one Megatron parameter at a time; a collective.
 
     The owner's tensor-parallel ranks merge their parts; the result goes to the other expert-parallel ranks, where they
@@ -49,7 +49,9 @@ def stream_weights(model: torch.nn.Module, arch: Architecture) -> Iterator[tuple
     sample = next(model.parameters())
     for rule in rules(arch):
         owner = _stage_of(rule, arch, stages)
-        holder = None if rule.expert is None else rule.expert // (arch.experts.count // experts.size())
+        holder = None  # of an expert: the expert-parallel rank that has it
+        if rule.expert is not None and arch.experts is not None:
+            holder = rule.expert // (arch.experts.count // experts.size())
         if stage == owner and holder in (None, experts.rank()):
             part = parameters[rule.megatron].detach().contiguous()
             parts = [part]
@@ -67,7 +69,7 @@ def stream_weights(model: torch.nn.Module, arch: Architecture) -> Iterator[tuple
             yield name, tensor
 
 
-def load_checkpoint(model: torch.nn.Module, arch: Architecture, folder: Path) -> None:
+def load_checkpoint(model: torch.nn.ModuleList, arch: Architecture, folder: Path) -> None:
     """``load_weights`` from a checkpoint that ``tools/convert.py`` made, or from a run's."""
     weights = StoredWeights(folder / "weights", arch)
     rank, size = _tensor_coordinates()
@@ -84,7 +86,7 @@ def check_first(arch: Architecture, folder: Path) -> None:
         HFTensors(folder).check(hf_shapes(arch), tied_names(arch))
 
 
-def load_first(model: torch.nn.Module, arch: Architecture, folder: Path) -> None:
+def load_first(model: torch.nn.ModuleList, arch: Architecture, folder: Path) -> None:
     """Set this rank's parameters from ``model.path``: an HF folder, or a checkpoint that ``tools/convert.py`` made."""
     (load_checkpoint if _is_converted(folder) else load_weights)(model, arch, folder)
 
@@ -94,7 +96,7 @@ def _is_converted(folder: Path) -> bool:
 
 
 def export_folder(
-    model: torch.nn.Module,
+    model: torch.nn.ModuleList,
     arch: Architecture,
     source: Path,
     folder: Path,
@@ -148,11 +150,13 @@ def _stage_of(rule: Rule, arch: Architecture, stages: int) -> int:
     return 0 if rule.megatron.startswith("embedding") else stages - 1
 
 
-def _local_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+def _local_parameters(model: torch.nn.ModuleList) -> dict[str, torch.nn.Parameter]:
     """This rank's parameters by their names in the whole model."""
-    local_experts = (model[0].config.num_moe_experts or 0) // parallel_state.get_expert_model_parallel_world_size()
+    settings: Any = model[0].config
+    local_experts = (settings.num_moe_experts or 0) // parallel_state.get_expert_model_parallel_world_size()
     first_expert = parallel_state.get_expert_model_parallel_rank() * local_experts
     out = {}
+    chunk: Any  # of Megatron's, which has no types
     for chunk in model:
         for name, parameter in chunk.named_parameters():
             if name.startswith("decoder.layers."):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ class Loaded:
 
 
 @contextmanager
-def loaded(model: Model, dtype: str = "float32") -> Iterator[Loaded]:
+def loaded(model: Model, dtype: Literal["float32", "bfloat16"] = "float32") -> Iterator[Loaded]:
     """The model on one rank, computing in ``dtype``; no gradients are kept inside the block.
 
     Joins a process group of its own, which must be the only one of the process, and leaves it at the end.

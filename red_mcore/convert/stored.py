@@ -154,6 +154,7 @@ class WeightsWriter:
             place.key,
             TensorStorageMetadata(TensorProperties(stored.dtype), torch.Size(place.counts + place.shape), []),
         )
+        assert isinstance(whole, TensorStorageMetadata)
         self._save(MetadataIndex(place.key, chunk.offsets, len(whole.chunks)), stored)
         whole.chunks.append(chunk)
 

@@ -62,7 +62,8 @@ def write_tensors(
     ``tensors`` have to come in the order of ``shapes``; each is cast and written before the next is asked for.
     """
     shards = _shards({name: math.prod(shape) * dtype.itemsize for name, shape in shapes.items()}, shard_bytes)
-    places, stream = {}, zip(shapes, tensors, strict=True)
+    places: dict[str, str] = {}
+    stream = zip(shapes, tensors, strict=True)
     for number, names in enumerate(shards, 1):
         file = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         places |= dict.fromkeys(names, file)
@@ -123,5 +124,5 @@ def _header_of(names: list[str], shapes: dict[str, Shape], dtype: torch.dtype) -
     return len(text).to_bytes(8, "little") + text
 
 
-def _bytes(tensor: Tensor):
-    return memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.contiguous().view(-1).view(torch.uint8).numpy().data

@@ -75,10 +75,13 @@ def plain(value: Any) -> Any:
 
 
 def text(value: Any) -> str | None:
-    """The text of a cell as it stands, None for an empty one. CellError for anything else than text."""
+    """The text of a cell as it stands, None for an empty one. CellError for anything but text."""
     value = plain(value)
-    if missing(value):
-        return None
+    return None if missing(value) else written(value)
+
+
+def written(value: Any) -> str:
+    """``value``, if it is text; CellError for anything else."""
     if not isinstance(value, str):
         raise CellError(f"is {described(value)}, want text")
     try:
@@ -109,7 +112,7 @@ def gold(value: Any) -> Gold | None:
         found = [gold(item) for item in items]
         return Gold(", ".join(one.text for one in found if one)) if len(found) != 1 else found[0]
     if isinstance(value, str):
-        return _gold_text(text(value).strip())
+        return _gold_text(written(value).strip())
     if isinstance(value, int | float | decimal.Decimal) and not isinstance(value, bool):
         return Gold(number(value))
     raise CellError(f"is {described(value)}, want text or a number{_advice(value)}")
@@ -153,7 +156,7 @@ def trace(value: Any, marks: Sequence[Any] = ()) -> str | None:
         solution, answer = _gsm8k(value)
         if not answer or last_boxed(solution) is not None:
             return text(value)
-        return f"{_CALCULATOR.sub('', text(solution)).strip()}\n\\boxed{{{answer}}}"
+        return f"{_CALCULATOR.sub('', written(solution)).strip()}\n\\boxed{{{answer}}}"
     if (chat := turns(value)) is not None:
         if chat[-1].role != "assistant":
             raise CellError(f"ends in a turn of role {chat[-1].role}, want the assistant's")

@@ -25,7 +25,7 @@ class Note(NamedTuple):
 
     name: str
     """For records."""
-    count: int
+    count: int  # type: ignore[assignment]  # which hides the method of tuples
     line: str
 
 

@@ -48,7 +48,8 @@ def _answer_start(trace: str) -> int:
     answer = last_boxed(trace)
     if answer is not None:  # as last_boxed reads boxes: a data set may have \fbox{5} or \boxed 5
         spelled = rf"\\(?:boxed|fbox)(?: *\{{{re.escape(answer)}\}}| +{re.escape(answer)}(?!\w))"
-        return re.search(spelled, trace).start()
+        if found := re.search(spelled, trace):
+            return found.start()
     if "\\boxed" in trace:
         return trace.rindex("\\boxed")
     return max((m.end() for m in _UNITS[0].finditer(trace) if trace[m.end() :].strip()), default=0)

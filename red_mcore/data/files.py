@@ -20,10 +20,10 @@ import zlib
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from red_mcore.config.recipe import Data, RecipeError
-from red_mcore.data import cells
+from red_mcore.data import cells, sources
 
 Row = dict[str, Any]
 
@@ -61,13 +61,14 @@ def rows(data: Data, only: Collection[str] | None = None) -> Iterator[tuple[str,
 
     ``only`` names the columns that are of use, where reading less is faster: a row may have others all the same.
     """
-    if is_function(data.path):
-        yield from _function_rows(data.path)
+    place = sources.path(data)
+    if is_function(place):
+        yield from _function_rows(place)
         return
-    if not is_file(data.path):
+    if not is_file(place):
         yield from _hub_rows(data, only)
         return
-    path, kind = Path(data.path), suffix(data.path).removesuffix(".gz")
+    path, kind = Path(place), suffix(place).removesuffix(".gz")
     if kind == ".parquet":
         yield from _parquet_rows(path, only)
     elif kind in (".csv", ".tsv"):
@@ -81,20 +82,26 @@ def columns(data: Data, most: int | None = None) -> list[str]:
 
     Fields of an object are there as well, with a dot: ``reward_model``, ``reward_model.ground_truth``.
     """
-    if not is_function(data.path) and not is_file(data.path):
-        features = _hub(data).features
-        nested = {name: list(kind) if isinstance(kind, dict) else [] for name, kind in features.items()}
-    elif suffix(data.path) == ".parquet":
-        with _parquet(Path(data.path)) as file:
-            nested = {field.name: [sub.name for sub in _fields(field.type)] for field in file.schema_arrow}
+    place = sources.path(data)
+    fields: dict[str, dict[str, None]] = {}  # whose keys are in order, and each there once
+    if not is_function(place) and not is_file(place):
+        for name, kind in _hub(data).features.items():
+            fields[name] = dict.fromkeys(kind) if isinstance(kind, dict) else {}
+    elif suffix(place) == ".parquet":
+        with _parquet(Path(place)) as file:
+            for field in file.schema_arrow:
+                fields[field.name] = dict.fromkeys(sub.name for sub in _fields(field.type))
     else:
-        nested = {}
         for _, row in islice(rows(data), most):
             for name, value in row.items():
-                inner = nested.setdefault(name, {})
+                inner = fields.setdefault(name, {})
                 if isinstance(value, dict):
                     inner.update(dict.fromkeys(value))
-    return [name for top, inner in nested.items() for name in (top, *(f"{top}.{sub}" for sub in inner))]
+    found = []
+    for name, inner in fields.items():
+        found.append(name)
+        found += [f"{name}.{sub}" for sub in inner]
+    return found
 
 
 def plain_gold(cell: Any) -> str:
@@ -191,7 +198,8 @@ def _object(entry: Any, where: str) -> Row:
 
 
 def _type(value: Any) -> str:
-    return {dict: "object", list: "list", str: "text"}.get(type(value), type(value).__name__)
+    names: dict[type, str] = {dict: "object", list: "list", str: "text"}
+    return names.get(type(value), type(value).__name__)
 
 
 def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
@@ -230,7 +238,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             raise RecipeError(f"{path} has a byte order mark, but cannot be read so: {error}") from None
 
 
-def _decoded(file: IO[bytes], path: Path) -> Iterable[str]:
+def _decoded(file: Any, path: Path) -> Iterable[str]:
     begin = file.read(4)
     file.seek(0)
     encoding = next((name for mark, name in _MARKS.items() if begin.startswith(mark)), "utf-8")
@@ -283,7 +291,8 @@ def _hub(data: Data):
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
-    if Path(data.path).is_dir() and (found := glob.glob(data.path)) != [data.path]:
+    place = sources.path(data)
+    if Path(place).is_dir() and (found := glob.glob(place)) != [place]:
         raise RecipeError(
             f"data.path {data.path}: the library takes *, ? and [ in a folder's name for a pattern, by which it finds"
             f" {', '.join(found) or 'nothing'}: rename the folder, or name one file in it"

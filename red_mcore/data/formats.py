@@ -139,17 +139,18 @@ def find(columns: Sequence[str], data: Data, where: str) -> Layout:
     problem = data.problem_field or first(PROBLEM)
     chat = first(CHATS)
     gold = data.gold_field or first(GOLD) or first([name for name in SOLUTIONS if there.get(name) != problem]) or chat
-    unknown = [name for name, found in (("problem", problem), ("gold", gold)) if found is None]
-    if unknown:
+    if problem is None or gold is None:
+        unknown = [name for name, found in (("problem", problem), ("gold", gold)) if found is None]
         fields = " and ".join(f"data.{name}_field" for name in unknown)
         raise RecipeError(
             f"{where}: columns {shown} are of no known format; set {fields} to where the {' and '.join(unknown)} are"
             " (a dot goes into an object: a.b)"
         )
+    if data.trace_field is not None:
+        return Layout(problem, gold, (data.trace_field,), True, tuple(columns))
     traces = [there[name] for name in (*TRACES, *SOLUTIONS) if name in there and there[name] != problem]
     traces += [name for name in (gold, chat) if name is not None]
-    named = data.trace_field is not None
-    return Layout(problem, gold, (data.trace_field,) if named else tuple(dict.fromkeys(traces)), named, tuple(columns))
+    return Layout(problem, gold, tuple(dict.fromkeys(traces)), False, tuple(columns))
 
 
 def has(columns: Sequence[str], name: str) -> bool:

@@ -70,7 +70,7 @@ def first(data: Data, count: int, columns: formats.Columns = frozenset()) -> lis
     """The first problems, of hub data and folders none; RecipeError as in ``read_problems``."""
     if not (parts := sources.training(data)):
         return arithmetic.make_problems(data.arithmetic, count, data.seed)
-    is_here = all(files.is_function(part.path) or files.is_file(part.path) for part, _ in parts)
+    is_here = all(files.is_function(sources.path(part)) or files.is_file(sources.path(part)) for part, _ in parts)
     return [p for read in _read_all(parts, FIRST_ROWS, columns) for p in read.problems[:count]] if is_here else []
 
 
@@ -85,9 +85,9 @@ def check_data(data: Data) -> None:
     if not parts:
         arithmetic.check(data.arithmetic)
         return
-    here = [name for part, name in parts if _is_here(part.path, name)]
+    here = [name for part, name in parts if _is_here(sources.path(part), name)]
     reads = _read_all([(part, name) for part, name in parts if name in here], CHECKED_ROWS)
-    held_out = _read_held_out(data, CHECKED_ROWS) if apart and _is_here(apart.path, sources.HELD_OUT) else None
+    held_out = _read_held_out(data, CHECKED_ROWS) if apart and _is_here(sources.path(apart), sources.HELD_OUT) else None
     is_all = len(here) == len(parts) and (apart is None) == (held_out is None)
     if is_all and all(read.is_whole for read in (*reads, held_out) if read):
         _split(reads, held_out, data)
@@ -124,7 +124,9 @@ def _read_held_out(data: Data, most: int | None = None, columns: formats.Columns
         return None
     with sources.named(sources.HELD_OUT):
         known = files.columns(apart, most)
-        elsewhere = {name: None for name in formats.FIELDS if not formats.has(known, getattr(apart, name) or "")}
+        elsewhere: dict[str, Any] = {
+            name: None for name in formats.FIELDS if not formats.has(known, getattr(apart, name) or "")
+        }
         return _read(replace(apart, **elsewhere), most, columns)
 
 
@@ -183,7 +185,7 @@ def _nothing_left(read: _Rows, part: Data, name: str, data: Data) -> None:
 
 def _read(data: Data, most: int | None = None, columns: formats.Columns = frozenset()) -> _Rows:
     """The problems of the first ``most`` rows. RecipeError where all rows are read and none has problem and gold."""
-    layout = formats.find(files.columns(data, most) or _empty(data), data, data.path)
+    layout = formats.find(files.columns(data, most) or _empty(data), data, sources.path(data))
     contents: list[tuple[str, cells.Gold, str | None, dict[str, Any] | None]] = []
     lost: Counter[str] = Counter()
     first: dict[str, str] = {}

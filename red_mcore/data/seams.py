@@ -221,7 +221,7 @@ def describe(
 ) -> list[str]:
     """One example's prompt's end, the two ends of its trace if it has one, and what ends a response, to read."""
 
-    def spelt(ids: Sequence[int]) -> str:
+    def spelt(ids: Sequence[int] | np.ndarray) -> str:
         return " ".join(repr(_text(tokenizer, [token])) for token in ids)
 
     lines = [f"prompts end in {_text(tokenizer, prompt[-_SHOWN:])!r}"]
@@ -248,16 +248,18 @@ def example(
     """
     chosen = next((p for p in problems if p.trace), problems[0]) if with_traces else problems[0]
     prompt = encode_prompt(tokenizer, chosen, data)
-    traces = [p for p in problems if p.trace] if with_traces else []
+    traces = {p.id: p.trace for p in problems if p.trace} if with_traces else {}
     before = _text(tokenizer, prompt[-_CONTEXT:])
-    closed = [p for p in traces if _is_closed(p.trace, before)]
+    closed = [number for number, trace in traces.items() if _is_closed(trace, before)]
     if closed:
-        raise RecipeError(f"{_reopened(before)} ({len(closed)} of {len(traces)}, the first of problem {closed[0].id})")
-    trace = encode_response(tokenizer, chosen.trace, prompt) if traces else None
+        raise RecipeError(f"{_reopened(before)} ({len(closed)} of {len(traces)}, the first of problem {closed[0]})")
+    trace = encode_response(tokenizer, traces[chosen.id], prompt) if traces else None
     lines = describe(tokenizer, prompt, trace, stops)
     structure = turns(tokenizer).structure
     spelt = [found for p in problems if (found := structure.search(p.text))]
-    spelt += [found for p in traces if (found := structure.search(p.trace, 0, _span(tokenizer, p.trace, before)[1]))]
+    for text in traces.values():
+        if found := structure.search(text, 0, _span(tokenizer, text, before)[1]):
+            spelt.append(found)
     if spelt:
         lines.append(
             f"{len(spelt)} of {len(problems) + len(traces)} problems and traces spell a token of the chat template,"
@@ -280,7 +282,7 @@ def _render(
         raise RecipeError(refusal(tokenizer.name_or_path or "the tokenizer", error)) from None
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+def _text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int] | np.ndarray) -> str:
     return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
@@ -342,8 +344,10 @@ def _is_closed(text: str, before: str) -> bool:
 
 
 def _reopened(before: str) -> str:
+    opened = _OPENED.search(before)
+    assert opened is not None
     return (
-        f"the chat template ends the prompt in {_OPENED.search(before)[0]!r}, but what follows opens that tag"
+        f"the chat template ends the prompt in {opened[0]!r}, but what follows opens that tag"
         " itself: let the template leave it to the response (Qwen3: data.template_arguments={enable_thinking: true}),"
         " or use traces without it"
     )

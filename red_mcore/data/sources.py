@@ -29,18 +29,25 @@ def training(data: Data) -> list[tuple[Data, str]]:
 
 def held_out(data: Data) -> Data | None:
     """The source of held-out problems; None where they are taken from those of training."""
-    path, subset = data.held_out_path, data.held_out_subset
-    if path is None:
+    place, subset = data.held_out_path, data.held_out_subset
+    if place is None:
         return None
-    is_same = path == data.path and subset is None
+    is_same = place == data.path and subset is None
     subset = data.subset if is_same else subset
-    return replace(data, path=path, mixture=[], split=data.held_out_split, subset=subset, problems=None)
+    return replace(data, path=place, mixture=[], split=data.held_out_split, subset=subset, problems=None)
 
 
 def paths(data: Data) -> list[str]:
     """Of all sources."""
     apart = held_out(data)
-    return [part.path for part, _ in training(data)] + ([apart.path] if apart else [])
+    found = [path(part) for part, _ in training(data)]
+    return found + [path(apart)] if apart else found
+
+
+def path(source: Data) -> str:
+    """The path of a source, which is not the built-in arithmetic."""
+    assert source.path is not None
+    return source.path
 
 
 @contextmanager

@@ -43,7 +43,8 @@ def find(model: Model) -> ChatTemplate | None:
 
     RecipeError where there is none, or it cannot be read.
     """
-    text, tokens, source = CHAT_TEMPLATE, {"eos_token": EOS, "pad_token": PAD}, "the built-in tokenizer"
+    text: str | None = CHAT_TEMPLATE
+    tokens, source = {"eos_token": EOS, "pad_token": PAD}, "the built-in tokenizer"
     if model.path is not None:
         folder = Path(model.path)
         if not folder.is_dir():
@@ -191,7 +192,7 @@ def _json(file: Path) -> dict[str, Any]:
 class _Generation(Extension):
     """``{% generation %}``, which marks an assistant's words and writes nothing itself."""
 
-    tags = frozenset({"generation"})
+    tags = {"generation"}  # noqa: RUF012 - so its base has it
 
     def parse(self, parser):
         line = next(parser.stream).lineno

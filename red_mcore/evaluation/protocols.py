@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from red_mcore.config import bounds
+from red_mcore.config.fields import bound_of
 from red_mcore.config.recipe import Protocol, RecipeError
 
 
@@ -50,7 +50,7 @@ def check(protocol: Protocol, names: Sequence[str], where: str) -> None:
     """RecipeError, naming the field and ``where`` it is set, for what cannot be; ``names`` are the benchmarks asked."""
     for name in ("samples", "competition_samples", "max_tokens", "sequences_per_call", "seed", "temperature", "top_p"):
         value = getattr(protocol, name)
-        if value is not None and (fault := bounds.bound_of(Protocol, name).fault(value)):
+        if value is not None and (fault := bound_of(Protocol, name).fault(value)):
             raise RecipeError(f"{name}={value} of the protocol {fault} ({where})")
     most = max(map(protocol.samples_for, names), default=protocol.samples)
     if protocol.temperature == 0 and most > 1:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
 from megatron.core.packed_seq_params import PackedSeqParams
-from megatron.core.tensor_parallel import gather_from_sequence_parallel_region
+from megatron.core.tensor_parallel import RowParallelLinear, gather_from_sequence_parallel_region
 from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
 from megatron.core.transformer.transformer_config import TransformerConfig
@@ -23,7 +24,7 @@ class RMSNorm(torch.nn.Module):
         self.eps = eps
         self.weight = torch.nn.Parameter(torch.ones(hidden_size, dtype=config.params_dtype))
         # finalize_model_grads sums the gradients of so marked weights over the tensor-parallel ranks.
-        self.weight.sequence_parallel = config.sequence_parallel
+        setattr(self.weight, "sequence_parallel", config.sequence_parallel)  # noqa: B010
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), self.eps).to(x.dtype)
@@ -153,6 +154,7 @@ class PackedAttention(MegatronModule):
         if self._context_group is not None:
             both = torch.stack((key, value), dim=1)
             key, value = gather_from_sequence_parallel_region(both, group=self._context_group).unbind(1)
+        assert packed_seq_params is not None, "sequences come in packs here"
         outputs = []
         for bucket in packed_seq_params.buckets:
             q = query[bucket.queries].transpose(1, 2)  # [n, heads, L, d]
@@ -174,8 +176,21 @@ class PackedAttention(MegatronModule):
         return torch.cat(outputs)[packed_seq_params.inverse]
 
 
+class BiasedOutput(RowParallelLinear):
+    """The projection behind the attention with a bias, where Megatron's MLP has none.
+
+    Megatron has one setting for both. The layer gives the bias to its caller, which adds it once.
+    """
+
+    def __init__(self, *args: Any, bias: bool, **settings: Any):
+        super().__init__(*args, bias=True, **settings)
+
+
 def layer_spec(
-    config: TransformerConfig, transformer_engine: bool, virtual_stage: int | None = None
+    config: TransformerConfig,
+    transformer_engine: bool,
+    output_bias: bool = False,
+    virtual_stage: int | None = None,
 ) -> TransformerBlockSubmodules:
     """The decoder layers of this pipeline stage: Megatron's own layer, of Transformer Engine's parts or of ours.
 
@@ -192,6 +207,8 @@ def layer_spec(
         norm, attention.core_attention = parts.TENorm, parts.TEDotProductAttention
         attention.linear_qkv = mlp.linear_fc1 = parts.TEColumnParallelLinear
         attention.linear_proj = mlp.linear_fc2 = parts.TERowParallelLinear
+    if output_bias:
+        attention.linear_proj = BiasedOutput
     layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = norm
     if config.qk_layernorm:
         attention.q_layernorm = attention.k_layernorm = norm

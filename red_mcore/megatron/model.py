@@ -21,7 +21,7 @@ from red_mcore.megatron.attention import layer_spec
 from red_mcore.models.architecture import Architecture, Experts, Llama3Rope
 from red_mcore.models.layers import uses_transformer_engine
 
-_RECOMPUTE = {
+_RECOMPUTE: dict[str, dict[str, Any]] = {
     "none": {},
     "selective": {"recompute_granularity": "selective"},
     "full": {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1},
@@ -127,7 +127,7 @@ def _chunk(
 ) -> GPTModel:
     model = GPTModel(
         config=config,
-        transformer_layer_spec=layer_spec(config, transformer_engine, virtual_stage),
+        transformer_layer_spec=layer_spec(config, transformer_engine, arch.output_bias, virtual_stage),
         vocab_size=padded_vocab(arch.vocab_size, parallel.tensor),
         max_sequence_length=arch.max_positions,
         pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=virtual_stage),

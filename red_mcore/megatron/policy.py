@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,9 +51,9 @@ class Policy:
         self.dtype = getattr(torch, recipe.model.dtype)
         self.model = build_model(arch, recipe.parallel, recipe.model)
         """This rank's chunks, one for each virtual pipeline stage."""
-        self.config = self.model[0].config
+        self.config: Any = self.model[0].config
         self._ddp: list[DistributedDataParallel] = []
-        self.optimizer = None
+        self.optimizer: Any = None
         """Megatron's, once started; it works with the slot that is active."""
         self.slots: dict[str, Slot] = {}
         """By name, in the order asked for."""
@@ -207,7 +208,8 @@ class Policy:
         """The first of this rank's losses that is not finite, if one is."""
 
         def loss(batch: MicroBatch, hidden: Tensor):
-            trained = sum(c != 0 for c in batch.coefficient.values()) > 0
+            weighed = [coefficient != 0 for coefficient in batch.coefficient.values()]
+            trained = torch.stack(weighed).any(dim=0)
             # A token loss may overflow where nothing is trained; this stops its gradient there, which would be NaN.
             logp, entropy = (torch.where(trained, x, 0.0) for x in self._logprobs(batch, hidden))
             if own is not None:
@@ -232,7 +234,7 @@ class Policy:
             self.optimizer.zero_grad()
         self._run(batches, loss, forward_only=False)
         from_last_stage(sum_over_data(sums))
-        measured = own.finish() if own is not None else {}
+        of_the_pass = own.finish() if own is not None else {}
         self._check(groups, ("entropy", "weight"))  # of the pass itself
         *losses, filled, computed = sums.tolist()
         total = sum(losses)
@@ -243,7 +245,7 @@ class Policy:
             "packing/fill_fraction": filled / computed,
             "packing/imbalance": imbalance(self._deal(groups), self.arch.hidden_size),
         }
-        return out | measured
+        return out | of_the_pass
 
     def step(self, optimizer: str = "main", lr_scale: float = 1.0) -> dict[str, float]:
         """One step of an optimizer on the gradient; its schedule, and only its own, advances if the step is done.
@@ -296,7 +298,8 @@ class Policy:
 
     def _first_spoilt_gradient(self) -> str | None:
         for name, parameter in (named for chunk in self.model for named in chunk.named_parameters()):
-            if not parameter.main_grad.isfinite().all():
+            gradient: Tensor = getattr(parameter, "main_grad")  # noqa: B009 - which Megatron adds
+            if not gradient.isfinite().all():
                 return f"the gradient of {name} is not finite"
         return None
 
@@ -311,9 +314,12 @@ class Policy:
 
     def _score_entropies(self, groups: Sequence[Group], wanted: set[int]) -> None:
         """Fill ``entropy`` of the samples with these ids, if there are any."""
-        parts = (Group(g.problem, [s for s in g.samples if id(s) in wanted]) for g in groups)
-        if parts := [g for g in parts if g.samples]:
-            for sample, _, entropy in self._scored(parts):
+        chosen = []
+        for group in groups:
+            if samples := [sample for sample in group.samples if id(sample) in wanted]:
+                chosen.append(Group(group.problem, samples))
+        if chosen:
+            for sample, _, entropy in self._scored(chosen):
                 sample.entropy = float(entropy.mean())
 
     def _deal(self, groups: Sequence[Group]) -> list[list[Sample]]:

@@ -113,7 +113,7 @@ def largest(number: int) -> int:
     return int(value)
 
 
-def from_main(value: object) -> object:
+def from_main(value: T) -> T:
     """Rank 0's ``value`` on every rank."""
     box = [value]
     dist.broadcast_object_list(box, src=0)
@@ -152,11 +152,11 @@ def together() -> Iterator[None]:
 
 def on_main(here: Ranks, function: Callable[[], T]) -> T:
     """Result of ``function``, which runs on rank 0 alone, on every rank; an error as in ``together``."""
-    value = None
+    found: list[T] = []
     with together():
         if here.is_main:
-            value = function()
-    return from_main(value)
+            found.append(function())
+    return from_main(found)[0]
 
 
 def from_last_stage(tensor: torch.Tensor) -> torch.Tensor:

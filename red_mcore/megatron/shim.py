@@ -8,6 +8,7 @@ Neither does anything where a CUDA device is present, so CPU and GPU ranks share
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -43,7 +44,8 @@ def install() -> None:
     if _installed or not needed():
         return
     _installed = True
-    cuda = torch.cuda
+    cuda: Any = torch.cuda
+    tensors: Any = torch.Tensor
     cuda.current_device = lambda: _CPU
     cuda.synchronize = lambda *args, **kwargs: None
     cuda.empty_cache = lambda: None
@@ -52,7 +54,7 @@ def install() -> None:
     cuda.default_stream = cuda.current_stream = lambda *args, **kwargs: _Stream()
     cuda.Stream = cuda.Event = _Stream
     cuda.stream = lambda *args, **kwargs: _Stream()
-    torch.Tensor.record_stream = lambda tensor, stream: None
+    tensors.record_stream = lambda tensor, stream: None
     import megatron.core.tensor_parallel.random as random
     import megatron.core.transformer.moe.moe_utils as moe_utils
 

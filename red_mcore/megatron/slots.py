@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 import torch
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
@@ -24,7 +25,7 @@ class Slot:
         bounds = {"max_lr": settings.lr, "min_lr": settings.lr * settings.min_lr_ratio}
         own = {"betas": settings.betas, "eps": settings.eps, **bounds}
         self._groups = [[group | own for group in part.optimizer.param_groups] for part in self._parts]
-        self._moments = [defaultdict(dict) for _ in self._parts]
+        self._moments: list[dict[Any, dict]] = [defaultdict(dict) for _ in self._parts]
         self.enter()
         for part in self._parts:
             # Zero moments now rather than at the first step: a checkpoint may come earlier, or load into them.

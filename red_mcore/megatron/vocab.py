@@ -55,7 +55,7 @@ class _VocabParallel(torch.autograd.Function):
             x -= top[part, None]
             picked[part] = x.gather(1, local[part, None])[:, 0]
             if temperature is not None:
-                heated[part] = (x / t[part, None]).exp_().sum(1)
+                heated[part] = (x / temperature[part, None]).exp_().sum(1)
             weights = x.exp()
             norm[part] = weights.sum(1)
             moment[part] = x.mul_(weights).sum(1)
@@ -108,7 +108,7 @@ class _VocabParallel(torch.autograd.Function):
                     log_p = x.sub_(log_norm[part, None])
                     grad += log_p.exp().mul_(_by_entropy(log_p, entropy, b, part))
             grad = grad.neg_().scatter_add_(1, local[part, None], (a * mine)[part, None]).to(hidden.dtype)
-            x = log_p = None
+            x = log_p = None  # type: ignore[assignment]  # they are large
             grad_hidden[part] = grad @ rows
             grad_weight[: ctx.valid] += grad.T @ hidden[part]
         return grad_hidden, grad_weight.to(weight.dtype), None, None, None, None

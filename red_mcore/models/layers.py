@@ -14,7 +14,8 @@ def uses_transformer_engine(model: Model, arch: Architecture, on_gpu: bool) -> b
     """Whether the layers are Transformer Engine's (``model.layers``); ``check_layers`` tells whether they can be."""
     if model.layers != "auto":
         return model.layers == "transformer_engine"
-    return on_gpu and model.dtype == "bfloat16" and arch.experts is None and has_transformer_engine()
+    is_able = arch.experts is None and not arch.output_bias
+    return on_gpu and model.dtype == "bfloat16" and is_able and has_transformer_engine()
 
 
 def check_layers(model: Model, arch: Architecture | None, tensor: int) -> None:
@@ -30,6 +31,7 @@ def check_layers(model: Model, arch: Architecture | None, tensor: int) -> None:
             "Transformer Engine, which is not installed": not has_transformer_engine(),
             f"bfloat16, and model.dtype is {model.dtype}": model.dtype != "bfloat16",
             "a model without experts": arch is not None and arch.experts is not None,
+            "a model without a bias behind the attention": arch is not None and arch.output_bias,
             f"Transformer Engine's layers, and model.layers is {model.layers}": model.layers == "local",
         }
         for want, is_missing in wants.items():

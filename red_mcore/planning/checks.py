@@ -95,6 +95,8 @@ def check_model(recipe: Recipe, architecture: Architecture | None) -> None:
 def _check_weights(recipe: Recipe, architecture: Architecture | None) -> None:
     """Index, shards and headers of a folder's safetensors; a vocabulary that holds the built-in tokenizer's tokens."""
     path = recipe.model.path
+    if architecture is None:
+        return
     if path is None and architecture.vocab_size < VOCABULARY_SIZE:
         raise RecipeError(
             f"model.config.vocab_size={architecture.vocab_size} does not hold the {VOCABULARY_SIZE} tokens of the"
@@ -210,8 +212,9 @@ def _check_functions(recipe: Recipe) -> None:
 
     def read(columns: Columns) -> dict[str, list[Problem]]:
         found = {"the data": problems.first(recipe.data, functions.TRIED, columns)}
-        for name in asked.names if asked is not None and asked.data is not None else ():
-            found[name] = benchmarks.load(name, asked.data, asked.protocol.seed, functions.TRIED, columns)
+        if asked is not None and asked.data is not None:
+            for name in asked.names:
+                found[name] = benchmarks.load(name, asked.data, asked.protocol.seed, functions.TRIED, columns)
         return found
 
     functions.try_out(recipe.reward, read)

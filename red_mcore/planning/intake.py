@@ -50,7 +50,12 @@ def take_in(
                 f"rank {here.rank} has read other problems than rank 0: the sources ({_where(recipe)}) have to be the"
                 " same on every node, and a function has to give the same rows at every call"
             )
-    kept = ranks.on_main(here, lambda: usable(recipe, loaded, benchmarks, tokenizer, verifier, say))
+
+    def kept_here() -> set[int]:
+        assert verifier is not None, "rank 0 has one"
+        return usable(recipe, loaded, benchmarks, tokenizer, verifier, say)
+
+    kept = ranks.on_main(here, kept_here)
     return [p for p in loaded.training if p.id in kept], [p for p in loaded.held_out if p.id in kept]
 
 
@@ -170,8 +175,10 @@ def bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say: 
         say(f"red_mcore: warning: {error}: the golds are judged anew")
         found = {}
     if found.get("golds") != identity:
-        faults = zip(problems, verifier.gold_faults(problems), strict=True)
-        rows = [{"id": p.id, "problem": p.text, "gold": p.gold, "fault": fault} for p, fault in faults if fault]
+        rows = []
+        for p, fault in zip(problems, verifier.gold_faults(problems), strict=True):
+            if fault:
+                rows.append({"id": p.id, "problem": p.text, "gold": p.gold, "fault": fault})
         found = {"golds": identity, "digest": fingerprints.digest(json.dumps(rows)), "rows": rows}
         disk.write_atomic(file, json.dumps(found, indent=1) + "\n")
     rows = found["rows"]

@@ -174,6 +174,7 @@ def parameters_per_rank(architecture: Architecture, tensor: int, pipeline: int, 
     split = a.hidden_size * qkv + (qkv if a.qkv_bias else 0) + a.heads * a.head_dim * a.hidden_size
     split += 3 * a.hidden_size * a.ffn_size * (a.experts.count // expert if a.experts is not None else 1)
     whole = 2 * a.hidden_size + (2 * a.head_dim if a.qk_norm else 0)  # norms and router are so on every rank
+    whole += a.hidden_size if a.output_bias else 0
     whole += a.experts.count * a.hidden_size if a.experts is not None else 0
     layer = split // tensor + whole
     vocabulary = math.ceil(a.vocab_size / tensor) * a.hidden_size

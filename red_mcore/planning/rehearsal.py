@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
-from red_mcore.config.overrides import load
+from red_mcore.config.loading import load
 from red_mcore.config.recipe import Data, Recipe, RecipeError
 from red_mcore.data import files, formats, sources
 from red_mcore.data.problems import ARITHMETIC_PROBLEMS, Loaded, read_problems
@@ -32,6 +33,8 @@ LARGE = 50 * 2**20
 """Bytes of data above which only their beginning is read."""
 BEGINNING = 2000
 """Rows of it."""
+S = TypeVar("S", str, list[str])
+
 SHOWN_TEXT, SHOWN_TOKENS = 600, 60
 """Most characters and tokens of the prompt that is shown."""
 
@@ -105,12 +108,15 @@ def _size(path: Path) -> int:
 
 
 def _beginning(data: Data) -> list[Problem]:
-    layout = formats.find(files.columns(data, BEGINNING), data, data.path)
-    rows = (formats.read(layout, row, where) for where, row in islice(files.rows(data, layout.used()), BEGINNING))
-    contents = [row for row in rows if row.text is not None and row.gold is not None]
-    if not contents:
+    layout = formats.find(files.columns(data, BEGINNING), data, sources.path(data))
+    found: list[Problem] = []
+    for where, cells in islice(files.rows(data, layout.used()), BEGINNING):
+        row = formats.read(layout, cells, where)
+        if row.text is not None and row.gold is not None:
+            found.append(Problem(len(found), row.text, row.gold.text, row.trace))
+    if not found:
         raise RecipeError(f"data.path {data.path}: none of the first {BEGINNING} rows has a problem and a gold")
-    return [Problem(i, row.text, row.gold.text, row.trace) for i, row in enumerate(contents)]
+    return found
 
 
 def _lengths(recipe: Recipe, tokenizer, loaded: Loaded) -> list[str]:
@@ -137,7 +143,7 @@ def _lengths(recipe: Recipe, tokenizer, loaded: Loaded) -> list[str]:
         )
     if _learns_traces(recipe):
         with_trace = [problem for problem in loaded.training if problem.trace]
-        some = _spread(with_trace, lambda problem: problem.trace) or loaded.training
+        some = _spread(with_trace, lambda problem: problem.trace or "") or loaded.training
         (note,) = intake.check_traces(recipe, tokenizer, some)
         line = note.line.replace("training problems", "looked at")
         told.append(f"traces: {len(with_trace)} of {len(loaded.training)} training problems have one; {line}")
@@ -171,7 +177,7 @@ def _example(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list[str
     ]
 
 
-def _cut(whole: Sequence, most: int, mark: Sequence):
+def _cut(whole: S, most: int, mark: S) -> S:
     """``whole``, or its beginning and its end."""
     return whole if len(whole) <= most else whole[: most // 2] + mark + whole[-(most // 2) :]
 
@@ -179,7 +185,7 @@ def _cut(whole: Sequence, most: int, mark: Sequence):
 def _leave_out_torch() -> None:
     """Lets transformers think, and remember, that there is no torch; what a recipe imports may have it."""
     if "torch" not in sys.modules:
-        sys.modules["torch"] = None
+        sys.modules["torch"] = None  # type: ignore[assignment]
         from transformers.utils import is_torch_available
 
         is_torch_available()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
@@ -49,7 +50,7 @@ _BRACELESS = [
 _BRACKETS = re.compile(r"(?<!\\)[{}()]")
 _ARGUMENT = re.compile(r"(\\frac) ?\{|(\\sqrt) ?\(")
 
-_TRAPS = [
+_TRAPS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(rf"(?<![A-Za-z0-9.}}])({_DECIMAL})[eE]([+-]?[0-9]{{1,3}})(?![A-Za-z0-9.^])"), r"(\1\\cdot 10^{\2})"),
     (re.compile(r"([0-9]+(?:\.[0-9]+)?) ?\^\\circ"), r"(\1\\cdot\\pi/180)"),
     (re.compile(r"(?<![0-9A-Za-z_^}.])([0-9]+) ?/ ?([0-9]+)(?= ?[A-Za-z\\(])"), r"\\frac{\1}{\2}"),
@@ -134,8 +135,8 @@ def number(text: str) -> Number | None:
         above, below = (Fraction(part.rstrip(".")) for part in match.groups() if part is not None)
         return Number(sign * above / below) if below else None
     if match := _MIXED.fullmatch(text):
-        whole, above, below = (int(part) for part in match.groups() if part is not None)
-        return Number(sign * (whole + Fraction(above, below))) if 0 < above < below else None
+        ones, top, bottom = (int(part) for part in match.groups() if part is not None)
+        return Number(sign * (ones + Fraction(top, bottom))) if 0 < top < bottom else None
     return None
 
 
@@ -191,15 +192,14 @@ def same(gold: str, answer: str) -> bool | None:
     gold, answer = braced(gold), braced(answer)
     numbers = number(gold), number(answer)
     if numbers[0] is not None and numbers[1] is not None:
-        return same_number(*numbers)
+        return same_number(numbers[0], numbers[1])
     if numbers[0] is not None and _VARIABLE.search(answer) and not _BINDING.search(answer):
         return False  # a formula in variables is no number, which its slow parser need not tell
     if _LOOSE.search(answer) and not _LOOSE.search(gold):
         return False
-    sides = [expression(text) if text is not None else None for text in (gold, answer)]
-    if None in sides:
+    left, right = expression(gold), expression(answer)
+    if left is None or right is None:
         return None
-    left, right = sides
     if left == right:
         return not left.has(*_NOTHING)
     if left.has(*_NOTHING) or right.has(*_NOTHING):
@@ -224,15 +224,14 @@ def proportional(gold: str, answer: str) -> bool | None:
 
     That number is their ratio at one point, and has to be it everywhere (``same``'s sample points).
     """
-    sides = [expression(braced(text)) for text in (gold, answer)]
-    if not all(isinstance(side, sympy.Expr) for side in sides):
+    left, right = expression(braced(gold)), expression(braced(answer))
+    if not isinstance(left, sympy.Expr) or not isinstance(right, sympy.Expr):
         return None
-    left, right = sides
     symbols = left.free_symbols | right.free_symbols
     if len(symbols) < 2 or left.free_symbols != right.free_symbols:
         return False
     point = {symbol: _coordinate(str(symbol), 99, whole=False) for symbol in symbols}
-    values = [side.xreplace(point) for side in sides]
+    values = [side.xreplace(point) for side in (left, right)]
     if any(value.has(*_NOTHING) or value.is_zero is not False for value in values):
         return False
     return _by_values(left * values[1], right * values[0], (None, None))
@@ -277,8 +276,8 @@ def _by_values(left: sympy.Basic, right: sympy.Basic, numbers: tuple[Number | No
             verdict = _agree(left, right, {_I: sympy.I}, _CONSTANT_DIGITS) is not False
         if verdict is not False or all(n is None or n.step is None for n in numbers):
             return verdict
-        values = [n or _exact(side) for n, side in zip(numbers, (left, right), strict=True)]
-        return None not in values and same_number(*values)
+        exact, other_exact = numbers[0] or _exact(left), numbers[1] or _exact(right)
+        return exact is not None and other_exact is not None and same_number(exact, other_exact)
     whole = left.has(*_STEPS) or right.has(*_STEPS)
     agreed = 0
     real = not (left.has(_I, sympy.I) or right.has(_I, sympy.I))
@@ -298,10 +297,10 @@ def _by_values(left: sympy.Basic, right: sympy.Basic, numbers: tuple[Number | No
 def _agree(left: sympy.Basic, right: sympy.Basic, point: dict, digits: int = 30) -> bool | None:
     """Whether both have the same value at ``point``, to ``digits`` less 12 and to 1e-18; None where one has none."""
     while True:
-        values = [_value(side, point, digits) for side in (left, right)]
-        if None in values:
+        one, other = _value(left, point, digits), _value(right, point, digits)
+        if one is None or other is None:
             return None
-        error, size = abs(values[0] - values[1]), max(abs(value) for value in values)
+        error, size = abs(one - other), max(abs(one), abs(other))
         if error > size * sympy.Float(10) ** (12 - digits):
             return False
         wanted = 30 + max(0, int(sympy.log(size.n(15), 10).n(5))) if size > 1 else 30

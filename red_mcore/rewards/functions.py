@@ -120,7 +120,7 @@ def _try(pool: Pool, field: str, path: str, source: str, problems: Sequence[Prob
 
 
 def _pool(reward: Reward) -> Pool:
-    return Pool(attempt, 1, reward.timeout_seconds, functools.partial(load, reward.paths))
+    return Pool(attempt, 1, reward.timeout_seconds, begin=functools.partial(load, reward.paths))
 
 
 def _columns(pool: Pool, reward: Reward) -> Columns:

@@ -70,9 +70,9 @@ def implausible(kind: str, gold: str) -> str | None:
             return f"speaks of a proof or a solution ({part[:40]!r}), and gives no answer"
     if match := _MARKUP.search(text):
         return f"is a text with {match.group()!r} in it, not an answer"
-    words = _WORD.findall(_COMMAND.sub(" ", text))
-    if len(words) > MOST_WORDS:
-        return f"is a text of {len(words)} words, more than {MOST_WORDS}: a solution, not an answer"
+    written = _WORD.findall(_COMMAND.sub(" ", text))
+    if len(written) > MOST_WORDS:
+        return f"is a text of {len(written)} words, more than {MOST_WORDS}: a solution, not an answer"
     if len(text) > MOST_LETTERS:
         return f"has {len(text)} characters, more than {MOST_LETTERS}: a solution, not an answer"
     if _SENTENCES.search(_COMMAND.sub(" ", text)) and len(words) > 2:

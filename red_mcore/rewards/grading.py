@@ -13,11 +13,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from red_mcore.rewards import golds, sets, shapes, units
 from red_mcore.rewards.answers import normal, tidy
 from red_mcore.rewards.choices import letter
 from red_mcore.rewards.expressions import proportional, ratio, same
+
+T = TypeVar("T")
 
 _BASE = re.compile(r"\(?([0-9A-F]+(?:\.[0-9A-F]+)?)\)?_(?:\{?([0-9]+)\}?|\{?\\text\{([a-z]+)\}\}?)")
 _PROSE = re.compile(r"[^\W\d_]{2,}(?:[ '’\-.,]+[^\W\d_]+)*|[^\W\d_]{4,}")
@@ -80,10 +83,10 @@ def judge(kind: str, gold: str, answer: str) -> str:
         return "unparsable" if wanted is None or chosen is None else _word(wanted == chosen)
     if normal(answer).casefold() in _NONE or normal(gold).casefold() in _NONE or not _balanced(answer):
         return "unparsable"
-    wanted = _readings(golds.unwrapped(gold))
-    if wanted[0].startswith(r"\approx"):  # a gold alone: an answer has to commit itself
-        wanted.append(wanted[0].removeprefix(r"\approx").strip(" "))
-    verdicts = [_equal(one, other) for one in wanted for other in _readings(answer)]
+    readings = _readings(golds.unwrapped(gold))
+    if readings[0].startswith(r"\approx"):  # a gold alone: an answer has to commit itself
+        readings.append(readings[0].removeprefix(r"\approx").strip(" "))
+    verdicts = [_equal(one, other) for one in readings for other in _readings(answer)]
     return _word(True in verdicts) if any(verdicts) or None not in verdicts else "unparsable"
 
 
@@ -158,7 +161,7 @@ def _balanced(text: str) -> bool:
     return text.count("{") - text.count("\\{") == text.count("}") - text.count("\\}")
 
 
-def _matched(gold: list, answer: list, equal: Callable[[object, object], bool | None]) -> bool | None:
+def _matched(gold: list[T], answer: list[T], equal: Callable[[T, T], bool | None]) -> bool | None:
     """Whether each of ``gold`` equals another one of ``answer`` and none is left, whatever their order."""
     if len(gold) != len(answer):
         return False
@@ -192,24 +195,27 @@ def _equal(gold: str, answer: str) -> bool | None:
         return letter(gold) == letter(answer)
     if re.fullmatch("[A-E]", gold) and len(texts[1]) > 1 and (chosen := letter(answer)):
         return chosen == gold  # a choice with what it stands for, "C. 27"; a bare letter may be a quantity's name
-    times = _time(texts[0]), _time(texts[1])
-    if all(times):
-        return times[0][:3] == times[1][:3] and (times[0][3] == times[1][3] or not all((times[0][3], times[1][3])))
+    time_, other_time = _time(texts[0]), _time(texts[1])
+    if time_ and other_time:
+        halves = {half for half in (time_[3], other_time[3]) if half}  # which one of them may not say
+        return time_[:3] == other_time[:3] and len(halves) < 2
     if not texts[1] or _is_prose(gold) or _is_prose(answer):
         words = [_prose(text) if _is_prose(text) or text.isalpha() else "" for text in (gold, answer)]
         return words[0] == words[1] != ""
-    congruences = shapes.congruence(gold), shapes.congruence(answer)
-    if any(congruences):
-        return all(congruences) and _same_congruences(*congruences)
-    holes = sets.holes(gold), sets.holes(answer)
-    if holes[0] and holes[1] and not (r"\cup" in gold and r"\cup" in answer):
-        names = {name for name, _ in holes if name}
-        return len(names) < 2 and _matched(holes[0][1], holes[1][1], _equal)
-    pieces = sets.pieces(gold), sets.pieces(answer)
-    if pieces[0] and pieces[1] and _same_pieces(*pieces):
+    congruence, other_congruence = shapes.congruence(gold), shapes.congruence(answer)
+    if congruence and other_congruence:
+        return _same_congruences(congruence, other_congruence)
+    if congruence or other_congruence:
+        return False
+    holes, other_holes = sets.holes(gold), sets.holes(answer)
+    if holes and other_holes and not (r"\cup" in gold and r"\cup" in answer):
+        names = {name for name in (holes[0], other_holes[0]) if name}
+        return len(names) < 2 and _matched(holes[1], other_holes[1], _equal)
+    pieces, other_pieces = sets.pieces(gold), sets.pieces(answer)
+    if pieces and other_pieces and _same_pieces(pieces, other_pieces):
         return True
     worked_out = sets.same(gold, answer, _equal)
-    if worked_out is not None or all(pieces):
+    if worked_out is not None or (pieces and other_pieces):
         return bool(worked_out)
     if r"\emptyset" in (gold, answer):
         return False
@@ -225,7 +231,7 @@ def _equal(gold: str, answer: str) -> bool | None:
         return _matched(golds, answers, _equal)
     if golds[0] != gold or answers[0] != answer:
         return _equal(golds[0], answers[0])
-    return _same_relations(gold, answer, bool(pieces[0] or vectors[0]), bool(pieces[1] or vectors[1]))
+    return _same_relations(gold, answer, bool(pieces or vectors[0]), bool(other_pieces or vectors[1]))
 
 
 def _unwrapped(text: str) -> str:
@@ -312,13 +318,13 @@ def _same_relations(gold: str, answer: str, *structured: bool) -> bool | None:
 
 def _same_equations(gold: list[str], answer: list[str]) -> bool | None:
     """``y=2x+3`` and ``y=3+2x`` or ``2y=4x+6``; ``f(x)=2x`` and ``f(n)=2n``. Not ``2x=10`` for ``x=5``."""
-    names = [shapes.NAME.fullmatch(gold[0]), shapes.NAME.fullmatch(answer[0])]
-    if all(names):
-        variables = [name[1] and name[1].strip(" ") for name in names]
-        renamed = all(variables) and variables[0] != variables[1] and re.fullmatch("[a-z]", variables[1])
+    name, other_name = shapes.NAME.fullmatch(gold[0]), shapes.NAME.fullmatch(answer[0])
+    if name and other_name and name[1] and other_name[1]:
+        variable, other = name[1].strip(" "), other_name[1].strip(" ")
+        renamed = variable and variable != other and re.fullmatch("[a-z]", other)
         # Not where the gold's letter has a meaning in the answer: f(a)=ax is not f(x)=ax.
-        if renamed and not any(variables[0] in _SYMBOL.findall(side) for side in answer):
-            spelling = {variables[1]: variables[0] + " " * variables[0].startswith("\\")}
+        if renamed and not any(variable in _SYMBOL.findall(side) for side in answer):
+            spelling = {other: variable + " " * variable.startswith("\\")}
             answer = [_SYMBOL.sub(lambda m: spelling.get(m.group(), m.group()), side) for side in answer]
     if shapes.is_named(gold[0]) and normal(gold[0]).replace(" ", "") == normal(answer[0]).replace(" ", ""):
         return _ordered([gold[1]] * (len(answer) - 1), answer[1:])
@@ -326,7 +332,8 @@ def _same_equations(gold: list[str], answer: list[str]) -> bool | None:
         return False
     sides = _difference(gold), _difference(answer)
     sign = ratio(*sides)
-    if sign == 0 and not any(name and name[1] for name in names):  # of a line or a curve, not of x=5 or f(x)=x
+    has_variable = (name and name[1]) or (other_name and other_name[1])
+    if sign == 0 and not has_variable:  # of a line or a curve, not of x=5 or f(x)=x
         return proportional(*sides)
     return None if sign is None else sign != 0
 
@@ -340,22 +347,25 @@ def _same_values(gold: str, answer: str) -> bool | None:
 
     Units on both sides have to measure the same, in whatever scale: ``0.5 m`` is ``50 cm``.
     """
-    bases = _BASE.fullmatch(normal(gold)), _BASE.fullmatch(normal(answer))
-    if any(bases):
-        return all(bases) and [g for g in bases[0].groups() if g] == [g for g in bases[1].groups() if g]
-    matrices = shapes.MATRIX.fullmatch(gold), shapes.MATRIX.fullmatch(answer)
-    if all(matrices):
-        rows, others = (shapes.rows(match[1]) for match in matrices)
+    base, other_base = _BASE.fullmatch(normal(gold)), _BASE.fullmatch(normal(answer))
+    if base or other_base:
+        if base is None or other_base is None:
+            return False
+        return [g for g in base.groups() if g] == [g for g in other_base.groups() if g]
+    matrix, other_matrix = shapes.MATRIX.fullmatch(gold), shapes.MATRIX.fullmatch(answer)
+    if matrix and other_matrix:
+        rows, others = shapes.rows(matrix[1]), shapes.rows(other_matrix[1])
         if [len(row) for row in rows] != [len(row) for row in others]:
             return False
         return _ordered([e for row in rows for e in row], [e for row in others for e in row])
-    constants = _CONSTANT.fullmatch(gold), _CONSTANT.fullmatch(answer)
+    constant, other_constant = _CONSTANT.fullmatch(gold), _CONSTANT.fullmatch(answer)
     if (
-        all(constants)
-        and constants[0][2] != constants[1][2]
-        and not re.search("[Cc]", constants[0][1] + constants[1][1])
+        constant
+        and other_constant
+        and constant[2] != other_constant[2]
+        and not re.search("[Cc]", constant[1] + other_constant[1])
     ):
-        return same(constants[0][1], constants[1][1])  # of an integration, whatever its letter
+        return same(constant[1], other_constant[1])  # of an integration, whatever its letter
     (left, unit), (right, other) = units.quantity(gold), units.quantity(answer)
     if unit and other:
         factor = units.conversion(unit, other)

@@ -1,12 +1,14 @@
-"""A process that keeps another one: what that starts, at whatever remove, dies with it.
+"""A process that keeps others, one after another: what one of them starts, at whatever remove, dies with it.
 
 A reward function may start processes, those may start others, and one that calls ``setsid`` and lets its parent end
-belongs to no group that could be killed. So the verifier's child forks once: the fork works, the child keeps. The
-keeper is what the kernel hands orphans to (``PR_SET_CHILD_SUBREAPER``), so that all that came of the worker stays in
-its tree. When the worker ends, however it may, when the keeper is asked to (SIGTERM), or when its parent dies, the
-keeper kills the whole tree, and ends as the worker did. It runs nobody's code and needs no memory of its own.
+belongs to no group that could be killed. So the verifier's child does no task: it imports what tasks need and forks
+a worker, which finds all that imported. The keeper is what the kernel hands orphans to (``PR_SET_CHILD_SUBREAPER``), so
+that all that came of the worker stays in its tree. When the worker ends, however it may, the keeper kills the rest of
+the tree, tells how the worker ended, and forks the next one when it is asked to. When it is told to end (SIGTERM), or
+its parent dies, it kills the whole tree and ends, too. It runs nobody's code, and starts no thread that a fork would
+not have.
 
-Linux only; elsewhere the worker has no keeper, and no limits.
+Linux only; elsewhere the child is its own worker, without keeper and limits.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import os
 import signal
 import sys
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
 
 MEMORY = 4 << 30
 """Address space of a process, bytes. A tower of powers fills the machine's memory sooner than it runs out of time."""
@@ -29,48 +32,66 @@ counts all that the user runs on the machine, ranks and other jobs included, and
 _LOOK_SECONDS = 0.25
 """Between two counts of them."""
 _PDEATHSIG, _CHILD_SUBREAPER = 1, 36
+_SIGNALS = {signal.SIGTERM, signal.SIGCHLD}
 
 
-def split(connection: Connection, parent: int) -> None:
-    """Fork: the worker returns, with ``connection`` to the ``parent`` process; the keeper stays in here."""
+def enter(parent: int) -> None:
+    """Make this process, a child of the process ``parent``, one that may keep others, with limits for all of them."""
     if sys.platform != "linux":
         return
+    for number in _SIGNALS:  # whatever the parent does with them
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     os.setsid()  # what ends the parent's group must not end the keeper before its work is done
     _die_with(parent, signal.SIGTERM)
     _limit()
     _prctl(_CHILD_SUBREAPER, 1)
-    signals = {signal.SIGTERM, signal.SIGCHLD}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+
+
+def work(control: Connection) -> Connection:
+    """Fork a worker for each connection that ``control`` brings, and return it, in that worker alone.
+
+    The keeper stays in here. It sends the exit code of each worker, once all is dead that this one started; then, with
+    no process to end, it waits for the next connection as one that any signal ends at once.
+    """
+    if sys.platform != "linux":
+        return Connection(recv_handle(control))
     keeper = os.getpid()
-    worker = os.fork()
-    if worker:
+    while True:
+        try:
+            connection = Connection(recv_handle(control))
+        except (EOFError, OSError):  # nobody asks any more
+            os._exit(0)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        worker = os.fork()
+        if not worker:
+            _die_with(keeper, signal.SIGKILL)
+            os.setsid()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            control.close()
+            return connection
         connection.close()
-        _keep(worker, signals)
-    _die_with(keeper, signal.SIGKILL)
-    os.setsid()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        code = _keep(worker)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        try:
+            control.send(code)
+        except OSError:
+            os._exit(0)
 
 
-def _keep(worker: int, signals: set[int]) -> None:
-    """Never returns."""
-    code = None
-    while code is None:
-        told = signal.sigtimedwait(signals, _LOOK_SECONDS)
+def _keep(worker: int) -> int:
+    """How the worker ended; all that came of it is dead. Does not return when this process is told to end."""
+    while True:
+        told = signal.sigtimedwait(_SIGNALS, _LOOK_SECONDS)
         if told is not None and told.si_signo == signal.SIGTERM:
-            break
-        code = _reaped().get(worker)
-        if (count := len(_descendants(worker))) > PROCESSES:
+            _end_all(worker)
+            os._exit(128 + signal.SIGTERM)
+        if (code := _reaped().get(worker)) is not None:
+            _end_all()
+            return code
+        if (count := len(_descendants(os.getpid())) - 1) > PROCESSES:  # orphans, too, which are children of this one
             os.write(2, f"red_mcore: warning: a task of the verifier had {count} processes: ended\n".encode())
-            break
-    if code is None:
-        code = _end_all(worker).get(worker, 1)
-    else:
-        _end_all()
-    if code < 0:
-        if -code not in (signal.SIGKILL, signal.SIGSTOP):
-            signal.signal(-code, signal.SIG_DFL)
-        os.kill(os.getpid(), -code)
-    os._exit(code)
+            return _end_all(worker)[worker]
 
 
 def _end_all(*alive: int) -> dict[int, int]:
@@ -92,7 +113,7 @@ def _end_all(*alive: int) -> dict[int, int]:
 
 def _reaped() -> dict[int, int]:
     """Exit codes, by process, of the children that have ended."""
-    codes = {}
+    codes: dict[int, int] = {}
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

@@ -5,7 +5,8 @@ the child sets a timer of the kernel (``ITIMER_PROF``, user and system time of a
 process wherever it is, also in C code. The wall clock ends only a child that sleeps or waits for
 something else than a core, ``WALL`` times as long.
 
-What a task starts dies with its child, which has limits on memory, files and processes: see ``keeper``.
+What a task starts dies with its child, which has limits on memory, files and processes. A child is a fork of a process
+that has imported what tasks need, so that the next one is there at once: see ``keeper``.
 
 Every child has a pipe of its own and nothing in common with the others, so that killing one at any moment, or all of
 them, spoils no lock and no queue. That is why this is not a pool of a library: with pebble 5.2's shared pipe, killing
@@ -14,13 +15,17 @@ all children in the middle of a batch lost four in five of its results and hung 
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import wait
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import send_handle
 from pathlib import Path
 from typing import Any
 
@@ -43,22 +48,29 @@ GRACE_SECONDS = 10.0
 class Pool:
     """``workers`` children that each compute ``work(*task)``; close it, or use it as a context manager.
 
-    The children start at once and call ``prepare`` (imports, mostly) while the caller goes on; both functions are found
-    by their import path. Children ignore Ctrl-C (it is the caller that saves and stops) and die with their parent, and
-    what they start with them (``keeper``). The kernel ties them to the *thread* that starts them, so make and use a
-    pool in a thread that lives as long.
+    The children start at once while the caller goes on. ``prepare`` (imports, mostly) is called once, and a child that
+    takes a dead one's place has what it made; it may leave neither threads nor processes, which a fork would not have.
+    ``begin``, for what may, is called in each child before its first task. All functions are found by their import
+    path. Children ignore Ctrl-C (it is the caller that saves and stops) and die with their parent, and what they start
+    with them (``keeper``). The kernel ties them to the *thread* that starts them, so make and use a pool in a thread
+    that lives as long.
     """
 
     def __init__(
-        self, work: Callable[..., Any], workers: int, timeout: float, prepare: Callable[[], None] | None = None
+        self,
+        work: Callable[..., Any],
+        workers: int,
+        timeout: float,
+        prepare: Callable[[], None] | None = None,
+        begin: Callable[[], None] | None = None,
     ) -> None:
         """``timeout``: CPU seconds of one task, processes that it starts left out.
 
         RuntimeError, in ``run``, where children cannot be started.
         """
-        self._child = (work, timeout, prepare)
+        self._life = (work, timeout, prepare, begin)
         self._failed_starts = 0
-        self._children = [_Child(*self._child) for _ in range(workers)]
+        self._children = [_Child(self._life) for _ in range(workers)]
 
     def run(self, tasks: Sequence[tuple]) -> list[tuple[str, Any]]:
         """For each task, in order, ("done", what ``work`` returned), ("timeout", None) or ("crash", what is known).
@@ -69,14 +81,14 @@ class Pool:
             return self._run(tasks)
         except BaseException:
             for number, child in enumerate(self._children):  # nobody waits any more for what they were given
-                if not child.idle:
+                if not child.idle or child.connection.closed:
                     child.end()
-                    self._children[number] = _Child(*self._child)
+                    self._children[number] = _Child(self._life, child)
             raise
 
     def _run(self, tasks: Sequence[tuple]) -> list[tuple[str, Any]]:
         results: list[tuple[str, Any] | None] = [None] * len(tasks)
-        waiting, deaths = deque(range(len(tasks))), Counter()
+        waiting, deaths = deque(range(len(tasks))), Counter[int]()
         left = len(tasks)
 
         def settle(index: int, result: tuple[str, Any]) -> None:
@@ -105,9 +117,9 @@ class Pool:
                 if ended is None:
                     continue
                 unstarted, undone = child.starting, child.end(died=ended == CRASH)
-                if child.process.exitcode == -signal.SIGPROF:
+                if child.exitcode == -signal.SIGPROF:
                     ended = TIMEOUT
-                self._children[number] = _Child(*self._child)
+                self._children[number] = _Child(self._life, child)
                 if unstarted:
                     self._count_failed_start(child, ended)
                 elif undone:
@@ -116,11 +128,11 @@ class Pool:
                     if ended == TIMEOUT:
                         settle(first, (TIMEOUT, None))
                     elif deaths[first] == TRIES:
-                        settle(first, (CRASH, f"the child ended with exit code {child.process.exitcode}"))
+                        settle(first, (CRASH, f"the child ended with exit code {child.exitcode}"))
                     else:
                         undone.appendleft(first)
                 waiting.extendleft(reversed(undone))
-        return results
+        return [result for result in results if result is not None]  # and none is
 
     def close(self) -> None:
         """End the children, whatever they are doing."""
@@ -146,22 +158,32 @@ class Pool:
         if self._failed_starts >= TRIES * len(self._children):
             raise RuntimeError(
                 f"child processes of the verifier do not start ({self._failed_starts} tries in a row, the last ended by"
-                f" {how}, exit code {child.process.exitcode}); what they printed says why"
+                f" {how}, exit code {child.exitcode}); what they printed says why"
             )
 
 
 class _Child:
     """One child, what it was given, and when it has to be done with the first of it."""
 
-    def __init__(self, work: Callable[..., Any], timeout: float, prepare: Callable[[], None] | None) -> None:
+    def __init__(self, life: tuple, before: _Child | None = None) -> None:
+        """``life``: the last arguments of ``_serve``; ``before``: the child whose place it takes, which has ended."""
         # Not fork: the caller holds threads and device contexts that a forked child must not touch.
         context = multiprocessing.get_context("spawn")
+        if before is not None and before.process.is_alive():
+            self.process, self._control = before.process, before._control
+        else:
+            self._control, other = context.Pipe()
+            self.process = context.Process(target=_serve, args=(os.getpid(), other, *life), daemon=True)
+            self.process.start()
+            other.close()
         self.connection, other = context.Pipe()
-        self.process = context.Process(target=_serve, args=(os.getpid(), other, work, timeout, prepare), daemon=True)
-        self.process.start()
+        with suppress(OSError):  # the keeper is dead, which the pipe's end is about to tell
+            send_handle(self._control, other.fileno(), self.process.pid)
         other.close()  # the child's end; with ours alone its death shows as the end of the pipe
+        self.exitcode: int | None = None
         self.starting = True
         self.deadline: float | None = time.monotonic() + START_SECONDS
+        _, timeout, *_ = life
         self._wall = WALL * timeout
         self._worker = self.process.pid
         self._given: deque[int] = deque()
@@ -180,7 +202,7 @@ class _Child:
 
     def receive(self) -> list[tuple[int, tuple[str, Any]]]:
         """Results that have come; EOFError or OSError where the child is dead."""
-        found = []
+        found: list[tuple[int, tuple[str, Any]]] = []
         while self.connection.poll():
             try:
                 result = self.connection.recv()
@@ -200,37 +222,69 @@ class _Child:
 
         Not for one that starts: nothing else would end that.
         """
-        try:
-            state = Path(f"/proc/{self._worker}/stat").read_text().rpartition(")")[2].split()[0]
-        except (OSError, IndexError):
-            return False
-        if self.starting or state != "R":
+        if self.starting or self._state() != "R":
             return False
         self.deadline = time.monotonic() + self._wall
         return True
 
+    def _state(self) -> str:
+        """The system's letter; nothing where there is no such process, or the system does not tell."""
+        try:
+            return Path(f"/proc/{self._worker}/stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, IndexError):
+            return ""
+
     def end(self, died: bool = False) -> deque[int]:
-        """End it, unless it ``died`` by itself, and all it started; what it was given and did not do, in order."""
-        if died:
-            self.process.join(1.0)  # its pipe has ended, and so has it in a moment; its exit code is its own
-        self.process.terminate()
-        self.process.join(GRACE_SECONDS)
-        self.process.kill()
-        self.process.join()
+        """End it and all it started; what it was given and did not do, in order.
+
+        The keeper of one that ``died`` by itself lives on, for the next; that of one that has to be ended does not.
+        """
+        self.exitcode = self._told() if died else None
+        if self.exitcode is None:
+            self.process.terminate()
+            self.process.join(GRACE_SECONDS)
+            self.process.kill()
+            self.process.join()
+            self._control.close()
+            self.exitcode = self.process.exitcode
         self.connection.close()
         return self._given
 
+    def _told(self) -> int | None:
+        """The exit code as the keeper tells it; the keeper's where that one has died, too; None where none has."""
+        try:
+            if not self._control.poll(1.0) and not self.starting and self._state() not in "ZX":
+                return None  # it closed its pipe
+            return self._control.recv() if self._control.poll(GRACE_SECONDS) else None
+        except (EOFError, OSError):
+            self.process.join(GRACE_SECONDS)  # its pipe has ended, and so has it in a moment
+            return self.process.exitcode
+
 
 def _serve(
-    parent: int, connection, work: Callable[..., Any], timeout: float, prepare: Callable[[], None] | None
+    parent: int,
+    control: Connection,
+    work: Callable[..., Any],
+    timeout: float,
+    prepare: Callable[[], None] | None,
+    begin: Callable[[], None] | None,
 ) -> None:
-    """The child's life: results of the tasks it is sent, until the pipe ends."""
+    """The life of a keeper; and that of each child: results of the tasks it is sent, until its pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process
     streams.outlive()  # a user's function may print
-    keeper.split(connection, parent)
+    keeper.enter(parent)
     if prepare is not None:
         prepare()
+    gc.collect()
+    gc.freeze()  # or a child's first collection would copy all the memory that it shares
+    for stream in (sys.stdout, sys.stderr):  # or each child would write what is left in there
+        stream.flush()
+    connection = keeper.work(control)
+    if "numpy.random" in sys.modules:  # random does so by itself
+        sys.modules["numpy.random"].seed()
+    if begin is not None:
+        begin()
     connection.send(os.getpid())  # ready
     while True:
         try:

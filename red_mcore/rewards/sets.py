@@ -117,15 +117,15 @@ def same(gold: str, answer: str, equal: Callable[[str, str], bool | None]) -> bo
     """
     if not any(match["mark"] for text in (gold, answer) for match in _OPERATION.finditer(text)):
         return None
-    sets = _real(gold), _real(answer)
-    if sets[0] and sets[1]:
-        names = {name for name, _ in sets if name}
-        return len(names) < 2 and _alike(sets[0][1], sets[1][1])
-    lists = _elements(gold, equal), _elements(answer, equal)
-    if lists[0] is None or lists[1] is None:
+    real, other_real = _real(gold), _real(answer)
+    if real and other_real:
+        names = {name for name in (real[0], other_real[0]) if name}
+        return len(names) < 2 and _alike(real[1], other_real[1])
+    ours, theirs = _elements(gold, equal), _elements(answer, equal)
+    if ours is None or theirs is None:
         return None
-    return all(any(equal(one, other) for other in lists[1]) for one in lists[0]) and all(
-        any(equal(one, other) for one in lists[0]) for other in lists[1]
+    return all(any(equal(one, other) for other in theirs) for one in ours) and all(
+        any(equal(one, other) for one in ours) for other in theirs
     )
 
 
@@ -146,15 +146,15 @@ def _real(text: str) -> tuple[str | None, sympy.Set] | None:
         if not relation(text)[1]:
             return None
     if operation := _operations(text):
-        found = [_real(part) for part in operation[1]]
-        if None in found:
-            return None
-        names = {own for own, _ in found if own} | ({name} if name else set())
+        names, value = {name} if name else set(), None
+        for part in operation[1]:
+            found = _real(part)
+            if found is None:
+                return None
+            names |= {found[0]} if found[0] else set()
+            value = found[1] if value is None else _COMBINED[operation[0]](value, found[1])
         if len(names) > 1:
             return None
-        value = found[0][1]
-        for _, other in found[1:]:
-            value = _COMBINED[operation[0]](value, other)
         return (names.pop() if names else None), value
     if text == r"\emptyset":
         return name, sympy.S.EmptySet
@@ -169,12 +169,15 @@ def _real(text: str) -> tuple[str | None, sympy.Set] | None:
 
 
 def _interval(low: str, high: str, has_low: bool, has_high: bool) -> sympy.Set | None:
-    ends = [expression(braced(end)) for end in (low, high)]
-    if any(not isinstance(end, sympy.Expr) or end.free_symbols or not end.is_extended_real for end in ends):
+    begin, end = expression(braced(low)), expression(braced(high))
+    if begin is None or end is None:
         return None
-    if (ends[1] - ends[0]).evalf(30) < 0 or (ends[0] == ends[1] and not (has_low and has_high)):
+    for value in (begin, end):
+        if not isinstance(value, sympy.Expr) or value.free_symbols or not value.is_extended_real:
+            return None
+    if (end - begin).evalf(30) < 0 or (begin == end and not (has_low and has_high)):
         return None  # a point of the plane
-    return sympy.Interval(*ends, not has_low, not has_high)
+    return sympy.Interval(begin, end, not has_low, not has_high)
 
 
 def _alike(one: sympy.Set, other: sympy.Set) -> bool | None:
@@ -217,9 +220,12 @@ def _elements(text: str, equal: Callable[[str, str], bool | None]) -> list[str] 
         return _elements(content, equal) if content and _operations(content) else None
     if operation[0] == "intersection" and ("and" in text or r"\land" in text):  # 1 and 2: a list
         return None
-    lists = [_elements(part, equal) for part in operation[1]]
-    if None in lists:
-        return None
+    lists = []
+    for part in operation[1]:
+        elements = _elements(part, equal)
+        if elements is None:
+            return None
+        lists.append(elements)
     value = lists[0]
     for other in lists[1:]:
         if operation[0] == "union":

@@ -34,7 +34,7 @@ def _dimensions(text: str) -> Dimensions:
 
 _PREFIXES = {"T": 12, "G": 9, "M": 6, "k": 3, "d": -1, "c": -2, "m": -3, "μ": -6, "µ": -6, "n": -9, "p": -12}
 _PREFIX_WORDS = {"kilo": 3, "mega": 6, "giga": 9, "deci": -1, "centi": -2, "milli": -3, "micro": -6, "nano": -9}
-_SI = [
+_SI: list[tuple[str, str, str, str | int, str]] = [
     ("m", "kdcmμµn", "meter metre", 1, "m"),
     ("g", "kmμµn", "gram gramme", "1e-3", "kg"),
     ("s", "mμµnp", "second", 1, "s"),
@@ -59,7 +59,7 @@ _SI = [
     ("rad", "mμµ", "radian", 1, "angle"),
 ]
 """Symbol, its prefixes, names, and what it is of base units."""
-_OTHERS = [
+_OTHERS: list[tuple[str, str | int, str]] = [
     ("l", "1e-3", "m^3"), ("mT", "1e-3", "tesla"), ("μT", "1e-6", "tesla"), ("nT", "1e-9", "tesla"),
     ("tesla teslas", 1, "tesla"), ("gauss", "1e-4", "tesla"), ("Å angstrom angstroms", "1e-10", "m"),
     ("micron microns", "1e-6", "m"), ("in inch inches", "0.0254", "m"), ("ft foot feet", "0.3048", "m"),
@@ -94,7 +94,7 @@ _SCALES = {
 
 
 def _table() -> dict[str, Unit]:
-    table = {}
+    table: dict[str, Unit] = {}
     for symbol, prefixes, names, factor, dimensions in _SI:
         base = Unit(Fraction(factor), 0, _dimensions(dimensions))
         table[symbol] = base
@@ -206,7 +206,8 @@ def quantity(text: str) -> tuple[str, Unit | None]:
         return (value, unit) if other is None or other.dimensions == unit.dimensions else (text, None)
     tail = _TAIL.search(text) or _SHORT_TAIL.search(text)
     bare = None if tail else _WORDS.search(text)
-    at = (tail or bare).start() if tail or bare else 0
+    found = tail or bare
+    at = found.start() if found else 0
     value = text[:at].strip(" ")
     if not value or _GLUED.search(text):
         return text, None
@@ -249,12 +250,14 @@ def _read(tail: str, value: str) -> tuple[int, Unit] | None:
     tail = _FRACTION.sub(r"\1/(\2)", tail)
     for pattern, spelling in _SPELLINGS:
         tail = pattern.sub(spelling, tail)
-    tokens, at = [], 0
+    tokens: list[tuple[str, str]] = []
+    at = 0
     while at < len(tail.rstrip(" ")):
         match = _TOKEN.match(tail, at)
         if match is None or len(tokens) > 24:
             return None
-        tokens.append((match.lastgroup, match[match.lastgroup].strip(" ")))
+        kind = str(match.lastgroup)  # every alternative is named
+        tokens.append((kind, match[kind].strip(" ")))
         at = match.end()
     while tokens and tokens[0][0] == "by":
         tokens.pop(0)

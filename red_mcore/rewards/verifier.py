@@ -63,8 +63,9 @@ class Verifier:
         """Functions whose first failure the user knows."""
         self.warned: set[str] = set()
         """Functions that the user knows to fail often."""
-        prepare = partial(_prepare_child, settings.paths)
-        self._pool = Pool(_work, settings.workers, settings.timeout_seconds, prepare)
+        # The user's modules are each child's own: they may start threads and processes when they are imported.
+        begin = partial(load, settings.paths)
+        self._pool = Pool(_work, settings.workers, settings.timeout_seconds, _prepare, begin)
 
     def grade(self, questions: Iterable[tuple], boxed_only: bool | None = None) -> list[Grade]:
         """A grade of each ``Question`` (or tuple of its fields), in order; ``boxed_only`` None is the settings' value.
@@ -74,19 +75,27 @@ class Verifier:
         RuntimeError where the children cannot be started, e.g. where math-verify is not installed.
         """
         boxed_only = self.settings.boxed_only if boxed_only is None else boxed_only
-        asked = [
-            (q.kind, q.gold, (final_choice if q.kind == "choice" else final_answer)(q.text, boxed_only))
-            for q in (Question(*q) for q in questions)
-        ]
-        verdicts = {
-            task: "unparsable" if task[-1] is None else certain(*task) or self._known.get(task)
-            for task in dict.fromkeys(asked)
-        }
-        new = [task for task, verdict in verdicts.items() if verdict is None]
-        for task, (how, value) in zip(new, self._pool.run([("judge", *task) for task in new]), strict=True):
-            verdicts[task] = value if how == "done" else how
-            if how == "done" and len(task[-1]) <= REMEMBERED:
-                self._known[task] = value
+        asked = []
+        verdicts: dict[tuple[str, str, str | None], Any] = {}
+        new: dict[tuple[str, str, str], None] = {}  # in order, and each once
+        for each in questions:
+            question = Question(*each)
+            read = final_choice if question.kind == "choice" else final_answer
+            answer = read(question.text, boxed_only)
+            task = question.kind, question.gold, answer
+            asked.append(task)
+            if answer is None:
+                verdicts[task] = "unparsable"
+            elif task not in verdicts:
+                known = (question.kind, question.gold, answer)
+                verdicts[task] = certain(*known) or self._known.get(known)
+                if verdicts[task] is None:
+                    new[known] = None
+        results = self._pool.run([("judge", *task) for task in new])
+        for unknown, (how, value) in zip(new, results, strict=True):
+            verdicts[unknown] = value if how == "done" else how
+            if how == "done" and len(unknown[-1]) <= REMEMBERED:
+                self._known[unknown] = value
         return [Grade(verdicts[task], task[-1]) for task in asked]
 
     def gold_faults(self, problems: Sequence[Problem]) -> list[str | None]:
@@ -115,7 +124,9 @@ class Verifier:
         """
         boxed_only = self.settings.boxed_only if boxed_only is None else boxed_only
         written = [call for call in calls if call.response.strip()]
-        results = iter(self._own("verdict", self.settings.verdict, written))
+        judge = self.settings.verdict
+        assert judge is not None, "who has no judge of their own asks for grades"
+        results = iter(self._own("verdict", judge, written))
         grades = []
         for call in calls:
             how, value = next(results) if call.response.strip() else ("done", "unparsable")
@@ -155,14 +166,13 @@ def graded(
     return verifier.judge(calls, **options)
 
 
-def _prepare_child(functions: Sequence[str]) -> None:
-    """Runs in each child before its first task."""
+def _prepare() -> None:
+    """Runs once, for all children that come after one another."""
     from red_mcore.rewards import grading
 
     # It warns that its own time limits are off. They are, for they do not reach into C code; the pool's do.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     grading.warm_up()
-    load(functions)
 
 
 def _work(what: str, *arguments: Any) -> Any:

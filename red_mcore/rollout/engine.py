@@ -210,7 +210,11 @@ def _build(folder: Path, rollout: Rollout, length: int, dtype: str, seed: int):
     if current_platform.is_cpu():
         # Seeded requests cannot be prefilled in parts on a CPU ("CPU Generator does not use offset"), so that one batch
         # must hold the longest sequence whole.
-        device = {"enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": max(8192, length)}
+        device: dict[str, Any] = {
+            "enforce_eager": True,
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(8192, length),
+        }
     else:
         # The share of the memory that vLLM wants free at its start; the size of the cache is given. By default it would
         # ask for nine tenths of all, of which the trainer has its part already.

@@ -41,7 +41,7 @@ def set_environment(*, offline: bool) -> None:
         # A first compilation costs 12-15 s, for kernels that a CPU runs as fast without it.
         settings["TORCH_COMPILE_DISABLE"] = "1"
         # Megatron takes Transformer Engine's optimizer wherever that can be imported; its kernels want a GPU.
-        sys.modules.setdefault("transformer_engine", None)
+        sys.modules.setdefault("transformer_engine", None)  # type: ignore[arg-type]
     if offline:
         # Otherwise each load of a local folder tries the network, and waits for it on an isolated node.
         settings["HF_HUB_OFFLINE"] = "1"

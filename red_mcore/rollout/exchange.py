@@ -35,11 +35,10 @@ def gather_samples(mine: list[T], count: int, *, replicas: int, replica: int, is
     contribution = (replica, mine) if is_leader else None
     received: list[tuple[int, list[T]] | None] = [None] * dist.get_world_size(group)
     dist.all_gather_object(received, contribution, group=group)
-    out: list[T | None] = [None] * count
+    out: dict[int, T] = {}
     for source, items in filter(None, received):
         share = split_prompts(count, replicas, source)
         if len(items) != len(share):
             raise RuntimeError(f"replica {source} sampled {len(items)} prompts, its share of {count} is {len(share)}")
-        for index, item in zip(share, items, strict=True):
-            out[index] = item
-    return out
+        out.update(zip(share, items, strict=True))
+    return [out[index] for index in range(count)]

@@ -18,8 +18,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from red_mcore.checkpoints import fingerprints
-from red_mcore.config.overrides import flatten, is_within
 from red_mcore.config.recipe import Recipe, RecipeError, Rollout
+from red_mcore.config.tree import flatten, is_within
 from red_mcore.megatron.ranks import Ranks, on_main
 from red_mcore.samples.records import Group, Problem, Sample
 from red_mcore.system import disk
@@ -70,7 +70,8 @@ class Recording:
             return [Group(problem, found) for problem, found in zip(problems, samples, strict=True)]
         groups = sample()
         if self._record:
-            on_main(self._here, lambda: _write(self._record / f"{name}.npz", asked, groups))
+            written = self._record / f"{name}.npz"
+            on_main(self._here, lambda: _write(written, asked, groups))
         return groups
 
 
@@ -87,12 +88,12 @@ def _write(file: Path, asked: dict[str, Any], groups: Sequence[Group]) -> None:
         "samples": [len(g.samples) for g in groups],
         **{name: [getattr(s, name) for s in samples] for name in _SCALARS},
     }
-    arrays = {
+    arrays: dict[str, Any] = {
         "prompt_lengths": np.array([len(s.prompt) for s in samples], np.int64),
         "response_lengths": np.array([len(s.response) for s in samples], np.int64),
         "prompts": _joined(np.int32, [s.prompt for s in samples]),
         "responses": _joined(np.int32, [s.response for s in samples]),
-        "sampler_logps": _joined(np.float32, [s.sampler_logp for s in samples if not s.is_offline]),
+        "sampler_logps": _joined(np.float32, [s.sampler_logp for s in samples if s.sampler_logp is not None]),
     }
     buffer = io.BytesIO()
     np.savez(buffer, about=np.array(json.dumps(about)), **arrays)

@@ -6,6 +6,7 @@ Imported by vLLM itself (``worker_extension_cls``) and by the engine, never with
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from vllm.config import set_current_vllm_config
@@ -15,6 +16,9 @@ from vllm.v1.sample.logits_processor import LogitsProcessor
 
 class WeightReceiver:
     """Methods that vLLM adds to its worker; ``self`` is the worker."""
+
+    vllm_config: Any
+    model_runner: Any
 
     def receive_weights(self, tensors: Iterator[tuple[str, torch.Tensor]]) -> list[str]:
         """Load HF-named tensors in place; names of the engine's parameters that none of them reached.
@@ -33,7 +37,7 @@ class WeightReceiver:
         return sorted(names - loaded)
 
 
-def repack_tied_head(model: torch.nn.Module) -> None:
+def repack_tied_head(model: Any) -> None:
     """Pack a tied output layer again (CPU): it shares the embedding's new values, but computes with an old packed copy.
 
     Without this the engine silently joins the new body to the old output layer.
@@ -43,7 +47,7 @@ def repack_tied_head(model: torch.nn.Module) -> None:
         head.quant_method.process_weights_after_loading(head)
 
 
-def repack_experts(model: torch.nn.Module) -> None:
+def repack_experts(model: Any) -> None:
     """Pack the experts again (CPU): the layer-wise reload puts them in place unpacked, and only a first load packs.
 
     Without this the engine silently computes with weights in the wrong order.

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from red_mcore.config.recipe import RecipeError
 from red_mcore.system import signals
@@ -100,7 +101,7 @@ class _Team:
         self.received = 0
         self._on_signal = on_signal
         self._processes: list[BaseProcess] = []
-        self._before = {}
+        self._before: dict[int, Any] = {}
 
     def start(self, context, work: Callable[..., int], arguments: tuple, ranks: int) -> None:
         """A signal has to wait until there is everybody to pass it on to, and nobody has a copy of its handler."""
@@ -121,12 +122,12 @@ class _Team:
         codes: dict[int, int] = {}
         deadline, stopped = None, False
         while len(codes) < len(self._processes):
-            left = {p.sentinel: rank for rank, p in enumerate(self._processes) if rank not in codes}
+            left: dict[Any, int] = {p.sentinel: rank for rank, p in enumerate(self._processes) if rank not in codes}
             seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
             ended = [left[sentinel] for sentinel in wait(list(left), seconds)]
             for rank in ended:
                 self._processes[rank].join()
-                codes[rank] = self._processes[rank].exitcode
+                codes[rank] = self._processes[rank].exitcode or 0
             if not ended:
                 self._kill()
             failed = {code for code in codes.values() if code not in _IN_GOOD_ORDER}
@@ -156,13 +157,13 @@ class _Team:
 
     def _send(self, number: int) -> None:
         for process in self._processes:
-            if process.exitcode is None:
+            if process.exitcode is None and process.pid is not None:
                 os.kill(process.pid, number)
 
     def _kill(self) -> None:
         """The ranks and their children, for every rank leads a group."""
         for process in self._processes:
-            if process.exitcode is None:
+            if process.exitcode is None and process.pid is not None:
                 try:
                     os.killpg(process.pid, signal.SIGKILL)
                 except ProcessLookupError:  # it leads no group yet
@@ -215,8 +216,8 @@ def join() -> bool:
 
 def first_node(nodes: str) -> str:
     """First name of SLURM's compressed list: ``gpu[03-05,9],login1`` -> ``gpu03``."""
-    first = re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes).group()
-    return re.sub(r"\[(\w+)[^\]]*\]", r"\1", first)
+    first = re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes)
+    return re.sub(r"\[(\w+)[^\]]*\]", r"\1", first[0] if first else nodes)
 
 
 def check_world(ranks: int) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from red_mcore.config.overrides import flatten
 from red_mcore.config.recipe import Recipe
+from red_mcore.config.tree import flatten
 from red_mcore.tracking import monitor
 from red_mcore.tracking.json_files import JsonFiles
 from red_mcore.tracking.mlflow_run import MlflowRun

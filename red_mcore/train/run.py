@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from red_mcore.checkpoints import identity
-from red_mcore.config.overrides import flatten
 from red_mcore.config.recipe import Recipe
+from red_mcore.config.tree import flatten
 from red_mcore.models.architecture import Architecture
 from red_mcore.samples.records import Problem
 from red_mcore.system import signals

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from red_mcore.checkpoints import identity, manifests, resume
-from red_mcore.config.overrides import to_yaml
 from red_mcore.config.recipe import Model, Recipe
+from red_mcore.config.tree import to_yaml
 from red_mcore.models.architecture import Architecture
 from red_mcore.planning import checks, plan
 from red_mcore.planning.intake import load_benchmarks, take_in

@@ -21,7 +21,7 @@ from one_step import Seen, group, one_step, seen
 from torch import Tensor
 
 from red_mcore.algorithms.base import RolloutLoss
-from red_mcore.config.overrides import load
+from red_mcore.config.loading import load
 from red_mcore.config.recipe import Recipe, Reward
 from red_mcore.samples.records import Group
 from red_mcore.train.groups import without_masked

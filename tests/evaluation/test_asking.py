@@ -253,14 +253,8 @@ def test_an_engine_that_gives_no_numbers_measures_nothing(tokenizer, tmp_path):
         ask(tokenizer, tmp_path, Broken(tokenizer))
 
 
-def ends_in_the_unit(response, gold, unit):
-    if unit == "never":
-        raise ValueError(unit)
-    return response.endswith(unit)
-
-
 def test_a_verdict_of_the_users_own_judges_benchmarks(tokenizer, tmp_path, capsys):
-    reward = Reward(verdict=f"{__name__}:ends_in_the_unit", timeout_seconds=20)
+    reward = Reward(verdict="own_verdicts:ends_in_the_unit", timeout_seconds=20)
     asked = {
         "good": [Problem(i, f"{i}?", "x", columns={"unit": f"{i}}}"}) for i in range(5)],
         "bad": [Problem(i, f"{i}?", "x", columns={"unit": "never"}) for i in range(2)],

@@ -122,8 +122,8 @@ def test_killed_children_lose_no_verdict(everyone):
                 os.kill(pid, signal.SIGKILL)
 
         stopped = [child for child in verifier._pool._children if child.process.pid in victims]
-        for pid in victims:
-            os.kill(pid, signal.SIGSTOP)  # so that the batch cannot be over before they are killed
+        for child in stopped:
+            os.kill(child._worker, signal.SIGSTOP)  # so that the batch cannot be over before they are killed
         killer = threading.Thread(target=kill)
         killer.start()
         found = verdicts(verifier, asked)

@@ -23,7 +23,8 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol")
 PATIENCE = 600.0
 """Seconds that a daemon may take: the last resort against one that hangs."""
 FINAL_STATES = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
-SEARCH_PATH = os.environ["PATH"] + ":/usr/local/sbin:/usr/sbin:/sbin"  # where daemons live for users without root
+SBIN = ":/usr/local/sbin:/usr/sbin:/sbin"
+"""Where daemons live, and users without root do not look."""
 
 # Tracking by process groups and no cgroups, accounting or task binding: nothing here needs systemd or a database. The
 # cgroup plugin is loaded by slurmd in any case; v1 is the one that does nothing until it is used.
@@ -67,7 +68,7 @@ NODE = (
 
 def missing() -> str | None:
     """Why no SLURM can be started here, or None if one can."""
-    absent = [program for program in PROGRAMS if shutil.which(program, path=SEARCH_PATH) is None]
+    absent = [program for program in PROGRAMS if shutil.which(program, path=os.environ["PATH"] + SBIN) is None]
     if absent:
         return f"SLURM is not installed ({', '.join(absent)}): apt-get install munge slurm-client slurmctld slurmd"
     return None
@@ -123,7 +124,7 @@ class MiniSlurm:
         return state()
 
     def _environment(self) -> dict[str, str]:
-        own = {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": SEARCH_PATH}
+        own = {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": os.environ["PATH"] + SBIN}
         return {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "SBATCH_"))} | own
 
     def _configure(self) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import warm
 from mini_slurm import MiniSlurm, missing
 
 ROOT = Path(__file__).parents[2]
@@ -25,13 +25,15 @@ def slurm() -> Iterator[MiniSlurm]:
 
 @pytest.fixture(autouse=True)
 def _this_python_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{warm.python().parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
 def run_on_cpus(slurm: MiniSlurm, folder: Path, *arguments: str) -> tuple[str, str, list[str]]:
     """State, exit code and log lines of the script with ``arguments``, on two nodes of which it asks no GPU."""
     log = folder / "job.log"
-    job = slurm.sbatch("--nodes=2", "--gpus-per-node=0", f"--output={log}", SCRIPT, *arguments, folder=ROOT)
+    (folder / "recipes").symlink_to(ROOT / "recipes")
+    job = slurm.sbatch("--nodes=2", "--gpus-per-node=0", f"--output={log}", SCRIPT, *arguments, folder=folder)
     return *slurm.wait(job), log.read_text().splitlines()
 
 

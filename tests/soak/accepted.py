@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,9 +20,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
+import warm  # noqa: E402
 from test_fuzz import dry_run, leaves, values  # noqa: E402
 
-from red_mcore.config.overrides import load, override  # noqa: E402
+from red_mcore.config.loading import load  # noqa: E402
+from red_mcore.config.overrides import override  # noqa: E402
 from red_mcore.config.recipe import Recipe, RecipeError  # noqa: E402
 
 SHORT = [
@@ -87,9 +88,9 @@ def is_short(recipe: Recipe) -> bool:
 def run(file: Path, overrides: list[str], folder: Path) -> str | None:
     """What is wrong with the run's end; None where nothing is, or where files and tokenizer let the dry run refuse."""
     command = [sys.executable, "-m", "red_mcore.run", str(file), *overrides, f"runs={folder}", "name=run"]
-    if subprocess.run([*command, "--dry-run"], cwd=ROOT, capture_output=True).returncode:
+    if warm.run([*command, "--dry-run"]).returncode:
         return None
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = warm.run(command)
     if done.returncode:
         return f"exit code {done.returncode}: " + "\n".join((done.stdout + done.stderr).splitlines()[-15:])
     rows = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -18,13 +17,14 @@ from typing import ClassVar
 
 import psutil
 import pytest
+import warm
 
 from red_mcore.checkpoints import identity, manifests, resume
 from red_mcore.cli import compare
 from red_mcore.comparison import drive, legs, plan, results, stats
 from red_mcore.comparison.curves import AXES, Curves, budgets, read_curves, training_seconds
-from red_mcore.config.overrides import flatten
 from red_mcore.config.recipe import RecipeError, Until
+from red_mcore.config.tree import flatten
 from red_mcore.data.problems import read_problems
 from red_mcore.planning.plan import find_architecture
 from red_mcore.reports.comparison import report, sweep, tables
@@ -669,21 +669,21 @@ def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, capsys):
     small = ["base.steps=30", "base.sequences_per_step=48", "steps=4", "data.held_out=8", "evaluation.samples=2"]
     small += ["evaluation.every=1", "batch.prompts_per_step=8", "parallel.ranks=1", "reward.timeout_seconds=600"]
     arguments = [TINY["red"], TINY["sft"], *small, "--seeds=1", f"--out={out}"]
-    command = [sys.executable, "tools/compare.py", *arguments]
-    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    command = ["tools/compare.py", *arguments]
+    first = warm.start([sys.executable, *command], tmp_path / "first")  # its legs are cold: for its own children to die
     try:
         while not (out / "seed0/red").exists():
             assert first.poll() is None, (out / "seed0/base.log").read_text()
             time.sleep(0.05)
         below = psutil.Process(first.pid).children(recursive=True)
     finally:
-        first.kill()
+        first.send_signal(signal.SIGKILL)
         first.wait()
     assert below
     psutil.wait_procs(below)
     assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in below)
 
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = warm.run([warm.python(), *command])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "base" not in done.stdout.replace(str(out), "")  # it was done
     assert "done     seed 0  sft" in done.stdout

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from red_mcore.cli import report
-from red_mcore.config.overrides import load, to_yaml
+from red_mcore.config.loading import load
+from red_mcore.config.tree import to_yaml
 from red_mcore.reports import plots
 from red_mcore.reports.run.folder import read_run
 

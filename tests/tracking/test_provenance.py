@@ -9,8 +9,8 @@ import yaml
 
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.checkpoints import manifests
-from red_mcore.config.overrides import to_yaml
 from red_mcore.config.recipe import Data, Model, Recipe, Source, Tracking
+from red_mcore.config.tree import to_yaml
 from red_mcore.convert import card
 from red_mcore.tracking import provenance
 

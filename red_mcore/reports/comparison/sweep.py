@@ -11,7 +11,7 @@ from pathlib import Path
 from red_mcore.comparison.curves import AXES
 from red_mcore.comparison.legs import Run
 from red_mcore.comparison.results import Result, Results, as_json
-from red_mcore.config.overrides import flatten
+from red_mcore.config.tree import flatten
 from red_mcore.reports.comparison import tables
 from red_mcore.reports.comparison.report import failures, provenance, table
 from red_mcore.reports.comparison.tables import Cell, fraction
