@@ -25,16 +25,12 @@ MOST = 2000
 DEEPEST = 100
 """Elements within one another; browsers stop at 512."""
 
-_OPEN = re.compile(
-    r"\\\\|\\\$|\\\(|\\\[|\$\$?|\\boxed\s*\{|\\begin\{(align|gather|equation|multline)(\*?)\}"
-)
+_OPEN = re.compile(r"\\\\|\\\$|\\\(|\\\[|\$\$?|\\boxed\s*\{|\\begin\{(align|gather|equation|multline)(\*?)\}")
 _BRACE = re.compile(r"\\[\\{}]|[{}]")
 _BOLD = re.compile(r"\*\*(?=\S)([^*\n]{1,200})\*\*")
 _HEADING = re.compile(r"^#{1,6} (.{1,200})$", re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_MACRO = re.compile(
-    r"\\(?:(?:re)?newcommand|providecommand|[egx]?def|let|newenvironment)(?![a-zA-Z])"
-)
+_MACRO = re.compile(r"\\(?:(?:re)?newcommand|providecommand|[egx]?def|let|newenvironment)(?![a-zA-Z])")
 """Definitions can grow without bound, and no answer needs them."""
 _ELEMENTS = frozenset(
     (
@@ -102,9 +98,7 @@ def render(text: str) -> str:
     Formulas stand in ``$ $``, ``$$ $$``, ``\\( \\)``, ``\\[ \\]``, ``\\boxed{}`` or an environment such as ``align``.
     One that is broken, too long or too deep is shown as it was written. Takes time in proportion to the text.
     """
-    text = text.encode(
-        "utf-8", "replace"
-    ).decode()  # half of a surrogate pair cannot be written to a file
+    text = text.encode("utf-8", "replace").decode()  # half of a surrogate pair cannot be written to a file
     braces = _matching_braces(text)
     done: list[str] = []
     at = formulas = 0
@@ -112,11 +106,7 @@ def render(text: str) -> str:
         done.append(_prose(text[at : opened.start()]))
         found = _formula_at(text, opened, braces) if formulas < MOST else None
         if found is None:
-            done.append(
-                _plain(
-                    opened.group().removeprefix("\\") if opened.group() == "\\$" else opened.group()
-                )
-            )
+            done.append(_plain(opened.group().removeprefix("\\") if opened.group() == "\\$" else opened.group()))
             at = opened.end()
             continue
         latex, display, at = found
@@ -145,9 +135,7 @@ def formula(latex: str, display: bool = False) -> str | None:
         return None
 
 
-def _formula_at(
-    text: str, opened: re.Match, braces: dict[int, int]
-) -> tuple[str, bool, int] | None:
+def _formula_at(text: str, opened: re.Match, braces: dict[int, int]) -> tuple[str, bool, int] | None:
     """(LaTeX, whether it has lines of its own, its end) of the formula that ``opened`` begins; None without end."""
     mark, start = opened.group(), opened.end()
     if mark in ("\\\\", "\\$"):
@@ -203,18 +191,12 @@ def _written(element: Element, depth: int) -> str:
     if depth > DEEPEST:
         raise RecursionError(f"a formula of more than {DEEPEST} elements within one another")
     tag = element.tag if element.tag in _ELEMENTS else "mrow"
-    kept = {
-        name: value
-        for name, value in element.attrib.items()
-        if name in _ATTRIBUTES and _VALUE.fullmatch(value)
-    }
+    kept = {name: value for name, value in element.attrib.items() if name in _ATTRIBUTES and _VALUE.fullmatch(value)}
     if kind := _class(element):
         kept["class"] = kind
     attributes = "".join(f' {name}="{value}"' for name, value in kept.items())
     # latex2mathml writes symbols as references: &#x2264;
-    inner = _plain(html.unescape(element.text or "")) + "".join(
-        _written(child, depth + 1) for child in element
-    )
+    inner = _plain(html.unescape(element.text or "")) + "".join(_written(child, depth + 1) for child in element)
     return f"<{tag}{attributes}>{inner}</{tag}>"
 
 

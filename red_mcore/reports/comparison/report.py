@@ -104,14 +104,10 @@ def notes(results: Results, jobs: int) -> list[str]:
         )
     shared = interval = ""
     if jobs > 1:
-        shared = (
-            f" {jobs} runs shared the machine, so seconds compare only if it has cores for all."
-        )
+        shared = f" {jobs} runs shared the machine, so seconds compare only if it has cores for all."
     interval = "normal, from errors over problems"
     if results.over_seeds:
-        interval = (
-            "Student's t on the values of the seeds; it does not hold the choice of the problems"
-        )
+        interval = "Student's t on the values of the seeds; it does not hold the choice of the problems"
     lines += [
         "Learning rates are constant after warm-up, so that a point along a run is also the end of"
         " a shorter one. Values at a budget are read at the evaluation of the step that spends it;"

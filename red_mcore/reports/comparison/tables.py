@@ -12,8 +12,7 @@ from red_mcore.reports.plots import short
 MARKS = {"end": "†", "short": "‡", "stage": "§"}
 EXPLAINED = {
     "end": "generates no tokens and is read at equal seconds instead.",
-    "short": "had not spent the budget in some seed when it ended, and is read at its last"
-    " evaluation there.",
+    "short": "had not spent the budget in some seed when it ended, and is read at its last evaluation there.",
     "stage": "is read at equal steps while still in its first stage.",
 }
 SIGNS = {1: "▲", -1: "▼", 0: "·"}
@@ -31,9 +30,7 @@ def methods(results: Results) -> Table:
         failed = ", ".join(map(str, result.failed))
         row = [Cell(result.name, f"(failed in seed {failed})" if failed else "")]
         for axis in AXES:
-            half = (
-                result.half(axis, over_seeds=results.over_seeds) if result.readings[axis] else 0.0
-            )
+            half = result.half(axis, over_seeds=results.over_seeds) if result.readings[axis] else 0.0
             row.append(_mean(result, axis, "pass1", f" ± {fraction(half)}{marks(axis, result)}"))
         row += [_mean(result, axis, "passk") for axis in AXES]
         length, cut = (result.mean("seconds", name) for name in ("length", "truncated"))
@@ -74,10 +71,7 @@ def verdicts(results: Results) -> list[str]:
     not."""
     seeds, reference = len(results.plan.seeds), results.reference
     if seeds < 2:
-        return [
-            "With one seed nothing can be said about signs over seeds; the differences stand in"
-            " the table."
-        ]
+        return ["With one seed nothing can be said about signs over seeds; the differences stand in the table."]
     lines = []
     for axis in AXES:
         names: dict[int, list[str]] = {1: [], -1: [], 0: []}
@@ -97,10 +91,7 @@ def verdicts(results: Results) -> list[str]:
 def chance(results: Results) -> str:
     """How often equal methods would share a sign."""
     seeds = len(results.plan.seeds)
-    return (
-        f"Two methods that do equally well share a sign in all {seeds} seeds"
-        f" in 1 of {2 ** (seeds - 1)} cases."
-    )
+    return f"Two methods that do equally well share a sign in all {seeds} seeds in 1 of {2 ** (seeds - 1)} cases."
 
 
 def marks(axis: str, *results: Result) -> str:

@@ -65,9 +65,7 @@ def healthy(run: RunFolder) -> Answer:
     """Whether the run, or what it logged, gives cause to doubt."""
     reasons = list(run.warnings)
     if run.missing_steps:
-        reasons.append(
-            f"{run.missing_steps:,} steps have no row in metrics.jsonl: their values are lost"
-        )
+        reasons.append(f"{run.missing_steps:,} steps have no row in metrics.jsonl: their values are lost")
     for name in run.names:
         values = run.metric(name)[1]
         bad = np.count_nonzero(~np.isfinite(values))
@@ -79,18 +77,14 @@ def healthy(run: RunFolder) -> Answer:
     if not run.rows:
         return Answer("Healthy?", "open", "not known yet")
     if not run.finished:
-        return Answer(
-            "Healthy?", "open", "nothing odd so far", lines=["every logged value is finite"]
-        )
+        return Answer("Healthy?", "open", "nothing odd so far", lines=["every logged value is finite"])
     return Answer("Healthy?", "good", "yes", lines=["no warning, and every logged value is finite"])
 
 
 def finished(run: RunFolder) -> Answer:
     """Whether all steps are done, and how long it took."""
     ask, wanted = "Finished?", run.setting("steps")
-    number = (
-        f"{run.steps:,} of {wanted:,} steps" if isinstance(wanted, int) else f"{run.steps:,} steps"
-    )
+    number = f"{run.steps:,} of {wanted:,} steps" if isinstance(wanted, int) else f"{run.steps:,} steps"
     if run.finished:
         if run.steps != wanted:  # it went on until it had spent a budget, or its recipe is gone
             number = f"{run.steps:,} steps"
@@ -99,9 +93,7 @@ def finished(run: RunFolder) -> Answer:
     base_steps = run.setting("base.steps")
     if not run.rows and run.base_rows and base_steps:
         number = f"{run.base_rows[-1]['step']:,} of {base_steps:,} steps of base training"
-        return Answer(
-            ask, "open", "not finished", number, ["in base training, or stopped there", *written]
-        )
+        return Answer(ask, "open", "not finished", number, ["in base training, or stopped there", *written])
     if not run.rows:
         lines = ["Nothing is logged yet: the run is at its start, or in base training.", *written]
         return Answer(ask, "open", "not finished", lines=lines)
@@ -114,17 +106,11 @@ def finished(run: RunFolder) -> Answer:
     return Answer(ask, "open", "not finished", number, lines)
 
 
-def _difference(
-    first: float, first_error: float, last: float, last_error: float
-) -> tuple[str, str, str]:
+def _difference(first: float, first_error: float, last: float, last_error: float) -> tuple[str, str, str]:
     """(Kind of answer, word, the difference in words)."""
     change, half = last - first, _HALF * math.hypot(first_error, last_error)
     if not math.isfinite(half):
-        word = (
-            "unchanged"
-            if not change
-            else f"{'higher' if change > 0 else 'lower'}, but is it certain?"
-        )
+        word = "unchanged" if not change else f"{'higher' if change > 0 else 'lower'}, but is it certain?"
         return "open", word, f"{change:+.3f}, with an unknown error"
     text = f"{change:+.3f} ± {half:.3f} (95 %)"
     if abs(change) <= half:

@@ -61,9 +61,7 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the summary is of all steps; it is not where the run was asked for more since."""
         wanted = self.setting("steps", 0)
-        return self.summary is not None and self._summed >= max(
-            self._logged, wanted if isinstance(wanted, int) else 0
-        )
+        return self.summary is not None and self._summed >= max(self._logged, wanted if isinstance(wanted, int) else 0)
 
     @property
     def missing_steps(self) -> int:
@@ -73,16 +71,10 @@ class RunFolder:
     @property
     def last_written(self) -> str:
         """When, or nothing where no metrics are."""
-        files = [
-            file
-            for name in ("metrics.jsonl", "base.jsonl")
-            if (file := self.folder / name).exists()
-        ]
+        files = [file for name in ("metrics.jsonl", "base.jsonl") if (file := self.folder / name).exists()]
         if not files:
             return ""
-        when = datetime.datetime.fromtimestamp(
-            max(file.stat().st_mtime for file in files)
-        ).astimezone()
+        when = datetime.datetime.fromtimestamp(max(file.stat().st_mtime for file in files)).astimezone()
         return when.isoformat(sep=" ", timespec="minutes")
 
     @cached_property
@@ -144,11 +136,7 @@ class RunFolder:
     @cached_property
     def pass_k(self) -> str | None:
         """Name of the metric pass@k, k the number of samples."""
-        found = [
-            name
-            for name in self.names
-            if re.fullmatch(r"evaluation/pass\d+", name) and name[15:] != "1"
-        ]
+        found = [name for name in self.names if re.fullmatch(r"evaluation/pass\d+", name) and name[15:] != "1"]
         return found[0] if found else None
 
     @cached_property
@@ -192,11 +180,7 @@ def read_run(folder: Path) -> RunFolder:
         hint = f"; there are runs in it: {', '.join(within[:5])}" if within else ""
         raise RecipeError(f"{folder} is no run, it has neither metrics.jsonl nor recipe.yaml{hint}")
     rows, _, told = metric_rows.read(folder)
-    base_rows = {
-        row["step"]: row
-        for row in _lines(folder / "base.jsonl")
-        if isinstance(row.get("step"), int)
-    }
+    base_rows = {row["step"]: row for row in _lines(folder / "base.jsonl") if isinstance(row.get("step"), int)}
     if told:
         print(f"warning: {told}", file=sys.stderr)
     try:
