@@ -244,7 +244,7 @@ def test_what_transformer_engine_cannot_do_is_refused(recipe, monkeypatch, overr
 
 def test_fp8_wants_transformer_engine_installed(recipe, monkeypatch):
     monkeypatch.setattr("red_mcore.system.devices.has_gpu", lambda: True)
-    monkeypatch.setattr("red_mcore.system.devices.has_transformer_engine", lambda: False)
+    monkeypatch.setattr("red_mcore.models.layers.has_transformer_engine", lambda: False)
     with pytest.raises(RecipeError, match="needs Transformer Engine, which is not installed: use fp8=none"):
         validate(override(recipe, ["model.fp8=tensorwise"]))
 
