@@ -28,6 +28,10 @@ class Accuracy:
     """Share cut off by the length limit; None where that is not known."""
     verdicts: dict[str, int]
 
+    @property
+    def told(self) -> str:
+        return ", ".join(f"{verdict} {number}" for verdict, number in self.verdicts.items())
+
 
 @dataclass(frozen=True)
 class Likelihood:

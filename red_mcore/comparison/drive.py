@@ -29,7 +29,7 @@ from red_mcore.system.signals import SAVE, held, stops
 # The process that runs a leg is killed with this one, however this one ends: two must never write to one folder.
 _START = (
     "import sys; from red_mcore.system.launch import die_with_parent; die_with_parent(int(sys.argv.pop(1)));"
-    " from red_mcore import streams; streams.outlive(); from red_mcore.run import main; sys.exit(main())"
+    " from red_mcore.system import streams; streams.outlive(); from red_mcore.run import main; sys.exit(main())"
 )
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LEFT = re.compile(r"left (\d+):(\d\d):(\d\d)")

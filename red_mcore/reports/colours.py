@@ -1,7 +1,8 @@
 """The colours of pages and figures, in the light and in the dark.
 
-Style sheets and figures are written in the light ones. ``themed`` makes each that has a dark counterpart a CSS variable
-with the light one as its fallback, so that a figure taken out of its page is as it was drawn.
+Style sheets and figures are written in the light ones. ``themed`` makes each that has a dark
+counterpart a CSS variable with the light one as its fallback, so that a figure taken out of its
+page is as it was drawn.
 """
 
 from __future__ import annotations

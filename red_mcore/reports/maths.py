@@ -33,13 +33,58 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _MACRO = re.compile(r"\\(?:(?:re)?newcommand|providecommand|[egx]?def|let|newenvironment)(?![a-zA-Z])")
 """Definitions can grow without bound, and no answer needs them."""
 _ELEMENTS = frozenset(
-    ("math", "mrow", "mi", "mn", "mo", "ms", "mtext", "mspace", "mfrac", "msqrt", "mroot", "mstyle", "mpadded")
-    + ("mphantom", "msub", "msup", "msubsup", "munder", "mover", "munderover", "mmultiscripts", "mprescripts", "none")
+    (
+        "math",
+        "mrow",
+        "mi",
+        "mn",
+        "mo",
+        "ms",
+        "mtext",
+        "mspace",
+        "mfrac",
+        "msqrt",
+        "mroot",
+        "mstyle",
+        "mpadded",
+    )
+    + (
+        "mphantom",
+        "msub",
+        "msup",
+        "msubsup",
+        "munder",
+        "mover",
+        "munderover",
+        "mmultiscripts",
+        "mprescripts",
+        "none",
+    )
     + ("mtable", "mtr", "mtd")
 )
 _ATTRIBUTES = frozenset(
-    ("display", "displaystyle", "scriptlevel", "stretchy", "fence", "form", "accent", "accentunder", "linethickness")
-    + ("minsize", "maxsize", "movablelimits", "largeop", "symmetric", "separator", "lspace", "rspace", "width")
+    (
+        "display",
+        "displaystyle",
+        "scriptlevel",
+        "stretchy",
+        "fence",
+        "form",
+        "accent",
+        "accentunder",
+        "linethickness",
+    )
+    + (
+        "minsize",
+        "maxsize",
+        "movablelimits",
+        "largeop",
+        "symmetric",
+        "separator",
+        "lspace",
+        "rspace",
+        "width",
+    )
     + ("height", "depth", "voffset")
 )
 _VALUE = re.compile(r"[a-z]{1,12}|[+-]?\d{0,2}(\.\d{1,6})?(em|ex|px|pt|mu|%)?")

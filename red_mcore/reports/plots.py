@@ -1,7 +1,7 @@
-"""Figures in one look: quiet axes, colours that colour-blind readers tell apart, the quantity written above its panel.
+"""Figures in one look: quiet axes, and colours that colour-blind readers tell apart.
 
-Each function returns a ``Plot``, which is SVG for a page or a PNG file. All plots of a size have their axes at the same
-place, so that they line up in a row; ``SIZE``, ``WIDE`` and ``FULL`` fill one, two and three columns of a page.
+Each function returns a ``Plot``, which is SVG for a page or a PNG file. The quantity stands above
+its panel. All plots of a size have their axes at the same place, so that they line up in a row.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -24,7 +25,9 @@ from red_mcore.system import disk
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's, without the yellow, which white paper swallows; ink is for a reference."""
-INK, GREY, FAINT = "#222222", "#b5b5b5", "#dedede"
+INK, GREY = "#222222", "#b5b5b5"
+_LABEL = "#555555"
+_SMALL = {"fontsize": 8, "color": _LABEL}
 STYLE = {
     "font.size": 9,
     "axes.titlesize": 9.5,
@@ -32,9 +35,9 @@ STYLE = {
     "axes.spines.right": False,
     "axes.edgecolor": "#666666",
     "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": "#555555",
-    "ytick.color": "#555555",
+    "axes.labelcolor": _LABEL,
+    "xtick.color": _LABEL,
+    "ytick.color": _LABEL,
     "axes.grid": True,
     "grid.color": "#ececec",
     "axes.axisbelow": True,
@@ -42,21 +45,34 @@ STYLE = {
     "svg.hashsalt": "red-mcore",
 }
 SIZE, WIDE, FULL = (4.1, 2.55), (8.37, 2.55), (12.65, 2.55)
-"""Inches. They have the widths of the columns of ``page.panels``, so that all text on a page is of one size."""
+"""Inches: one, two and three columns of a page, so that all text on a page is of one size."""
 _LEFT, _RIGHT, _BOTTOM, _TOP = 0.55, 0.12, 0.45, 0.5
 """Inches around the axes; the top has a line for the quantity and one for the legend."""
-_PER_CATEGORY = 0.24
-"""Inches of a bar."""
-_STEPS = (1, 2, 2.5, 5, 10)
+_PER_BAR = 0.24
+"""Inches."""
+_TICK_STEPS = (1, 2, 2.5, 5, 10)
 """What may lie between two ticks, times a power of ten."""
+_LARGE = 10_000
+"""From here on, an axis has ticks such as 12k."""
 Values = Sequence[float] | np.ndarray
+Series = tuple[Values, Values]
+"""The xs and ys of a line."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A finished figure."""
+    """A finished figure, and the line below it."""
 
     figure: Figure
+    caption: str = ""
+
+    @property
+    def width(self) -> str:
+        """The class of a page's style sheet that makes room for the figure."""
+        inches = self.figure.get_figwidth()
+        if inches >= FULL[0]:
+            return "full"
+        return "wide" if inches >= WIDE[0] else ""
 
     @property
     def svg(self) -> str:
@@ -64,15 +80,16 @@ class Plot:
         return svg(self.figure)
 
     def save_png(self, path: Path | str, dpi: int = 150) -> Path:
-        """Write it as PNG; the path."""
+        """Write the figure as PNG; returns the path."""
         buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+        options = {"facecolor": "white", "metadata": {"Software": None}}
+        self.figure.savefig(buffer, format="png", dpi=dpi, **options)
         disk.write_atomic(Path(path), buffer.getvalue())
         return Path(path)
 
 
 def curve(
-    series: Mapping[str, tuple[Values, Values]],
+    series: Mapping[str, Series],
     ylabel: str,
     xlabel: str = "step",
     band: Mapping[str, Values] | None = None,
@@ -80,45 +97,68 @@ def curve(
     *,
     smooth: int = 0,
     dots: Collection[str] = (),
+    behind: Collection[str] = (),
+    ends: Mapping[str, str] | None = None,
     marks: Values = (),
     levels: Mapping[str, float] | None = None,
+    xlim: tuple[float, float] | None = None,
     ylim: tuple[float | None, float | None] | None = None,
     colours: Mapping[str, str] | None = None,
     size: tuple[float, float] = SIZE,
+    caption: str = "",
+    legend: bool = True,
 ) -> Plot:
-    """Lines, label -> (xs, ys); points that are not finite (or, with ``logy``, not positive) are left out.
+    """Lines, label -> (xs, ys); points that are not finite (or, with ``logy``, not positive) are
+    left out.
 
-    ``band``: label -> half widths of an interval around its line. ``smooth`` > 1 draws the values as faint points and
-    the mean (with ``logy`` the geometric one) of that many neighbours as the line. ``dots``: labels drawn as points, no
-    line. ``marks``: xs with a tick inside the axes. ``levels``: label -> y of a dotted line across.
+    ``band``: label -> half widths of an interval around its line. ``smooth`` > 1 draws the values
+    as faint points and the mean (with ``logy`` the geometric one) of that many neighbours as the
+    line.
+    ``dots``: labels drawn as points, no line. ``behind``: labels drawn thin, below the others.
+    ``ends``: label -> marker at the end of its line. ``marks``: xs with a tick inside the axes.
+    ``levels``: label -> y of a dotted line across.
     """
+    bands, markers = band or {}, ends or {}
     with _panel(ylabel, xlabel, size) as (figure, axes):
         for x in marks:
             axes.axvline(x, 0, 0.05, color="#777777", lw=1, zorder=4)
         for name, y in (levels or {}).items():
             axes.axhline(y, color="#888888", lw=1, ls=":", zorder=2)
-            axes.annotate(_literal(name), (0, y), (3, 2), ("axes fraction", "data"), "offset points", **_SMALL)
-        for (name, (xs, ys)), colour in zip(series.items(), _palette(series, colours), strict=True):
-            x, y, half = _finite(xs, ys, (band or {}).get(name), positive=logy)
+            place = (0, y), (3, 2), ("axes fraction", "data"), "offset points"
+            axes.annotate(_literal(name), *place, **_SMALL)
+        for name, colour in _palette(series, colours).items():
+            x, y, half = _finite(*series[name], bands.get(name), positive=logy)
+            look: dict[str, Any] = {
+                "color": colour,
+                "label": _literal(name),
+                "lw": 1.8,
+                "zorder": 3,
+            }
+            if name in behind:
+                look |= {"lw": 0.8, "zorder": 2}
             if name in dots:
-                axes.plot(x, y, ".", color=colour, alpha=0.7, ms=4.5, mew=0, label=_literal(name), zorder=2)
+                look |= {"marker": ".", "alpha": 0.7, "ms": 4.5, "mew": 0, "lw": 0, "zorder": 2}
             elif smooth > 1:
                 axes.plot(x, y, ".", color=colour, alpha=0.3, ms=4.5, mew=0, zorder=2)
-                mean = np.exp(running_mean(np.log(y), smooth)) if logy else running_mean(y, smooth)
-                axes.plot(x, mean, color=colour, lw=1.8, label=_literal(name), zorder=3)
-            else:
-                few = "o" if len(x) <= 40 else None
-                axes.plot(x, y, color=colour, lw=1.8, marker=few, ms=3.5, label=_literal(name), zorder=3)
+                y = np.exp(running_mean(np.log(y), smooth)) if logy else running_mean(y, smooth)
+            elif len(x) <= 40 and not ends:
+                look |= {"marker": "o", "ms": 3.5}
+            axes.plot(x, y, **look)
+            if markers.get(name) and len(x):
+                axes.plot(x[-1], y[-1], markers[name], color=colour, ms=5, zorder=4, clip_on=False)
             if half is not None:
-                axes.fill_between(x, y - half, y + half, color=colour, alpha=0.15, lw=0, zorder=2)
+                axes.fill_between(x, y - half, y + half, color=colour, alpha=0.13, lw=0, zorder=2)
         axes.set_yscale("log" if logy else "linear")
+        if xlim:
+            axes.set_xlim(*xlim)
         if ylim:
             axes.set_ylim(*ylim)
             low, high = axes.get_ylim()
-            if ylim[1] is None and not logy:  # the room above is a share of what shows, not of the values' spread
+            if ylim[1] is None and not logy:
+                # The room above is a share of what shows, not of the values' spread.
                 axes.set_ylim(low, max(high, low + 1.06 * (axes.dataLim.y1 - low)))
-        _finish(axes, legend=any(series))
-    return Plot(figure)
+        _finish(axes, legend=legend)
+    return Plot(figure, caption)
 
 
 def stacked(
@@ -130,10 +170,13 @@ def stacked(
     share: bool = False,
     colours: Mapping[str, str] | None = None,
     size: tuple[float, float] = SIZE,
+    caption: str = "",
 ) -> Plot:
-    """Quantities on top of each other, the first at the bottom, a bar for each x; ``share`` scales each to 1."""
+    """Quantities on top of each other, the first at the bottom, a bar for each x; ``share`` scales
+    each bar to 1."""
     with _panel(ylabel, xlabel, size) as (figure, axes):
-        heights = np.nan_to_num(np.array([list(values) for values in parts.values()], float).reshape(len(parts), -1))
+        rows = np.array([list(values) for values in parts.values()], float)
+        heights = np.nan_to_num(rows.reshape(len(parts), -1))
         if share:
             heights = heights / np.maximum(heights.sum(0), 1e-300)
             axes.set_ylim(0, 1)
@@ -141,14 +184,16 @@ def stacked(
         step = np.diff(x).min() if len(x) > 1 else 1.0
         edges = np.append(x, x[-1:] + step) - step / 2
         low = np.zeros(len(x))
-        for (name, row), colour in zip(zip(parts, heights, strict=True), _palette(parts, colours), strict=True):
-            # One outline, not a rectangle for each bar: hundreds of them would show gaps, and make a large file.
-            axes.stairs(low + row, edges, baseline=low, fill=True, color=colour, lw=0.3, label=_literal(name), zorder=2)
-            low = low + row
+        for row, (name, colour) in enumerate(_palette(parts, colours).items()):
+            high = low + heights[row]
+            # One outline, not a rectangle for each bar: hundreds would show gaps in a large file.
+            look = {"fill": True, "color": colour, "lw": 0.3, "zorder": 2}
+            axes.stairs(high, edges, baseline=low, label=_literal(name), **look)
+            low = high
         if len(x):
             axes.set_xlim(edges[0], edges[-1])
-        _finish(axes, legend=True)
-    return Plot(figure)
+        _finish(axes)
+    return Plot(figure, caption)
 
 
 def histogram(
@@ -157,28 +202,22 @@ def histogram(
     ylabel: str = "share",
     *,
     bins: int = 40,
-    logx: bool = False,
-    logy: bool = False,
     colours: Mapping[str, str] | None = None,
-    size: tuple[float, float] = SIZE,
 ) -> Plot:
-    """Share of each group's values in equal bins (equal ratios with ``logx``) that all groups have in common."""
-    finite = {name: np.asarray(values, float) for name, values in groups.items()}
-    finite = {name: v[np.isfinite(v) & (v > 0 if logx else True)] for name, v in finite.items()}
+    """Share of each group's values in equal bins that all groups have in common."""
+    finite = {}
+    for name, group in groups.items():
+        values = np.asarray(group, float)
+        finite[name] = values[np.isfinite(values)]
     everything = np.concatenate([*finite.values(), []])
-    with _panel(ylabel, xlabel, size) as (figure, axes):
+    with _panel(ylabel, xlabel, SIZE) as (figure, axes):
         if len(everything):
-            low, high = everything.min(), everything.max()
-            if low == high:
-                low, high = (low / 2, high * 2) if logx else (low - 0.5, high + 0.5)
-            edges = np.geomspace(low, high, bins + 1) if logx else np.linspace(low, high, bins + 1)
-            for (name, values), colour in zip(finite.items(), _palette(groups, colours), strict=True):
-                shares = np.histogram(values, edges)[0] / max(len(values), 1)
+            edges = np.histogram_bin_edges(everything, bins)
+            for name, colour in _palette(groups, colours).items():
+                shares = np.histogram(finite[name], edges)[0] / max(len(finite[name]), 1)
                 axes.stairs(shares, edges, fill=True, color=colour, alpha=0.15, lw=0, zorder=2)
                 axes.stairs(shares, edges, color=colour, lw=1.4, label=_literal(name), zorder=3)
-        axes.set_xscale("log" if logx else "linear")
-        axes.set_yscale("log" if logy else "linear")
-        _finish(axes, legend=any(groups))
+        _finish(axes)
     return Plot(figure)
 
 
@@ -191,46 +230,49 @@ def bars(
     colours: Mapping[str, str] | None = None,
     width: float = SIZE[0],
 ) -> Plot:
-    """Bars to the right, a row of categories for group -> category -> value, groups side by side in each category.
+    """Bars to the right, a row of categories for group -> category -> value, groups side by side in
+    each category.
 
-    ``errors``: group -> category -> half of an interval. Each bar bears its value in the format ``form``. As high as
-    the number of bars asks.
+    ``errors``: group -> category -> half of an interval. Each bar bears its value in the format
+    ``form``. The figure is as high as the number of bars asks.
     """
     categories = list(dict.fromkeys(name for values in groups.values() for name in values))
-    height = _TOP + _BOTTOM + _PER_CATEGORY * max(len(categories), 1) * (len(groups) + 0.5)
+    height = _TOP + _BOTTOM + _PER_BAR * max(len(categories), 1) * (len(groups) + 0.5)
     # Names of categories may be longer than the numbers that stand there otherwise.
     left = max(_LEFT, 0.15 + 0.075 * max(map(len, categories), default=0))
-    with _panel(ylabel, "", (width, height), left, {"axes.grid.axis": "x"}) as (figure, axes):
-        thick = 0.8 / max(len(groups), 1)
-        for i, ((name, values), colour) in enumerate(zip(groups.items(), _palette(groups, colours), strict=True)):
+    thick = 0.8 / max(len(groups), 1)
+    grid = {"axes.grid.axis": "x"}
+    with _panel(ylabel, "", (width, height), left, grid) as (figure, axes):
+        for i, (name, colour) in enumerate(_palette(groups, colours).items()):
             for row, category in enumerate(categories):
-                value = values.get(category, np.nan)
+                value = groups[name].get(category, np.nan)
                 if not np.isfinite(value):
                     continue
-                at = row + (i - (len(groups) - 1) / 2) * thick
+                y = row + (i - (len(groups) - 1) / 2) * thick
                 error = (errors or {}).get(name, {}).get(category)
-                axes.barh(at, value, thick * 0.9, color=colour, xerr=error, ecolor="#555555", zorder=2)
-                end = value + (error or 0) if value >= 0 else value - (error or 0)
+                look = {"color": colour, "xerr": error, "ecolor": _LABEL, "zorder": 2}
+                axes.barh(y, value, thick * 0.9, **look)
                 side = 1 if value >= 0 else -1
-                axes.annotate(
-                    form.format(value), (end, at), (3 * side, 0), textcoords="offset points", va="center_baseline",
-                    ha="left" if side > 0 else "right", **_SMALL,
-                )  # fmt: skip
+                end = value + side * (error or 0)
+                place = (end, y), (3 * side, 0)
+                sides = {"ha": "left" if side > 0 else "right", "va": "center_baseline"}
+                text = form.format(value)
+                axes.annotate(text, *place, textcoords="offset points", **sides, **_SMALL)
             axes.barh(0, 0, color=colour, label=_literal(name))
-        axes.set_yticks(range(len(categories)), map(_literal, categories))
+        axes.set_yticks(range(len(categories)), list(map(_literal, categories)))
         axes.set_ylim(len(categories) - 0.4, -0.6)
-        axes.margins(x=0.14)
+        axes.margins(x=0.14)  # for the numbers at the ends of bars
         axes.axvline(0, color="#666666", lw=0.8)
-        _legend(axes, any(groups))
+        _legend(axes, wanted=True)
     return Plot(figure)
 
 
 def running_mean(values: Values, window: int) -> np.ndarray:
-    """[n] Mean of the ``window`` values around each, as many before as after; fewer near the ends."""
-    values = np.asarray(values, float)
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    at = np.arange(len(values))
-    first, end = np.maximum(at - window // 2, 0), np.minimum(at + window // 2 + 1, len(values))
+    """Mean of the ``window`` values around each, of fewer at the ends; [n] as ``values``."""
+    sums = np.concatenate([[0.0], np.cumsum(np.asarray(values, float))])
+    places = np.arange(len(values))
+    first = np.maximum(places - window // 2, 0)
+    end = np.minimum(places + window // 2 + 1, len(values))
     return (sums[end] - sums[first]) / np.maximum(end - first, 1)
 
 
@@ -242,41 +284,45 @@ def short(number: float) -> str:
 
 
 class Counts(Formatter):
-    """Ticks in few characters, or in full where two would look the same: 12k, but 12,010 beside 12,020."""
+    """Ticks in few characters, or in full where two would look the same: 12k, but 12,010 beside
+    12,020."""
 
     def __call__(self, value: float, position: int | None = None) -> str:
         return short(value)
 
     def format_ticks(self, values: Values) -> list[str]:
-        labels = [short(value) for value in values]
-        return labels if len(set(labels)) == len(labels) else [f"{value:,.0f}" for value in values]
-
-
-def whole_ticks(axes: Axes, most: int = 7) -> None:
-    """Ticks of an x axis that counts steps, which have no halves: not even where it shows a single one."""
-    axes.xaxis.set_major_locator(MaxNLocator(most, steps=_STEPS, integer=True, min_n_ticks=1))
-    axes.xaxis.set_major_formatter(Counts())
+        labels = list(map(short, values))
+        if len(set(labels)) < len(labels):
+            return [f"{value:,.0f}" for value in values]
+        return labels
 
 
 def reading(name: str, values: Values, form: str = "{:.3g}") -> str:
-    """A line of a figure in words: where it begins and where it ends, of the values that are finite."""
+    """A line of a figure in words: where it begins and where it ends, of the values that are
+    finite."""
     finite = np.asarray(values, float)
     finite = finite[np.isfinite(finite)]
     if not len(finite):
         return ""
-    ends = dict.fromkeys(form.format(value) for value in (finite[0], finite[-1]))
-    return " ".join(filter(None, [name, " \N{RIGHTWARDS ARROW} ".join(ends)]))
+    ends = list(dict.fromkeys([form.format(finite[0]), form.format(finite[-1])]))
+    return f"{name} {' → '.join(ends)}".strip()
 
 
 def svg(figure: Figure) -> str:
-    """The figure as an element that fills the width it gets; the quantity above its panel is its title as text, too."""
+    """The figure as an element that fills the width it gets; the quantity above its panel is its
+    title as text, too."""
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": STYLE["svg.hashsalt"]}):  # the same figure is the same text
+    # With a salt of its own the same figure is the same text.
+    with mpl.rc_context({"svg.hashsalt": STYLE["svg.hashsalt"]}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    text = re.sub(r'width="[^"]*" height="[^"]*"', 'class="figure"', text[text.index("<svg") :], count=1)
-    title = f"<title>{html.escape(figure.get_label())}</title>" if figure.get_label() else ""
-    return re.sub(r"^<svg[^>]*>", lambda found: found.group() + title, text)
+    text = text[text.index("<svg") :]
+    text = re.sub(r'width="[^"]*" height="[^"]*"', 'class="figure"', text, count=1)
+    title = html.escape(str(figure.get_label()))
+    if not title:
+        return text
+    begin = text.index(">") + 1
+    return f"{text[:begin]}<title>{title}</title>{text[begin:]}"
 
 
 def _literal(text: str) -> str:
@@ -284,42 +330,47 @@ def _literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-_SMALL = {"fontsize": 8, "color": "#555555"}
-
-
 @contextmanager
-def _panel(title: str, xlabel: str, size: tuple[float, float], left: float = _LEFT, style: Mapping | None = None):
+def _panel(
+    title: str,
+    xlabel: str,
+    size: tuple[float, float],
+    left: float = _LEFT,
+    style: Mapping[str, Any] | None = None,
+) -> Iterator[tuple[Figure, Axes]]:
     """(figure, axes) with the margins that all plots share."""
     with mpl.rc_context({**STYLE, **(style or {})}):
         width, height = size
         figure = Figure(figsize=size)
         figure.set_label(title)
-        box = (left / width, _BOTTOM / height, 1 - (left + _RIGHT) / width, 1 - (_BOTTOM + _TOP) / height)
-        axes = figure.add_axes(box)
-        figure.text(0.06 / width, 1 - 0.07 / height, _literal(title), ha="left", va="top", fontsize=9.5, color=INK)
-        axes.set_xlabel(_literal(xlabel), color="#555555", labelpad=2)
-        axes.tick_params(which="both", colors="#555555", length=2.5)
+        across, upwards = 1 - (left + _RIGHT) / width, 1 - (_BOTTOM + _TOP) / height
+        axes = figure.add_axes((left / width, _BOTTOM / height, across, upwards))
+        corner = 0.06 / width, 1 - 0.07 / height
+        figure.text(*corner, _literal(title), ha="left", va="top", fontsize=9.5)
+        axes.set_xlabel(_literal(xlabel), labelpad=2)
+        axes.tick_params(which="both", length=2.5)
         yield figure, axes
 
 
-def _finish(axes: Axes, *, legend: bool) -> None:
-    if axes.get_yscale() == "linear":
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
-        if max(map(abs, axes.get_ylim())) >= 10_000:
+def _finish(axes: Axes, *, legend: bool = True) -> None:
+    """Ticks that fit what the axes show, and the legend."""
+    if axes.get_yscale() == "log":
+        _log_ticks(axes)
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=_TICK_STEPS))
+        if max(map(abs, axes.get_ylim())) >= _LARGE:
             axes.yaxis.set_major_formatter(Counts())
         else:  # 1e-5 once above the axis, not at every tick
             axes.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
-            axes.yaxis.offsetText.set(size=8, color="#555555")
-    else:
-        _log_ticks(axes)
+            axes.yaxis.offsetText.set(size=8, color=_LABEL)
     if axes.get_xscale() == "linear":
-        if axes.get_xlabel() in ("step", "steps"):
-            whole_ticks(axes)
-        else:
-            axes.xaxis.set_major_locator(MaxNLocator(7, steps=_STEPS))
-            if max(map(abs, axes.get_xlim())) >= 10_000:
-                axes.xaxis.set_major_formatter(Counts())
-    _legend(axes, legend)
+        # Steps have no halves, not even where the axis shows a single one.
+        whole = axes.get_xlabel() in ("step", "steps")
+        ticks = MaxNLocator(7, steps=_TICK_STEPS, integer=whole, min_n_ticks=1 if whole else 2)
+        axes.xaxis.set_major_locator(ticks)
+        if whole or max(map(abs, axes.get_xlim())) >= _LARGE:
+            axes.xaxis.set_major_formatter(Counts())
+    _legend(axes, wanted=legend)
 
 
 def _log_ticks(axes: Axes) -> None:
@@ -331,24 +382,29 @@ def _log_ticks(axes: Axes) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _legend(axes: Axes, wanted: bool) -> None:
+def _legend(axes: Axes, *, wanted: bool) -> None:
     if wanted and axes.get_legend_handles_labels()[0]:
-        axes.legend(
-            loc="lower right", bbox_to_anchor=(1.0, 0.995), ncols=6, borderaxespad=0, borderpad=0.1, fontsize=8,
-            handlelength=1.2, handletextpad=0.4, columnspacing=1.0,
-        )  # fmt: skip
+        place = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.995), "borderaxespad": 0}
+        space = {"borderpad": 0.1, "handlelength": 1.2, "handletextpad": 0.4, "columnspacing": 1.0}
+        axes.legend(ncols=6, fontsize=8, **place, **space)
 
 
-def _palette(names: Mapping[str, object], colours: Mapping[str, str] | None) -> list[str]:
+def _palette(names: Mapping[str, Any], colours: Mapping[str, str] | None) -> dict[str, str]:
     """A colour for each name: the one asked for, else the next of ``COLOURS``."""
-    return [(colours or {}).get(name, COLOURS[i % len(COLOURS)]) for i, name in enumerate(names)]
+    found = {}
+    for i, name in enumerate(names):
+        found[name] = (colours or {}).get(name, COLOURS[i % len(COLOURS)])
+    return found
 
 
 def _finite(
     xs: Values, ys: Values, half: Values | None, *, positive: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """The points that can be drawn."""
     x, y = np.asarray(xs, float), np.asarray(ys, float)
     good = np.isfinite(x) & np.isfinite(y)
     if positive:
         good &= y > 0
-    return x[good], y[good], None if half is None else np.nan_to_num(np.asarray(half, float))[good]
+    if half is None:
+        return x[good], y[good], None
+    return x[good], y[good], np.nan_to_num(np.asarray(half, float))[good]

@@ -6,7 +6,6 @@ import pytest
 
 from red_mcore.reports import page, plots
 from red_mcore.reports.colours import DARK, VARIABLES, themed
-from red_mcore.reports.run import samples
 
 TEXT = ("#222222", "#555555", "#777777", "#00785a", "#b34700")
 """Light colours of texts."""
@@ -45,7 +44,8 @@ def test_a_colour_follows_the_reader_and_falls_back_to_the_light_one():
 
 def test_a_page_has_no_colour_that_the_dark_one_would_not_change():
     plot = plots.curve({"a": ([0, 1], [1, 2])}, "y", levels={"l": 1}, marks=[1])
-    made = page.page("t", page.figure(plot.svg), style=samples.STYLE)
+    body = "{% extends 'base.html' %}{% block body %}{{ plot.svg | themed }}{% endblock %}"
+    made = page.environment().from_string(body).render(title="t", plot=plot)
     drawn = re.sub(r"var\(--\w{6}, #\w{6}\)", "", made.replace(VARIABLES, ""))
     assert re.findall(r"#[0-9a-fA-F]{6}\b|#[0-9a-fA-F]{3}\b(?=[;} ])", drawn) == []
     assert "var(" not in plot.svg  # a file of its own may be shown by what knows no variables

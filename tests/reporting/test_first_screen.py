@@ -116,8 +116,8 @@ def test_base_training_is_told_apart_from_nothing(run):
 
 def test_the_answers_are_text_and_the_first_reasons_show_at_once():
     hostile = "<script>alert(1)</script>"
-    found = page.Answer(hostile, "bad", hostile, hostile, [hostile], [hostile] * 5)
-    made = page.answers([found])
+    found = first_screen.Answer(hostile, "bad", hostile, hostile, [hostile], [hostile] * 5)
+    made = page.environment().get_template("parts.html").module.answers([found])
     assert "<script" not in made
     shown, hidden = made.split("<details>")
     assert (shown.count("<li>"), hidden.count("<li>")) == (3, 2)

@@ -1,337 +1,264 @@
-"""The figures of a run, by section; a section without any metric is empty text."""
+"""The figures of a run, for its page to ask for; None where nothing of it is logged."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from red_mcore.reports import plots
-from red_mcore.reports.page import figure, note, panels, section, table
-from red_mcore.reports.plots import COLOURS, GREY, INK, WIDE
+from red_mcore.reports.plots import COLOURS, GREY, INK, WIDE, Plot, Series
 from red_mcore.reports.run.folder import RunFolder
 from red_mcore.rewards.verifier import VERDICTS
 
 BLUE, RED, GREEN, PINK, ORANGE, SKY = COLOURS
-VERDICT_COLOURS = dict(zip(VERDICTS, (GREEN, RED, ORANGE, PINK, "#444444"), strict=True))
-_LOSSES = ("rl", "offline", "entropy", "wrong", "sft", "right")
-LOSS_COLOURS = {"total": INK} | dict(zip(_LOSSES, COLOURS, strict=True))
-"""Of the components; rollouts and traces have theirs here too."""
+DARK_GREY, PALE = "#444444", "#cfd6da"
+VERDICT_COLOURS = dict(zip(VERDICTS, (GREEN, RED, ORANGE, PINK, DARK_GREY), strict=True))
+LOSS_COLOURS = {"total": INK, "rl": BLUE, "offline": RED, "entropy": GREEN, "wrong": PINK}
+LOSS_COLOURS |= {"sft": ORANGE, "right": SKY}
+"""The colours of the loss's components; rollouts and traces have theirs here too."""
 PHASES = {"sample": BLUE, "score": SKY, "update": GREEN, "teach": ORANGE, "publish": PINK}
-PHASES |= {"evaluate": GREY, "benchmark": "#444444"}
-"""Parts of a step's time, and their colours; ``publish_engine`` is a part of ``publish``."""
-_OF_METHODS = ("trace/", "srft/", "chord/", "bread/", "hpt/", "red/", "lesson/")
-"""Prefixes of what single methods log about their traces."""
+PHASES |= {"evaluate": GREY, "benchmark": DARK_GREY}
+"""The parts of a step's time, and their colours; ``publish_engine`` is a part of ``publish``."""
 _UNREAD = ("evaluation/", "reward/", "time/", "publish/")
-"""Not worth a panel of their own in the last section."""
-_MOST_MARKS = 30
+"""Prefixes of metrics that are not worth a panel in the last section."""
+_SHOWN_ELSEWHERE = ("rollout/generated_tokens", "rollout/reward_mean", "update/tokens")
+_SHOWN_ELSEWHERE += ("update/skipped", "groups/all_right", "groups/all_wrong", "red/weight_raw")
+_MARKS_AT_THE_MOST = 30
+_LEAST_TO_SMOOTH = 30
 
 
 class RunFigures:
-    """Each method returns a section as HTML. ``rest`` comes last: it shows what the others have not."""
+    """Draws one run, and knows which metrics have a panel already."""
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
-        self._used: set[str] = set()
-
-    def held_out(self) -> str:
-        run = self.run
-        series, band = {}, {}
-        steps, values = run.metric("evaluation/pass1")
-        if len(steps):
-            series["pass@1"] = (steps, values)
-            errors = dict(zip(*run.metric("evaluation/pass1_stderr"), strict=True))
-            band["pass@1"] = [1.96 * errors.get(step, 0.0) for step in steps]
-        if run.pass_k:
-            series[f"pass@{run.pass_k[15:]}"] = run.metric(run.pass_k)
-        shown = []
-        if series:
-            colours = {name: BLUE if name == "pass@1" else SKY for name in series}
-            plot = plots.curve(series, "accuracy", band=band, ylim=(0, None), colours=colours)
-            shown.append(figure(plot.svg, self._reading(series, 0)))
-            shown.append(self._curve({"": "evaluation/length_tokens"}, "tokens per answer", smooth=0, ylim=(0, None)))
-            cut = {"": "evaluation/truncated"}
-            shown.append(self._curve(cut, "share of answers cut off", smooth=0, ylim=(0, None), varying=True))
-            shown.append(self._curve({"": "evaluation/reward_mean"}, "mean reward", smooth=0))
-        below = note("The band is the 95 % interval of pass@1 over the problems.") if series else ""
-        return section("Accuracy on held-out problems", panels(*shown), below)
-
-    def benchmarks(self) -> str:
-        found = self.run.benchmarks
-        steps = sorted({step for scores in found.values() for step in scores})
-        if not steps:
-            return ""
-        by_step = {
-            f"step {step}": {name: scores[step] for name, scores in found.items() if step in scores}
-            for step in dict.fromkeys((steps[0], steps[-1]))
-        }
-        shown = plots.bars(
-            {label: {name: mean for name, (mean, _) in scores.items()} for label, scores in by_step.items()},
-            "accuracy",
-            {
-                label: {name: 1.96 * error for name, (_, error) in scores.items() if np.isfinite(error)}
-                for label, scores in by_step.items()
-            },
-            form="{:.3f}",
-            colours={f"step {steps[0]}": SKY, f"step {steps[-1]}": BLUE},
-            width=WIDE[0],
-        )
-        rows = [
-            [name, *(_with_error(*scores[s]) if s in scores else "" for s in steps)] for name, scores in found.items()
-        ]
-        over_time = ""
-        if len(steps) > 2:
-            lines = {name: (list(scores), [mean for mean, _ in scores.values()]) for name, scores in found.items()}
-            over_time = figure(plots.curve(lines, "accuracy", ylim=(0, None)).svg)
-        return section(
-            "Benchmarks",
-            panels(figure(shown.svg, width="wide"), over_time),
-            table(["benchmark", *(f"step {s}" for s in steps)], rows),
-            note("± and bars are 95 % intervals."),
-        )
-
-    def base(self) -> str:
-        """Of base training; its steps are counted by themselves."""
-        rows = self.run.base_rows
-        if not rows:
-            return ""
-        shown = []
-        for name, title, logy in (("loss", "loss", False), ("grad_norm", "gradient norm", True)):
-            values = [row.get(f"base/{name}") for row in rows]
-            series = {"": ([row["step"] for row in rows], np.array(values, float))}  # None becomes NaN
-            smooth = self._smooth(len(rows))
-            plot = plots.curve(series, f"{title} of base training", logy=logy, smooth=smooth)
-            shown.append(figure(plot.svg, self._reading(series, smooth)))
-        return section("Base training", panels(*shown))
-
-    def rollouts(self) -> str:
-        run = self.run
-        accuracy = self._curve(
-            {"rollouts": "rollout/accuracy", "traces": "trace/accuracy"}, "accuracy in training", ylim=(0, 1.02)
-        )
-        same = np.array_equal(run.metric("rollout/accuracy")[1], run.metric("rollout/reward_mean")[1], equal_nan=True)
-        self._used.add("rollout/reward_mean")
-        reward = "" if same else self._curve({"": "rollout/reward_mean"}, "mean reward of rollouts")
-        limit = run.setting("rollout.max_response_tokens")
-        lengths = self._curve(
-            {"rollouts": "rollout/length_tokens", "traces": "trace/length_tokens"}, "tokens per answer", ylim=(0, None)
-        )
-        title = f"share of rollouts cut off at {limit:,} tokens" if limit else "share of rollouts cut off"
-        cut = self._curve({"": "rollout/truncated"}, title, ylim=(0, None))
-        taught = {"trained on": "groups/kept", "dropped": "groups/dropped"}
-        kept = self._curve(taught, "groups in a step", ylim=(0, None), varying=True)
-        shown = panels(accuracy, reward, self._outcomes(), self._groups(), kept, lengths, cut)
-        return section("Rollouts and traces", self._legend() if shown else "", shown)
-
-    def imitation(self) -> str:
-        run = self.run
-        entropies = {"rollouts": "entropy/rollout_nats", "traces": "entropy/offline_nats"}
-        shown = [self._curve(entropies, "entropy per token, nats", ylim=(0, None)), self._weight()]
-        beta = {"": "red/beta_mean"}
-        shown.append(self._curve(beta, "beta: accuracy of a trace's group", ylim=(0, 1.02)))
-        shown += [*self._lessons(), *self._remaining(_OF_METHODS)]
-        has_weight = "red/weight_raw" in run.names
-        below = (
-            "The raw weight is the ratio of the relative changes of the two entropies since the step before; its"
-            " size is what counts, clamped to the bounds it is w."
-        )
-        return section("Entropies and imitation", panels(*shown), note(below) if has_weight else "")
-
-    def optimisation(self) -> str:
-        parts = [name for name in self.run.names if name.startswith("loss/") and name != "loss/total"]
-        losses = {"total": "loss/total"} | ({name[5:]: name for name in parts} if len(parts) > 1 else {})
-        self._used.update(parts)
-        shown = [
-            self._curve(losses, "loss", colours=LOSS_COLOURS),
-            self._curve({"": "update/grad_norm"}, "gradient norm", logy=True),
-            self._curve({"": "update/lr"}, "learning rate", smooth=0, ylim=(0, None)),
-            self._curve({"": "update/change_norm"}, "norm of the weights' change in a step", logy=True),
-            self._curve({"": "update/weight_norm"}, "norm of the weights"),
-        ]
-        self._used.add("update/skipped")
-        skipped = self.run.total("update/skipped")
-        return section("Optimisation", panels(*shown), note(f"{skipped:g} updates were skipped.") if skipped else "")
-
-    def gap(self) -> str:
-        limit = self.run.setting("rollout.logprob_gap_limit")
-        names = {"largest": "rollout/logprob_gap_max_nats", "mean": "rollout/logprob_gap_mean_nats"}
-        levels = {"limit": limit} if limit else {}
-        plot = self._curve(names, "difference of a token's log-prob, nats", logy=True, levels=levels, size=WIDE)
-        return section("Trainer against engine", panels(plot))
-
-    def time(self) -> str:
-        run = self.run
-        phases = {name: colour for name, colour in PHASES.items() if f"time/{name}_seconds" in run.names}
-        rows = [row for row in run.rows if any(f"time/{name}_seconds" in row for name in phases)]
-        if not rows:
-            return ""
-        steps = [row["step"] for row in rows]
-        heights = {name: [row.get(f"time/{name}_seconds") or 0.0 for row in rows] for name in phases}
-        totals = {name: sum(values) for name, values in heights.items()}
-        everything = max(sum(totals.values()), 1e-9)
-        shown = {n: heights[n] for n in phases if n != "evaluate" and totals[n] > 0.001 * everything}
-        stacks = panels(
-            figure(plots.stacked(steps, shown, "share of a step's time", share=True, colours=PHASES).svg),
-            figure(plots.stacked(steps, shown, "seconds of a step", size=WIDE, colours=PHASES).svg, width="wide"),
-        )
-        ordered = sorted(((total, name) for name, total in totals.items() if total > 0.0005 * everything), reverse=True)
-        lines = [
-            [name, f"{total:,.1f}", f"{100 * total / everything:.1f} %", f"{total / len(rows):.3f}"]
-            for total, name in [*ordered, (everything, "all")]
-        ]
-        below = note("The figures leave out evaluation, which the table has." if totals.get("evaluate") else "")
-        return section("Time", stacks, below, table(["phase", "seconds", "share", "seconds per step"], lines))
-
-    def speed(self) -> str:
-        run = self.run
-        rates = [
-            (row["step"], row["rollout/generated_tokens"] / row["time/sample_seconds"])
-            for row in run.rows
-            if row.get("rollout/generated_tokens") and row.get("time/sample_seconds")
-        ]
-        self._used |= {"rollout/generated_tokens", "update/tokens", "packing/fill_fraction", "packing/imbalance"}
-        sampling = ""
-        if rates:
-            plot = plots.curve(
-                {"": tuple(zip(*rates, strict=True))}, "generated tokens per second of sampling",
-                smooth=self._smooth(len(rates)), ylim=(0, None),
-            )  # fmt: skip
-            sampling = figure(plot.svg)
-        memory = {"process": "memory/rank0_mib", "GPU, peak": "memory/gpu_peak_mib"}
-        return section(
-            "Speed and memory",
-            panels(
-                sampling,
-                self._curve(
-                    {"": "speed/update_tokens_per_second"}, "updated tokens per second and rank", ylim=(0, None)
-                ),
-                self._curve({"": "speed/update_tflops"}, "TFLOP per second and rank in updates", ylim=(0, None)),
-                self._curve(memory, "memory of rank 0, MiB", smooth=0, ylim=(0, None)),
-                self._curve({"": "packing/fill_fraction"}, "share of packed tokens that are no padding", varying=True),
-                self._curve({"": "packing/imbalance"}, "load of the busiest rank over the mean", varying=True),
-            ),
-        )
-
-    def rest(self) -> str:
-        """Whatever else was logged, so that a new metric shows before anyone thinks of its place."""
-        return section("Everything else", panels(*self._remaining(("",))))
-
-    @cached_property
-    def _marks(self) -> np.ndarray:
+        self._shown = set(_SHOWN_ELSEWHERE)
+        steps = run.metric("evaluation/pass1")[0]
+        self.marks = steps if len(steps) <= _MARKS_AT_THE_MOST else steps[:0]
         """Steps with an evaluation, unless they are too many to see anything."""
-        steps = self.run.metric("evaluation/pass1")[0]
-        return steps if len(steps) <= _MOST_MARKS else steps[:0]
+        self.window = _window(len(run.rows))
+        """Steps in a running mean."""
 
-    def _curve(
-        self, names: dict[str, str], title: str, *, smooth: int | None = None, varying: bool = False, **options
-    ) -> str:
-        """A panel with those of ``names`` (label -> metric) that exist; nothing where none does.
+    def curve(
+        self,
+        title: str,
+        lines: str | Mapping[str, str | Series],
+        *,
+        smooth: int | None = None,
+        varying: bool = False,
+        **options: Any,
+    ) -> Plot | None:
+        """A panel with those of ``lines`` that have a value; None where none has.
 
-        ``varying``: nothing either where all are the same at every step. Colours go with the labels' places, whether
-        or not the ones before exist: traces are always vermilion.
+        ``lines``: a metric, or label -> metric or its steps and values. ``varying``: None, too,
+        where nothing changes over the steps. ``options`` are those of ``plots.curve``. Colours go
+        with the places of labels, whether or not the ones before exist: traces have always theirs.
         """
-        colours = dict(zip(names, COLOURS, strict=False)) | options.pop("colours", {})
-        found = {label: self.run.metric(name) for label, name in names.items() if name in self.run.names}
-        self._used.update(names.values())
-        found = {label: xy for label, xy in found.items() if np.isfinite(xy[1]).any()}
-        if not found or (varying and not any(_varies(y) for _, y in found.values())):
-            return ""
+        asked = {"": lines} if isinstance(lines, str) else lines
+        found: dict[str, Series] = {}
+        for label, line in asked.items():
+            if isinstance(line, str):
+                self._shown.add(line)
+                line = self.run.metric(line)
+            values = np.asarray(line[1], float)
+            if np.isfinite(values).any():
+                found[label] = (line[0], values)
+        if not found or (varying and not any(_varies(ys) for _, ys in found.values())):
+            return None
         if smooth is None:
-            smooth = self._smooth(max(len(x) for x, _ in found.values()))
-        plot = plots.curve(found, title, smooth=smooth, marks=self._marks, colours=colours, **options)
-        return figure(plot.svg, self._reading(found, smooth), width="wide" if options.get("size") == WIDE else "")
+            smooth = _window(max(len(xs) for xs, _ in found.values()))
+        options = {"marks": self.marks, "caption": _caption(found, smooth)} | options
+        options["colours"] = dict(zip(asked, COLOURS, strict=False)) | options.get("colours", {})
+        return plots.curve(found, title, smooth=smooth, **options)
 
-    @staticmethod
-    def _reading(series: dict[str, tuple[np.ndarray, np.ndarray]], smooth: int) -> str:
-        """The lines of a panel in words: where each begins and ends, smoothed as it is drawn."""
-        finite = {label: ys[np.isfinite(ys)] for label, (_, ys) in series.items()}
-        return "; ".join(
-            filter(None, (plots.reading(label, plots.running_mean(ys, max(smooth, 1))) for label, ys in finite.items()))
-        )
+    def held_out(self) -> Plot | None:
+        """pass@1, with its interval, and pass@k."""
+        run = self.run
+        errors = [error for _, error in run.scores("evaluation/pass1").values()]
+        lines: dict[str, str | Series] = {"pass@1": "evaluation/pass1"}
+        if run.pass_k:
+            lines[run.pass_k.replace("evaluation/pass", "pass@")] = run.pass_k
+        colours = dict.fromkeys(lines, SKY) | {"pass@1": BLUE}
+        band = {"pass@1": 1.96 * np.nan_to_num(errors)}
+        look = {"smooth": 0, "marks": (), "ylim": (0, None), "colours": colours}
+        return self.curve("accuracy", lines, band=band, **look)
 
-    @staticmethod
-    def _smooth(count: int) -> int:
-        """Neighbours in a running mean of so many points; 0 where they are few enough to be looked at one by one."""
-        return 2 * (count // 30) + 1 if count >= 30 else 0
-
-    def _remaining(self, prefixes: Sequence[str]) -> list[str]:
-        """Panels of metrics that have none yet and are not the same at every step."""
-        shown = []
-        for name in self.run.names:
-            if name in self._used or name.startswith(_UNREAD) or not name.startswith(tuple(prefixes)):
-                continue
-            self._used.add(name)
-            shown.append(self._curve({"": name}, name.replace("_", " "), varying=True))
+    def benchmarks(self) -> list[Plot | None]:
+        """Bars of the first and the last evaluation, and lines where there are others."""
+        found = self.run.benchmarks
+        steps = self.run.benchmark_steps
+        means: dict[str, dict[str, float]] = {}
+        halves: dict[str, dict[str, float]] = {}
+        lines: dict[str, str | Series] = {}
+        for name, scores in found.items():
+            lines[name] = (list(scores), [mean for mean, _ in scores.values()])
+            for step in {steps[0], steps[-1]} & scores.keys():
+                mean, error = scores[step]
+                means.setdefault(f"step {step}", {})[name] = mean
+                halves.setdefault(f"step {step}", {})[name] = 1.96 * np.nan_to_num(error)
+        colours = {f"step {steps[0]}": SKY} if steps else {}
+        colours |= {f"step {steps[-1]}": BLUE} if steps else {}
+        ordered = {label: means[label] for label in colours if label in means}
+        look = {"form": "{:.3f}", "colours": colours, "width": WIDE[0]}
+        shown = [plots.bars(ordered, "accuracy", halves, **look)] if ordered else []
+        if len(steps) > 2:
+            shown.append(self.curve("accuracy", lines, smooth=0, ylim=(0, None), marks=()))
         return shown
 
-    def _legend(self) -> str:
-        """How to read the curves."""
-        smooth = self._smooth(len(self.run.rows))
-        points = f"Points are single steps, lines are means of {smooth} steps." if smooth else ""
-        marks = "Ticks inside the axes mark steps with an evaluation." if len(self._marks) else ""
-        return note(f"{points} {marks}".strip()) if points or marks else ""
+    def base(self, name: str) -> Series:
+        """A quantity of base training, whose steps are counted by themselves."""
+        rows = self.run.base_rows
+        values = [row.get(f"base/{name}") for row in rows]
+        return [row["step"] for row in rows], np.array(values, float)  # None becomes NaN
 
-    def _lessons(self) -> list[str]:
-        """Updates on traces alone: what they are, and not every norm of theirs."""
-        run = self.run
-        losses = {n[12:]: n for n in run.names if n.startswith("lesson/loss_") and n != "lesson/loss_total"}
-        self._used.update(name for name in run.names if name.startswith("lesson/"))
+    def reward(self) -> Plot | None:
+        """The mean reward, where that is not the accuracy."""
+        accuracy, reward = (self.run.metric(f"rollout/{n}")[1] for n in ("accuracy", "reward_mean"))
+        if np.array_equal(accuracy, reward, equal_nan=True):
+            return None
+        return self.curve("mean reward of rollouts", "rollout/reward_mean")
+
+    def outcomes(self) -> Plot | None:
+        """Shares of the verifier's verdicts."""
+        steps, counts = self._rows_of({verdict: f"reward/{verdict}" for verdict in VERDICTS})
+        counts = {verdict: values for verdict, values in counts.items() if any(values)}
+        return _shares(steps, counts, "outcome of rollouts, share", VERDICT_COLOURS)
+
+    def groups(self) -> Plot | None:
+        """Shares of groups that are all right, mixed and all wrong."""
+        steps, right = self.run.metric("groups/all_right")
+        wrong = self.run.metric("groups/all_wrong")[1]
+        if not len(steps) or len(right) != len(wrong):
+            return None
+        parts = {"all right": right, "mixed": 1 - right - wrong, "all wrong": wrong}
+        colours = {"all right": GREEN, "mixed": PALE, "all wrong": RED}
+        return _shares(steps, parts, "groups of rollouts, share", colours)
+
+    def weight(self) -> Plot | None:
+        """RED's weight of traces, between its bounds, and what it is clamped from."""
+        steps, raw = self.run.metric("red/weight_raw")
+        if not len(steps):
+            return None
+        bounds = {}
+        for key in ("weight_min", "weight_max"):
+            bound = self.run.setting(f"algorithm.{key}")
+            if bound:
+                bounds[f"bound {bound:g}"] = bound
+        size = "raw, its size"
+        lines: dict[str, str | Series] = {"w": "red/weight", size: (steps, np.abs(raw))}
+        look = {"dots": [size], "colours": {"w": RED, size: "#888888"}, "logy": True, "caption": ""}
+        return self.curve("weight w of traces", lines, smooth=0, levels=bounds, **look)
+
+    def losses(self, title: str, prefix: str, total: str = "") -> Plot | None:
+        """A loss, or several, and what it is made of, where that is more than one component."""
+        parts: dict[str, str | Series] = {}
+        for name in self.run.names:
+            if name.startswith(prefix) and name != f"{prefix}total":
+                parts[name.removeprefix(prefix)] = name
+        self._shown.update(name for name in parts.values() if isinstance(name, str))
+        if total and len(parts) < 2:
+            parts = {}
+        return self.curve(title, ({"total": total} if total else {}) | parts, colours=LOSS_COLOURS)
+
+    def sampling_rate(self) -> Series:
+        """Generated tokens per second of sampling."""
+        steps, rates = [], []
+        for row in self.run.rows:
+            tokens, seconds = row.get("rollout/generated_tokens"), row.get("time/sample_seconds")
+            if tokens and seconds:
+                steps.append(row["step"])
+                rates.append(tokens / seconds)
+        return steps, rates
+
+    def time(self) -> list[Plot]:
+        """Where the time went, but for evaluation."""
+        steps, seconds = self._seconds()
+        totals = {name: sum(values) for name, values in seconds.items()}
+        shown = {}
+        for name, values in seconds.items():
+            if name != "evaluate" and totals[name] > 0.001 * sum(totals.values()):
+                shown[name] = values
+        if not shown:
+            return []
         return [
-            self._curve(losses, "loss of lessons on traces", colours=LOSS_COLOURS),
-            self._curve({"": "lesson/traces"}, "traces of lessons in a step", ylim=(0, None)),
-            self._curve({"": "lesson/update_lr"}, "learning rate of lessons", smooth=0, ylim=(0, None)),
+            plots.stacked(steps, shown, "share of a step's time", share=True, colours=PHASES),
+            plots.stacked(steps, shown, "seconds of a step", size=WIDE, colours=PHASES),
         ]
 
-    def _weight(self) -> str:
-        run = self.run
-        steps, raw = run.metric("red/weight_raw")
-        self._used |= {"red/weight", "red/weight_raw"}
-        if not len(steps):
-            return ""
-        bounds = {f"bound {b:g}": b for key in ("weight_min", "weight_max") if (b := run.setting(f"algorithm.{key}"))}
-        plot = plots.curve(
-            {"w": run.metric("red/weight"), "raw, its size": (steps, np.abs(raw))}, "weight w of traces", logy=True,
-            dots=["raw, its size"], levels=bounds, colours={"w": RED, "raw, its size": "#888888"}, marks=self._marks,
-        )  # fmt: skip
-        return figure(plot.svg)
+    def times(self) -> list[list[str]]:
+        """Rows of the table of phases: name, seconds, share, seconds per step."""
+        steps, seconds = self._seconds()
+        totals = {name: sum(values) for name, values in seconds.items()}
+        whole = max(sum(totals.values()), 1e-9)
+        ordered = sorted(totals, key=lambda name: -totals[name])
+        rows = []
+        for name in [*ordered, "all"]:
+            total = totals.get(name, whole)
+            if total > 0.0005 * whole:
+                share, each = f"{100 * total / whole:.1f} %", f"{total / max(len(steps), 1):.3f}"
+                rows.append([name, f"{total:,.1f}", share, each])
+        return rows
 
-    def _outcomes(self) -> str:
-        return self._shares({v: f"reward/{v}" for v in VERDICTS}, "outcome of rollouts, share", VERDICT_COLOURS)
+    def remaining(self, *prefixes: str) -> list[Plot | None]:
+        """Panels of metrics that have none yet and are not the same at every step, so that a new
+        metric shows before anyone thinks of its place."""
+        made = []
+        for name in self.run.names:
+            if name in self._shown or name.startswith(_UNREAD) or not name.startswith(prefixes):
+                continue
+            made.append(self.curve(name.replace("_", " "), name, varying=True))
+        return made
 
-    def _groups(self) -> str:
-        """Shares of groups that are all right, mixed and all wrong."""
-        run = self.run
-        steps, right = run.metric("groups/all_right")
-        wrong = run.metric("groups/all_wrong")[1]
-        self._used |= {"groups/all_right", "groups/all_wrong"}
-        if not len(steps) or len(right) != len(wrong):
-            return ""
-        parts = {"all right": right, "mixed": 1 - right - wrong, "all wrong": wrong}
-        colours = {"all right": GREEN, "mixed": "#cfd6da", "all wrong": RED}
-        plot = plots.stacked(steps, parts, "groups of rollouts, share", colours=colours, share=True)
-        return figure(plot.svg, _overall(parts))
+    def leave_out(self, prefix: str) -> str:
+        """Metrics that are too many to be shown all."""
+        self._shown.update(name for name in self.run.names if name.startswith(prefix))
+        return ""
 
-    def _shares(self, names: dict[str, str], title: str, colours: dict[str, str]) -> str:
-        rows = [row for row in self.run.rows if any(name in row for name in names.values())]
-        counts = {label: [row.get(name) or 0.0 for row in rows] for label, name in names.items()}
-        counts = {label: values for label, values in counts.items() if any(values)}
-        if not counts:
-            return ""
-        steps = [row["step"] for row in rows]
-        return figure(plots.stacked(steps, counts, title, share=True, colours=colours).svg, _overall(counts))
+    def _seconds(self) -> tuple[list[int], dict[str, list[float]]]:
+        return self._rows_of({name: f"time/{name}_seconds" for name in PHASES})
+
+    def _rows_of(self, metrics: Mapping[str, str]) -> tuple[list[int], dict[str, list[float]]]:
+        """(steps that have one of them, label -> values), 0 where a step lacks one."""
+        rows = [row for row in self.run.rows if not row.keys().isdisjoint(metrics.values())]
+        found = {}
+        for label, metric in metrics.items():
+            if metric in self.run.names:
+                found[label] = [row.get(metric) or 0.0 for row in rows]
+        return [row["step"] for row in rows], found
 
 
-def _overall(parts: dict[str, Sequence[float]]) -> str:
-    """A stack in words: what each part is of the whole, over all steps."""
+def _shares(
+    steps: Sequence[float],
+    parts: Mapping[str, Sequence[float]],
+    title: str,
+    colours: Mapping[str, str],
+) -> Plot | None:
+    """A stack, and below it what each part is of the whole, over all steps."""
+    if not parts:
+        return None
     totals = {label: float(np.nansum(values)) for label, values in parts.items()}
     whole = sum(totals.values())
-    shares = ", ".join(f"{label} {100 * total / whole:.3g} %" for label, total in totals.items()) if whole else ""
-    return f"over all steps: {shares}" if shares else ""
+    told = []
+    for label, total in totals.items():
+        told.append(f"{label} {100 * total / (whole or 1):.3g} %")
+    caption = f"over all steps: {', '.join(told)}" if whole else ""
+    return plots.stacked(steps, parts, title, share=True, colours=colours, caption=caption)
 
 
-def _with_error(mean: float, error: float) -> str:
-    return f"{mean:.3f} ± {1.96 * error:.3f}" if np.isfinite(error) else f"{mean:.3f}"
+def _caption(series: Mapping[str, Series], smooth: int) -> str:
+    """The lines of a panel in words: where each begins and ends, smoothed as it is drawn."""
+    told = []
+    for label, (_, values) in series.items():
+        finite = np.asarray(values)[np.isfinite(values)]
+        told.append(plots.reading(label, plots.running_mean(finite, max(smooth, 1))))
+    return "; ".join(filter(None, told))
+
+
+def _window(count: int) -> int:
+    """Neighbours in a running mean of so many points; 0 where they can be looked at one by one."""
+    return 2 * (count // 30) + 1 if count >= _LEAST_TO_SMOOTH else 0
 
 
 def _varies(values: np.ndarray) -> bool:

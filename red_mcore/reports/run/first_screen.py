@@ -1,16 +1,33 @@
-"""What a reader of a run's report wants to know first: is it better, was it healthy, is it finished?"""
+"""What a reader of a run's report wants to know first: is it better, healthy, finished?"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from red_mcore.reports.page import Answer
 from red_mcore.reports.run.folder import RunFolder
 
 _HALF = 1.96
 """Standard errors in half of a 95 % interval."""
+_PART_OF_ANOTHER = "time/publish_engine_seconds"
+"""A time that ``time/publish_seconds`` holds."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one of the questions that a reader comes with."""
+
+    question: str
+    kind: Literal["good", "bad", "open"]
+    word: str
+    number: str = ""
+    lines: Sequence[str] = ()
+    reasons: Sequence[str] = ()
+    """A list below, of which the first three show at once."""
 
 
 def answers(run: RunFolder) -> list[Answer]:
@@ -19,10 +36,11 @@ def answers(run: RunFolder) -> list[Answer]:
 
 
 def better(run: RunFolder) -> Answer:
-    """Held-out pass@1 of the first and the last evaluation; better or worse where the 95 % interval of their difference
-    leaves out 0.
+    """Held-out pass@1 of the first and the last evaluation; better or worse where the 95 % interval
+    of their difference leaves out 0.
 
-    The interval takes the two as independent. They are of the same problems, so that it is rather too wide.
+    The interval takes the two as independent. They are of the same problems, so that it is rather
+    too wide.
     """
     ask = "Better?"
     scores = run.held_out
@@ -40,7 +58,7 @@ def better(run: RunFolder) -> Answer:
     best = max(scores, key=lambda step: scores[step][0])
     if scores[best][0] > max(first, last):
         lines.append(f"highest on the way: {scores[best][0]:.3f} after step {best}")
-    return Answer(ask, kind, word, f"{first:.3f} \N{RIGHTWARDS ARROW} {last:.3f}", lines + _benchmarks(run))
+    return Answer(ask, kind, word, f"{first:.3f} → {last:.3f}", lines + _benchmarks(run))
 
 
 def healthy(run: RunFolder) -> Answer:
@@ -79,7 +97,12 @@ def finished(run: RunFolder) -> Answer:
     if not run.rows:
         lines = ["Nothing is logged yet: the run is at its start, or in base training.", *written]
         return Answer(ask, "open", "not finished", lines=lines)
-    lines = [f"still going, or stopped, after step {run.steps}", *written, _duration(run), *_pace(run)]
+    lines = [
+        f"still going, or stopped, after step {run.steps}",
+        *written,
+        _duration(run),
+        *_pace(run),
+    ]
     return Answer(ask, "open", "not finished", number, lines)
 
 
@@ -109,26 +132,30 @@ def _benchmarks(run: RunFolder) -> list[str]:
         title = f"average of {len(run.benchmarks) - 1} benchmarks" if name == "average" else name
         if len(scores) > 1:
             difference = _difference(*first, *last)[2]
-            lines.append(f"{title} {first[0]:.3f} \N{RIGHTWARDS ARROW} {last[0]:.3f}, {difference}")
+            lines.append(f"{title} {first[0]:.3f} → {last[0]:.3f}, {difference}")
     return lines
 
 
 def _duration(run: RunFolder) -> str:
-    """Of the whole run where it is done, else of the phases logged."""
-    names = [n for n in run.names if n.startswith("time/") and n != "time/publish_engine_seconds"]
+    """The time of the whole run where it is done, else of the phases logged."""
     evaluating = run.total("time/evaluate_seconds") + run.total("time/benchmark_seconds")
-    training = sum(map(run.total, names)) - evaluating
-    seconds = (run.summary or {}).get("seconds") if run.finished else None
-    total = seconds if isinstance(seconds, (int, float)) else training + evaluating
+    training = sum(map(run.total, _timings(run))) - evaluating
+    total = training + evaluating
+    if run.finished and run.summary:
+        seconds = run.summary.get("seconds")
+        total = seconds if isinstance(seconds, (int, float)) else total
     return f"{clock(total)}, {clock(training)} training"
 
 
 def _pace(run: RunFolder) -> list[str]:
     """Seconds of the last steps, to set the time since the last writing against."""
     last = [row for row in run.rows if row["step"]][-10:]
-    names = [name for name in run.names if name.startswith("time/") and name != "time/publish_engine_seconds"]
-    seconds = sum(row.get(name) or 0.0 for row in last for name in names)
+    seconds = sum(row.get(name) or 0.0 for row in last for name in _timings(run))
     return [f"the last steps took {clock(seconds / len(last))} each"] if seconds else []
+
+
+def _timings(run: RunFolder) -> list[str]:
+    return [name for name in run.names if name.startswith("time/") and name != _PART_OF_ANOTHER]
 
 
 def clock(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What a training run has left so far: its recipe, metrics, summary, sample rollouts and benchmark evaluations."""
+"""What a training run has left so far: its recipe, metrics, summary, rollouts and benchmarks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ import yaml
 from red_mcore.checkpoints import manifests
 from red_mcore.config.recipe import RecipeError
 from red_mcore.config.tree import class_name
+from red_mcore.reports.run import rollouts
+from red_mcore.reports.run.rollouts import Rollout
 from red_mcore.system import disk
 from red_mcore.tracking import rows as metric_rows
 
@@ -29,9 +31,9 @@ class RunFolder:
     recipe: dict[str, Any]
     """As ``recipe.yaml`` has it; {} where that is missing."""
     rows: list[dict[str, Any]]
-    """Of ``metrics.jsonl``, by step; a step that a resumed run repeated counts once, as it was last."""
+    """The rows of ``metrics.jsonl``, by step; one that a resumed run repeated is as it was last."""
     base_rows: list[dict[str, Any]]
-    """Of ``base.jsonl``, the same of base training; [] where there was none."""
+    """The same of ``base.jsonl``, base training; [] where there was none."""
     summary: dict[str, Any] | None
     """None until the run is done for the first time."""
     algorithm: str
@@ -77,8 +79,8 @@ class RunFolder:
 
     @cached_property
     def warnings(self) -> list[str]:
-        """Those of the summary, each with its step where it has one; of a run that is not finished, what holds at its
-        newest checkpoint."""
+        """Those of the summary, each with its step where it has one; of a run that is not finished,
+        what holds at its newest checkpoint."""
         found: Any = (self.summary or {}).get("warnings")
         if not self.finished:
             try:
@@ -89,15 +91,20 @@ class RunFolder:
             found = [one for one in seen if one["on"]]
         return [_warning(one) for one in found] if isinstance(found, list) else []
 
+    def scores(self, name: str) -> dict[int, tuple[float, float]]:
+        """Step -> (``name``, its standard error, NaN where that is not known)."""
+        means, errors = self.metric(name), self.metric(f"{name.removesuffix('_mean')}_stderr")
+        known = dict(zip(*errors, strict=True))
+        found: dict[int, tuple[float, float]] = {}
+        for step, mean in zip(*means, strict=True):
+            _keep(found, int(step), mean, known.get(step))
+        return found
+
     @cached_property
     def held_out(self) -> dict[int, tuple[float, float]]:
-        """Step -> (pass@1, standard error) on the held-out problems, the latter NaN where it is not known; of the
-        metrics, or of the summary's ends where those are lost."""
-        errors = dict(zip(*self.metric("evaluation/pass1_stderr"), strict=True))
-        scores = zip(*self.metric("evaluation/pass1"), strict=True)
-        found: dict[int, tuple[float, float]] = {}
-        for step, mean in scores:
-            _keep(found, int(step), mean, errors.get(step))
+        """Step -> (pass@1, standard error) on the held-out problems; of the metrics, or of the
+        summary's ends where those are lost."""
+        found = self.scores("evaluation/pass1")
         if found or self.summary is None:
             return found
         for step, name in ((0, "accuracy_before"), (self.steps, "accuracy_after")):
@@ -110,7 +117,7 @@ class RunFolder:
         return list(dict.fromkeys(name for row in self.rows for name in row if name != "step"))
 
     def setting(self, key: str, otherwise: Any = None) -> Any:
-        """Of the recipe, e.g. ``batch.samples_per_prompt``; ``otherwise`` where it has none of that name."""
+        """The recipe's ``batch.samples_per_prompt``, say; ``otherwise`` where it has none."""
         value: Any = self.recipe
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
@@ -133,39 +140,38 @@ class RunFolder:
         return found[0] if found else None
 
     @cached_property
-    def samples(self) -> dict[int, list[dict[str, Any]]]:
+    def samples(self) -> dict[int, list[Rollout]]:
         """Step -> rollouts kept at its evaluation."""
-        found = {}
-        for file in sorted((self.folder / "rollouts").glob("evaluation-*.jsonl")):
-            if (number := re.fullmatch(r"evaluation-(\d+)", file.stem)) and (rows := _lines(file)):
-                found[int(number.group(1))] = rows
-        return found
+        return rollouts.read(self.folder, "evaluation", _lines)
 
     @cached_property
     def benchmarks(self) -> dict[str, dict[int, tuple[float, float]]]:
-        """Benchmark -> step -> (mean, standard error, NaN where it is not known): of ``evaluation/NAME_mean`` among
-        the metrics, and of ``evaluation/step-NNNNNN/summary.json``."""
+        """Benchmark -> step -> (mean, standard error, NaN where it is not known): of metrics
+        ``evaluation/NAME_mean``, and of ``evaluation/step-NNNNNN/summary.json``."""
         found: dict[str, dict[int, tuple[float, float]]] = {}
-        for name in (n for n in self.names if n.startswith("evaluation/") and n.endswith("_mean")):
-            if name == "evaluation/reward_mean":
-                continue  # of the held-out problems
-            errors = dict(zip(*self.metric(f"{name.removesuffix('_mean')}_stderr"), strict=True))
-            for step, mean in zip(*self.metric(name), strict=True):
-                _keep(found.setdefault(name[11:-5], {}), int(step), mean, errors.get(step))
+        for metric in self.names:
+            name = re.fullmatch(r"evaluation/(.+)_mean", metric)
+            if name and name[1] != "reward":  # which is of the held-out problems
+                found[name[1]] = self.scores(metric)
         for file in sorted((self.folder / "evaluation").glob("step-*/summary.json")):
             number = re.fullmatch(r"step-(\d+)", file.parent.name)
-            content = _object(file)
-            if number and content:
-                average = {"average": content["average"]} if "average" in content else {}
-                for name, scores in (content.get("benchmarks", {}) | average).items():
-                    if isinstance(scores, dict):
-                        by_step = found.setdefault(name, {})
-                        _keep(by_step, int(number.group(1)), scores.get("mean"), scores.get("stderr"))
+            content = (_object(file) or {}) if number else {}
+            benchmarks = dict(content.get("benchmarks", {}))
+            benchmarks["average"] = content.get("average")
+            for name, scores in benchmarks.items():
+                if number and isinstance(scores, dict):
+                    by_step = found.setdefault(name, {})
+                    _keep(by_step, int(number[1]), scores.get("mean"), scores.get("stderr"))
         return {name: dict(sorted(scores.items())) for name, scores in found.items() if scores}
+
+    @property
+    def benchmark_steps(self) -> list[int]:
+        """Steps with an evaluation of a benchmark."""
+        return sorted({step for scores in self.benchmarks.values() for step in scores})
 
 
 def read_run(folder: Path) -> RunFolder:
-    """RecipeError where ``folder`` is no run, or a file of it is broken in more than its last line."""
+    """RecipeError where ``folder`` is no run, or its recipe cannot be read."""
     if not folder.is_dir():
         raise RecipeError(f"{folder} is no folder")
     metrics, recipe = folder / "metrics.jsonl", folder / "recipe.yaml"
@@ -191,11 +197,6 @@ def read_run(folder: Path) -> RunFolder:
         summary,
         class_name(settings) if isinstance(settings, dict) else "",
     )
-
-
-def _by_step(file: Path) -> list[dict[str, Any]]:
-    rows = {row["step"]: row for row in _lines(file) if isinstance(row.get("step"), int)}
-    return [rows[step] for step in sorted(rows)]
 
 
 def _warning(one: Any) -> str:
