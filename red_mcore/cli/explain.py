@@ -174,18 +174,14 @@ def _shown(value: Any) -> str:
 
 
 def _may_be(hint: Any, bound: Bound | None) -> str:
-    """What a field takes: choices, a range with its unit, or null."""
+    """What a field takes: choices, or a range with its unit; empty where its default tells."""
     found: list[str] = []
     for kind in (hint, *get_args(hint)):
         if get_origin(kind) is Literal:
             found += map(str, get_args(kind))
-        elif kind is bool:
-            found += ["true", "false"]
-        elif kind is str and get_origin(hint) is not dict:
-            found.append("text")
     if bound is not None:
         found.append(_range(bound))
-    if type(None) in get_args(hint):
+    if found and type(None) in get_args(hint):
         found.append("null")
     return ", ".join(found)
 

@@ -22,7 +22,7 @@ from red_mcore.config.errors import RecipeError
 from red_mcore.config.overrides import Refused, entries, override, reason, set_field
 from red_mcore.config.recipe import Algorithm, Model, Recipe
 from red_mcore.config.redaction import is_left_out
-from red_mcore.config.tree import change_texts, hide, leaves, plain, sections, show
+from red_mcore.config.tree import CLASS, change_texts, hide, leaves, plain, sections, show
 
 YAML = (".yaml", ".yml")
 
@@ -97,6 +97,9 @@ def _top(path: Path) -> dict[str, Node]:
         has_default = field.default is not MISSING or field.default_factory is not MISSING
         if not has_default and field.name not in parts:
             raise MarkedYAMLError(problem=f"it has no {field.name}")
+    algorithm = parts["algorithm"]
+    if isinstance(algorithm, MappingNode) and CLASS not in dict(entries(algorithm)):
+        raise MarkedYAMLError(problem="algorithm has no class: write class: package.module:Class")
     return parts
 
 

@@ -18,7 +18,7 @@ from yaml import MappingNode, MarkedYAMLError, Node, SafeLoader, ScalarNode, Seq
 
 from red_mcore.config.errors import RecipeError
 from red_mcore.config.modules import find_class, path_of
-from red_mcore.config.recipe import Data, Recipe
+from red_mcore.config.recipe import Algorithm, Data, Recipe
 from red_mcore.config.tree import CLASS, change_texts, hide, hints_of, section_in, show
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ def set_field(recipe: Any, names: list[str], node: Node | None) -> None:
         _put(place, names, node)
     elif isinstance(node, MappingNode):
         _set_section(recipe, names, place, kind, node)
-    elif isinstance(node, ScalarNode) and ":" in node.value:
+    elif isinstance(node, ScalarNode) and (":" in node.value or issubclass(kind, Algorithm)):
         setattr(place.section, place.name, _made(node.value, place, names))
     else:
         _put(place, names, node)
@@ -176,7 +176,10 @@ def _set_section(recipe: Any, names: list[str], place: _Place, kind: type, node:
 def _made(path: str, place: _Place, names: list[str]) -> Any:
     """A section of the class with that import path, all defaults."""
     field = ".".join(names)
-    kind = find_class(path, field)
+    try:
+        kind = find_class(path, field)
+    except RecipeError as error:
+        raise Refused(str(error)) from error
     declared = section_in(hints_of(type(place.section))[place.name])
     assert declared is not None
     if not (is_dataclass(kind) and issubclass(kind, declared)):
