@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from red_mcore.algorithms.mixins import stage_of
 from red_mcore.checkpoints import resume
 from red_mcore.config import modules
 from red_mcore.config.loading import load
@@ -61,12 +62,13 @@ class Method:
     @property
     def generates(self) -> bool:
         """Whether it generates tokens in the end."""
-        return self.recipe.algorithm.at(MOST * self.recipe.steps - 1).rollouts
+        return stage_of(self.recipe.algorithm, MOST * self.recipe.steps - 1).rollouts
 
     def in_first_stage(self, steps: int) -> bool:
         """Whether the last of so many steps is of another stage than the method ends with."""
         algorithm = self.recipe.algorithm
-        return type(algorithm.at(steps - 1)) is not type(algorithm.at(MOST * self.recipe.steps - 1))
+        last = stage_of(algorithm, MOST * self.recipe.steps - 1)
+        return type(stage_of(algorithm, steps - 1)) is not type(last)
 
     def until(self, wanted: dict[str, float]) -> Until:
         """What lets a run go on until it has spent the ``tokens`` and ``seconds`` wanted."""
