@@ -73,13 +73,26 @@ class RunFigures:
         options["colours"] = dict(zip(asked, COLOURS, strict=False)) | options.get("colours", {})
         return plots.curve(found, title, smooth=smooth, **options)
 
+    def ends(self, name: str | None, form: str) -> str:
+        """The first value of a metric and the last, in words; nothing where it has none."""
+        values = self.run.metric(name or "")[1]
+        told = [form.format(value) for value in (*values[:1], *values[1:][-1:])]
+        return " → ".join(told)
+
+    def score(self, found: tuple[float, float] | None) -> str:
+        """A mean with half of its 95 % interval."""
+        if found is None:
+            return ""
+        mean, error = found
+        return f"{mean:.3f} ± {1.96 * error:.3f}" if np.isfinite(error) else f"{mean:.3f}"
+
     def held_out(self) -> Plot | None:
         """pass@1, with its interval, and pass@k."""
         run = self.run
         errors = [error for _, error in run.scores("evaluation/pass1").values()]
         lines: dict[str, str | Series] = {"pass@1": "evaluation/pass1"}
         if run.pass_k:
-            lines[run.pass_k.replace("evaluation/pass", "pass@")] = run.pass_k
+            lines[run.pass_k_name] = run.pass_k
         colours = dict.fromkeys(lines, SKY) | {"pass@1": BLUE}
         band = {"pass@1": 1.96 * np.nan_to_num(errors)}
         look = {"smooth": 0, "marks": (), "ylim": (0, None), "colours": colours}
