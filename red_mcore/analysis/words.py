@@ -68,13 +68,10 @@ def count(
     found: Counter[str] = Counter()
     singles, phrases = Counter(words), [tuple(entry.split()) for entry in entries]
     for phrase in phrases:
-        if len(phrase) == 1:
-            number = singles[phrase[0]]
-        else:
-            number = sum(
-                tuple(words[i : i + len(phrase)]) == phrase
-                for i in range(len(words) - len(phrase) + 1)
-            )
+        number = singles[phrase[0]]
+        if len(phrase) > 1:  # words at the same places, each one further on
+            shifted = (words[i:] for i in range(len(phrase)))
+            number = Counter(zip(*shifted, strict=False))[phrase]
         if number:
             found[" ".join(phrase)] = number
     return Counts(len(words), found)
@@ -93,13 +90,12 @@ class Frequency:
 def frequencies(responses: Sequence[Response]) -> dict[str, dict[str, Frequency]]:
     """list -> entry, or ``all`` for its entries together -> frequency."""
     counted = [count(response.text) for response in responses]
-    return {
-        name: {
-            "all": _frequency(responses, counted, words.entries),
-            **{entry: _frequency(responses, counted, (entry,)) for entry in words.entries},
-        }
-        for name, words in LISTS.items()
-    }
+    found: dict[str, dict[str, Frequency]] = {}
+    for name, words in LISTS.items():
+        found[name] = {"all": _frequency(responses, counted, words.entries)}
+        for entry in words.entries:
+            found[name][entry] = _frequency(responses, counted, (entry,))
+    return found
 
 
 def _frequency(
