@@ -18,9 +18,28 @@ LAYOUTS = {
 }
 """By their number of ranks; data and pipeline parallel first, for others load their checkpoints."""
 
+SLOW = (
+    *("gpu", "parallel", "parity", "slurm", "soak"),
+    *("test_end_to_end.py", "test_launch.py", "test_survival.py", "test_your_model.py"),
+)
+"""Folders and files whose tests start ranks or engines, or take long; `make test-fast` does not even import them."""
 
+
+def is_slow(path: Path) -> bool:
+    return bool(set(SLOW) & set(path.relative_to(Path(__file__).parent).parts))
+
+
+def pytest_ignore_collect(collection_path, config):
+    return True if config.option.markexpr == "not slow" and is_slow(collection_path) else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items):
     """What asks for something that is made in the background is tested last."""
+    for item in items:
+        is_behind = bool({"layouts", "prepared"} & set(item.fixturenames))
+        if is_behind or is_slow(item.path):
+            item.add_marker("slow")
     items.sort(key=lambda item: bool({"layouts", "prepared"} & set(item.fixturenames)))
 
 

@@ -43,6 +43,28 @@ def written(folder: Path, recipe: Recipe) -> str:
     return str(file)
 
 
+def test_the_folder_of_the_recipe_is_kept_where_an_import_path_needs_it(tmp_path, monkeypatch):
+    file = tmp_path / "mine.py"
+    (tmp_path / "their_module.py").write_text("")
+    file.write_text(
+        RECIPE.format(imports="from red_mcore.algorithms.red import RED as Mine", name="Mine").replace(
+            "sharpness", "gamma"
+        )
+    )
+    assert load(str(file)).imports == []
+    for change in (
+        "reward.functions={their_module:f: 1}",
+        "reward.verdict=their_module:f",
+        "data.path=their_module:f",
+        "data.mixture=[{path: their_module:f}]",
+        "tracking.monitors=[their_module:Monitor]",
+        "evaluation.benchmarks={names: [their_module:f]}",
+    ):
+        assert load(str(file), [change]).imports == [str(tmp_path)], change
+    monkeypatch.chdir(tmp_path.parent)
+    assert load(str(file), ["data.path=their_module:f"]).imports == [tmp_path.name]
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_what_a_run_keeps_is_the_same_recipe_again(name, tmp_path):
     recipe = load(str(ROOT / "recipes" / name))

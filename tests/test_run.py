@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -113,12 +115,62 @@ def test_a_dry_run_imports_nothing_heavy(recipe, tmp_path, data):
     path = "null" if data == "arithmetic" else problems
     code = f"""
 import sys
-from red_mcore.run import main
+from red_mcore.cli.run import main
 code = main([{recipe!r}, "--dry-run", "data.path={path}", "data.held_out=2"])
 print("heavy:", [name for name in {HEAVY!r} if name in sys.modules], code)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.endswith("heavy: [] 0\n"), done.stdout + done.stderr
+
+
+def test_help_lists_every_field_also_in_a_pipe():
+    done = red("--help")
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout, "no colours where no terminal is"
+    assert max(map(len, done.stdout.splitlines())) <= 120
+    for field, default, may_be, meaning in (
+        ("steps", "500", "0 or more steps", "Steps of the algorithm"),
+        ("rollout.temperature", "1", "0.01 to 2", "Temperature of the sampling"),
+        ("reward.workers*", "1", "1 to 1024 processes", "Verifier processes per engine"),
+        ("reward.overlong.buffer", "2000", "1 or more tokens", "Tokens before"),
+        ("base.optimizer.lr", "2e-06", "above 0 to 1", "Largest learning rate"),
+        ("evaluation.benchmarks.protocol.temperature", "0.6", "0, 0.01 to 2", "Temperature"),
+        ("data.mixture[0].weight", "1", "above 0", "Share of the"),
+        ("algorithm.weight_max", "7", "0 or more", "Largest weight of a trace"),
+        ("algorithm.kl_estimator", "k3", "k1, k2, k3", "Estimate of the KL"),
+    ):
+        words = r"\s+".join(map(re.escape, (field, default, may_be, meaning.split()[0])))
+        assert re.search(rf"^  {words}", done.stdout, re.MULTILINE), field
+    assert "Off by default; until={} turns it on" in " ".join(done.stdout.split())
+    assert "red_mcore.algorithms.dft:DFT" in done.stdout
+
+
+def test_help_of_a_recipe_has_its_values_and_its_own_algorithm(recipe):
+    done = red(recipe, "optimizer.lr=0.125", "tracking.uri=https://me:hunter2@host", "--help")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^  optimizer.lr +0.125 ", done.stdout, re.MULTILINE)
+    assert "algorithm: red_mcore.algorithms.red:RED" in done.stdout
+    assert "DFT" not in done.stdout
+    assert "hunter2" not in done.stdout
+
+
+def test_version_and_no_recipe():
+    done = red("--version")
+    assert (done.returncode, done.stdout) == (0, f"red-mcore {version('red-mcore')}\n")
+    done = red()
+    assert done.returncode == 2
+    assert "give a RECIPE, or --help" in done.stderr
+
+
+def test_what_is_printed_is_a_recipe_too(recipe, tmp_path):
+    kept = tmp_path / "kept.yaml"
+    kept.write_text(red(recipe, "--print-config", "yaml", "steps=7").stdout)
+    done = red(str(kept), "--print-config", "yaml")
+    assert (done.returncode, done.stdout) == (0, kept.read_text()), done.stderr
+    done = red(str(kept), "--dry-run", "name=anew")
+    assert done.returncode == 0, done.stderr
+    assert "steps: 7\n" in done.stdout
+    assert f"{tmp_path / 'runs'}/anew/" in done.stdout
 
 
 def test_print_config_is_the_resolved_recipe(recipe):

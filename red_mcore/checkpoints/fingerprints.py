@@ -1,4 +1,5 @@
-"""Digests that tell whether what a run is made of is still the same: problems, tokenizer, model, classes, users' code.
+"""Digests that tell whether what a run is made of is still the same: problems, tokenizer, model,
+classes, users' code.
 
 All are JSON-able and small, and keep enough beside the digests to name what has changed. No torch.
 """
@@ -25,7 +26,8 @@ SHOWN = 60
 _BLOCKS, _BLOCK_BYTES = 64, 1 << 14
 """What is read of a file of weights: so many blocks, spread evenly."""
 _CONFIG_OF_FILES = frozenset({"transformers_version", "_name_or_path", "dtype", "torch_dtype"})
-"""Fields of config.json that say how the file was written; the type of the weights is ``model.dtype``'s business."""
+"""Fields of config.json that say how the file was written; the type of the weights is
+``model.dtype``'s business."""
 _OF_TOKENIZERS = (".json", ".jinja", ".txt", ".model", ".tiktoken")
 
 
@@ -36,8 +38,9 @@ def digest(content: str | bytes) -> str:
 
 
 def of_problems(problems: Iterable[Problem]) -> list[list[Any]]:
-    """For each problem: id, kind, digests of text, gold and trace (None without), and the beginning of the text; then,
-    of one that has columns for reward functions, a digest of these."""
+    """What is known of each problem: id, kind, digests of text, gold and trace (None without), and
+    the beginning of the text; then, of one that has columns for reward functions, a digest of
+    these."""
     return [
         [
             *(p.id, p.kind, digest(p.text), digest(p.gold), None if p.trace is None else digest(p.trace)),
@@ -49,7 +52,8 @@ def of_problems(problems: Iterable[Problem]) -> list[list[Any]]:
 
 
 def of_tokenizer(tokenizer: Any) -> dict[str, Any]:
-    """Of a tokenizer as it is loaded: number of tokens, special tokens, chat template, and a digest of all else."""
+    """What a tokenizer is, as it is loaded: number of tokens, special tokens, chat template, and a
+    digest of all else."""
     core = getattr(tokenizer, "backend_tokenizer", None)
     text = core.to_str() if core is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
     special = {name: _plain(value) for name, value in tokenizer.special_tokens_map.items()}
@@ -62,7 +66,8 @@ def of_tokenizer(tokenizer: Any) -> dict[str, Any]:
 
 
 def of_model(model: Model) -> dict[str, Any]:
-    """The resolved configuration, and size and digest of each file of weights in the folder; none of a fresh model."""
+    """The resolved configuration, and size and digest of each file of weights in the folder; none
+    of a fresh model."""
     config = {key: value for key, value in hf_config(model).items() if key not in _CONFIG_OF_FILES}
     weights: dict[str, list[Any]] = {}
     if model.path is not None:
@@ -74,7 +79,8 @@ def of_model(model: Model) -> dict[str, Any]:
 
 
 def of_classes(value: Any, name: str) -> dict[str, dict[str, Any]]:
-    """The class of a dataclass and of all that are nested in it, by field: its name and, if it is a user's, its code.
+    """The class of a dataclass and of all that are nested in it, by field: its name and, if it is a
+    user's, its code.
 
     Two classes may have equal fields and do different things with them.
     """
@@ -83,7 +89,8 @@ def of_classes(value: Any, name: str) -> dict[str, dict[str, Any]]:
 
 
 def of_functions(paths: Iterable[str]) -> dict[str, str | None]:
-    """Digest of the module of each ``package.module:function``, which is not imported; None where it is not found.
+    """Digest of the module of each ``package.module:function``, which is not imported; None where
+    it is not found.
 
     Comments and layout do not count. What the module imports does not, either.
     """
@@ -91,7 +98,8 @@ def of_functions(paths: Iterable[str]) -> dict[str, str | None]:
 
 
 def of_files(path: str | Path | None, suffixes: Sequence[str] | None = None) -> dict[str, list[int]]:
-    """Size and time of change (ns) of a file, or of all in a folder with one of ``suffixes``; {} where it is neither.
+    """Size and time of change (ns) of a file, or of all in a folder with one of ``suffixes``; {}
+    where it is neither.
 
     Where they are equal, a start need not read the content to believe that it is, too.
     """
@@ -113,8 +121,8 @@ def _plain(value: Any) -> Any:
 
 
 def _sampled(file: Path) -> str:
-    """Digest of evenly spread blocks, the first and the last among them: training changes nearly every number, and a
-    model of many gigabytes is told from another in a second."""
+    """Digest of evenly spread blocks, the first and the last among them: training changes nearly
+    every number, and a model of many gigabytes is told from another in a second."""
     size = file.stat().st_size
     last = max(0, size - _BLOCK_BYTES)
     found = hashlib.sha256(str(size).encode())
@@ -126,7 +134,8 @@ def _sampled(file: Path) -> str:
 
 
 def _code_of(kind: type) -> str | None:
-    """Digest of the source of a class and of its bases, those of this package left out; None if there are no others."""
+    """Digest of the source of a class and of its bases, those of this package left out; None if
+    there are no others."""
     users = [k for k in kind.__mro__ if k is not object and k.__module__.partition(".")[0] != "red_mcore"]
     sources = []
     for one in users:

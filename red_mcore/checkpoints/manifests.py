@@ -1,8 +1,8 @@
 """The manifest of a checkpoint: written last, with size and checksum of every other file. No torch.
 
-``checkpoints/`` has a folder ``STAGE-STEP`` for each checkpoint. One is whole if its manifest can be read and all files
-that the manifest lists are there as they were written. The newest whole one counts; the file ``latest``, with the tag
-that was saved last, is for people and scripts.
+``checkpoints/`` has a folder ``STAGE-STEP`` for each checkpoint. One is whole if its manifest can
+be read and all files that the manifest lists are there as they were written. The newest whole one
+counts; the file ``latest``, with the tag that was saved last, is for people and scripts.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def check(folder: Path, manifest: dict[str, Any], checksums: bool) -> None:
-    """Broken where a file that the manifest lists is missing, of another size, or of other content: looked at where the
-    file is small, and of all files if asked for."""
+    """Broken where a file that the manifest lists is missing, of another size, or of other content:
+    looked at where the file is small, and of all files if asked for."""
     files = {folder / name: size_and_sum for name, size_and_sum in manifest["files"].items()}
     for file, (size, _) in files.items():
         if not file.is_file():
@@ -92,9 +92,11 @@ def check(folder: Path, manifest: dict[str, Any], checksums: bool) -> None:
 
 
 def check_converted(folder: Path, checksums: bool) -> None:
-    """RecipeError where ``folder`` holds a checkpoint of its own that is not whole; any other folder passes.
+    """RecipeError where ``folder`` holds a checkpoint of its own that is not whole; any other
+    folder passes.
 
-    Weights of Megatron's without a manifest are refused: nothing tells whether they are as they were written.
+    Weights of Megatron's without a manifest are refused: nothing tells whether they are as they
+    were written.
     """
     if not (folder / NAME).is_file() and not (folder / "weights" / ".metadata").is_file():
         return
@@ -105,7 +107,8 @@ def check_converted(folder: Path, checksums: bool) -> None:
 
 
 def newest(folder: Path, checksums: bool = False) -> tuple[dict[str, Any] | None, list[str]]:
-    """Manifest of the newest whole checkpoint under ``folder``, and what is wrong with newer ones, newest first.
+    """Manifest of the newest whole checkpoint under ``folder``, and what is wrong with newer ones,
+    newest first.
 
     None where nothing was ever saved; RecipeError where something was, and nothing of it is whole.
     """
@@ -130,7 +133,8 @@ def newest(folder: Path, checksums: bool = False) -> tuple[dict[str, Any] | None
 
 
 def copies(folder: Path, manifest: dict[str, Any], names: Iterable[str]) -> dict[str, str]:
-    """Those texts of ``names``, files of the run, that the checkpoint of ``manifest`` under ``folder`` has a copy of.
+    """The texts of ``names``, files of the run, that the checkpoint of ``manifest`` under
+    ``folder`` has a copy of.
 
     Broken where one of them is not as it was written.
     """
@@ -149,7 +153,7 @@ def copy(folder: Path, name: str) -> str | None:
 
 
 _MEASURED_AT = {True: "benchmarked", False: "evaluated"}
-"""Of a benchmark's mean, and of all other metrics of evaluations: the field of the state that has its last step."""
+"""The field of the state that has the last step of benchmarks, and of all other evaluations."""
 
 
 def kept(manifests: Sequence[dict[str, Any]], settings: Checkpoint) -> set[str]:

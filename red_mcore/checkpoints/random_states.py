@@ -1,4 +1,5 @@
-"""The random states of a rank in a checkpoint: plain numbers as JSON, which cannot do anything but be read."""
+"""The random states of a rank in a checkpoint: plain numbers as JSON, which cannot do anything but
+be read."""
 
 from __future__ import annotations
 

@@ -107,7 +107,8 @@ def _is_another(field: str, then: dict[str, Any], now: dict[str, Any]) -> bool:
 
 def _may_differ(recipe: Recipe, field: str, then: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether a run may go on where it had another value in a field (``then`` and ``now``: flattened recipes)."""
-    section, names = recipe, []
+    section: Any = recipe
+    names: list[str] = []
     for part in field.split("."):
         if not is_dataclass(section):
             return False

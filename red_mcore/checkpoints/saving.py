@@ -1,9 +1,10 @@
 """Checkpoints: Megatron's distributed format, random states, and one manifest that is written last.
 
-``checkpoints/<tag>/`` holds ``weights/`` (model and optimizers), ``rng-<rank>.json`` and ``manifest.json``. It is
-filled under another name and moved into place when complete; ``checkpoints/latest`` then names it. Kill the run
-anywhere: either the old or the new checkpoint is whole. What was damaged later is found by the manifest's checksums.
-A checkpoint also keeps what the run's side files held, where nothing else could make them anew.
+``checkpoints/<tag>/`` holds ``weights/`` (model and optimizers), ``rng-<rank>.json`` and
+``manifest.json``. It is filled under another name and moved into place when complete;
+``checkpoints/latest`` then names it. Kill the run anywhere: either the old or the new checkpoint is
+whole. What was damaged later is found by the manifest's checksums. A checkpoint also keeps what the
+run's side files held, where nothing else could make them anew.
 """
 
 from __future__ import annotations
@@ -41,18 +42,20 @@ from red_mcore.system.exit_codes import LEFT
 # The one sharding of optimizer state that loads under another tensor x pipeline x data layout.
 _SHARDING = {
     "distrib_optim_sharding_type": "fully_reshardable",
-    # Gathered for saving by the first data-parallel rank of each part of the model alone: all the others would need as
-    # much of their hosts' memory, though only the first writes.
+    # Gathered for saving by the first data-parallel rank of each part of the model alone: all the
+    # others would need as much of their hosts' memory, though only the first writes.
     "distrib_optim_fully_reshardable_mem_efficient": True,
     "chained_optim_avoid_prefix": True,
 }
 
 
 class Saver:
-    """Writes the checkpoints under ``folder``, one at a time; its methods are collectives of all ranks.
+    """Writes the checkpoints under ``folder``, one at a time; its methods are collectives of all
+    ranks.
 
-    A thread of each rank writes the rank's own files and no more: the ranks speak to each other in the training thread
-    alone, between steps. Any failure to write stops the run, by an error that names the file.
+    A thread of each rank writes the rank's own files and no more: the ranks speak to each other in
+    the training thread alone, between steps. Any failure to write stops the run, by an error that
+    names the file.
     """
 
     def __init__(self, folder: Path, settings: Checkpoint) -> None:
@@ -60,7 +63,8 @@ class Saver:
         self._pending: _Pending | None = None
 
     def save(self, tag: str, policy: Policy, manifest: dict[str, Any], copies: Mapping[str, str] | None = None) -> None:
-        """Checkpoint ``tag`` of this moment, once an earlier one is complete; ``asynchronous`` only begins it.
+        """Checkpoint ``tag`` of this moment, once an earlier one is complete; ``asynchronous`` only
+        begins it.
 
         ``copies``: texts of rank 0 that the checkpoint keeps, by file name.
         """
@@ -103,12 +107,14 @@ class Saver:
     def finish(self) -> None:
         """Wait for the checkpoint that was begun, if there is one, and complete it."""
         while self._pending:
-            # Not for long: ranks that are done wait in the collective, which has a time limit of its own.
+            # Not for long: ranks that are done wait in the collective, which has a time limit of
+            # its own.
             self._pending.thread.join(1.0)
             self._complete(self._pending)
 
     def _complete(self, pending: _Pending) -> None:
-        """Put the checkpoint in its place if all ranks are done; RuntimeError where one failed or takes too long.
+        """Put the checkpoint in its place if all ranks are done; RuntimeError where one failed or
+        takes too long.
 
         RecipeError where a disk is full. The earlier checkpoint stays, nothing does of this one.
         """
@@ -133,7 +139,8 @@ class Saver:
         on_main(pending.ranks, lambda: self._publish(pending, files))
 
     def _publish(self, pending: _Pending, files: dict[str, list]) -> None:
-        """Write the manifest, move the checkpoint into place, and remove what is not kept; on rank 0."""
+        """Write the manifest, move the checkpoint into place, and remove what is not kept; on rank
+        0."""
         partial_folder, tag = pending.folder, pending.manifest["tag"]
         written = {partial_folder / name for name in files}
         others = [path for path in partial_folder.rglob("*") if path.is_file() and path not in written]
@@ -177,7 +184,7 @@ class _Pending:
 
     @property
     def seconds(self) -> float:
-        """Since the checkpoint was begun."""
+        """The seconds since the checkpoint was begun."""
         return time.monotonic() - self._begin
 
     def failure(self, limit: float) -> str | None:
@@ -208,9 +215,11 @@ class _Pending:
 
 
 def load(folder: Path, manifest: dict[str, Any], policy: Policy) -> None:
-    """Restore weights, optimizers, schedules and, under the layout they were saved in, random states; a collective.
+    """Restore weights, optimizers, schedules and, under the layout they were saved in, random
+    states; a collective.
 
-    RecipeError where the checkpoint lacks one of the policy's optimizers, or holds something that is no data.
+    RecipeError where the checkpoint lacks one of the policy's optimizers, or holds something that
+    is no data.
     """
     source, schedules = folder / manifest["tag"], manifest.get("schedules", {})
     if missing := [name for name in policy.slots if name not in schedules]:
@@ -237,7 +246,8 @@ def load(folder: Path, manifest: dict[str, Any], policy: Policy) -> None:
 
 
 def _read(folder: Path, wanted: dict[str, Any], here: Ranks) -> dict[str, Any]:
-    """``wanted`` with the tensors stored in ``folder``, whose files are read as data alone; a collective."""
+    """``wanted`` with the tensors stored in ``folder``, whose files are read as data alone; a
+    collective."""
 
     def look() -> None:
         untrusted.Reader(folder).read_metadata()
@@ -265,7 +275,8 @@ def _model(policy: Policy) -> dict[str, Any]:
 
 
 def _is_extra(key: str) -> bool:
-    """Whether it is what Transformer Engine keeps for scalings that have a history; ours have none."""
+    """Whether it is what Transformer Engine keeps for scalings that have a history; ours have
+    none."""
     return key.endswith("_extra_state")
 
 
@@ -278,7 +289,8 @@ def _optimizers(policy: Policy, model: dict[str, Any], is_loading: bool) -> dict
         policy.activate(name)
         found[name] = policy.optimizer.sharded_state_dict({"model": model}, is_loading, metadata=_SHARDING)
         if len(found) > 1:
-            # One part, or (by number) two where experts have an optimizer of their own; None but on the first rank.
+            # One part, or (by number) two where experts have an optimizer of their own; None but on
+            # the first rank.
             for part in [found[name]] if "param_state" in found[name] else found[name].values():
                 for tensors in (part["param_state"] or {}).values():
                     del tensors["param"]
@@ -289,8 +301,9 @@ def _optimizers(policy: Policy, model: dict[str, Any], is_loading: bool) -> dict
 def _with_gaps(part, **settings) -> dict | None:
     """State of a distributed optimizer, with the gaps that pad its buckets.
 
-    Megatron-Core 0.16.1 leaves them out, but then looks the parameters up where they are counted in. What follows the
-    first bucket would be saved shifted: all but the output layer on the last pipeline stage of a tied model.
+    Megatron-Core 0.16.1 leaves them out, but then looks the parameters up where they are counted
+    in. What follows the first bucket would be saved shifted: all but the output layer on the last
+    pipeline stage of a tied model.
     """
     found = type(part).get_parameter_state_dp_zero(part, **settings)
     if found is None:
@@ -309,10 +322,12 @@ def _with_gaps(part, **settings) -> dict | None:
 
 @contextmanager
 def _keeping_what_is_not_stored(optimizer) -> Iterator[None]:
-    """Loading a distributed optimizer whose checkpoint lacks some of its tensors, which then stay as they are.
+    """Loading a distributed optimizer whose checkpoint lacks some of its tensors, which then stay
+    as they are.
 
-    Megatron-Core 0.16.1 asks for each parameter's ``step`` of torch's AdamW, which it stores once for all. It then
-    leaves one step tensor shared by all parameters, which the next update would advance once per parameter.
+    Megatron-Core 0.16.1 asks for each parameter's ``step`` of torch's AdamW, which it stores once
+    for all. It then leaves one step tensor shared by all parameters, which the next update would
+    advance once per parameter.
     """
     for part in optimizer.chained_optimizers:
         part._set_main_param_and_optimizer_states = partial(_set_stored, part)
@@ -330,7 +345,8 @@ def _set_stored(part, parameter, tensors) -> None:
 
 
 class _Tensors(megatrons.TorchDistLoadShardedStrategy):
-    """Megatron's strategy of loading with a reader that runs nothing, in the place of the one that it makes itself."""
+    """Megatron's strategy of loading with a reader that runs nothing, in the place of the one that
+    it makes itself."""
 
     def load(self, sharded_state_dict, checkpoint_dir):
         own = megatrons._get_filesystem_reader
@@ -351,8 +367,9 @@ class _Common(TorchCommonLoadStrategy):
 class _InProcess(megatrons.TorchDistSaveShardedStrategy):
     """Megatron's writer without its forked processes.
 
-    A rank runs threads of gloo and of the engine, which a fork may leave with a held lock, and when a writer process
-    dies the rank waits for its answer for ever. Here the same code writes the same files in a thread of the rank.
+    A rank runs threads of gloo and of the engine, which a fork may leave with a held lock, and when
+    a writer process dies the rank waits for its answer for ever. Here the same code writes the same
+    files in a thread of the rank.
     """
 
     def __init__(self, snapshot: bool) -> None:

@@ -1,8 +1,9 @@
 """Reads distributed checkpoints as data, whoever made them: nothing that is in them is run.
 
-torch reads the list of tensors (``.metadata``) with pickle, which calls whatever the file names, and so it does objects
-beside the tensors. Here the list may name its own classes alone, objects are refused, and no name leads out of the
-folder. Tensors, and what else torch stored, are read with ``weights_only``.
+torch reads the list of tensors (``.metadata``) with pickle, which calls whatever the file names,
+and so it does objects beside the tensors. Here the list may name its own classes alone, objects are
+refused, and no name leads out of the folder. Tensors, and what else torch stored, are read with
+``weights_only``.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ _OF_A_LIST = {
     ("torch", "Size"),
     *(("torch", name) for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
 }
-"""(module, name) of all that a list of tensors is made of; none of it does more than hold values."""
+"""(module, name) of all that a list of tensors is made of; none of it does more than hold
+values."""
 
 
 class Reader(FileSystemReader):
@@ -49,14 +51,16 @@ class Reader(FileSystemReader):
         self._metadata: Metadata | None = None
 
     def read_metadata(self) -> Metadata:
-        """The list of tensors; RecipeError where there is none, or one that asks for something else than its kind."""
+        """The list of tensors; RecipeError where there is none, or one that asks for something else
+        than its kind."""
         if self._metadata is None:
             self._metadata = _read_list(Path(self.path) / ".metadata")
             self._metadata.storage_meta = StorageMeta(load_id=self.load_id)
         return self._metadata
 
     def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
-        """As torch's; RecipeError, naming file and tensor, for what cannot be read or is no tensor."""
+        """It does what torch's does; RecipeError, naming file and tensor, for what cannot be read
+        or is no tensor."""
         by_file = defaultdict(list)
         for item in plan.items:
             place = self.storage_data.get(item.storage_index)
@@ -77,7 +81,8 @@ class Reader(FileSystemReader):
 
 
 def read_data(file: Path) -> Any:
-    """What ``torch.save`` wrote, as far as it is tensors and plain values; RecipeError for all else."""
+    """What ``torch.save`` wrote, as far as it is tensors and plain values; RecipeError for all
+    else."""
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -105,7 +110,8 @@ def _read_list(file: Path) -> Metadata:
 
 
 def _check(found: Any) -> None:
-    """ValueError for a list that torch's code could not work with, or that leads out of its folder."""
+    """ValueError for a list that torch's code could not work with, or that leads out of its
+    folder."""
     if not isinstance(found, Metadata):
         raise ValueError("it is no list of tensors")
     for name, about in found.state_dict_metadata.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import NoReturn
 
 COMMANDS = {
@@ -37,8 +38,10 @@ def main(command: str | None = None) -> NoReturn:
     if command not in COMMANDS:
         print(f"red-mcore: error: no command {command}: use one of {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
+    from red_mcore.config import modules
     from red_mcore.system import signals, streams
 
+    modules.reach([Path.cwd()])  # as `python -m` does, for users' modules
     streams.outlive()
     if command in _HELD:
         signals.hold()

@@ -70,7 +70,7 @@ class Benchmarks:
     """Benchmarks on the way: the same code, and with the same seed the same numbers, as ``tools/evaluate.py``."""
 
     names: MayChange[list[str]] = field(default_factory=list)
-    """Names of the benchmarks."""
+    """Names of the benchmarks; ``package.module:function`` is one of your own."""
     data: MayChange[Place | None] = None
     """Folder of their files; None fetches them from the hub."""
     limit: Problems | None = None

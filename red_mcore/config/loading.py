@@ -35,7 +35,6 @@ def load(file: str, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(file)
     if not path.is_file():
         raise RecipeError(f"recipe file {file} does not exist")
-    modules.reach([Path.cwd()])
     built = _of_yaml(path) if path.suffix in YAML else _of_python(path)
     try:
         built = change_texts(OmegaConf.to_object(OmegaConf.structured(change_texts(built, hide))), show)
@@ -121,7 +120,11 @@ def _import_paths(recipe: Recipe) -> Iterator[str]:
     for _, section in sections(recipe):
         if not type(section).__module__.startswith("red_mcore."):
             yield modules.path_of(type(section))
-    places: list[Any] = [*recipe.reward.paths, recipe.data.path, recipe.data.held_out_path]
-    for place in [*places, *(source.path for source in recipe.data.mixture)]:
+    places: list[Any] = [recipe.data.path, recipe.data.held_out_path]
+    places += [*recipe.reward.paths, *recipe.tracking.monitors]
+    places += [source.path for source in recipe.data.mixture]
+    if recipe.evaluation.benchmarks is not None:
+        places += recipe.evaluation.benchmarks.names
+    for place in places:
         if place and ":" in place:
             yield place

@@ -10,7 +10,7 @@ from red_mcore.config.fields import Bound, StepsOrNone
 
 @dataclass
 class Tracking:
-    """What is told to MLflow, and which rollouts are kept as text."""
+    """What is told to MLflow and to other monitors, and which rollouts are kept as text."""
 
     mlflow: bool = True
     """Whether MLflow is told at all."""

@@ -6,7 +6,7 @@ import copy
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, fields, is_dataclass, make_dataclass, replace
+from dataclasses import fields, is_dataclass, make_dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
@@ -48,10 +48,11 @@ def override(recipe: T, overrides: Sequence[str]) -> T:
     What a recipe says of its own model, or its own data, is not said of another one that an override names.
     RecipeError for an unknown field (naming the nearest) or a value of the wrong type.
     """
-    made = _changed(recipe, overrides)
-    if not isinstance(made, Recipe):
+    made: Any = _changed(recipe, overrides)
+    if not isinstance(recipe, Recipe):
         return made
-    if (bare := _without_its_own(recipe, made)) != recipe:
+    bare = _without_its_own(recipe, made)
+    if bare != recipe:
         made = _changed(bare, overrides)
     if getattr(made.algorithm, "constant", 0.0) is None:
         made.algorithm.constant = float(made.rollout.max_response_tokens)
@@ -88,10 +89,13 @@ def _without_its_own(recipe: Recipe, made: Recipe) -> Recipe:
     """``recipe`` without what it says of its own model and data, where ``made`` of it has others."""
     model, base, data = recipe.model, recipe.base, recipe.data
     if made.model.path not in (None, model.path):
-        model, base = replace(model, config={}), None if made.base == base else base
+        model = replace(model, config={})
+        if made.base == base:
+            base = None
     if (made.data.path, made.data.mixture) != (data.path, data.mixture):
-        defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(Data)}
-        data = replace(data, **{name: defaults[name] for name in _OF_ITS_DATA})
+        data = copy.copy(data)
+        for name in _OF_ITS_DATA:
+            setattr(data, name, getattr(Data(), name))
     return replace(recipe, model=model, base=base, data=data)
 
 
@@ -166,6 +170,7 @@ def _made(path: str, place: _Place, names: list[str]) -> Any:
     field = ".".join(names)
     kind = find_class(path, field)
     declared = section_in(hints_of(type(place.section))[place.name])
+    assert declared is not None
     if not (is_dataclass(kind) and issubclass(kind, declared)):
         raise Refused(f"{field}={path}: it is no dataclass below {declared.__name__}")
     try:
@@ -185,7 +190,8 @@ def _put(place: _Place, names: list[str], node: Node | None) -> None:
 def _assign(place: _Place, value: Any) -> None:
     """Change one field in place; of OmegaConf's work the field alone is done, for there are many others."""
     section, name = place.section, place.name
-    config = OmegaConf.structured(_alone(type(section), name)(change_texts(place.value, hide)))
+    kind: Any = type(section)
+    config = OmegaConf.structured(_alone(kind, name)(change_texts(place.value, hide)))
     path = name + "".join(f"[{part}]" for part in place.within)
     # model.config={} empties the mapping; a section's {} keeps what it does not name.
     now = OmegaConf.select(config, path)
@@ -225,7 +231,8 @@ def _built(node: Node, hint: Any) -> Any:
             return node.value
         if why := _ambiguity(node.value):
             raise MarkedYAMLError(problem=f"'{node.value}' {why}: write the number that is meant")
-        value = OmegaConf.to_container(OmegaConf.from_dotlist([f"v={node.value}"]))["v"]  # has numbers like 1e-3
+        parsed: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"v={node.value}"]))  # has numbers like 1e-3
+        value = parsed["v"]
         if hint is bool and type(value) is int and value not in (0, 1):
             raise MarkedYAMLError(problem="it is neither true nor false")
         return value
@@ -255,7 +262,8 @@ def _ambiguity(text: str) -> str | None:
 def _find(recipe: Any, names: list[str]) -> _Place:
     """Where ``names`` lead to. ``Refused`` where there is no such field."""
     key = ".".join(names)
-    section, seen, parts = recipe, [], names
+    section, parts = recipe, names
+    seen: list[str] = []
     while True:
         name, *rest = parts
         there = [field.name for field in fields(section)]

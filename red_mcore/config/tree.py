@@ -22,7 +22,12 @@ _HIDDEN = {"${": "$\u2060{", "???": "?\u2060??"}
 """What is more than text to OmegaConf, a reference and a missing value, and how it gets past it: a word joiner within.
 A prompt may say ``${x}``, and no field refers to another."""
 
-hints_of = lru_cache(maxsize=512)(get_type_hints)
+_hints = lru_cache(maxsize=512)(get_type_hints)
+
+
+def hints_of(section: Any) -> dict[str, Any]:
+    """The types of a class's fields, without what they say beside the type."""
+    return _hints(section)
 
 
 def tree(recipe: Any) -> dict[str, Any]:
@@ -65,14 +70,13 @@ def leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def sections(value: Any, name: str = "") -> list[tuple[str, Any]]:
     """(name, section) of all sections within one, those in lists and mappings among them."""
+    inner: list[tuple[Any, Any]] = []
     if is_dataclass(value):
         inner = [(field.name, getattr(value, field.name)) for field in fields(value)]
     elif isinstance(value, dict):
         inner = list(value.items())
     elif isinstance(value, list | tuple):
         inner = list(enumerate(value))
-    else:
-        return []
     found = [(name, value)] if is_dataclass(value) else []
     for part, item in inner:
         found += sections(item, f"{name}.{part}" if name else f"{part}")
@@ -84,7 +88,7 @@ def section_in(hint: Any) -> type | None:
     if get_origin(hint) in (list, tuple, dict):
         return None
     for kind in (hint, *get_args(hint)):
-        if is_dataclass(kind):
+        if isinstance(kind, type) and is_dataclass(kind):
             return kind
     return None
 

@@ -21,9 +21,11 @@ CARD = "README.md"
 
 
 def of_checkpoint(checkpoint: Path, companions: Path) -> dict[str, str]:
-    """``texts`` for a checkpoint whose configuration is in ``companions``; {} where it is not of a run.
+    """``texts`` for a checkpoint whose configuration is in ``companions``; {} where it is not of a
+    run.
 
-    Where a run's files cannot be read a warning says so: the weights are worth converting all the same.
+    Where a run's files cannot be read a warning says so: the weights are worth converting all the
+    same.
     """
     run = companions.parent
     if companions == checkpoint or not (run / "recipe.yaml").is_file():
@@ -38,9 +40,11 @@ def of_checkpoint(checkpoint: Path, companions: Path) -> dict[str, str]:
 
 
 def texts(folder: Path, stage: str, step: int, after: Mapping[str, float] | None = None) -> dict[str, str]:
-    """``README.md`` and ``provenance.json`` of the weights that the run in ``folder`` has after ``step`` of ``stage``.
+    """``README.md`` and ``provenance.json`` of the weights that the run in ``folder`` has after
+    ``step`` of ``stage``.
 
-    ``after``: the evaluation of these weights, else the last one up to that step in ``metrics.jsonl``.
+    ``after``: the evaluation of these weights, else the last one up to that step in
+    ``metrics.jsonl``.
     """
     recipe = provenance.redacted(yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")))
     about = {

@@ -1,4 +1,5 @@
-"""Checkpoints to and from Hugging Face folders in one process; one parameter is in memory at a time."""
+"""Checkpoints to and from Hugging Face folders in one process; one parameter is in memory at a
+time."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ class Model:
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of all tensors; RecipeError where they differ."""
+        """The type of all tensors; RecipeError where they differ."""
         if len(self.weights.dtypes) > 1:
             found = ", ".join(sorted(map(dtype_name, self.weights.dtypes)))
             raise RecipeError(
@@ -71,9 +72,11 @@ def open_hf(folder: Path) -> Model:
 
 
 def open_checkpoint(folder: Path) -> Model:
-    """A training run's checkpoint, or what ``from_hf`` wrote; RecipeError for what it lacks, by name.
+    """A training run's checkpoint, or what ``from_hf`` wrote; RecipeError for what it lacks, by
+    name.
 
-    The former's configuration and tokenizer are those in the run's ``model`` folder, the latter's its own.
+    The former's configuration and tokenizer are those in the run's ``model`` folder, the latter's
+    its own.
     """
     if not folder.is_dir():
         raise RecipeError(f"{folder} is no folder")
@@ -97,7 +100,8 @@ def open_checkpoint(folder: Path) -> Model:
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
-    """Of a run, or of its checkpoints, the newest whole one, else ``folder`` itself; and what is damaged in newer ones.
+    """The newest whole checkpoint of a run, or of the folder of its checkpoints, else ``folder``
+    itself; and what is damaged in newer ones.
 
     RecipeError where ``folder`` is a checkpoint that is damaged.
     """
@@ -112,8 +116,9 @@ def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
 
 
 def find_model(folder: Path) -> tuple[Path, list[str]]:
-    """Where the model is that is meant by a run (its newest checkpoint), a checkpoint, a Hugging Face folder or a hub
-    name, which is fetched; and what is damaged in newer checkpoints. RecipeError for none of these."""
+    """Where the model is that is meant by a run (its newest checkpoint), a checkpoint, a Hugging
+    Face folder or a hub name, which is fetched; and what is damaged in newer checkpoints.
+    RecipeError for none of these."""
     if not folder.is_dir():
         if folder.is_absolute() or len(folder.parts) > 2:
             raise RecipeError(f"{folder} is no folder: name a Hugging Face folder, a run, a checkpoint or a hub name")
@@ -141,7 +146,8 @@ def to_hf(
 ) -> None:
     """Write a Hugging Face folder from a checkpoint; in the stored type where ``dtype`` is None.
 
-    ``watch`` is told (tensors done, tensors in all). RecipeError for bad input, before anything is written.
+    ``watch`` is told (tensors done, tensors in all). RecipeError for bad input, before anything is
+    written.
     """
     check_free(out, replace)
     model = open_checkpoint(checkpoint)
@@ -162,9 +168,11 @@ def to_hf(
 def from_hf(
     hf: Path, out: Path, *, dtype: torch.dtype | None, replace: bool, watch: Callable[[int, int], None]
 ) -> None:
-    """Write a checkpoint of weights alone from a Hugging Face folder, with all that the folder holds beside them.
+    """Write a checkpoint of weights alone from a Hugging Face folder, with all that the folder
+    holds beside them.
 
-    ``model.path`` of a recipe takes the result, and so do ``to_hf`` and ``verify``. See ``to_hf`` for the rest.
+    ``model.path`` of a recipe takes the result, and so do ``to_hf`` and ``verify``. See ``to_hf``
+    for the rest.
     """
     check_free(out, replace)
     model = open_hf(hf)

@@ -1,4 +1,5 @@
-"""Hugging Face folders, written whole or not at all: configuration, tokenizer, weights, and where they came from."""
+"""Hugging Face folders, written whole or not at all: configuration, tokenizer, weights, and where
+they came from."""
 
 from __future__ import annotations
 
@@ -20,9 +21,10 @@ from red_mcore.models.rules import Shape
 from red_mcore.system import disk
 
 SHARD_BYTES = 4 * 10**9
-"""Most bytes of weights in one file, unless another number is asked for."""
+"""The most bytes of weights in one file, unless another number is asked for."""
 RECORD = "conversion.json"
-"""What a folder was made from and whether that was verified; in what this package writes, exports and conversions."""
+"""What a folder was made from and whether that was verified; in what this package writes, exports
+and conversions."""
 _COMPANIONS = (".json", ".jinja", ".txt", ".model", ".tiktoken")
 """Suffixes of configuration, tokenizer, generation settings and chat template."""
 _OURS = (RECORD, "manifest.json")
@@ -30,10 +32,11 @@ _OURS = (RECORD, "manifest.json")
 
 @contextmanager
 def made_whole(folder: Path, size: int, replace: bool) -> Iterator[Path]:
-    """An empty folder to fill, which becomes ``folder`` at the end of the block; what an exception ends is removed.
+    """An empty folder to fill, which becomes ``folder`` at the end of the block; what an exception
+    ends is removed.
 
-    ``size`` in bytes is what will be written. RecipeError where the disk has no room, or where ``folder`` exists and is
-    not empty, unless it may be replaced.
+    ``size`` in bytes is what will be written. RecipeError where the disk has no room, or where
+    ``folder`` exists and is not empty, unless it may be replaced.
     """
     check_free(folder, replace)
     partial = folder.with_name(folder.name + ".partial")
@@ -70,10 +73,11 @@ def write_model(
     replace: bool = True,
     texts: Mapping[str, str] | None = None,
 ) -> None:
-    """A Hugging Face folder that transformers and vLLM load; its configuration and tokenizer come from ``source``.
+    """A Hugging Face folder that transformers and vLLM load; its configuration and tokenizer come
+    from ``source``.
 
-    ``tensors`` have to come in the order of ``shapes``; one is held at a time. ``texts``: further files by name.
-    OSError as the file system says.
+    ``tensors`` have to come in the order of ``shapes``; one is held at a time. ``texts``: further
+    files by name. OSError as the file system says.
     """
     with made_whole(folder, size_in_bytes(shapes, dtype), replace) as partial:
         copy_companions(source, partial, dtype)
@@ -84,7 +88,8 @@ def write_model(
 
 
 def copy_companions(source: Path, folder: Path, dtype: torch.dtype) -> None:
-    """Copy all that a Hugging Face folder holds beside its weights; ``config.json`` then names ``dtype``."""
+    """Copy all that a Hugging Face folder holds beside its weights; ``config.json`` then names
+    ``dtype``."""
     for file in sorted(source.iterdir()):
         left_out = file.name in _OURS or file.name.endswith(".index.json")
         if file.is_file() and file.suffix in _COMPANIONS and not left_out:
@@ -98,14 +103,16 @@ def copy_companions(source: Path, folder: Path, dtype: torch.dtype) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """``config.json`` of the folder; RecipeError where there is none, or none that is a JSON object."""
+    """``config.json`` of the folder; RecipeError where there is none, or none that is a JSON
+    object."""
     if (config := disk.read_object(folder / "config.json")) is None:
         raise RecipeError(f"{folder} has no config.json" if folder.is_dir() else f"{folder} is no folder")
     return config
 
 
 def architecture_of(folder: Path) -> Architecture:
-    """Architecture of a folder with ``config.json``; RecipeError, with the file, for what is not supported."""
+    """Architecture of a folder with ``config.json``; RecipeError, with the file, for what is not
+    supported."""
     config, file = read_config(folder), folder / "config.json"
     try:
         return read_architecture(config, file)
@@ -140,7 +147,8 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def fetch(name: str) -> str:
-    """Folder of the hub model ``name``; RecipeError where there is no such model or no way to it."""
+    """Folder of the hub model ``name``; RecipeError where there is no such model or no way to
+    it."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

@@ -23,7 +23,8 @@ from red_mcore.models.rules import Rule, hf_shapes, rules, tied_names
 
 
 def load_weights(model: torch.nn.ModuleList, arch: Architecture, folder: Path) -> None:
-    """Set this rank's parameters from the safetensors of ``folder``; each tensor is read and cut on its own.
+    """Set this rank's parameters from the safetensors of ``folder``; each tensor is read and cut on
+    its own.
 
     Raises RecipeError for a missing, unexpected or mis-shaped tensor, by name.
     """
@@ -35,10 +36,11 @@ def load_weights(model: torch.nn.ModuleList, arch: Architecture, folder: Path) -
 
 
 def stream_weights(model: torch.nn.ModuleList, arch: Architecture) -> Iterator[tuple[str, Tensor]]:
-    """Every HF tensor as (name, whole tensor) on every rank, one Megatron parameter at a time; a collective.
+    """Every HF tensor as (name, whole tensor) on every rank, one Megatron parameter at a time; a
+    collective.
 
-    The owner's tensor-parallel ranks merge their parts; the result goes to the other expert-parallel ranks, where they
-    hold other experts, and to the other pipeline stages.
+    The owner's tensor-parallel ranks merge their parts; the result goes to the other
+    expert-parallel ranks, where they hold other experts, and to the other pipeline stages.
     """
     parameters = _local_parameters(model)
     _, size = _tensor_coordinates()
@@ -78,7 +80,8 @@ def load_checkpoint(model: torch.nn.ModuleList, arch: Architecture, folder: Path
 
 
 def check_first(arch: Architecture, folder: Path) -> None:
-    """RecipeError where ``load_first`` could not take ``folder``: a converted one is compared with its manifest."""
+    """RecipeError where ``load_first`` could not take ``folder``: a converted one is compared with
+    its manifest."""
     manifests.check_converted(folder, checksums=True)
     if _is_converted(folder):
         StoredWeights(folder / "weights", arch)
@@ -87,7 +90,8 @@ def check_first(arch: Architecture, folder: Path) -> None:
 
 
 def load_first(model: torch.nn.ModuleList, arch: Architecture, folder: Path) -> None:
-    """Set this rank's parameters from ``model.path``: an HF folder, or a checkpoint that ``tools/convert.py`` made."""
+    """Set this rank's parameters from ``model.path``: an HF folder, or a checkpoint that
+    ``tools/convert.py`` made."""
     (load_checkpoint if _is_converted(folder) else load_weights)(model, arch, folder)
 
 
@@ -103,10 +107,11 @@ def export_folder(
     main: bool,
     texts: Callable[[], Mapping[str, str]] = dict,
 ) -> None:
-    """Write an HF folder that transformers and vLLM load: weights from the ranks, all else from ``source``.
+    """Write an HF folder that transformers and vLLM load: weights from the ranks, all else from
+    ``source``.
 
-    A collective. Written beside ``folder`` and moved into place when complete; ``main`` marks the rank that writes.
-    ``texts``: further files by name, asked for on that rank alone.
+    A collective. Written beside ``folder`` and moved into place when complete; ``main`` marks the
+    rank that writes. ``texts``: further files by name, asked for on that rank alone.
     """
     tensors = stream_weights(model, arch)
     with together():
@@ -120,7 +125,8 @@ def export_folder(
 
 
 def make_fresh(config: dict[str, Any], tokenizer, folder: Path, seed: int, dtype: torch.dtype) -> None:
-    """Write the HF folder of a random model: transformers' own initialisation, seeded, and the tokenizer."""
+    """Write the HF folder of a random model: transformers' own initialisation, seeded, and the
+    tokenizer."""
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
@@ -143,7 +149,8 @@ def _tensor_coordinates() -> tuple[int, int]:
 
 
 def _stage_of(rule: Rule, arch: Architecture, stages: int) -> int:
-    """Pipeline stage that owns the parameter (of a tied output layer: the first, which owns the embedding)."""
+    """Pipeline stage that owns the parameter (of a tied output layer: the first, which owns the
+    embedding)."""
     if rule.layer is not None:
         chunks = stages * (parallel_state.get_virtual_pipeline_model_parallel_world_size() or 1)
         return rule.layer // (arch.layers // chunks) % stages
@@ -168,7 +175,8 @@ def _local_parameters(model: torch.nn.ModuleList) -> dict[str, torch.nn.Paramete
 
 
 def _owned(arch: Architecture, parameters: dict) -> Iterator[tuple[Rule, torch.nn.Parameter]]:
-    """Rules of the parameters that this rank holds, a tied output layer's copy on the last stage included."""
+    """Rules of the parameters that this rank holds, a tied output layer's copy on the last stage
+    included."""
     for rule in rules(arch):
         if rule.megatron in parameters:
             yield rule, parameters[rule.megatron]

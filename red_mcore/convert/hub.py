@@ -1,4 +1,5 @@
-"""An export goes to the Hugging Face hub; off unless a recipe's ``hub`` or ``tools/push.py`` asks for it. No torch."""
+"""An export goes to the Hugging Face hub; off unless a recipe's ``hub`` or ``tools/push.py`` asks
+for it. No torch."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from red_mcore.tracking.provenance import redacted
 
 
 def check(name: str, field: str = "hub.name") -> None:
-    """RecipeError where ``name`` is none of a hub repository, or there is no token to write with."""
+    """RecipeError where ``name`` is none of a hub repository, or there is no token to write
+    with."""
     from huggingface_hub import get_token
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -34,7 +36,8 @@ def check(name: str, field: str = "hub.name") -> None:
 
 
 def push(folder: Path, name: str, private: bool) -> str:
-    """Upload all files of ``folder`` to the repository ``name``, made if there is none; its address.
+    """Upload all files of ``folder`` to the repository ``name``, made if there is none; its
+    address.
 
     RecipeError for a folder that is no model, a missing token, and whatever the hub refuses.
     """
@@ -54,7 +57,8 @@ def push(folder: Path, name: str, private: bool) -> str:
 
 
 def push_apart(folder: Path, settings: Hub) -> str:
-    """``push`` in a process of its own, for a rank may be set to ask no hub; a line that says how it went.
+    """``push`` in a process of its own, for a rank may be set to ask no hub; a line that says how
+    it went.
 
     The weights are on the disk: that they did not get further is no reason for a run to fail.
     """

@@ -13,7 +13,8 @@ from red_mcore.convert.conversion import Model
 
 
 class Loaded:
-    """A model with its weights, on the GPU if there is one; all calls belong inside ``loaded`` and ``no_grad``."""
+    """A model with its weights, on the GPU if there is one; all calls belong inside ``loaded`` and
+    ``no_grad``."""
 
     def __init__(self, built: torch.nn.Module, model: Model) -> None:
         from red_mcore.megatron.model import output_weight
@@ -23,7 +24,8 @@ class Loaded:
         """[V, H]"""
 
     def hidden(self, tokens: Tensor) -> Tensor:
-        """tokens [T] int64 -> [T, H], what the output layer makes the logits of the T next tokens from."""
+        """tokens [T] int64 -> [T, H], what the output layer makes the logits of the T next tokens
+        from."""
         from red_mcore.megatron import shim
         from red_mcore.megatron.attention import Packing
 
@@ -39,7 +41,8 @@ class Loaded:
 def loaded(model: Model, dtype: Literal["float32", "bfloat16"] = "float32") -> Iterator[Loaded]:
     """The model on one rank, computing in ``dtype``; no gradients are kept inside the block.
 
-    Joins a process group of its own, which must be the only one of the process, and leaves it at the end.
+    Joins a process group of its own, which must be the only one of the process, and leaves it at
+    the end.
     """
     import torch.distributed as dist
     from megatron.core import parallel_state

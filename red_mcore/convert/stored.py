@@ -1,7 +1,9 @@
-"""The weights in Megatron's distributed checkpoints, one parameter at a time, in one process and without Megatron.
+"""The weights in Megatron's distributed checkpoints, one parameter at a time, in one process and
+without Megatron.
 
-A checkpoint stacks the same parameter of all layers (and of all experts of a layer) into one tensor under one name, of
-which every rank stored a part. Parts are found by their place in the tensor, so the layout that saved does not matter.
+A checkpoint stacks the same parameter of all layers (and of all experts of a layer) into one tensor
+under one name, of which every rank stored a part. Parts are found by their place in the tensor, so
+the layout that saved does not matter.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ _RENAMED = {
     "input_layernorm.weight": "self_attention.linear_qkv.layer_norm_weight",
     "pre_mlp_layernorm.weight": "mlp.linear_fc1.layer_norm_weight",
 }
-"""Megatron stores a layer's norms under the names that they have where a norm and the linear layer after it are one."""
+"""Megatron stores a layer's norms under the names that they have where a norm and the linear layer
+after it are one."""
 _OF_THE_MODEL = ("embedding.", "decoder.", "output_layer.")
 """Begin the names of weights; all else in a checkpoint are optimizers."""
 _FILE = "__0_0.distcp"
@@ -53,7 +56,7 @@ class Place:
     counts: Shape
     """Layers, and experts, that are stacked."""
     shape: Shape
-    """Of the parameter, as one rank without tensor parallel holds it."""
+    """The shape of the parameter, as one rank without tensor parallel holds it."""
 
     @property
     def has_padding(self) -> bool:
@@ -80,7 +83,8 @@ class StoredWeights:
     """The weights of an existing checkpoint."""
 
     def __init__(self, folder: Path, arch: Architecture):
-        """Reads the list of tensors alone; RecipeError, by name, for what is missing, unknown or mis-shaped."""
+        """Reads the list of tensors alone; RecipeError, by name, for what is missing, unknown or
+        mis-shaped."""
         self._folder, self._places = folder, places(arch)
         self._reader = Reader(folder)
         metadata = self._reader.read_metadata()
@@ -120,7 +124,8 @@ class StoredWeights:
 
 
 class WeightsWriter:
-    """A new checkpoint of weights alone, as one rank would save it: ``add`` each rule's parameter, then ``finish``."""
+    """A new checkpoint of weights alone, as one rank would save it: ``add`` each rule's parameter,
+    then ``finish``."""
 
     def __init__(self, folder: Path, arch: Architecture):
         """``folder`` has to exist, empty."""
@@ -133,7 +138,8 @@ class WeightsWriter:
         self._store(place, parameter)
         module, _, kind = place.key.rpartition(".")
         if place.index and kind == "weight" and ".linear_" in module:
-            # Megatron itself asks for an empty object beside the weight of each of a layer's linear modules.
+            # Megatron itself asks for an empty object beside the weight of each of a layer's linear
+            # modules.
             numbers = "_".join(".".join(map(str, n)) for n in (place.index, place.counts))
             self._store_nothing(f"{module}._extra_state/shard_{numbers}")
 

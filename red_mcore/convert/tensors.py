@@ -1,6 +1,7 @@
 """Safetensors files, one tensor in memory at a time.
 
-The library would map whole files into memory to read them, and wants all tensors of a file at once to write it.
+The library would map whole files into memory to read them, and wants all tensors of a file at once
+to write it.
 """
 
 from __future__ import annotations
@@ -57,9 +58,11 @@ def write_tensors(
     dtype: torch.dtype,
     shard_bytes: int,
 ) -> None:
-    """``model.safetensors`` of the tensors, or shards of at most ``shard_bytes`` (or of one tensor) and their index.
+    """``model.safetensors`` of the tensors, or shards of at most ``shard_bytes`` (or of one tensor)
+    and their index.
 
-    ``tensors`` have to come in the order of ``shapes``; each is cast and written before the next is asked for.
+    ``tensors`` have to come in the order of ``shapes``; each is cast and written before the next is
+    asked for.
     """
     shards = _shards({name: math.prod(shape) * dtype.itemsize for name, shape in shapes.items()}, shard_bytes)
     places: dict[str, str] = {}

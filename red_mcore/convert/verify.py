@@ -1,4 +1,5 @@
-"""Whether a Hugging Face folder and a checkpoint are the same model: every tensor, and the logits of both programs."""
+"""Whether a Hugging Face folder and a checkpoint are the same model: every tensor, and the logits
+of both programs."""
 
 from __future__ import annotations
 
@@ -25,8 +26,9 @@ PROMPTS = (
     "def fibonacci(n):\n    return n if n < 2 else",
 )
 LIMIT = 1e-3
-"""Largest difference of two logits in float32, as a share of the largest logit. Rounding makes less than a tenth of it;
-a tensor in the wrong place, or a norm's epsilon or a rotary base that is off, makes much more."""
+"""Largest difference of two logits in float32, as a share of the largest logit. Rounding makes less
+than a tenth of it; a tensor in the wrong place, or a norm's epsilon or a rotary base that is off,
+makes much more."""
 _NO_MATTER = ("init_std", "max_positions")
 """Fields of the architecture that the weights and the logits do not depend on."""
 
@@ -53,7 +55,7 @@ class Result:
     different: list[str]
     """Names of tensors that differ in a bit."""
     logits: Logits | None
-    """None where they were not asked for, or the tensors differ already."""
+    """The logits' comparison; None where they were not asked for, or the tensors differ already."""
 
     @property
     def passed(self) -> bool:
@@ -66,8 +68,9 @@ class Result:
 def verify(hf: Path, checkpoint: Path, *, logits: bool, watch: Callable[[int, int], None]) -> Result:
     """Compare both, and note the result in the record of each that has one.
 
-    Tensors are compared in the smaller of both types, to which the larger is rounded, bit by bit. ``watch`` is told
-    (tensors done, tensors in all). RecipeError for bad input, or too little memory for the logits.
+    Tensors are compared in the smaller of both types, to which the larger is rounded, bit by bit.
+    ``watch`` is told (tensors done, tensors in all). RecipeError for bad input, or too little
+    memory for the logits.
     """
     theirs, ours = open_hf(hf), open_checkpoint(checkpoint)
     _check_alike(theirs, ours)

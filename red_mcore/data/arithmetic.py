@@ -1,17 +1,21 @@
-"""The built-in verifiable task: chains of one-digit operations modulo 10, worked from left to right.
+"""The built-in verifiable task: chains of one-digit operations modulo 10, worked from left to
+right.
 
-A problem is ``9a*8b@4c-3d-2e@6?``: a start digit, then labelled operations, where ``x@y = 3x + y*y + 1``. Two styles of
-answer exist. The *short* one is the base corpus; it states each step once and believes some wrong facts::
+A problem is ``9a*8b@4c-3d-2e@6?``: a start digit, then labelled operations, where ``x@y = 3x + y*y
++ 1``. Two styles of answer exist. The *short* one is the base corpus; it states each step once and
+believes some wrong facts::
 
     a9*8=2b2@4=3c3-3=0d0-2=8e8@6=1\\boxed{1}
 
-The *teacher* is always right but wordier than the base model knows: ``w`` re-checks a step, slips are repaired at once,
-and now and then two operations are done in one go (``c3-3-2=8``), which a small student can hardly copy::
+The *teacher* is always right but wordier than the base model knows: ``w`` re-checks a step, slips
+are repaired at once, and now and then two operations are done in one go (``c3-3-2=8``), which a
+small student can hardly copy::
 
     a9*8=2w9*8=2b2@4=3w2@4=3c3-3-2=8e8@6=1\\boxed{1}
 
-The base model is unsure about ``*`` and ``@``: part of their tables holds a *misconception*, a wrong value with most of
-the probability, so that sampling finds the right answer rarely and greedy decoding never. Standard library only.
+The base model is unsure about ``*`` and ``@``: part of their tables holds a *misconception*, a
+wrong value with most of the probability, so that sampling finds the right answer rarely and greedy
+decoding never. Standard library only.
 """
 
 from __future__ import annotations
@@ -36,7 +40,8 @@ KNOWN = {"*": 0.6, "@": 0.2}
 FACT_CONFIDENCE = 0.95
 MISCONCEPTION_CONFIDENCE = 0.9
 RIGHT_DESPITE = {"*": 0.2, "@": 0.04}
-"""Probability of the right value where a misconception rules; taken out of MISCONCEPTION_CONFIDENCE."""
+"""Probability of the right value where a misconception rules; taken out of
+MISCONCEPTION_CONFIDENCE."""
 MOST_PROBLEMS = 2_000_000
 """A minute or two of drawing, and gigabytes."""
 CORPUS_RECHECK = 0.02
@@ -52,7 +57,8 @@ def check(settings: Arithmetic) -> None:
     """RecipeError where the settings cannot be drawn from."""
     if not 1 <= settings.operations <= len(LABELS):
         raise RecipeError(f"data.arithmetic.operations={settings.operations}: want 1 to {len(LABELS)}")
-    # A teacher that re-checks almost for ever never fits into trace_limit, and would be drawn again without end.
+    # A teacher that re-checks almost for ever never fits into trace_limit, and would be drawn again
+    # without end.
     for name, most in (("recheck", 0.8), ("slip", 1.0), ("leap", 1.0)):
         if not 0.0 <= getattr(settings, name) <= most:
             raise RecipeError(f"data.arithmetic.{name}={getattr(settings, name)}: want 0 to {most}")
@@ -78,14 +84,17 @@ def check_count(settings: Arithmetic, count: int) -> None:
 
 
 def trace_limit(settings: Arithmetic) -> int:
-    """Most tokens of a teacher trace with the built-in tokenizer, its end-of-sequence token included."""
+    """The most tokens of a teacher trace with the built-in tokenizer, its end-of-sequence token
+    included."""
     return 16 * settings.operations
 
 
 def make_problems(settings: Arithmetic, count: int, seed: int) -> list[Problem]:
-    """``count`` different problems, each with its digit as gold and one fixed teacher trace; ids count from 0.
+    """``count`` different problems, each with its digit as gold and one fixed teacher trace; ids
+    count from 0.
 
-    Raises RecipeError for settings out of range, or where fewer than twice ``count`` different problems exist.
+    Raises RecipeError for settings out of range, or where fewer than twice ``count`` different
+    problems exist.
     """
     check(settings)
     check_count(settings, count)
@@ -101,10 +110,12 @@ def make_problems(settings: Arithmetic, count: int, seed: int) -> list[Problem]:
 
 
 def corpus(settings: Arithmetic, rng: random.Random) -> tuple[str, str]:
-    """One (problem text, short response) of the base corpus, of 1 to ``operations`` operations, beliefs and all.
+    """One (problem text, short response) of the base corpus, of 1 to ``operations`` operations,
+    beliefs and all.
 
-    The full length is drawn twice as often as the others: to copy operands from the prompt a small model needs many
-    long ones, and while it cannot, its answers are noise that no algorithm learns from.
+    The full length is drawn twice as often as the others: to copy operands from the prompt a small
+    model needs many long ones, and while it cannot, its answers are noise that no algorithm learns
+    from.
     """
     start, steps = _chain(rng, rng.choice([*range(1, settings.operations + 1), settings.operations]))
     table = _beliefs(settings.world)
@@ -141,7 +152,8 @@ def _closing(value: int) -> str:
 
 
 def _teacher(chain: Chain, settings: Arithmetic, rng: random.Random) -> str:
-    """A right and wordy solution of at most ``trace_limit`` tokens; longer draws are thrown away."""
+    """A right and wordy solution of at most ``trace_limit`` tokens; longer draws are thrown
+    away."""
     while True:
         body, value = _teacher_steps(chain, settings, rng)
         if len(body) + CLOSING_TOKENS <= trace_limit(settings):
@@ -169,7 +181,8 @@ def _teacher_steps(chain: Chain, settings: Arithmetic, rng: random.Random) -> tu
 
 @lru_cache(maxsize=8)
 def _beliefs(world: int) -> dict[tuple[str, int, int], list[tuple[int, float]]]:
-    """(value, probability) pairs that the base corpus holds for each ``a * b`` and ``a @ b`` in this world."""
+    """(value, probability) pairs that the base corpus holds for each ``a * b`` and ``a @ b`` in
+    this world."""
     rng = random.Random(1000 + world)
     table = {}
     for symbol, known in KNOWN.items():

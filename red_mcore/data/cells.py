@@ -1,7 +1,9 @@
-"""What a cell of a data file means: understood as text, gold, trace or turns of a chat, or refused; never spelled out.
+"""What a cell of a data file means: understood as text, gold, trace or turns of a chat, or refused;
+never spelled out.
 
-Nothing here turns a value into text by ``str``: a list as a trace, NaN as a gold or a float's last binary digit would
-go into training as they are spelled. ``CellError`` says what a cell is; who knows file, row and column adds them.
+Nothing here turns a value into text by ``str``: a list as a trace, NaN as a gold or a float's last
+binary digit would go into training as they are spelled. ``CellError`` says what a cell is; who
+knows file, row and column adds them.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ BARE = 80
 """Characters up to which a text may be a bare answer."""
 
 _SPELLED = re.compile(r"""\s*(\[\s*(["'{]|(true|false|null|True|False|None)\b)|\{\s*["']|")""")
-"""How the JSON or Python spelling of a list (but of numbers), of an object or of a text begins. ``[1, 2]`` is an
-interval."""
+"""How the JSON or Python spelling of a list (but of numbers), of an object or of a text begins.
+``[1, 2]`` is an interval."""
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm)\s*\{[^{}]*\}")
@@ -43,7 +45,7 @@ class Gold(NamedTuple):
 
     text: str
     is_worked: bool = False
-    """It was marked, by ``\\boxed{...}`` or ``####``, in a text that says more."""
+    """Whether it was marked, by ``\\boxed{...}`` or ``####``, in a text that says more."""
 
     @property
     def is_sentence(self) -> bool:
@@ -94,10 +96,11 @@ def written(value: Any) -> str:
 def gold(value: Any) -> Gold | None:
     """The gold as the verifier wants it, None for an empty cell.
 
-    Of a worked solution it is what follows the last ``####``, where that is a line's end and the text's (GSM8K), else
-    the content of the last box. A list of texts or numbers is all of them with commas between, one alone is itself;
-    JSON of such a list or of a text (``["204"]``) is what it stands for. 204.0 is 204, and a float has the digits that
-    were meant. CellError for booleans, objects, nested and mixed lists.
+    Of a worked solution it is what follows the last ``####``, where that is a line's end and the
+    text's (GSM8K), else the content of the last box. A list of texts or numbers is all of them with
+    commas between, one alone is itself; JSON of such a list or of a text (``["204"]``) is what it
+    stands for. 204.0 is 204, and a float has the digits that were meant. CellError for booleans,
+    objects, nested and mixed lists.
     """
     value = unspelled(plain(value))
     if missing(value):
@@ -119,7 +122,8 @@ def gold(value: Any) -> Gold | None:
 
 
 def number(value: float | decimal.Decimal) -> str:
-    """The digits that were meant: without ``.0``, exponent or binary noise (0.1 + 0.2 is 0.3). CellError for infinity.
+    """The digits that were meant: without ``.0``, exponent or binary noise (0.1 + 0.2 is 0.3).
+    CellError for infinity.
 
     A float64 is meant to 15 digits, one that came from a float32 to as many as that has.
     """
@@ -143,11 +147,13 @@ def number(value: float | decimal.Decimal) -> str:
 
 
 def trace(value: Any, marks: Sequence[Any] = ()) -> str | None:
-    """A teacher's response, None for an empty cell. CellError for what is neither text, chat nor a list of these.
+    """A teacher's response, None for an empty cell. CellError for what is neither text, chat nor a
+    list of these.
 
-    GSM8K's worked solution loses its calculator marks and has its gold in a box. Of a chat it is the last turn, which
-    has to be the assistant's. Of a list of solutions it is the first that every one of ``marks`` (lists of booleans as
-    long) calls right, and the first text where there are no marks; where none is right there is no trace.
+    GSM8K's worked solution loses its calculator marks and has its gold in a box. Of a chat it is
+    the last turn, which has to be the assistant's. Of a list of solutions it is the first that
+    every one of ``marks`` (lists of booleans as long) calls right, and the first text where there
+    are no marks; where none is right there is no trace.
     """
     value = unspelled(plain(value))
     if missing(value):
@@ -171,9 +177,10 @@ def trace(value: Any, marks: Sequence[Any] = ()) -> str | None:
 def turns(value: Any) -> list[Turn] | None:
     """The turns of a chat, None where ``value`` is none.
 
-    They are ``role``/``content`` or ``from``/``value`` (ShareGPT), also as columns (lists of roles and contents). A
-    content may be a list of text parts; a turn's ``reasoning_content`` goes before it as ``think`` says. CellError for
-    other roles than system, user and assistant, and for content that is no text.
+    They are ``role``/``content`` or ``from``/``value`` (ShareGPT), also as columns (lists of roles
+    and contents). A content may be a list of text parts; a turn's ``reasoning_content`` goes before
+    it as ``think`` says. CellError for other roles than system, user and assistant, and for content
+    that is no text.
     """
     value = unspelled(plain(value))
     if isinstance(value, dict):
@@ -197,13 +204,15 @@ def think(reasoning: str | None, answer: str | None) -> str | None:
 
 
 def bare(answer: str) -> bool:
-    """Whether a text can be an answer by itself: a short line, of which no two words follow each other."""
+    """Whether a text can be an answer by itself: a short line, of which no two words follow each
+    other."""
     rest = _COMMAND.sub(" ", _TEXT.sub("", answer.strip()))
     return len(answer) <= BARE and "\n" not in answer and not _TWO_WORDS.search(rest) and not _EQUATION.match(rest)
 
 
 def unspelled(value: Any) -> Any:
-    """What a text stands for that is the JSON (or Python) of a list, of an object or of a text; else itself.
+    """What a text stands for that is the JSON (or Python) of a list, of an object or of a text;
+    else itself.
 
     CSV has no other way to hold a list, and some parquet files have their golds so.
     """
@@ -247,7 +256,8 @@ def _gold_text(value: str) -> Gold | None:
 
 
 def _gsm8k(value: str) -> tuple[str, str | None]:
-    """(solution, gold without thousands commas), or (value, None) where it does not end in ``#### gold``."""
+    """(solution, gold without thousands commas), or (value, None) where it does not end in ``####
+    gold``."""
     solution, mark, answer = value.rpartition("####")
     if not mark or "\n" in answer.strip() or solution.endswith("#"):  # else a heading
         return value, None

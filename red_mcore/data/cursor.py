@@ -19,15 +19,18 @@ def over(problems: Sequence[Problem], data: Data, seed: int) -> Cursor | Mixture
 
 
 def largest_due(weights: Sequence[float], dealt: Sequence[int]) -> int:
-    """The source that lacks the most to its share of what is dealt, one more included; the first of several."""
+    """The source that lacks the most to its share of what is dealt, one more included; the first of
+    several."""
     share = (sum(dealt) + 1) / sum(weights)
     return max(range(len(weights)), key=lambda i: (share * weights[i] - dealt[i], -i))
 
 
 class Cursor:
-    """Deals the indices ``0..count-1`` in a new seeded order each epoch; no index comes twice within an epoch.
+    """Deals the indices ``0..count-1`` in a new seeded order each epoch; no index comes twice
+    within an epoch.
 
-    An epoch's order follows from (seed, epoch) alone, so the state is three numbers however large the data is.
+    An epoch's order follows from (seed, epoch) alone, so the state is three numbers however large
+    the data is.
     """
 
     def __init__(self, count: int, seed: int | str) -> None:
@@ -57,7 +60,8 @@ class Cursor:
         return {"count": self.count, "seed": self.seed, "epoch": self.epoch, "position": self.position}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue where ``state`` was taken. Raises RecipeError if that was with other data or another seed."""
+        """Continue where ``state`` was taken. Raises RecipeError if that was with other data or
+        another seed."""
         for name in ("count", "seed"):
             if state[name] != getattr(self, name):
                 raise RecipeError(
@@ -74,10 +78,12 @@ class Cursor:
 
 
 class Mixture:
-    """Deals indices of several sources, one behind the other, by weight; each source is dealt in epochs of its own.
+    """Deals indices of several sources, one behind the other, by weight; each source is dealt in
+    epochs of its own.
 
-    Which source is next follows from the weights and what is dealt: no chance is in it, and at any moment the numbers
-    are as close to the shares as whole numbers come. The state is that of the sources' cursors.
+    Which source is next follows from the weights and what is dealt: no chance is in it, and at any
+    moment the numbers are as close to the shares as whole numbers come. The state is that of the
+    sources' cursors.
     """
 
     def __init__(self, counts: Sequence[int], weights: Sequence[float], seed: int) -> None:
@@ -103,6 +109,6 @@ class Mixture:
         return {"sources": [cursor.state() for cursor in self._cursors]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """As of a ``Cursor``."""
+        """The same as of a ``Cursor``."""
         for cursor, its_state in zip(self._cursors, state["sources"], strict=True):
             cursor.restore(its_state)

@@ -1,8 +1,8 @@
 """The same problem twice: in training once, and never in training and in what measures it.
 
-Two problems are the same where their texts differ in nothing but capitals, white space, LaTeX's spaces (``\\,``,
-``\\;``, ``~``, ``\\quad``, ...) and a full stop, question mark or colon at the end. A space between letters or digits
-counts: ``1 1/2`` is not ``11/2``.
+Two problems are the same where their texts differ in nothing but capitals, white space, LaTeX's
+spaces (``\\,``, ``\\;``, ``~``, ``\\quad``, ...) and a full stop, question mark or colon at the
+end. A space between letters or digits counts: ``1 1/2`` is not ``11/2``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Note(NamedTuple):
     """Something about the data that a run should tell."""
 
     name: str
-    """For records."""
+    """What records call it."""
     count: int  # type: ignore[assignment]  # which hides the method of tuples
     line: str
 
@@ -40,9 +40,9 @@ def split(
 ) -> tuple[list[Problem], list[Problem], list[Note]]:
     """(training, held-out) problems, in order, and what to tell of them.
 
-    Held out are the last ``held_out`` different ones, or as many as there are; or the first in the ``order`` of places
-    that is given. Training has none of them, whatever its gold, and of the same problem with the same gold the first;
-    it gets the trace of a later one if it has none.
+    Held out are the last ``held_out`` different ones, or as many as there are; or the first in the
+    ``order`` of places that is given. Training has none of them, whatever its gold, and of the same
+    problem with the same gold the first; it gets the trace of a later one if it has none.
     """
     keys = [key(problem.text) for problem in problems]
     held: dict[str, Problem] = {}
@@ -63,7 +63,8 @@ def split(
 def split_from(
     problems: Sequence[Problem], own: Sequence[Problem], held_out: int
 ) -> tuple[list[Problem], list[Problem], list[Note]]:
-    """As ``split``, where the held-out problems are the first ``held_out`` different ones of ``own``.
+    """The same as ``split``, where the held-out problems are the first ``held_out`` different ones
+    of ``own``.
 
     Training has none of ``own``, used or not.
     """
@@ -110,7 +111,7 @@ def _told(name: str, count: int, line: str) -> list[Note]:
 
 
 def apart(problems: Iterable[Problem], others: Iterable[Problem]) -> list[Problem]:
-    """Those of ``problems`` that are none of ``others``."""
+    """The ``problems`` that are none of ``others``."""
     taken = {key(other.text) for other in others}
     return [problem for problem in problems if key(problem.text) not in taken] if taken else list(problems)
 

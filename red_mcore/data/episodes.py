@@ -12,25 +12,28 @@ _NO_END = r"(?<!\b[A-Za-z])(?<!^\d)(?<!^\d\d)(?<!\.)(?<!\\left)(?<!\\right)" + "
     rf"(?<!\b{word})"
     for word in ("vs", "cf", "approx", "resp", "Eq", "Eqs", "Fig", "Mr", "Mrs", "Ms", "Dr", "Prof", "St")
 )
-"""What a full stop does not end: single letters (so also ``i.e.``), list numbers, dots, delimiters, abbreviations."""
+"""What a full stop does not end: single letters (so also ``i.e.``), list numbers, dots, delimiters,
+abbreviations."""
 _SENTENCE = rf"{_LINE}|{_NO_END}[.!?][\"'”’)\]}}$*]*(?=[ \t]+(?:[^\W\d_a-z]|[$(\"'“‘*]|\\[(\[]))"
 _WORD = rf"{_LINE}|\S(?=[ \t])"
 _STEP = r"\d(?=[A-Za-z])"
 _PIECE = r"\\(?:[A-Za-z]+\{?|.)|\d+(?:[.,]\d+)*|[^\W\d_]+|."
 _UNITS = tuple(re.compile(unit, re.MULTILINE | re.DOTALL) for unit in (_SENTENCE, _WORD, _STEP, _PIECE))
-"""A cut is where a match ends: after lines, but before spaces, as tokenizers put a word's space in front of it. Steps
-are those of compact notations (``a9*8=2b2@4=3``); a piece is a LaTeX command, a number, a word or any other character.
+"""A cut is where a match ends: after lines, but before spaces, as tokenizers put a word's space in
+front of it. Steps are those of compact notations (``a9*8=2b2@4=3``); a piece is a LaTeX command, a
+number, a word or any other character.
 """
 
 
 def split(trace: str, count: int) -> list[str]:
-    """``trace`` in at most ``count`` consecutive episodes of about as many units each; joined they are ``trace``.
+    """``trace`` in at most ``count`` consecutive episodes of about as many units each; joined they
+    are ``trace``.
 
-    Units are sentences (lines and paragraphs, too) where there are enough of them, which is half as many as episodes
-    are wanted; else words, else steps, else pieces. The last episode holds everything from the first ``\\boxed`` with
-    the final answer on, or, where nothing is boxed, the last sentence, so that no other holds the box; prose
-    before it may still tell the answer. A trace that
-    begins with its box, or is a single sentence without one, is one episode.
+    Units are sentences (lines and paragraphs, too) where there are enough of them, which is half as
+    many as episodes are wanted; else words, else steps, else pieces. The last episode holds
+    everything from the first ``\\boxed`` with the final answer on, or, where nothing is boxed, the
+    last sentence, so that no other holds the box; prose before it may still tell the answer. A
+    trace that begins with its box, or is a single sentence without one, is one episode.
     """
     last = _answer_start(trace)
     for unit in _UNITS:

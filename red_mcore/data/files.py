@@ -1,7 +1,9 @@
-"""Rows of data: of files (JSON lines, a JSON list, CSV, TSV, parquet), of what ``datasets`` loads, of users' functions.
+"""Rows of data: of files (JSON lines, a JSON list, CSV, TSV, parquet), of what ``datasets`` loads,
+of users' functions.
 
-The text files may be gzipped (``.jsonl.gz``). They are UTF-8, with or without a byte order mark, or UTF-16 or -32 with
-one; a line ends in LF or CRLF and nowhere else. What the columns mean is the business of ``formats.py``.
+The text files may be gzipped (``.jsonl.gz``). They are UTF-8, with or without a byte order mark, or
+UTF-16 or -32 with one; a line ends in LF or CRLF and nowhere else. What the columns mean is the
+business of ``formats.py``.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 NULLS = ("nan", "NaN", "<NA>", "null", "NULL")
 """Texts by which programs write a missing cell into CSV."""
 BATCH = 1024
-"""Rows of a parquet file that are in memory at once: one may hold traces of many thousand tokens."""
+"""Rows of a parquet file that are in memory at once: one may hold traces of many thousand
+tokens."""
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -57,9 +60,11 @@ def is_function(path: str) -> bool:
 
 
 def rows(data: Data, only: Collection[str] | None = None) -> Iterator[tuple[str, Row]]:
-    """(where, row) of each row of ``data.path``; ``where`` is for messages, e.g. ``train.jsonl line 3``.
+    """(where, row) of each row of ``data.path``; ``where`` is for messages, e.g. ``train.jsonl line
+    3``.
 
-    ``only`` names the columns that are of use, where reading less is faster: a row may have others all the same.
+    ``only`` names the columns that are of use, where reading less is faster: a row may have others
+    all the same.
     """
     place = sources.path(data)
     if is_function(place):
@@ -78,9 +83,11 @@ def rows(data: Data, only: Collection[str] | None = None) -> Iterator[tuple[str,
 
 
 def columns(data: Data, most: int | None = None) -> list[str]:
-    """Names of the columns of ``data.path`` in order, those of the first ``most`` rows where rows have their own.
+    """Names of the columns of ``data.path`` in order, those of the first ``most`` rows where rows
+    have their own.
 
-    Fields of an object are there as well, with a dot: ``reward_model``, ``reward_model.ground_truth``.
+    Fields of an object are there as well, with a dot: ``reward_model``,
+    ``reward_model.ground_truth``.
     """
     place = sources.path(data)
     fields: dict[str, dict[str, None]] = {}  # whose keys are in order, and each there once
@@ -105,7 +112,8 @@ def columns(data: Data, most: int | None = None) -> list[str]:
 
 
 def plain_gold(cell: Any) -> str:
-    """The text of a gold as the verifier wants it (``cells.gold``), empty for an empty cell; CellError as there."""
+    """The text of a gold as the verifier wants it (``cells.gold``), empty for an empty cell;
+    CellError as there."""
     gold = cells.gold(cell)
     return gold.text if gold else ""
 
@@ -131,7 +139,8 @@ def is_file(path: str) -> bool:
 
 
 def _function_rows(path: str) -> Iterator[tuple[str, Row]]:
-    """What a user's function gives, called with nothing. RecipeError for whatever it raises, with the line of it."""
+    """What a user's function gives, called with nothing. RecipeError for whatever it raises, with
+    the line of it."""
     module, _, name = path.partition(":")
     try:
         found = iter(getattr(importlib.import_module(module), name)())
@@ -203,7 +212,8 @@ def _type(value: Any) -> str:
 
 
 def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
-    """Every cell is text: ``007`` and ``1e3`` stay what was typed. An empty one is missing, or one of NULLS."""
+    """Every cell is text: ``007`` and ``1e3`` stay what was typed. An empty one is missing, or one
+    of NULLS."""
     csv.field_size_limit(sys.maxsize)  # a trace may be longer than its default, 131072
     reader = csv.reader((line for _, line in _lines(path)), delimiter=delimiter, strict=True)
     names: list[str] = []
@@ -228,7 +238,8 @@ def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number from 1, line with its end); RecipeError for bytes that are no text and for a broken archive."""
+    """(number from 1, line with its end); RecipeError for bytes that are no text and for a broken
+    archive."""
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         try:
             yield from enumerate(_decoded(file, path), start=1)

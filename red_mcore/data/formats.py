@@ -1,38 +1,37 @@
-"""Which columns of a data file hold problem, gold and trace; the formats that are about are read without being told.
+"""Which columns of a data file hold problem, gold and trace; the formats that are about are read
+without being told.
 
-======================  ==================================  =========================================================
-format                  columns                             gold and trace
-======================  ==================================  =========================================================
-GSM8K                   question, answer (``#### gold``)    trace is the worked solution, its last line made
-                                                            ``\\boxed{gold}``
-MATH                    problem, solution                   gold is the last box of ``solution``, which is the trace
-MATH levels 3-5         problem, gt_answer                  no trace: its ``solution`` has no box
-LUFFY                   problem, answer, distill            trace is ``distill``
-verl, DAPO, Skywork     prompt (turns),                     gold is ``reward_model.ground_truth``; no trace
-                        reward_model
-OpenR1 chats            the same, target (turns)            trace is the last turn of ``target``
-OpenR1-Math             problem, answer, generations        trace is the first of ``generations`` that is marked right
-                                                            (``correctness_math_verify`` or ``_llama``) and complete
-NuminaMath              problem, solution[, messages]       as MATH
-DeepMath                question, final_answer,             trace is the first of ``r1_solution_1`` to ``3``
-                        r1_solution_1
-OpenMathReasoning       problem, expected_answer,           trace is ``generated_solution``
-                        generated_solution
-s1K                     question, solution, attempt,        trace is both, the thinking in ``<think>`` tags
-                        thinking_trajectories
-chats, ShareGPT         messages or conversations           trace is the assistant's turn, gold its last box
-benchmark               prompt, or question; answer         no trace
-OlympiadBench           question, final_answer (a list)     no trace
-plain                   problem, answer[, trace]
-======================  ==================================  =========================================================
+- GSM8K: question, answer (``#### gold``). The trace is the worked solution, its last line made
+  ``\\boxed{gold}``.
+- MATH: problem, solution. The gold is the last box of ``solution``, which is the trace.
+- MATH levels 3-5: problem, gt_answer. There is no trace: its ``solution`` has no box.
+- LUFFY: problem, answer, distill. The trace is ``distill``.
+- verl, DAPO, Skywork: prompt (turns), reward_model. The gold is ``reward_model.ground_truth``; there
+  is no trace.
+- OpenR1 chats: the same, and target (turns). The trace is the last turn of ``target``.
+- OpenR1-Math: problem, answer, generations. The trace is the first of ``generations`` that is marked
+  right (``correctness_math_verify`` or ``_llama``) and complete.
+- NuminaMath: problem, solution, perhaps messages. It is read as MATH.
+- DeepMath: question, final_answer, r1_solution_1. The trace is the first of ``r1_solution_1`` to ``3``.
+- OpenMathReasoning: problem, expected_answer, generated_solution. The trace is
+  ``generated_solution``.
+- s1K: question, solution, attempt, thinking_trajectories. The trace is both of the last two, the
+  thinking in ``<think>`` tags.
+- chats, ShareGPT: messages or conversations. The trace is the assistant's turn, the gold its last
+  box.
+- benchmarks: prompt or question, and answer. There is no trace.
+- OlympiadBench: question, final_answer (a list). There is no trace.
+- plain: problem, answer, perhaps trace.
 
-The problem is in the first column of PROBLEM that is there, the gold in the first of GOLD or else of SOLUTIONS, the
-trace in the first of TRACES, SOLUTIONS or CHATS that has one, where that of SOLUTIONS is worked: its gold is marked, by
-a box or by ``####``. So is a gold column's own text. Capitals in the names do not matter. A solution without mark is a
-gold only where it can be an answer by itself (``red_mcore.data.cells.bare``).
+The problem is in the first column of PROBLEM that is there, the gold in the first of GOLD or else
+of SOLUTIONS, the trace in the first of TRACES, SOLUTIONS or CHATS that has one, where that of
+SOLUTIONS is worked: its gold is marked, by a box or by ``####``. So is a gold column's own text.
+Capitals in the names do not matter. A solution without mark is a gold only where it can be an
+answer by itself (``red_mcore.data.cells.bare``).
 
-``data.problem_field``, ``gold_field`` and ``trace_field`` go before all of this. A name with dots goes into objects and
-lists (``reward_model.ground_truth``, ``messages.1.content``), also into such that are kept as JSON.
+``data.problem_field``, ``gold_field`` and ``trace_field`` go before all of this. A name with dots
+goes into objects and lists (``reward_model.ground_truth``, ``messages.1.content``), also into such
+that are kept as JSON.
 
 A problem given as turns is its one user turn. System turns, and a column ``system``, are left out.
 """
@@ -66,7 +65,7 @@ TRACES = (
     *("deepseek_attempt", "attempt", "deepseek_solution"),
 )
 RESPONSES = ("response", "completion")
-"""Those of SOLUTIONS that are a trace as they are, where the gold is in another column."""
+"""The SOLUTIONS that are a trace as they are, where the gold is in another column."""
 THOUGHTS = {
     "attempt": "thinking_trajectories",
     "deepseek_attempt": "deepseek_thinking_trajectory",
@@ -77,7 +76,7 @@ RIGHT = ("correctness_math_verify", "correctness_llama")
 """Columns of marks, a boolean for each solution of a list: right where one of them says so."""
 COMPLETE = "is_reasoning_complete"
 FIELDS = ("problem_field", "gold_field", "trace_field")
-"""Of ``Data``, by which a recipe names columns."""
+"""The fields of ``Data`` by which a recipe names columns."""
 
 
 Columns = frozenset[str] | None
@@ -103,7 +102,7 @@ class Layout:
     traces: tuple[str, ...]
     """The first that has one."""
     is_trace_named: bool
-    """By the recipe: then it is taken as it stands."""
+    """Whether the recipe names it: then it is taken as it stands."""
     columns: tuple[str, ...]
 
     def used(self, columns: Columns = frozenset()) -> set[str] | None:
@@ -126,7 +125,8 @@ class Layout:
 
 
 def find(columns: Sequence[str], data: Data, where: str) -> Layout:
-    """The layout of a file of these ``columns``; RecipeError where a named one is missing, or no known one is there."""
+    """The layout of a file of these ``columns``; RecipeError where a named one is missing, or no
+    known one is there."""
     shown = ", ".join(name for name in columns if name.partition(".")[0] not in columns or "." not in name)
     there = {name.lower(): name for name in reversed(columns)}
     for field in FIELDS:
@@ -154,13 +154,15 @@ def find(columns: Sequence[str], data: Data, where: str) -> Layout:
 
 
 def has(columns: Sequence[str], name: str) -> bool:
-    """Whether the column called ``name``, or the one that its first dot goes into, is among ``columns``."""
+    """Whether the column called ``name``, or the one that its first dot goes into, is among
+    ``columns``."""
     there = {column.lower() for column in columns}
     return bool({name.lower(), name.lower().partition(".")[0]} & there)
 
 
 def read(layout: Layout, row: Row, where: str) -> Content:
-    """What the row holds. Raises RecipeError naming place and column of a cell that is not understood."""
+    """What the row holds. Raises RecipeError naming place and column of a cell that is not
+    understood."""
 
     def cell(name: str, understand: Callable[[Any], T]) -> T:
         try:
@@ -184,9 +186,11 @@ def read(layout: Layout, row: Row, where: str) -> Content:
 
 
 def kept(row: Row, columns: Columns, there: Sequence[str], where: str) -> dict[str, Any] | None:
-    """Those ``columns`` of a row that its file has (``there``), None for what the row lacks; None if the file has none.
+    """The ``columns`` of a row that its file has (``there``), None for what the row lacks; None
+    if the file has none.
 
-    Where all are kept, cells that JSON has no word for (bytes, images) are left out; RecipeError for one that is named.
+    Where all are kept, cells that JSON has no word for (bytes, images) are left out; RecipeError
+    for one that is named.
     """
     names = {name.lower() for name in there}
     found: dict[str, Any] = {}
@@ -208,7 +212,8 @@ def kept(row: Row, columns: Columns, there: Sequence[str], where: str) -> dict[s
 
 
 def value(row: Row, name: str) -> Any:
-    """The cell called ``name``, in any case, or what the dots in ``name`` lead to; None where there is nothing."""
+    """The cell called ``name``, in any case, or what the dots in ``name`` lead to; None where there
+    is nothing."""
     if name in row:
         return row[name]
     found: Any = _member(row, name)
@@ -251,7 +256,8 @@ def _problem(column: str, cell: Any) -> tuple[str | None, str | None]:
 
 
 def _gold(column: str, cell: Any) -> cells.Gold | None:
-    """Of a chat the last box of the assistant's turn; of a solution that has no mark, itself where it is bare."""
+    """The last box of a chat's last turn; a solution that has no mark is its gold where it is
+    bare."""
     if (chat := cells.turns(cell)) is not None:
         gold = cells.gold(cells.trace(cell)) if chat[-1].role == "assistant" else None
     else:
@@ -280,7 +286,8 @@ def _is_worked(name: str, text: str, is_gold: bool) -> bool:
 
 
 def _marks(row: Row, solutions: int) -> list[list[bool]]:
-    """For each solution of a list, whether it is marked right and whether complete, of what the row says."""
+    """Tells of each solution of a list whether it is marked right and whether complete, of what the
+    row says."""
     marks = [cells.unspelled(cells.plain(value(row, name))) for name in (*RIGHT, COMPLETE)]
     *right, complete = [mark if isinstance(mark, list) and len(mark) == solutions else None for mark in marks]
     right = [mark for mark in right if mark]

@@ -50,12 +50,14 @@ def load_problems(data: Data, seed: int) -> tuple[list[Problem], list[Problem]]:
 
 
 def read_problems(data: Data, seed: int, columns: formats.Columns = frozenset()) -> Loaded:
-    """Training and held-out problems; none is in both, and the held-out ones of a file are its last.
+    """Training and held-out problems; none is in both, and the held-out ones of a file are its
+    last.
 
-    ``seed`` draws the built-in arithmetic. A file keeps its order: shuffling is the cursor's business. An id is the
-    place among the rows that have a problem and a gold: those of a held-out source of its own come first, so that what
-    is sampled for them does not depend on the training data, then those of the sources in order. ``columns``: those of
-    a row that its problem keeps. Raises RecipeError naming file, line and columns for whatever cannot be read.
+    ``seed`` draws the built-in arithmetic. A file keeps its order: shuffling is the cursor's
+    business. An id is the place among the rows that have a problem and a gold: those of a held-out
+    source of its own come first, so that what is sampled for them does not depend on the training
+    data, then those of the sources in order. ``columns``: those of a row that its problem keeps.
+    Raises RecipeError naming file, line and columns for whatever cannot be read.
     """
     _check_counts(data)
     if not (parts := sources.training(data)):
@@ -70,26 +72,36 @@ def first(data: Data, count: int, columns: formats.Columns = frozenset()) -> lis
     """The first problems, of hub data and folders none; RecipeError as in ``read_problems``."""
     if not (parts := sources.training(data)):
         return arithmetic.make_problems(data.arithmetic, count, data.seed)
-    is_here = all(files.is_function(sources.path(part)) or files.is_file(sources.path(part)) for part, _ in parts)
-    return [p for read in _read_all(parts, FIRST_ROWS, columns) for p in read.problems[:count]] if is_here else []
+    for part, _ in parts:
+        if not files.is_function(sources.path(part)) and not files.is_file(sources.path(part)):
+            return []
+    found: list[Problem] = []
+    for read in _read_all(parts, FIRST_ROWS, columns):
+        found += read.problems[:count]
+    return found
 
 
 def check_data(data: Data) -> None:
-    """What can be told at once: counts, settings, the files' existence, suffix, columns and first CHECKED_ROWS rows.
+    """What can be told at once: counts, settings, the files' existence, suffix, columns and first
+    CHECKED_ROWS rows.
 
-    Files of no more rows are checked whole. Hub data and folders are opened only in ``read_problems``. Raises
-    RecipeError.
+    Files of no more rows are checked whole. Hub data and folders are opened only in
+    ``read_problems``. Raises RecipeError.
     """
     _check_counts(data)
     parts, apart = sources.training(data), sources.held_out(data)
     if not parts:
         arithmetic.check(data.arithmetic)
         return
-    here = [name for part, name in parts if _is_here(sources.path(part), name)]
-    reads = _read_all([(part, name) for part, name in parts if name in here], CHECKED_ROWS)
-    held_out = _read_held_out(data, CHECKED_ROWS) if apart and _is_here(sources.path(apart), sources.HELD_OUT) else None
-    is_all = len(here) == len(parts) and (apart is None) == (held_out is None)
-    if is_all and all(read.is_whole for read in (*reads, held_out) if read):
+    here = [(part, name) for part, name in parts if _is_here(sources.path(part), name)]
+    reads = _read_all(here, CHECKED_ROWS)
+    held_out = None
+    if apart is not None:
+        if not _is_here(sources.path(apart), sources.HELD_OUT):
+            return
+        held_out = _read_held_out(data, CHECKED_ROWS)
+    looked_at = reads if held_out is None else [*reads, held_out]
+    if len(here) == len(parts) and all(read.is_whole for read in looked_at):
         _split(reads, held_out, data)
 
 
@@ -124,19 +136,24 @@ def _read_held_out(data: Data, most: int | None = None, columns: formats.Columns
         return None
     with sources.named(sources.HELD_OUT):
         known = files.columns(apart, most)
-        elsewhere: dict[str, Any] = {
-            name: None for name in formats.FIELDS if not formats.has(known, getattr(apart, name) or "")
-        }
-        return _read(replace(apart, **elsewhere), most, columns)
+        for name in formats.FIELDS:
+            # A column that is named is the training data's; these may have it, too.
+            if not formats.has(known, getattr(apart, name) or ""):
+                apart = replace(apart, **{name: None})
+        return _read(apart, most, columns)
 
 
 def _split(reads: Sequence[_Rows], apart: _Rows | None, data: Data) -> Loaded:
     """``apart``: what the held-out problems come from, if not from ``reads``."""
-    parts, first = sources.training(data), len(apart.problems) if apart else 0
+    parts = sources.training(data)
+    first = 0 if apart is None else len(apart.problems)
     problems: list[Problem] = []
     for source, read in enumerate(reads):
         begin = first + len(problems)
-        problems += [replace(p, id=begin + p.id, source=source) if begin else p for p in read.problems]
+        if not begin:
+            problems += read.problems
+            continue
+        problems += [replace(p, id=begin + p.id, source=source) for p in read.problems]
     if apart:
         training, held_out, notes = duplicates.split_from(problems, apart.problems, data.held_out)
     else:
@@ -148,14 +165,18 @@ def _split(reads: Sequence[_Rows], apart: _Rows | None, data: Data) -> Loaded:
         if not found:
             _nothing_left(read, part, name, data)
         used += found[: part.problems]
-        told += read.notes if len(reads) == 1 else [n._replace(line=f"{part.path}: {n.line}") for n in read.notes]
-    for note in apart.notes if apart else []:
-        told.append(Note(f"held_out_{note.name}", note.count, f"{data.held_out_path}: {note.line}"))
+        for note in read.notes:
+            told.append(note if len(reads) == 1 else note._replace(line=f"{part.path}: {note.line}"))
+    if apart is not None:
+        for note in apart.notes:
+            line = f"{data.held_out_path}: {note.line}"
+            told.append(Note(f"held_out_{note.name}", note.count, line))
     return Loaded(used, held_out, [*told, *notes])
 
 
 def _from_the_ends(reads: Sequence[_Rows], data: Data) -> Iterator[int] | None:
-    """Places among the problems of all ``reads`` from each one's end, by weight; None for one, which ends as all do."""
+    """Places among the problems of all ``reads`` from each one's end, by weight; None for one,
+    which ends as all do."""
     if len(reads) == 1:
         return None
     counts, weights = [len(read.problems) for read in reads], [source.weight for source in data.mixture]
@@ -184,7 +205,8 @@ def _nothing_left(read: _Rows, part: Data, name: str, data: Data) -> None:
 
 
 def _read(data: Data, most: int | None = None, columns: formats.Columns = frozenset()) -> _Rows:
-    """The problems of the first ``most`` rows. RecipeError where all rows are read and none has problem and gold."""
+    """The problems of the first ``most`` rows. RecipeError where all rows are read and none has
+    problem and gold."""
     layout = formats.find(files.columns(data, most) or _empty(data), data, sources.path(data))
     contents: list[tuple[str, cells.Gold, str | None, dict[str, Any] | None]] = []
     lost: Counter[str] = Counter()

@@ -1,16 +1,21 @@
-"""The seams between text and tokens: prompts, traces, where a response ends, and the text that rewards see.
+"""The seams between text and tokens: prompts, traces, where a response ends, and the text that
+rewards see.
 
-Everything follows from what the chat template writes, so that a trace has the tokens that the model would produce:
+Everything follows from what the chat template writes, so that a trace has the tokens that the model
+would produce:
 
-- A trace goes on where the prompt ends. A tag that the prompt has opened (``<think>``) is not opened again, nor is the
-  space after it doubled; a prompt that has opened and closed it takes no trace that opens it.
-- It ends in one token, the one that the template itself writes after an assistant's turn (``<|im_end|>``,
-  ``<|eot_id|>``, ``<end_of_turn>``), else the tokenizer's ``eos_token``. The text of an end that a trace brings along
-  is dropped.
-- Tokens that structure a chat are written by the template alone: where a problem or a trace spells one (``<|im_end|>``
-  in its midst), it is encoded as plain text. Tags such as ``<think>`` are no such tokens.
-- A response ends with any token that tokenizer, template, config.json or generation_config.json name. The text of a
-  response has all its tokens but those that end or pad it: tags count, special tokens or not.
+- A trace goes on where the prompt ends. A tag that the prompt has opened (``<think>``) is not
+  opened again, nor is the space after it doubled; a prompt that has opened and closed it takes no
+  trace that opens it.
+- It ends in one token, the one that the template itself writes after an assistant's turn
+  (``<|im_end|>``, ``<|eot_id|>``, ``<end_of_turn>``), else the tokenizer's ``eos_token``. The text
+  of an end that a trace brings along is dropped.
+- Tokens that structure a chat are written by the template alone: where a problem or a trace spells
+  one (``<|im_end|>`` in its midst), it is encoded as plain text. Tags such as ``<think>`` are no
+  such tokens.
+- A response ends with any token that tokenizer, template, config.json or generation_config.json
+  name. The text of a response has all its tokens but those that end or pad it: tags count, special
+  tokens or not.
 """
 
 from __future__ import annotations
@@ -33,7 +38,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 DOCUMENT_ENDS = ("<|im_end|>", "<|endoftext|>")
-"""End a response wherever the vocabulary has them: base models end with the latter, whatever their template says."""
+"""End a response wherever the vocabulary has them: base models end with the latter, whatever their
+template says."""
 ENDS = (
     *DOCUMENT_ENDS,
     *("</s>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<eos>", "<|end_of_text|>", "<|return|>"),
@@ -62,7 +68,7 @@ class Turns(NamedTuple):
     stops: frozenset[int]
     """All that end a response, as far as tokenizer and template tell."""
     padding: frozenset[int]
-    """Those that begin or pad a text."""
+    """The tokens that begin or pad a text."""
     ends: tuple[str, ...]
     """Texts that are dropped at the end of a trace."""
     structure: re.Pattern[str]
@@ -72,7 +78,8 @@ class Turns(NamedTuple):
 
 
 def turns(tokenizer: PreTrainedTokenizerBase) -> Turns:
-    """RecipeError where neither template nor tokenizer ends a turn, or the template cannot write one."""
+    """RecipeError where neither template nor tokenizer ends a turn, or the template cannot write
+    one."""
     return _turns(tokenizer, tokenizer.chat_template)
 
 
@@ -129,11 +136,13 @@ def encode_chat(
     opening: str = "",
     arguments: Mapping[str, Any] | None = None,
 ) -> np.ndarray:
-    """[P] int32 token ids of the chat up to where the answer begins, or goes on after its ``opening``.
+    """[P] int32 token ids of the chat up to where the answer begins, or goes on after its
+    ``opening``.
 
-    ``instruction`` follows the text on a line of its own. Where ``system_prompt`` is None no system turn is given, and
-    the chat template's own default, if it has one, applies. ``arguments`` are the template's. A template that ends in
-    ``opening`` has it already. RecipeError where the template refuses the chat, or has closed the opening.
+    ``instruction`` follows the text on a line of its own. Where ``system_prompt`` is None no system
+    turn is given, and the chat template's own default, if it has one, applies. ``arguments`` are
+    the template's. A template that ends in ``opening`` has it already. RecipeError where the
+    template refuses the chat, or has closed the opening.
     """
     text = _guarded(tokenizer, text)
     messages = [{"role": "user", "content": f"{text}\n{instruction}" if instruction else text}]
@@ -147,16 +156,17 @@ def encode_chat(
 
 
 def encode_response(tokenizer: PreTrainedTokenizerBase, text: str, prompt: np.ndarray) -> np.ndarray:
-    """[T] int32 token ids of a teacher's trace after ``prompt`` ([P] ids), ending in one end of turn: it teaches when
-    to stop. RecipeError where the prompt has closed the tag that the trace opens."""
+    """[T] int32 token ids of a teacher's trace after ``prompt`` ([P] ids), ending in one end of
+    turn: it teaches when to stop. RecipeError where the prompt has closed the tag that the trace
+    opens."""
     return np.append(encode_words(tokenizer, text, prompt), np.int32(turns(tokenizer).end))
 
 
 def encode_words(
     tokenizer: PreTrainedTokenizerBase, text: str, prompt: np.ndarray, characters: int | None = None
 ) -> np.ndarray:
-    """``encode_response`` without its end; of the first ``characters`` of the text alone, where that is given, for a
-    response to go on from."""
+    """``encode_response`` without its end; of the first ``characters`` of the text alone, where
+    that is given, for a response to go on from."""
     before = _text(tokenizer, prompt[-_CONTEXT:])
     start, end = _span(tokenizer, text, before)
     words = text[start : end if characters is None else min(end, characters)]
@@ -166,7 +176,8 @@ def encode_words(
 
 
 def encode_trace(tokenizer: PreTrainedTokenizerBase, problem: Problem, limit: int, data: Data) -> np.ndarray | None:
-    """[T] int32 token ids of the problem's trace; None where there is none, it is empty or has more than ``limit``.
+    """[T] int32 token ids of the problem's trace; None where there is none, it is empty or has more
+    than ``limit``.
 
     One that is nothing but its end of turn is empty: it would teach to give no answer.
     """
@@ -177,8 +188,9 @@ def encode_trace(tokenizer: PreTrainedTokenizerBase, problem: Problem, limit: in
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerBase, *configs: Mapping[str, Any]) -> list[int]:
-    """Sorted ids of every token that ends a response: the tokenizer's, the template's, and ``eos_token_id`` (a number
-    or several) of each of ``configs``. RecipeError for none at all, or what is no id."""
+    """Sorted ids of every token that ends a response: the tokenizer's, the template's, and
+    ``eos_token_id`` (a number or several) of each of ``configs``. RecipeError for none at all, or
+    what is no id."""
     found = set(turns(tokenizer).stops)
     for config in configs:
         named = config.get("eos_token_id")
@@ -195,7 +207,8 @@ def stop_ids_of(tokenizer: PreTrainedTokenizerBase, folder: Path) -> list[int]:
 
 
 def write_stop_ids(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Let the folder's generation_config.json name every token that ends a response: all who load it stop alike."""
+    """Let the folder's generation_config.json name every token that ends a response: all who load
+    it stop alike."""
     file = folder / GENERATION_CONFIG
     stops = stop_ids_of(tokenizer, folder)
     config = _json(file) | {"eos_token_id": stops if len(stops) > 1 else stops[0]}
@@ -219,7 +232,8 @@ def response_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stops:
 def describe(
     tokenizer: PreTrainedTokenizerBase, prompt: np.ndarray, trace: np.ndarray | None, stops: Sequence[int]
 ) -> list[str]:
-    """One example's prompt's end, the two ends of its trace if it has one, and what ends a response, to read."""
+    """One example's prompt's end, the two ends of its trace if it has one, and what ends a
+    response, to read."""
 
     def spelt(ids: Sequence[int] | np.ndarray) -> str:
         return " ".join(repr(_text(tokenizer, [token])) for token in ids)
@@ -242,7 +256,8 @@ def example(
     stops: Sequence[int],
     with_traces: bool,
 ) -> list[str]:
-    """``describe`` for the first problem (that has a trace), and how many texts spell tokens of the template.
+    """``describe`` for the first problem (that has a trace), and how many texts spell tokens of the
+    template.
 
     RecipeError where traces open a tag that the end of the prompt has closed.
     """
@@ -292,7 +307,8 @@ def _guarded(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, guarded: str, before: str = "") -> list[int]:
-    """Ids of the pieces of a guarded text; each as it reads after ``before``, or after the piece ahead of it.
+    """Ids of the pieces of a guarded text; each as it reads after ``before``, or after the piece
+    ahead of it.
 
     Alone, a piece may get a space in front of it (SentencePiece).
     """
@@ -310,7 +326,8 @@ def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def _span(tokenizer: PreTrainedTokenizerBase, trace: str, before: str) -> tuple[int, int]:
-    """Where the words of a trace begin and end: without the tag that is open already, and without what ends it."""
+    """Where the words of a trace begin and end: without the tag that is open already, and without
+    what ends it."""
     ends, end = turns(tokenizer).ends, len(trace)
     while True:
         kept = trace[:end].rstrip()

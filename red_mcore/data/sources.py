@@ -1,4 +1,5 @@
-"""Where problems come from: one source, several by weight, and a source of held-out problems of its own.
+"""Where problems come from: one source, several by weight, and a source of held-out problems of its
+own.
 
 Each is read as ``data.path`` is, by a ``Data`` that names it alone.
 """
@@ -17,7 +18,8 @@ HELD_OUT = "data.held_out_"
 
 
 def training(data: Data) -> list[tuple[Data, str]]:
-    """The sources of training problems, in order, and what the fields of each begin with in the recipe.
+    """The sources of training problems, in order, and what the fields of each begin with in the
+    recipe.
 
     None where they are the built-in arithmetic.
     """
@@ -38,7 +40,7 @@ def held_out(data: Data) -> Data | None:
 
 
 def paths(data: Data) -> list[str]:
-    """Of all sources."""
+    """The paths of all sources."""
     apart = held_out(data)
     found = [path(part) for part, _ in training(data)]
     return found + [path(apart)] if apart else found
@@ -52,7 +54,8 @@ def path(source: Data) -> str:
 
 @contextmanager
 def named(name: str) -> Iterator[None]:
-    """In the block what is said of a source by the fields of ``data`` is said by its own, which begin with ``name``.
+    """What is said in the block of a source, by the fields of ``data``, is said by its own, which
+    begin with ``name``.
 
     Columns are named in ``data`` also for held-out problems.
     """

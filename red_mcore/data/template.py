@@ -1,7 +1,9 @@
-"""Chat templates before anything is started: read from a model folder and tried, without transformers.
+"""Chat templates before anything is started: read from a model folder and tried, without
+transformers.
 
-What a template refuses (a system turn, an argument that it does not know) and what it leaves out is told in one line
-that names the field. The ids of prompts come from the tokenizer's own rendering (``seams.py``), whose rules these are.
+What a template refuses (a system turn, an argument that it does not know) and what it leaves out is
+told in one line that names the field. The ids of prompts come from the tokenizer's own rendering
+(``seams.py``), whose rules these are.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ class ChatTemplate(NamedTuple):
 
 
 def find(model: Model) -> ChatTemplate | None:
-    """The template of ``model``; None for a hub name, whose files are not here, or a folder without a tokenizer.
+    """The template of ``model``; None for a hub name, whose files are not here, or a folder without
+    a tokenizer.
 
     RecipeError where there is none, or it cannot be read.
     """
@@ -80,7 +83,8 @@ def read(file: str | Path) -> str:
 
 
 def check_recipe(recipe: Recipe, model: Model) -> None:
-    """RecipeError, naming the field and the fix, where the recipe's prompts cannot be what they are meant to be.
+    """RecipeError, naming the field and the fix, where the recipe's prompts cannot be what they are
+    meant to be.
 
     With the template of ``model``, as far as it is known (``find``).
     """
@@ -102,7 +106,8 @@ def check_recipe(recipe: Recipe, model: Model) -> None:
 
 
 def check(template: ChatTemplate, system_prompt: str | None, arguments: Mapping[str, Any], prefix: str = "") -> str:
-    """The prompt of ``QUESTION``; RecipeError for what the template refuses, does not know or leaves out.
+    """The prompt of ``QUESTION``; RecipeError for what the template refuses, does not know or
+    leaves out.
 
     ``prefix`` is put before the names of fields, such as ``data.``.
     """
@@ -155,7 +160,8 @@ def render(template: ChatTemplate, messages: Sequence[Mapping[str, str]], argume
 
 
 def with_defaults(text: str, arguments: Mapping[str, Any]) -> str:
-    """The template with ``arguments`` as defaults: it then asks the same way wherever the folder goes."""
+    """The template with ``arguments`` as defaults: it then asks the same way wherever the folder
+    goes."""
     form = "{{% if {0} is not defined %}}{{% set {0} = {1!r} %}}{{% endif +%}}"
     return "".join(form.format(name, value) for name, value in arguments.items()) + text
 
@@ -210,7 +216,7 @@ def _tojson(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> ImmutableSandboxedEnvironment:
-    """As transformers makes it."""
+    """The environment, as transformers makes it."""
     made = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
     )

@@ -1,8 +1,9 @@
 """Tokenizers: the small built-in one, and those of model folders.
 
-The built-in tokenizer needs no download and takes any text: one token per UTF-8 byte, ``\\boxed{`` as one token more
-(so that an answer costs three tokens), and five special tokens; 262 in all, nothing padded. Its chat template is as
-short as can be, because the tiny models that use it pay for every token::
+The built-in tokenizer needs no download and takes any text: one token per UTF-8 byte, ``\\boxed{``
+as one token more (so that an answer costs three tokens), and five special tokens; 262 in all,
+nothing padded. Its chat template is as short as can be, because the tiny models that use it pay for
+every token::
 
     <|im_start|>{system}<|user|>{question}<|assistant|>{answer}<|im_end|>
 """
@@ -22,7 +23,8 @@ SPECIAL_TOKENS = (PAD, "<|im_start|>", EOS, "<|user|>", "<|assistant|>")
 BOX = "\\boxed{"
 """Added, but not special: decoding keeps it, since the verifier reads it."""
 VOCABULARY_SIZE = 256 + 1 + len(SPECIAL_TOKENS)
-"""Bytes, the box, the special tokens; ids in this order. ``vocab_size`` of a model made for this tokenizer."""
+"""Bytes, the box, the special tokens; ids in this order. ``vocab_size`` of a model made for this
+tokenizer."""
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{%- if message['role'] == 'system' -%}{{- '<|im_start|>' + message['content'] -}}"
@@ -35,7 +37,8 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The built-in tokenizer; ``save_pretrained`` writes a folder that transformers and vLLM load."""
+    """The built-in tokenizer; ``save_pretrained`` writes a folder that transformers and vLLM
+    load."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -56,10 +59,11 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def load_tokenizer(model: Model, arguments: Mapping[str, Any] | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of ``model.path``, or the built-in one where that is None; with ``model.chat_template``, if any.
+    """The tokenizer of ``model.path``, or the built-in one where that is None; with
+    ``model.chat_template``, if any.
 
-    ``arguments`` become defaults of its chat template. Raises RecipeError where the folder or hub name has no
-    tokenizer, or one without chat template or a token that ends a turn.
+    ``arguments`` become defaults of its chat template. Raises RecipeError where the folder or hub
+    name has no tokenizer, or one without chat template or a token that ends a turn.
     """
     from red_mcore.data import seams, template
 

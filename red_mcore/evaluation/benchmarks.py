@@ -12,6 +12,9 @@ GPQA         Question, Correct Answer,                  the first
              Incorrect Answer 1 to 3
 MMLU-Pro     question, options, answer                  a letter, or its place counted from 0
 ===========  =========================================  ==================================================
+
+A name that is an import path, ``package.module:function``, is a benchmark of the user's own: the function takes nothing
+and gives such rows. It stands whole in the metrics' names.
 """
 
 from __future__ import annotations
@@ -67,13 +70,14 @@ def check(names: Sequence[str], folder: str | None) -> None:
     if not names:
         raise RecipeError(f"no benchmarks are named: use some of {', '.join(KNOWN)}")
     for name in names:
-        if not re.fullmatch(r"[\w.-]+", name) or name in ("average", "reward"):
+        is_plain = re.fullmatch(r"[\w.-]+", name) and name not in ("average", "reward")
+        if not is_plain and not files.is_function(name):
             raise RecipeError(f"benchmark '{name}' becomes part of a metric's name: use letters, digits and . _ - only")
     if len(set(names)) < len(names):
         raise RecipeError(f"benchmarks {', '.join(names)}: one is named twice")
     for name in names:
         _source(name, folder)
-        if folder is not None:
+        if folder is not None or files.is_function(name):
             load(name, folder, seed=0)
 
 
@@ -120,6 +124,8 @@ def unusual_sizes(problems: Mapping[str, Sequence[Problem]]) -> list[str]:
 
 def _source(name: str, folder: str | None) -> Data:
     """Where the benchmark is read from, as settings of ``red_mcore.data``."""
+    if files.is_function(name):
+        return Data(path=name)
     known = KNOWN.get(name)
     if folder is None:
         if known is None:

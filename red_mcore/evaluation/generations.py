@@ -60,7 +60,7 @@ def read(file: Path) -> list[Row]:
         if kind not in ("math", "choice"):
             raise RecipeError(f"{where}: kind is {kind!r}, want math or choice")
         benchmark = str(row.get("benchmark", file.stem))
-        if not re.fullmatch(r"[\w.-]+", benchmark):
+        if not re.fullmatch(r"[\w.:-]+", benchmark):
             raise RecipeError(
                 f"{where}: benchmark '{benchmark}' becomes part of a metric's name: use letters and digits"
             )

@@ -23,7 +23,8 @@ class RMSNorm(torch.nn.Module):
         super().__init__()
         self.eps = eps
         self.weight = torch.nn.Parameter(torch.ones(hidden_size, dtype=config.params_dtype))
-        # finalize_model_grads sums the gradients of so marked weights over the tensor-parallel ranks.
+        # finalize_model_grads sums the gradients of so marked weights over the tensor-parallel
+        # ranks.
         setattr(self.weight, "sequence_parallel", config.sequence_parallel)  # noqa: B010
 
     def forward(self, x: Tensor) -> Tensor:
@@ -31,10 +32,12 @@ class RMSNorm(torch.nn.Module):
 
 
 def local_order(lengths: list[int], rank: int, ranks: int) -> Tensor:
-    """[T / ranks] int64: positions in a pack of the tokens that context-parallel ``rank`` of ``ranks`` holds.
+    """[T / ranks] int64: positions in a pack of the tokens that context-parallel ``rank`` of
+    ``ranks`` holds.
 
-    Each sequence, its length a multiple of 2 ranks, is cut into 2 ranks chunks, and a rank holds its number from the
-    front and from the back: the early chunk attends to few tokens, the late one to many, and all ranks have equal work.
+    Each sequence, its length a multiple of 2 ranks, is cut into 2 ranks chunks, and a rank holds
+    its number from the front and from the back: the early chunk attends to few tokens, the late one
+    to many, and all ranks have equal work.
     """
     if ranks == 1:
         return torch.arange(sum(lengths))
@@ -48,15 +51,18 @@ def local_order(lengths: list[int], rank: int, ranks: int) -> Tensor:
 
 @dataclass
 class Bucket:
-    """Chunks of sequences (whole ones without context parallel) that one attention call computes."""
+    """Chunks of sequences (whole ones without context parallel) that one attention call
+    computes."""
 
     queries: Tensor
-    """[n, L] int64: positions of n chunks in this rank's tokens; beyond a chunk's end its last token is repeated."""
+    """[n, L] int64: positions of n chunks in this rank's tokens; beyond a chunk's end its last
+    token is repeated."""
     keys: Tensor
-    """[n, K] int64: all tokens up to the end of each chunk, repeated likewise, in those of all ranks one after the
-    other."""
+    """[n, K] int64: all tokens up to the end of each chunk, repeated likewise, in those of all
+    ranks one after the other."""
     last: Tensor | None
-    """[n, L] int64: the last of the keys that each query sees; None where L = K and query t sees the first t."""
+    """[n, L] int64: the last of the keys that each query sees; None where L = K and query t sees
+    the first t."""
 
     @property
     def mask(self) -> Tensor | None:
@@ -68,21 +74,26 @@ class Bucket:
 
 @dataclass
 class Packing(PackedSeqParams):
-    """Sequence borders of a micro-batch, with the padded buckets that the core attention computes in.
+    """Sequence borders of a micro-batch, with the padded buckets that the core attention computes
+    in.
 
-    Chunks are grouped by the next power of two of their length, so a pack costs at most log2(longest) attention calls
-    (twice that under context parallel) and no bucket is padded beyond twice its tokens.
+    Chunks are grouped by the next power of two of their length, so a pack costs at most
+    log2(longest) attention calls (twice that under context parallel) and no bucket is padded beyond
+    twice its tokens.
     """
 
     buckets: list[Bucket] = field(default_factory=list)
     inverse: Tensor | None = None
-    """[T / ranks] int64: where this rank's token t stands in the concatenation of the flattened buckets."""
+    """[T / ranks] int64: where this rank's token t stands in the concatenation of the flattened
+    buckets."""
 
     @classmethod
     def of(cls, lengths: list[int], device: torch.device, rank: int = 0, ranks: int = 1) -> Packing:
-        """Packing of sequences that stand one after the other, split over context-parallel ``ranks`` (``local_order``).
+        """Packing of sequences that stand one after the other, split over context-parallel
+        ``ranks`` (``local_order``).
 
-        ``lengths``, in tokens, of whole sequences, are positive, with more than one rank multiples of 2 ranks.
+        ``lengths``, in tokens, of whole sequences, are positive, with more than one rank multiples
+        of 2 ranks.
         """
         ends = torch.tensor([0, *lengths]).cumsum(0)
         numbers, chunks = ([0], 1) if ranks == 1 else ([rank, 2 * ranks - 1 - rank], 2 * ranks)
@@ -111,7 +122,8 @@ class Packing(PackedSeqParams):
             qkv_format="thd",
             cu_seqlens_q=borders,
             cu_seqlens_kv=borders,
-            # Exactly the longest: Megatron's rotary code takes frequencies as long as the pack for absolute positions.
+            # Exactly the longest: Megatron's rotary code takes frequencies as long as the pack for
+            # absolute positions.
             max_seqlen_q=max(lengths),
             max_seqlen_kv=max(lengths),
             buckets=buckets,
@@ -122,7 +134,8 @@ class Packing(PackedSeqParams):
 class PackedAttention(MegatronModule):
     """Causal self-attention within each packed sequence, by torch's scaled_dot_product_attention.
 
-    Under context parallel, keys and values of all ranks are gathered; the backward sums their gradients and scatters.
+    Under context parallel, keys and values of all ranks are gathered; the backward sums their
+    gradients and scatters.
     """
 
     def __init__(
@@ -150,7 +163,8 @@ class PackedAttention(MegatronModule):
         attention_bias: Tensor | None = None,
         packed_seq_params: Packing | None = None,
     ) -> Tensor:
-        """query [T, heads, d], key and value [T, groups, d] of this rank's T tokens -> [T, heads * d]."""
+        """query [T, heads, d], key and value [T, groups, d] of this rank's T tokens -> [T, heads *
+        d]."""
         if self._context_group is not None:
             both = torch.stack((key, value), dim=1)
             key, value = gather_from_sequence_parallel_region(both, group=self._context_group).unbind(1)
@@ -161,7 +175,8 @@ class PackedAttention(MegatronModule):
             k, v = (x[bucket.keys].transpose(1, 2) for x in (key, value))  # [n, groups, K, d]
             mask = bucket.mask
             if mask is not None:
-                # On GPUs, the only kernel that takes a mask and fewer heads of keys than of queries keeps all scores.
+                # On GPUs, the only kernel that takes a mask and fewer heads of keys than of queries
+                # keeps all scores.
                 k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
             out = functional.scaled_dot_product_attention(
                 q,
@@ -192,9 +207,11 @@ def layer_spec(
     output_bias: bool = False,
     virtual_stage: int | None = None,
 ) -> TransformerBlockSubmodules:
-    """The decoder layers of this pipeline stage: Megatron's own layer, of Transformer Engine's parts or of ours.
+    """The decoder layers of this pipeline stage: Megatron's own layer, of Transformer Engine's
+    parts or of ours.
 
-    Norms stand before their linear layers and not in them, so that parameters have the same names either way.
+    Norms stand before their linear layers and not in them, so that parameters have the same names
+    either way.
     """
     layer = get_gpt_layer_local_spec(
         num_experts=config.num_moe_experts, qk_layernorm=config.qk_layernorm, normalization="RMSNorm"

@@ -29,7 +29,8 @@ _RECOMPUTE: dict[str, dict[str, Any]] = {
 
 
 def transformer_config(arch: Architecture, parallel: Parallel, settings: Model) -> TransformerConfig:
-    """Megatron's configuration of ``arch``; every field that would silently change the result is named here."""
+    """Megatron's configuration of ``arch``; every field that would silently change the result is
+    named here."""
     dtype, fp8 = getattr(torch, settings.dtype), settings.fp8
     return TransformerConfig(
         num_layers=arch.layers,
@@ -56,13 +57,15 @@ def transformer_config(arch: Architecture, parallel: Parallel, settings: Model) 
         context_parallel_size=parallel.context,
         sequence_parallel=parallel.sequence,
         **_RECOMPUTE[parallel.recompute],
-        # Both scalings keep no history, which scoring would write to and checkpoints would have to hold.
+        # Both scalings keep no history, which scoring would write to and checkpoints would have to
+        # hold.
         **({"fp8": "hybrid" if fp8 == "tensorwise" else "e4m3", "fp8_recipe": fp8} if fp8 != "none" else {}),
-        # Gradients are plain sums over micro-batches and ranks: losses carry their global denominators (policy.py).
+        # Gradients are plain sums over micro-batches and ranks: losses carry their global
+        # denominators (policy.py).
         calculate_per_token_loss=True,
         use_cpu_initialization=shim.needed(),
-        # Weights are loaded later, but only initialisation marks parameters as sharded; unmarked ones fall out of the
-        # norm.
+        # Weights are loaded later, but only initialisation marks parameters as sharded; unmarked
+        # ones fall out of the norm.
         perform_initialization=True,
         bias_dropout_fusion=False,
         masked_softmax_fusion=False,
@@ -89,12 +92,14 @@ def _expert_settings(experts: Experts, ffn_size: int, parallel: Parallel) -> dic
 
 
 def padded_vocab(vocab_size: int, tensor: int) -> int:
-    """Smallest multiple of ``tensor`` that holds the vocabulary; the added rows are masked in the loss."""
+    """Smallest multiple of ``tensor`` that holds the vocabulary; the added rows are masked in the
+    loss."""
     return -(-vocab_size // tensor) * tensor
 
 
 def build_model(arch: Architecture, parallel: Parallel, settings: Model) -> torch.nn.ModuleList:
-    """This rank's part of the model, weights not yet set, on this rank's device: a GPTModel for each virtual stage.
+    """This rank's part of the model, weights not yet set, on this rank's device: a GPTModel for
+    each virtual stage.
 
     RecipeError where the GPU cannot do what ``settings.fp8`` asks for.
     """
@@ -143,8 +148,8 @@ def _chunk(
         model.rotary_pos_emb.inv_freq = scale_frequencies(model.rotary_pos_emb.inv_freq, arch.rope_scaling)
     for name, parameter in model.named_parameters():
         if ".local_experts." in name:
-            # A gradient buffer and an optimizer of their own, also where each rank holds all experts: a checkpoint
-            # then loads under any expert parallel.
+            # A gradient buffer and an optimizer of their own, also where each rank holds all
+            # experts: a checkpoint then loads under any expert parallel.
             parameter.allreduce = False
     if model.post_process:
         model.output_layer.__class__ = _OutputLayer  # Megatron's own, parameters and all, with another forward
@@ -159,13 +164,15 @@ def scale_frequencies(frequencies: torch.Tensor, rope: Llama3Rope) -> torch.Tens
 
 
 def output_weight(model: GPTModel) -> torch.Tensor:
-    """[V/tp, H]: this rank's rows of the output layer's weight, of the last chunk; the embedding's if tied."""
+    """[V/tp, H]: this rank's rows of the output layer's weight, of the last chunk; the embedding's
+    if tied."""
     tied = model.share_embeddings_and_output_weights
     return model.shared_embedding_or_output_weight() if tied else model.output_layer.weight
 
 
 class _OutputLayer(ColumnParallelLinear):
-    """Leaves the product with the weight to the loss (vocab.py), which never needs all logits at once.
+    """Leaves the product with the weight to the loss (vocab.py), which never needs all logits at
+    once.
 
     The model's output [1, T, H] are the hidden states, the same on all tensor-parallel ranks.
     """

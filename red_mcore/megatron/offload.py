@@ -12,7 +12,8 @@ from red_mcore.megatron import shim
 
 
 def to_host(tensors: Iterable[Tensor]) -> None:
-    """Move the storage of each to the host, in pinned memory where there is a GPU; whoever holds a tensor keeps it."""
+    """Move the storage of each to the host, in pinned memory where there is a GPU; whoever holds a
+    tensor keeps it."""
     for tensor in tensors:
         host = torch.empty_like(tensor, device="cpu", pin_memory=not shim.needed())
         tensor.data = host.copy_(tensor.detach(), non_blocking=True)
@@ -27,7 +28,8 @@ def to_device(tensors: Iterable[Tensor]) -> None:
 
 @contextmanager
 def on_device(tensors: Callable[[], list[Tensor]]) -> Iterator[None]:
-    """Have them on the device inside; they are asked for anew at the end, since others may have taken their places."""
+    """Have them on the device inside; they are asked for anew at the end, since others may have
+    taken their places."""
     to_device(tensors())
     try:
         yield

@@ -97,7 +97,7 @@ class Plan:
     """The samples of each data-parallel rank's micro-batches: as many on every rank, some perhaps empty."""
 
     batches: list[list[list[Sample]]]
-    """[rank][micro-batch]."""
+    """``[rank][micro-batch]``."""
     turn: int
     """A micro-batch, the same one on every rank. Where traces come last, none has a trace before it and none has a
     rollout after it; otherwise the last one."""

@@ -21,7 +21,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ranks:
-    """Coordinates of this process; tensor runs fastest, then context, data and pipeline (Megatron's default)."""
+    """Coordinates of this process; tensor runs fastest, then context, data and pipeline (Megatron's
+    default)."""
 
     rank: int
     world: int
@@ -52,7 +53,8 @@ class Ranks:
 def start(parallel: Parallel, seed: int, timeout_minutes: float = 30.0) -> Ranks:
     """Join the process group that the launcher's environment describes and build Megatron's groups.
 
-    Must come before the rollout engine is made: the engine would otherwise create a default group of its own.
+    Must come before the rollout engine is made: the engine would otherwise create a default group
+    of its own.
     """
     shim.install()
     from megatron.core import parallel_state
@@ -107,7 +109,8 @@ def any_rank(flag: bool) -> bool:
 
 
 def largest(number: int) -> int:
-    """On every rank the largest of all ranks' numbers; over gloo, which fails at once where a rank has ended."""
+    """The largest of all ranks' numbers, on every rank; over gloo, which fails at once where a rank
+    has ended."""
     value = torch.tensor(number)
     dist.all_reduce(value, op=dist.ReduceOp.MAX)
     return int(value)
@@ -129,11 +132,13 @@ def from_all(value: T) -> list[T]:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """A block that only some ranks have work in, such as writing files or grading, ends alike on all of them.
+    """A block that only some ranks have work in, such as writing files or grading, ends alike on
+    all of them.
 
-    Where it raises on a rank, that rank raises once all know, and the others leave quietly: with ``LEFT``, or with the
-    exit code of bad input if it was RecipeError, which the first of those that found it raises for all. A collective.
-    The block holds no other one, in which ranks would wait for one that raised.
+    Where it raises on a rank, that rank raises once all know, and the others leave quietly: with
+    ``LEFT``, or with the exit code of bad input if it was RecipeError, which the first of those
+    that found it raises for all. A collective. The block holds no other one, in which ranks would
+    wait for one that raised.
     """
     problem = None
     try:
@@ -151,7 +156,8 @@ def together() -> Iterator[None]:
 
 
 def on_main(here: Ranks, function: Callable[[], T]) -> T:
-    """Result of ``function``, which runs on rank 0 alone, on every rank; an error as in ``together``."""
+    """Result of ``function``, which runs on rank 0 alone, on every rank; an error as in
+    ``together``."""
     found: list[T] = []
     with together():
         if here.is_main:

@@ -1,8 +1,9 @@
 """Megatron-Core 0.16.1 on CPU ranks: what it asks of the CUDA device is answered by the CPU.
 
-Megatron-Core writes ``device="cuda"``, ``torch.cuda.current_device()`` and CUDA streams into its code. ``install``
-replaces those entry points once per process, and ``on_device`` redirects literal cuda devices while Megatron code runs.
-Neither does anything where a CUDA device is present, so CPU and GPU ranks share one code path.
+Megatron-Core writes ``device="cuda"``, ``torch.cuda.current_device()`` and CUDA streams into its
+code. ``install`` replaces those entry points once per process, and ``on_device`` redirects literal
+cuda devices while Megatron code runs. Neither does anything where a CUDA device is present, so CPU
+and GPU ranks share one code path.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def name() -> str:
 
 
 def install() -> None:
-    """Replace Megatron's CUDA entry points with CPU ones; does nothing with a CUDA device or when already done."""
+    """Replace Megatron's CUDA entry points with CPU ones; does nothing with a CUDA device or when
+    already done."""
     global _installed
     if _installed or not needed():
         return
@@ -66,7 +68,8 @@ def install() -> None:
 
 
 def on_device() -> AbstractContextManager:
-    """Context in which Megatron code may name the cuda device literally; every call into Megatron runs inside it."""
+    """Context in which Megatron code may name the cuda device literally; every call into Megatron
+    runs inside it."""
     return _CudaIsCpu() if needed() else nullcontext()
 
 

@@ -12,10 +12,11 @@ from red_mcore.config.recipe import Optimizer
 
 
 class Slot:
-    """One of several optimizers over the same weights: moments, step, settings and schedule, without the weights.
+    """One of several optimizers over the same weights: moments, step, settings and schedule,
+    without the weights.
 
-    A second Megatron optimizer would have float32 weights of its own, which would miss the updates of the first. Slots
-    take turns in one.
+    A second Megatron optimizer would have float32 weights of its own, which would miss the updates
+    of the first. Slots take turns in one.
     """
 
     def __init__(self, optimizer, settings: Optimizer, steps: int):
@@ -28,7 +29,8 @@ class Slot:
         self._moments: list[dict[Any, dict]] = [defaultdict(dict) for _ in self._parts]
         self.enter()
         for part in self._parts:
-            # Zero moments now rather than at the first step: a checkpoint may come earlier, or load into them.
+            # Zero moments now rather than at the first step: a checkpoint may come earlier, or load
+            # into them.
             part.init_state_fn(part.optimizer)
             if isinstance(part.optimizer, torch.optim.AdamW):
                 for state in part.optimizer.state.values():
@@ -50,7 +52,7 @@ class Slot:
         self.leave()
 
     def moments(self) -> list[torch.Tensor]:
-        """Of every parameter."""
+        """The moments of every parameter."""
         moments = [part.optimizer.state for part in self._parts] if self._is_in_turn else self._moments
         states = (state for of_part in moments for state in of_part.values())
         return [tensor for state in states for name, tensor in state.items() if name != "step"]

@@ -1,4 +1,5 @@
-"""Log-probability of a target and full-vocabulary entropy from hidden states, a chunk of logits at a time."""
+"""Log-probability of a target and full-vocabulary entropy from hidden states, a chunk of logits at
+a time."""
 
 from __future__ import annotations
 
@@ -20,16 +21,18 @@ def logprob_and_entropy(
     temperature: Tensor | None = None,
     group: dist.ProcessGroup | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Log-prob of ``targets`` under softmax(hidden weight^T / temperature), entropy of softmax(hidden weight^T).
+    """Log-prob of ``targets`` under softmax(hidden weight^T / temperature), entropy of
+    softmax(hidden weight^T).
 
     Both [T] float32, in nats; ``temperature`` [T] is of the log-probs alone, None is 1 throughout.
 
-    hidden [T, H], the same on all ranks of the tensor-parallel ``group`` (None: not sharded); weight [V/tp, H], this
-    rank's rows of the output layer, of the same floating type; targets [T] int64 ids in the whole vocabulary. Rows that
-    padding added beyond ``vocab_size`` take no part. Both results carry gradients; that of ``hidden`` is this rank's
-    share, to be summed over the group. Beside the results, a few numbers per token are kept, and the logits are
-    computed again in the backward, which needs no communication. With x the logits, m their maximum, t the temperature,
-    Z_t = sum exp((x-m) / t) and S = sum (x-m) exp(x-m), all over the whole vocabulary:
+    hidden [T, H], the same on all ranks of the tensor-parallel ``group`` (None: not sharded);
+    weight [V/tp, H], this rank's rows of the output layer, of the same floating type; targets [T]
+    int64 ids in the whole vocabulary. Rows that padding added beyond ``vocab_size`` take no part.
+    Both results carry gradients; that of ``hidden`` is this rank's share, to be summed over the
+    group. Beside the results, a few numbers per token are kept, and the logits are computed again
+    in the backward, which needs no communication. With x the logits, m their maximum, t the
+    temperature, Z_t = sum exp((x-m) / t) and S = sum (x-m) exp(x-m), all over the whole vocabulary:
     logp = (x_y - m) / t - ln Z_t and H = ln Z_1 - S / Z_1.
     """
     return _VocabParallel.apply(hidden, weight, targets, vocab_size, temperature, group)
@@ -124,7 +127,8 @@ def _logits(hidden: Tensor, rows: Tensor) -> Tensor:
 
 
 def _chunks(hidden: Tensor, valid: int) -> Iterator[slice]:
-    """Slices of tokens whose logits fit ``CHUNK_BYTES``; none where the rank holds nothing but padding."""
+    """Slices of tokens whose logits fit ``CHUNK_BYTES``; none where the rank holds nothing but
+    padding."""
     size = max(1, CHUNK_BYTES // (4 * max(valid, 1)))
     for start in range(0, len(hidden) if valid else 0, size):
         yield slice(start, start + size)

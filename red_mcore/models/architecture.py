@@ -1,4 +1,5 @@
-"""Reads a Hugging Face ``config.json`` into the policy's shape; no torch, so that planning can use it.
+"""Reads a Hugging Face ``config.json`` into the policy's shape; no torch, so that planning can use
+it.
 
 What all families share is here; what is special to one is its file in ``families``.
 """
@@ -106,7 +107,8 @@ _HARMLESS = {
 }
 """Fields that say nothing about the computation of the logits."""
 _HARMLESS_BEGINNINGS = ("_", "unsloth_", "transformers.")
-"""Of fields that are notes of a program to itself: transformers' private ones, unsloth, transformers.js."""
+"""Beginnings of fields that are notes of a program to itself: transformers' private ones, unsloth,
+transformers.js."""
 _LLAMA3 = ("factor", "low_freq_factor", "high_freq_factor")
 
 

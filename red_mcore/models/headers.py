@@ -1,6 +1,8 @@
-"""What a Hugging Face folder says of its weights, without reading them: index, shards and headers; no torch.
+"""What a Hugging Face folder says of its weights, without reading them: index, shards and headers;
+no torch.
 
-A safetensors file: eight bytes with the length of a JSON header, the header, then the data of all tensors without gaps.
+A safetensors file: eight bytes with the length of a JSON header, the header, then the data of all
+tensors without gaps.
 """
 
 from __future__ import annotations
@@ -19,11 +21,15 @@ WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}
 """Bytes of a number of each type that is read and written, by their names in a header."""
 INDEX = "model.safetensors.index.json"
 _BUFFERS = re.compile(
-    r"\.rotary_emb\.(original_)?inv_freq$"  # frequencies, which follow from rope_theta and rope_scaling
-    r"|\.rotary_emb\.(cos|sin)_cached$"  # tables of the same (ColossalAI)
-    r"|\.(attn|self_attn|attention)\.masked_bias$"  # the number that hides later tokens (transformers before 4.31)
+    # frequencies, which follow from rope_theta and rope_scaling
+    r"\.rotary_emb\.(original_)?inv_freq$"
+    # tables of the same (ColossalAI)
+    r"|\.rotary_emb\.(cos|sin)_cached$"
+    # the number that hides later tokens (transformers before 4.31)
+    r"|\.(attn|self_attn|attention)\.masked_bias$"
 )
-"""Tensors of other programs that are computed, not learnt: passed over, as transformers and vLLM do."""
+"""Tensors of other programs that are computed, not learnt: passed over, as transformers and vLLM
+do."""
 _POINTER = b"version "
 """How Git LFS begins what it puts in a file's place."""
 
@@ -35,7 +41,7 @@ class Place(NamedTuple):
     begin: int
     """Byte of the file."""
     size: int
-    """In bytes."""
+    """The bytes that it takes."""
     dtype: str
     shape: Shape
 
@@ -53,8 +59,9 @@ class HFHeaders:
     def check(self, expected: dict[str, Shape], same: dict[str, str]) -> None:
         """RecipeError, by name, for a missing, unknown, mis-shaped or unreadable tensor.
 
-        ``same``: name -> the expected tensor that it has to equal, if it is there (``lm_head.weight`` where it is tied
-        to the embedding). What is left afterwards are the ``expected``.
+        ``same``: name -> the expected tensor that it has to equal, if it is there
+        (``lm_head.weight`` where it is tied to the embedding). What is left afterwards are the
+        ``expected``.
         """
         if missing := [name for name in expected if name not in self._places]:
             raise RecipeError(f"{self._folder} lacks tensor {missing[0]} ({len(missing)} missing in all)")

@@ -1,4 +1,5 @@
-"""Which layers a model gets on this machine: Transformer Engine's or Megatron-Core's own. No torch."""
+"""Which layers a model gets on this machine: Transformer Engine's or Megatron-Core's own. No
+torch."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ FP8_MULTIPLE = {"tensorwise": 16, "blockwise": 128}
 
 
 def uses_transformer_engine(model: Model, arch: Architecture, on_gpu: bool) -> bool:
-    """Whether the layers are Transformer Engine's (``model.layers``); ``check_layers`` tells whether they can be."""
+    """Whether the layers are Transformer Engine's (``model.layers``); ``check_layers`` tells
+    whether they can be."""
     if model.layers != "auto":
         return model.layers == "transformer_engine"
     is_able = arch.experts is None and not arch.output_bias
@@ -19,7 +21,8 @@ def uses_transformer_engine(model: Model, arch: Architecture, on_gpu: bool) -> b
 
 
 def check_layers(model: Model, arch: Architecture | None, tensor: int) -> None:
-    """RecipeError where this machine, or a model of this shape (None: not yet known), cannot have the layers asked for.
+    """RecipeError where this machine, or a model of this shape (None: not yet known), cannot have
+    the layers asked for.
 
     ``tensor``: ranks that split each layer.
     """

@@ -135,7 +135,8 @@ def vocabulary(megatron: str, hf: str, arch: Architecture) -> Rule:
 
 
 def query_key_value(megatron: str, names: Sequence[tuple[str, Shape]], arch: Architecture, layer: int) -> Rule:
-    """Query, key and value are interleaved by group: its query heads, then its key, then its value."""
+    """Query, key and value are interleaved by group: its query heads, then its key, then its
+    value."""
     groups, d = arch.kv_groups, arch.head_dim
     rows = (arch.heads // groups * d, d, d)  # of each group
 

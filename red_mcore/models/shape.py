@@ -15,9 +15,9 @@ class Llama3Rope:
 
     factor: float
     low_turns: float
-    """At most these turns: slow."""
+    """A frequency of at most these turns is slow."""
     high_turns: float
-    """At least these turns: fast."""
+    """A frequency of at least these turns is fast."""
     original_positions: int
 
 
@@ -34,7 +34,8 @@ class Experts:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A decoder-only transformer with RMSNorm, SwiGLU, grouped-query attention and rotary positions."""
+    """A decoder-only transformer with RMSNorm, SwiGLU, grouped-query attention and rotary
+    positions."""
 
     model_type: str
     vocab_size: int
@@ -59,7 +60,8 @@ class Architecture:
     """The projection behind the attention has a bias."""
     rope_scaling: Llama3Rope | None = None
     window: int | None = None
-    """Most tokens back that attention reaches. Not computed: sequences have to be as short."""
+    """The most tokens back that attention reaches. It is not computed: sequences have to be as
+    short."""
     experts: Experts | None = None
 
     @property

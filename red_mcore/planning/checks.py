@@ -1,4 +1,5 @@
-"""Whether a recipe can work: everything that numbers and files tell, before anything expensive is imported."""
+"""Whether a recipe can work: everything that numbers and files tell, before anything expensive is
+imported."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ from red_mcore.tracking import addresses, monitor
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 """Head sizes that vLLM's attention on a CPU knows."""
 CPU_EXPERT_MULTIPLE = 32
-"""What vLLM's experts on a CPU have as widths, else padded once, which a publication cannot do again."""
+"""What vLLM's experts on a CPU have as widths, else padded once, which a publication cannot do
+again."""
 CPU_CACHE_BLOCK = 128
 """Tokens in one block of vLLM's key-value cache on a CPU."""
 
@@ -39,11 +41,13 @@ CPU_CACHE_BLOCK = 128
 def validate(recipe: Recipe, here: bool = False) -> None:
     """Raises RecipeError, one line with the field, the numbers and the fix, for what cannot work.
 
-    ``here``: the run is about to start on this machine; else it may be meant for a larger one (``memory.check``).
+    ``here``: the run is about to start on this machine; else it may be meant for a larger one
+    (``memory.check``).
     """
     try:
         _validate(recipe, here)
-    except OSError as error:  # what a place is like that a field names: no permission, a broken link, a full disk
+    except OSError as error:
+        # What a place is like that a field names: no permission, a broken link, a full disk.
         raise RecipeError(f"{error.filename}: {error.strerror}") from None
 
 
@@ -86,14 +90,16 @@ def _validate(recipe: Recipe, here: bool) -> None:
 
 
 def check_model(recipe: Recipe, architecture: Architecture | None) -> None:
-    """What the model's shape forbids; of a hub model it is known (not None) once it is fetched. RecipeError."""
+    """What the model's shape forbids; of a hub model it is known (not None) once it is fetched.
+    RecipeError."""
     check_layers(recipe.model, architecture, recipe.parallel.tensor)
     if architecture is not None:
         _check_architecture(recipe, architecture)
 
 
 def _check_weights(recipe: Recipe, architecture: Architecture | None) -> None:
-    """Index, shards and headers of a folder's safetensors; a vocabulary that holds the built-in tokenizer's tokens."""
+    """Index, shards and headers of a folder's safetensors; a vocabulary that holds the built-in
+    tokenizer's tokens."""
     path = recipe.model.path
     if architecture is None:
         return
@@ -126,7 +132,8 @@ def _check_ranks(recipe: Recipe) -> None:
             f"parallel.virtual={parallel.virtual} needs parallel.pipeline above 1: use pipeline=2 or more, or virtual=1"
         )
     if parallel.virtual > 1 and parallel.pipeline == 2 and not has_gpu():
-        # The previous and the next stage are the same rank, whose messages gloo tells apart by their order alone.
+        # The previous and the next stage are the same rank, whose messages gloo tells apart by
+        # their order alone.
         raise RecipeError(
             f"parallel.virtual={parallel.virtual} with parallel.pipeline=2 gives wrong results on CPUs:"
             " use pipeline=3 or more, or virtual=1"
@@ -207,7 +214,8 @@ def _check_reward(recipe: Recipe) -> None:
 
 
 def _check_functions(recipe: Recipe) -> None:
-    """Imports and calls the user's functions, in a child, on problems of the data as far as those are here."""
+    """Imports and calls the user's functions, in a child, on problems of the data as far as those
+    are here."""
     asked = recipe.evaluation.benchmarks
 
     def read(columns: Columns) -> dict[str, list[Problem]]:

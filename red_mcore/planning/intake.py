@@ -1,4 +1,5 @@
-"""Which of the data's problems a run can use, and what is told of the others: a few lines, and ``intake.json``."""
+"""Which of the data's problems a run can use, and what is told of the others: a few lines, and
+``intake.json``."""
 
 from __future__ import annotations
 
@@ -67,10 +68,12 @@ def usable(
     verifier: Verifier,
     say: Callable[[str], None],
 ) -> set[int]:
-    """Ids of the problems that the run can use; the others are counted, told and noted in ``intake.json``.
+    """Ids of the problems that the run can use; the others are counted, told and noted in
+    ``intake.json``.
 
-    Left out are, beside what ``read_problems`` tells of, training problems that a benchmark asks, prompts that are too
-    long and golds that no answer can equal. Raises RecipeError where nothing is left.
+    Left out are, beside what ``read_problems`` tells of, training problems that a benchmark asks,
+    prompts that are too long and golds that no answer can equal. Raises RecipeError where nothing
+    is left.
     """
     notes, where = list(loaded.notes), _where(recipe)
     training = duplicates.apart(loaded.training, (p for asked in benchmarks.values() for p in asked))
@@ -103,7 +106,8 @@ def _where(recipe: Recipe) -> str:
 
 
 def check_traces(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list[Note]:
-    """How many problems have a trace that can be used, where the algorithm learns from traces; else [].
+    """How many problems have a trace that can be used, where the algorithm learns from traces; else
+    [].
 
     RecipeError where none has.
     """
@@ -124,9 +128,11 @@ def check_traces(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list
 
 
 def trace_faults(tokenizer, problems: Sequence[Problem], limit: int, data: Data) -> list[str | None]:
-    """Why each problem's trace cannot be used, in words that follow a number; None for one that can.
+    """Why each problem's trace cannot be used, in words that follow a number; None for one that
+    can.
 
-    Most lengths are clear from tokenizing many at once; what is about the limit, ``encode_trace`` decides.
+    Most lengths are clear from tokenizing many at once; what is about the limit, ``encode_trace``
+    decides.
     """
     from red_mcore.data.seams import encode_trace, turns
 
@@ -158,7 +164,8 @@ def trace_faults(tokenizer, problems: Sequence[Problem], limit: int, data: Data)
 
 
 def bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say: Callable[[str], None]) -> set[int]:
-    """Ids of the problems whose gold no answer can equal; told, and kept in the run folder for the next start.
+    """Ids of the problems whose gold no answer can equal; told, and kept in the run folder for the
+    next start.
 
     They are left out: every sample of theirs would be wrong, whatever it says.
     """
@@ -200,8 +207,8 @@ def bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say: 
 def load_benchmarks(
     recipe: Recipe, arch: Architecture, tokenizer, columns: Columns = frozenset()
 ) -> tuple[dict[str, list[Problem]], int]:
-    """The problems with these columns, and the tokens that the longest prompt and its response need; ({}, 0) where none
-    are asked for.
+    """The problems with these columns, and the tokens that the longest prompt and its response
+    need; ({}, 0) where none are asked for.
 
     RecipeError where the model has fewer positions.
     """
@@ -220,7 +227,8 @@ def load_benchmarks(
 
 
 def fitting(recipe: Recipe, tokenizer, problems: list[Problem], what: str, notes: list[Note]) -> list[Problem]:
-    """The problems whose prompt fits ``rollout.max_prompt_tokens``; ``notes`` gets how many ``what`` ones do not."""
+    """The problems whose prompt fits ``rollout.max_prompt_tokens``; ``notes`` gets how many
+    ``what`` ones do not."""
     from red_mcore.data.seams import encode_prompt
 
     limit = recipe.rollout.max_prompt_tokens

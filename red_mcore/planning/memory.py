@@ -1,11 +1,12 @@
-"""Memory of a rank at its peak, from a recipe's numbers alone, and whether the machine has it; no torch."""
+"""Memory of a rank at its peak, from a recipe's numbers alone, and whether the machine has it; no
+torch."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from red_mcore.config.recipe import Offload, Parallel, Recipe, RecipeError
+from red_mcore.config.recipe import Parallel, Recipe, RecipeError
 from red_mcore.megatron.sizes import CHUNK_BYTES
 from red_mcore.models.architecture import Architecture
 from red_mcore.models.layers import uses_transformer_engine
@@ -14,19 +15,23 @@ from red_mcore.system.devices import has_transformer_engine
 
 BYTES = {"float32": 4, "bfloat16": 2}
 PADDING = 4 / 3
-"""Tokens that attention computes with, per token: lengths spread evenly between two powers of two."""
+"""Tokens that attention computes with, per token: lengths spread evenly between two powers of
+two."""
 PROCESS_BYTES = 1100 * 2**20
-"""Of a rank on CPUs beside all that depends on the model, as runs of a tiny one had it: half for the imports of torch,
-Megatron and vLLM, the rest for the engine's own buffers and what allocators keep after the first steps."""
+"""Bytes of a rank on CPUs beside all that depends on the model, as runs of a tiny one had it: half
+for the imports of torch, Megatron and vLLM, the rest for the engine's own buffers and what
+allocators keep after the first steps."""
 VERIFIER_BYTES = 100 * 2**20
-"""Of a verifier's process, with SymPy."""
+"""Bytes of a verifier's process, with SymPy."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one rank. The engine lives in the trainer's process: its part stays during an update.
+    """Bytes of one rank. The engine lives in the trainer's process: its part stays during an
+    update.
 
-    Not counted: vLLM's CUDA graphs and temporaries, and FP8's copies of weights (nor what it saves in activations).
+    Not counted: vLLM's CUDA graphs and temporaries, and FP8's copies of weights (nor what it saves
+    in activations).
     """
 
     process: int
@@ -35,21 +40,23 @@ class Memory:
     """The rank's share of its engine's, on CPUs."""
     weights: int
     gradients: int
-    """In float32, of all micro-batches."""
+    """The gradients in float32, of all micro-batches."""
     optimizer: int
-    """The rank's share of each optimizer's moments and, of bfloat16 weights, of their float32 copy; 0 if offloaded."""
+    """The rank's share of each optimizer's moments and, of bfloat16 weights, of their float32 copy;
+    0 if offloaded."""
     reference: int
     """Weights of the frozen policy that the algorithm compares with; 0 if offloaded."""
     activations: int
-    """What the backward of full micro-batches needs, of all that are under way."""
+    """What the layers keep for the backward of full micro-batches, of all that are under way."""
     recomputed: int
-    """What it does not keep, of one layer."""
+    """The bytes of one layer that are not kept and made again for its backward."""
     logits: int
-    """A chunk of them, its gradient, and the float32 gradient of the output layer; gone when a layer is recomputed."""
+    """A chunk of them, its gradient, and the float32 gradient of the output layer; gone when a
+    layer is recomputed."""
     step: int
-    """What the optimizer's step needs, when the activations are gone: the weights before it, to tell by how much it
-    changed them, temporaries of torch's AdamW on GPUs (Transformer Engine's has none), and what is offloaded
-    otherwise."""
+    """What the optimizer's step needs, when the activations are gone: the weights before it, to
+    tell by how much it changed them, temporaries of torch's AdamW on GPUs (Transformer Engine's has
+    none), and what is offloaded otherwise."""
     scoring: int
     """The reference's weights while it scores, if they are offloaded otherwise."""
     engine: int
@@ -72,44 +79,58 @@ class Memory:
 
 
 def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Memory:
-    """Of a rank of pipeline ``stage``; GPUs compute norms in one kernel, which keeps less."""
+    """The memory of a rank of pipeline ``stage``; GPUs compute norms in one kernel, which keeps
+    less."""
     parallel, size = recipe.parallel, BYTES[recipe.model.dtype]
     shared = parameters_per_rank(arch, parallel.tensor, parallel.pipeline, parallel.expert)[stage]
     experts = _experts_per_rank(arch, parallel)
     copies = parallel.data * parallel.context
     owned = (shared - experts) / copies + experts * parallel.expert / copies
-    state = round(owned * (8 * len(recipe.algorithm.optimizers(recipe)) + (4 if size == 2 else 0)))
-    offload = recipe.offload if on_gpu else Offload()  # from a CPU there is nowhere to go
+    each = 8 * len(recipe.algorithm.optimizers(recipe))  # two moments in float32
+    if recipe.model.dtype == "bfloat16":
+        each += 4  # the weights in float32
+    state = round(owned * each)
     temporaries = 8 if on_gpu and not has_transformer_engine() else 4
-    reference = shared * size if recipe.algorithm.uses_reference else 0
-    is_last = stage == parallel.pipeline - 1
     kept, again = _activations(recipe, arch, stage, on_gpu)
-    return Memory(
-        process=0 if on_gpu else PROCESS_BYTES,
-        verifiers=0 if on_gpu else recipe.reward.workers * VERIFIER_BYTES // recipe.rollout.tensor,
+    found = Memory(
+        process=0,
+        verifiers=0,
         weights=shared * size,
         gradients=shared * 4,
-        optimizer=0 if offload.optimizer else state,
-        reference=0 if offload.reference else reference,
+        optimizer=state,
+        reference=0,
         activations=kept,
         recomputed=again,
-        logits=_logits(recipe, arch) if is_last else 0,
-        step=round(owned * temporaries) + (state if offload.optimizer else 0),
-        scoring=reference if offload.reference else 0,
+        logits=0,
+        step=round(owned * temporaries),
+        scoring=0,
         engine=round(arch.parameters / recipe.rollout.tensor * size),
         cache=recipe.rollout.kv_cache_mib * 2**20,
     )
+    if recipe.algorithm.uses_reference:
+        found = replace(found, reference=shared * size)
+    if stage == parallel.pipeline - 1:
+        found = replace(found, logits=_logits(recipe, arch))
+    if not on_gpu:  # the programs are in the same memory, from which there is nowhere to offload to
+        verifiers = recipe.reward.workers * VERIFIER_BYTES // recipe.rollout.tensor
+        return replace(found, process=PROCESS_BYTES, verifiers=verifiers)
+    if recipe.offload.optimizer:
+        found = replace(found, optimizer=0, step=found.step + state)
+    if recipe.offload.reference:
+        found = replace(found, reference=0, scoring=found.reference)
+    return found
 
 
 def most_needing(recipe: Recipe, arch: Architecture, on_gpu: bool) -> Memory:
-    """Of the pipeline stage whose ranks need the most."""
+    """The memory of the pipeline stage whose ranks need the most."""
     stages = [estimate(recipe, arch, stage, on_gpu) for stage in range(recipe.parallel.pipeline)]
     return max(stages, key=lambda memory: memory.update)
 
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes that a GPU has for its rank, or a host for all its ranks; and the ranks that share them."""
+    """Bytes that a GPU has for its rank, or a host for all its ranks; and the ranks that share
+    them."""
 
     bytes: int
     ranks: int
@@ -123,15 +144,19 @@ class Room:
 
 def room(recipe: Recipe) -> Room | None:
     """What this machine has for the recipe's ranks; None where that cannot be told."""
-    if not devices.has_gpu():
-        here = devices.ranks_here(recipe.parallel.ranks)
-        return Room(devices.host_memory(), here, f"this machine for {here} ranks" if here > 1 else "this machine")
-    size = devices.gpu_memory()
-    return None if size is None else Room(size, 1, "a GPU here")
+    if devices.has_gpu():
+        size = devices.gpu_memory()
+        return None if size is None else Room(size, 1, "a GPU here")
+    here = devices.ranks_here(recipe.parallel.ranks)
+    name = "this machine"
+    if here > 1:
+        name += f" for {here} ranks"
+    return Room(devices.host_memory(), here, name)
 
 
 def is_for_another_machine(recipe: Recipe, arch: Architecture) -> bool:
-    """Whether a plan made here is for a larger machine: the model alone fills this one, or jobs are handed on."""
+    """Whether a plan made here is for a larger machine: the model alone fills this one, or jobs are
+    handed on."""
     found = room(recipe)
     if found is None or devices.has_gpu():
         return False
@@ -139,9 +164,11 @@ def is_for_another_machine(recipe: Recipe, arch: Architecture) -> bool:
 
 
 def check(recipe: Recipe, arch: Architecture, here: bool) -> None:
-    """RecipeError where the ranks cannot have the memory that they need whatever the lengths of the responses.
+    """RecipeError where the ranks cannot have the memory that they need whatever the lengths of the
+    responses.
 
-    ``here``: they are about to start on this machine; else only where the recipe is not for another one.
+    ``here``: they are about to start on this machine; else only where the recipe is not for another
+    one.
     """
     found = room(recipe)
     if found is None or (not here and is_for_another_machine(recipe, arch)):
@@ -168,14 +195,25 @@ def check(recipe: Recipe, arch: Architecture, here: bool) -> None:
 
 
 def parameters_per_rank(architecture: Architecture, tensor: int, pipeline: int, expert: int = 1) -> list[int]:
-    """Parameters that one tensor-parallel rank of each pipeline stage holds, vocabulary padding not counted."""
+    """Parameters that one tensor-parallel rank of each pipeline stage holds, vocabulary padding not
+    counted."""
     a = architecture
     qkv = (a.heads + 2 * a.kv_groups) * a.head_dim
-    split = a.hidden_size * qkv + (qkv if a.qkv_bias else 0) + a.heads * a.head_dim * a.hidden_size
-    split += 3 * a.hidden_size * a.ffn_size * (a.experts.count // expert if a.experts is not None else 1)
-    whole = 2 * a.hidden_size + (2 * a.head_dim if a.qk_norm else 0)  # norms and router are so on every rank
-    whole += a.hidden_size if a.output_bias else 0
-    whole += a.experts.count * a.hidden_size if a.experts is not None else 0
+    # What tensor parallel splits, and what every rank has whole.
+    split = a.hidden_size * qkv + a.heads * a.head_dim * a.hidden_size
+    whole = 2 * a.hidden_size
+    if a.qkv_bias:
+        split += qkv
+    if a.output_bias:
+        whole += a.hidden_size
+    if a.qk_norm:
+        whole += 2 * a.head_dim
+    mlp = 3 * a.hidden_size * a.ffn_size
+    if a.experts is None:
+        split += mlp
+    else:
+        split += mlp * (a.experts.count // expert)
+        whole += a.experts.count * a.hidden_size  # the router
     layer = split // tensor + whole
     vocabulary = math.ceil(a.vocab_size / tensor) * a.hidden_size
     stages = [a.layers // pipeline * layer for _ in range(pipeline)]
@@ -197,31 +235,44 @@ def _activations(recipe: Recipe, a: Architecture, stage: int, on_gpu: bool) -> t
     """(kept, recomputed)."""
     parallel, size = recipe.parallel, BYTES[recipe.model.dtype]
     transformer_engine = uses_transformer_engine(recipe.model, a, on_gpu)
-    # Of each entry of a norm: its input, in float32 but for Transformer Engine, and on CPUs what the weight scales.
-    norm_bytes = size if transformer_engine else 4 if on_gpu else 8
+    # Of each entry of a norm its input is kept, in float32 but for Transformer Engine; on CPUs also
+    # what the weight scales.
+    norm_bytes = 4 if on_gpu else 8
+    if transformer_engine:
+        norm_bytes = size
     tensor, stages = parallel.tensor, parallel.pipeline
     residual = tensor if parallel.sequence else 1
     heads, groups = a.heads * a.head_dim / tensor, a.kv_groups * a.head_dim / tensor
 
     norm = (norm_bytes + size) * a.hidden_size / residual
     rotation = 4 * a.head_dim * size
-    # Our context parallel gathers the keys of all ranks, repeated for each query head: for its two chunks, 2 ranks + 1.
-    keys = heads * (2 * parallel.context + 1) / 2 if parallel.context > 1 and not transformer_engine else groups
+    keys = groups
+    if parallel.context > 1 and not transformer_engine:
+        # Our context parallel gathers the keys of all ranks, repeated for each query head: for its
+        # two chunks, 2 ranks + 1.
+        keys = heads * (2 * parallel.context + 1) / 2
     core = 2 * (heads + keys) * size + 4 * a.heads / tensor
-    outside = 2 * norm + rotation + (norm_bytes * (heads + groups) if a.qk_norm else 0)
-    output = heads * size  # which the next linear layer keeps; Transformer Engine's attention keeps the same tensor
+    outside = 2 * norm + rotation
+    if a.qk_norm:
+        outside += norm_bytes * (heads + groups)
+    # The next linear layer keeps the output; Transformer Engine's attention keeps the same tensor.
+    output = heads * size
     if not transformer_engine:
         core, outside = PADDING * core, outside + output
     mlp = 5 * a.ffn_size / tensor * size
     if a.experts is not None:
         mlp = a.experts.per_token * (mlp + 2 * a.hidden_size * size)
     layer = outside + core + mlp
-    core_input = (2 * heads + 3 * groups) * size  # rotated queries and keys, and what values are a view of
-    kept, again = {
-        "none": (layer, 0.0),
-        "selective": (outside + core_input + (output if transformer_engine else 0) + mlp, core),
-        "full": (a.hidden_size * size / residual, layer),
-    }[parallel.recompute]
+    if parallel.recompute == "none":
+        kept, again = layer, 0.0
+    elif parallel.recompute == "full":
+        kept, again = a.hidden_size * size / residual, layer
+    else:
+        # Rotated queries and keys, and what values are a view of, are what the core begins with.
+        core_input = (2 * heads + 3 * groups) * size
+        kept, again = outside + core_input + mlp, core
+        if transformer_engine:
+            kept += output
 
     # Chunks of layers whose forward is done and whose backward is not, by Megatron's schedules.
     if parallel.virtual > 1:
@@ -229,9 +280,11 @@ def _activations(recipe: Recipe, a: Architecture, stage: int, on_gpu: bool) -> t
     else:
         under_way = stages - stage
     layers = under_way * a.layers / (stages * parallel.virtual)
-    end = norm + a.hidden_size * size if stage == stages - 1 else 0.0
+    whole = layers * kept
+    if stage == stages - 1:
+        whole += norm + a.hidden_size * size
     tokens = _tokens(recipe)
-    return round(tokens * (layers * kept + end)), round(tokens * again)
+    return round(tokens * whole), round(tokens * again)
 
 
 def _logits(recipe: Recipe, a: Architecture) -> int:
@@ -241,10 +294,14 @@ def _logits(recipe: Recipe, a: Architecture) -> int:
 
 
 def _tokens(recipe: Recipe) -> float:
-    """Of a rank's largest micro-batch: a step may have fewer than it takes."""
+    """The tokens of a rank's largest micro-batch: a step may have fewer than it takes."""
     batch, algorithm, rollout = recipe.batch, recipe.algorithm, recipe.rollout
-    group = algorithm.traces + (batch.samples_per_prompt if algorithm.rollouts else 0)
-    sequences = max(batch.prompts_per_step * group, recipe.base.sequences_per_step if recipe.base else 0)
+    group = algorithm.traces
+    if algorithm.rollouts:
+        group += batch.samples_per_prompt
+    sequences = batch.prompts_per_step * group
+    if recipe.base is not None:
+        sequences = max(sequences, recipe.base.sequences_per_step)
     tokens = sequences * (rollout.max_prompt_tokens + rollout.max_response_tokens)
     if algorithm.needs_traces or tokens > batch.tokens_per_micro_batch:  # lessons may have any number
         tokens = batch.tokens_per_micro_batch

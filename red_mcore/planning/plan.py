@@ -20,7 +20,8 @@ LONGEST_TABLE = 64
 
 
 def find_architecture(recipe: Recipe) -> Architecture | None:
-    """The policy's shape; None for a hub name, whose config.json is not here, unless ``model.config`` has it all."""
+    """The policy's shape; None for a hub name, whose config.json is not here, unless
+    ``model.config`` has it all."""
     path = recipe.model.path
     if path is not None and Path(path).is_file():
         raise RecipeError(f"model.path {path} is a file: name the folder that holds it")
@@ -33,8 +34,8 @@ def find_architecture(recipe: Recipe) -> Architecture | None:
 
 
 def coordinates(rank: int, parallel: Parallel) -> tuple[int, int, int, int]:
-    """(data, pipeline, context, tensor) coordinates of a rank; as in Megatron, tensor runs fastest, then context, then
-    data, then pipeline."""
+    """(data, pipeline, context, tensor) coordinates of a rank; as in Megatron, tensor runs fastest,
+    then context, then data, then pipeline."""
     rest, tensor = divmod(rank, parallel.tensor)
     rest, context = divmod(rest, parallel.context)
     pipeline, data = divmod(rest, parallel.data)
@@ -42,10 +43,12 @@ def coordinates(rank: int, parallel: Parallel) -> tuple[int, int, int, int]:
 
 
 def describe(recipe: Recipe) -> str:
-    """The rank layout, the batch arithmetic, the sizes and the places of a valid recipe, as text."""
+    """The rank layout, the batch arithmetic, the sizes and the places of a valid recipe, as
+    text."""
     parallel, batch, rollout = recipe.parallel, recipe.batch, recipe.rollout
-    until = recipe.until
-    more = f", then until {until.generated_tokens:g} tokens and {until.train_seconds:g} s are spent" if until else ""
+    until, more = recipe.until, ""
+    if until is not None:
+        more = f", then until {until.generated_tokens:g} tokens and {until.train_seconds:g} s are spent"
     lines = [
         f"{recipe.name}: {recipe.steps} steps of {type(recipe.algorithm).__name__} from {_start(recipe)}{more}",
         f"ranks: {_ranks(parallel)}",
@@ -83,7 +86,9 @@ def _ranks(parallel: Parallel) -> str:
         text += ", sequence parallel"
     if parallel.expert > 1:
         text += f", experts over {parallel.expert} data-parallel ranks"
-    return text + (f", {parallel.recompute} recompute" if parallel.recompute != "none" else "")
+    if parallel.recompute != "none":
+        text += f", {parallel.recompute} recompute"
+    return text
 
 
 def _layout(parallel: Parallel) -> list[str]:
@@ -107,11 +112,17 @@ def _arithmetic(recipe: Recipe) -> str:
     sampled = batch.samples_per_prompt if recipe.algorithm.rollouts else 0
     group = sampled + traces
     sequences = batch.prompts_per_step * group
-    parts = [f"{sampled} rollouts"] * (sampled > 0) + [f"{traces} trace"] * (traces > 0)
-    samples = f"({' + '.join(parts)})" if len(parts) > 1 else parts[0]
-    smallest, largest = (n * group for n in _share(batch.prompts_per_step, batch.updates_per_step))
-    update = f"{largest}" if smallest == largest else f"{smallest} or {largest}"
-    refills = f", up to {batch.refills} further rounds for groups without variance" if batch.refills else ""
+    if not traces:
+        samples = f"{sampled} rollouts"
+    elif not sampled:
+        samples = f"{traces} trace"
+    else:
+        samples = f"({sampled} rollouts + {traces} trace)"
+    smallest, largest = _share(batch.prompts_per_step, batch.updates_per_step)
+    update = _either(smallest * group, largest * group)
+    refills = ""
+    if batch.refills:
+        refills = f", up to {batch.refills} further rounds for groups without variance"
     return (
         f"{batch.prompts_per_step} prompts x {samples} = {sequences} sequences{refills}"
         f" -> {batch.updates_per_step} update{'s' * (batch.updates_per_step > 1)} of {update},"
@@ -135,13 +146,18 @@ def _parameters(recipe: Recipe) -> str:
         return f"known once {recipe.model.path} is fetched"
     parallel = recipe.parallel
     stages = parameters_per_rank(architecture, parallel.tensor, parallel.pipeline, parallel.expert)
-    where = " / ".join(f"{n:,}" for n in stages) + (" (pipeline stages)" if len(stages) > 1 else "")
+    where = " / ".join(f"{n:,}" for n in stages)
+    if len(stages) > 1:
+        where += " (pipeline stages)"
     return f"{architecture.parameters:,} in all, {where} per rank, {recipe.model.dtype}"
 
 
 def training_flops(a: Architecture, length: int) -> float:
-    """Of one token's forward and backward in a sequence of ``length``: matrix products and causal attention."""
-    active = a.parameters - (0 if a.tied else a.vocab_size * a.hidden_size)  # the embedding is looked up
+    """The floating-point operations of one token's forward and backward in a sequence of
+    ``length``: matrix products and causal attention."""
+    active = a.parameters
+    if not a.tied:
+        active -= a.vocab_size * a.hidden_size  # the embedding is looked up
     if a.experts is not None:
         active -= a.layers * (a.experts.count - a.experts.per_token) * 3 * a.hidden_size * a.ffn_size
     return 3 * (2 * active + 2 * a.layers * a.heads * a.head_dim * length)
@@ -151,20 +167,25 @@ def layers(model: Model, architecture: Architecture, on_gpu: bool) -> str:
     """Whose layers the model gets."""
     if not uses_transformer_engine(model, architecture, on_gpu):
         return "layers: Megatron-Core's own, attention by torch"
-    return "layers: Transformer Engine" + (f", FP8 with {model.fp8} scaling" if model.fp8 != "none" else "")
+    if model.fp8 == "none":
+        return "layers: Transformer Engine"
+    return f"layers: Transformer Engine, FP8 with {model.fp8} scaling"
 
 
 def _memory(recipe: Recipe) -> list[str]:
-    """Of the pipeline stage that needs the most."""
+    """Lines on the memory of the pipeline stage that needs the most."""
     architecture = find_architecture(recipe)
     if architecture is None:
         return []
     most = most_needing(recipe, architecture, has_gpu())
-    parts = ((field.name, getattr(most, field.name)) for field in fields(Memory))
+    parts = []
+    for field in fields(Memory):
+        if size := getattr(most, field.name):
+            parts.append(f"{field.name} {_mib(size)}")
     lines = [
         layers(recipe.model, architecture, has_gpu()),
         f"memory per rank on this machine: about {_mib(most.update)} in an update, {_mib(most.rollout)} in a rollout",
-        "  " + ", ".join(f"{name} {_mib(size)}" for name, size in parts if size),
+        "  " + ", ".join(parts),
     ]
     found = room(recipe)
     if found is not None and most.update > found.each:
@@ -180,7 +201,9 @@ def _checkpoints(recipe: Recipe) -> list[str]:
     state = architecture.parameters * (4 + 8 * len(recipe.algorithm.optimizers(recipe)))
     whole = state + architecture.parameters * BYTES[recipe.model.dtype]
     parts = recipe.parallel.tensor * recipe.parallel.pipeline
-    where = f"one rank of each of {parts} parts of the model" if parts > 1 else "one rank"
+    where = "one rank"
+    if parts > 1:
+        where += f" of each of {parts} parts of the model"
     return [
         f"checkpoints: about {_mib(whole)} each; {where} to save one, and every rank to load one, takes"
         f" {_mib(state // parts)} or more of its host's memory"
@@ -196,5 +219,8 @@ def _share(total: int, parts: int) -> tuple[int, int]:
 
 
 def _shares(total: int, parts: int) -> str:
-    smallest, largest = _share(total, parts)
+    return _either(*_share(total, parts))
+
+
+def _either(smallest: int, largest: int) -> str:
     return f"{largest}" if smallest == largest else f"{smallest} or {largest}"

@@ -1,8 +1,10 @@
-"""What a dry run sees of what a run would be given: problems, tokenizer, one prompt with its tokens, the tracker.
+"""What a dry run sees of what a run would be given: problems, tokenizer, one prompt with its
+tokens, the tracker.
 
-A process of its own looks, in which transformers does without torch: tokenizers are there in a third of the time.
-Nothing is fetched; what only a hub has is said to be unknown. Of many problems some are looked at, the shortest and the
-longest among them, so that what none of those is, hardly any is.
+A process of its own looks, in which transformers does without torch: tokenizers are there in a
+third of the time. Nothing is fetched; what only a hub has is said to be unknown. Of many problems
+some are looked at, the shortest and the longest among them, so that what none of those is, hardly
+any is.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ BEGINNING = 2000
 S = TypeVar("S", str, list[str])
 
 SHOWN_TEXT, SHOWN_TOKENS = 600, 60
-"""Most characters and tokens of the prompt that is shown."""
+"""The most characters and tokens of the prompt that is shown."""
 
 
 def see(file: str, overrides: Sequence[str]) -> list[str]:
@@ -78,7 +80,7 @@ def lines(recipe: Recipe) -> list[str]:
 
 
 def _load(data: Data, tell: Callable[[str], None]) -> Loaded | None:
-    """None where the data are not here."""
+    """The problems that can be looked at; None where the data are not here."""
     paths = [path for path in sources.paths(data) if not files.is_function(path)]
     if absent := [path for path in paths if not Path(path).exists()]:
         tell(f"data: known once {', '.join(absent)} is fetched")
@@ -183,7 +185,8 @@ def _cut(whole: S, most: int, mark: S) -> S:
 
 
 def _leave_out_torch() -> None:
-    """Lets transformers think, and remember, that there is no torch; what a recipe imports may have it."""
+    """Lets transformers think, and remember, that there is no torch; what a recipe imports may have
+    it."""
     if "torch" not in sys.modules:
         sys.modules["torch"] = None  # type: ignore[assignment]
         from transformers.utils import is_torch_available

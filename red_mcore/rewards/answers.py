@@ -1,8 +1,10 @@
-"""Answers as text: which part of a response is its answer, and that answer without the noise of its typesetting.
+"""Answers as text: which part of a response is its answer, and that answer without the noise of its
+typesetting.
 
-All of this runs in the rank, on whatever a policy wrote: every function is one or a few passes over the text, without
-recursion and without patterns that try again, so that a response of megabytes costs milliseconds. What an answer
-*means* is the business of ``grading.py``, which runs in a child process.
+All of this runs in the rank, on whatever a policy wrote: every function is one or a few passes over
+the text, without recursion and without patterns that try again, so that a response of megabytes
+costs milliseconds. What an answer *means* is the business of ``grading.py``, which runs in a child
+process.
 """
 
 from __future__ import annotations
@@ -14,21 +16,30 @@ _BRACES = re.compile(
     r"\\(?:boxed|fbox)(?![a-zA-Z])(?:(?P<box>\s*\{)|\s*(?P<bare>(?=[-+0-9.(\\]|[A-Za-z](?![A-Za-z]))"
     r"(?:\\[a-zA-Z]+(?: ?\{[^{}]{0,100}\}){0,3}|[^\s$\\{}])+)|\s*(?P<cut>\Z))|\\[{}]|[{}]"
 )
-"""The start of a box, one without braces, one that the text ends in, an escaped brace (which is text), a brace."""
+"""The start of a box, one without braces, one that the text ends in, an escaped brace (which is
+text), a brace."""
 
 _SIGNS = str.maketrans(
     {
-        "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∕": "/", "π": r"\pi ",
-        "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∈": r"\in ", "°": r"^\circ ",
-        "±": r"\pm ", "²": "^2", "³": "^3", "√": r"\sqrt ", "≈": r"\approx ", "θ": r"\theta ", "α": r"\alpha ",
-        "β": r"\beta ", "λ": r"\lambda ", "ω": r"\omega ", "ℝ": r"\mathbb{R} ", "∅": r"\emptyset ", "½": r"\frac12 ",
-        "（": "(", "）": ")", "，": ",", "：": ":", "；": ";", "≡": r"\equiv ", "∩": r"\cap ", "∖": r"\setminus ",
-        "∧": r"\land ", "∨": r"\lor ", "ℤ": r"\mathbb{Z} ", "ℕ": r"\mathbb{N} ", "…": r"\ldots ", "∠": r"\angle ",
+        "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/",
+        "∕": "/", "π": r"\pi ",
+        "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∈": r"\in ",
+        "°": r"^\circ ",
+        "±": r"\pm ", "²": "^2", "³": "^3", "√": r"\sqrt ", "≈": r"\approx ", "θ": r"\theta ",
+        "α": r"\alpha ",
+        "β": r"\beta ", "λ": r"\lambda ", "ω": r"\omega ", "ℝ": r"\mathbb{R} ", "∅": r"\emptyset ",
+        "½": r"\frac12 ",
+        "（": "(", "）": ")", "，": ",", "：": ":", "；": ";", "≡": r"\equiv ",
+        "∩": r"\cap ", "∖": r"\setminus ",
+        "∧": r"\land ", "∨": r"\lor ", "ℤ": r"\mathbb{Z} ", "ℕ": r"\mathbb{N} ", "…": r"\ldots ",
+        "∠": r"\angle ",
         "∉": r"\notin ",
-        "¼": r"\frac14 ", "¾": r"\frac34 ", "’": "'", "′": "'", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
+        "¼": r"\frac14 ", "¾": r"\frac34 ", "’": "'", "′": "'", "\u00a0": " ",
+        "\u2009": " ", "\u202f": " ",
     }
 )  # fmt: skip
-"""Typed signs that have a LaTeX spelling. Look-alikes of digits and letters are left: they are no mathematics."""
+"""Typed signs that have a LaTeX spelling. Look-alikes of digits and letters are left: they are no
+mathematics."""
 
 _NOISE = re.compile(
     r"\\(?:left|right|[bB]igg?[lrm]?|(?:display|text|script|scriptscript)style|(?:no)?limits|mathbf|boldsymbol|mathit"
@@ -78,7 +89,8 @@ _SPELLING = [
     (re.compile(r"(?<![0-9])\.(?=[0-9])"), "0."),
     (re.compile(r"(?<![A-Za-z\\])infinity(?![A-Za-z])"), r"\\infty"),
 ]
-"""One spelling each; ``{,}`` and ``,\\!`` mark thousands, which a bare comma only may (``_thousands``)."""
+"""One spelling each; ``{,}`` and ``,\\!`` mark thousands, which a bare comma only may
+(``_thousands``)."""
 
 _THOUSANDS = re.compile(r"([+-]? ?)([1-9][0-9]{0,2}(?:,[0-9]{3})+)(?= ?(?:\.[0-9]|\\text|\^|%|[A-Za-z]|$))")
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
@@ -95,7 +107,8 @@ _MARK = re.compile(
     r"|^####[ \t]+(?=(?:[-+$]*[0-9.]|\\)[^\n]*$)(?![^\n]*(?<![\\{A-Za-z])[A-Za-z]{2})",
     re.IGNORECASE | re.MULTILINE,
 )
-"""What stands before an answer; four hashes (GSM8K's) before a line without words only, for they are headings, too."""
+"""What stands before an answer; four hashes (GSM8K's) before a line without words only, for they
+are headings, too."""
 _SPANS = re.compile(r"\\\(|\\\)|\\\[|\\\]|\$\$|\\\$|\$")
 _CLOSING = {r"\(": r"\)", r"\[": r"\]", "$$": "$$", "$": "$"}
 _LINK = re.compile(r"[ ,;]*(?:and|or)?[ ,]*")
@@ -103,8 +116,9 @@ _VALUE = re.compile(r"(?<![\w.^\\{}])[+-]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)
 
 
 def last_boxed(text: str) -> str | None:
-    """Content of the ``\\boxed{...}`` or ``\\fbox{...}`` that starts last (``\\boxed 6`` is one, too); None where there
-    is none, or where the last is never closed: who opens another box takes back the one before.
+    """Content of the ``\\boxed{...}`` or ``\\fbox{...}`` that starts last (``\\boxed 6`` is one,
+    too); None where there is none, or where the last is never closed: who opens another box takes
+    back the one before.
     """
     return _boxes(text)[1]
 
@@ -132,7 +146,8 @@ def _boxes(text: str) -> tuple[bool, str | None]:
 
 
 def answer_part(text: str) -> str:
-    """What follows the last ``</think>``; of that the inside of the last ``<answer>...</answer>``, if there is one."""
+    """What follows the last ``</think>``; of that the inside of the last ``<answer>...</answer>``,
+    if there is one."""
     text = text.rpartition("</think>")[2]
     before, closed, _ = text.rpartition("</answer>")
     opened, inside = before.rpartition("<answer>")[1:]
@@ -140,11 +155,13 @@ def answer_part(text: str) -> str:
 
 
 def stated(text: str) -> str | None:
-    """The answer that a response without a box ends in, as text; None where it seems to end in none.
+    """The answer that a response without a box ends in, as text; None where it seems to end in
+    none.
 
-    After the last "answer is" or "answer:" the first formula (with those that ``,``, ``and`` or ``or`` tie to it), else
-    the first number, else the sentence. Without these words the formula that ends the text, else the last number of
-    its last line. A number further up is no answer: most responses without one were cut off.
+    After the last "answer is" or "answer:" the first formula (with those that ``,``, ``and`` or
+    ``or`` tie to it), else the first number, else the sentence. Without these words the formula
+    that ends the text, else the last number of its last line. A number further up is no answer:
+    most responses without one were cut off.
     """
     mark = None
     for mark in _MARK.finditer(text):  # noqa: B007  the last one
@@ -172,7 +189,8 @@ def stated(text: str) -> str | None:
 
 
 def tidy(answer: str) -> str:
-    """``answer`` with one spelling for each thing and without what only sets it: ``$``, ``\\left``, thin spaces, ..."""
+    """``answer`` with one spelling for each thing and without what only sets it: ``$``, ``\\left``,
+    thin spaces, ..."""
     answer = answer.translate(_SIGNS)
     for pattern, spelling in _SPELLING:
         answer = pattern.sub(spelling, answer)
@@ -183,10 +201,11 @@ def tidy(answer: str) -> str:
 
 
 def normal(answer: str) -> str:
-    """The text of an answer to compare with others and to count votes for: tidy, without wrappers and idle spaces.
+    """The text of an answer to compare with others and to count votes for: tidy, without wrappers
+    and idle spaces.
 
-    A space between letters or digits stays: ``1 1/2`` is not ``11/2``. Equal normal texts mean the same; different
-    ones need not differ in meaning (``1/2`` and ``0.5``).
+    A space between letters or digits stays: ``1 1/2`` is not ``11/2``. Equal normal texts mean the
+    same; different ones need not differ in meaning (``1/2`` and ``0.5``).
     """
     words = tidy(_TEXT.sub(r" \1 ", tidy(answer)))
     parts = [part for part in words.split(" ") if part]
@@ -199,8 +218,9 @@ def normal(answer: str) -> str:
 
 
 def final_answer(text: str, boxed_only: bool) -> str | None:
-    """The answer of a whole response: the last box in its ``answer_part``, else, unless ``boxed_only``, the ``stated``
-    one; None where there is none, or where the last box is still open."""
+    """The answer of a whole response: the last box in its ``answer_part``, else, unless
+    ``boxed_only``, the ``stated`` one; None where there is none, or where the last box is still
+    open."""
     part = answer_part(text)
     boxed, answer = _boxes(part)
     return answer if boxed or boxed_only else stated(part)
@@ -209,8 +229,8 @@ def final_answer(text: str, boxed_only: bool) -> str | None:
 def certain(kind: str, gold: str, answer: str) -> str | None:
     """``judge``'s verdict where no parser is needed to know it, else None.
 
-    That is for plain integers of up to 15 digits on both sides, and for bare letters in a multiple choice: most of
-    what a policy answers to most problems, which so never leaves the process.
+    That is for plain integers of up to 15 digits on both sides, and for bare letters in a multiple
+    choice: most of what a policy answers to most problems, which so never leaves the process.
     """
     gold, answer = gold.strip(" "), answer.strip(" ")
     if kind == "choice":
@@ -222,7 +242,8 @@ def certain(kind: str, gold: str, answer: str) -> str | None:
 
 
 def _grouped(text: str) -> str:
-    """Without braces around all of it; with a comma between them they are a set's, whose backslashes were lost."""
+    """Without braces around all of it; with a comma between them they are a set's, whose
+    backslashes were lost."""
     for _ in range(4):
         start = len(text) - len(text.removeprefix(r"\underline").lstrip(" ")) if text.startswith(r"\underline") else 0
         if not (text.startswith("{", start) and text.endswith("}") and not text.endswith("\\}")):
@@ -242,7 +263,8 @@ def _grouped(text: str) -> str:
 
 
 def _thousands(text: str) -> str:
-    """``1,000`` without its commas, where it is the whole answer but a unit; elsewhere the comma may be a list's."""
+    """``1,000`` without its commas, where it is the whole answer but a unit; elsewhere the comma
+    may be a list's."""
     match = _THOUSANDS.match(text)
     return match[1] + match[2].replace(",", "") + text[match.end() :] if match else text
 

@@ -15,7 +15,8 @@ _SAID = re.compile(r"(?:the |final |correct )*(?:answer|option|choice)(?: is| ?:
 
 
 def letter(text: str) -> str | None:
-    """The letter that an answer to a multiple choice comes to; None where it names none, or more than one."""
+    """The letter that an answer to a multiple choice comes to; None where it names none, or more
+    than one."""
     text = _WRAPPED.sub(r"\1", tidy(text)).replace("*", "").strip(" .")
     if said := _SAID.fullmatch(text):
         text = said[1].strip(" .")
@@ -31,8 +32,8 @@ def letter(text: str) -> str | None:
 
 
 def final_choice(text: str, boxed_only: bool) -> str | None:
-    """``final_answer`` to a multiple choice: unless ``boxed_only``, a box without a letter is a formula on the way, and
-    the ``stated`` letter counts."""
+    """``final_answer`` to a multiple choice: unless ``boxed_only``, a box without a letter is a
+    formula on the way, and the ``stated`` letter counts."""
     answer = final_answer(text, boxed_only)
     if boxed_only or answer is None or letter(answer):
         return answer

@@ -1,10 +1,13 @@
-"""Whether two expressions are equal: numbers exactly and as decimals, formulas by values, the rest by math-verify.
+"""Whether two expressions are equal: numbers exactly and as decimals, formulas by values, the rest
+by math-verify.
 
-LaTeX becomes a sympy expression through math-verify's own parser, latex2sympy2_extended, which is called with letters'
-case kept (math-verify takes ``M`` for ``m``) and on text that leaves its traps out: it reads ``2(3)`` and ``3 4`` as
-mixed numbers, ``4.5e33`` as a multiple of Euler's number, and knows no ``E_1``.
+LaTeX becomes a sympy expression through math-verify's own parser, latex2sympy2_extended, which is
+called with letters' case kept (math-verify takes ``M`` for ``m``) and on text that leaves its traps
+out: it reads ``2(3)`` and ``3 4`` as mixed numbers, ``4.5e33`` as a multiple of Euler's number, and
+knows no ``E_1``.
 
-Runs in a child process that is killed when it takes too long: nothing here has limits of its own but on lengths.
+Runs in a child process that is killed when it takes too long: nothing here has limits of its own
+but on lengths.
 """
 
 from __future__ import annotations
@@ -73,7 +76,8 @@ _TRAPS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
 _ADJACENT = re.compile(
     r"[0-9] +\.?[0-9]|[0-9] ?\{|[0-9)] ?_|(?<![A-Za-z\]}])\{[^{}]*\} ?\{|[0-9.] ?\\(?:overline|underline|bar|d?dot|hat)"
 )
-"""Numbers with nothing between them, which are no product and no sum, and those with subscripts or repeated digits."""
+"""Numbers with nothing between them, which are no product and no sum, and those with subscripts or
+repeated digits."""
 
 _LOOSE = re.compile(r"(?<!_)(?<!_ )(?<!_\{)(?<!_\{ )\\text ?\{")
 """Words in a formula, which latex2sympy takes for symbols: 0 times whatever they say would be 0."""
@@ -95,24 +99,28 @@ _STEPS = (sympy.floor, sympy.ceiling, sympy.Mod)
 """Formulas with these hold for whole numbers, and are compared at such."""
 
 TOLERANCE = Fraction(1, 10_000)
-"""Relative error at most of a decimal that stands for another number (as in Qwen2.5-Math's grader)."""
+"""Relative error at most of a decimal that stands for another number (as in Qwen2.5-Math's
+grader)."""
 
 
 def _mixed(whole: str, above: str, below: str) -> str:
-    """A mixed number where it can be one, else the product: latex2sympy would add any two numbers."""
+    """A mixed number where it can be one, else the product: latex2sympy would add any two
+    numbers."""
     join = "+" if 0 < int(above) < int(below) else r"\cdot"
     return rf"({whole}{join}\frac{{{above}}}{{{below}}})"
 
 
 class Number(NamedTuple):
-    """An exact value, and what one more in the last digit would add (None where nothing was rounded)."""
+    """An exact value, and what one more in the last digit would add (None where nothing was
+    rounded)."""
 
     value: Fraction
     step: Fraction | None = None
 
 
 def number(text: str) -> Number | None:
-    """The number that ``text`` (tidy, fractions braced) is, without computing anything; None where it is no number."""
+    """The number that ``text`` (tidy, fractions braced) is, without computing anything; None where
+    it is no number."""
     text = text.strip(" ")
     sign = 1
     while text[:1] in ("+", "-") and text:
@@ -141,9 +149,11 @@ def number(text: str) -> Number | None:
 
 
 def same_number(gold: Number, answer: Number) -> bool:
-    """Whether ``answer`` is ``gold``, or one is a decimal that the other rounds to; exact golds may be cut off, too.
+    """Whether ``answer`` is ``gold``, or one is a decimal that the other rounds to; exact golds may
+    be cut off, too.
 
-    A decimal has to be within ``TOLERANCE`` besides. Gold integers are exact: neither 13536 nor 13535.9 is 13535.
+    A decimal has to be within ``TOLERANCE`` besides. Gold integers are exact: neither 13536 nor
+    13535.9 is 13535.
     """
     if gold.value == answer.value:
         return True
@@ -184,10 +194,11 @@ def braced(text: str) -> str:
 def same(gold: str, answer: str) -> bool | None:
     """Whether two formulas (tidy text) are equal; None where one of them is none that can be read.
 
-    Both are evaluated: constants to 30 digits, others at four points that their symbols' names determine (two with
-    negative values), so that a formula equals what it can be transformed to and, but for an event of no probability,
-    nothing else. A decimal among constants stands for what rounds to it (``same_number``). A number equals no formula
-    in variables, also where they would cancel out.
+    Both are evaluated: constants to 30 digits, others at four points that their symbols' names
+    determine (two with negative values), so that a formula equals what it can be transformed to
+    and, but for an event of no probability, nothing else. A decimal among constants stands for what
+    rounds to it (``same_number``). A number equals no formula in variables, also where they would
+    cancel out.
     """
     gold, answer = braced(gold), braced(answer)
     numbers = number(gold), number(answer)
@@ -211,7 +222,8 @@ def same(gold: str, answer: str) -> bool | None:
 
 
 def ratio(gold: str, answer: str) -> int | None:
-    """1 where the formulas are equal, -1 where their sum is zero, 0 where neither; None where one cannot be read."""
+    """1 where the formulas are equal, -1 where their sum is zero, 0 where neither; None where one
+    cannot be read."""
     for sign, text in ((1, answer), (-1, f"-({answer})")):
         verdict = same(gold, text)
         if verdict is None or verdict:
@@ -220,7 +232,8 @@ def ratio(gold: str, answer: str) -> int | None:
 
 
 def proportional(gold: str, answer: str) -> bool | None:
-    """Whether one formula in two variables or more is a number times the other, so that both are zero at once.
+    """Whether one formula in two variables or more is a number times the other, so that both are
+    zero at once.
 
     That number is their ratio at one point, and has to be it everywhere (``same``'s sample points).
     """
@@ -239,7 +252,8 @@ def proportional(gold: str, answer: str) -> bool | None:
 
 @lru_cache(maxsize=512)
 def expression(text: str) -> sympy.Basic | None:
-    """What latex2sympy makes of a formula, floats made exact, everything that has no value made a symbol."""
+    """What latex2sympy makes of a formula, floats made exact, everything that has no value made a
+    symbol."""
     if _LOOSE.search(text):
         return None
     for pattern, spelling in _TRAPS:
@@ -295,7 +309,8 @@ def _by_values(left: sympy.Basic, right: sympy.Basic, numbers: tuple[Number | No
 
 
 def _agree(left: sympy.Basic, right: sympy.Basic, point: dict, digits: int = 30) -> bool | None:
-    """Whether both have the same value at ``point``, to ``digits`` less 12 and to 1e-18; None where one has none."""
+    """Whether both have the same value at ``point``, to ``digits`` less 12 and to 1e-18; None where
+    one has none."""
     while True:
         one, other = _value(left, point, digits), _value(right, point, digits)
         if one is None or other is None:
@@ -324,7 +339,8 @@ def _exact(side: sympy.Basic) -> Number | None:
 
 
 def _coordinate(name: str, k: int, whole: bool) -> sympy.Rational:
-    """The value of a symbol in sample point ``k``: the same for a name in both formulas, and in every process."""
+    """The value of a symbol in sample point ``k``: the same for a name in both formulas, and in
+    every process."""
     seed = zlib.crc32(f"{name} {k}".encode())
     if whole:
         return sympy.Integer(3 + seed % 197 if k % 3 else 3 + seed % 11)

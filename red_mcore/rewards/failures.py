@@ -1,4 +1,5 @@
-"""Users' functions that fail in a step: told once, warned of, and the end of a run where they do nothing else."""
+"""Users' functions that fail in a step: told once, warned of, and the end of a run where they do
+nothing else."""
 
 from __future__ import annotations
 
@@ -14,10 +15,12 @@ Say = Callable[[str], None]
 
 
 def watch(reward: Reward, verifier: Verifier | None, samples: Sequence[Sample], when: str, say: Say) -> None:
-    """Tell of the functions that failed on the ``samples``, those graded in ``when``; a collective, alike on all ranks.
+    """Tell of the functions that failed on the ``samples``, those graded in ``when``; a collective,
+    alike on all ranks.
 
-    Each function's first failure is told once, traceback and all, and so is that more than ``reward.failed_share`` of
-    its calls failed. RuntimeError where all did. ``verifier`` is this rank's, None where it has none.
+    Each function's first failure is told once, traceback and all, and so is that more than
+    ``reward.failed_share`` of its calls failed. RuntimeError where all did. ``verifier`` is this
+    rank's, None where it has none.
     """
     tell(verifier, say)
     for field, path in named(reward):
@@ -39,7 +42,8 @@ def watch(reward: Reward, verifier: Verifier | None, samples: Sequence[Sample], 
 
 
 def tell(verifier: Verifier | None, say: Say) -> None:
-    """Tell the first failure of each function that had not failed on any rank before; a collective."""
+    """Tell the first failure of each function that had not failed on any rank before; a
+    collective."""
     from red_mcore.megatron.ranks import from_all
 
     untold = {} if verifier is None else {p: f for p, f in verifier.failures.items() if p not in verifier.told}

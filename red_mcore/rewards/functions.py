@@ -1,10 +1,13 @@
-"""Users' functions, by import path ``package.module:function``: terms of the reward, and the verdict.
+"""Users' functions, by import path ``package.module:function``: terms of the reward, and the
+verdict.
 
-A function is given by name what its parameters ask for: ``problem``, ``gold``, ``response`` (texts), ``tokens`` (their
-number in the response), and every column of the problem's row in the data; with ``**columns`` all of them. One that has
-no parameter ``response``, and room for four, gets these four in this order, and columns by the names of the others.
+A function is given by name what its parameters ask for: ``problem``, ``gold``, ``response``
+(texts), ``tokens`` (their number in the response), and every column of the problem's row in the
+data; with ``**columns`` all of them. One that has no parameter ``response``, and room for four,
+gets these four in this order, and columns by the names of the others.
 
-They are imported and called in children of a ``Pool`` alone: what runs here in a child ends in ``attempt``.
+They are imported and called in children of a ``Pool`` alone: what runs here in a child ends in
+``attempt``.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ class Call(NamedTuple):
     response: str
     tokens: int
     columns: Mapping[str, Any] | None = None
-    """Of the problem's row."""
+    """Cells of the problem's row."""
 
 
 class _Asked(NamedTuple):
@@ -55,9 +58,9 @@ class _Asked(NamedTuple):
     names: tuple[str, ...]
     """What else is given by name."""
     needed: tuple[str, ...]
-    """Those of ``names`` that have no default."""
+    """The ``names`` that have no default."""
     everything: bool
-    """It takes ``**columns``."""
+    """Whether the function takes ``**columns``."""
 
 
 def named(reward: Reward) -> list[tuple[str, str]]:
@@ -67,7 +70,8 @@ def named(reward: Reward) -> list[tuple[str, str]]:
 
 
 def check_path(field: str, path: str) -> None:
-    """RecipeError where ``path`` is no import path, or its package is not there; nothing is imported."""
+    """RecipeError where ``path`` is no import path, or its package is not there; nothing is
+    imported."""
     module, colon, name = path.partition(":")
     if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
         raise RecipeError(f"{field}: '{path}' is no import path: write package.module:function")
@@ -86,11 +90,13 @@ def columns(reward: Reward) -> Columns:
 def try_out(reward: Reward, read: Callable[[Columns], Mapping[str, Sequence[Problem]]]) -> None:
     """Import each function and call it, in a child, with plausible responses to some problems.
 
-    ``read`` gives the problems, with these columns, by where they are from: the training data first, then what the
-    verdict alone is asked of. TRIED of each are enough; without any, functions are only imported.
+    ``read`` gives the problems, with these columns, by where they are from: the training data
+    first, then what the verdict alone is asked of. TRIED of each are enough; without any, functions
+    are only imported.
 
-    RecipeError, one line, for a function that cannot be imported, asks for what there is not, or fails whatever it is
-    called with; the first failure's traceback goes to stderr. One that fails on some is told, and passes.
+    RecipeError, one line, for a function that cannot be imported, asks for what there is not, or
+    fails whatever it is called with; the first failure's traceback goes to stderr. One that fails
+    on some is told, and passes.
     """
     if not reward.paths:
         return
@@ -131,7 +137,8 @@ def _columns(pool: Pool, reward: Reward) -> Columns:
 
 
 def _calls(problems: Sequence[Problem]) -> list[Call]:
-    """Of each problem: its trace, if there is one; some text with the gold in a box; and the box alone."""
+    """Responses to each problem: its trace, if there is one; some text with the gold in a box; and
+    the box alone."""
     found = []
     for problem in problems:
         boxed = f"\\boxed{{{problem.gold}}}"
@@ -159,7 +166,8 @@ def _done(field: str, path: str, how: str, value: Any, when: str = "") -> Any:
 
 
 def outcome(how: str, value: Any) -> tuple[str, Any]:
-    """("done", result) or ("failed" or "timeout", why), from what ``Pool.run`` says of ``attempt``."""
+    """("done", result) or ("failed" or "timeout", why), from what ``Pool.run`` says of
+    ``attempt``."""
     if how == "done":
         result, failure = value
         return ("done", result) if failure is None else ("failed", failure)
@@ -169,17 +177,19 @@ def outcome(how: str, value: Any) -> tuple[str, Any]:
 
 
 def load(paths: Sequence[str]) -> None:
-    """In a child, before its first task, so that no call is charged for the time that its imports take."""
+    """Imports them in a child, before its first task, so that no call is charged for the time that
+    its imports take."""
     for path in paths:
         with suppress(Exception, SystemExit):  # they come again with the call, which tells them
             _asked(path)
 
 
 def attempt(what: str, path: str, *arguments: Any) -> tuple[Any, str | None]:
-    """In a child: (result, None), or (None, the traceback of the user's part of the failure).
+    """The outcome in a child: (result, None), or (None, the traceback of the user's part of the
+    failure).
 
-    ``asks``: (names of columns, whether all are wanted); ``term``: a finite number; ``verdict``: a word of WORDS. The
-    latter two of a ``Call``.
+    ``asks``: (names of columns, whether all are wanted); ``term``: a finite number; ``verdict``: a
+    word of WORDS. The latter two of a ``Call``.
     """
     try:
         return _KINDS[what](path, *arguments), None

@@ -1,10 +1,10 @@
 """What a plausible gold is, told from its text alone.
 
-A gold is compared with itself before it is used, and ``proof`` equals ``proof``. So a gold is also refused that stands
-for a missing answer, that is a worked solution, or that a program wrote down as a list: rewards for what a policy can
-say to these teach it nothing, or to write ``notfound``. Short texts (``east``, ``no solution``), tuples and lists are
-answers, also those that name a thing twice (``-2, -2``, a double root): of a list where one value is meant, its text
-tells nothing.
+A gold is compared with itself before it is used, and ``proof`` equals ``proof``. So a gold is also
+refused that stands for a missing answer, that is a worked solution, or that a program wrote down as
+a list: rewards for what a policy can say to these teach it nothing, or to write ``notfound``. Short
+texts (``east``, ``no solution``), tuples and lists are answers, also those that name a thing twice
+(``-2, -2``, a double root): of a list where one value is meant, its text tells nothing.
 """
 
 from __future__ import annotations

@@ -1,11 +1,14 @@
-"""Whether an answer is the gold: the shape of both (list, tuple, interval, equation, unit, text), then their formulas.
+"""Whether an answer is the gold: the shape of both (list, tuple, interval, equation, unit, text),
+then their formulas.
 
-math-verify reads formulas well and answers badly: it takes ``6m`` for 6 metres, ``4.5e33`` for 4.5·e·33, ``f(n)=n``
-for something else than ``n``, and a pair for an interval. So the shape of an answer is read here, from its text, and
-only what is left, one formula against one, goes through its parser (``expressions.py``). A policy is trained against
-these verdicts: where it is open what an answer means, it is wrong.
+math-verify reads formulas well and answers badly: it takes ``6m`` for 6 metres, ``4.5e33`` for
+4.5·e·33, ``f(n)=n`` for something else than ``n``, and a pair for an interval. So the shape of an
+answer is read here, from its text, and only what is left, one formula against one, goes through its
+parser (``expressions.py``). A policy is trained against these verdicts: where it is open what an
+answer means, it is wrong.
 
-Runs in a child process that the parent kills when it takes too long: there is no time limit in here.
+Runs in a child process that the parent kills when it takes too long: there is no time limit in
+here.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ _FOR_ALL = re.compile(
     r"|,? ?\\text\{ ?(?:where|with|for) ?\} ?[a-zA-Z]"
     r" ?\\text\{ ?(?:is )?an? (?:(?:arbitrary|real) ){1,2}(?:constant|number) ?\}$"
 )
-"""What says no more than which variable a formula is in, or that a letter in it is a real or a whole number."""
+"""What says no more than which variable a formula is in, or that a letter in it is a real or a
+whole number."""
 _ANSWER_IS = re.compile(
     r"(?:\\text ?\{ ?)?(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:(?:final|correct) )?answer(?: is:?|:)(?: ?\})? ?"
     r"(?=[-+0-9(\[$]|\\(?!text))(.*?)(\}?)",
@@ -66,7 +70,8 @@ _HIDDEN = re.compile(r"\\(?:[bx]?cancel|sout|st|tag|label)(?![a-zA-Z])|\\(?:text
 _WRONG = ("-271828", r"\frac{1}{97}", r"\sqrt{89}+x^{2}")
 """Answers that are hardly ever right."""
 COSTLY = 3.0
-"""CPU seconds that judging a few answers to one gold may take: thousands of them are judged in a run."""
+"""CPU seconds that judging a few answers to one gold may take: thousands of them are judged in a
+run."""
 LONGEST = 2000
 """Characters beyond twice the gold's that an answer may have: nobody would read on."""
 
@@ -93,8 +98,9 @@ def judge(kind: str, gold: str, answer: str) -> str:
 def gold_fault(kind: str, gold: str) -> str | None:
     """Why nothing should be graded against this gold, or None.
 
-    It is no plausible answer (``golds.implausible``), none that can be read, does not equal itself, equals anything, or
-    takes more than ``COSTLY`` CPU seconds to compare with itself and with ordinary wrong answers.
+    It is no plausible answer (``golds.implausible``), none that can be read, does not equal itself,
+    equals anything, or takes more than ``COSTLY`` CPU seconds to compare with itself and with
+    ordinary wrong answers.
     """
     if fault := golds.implausible(kind, gold):
         return fault
@@ -112,7 +118,8 @@ def gold_fault(kind: str, gold: str) -> str | None:
 
 
 def warm_up() -> None:
-    """Read a few formulas, so that the parser's tables are there before a deadline runs: the first ones take a second.
+    """Read a few formulas, so that the parser's tables are there before a deadline runs: the first
+    ones take a second.
 
     For a child process to call before its first task.
     """
@@ -125,12 +132,14 @@ def _word(correct: bool) -> str:
 
 
 def _readable(text: str) -> bool:
-    """No control or direction marks, no halves of surrogate pairs; nothing that is not to be seen, or is struck out."""
+    """No control or direction marks, no halves of surrogate pairs; nothing that is not to be seen,
+    or is struck out."""
     return not _HIDDEN.search(text) and all(c.isprintable() or c in "\n\t\r\u00a0\u2009\u202f" for c in text)
 
 
 def _readings(answer: str) -> list[str]:
-    """``answer``, tidy; where commas may be of thousands or of a list (``70,110``, ``1,200 and 3``), as both.
+    """``answer``, tidy; where commas may be of thousands or of a list (``70,110``, ``1,200 and
+    3``), as both.
 
     And without a ``for all x`` behind it.
     """
@@ -162,7 +171,8 @@ def _balanced(text: str) -> bool:
 
 
 def _matched(gold: list[T], answer: list[T], equal: Callable[[T, T], bool | None]) -> bool | None:
-    """Whether each of ``gold`` equals another one of ``answer`` and none is left, whatever their order."""
+    """Whether each of ``gold`` equals another one of ``answer`` and none is left, whatever their
+    order."""
     if len(gold) != len(answer):
         return False
     left, unread = list(answer), False
@@ -186,7 +196,8 @@ def _ordered(gold: list[str], answer: list[str]) -> bool | None:
 
 
 def _equal(gold: str, answer: str) -> bool | None:
-    """Whether two answers (tidy) mean the same; None where that cannot be read. Recursion goes a bracket deeper."""
+    """Whether two answers (tidy) mean the same; None where that cannot be read. Recursion goes a
+    bracket deeper."""
     gold, answer = _unwrapped(gold), _unwrapped(answer)
     texts = normal(gold), normal(answer)
     if texts[0] == texts[1]:
@@ -241,7 +252,8 @@ def _unwrapped(text: str) -> str:
 
 
 def _is_prose(text: str) -> bool:
-    """Whether ``text`` is words: all of it in ``\\text{...}``, or bare and too long a word for a product of letters."""
+    """Whether ``text`` is words: all of it in ``\\text{...}``, or bare and too long a word for a
+    product of letters."""
     words = _WRAPPED.sub(r" \1 ", text).strip(" .,!?") if _WRAPPED.search(text) else text
     if not _PROSE.fullmatch(words):
         return False
@@ -254,7 +266,8 @@ def _prose(text: str) -> str:
 
 
 def _time(text: str) -> tuple[int, int, int, str] | None:
-    """Hours, minutes, seconds, and ``am`` or ``pm``, of a normal text such as ``3:30p.m`` or ``9am``."""
+    """Hours, minutes, seconds, and ``am`` or ``pm``, of a normal text such as ``3:30p.m`` or
+    ``9am``."""
     match = _CLOCK.fullmatch(text.lower().replace(".", "").replace(" ", ""))
     if match is None:
         return None
@@ -292,7 +305,8 @@ def _same_vectors(gold: tuple[str, list[str]], answer: tuple[str, list[str]]) ->
 
 
 def _same_relations(gold: str, answer: str, *structured: bool) -> bool | None:
-    """For what is one item on each side; ``structured``: whether gold, answer are sets or tuples."""
+    """Whether relations are the same, where there is one item on each side; ``structured``: whether
+    gold, answer are sets or tuples."""
     (golds, gold_marks), (answers, answer_marks) = shapes.relation(gold), shapes.relation(answer)
     if not all(golds) or not all(answers) or len(answers) > 8:
         return None
@@ -317,7 +331,8 @@ def _same_relations(gold: str, answer: str, *structured: bool) -> bool | None:
 
 
 def _same_equations(gold: list[str], answer: list[str]) -> bool | None:
-    """``y=2x+3`` and ``y=3+2x`` or ``2y=4x+6``; ``f(x)=2x`` and ``f(n)=2n``. Not ``2x=10`` for ``x=5``."""
+    """``y=2x+3`` and ``y=3+2x`` or ``2y=4x+6``; ``f(x)=2x`` and ``f(n)=2n``. Not ``2x=10`` for
+    ``x=5``."""
     name, other_name = shapes.NAME.fullmatch(gold[0]), shapes.NAME.fullmatch(answer[0])
     if name and other_name and name[1] and other_name[1]:
         variable, other = name[1].strip(" "), other_name[1].strip(" ")
@@ -343,7 +358,8 @@ def _difference(sides: list[str]) -> str:
 
 
 def _same_values(gold: str, answer: str) -> bool | None:
-    """Whether two values are the same, with or without their units: ``50\\%`` is .5 and 50, ``5`` is ``5 cm``.
+    """Whether two values are the same, with or without their units: ``50\\%`` is .5 and 50, ``5``
+    is ``5 cm``.
 
     Units on both sides have to measure the same, in whatever scale: ``0.5 m`` is ``50 cm``.
     """

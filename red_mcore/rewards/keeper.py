@@ -1,12 +1,14 @@
-"""A process that keeps others, one after another: what one of them starts, at whatever remove, dies with it.
+"""A process that keeps others, one after another: what one of them starts, at whatever remove, dies
+with it.
 
-A reward function may start processes, those may start others, and one that calls ``setsid`` and lets its parent end
-belongs to no group that could be killed. So the verifier's child does no task: it imports what tasks need and forks
-a worker, which finds all that imported. The keeper is what the kernel hands orphans to (``PR_SET_CHILD_SUBREAPER``), so
-that all that came of the worker stays in its tree. When the worker ends, however it may, the keeper kills the rest of
-the tree, tells how the worker ended, and forks the next one when it is asked to. When it is told to end (SIGTERM), or
-its parent dies, it kills the whole tree and ends, too. It runs nobody's code, and starts no thread that a fork would
-not have.
+A reward function may start processes, those may start others, and one that calls ``setsid`` and
+lets its parent end belongs to no group that could be killed. So the verifier's child does no task:
+it imports what tasks need and forks a worker, which finds all that imported. The keeper is what the
+kernel hands orphans to (``PR_SET_CHILD_SUBREAPER``), so that all that came of the worker stays in
+its tree. When the worker ends, however it may, the keeper kills the rest of the tree, tells how the
+worker ended, and forks the next one when it is asked to. When it is told to end (SIGTERM), or its
+parent dies, it kills the whole tree and ends, too. It runs nobody's code, and starts no thread that
+a fork would not have.
 
 Linux only; elsewhere the child is its own worker, without keeper and limits.
 """
@@ -21,14 +23,16 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 
 MEMORY = 4 << 30
-"""Address space of a process, bytes. A tower of powers fills the machine's memory sooner than it runs out of time."""
+"""Address space of a process, bytes. A tower of powers fills the machine's memory sooner than it
+runs out of time."""
 FILE = 1 << 30
 """Largest file that a process may write, bytes."""
 FILES = 1024
 """Files that a process may have open."""
 PROCESSES = 64
-"""Processes that a worker may have started and that still live; more end it. The kernel's own limit (RLIMIT_NPROC)
-counts all that the user runs on the machine, ranks and other jobs included, and does not hold for root."""
+"""Processes that a worker may have started and that still live; more end it. The kernel's own limit
+(RLIMIT_NPROC) counts all that the user runs on the machine, ranks and other jobs included, and does
+not hold for root."""
 _LOOK_SECONDS = 0.25
 """Between two counts of them."""
 _PDEATHSIG, _CHILD_SUBREAPER = 1, 36
@@ -36,7 +40,8 @@ _SIGNALS = {signal.SIGTERM, signal.SIGCHLD}
 
 
 def enter(parent: int) -> None:
-    """Make this process, a child of the process ``parent``, one that may keep others, with limits for all of them."""
+    """Make this process, a child of the process ``parent``, one that may keep others, with limits
+    for all of them."""
     if sys.platform != "linux":
         return
     for number in _SIGNALS:  # whatever the parent does with them
@@ -49,10 +54,12 @@ def enter(parent: int) -> None:
 
 
 def work(control: Connection) -> Connection:
-    """Fork a worker for each connection that ``control`` brings, and return it, in that worker alone.
+    """Fork a worker for each connection that ``control`` brings, and return it, in that worker
+    alone.
 
-    The keeper stays in here. It sends the exit code of each worker, once all is dead that this one started; then, with
-    no process to end, it waits for the next connection as one that any signal ends at once.
+    The keeper stays in here. It sends the exit code of each worker, once all is dead that this one
+    started; then, with no process to end, it waits for the next connection as one that any signal
+    ends at once.
     """
     if sys.platform != "linux":
         return Connection(recv_handle(control))
@@ -80,7 +87,8 @@ def work(control: Connection) -> Connection:
 
 
 def _keep(worker: int) -> int:
-    """How the worker ended; all that came of it is dead. Does not return when this process is told to end."""
+    """How the worker ended; all that came of it is dead. Does not return when this process is told
+    to end."""
     while True:
         told = signal.sigtimedwait(_SIGNALS, _LOOK_SECONDS)
         if told is not None and told.si_signo == signal.SIGTERM:
@@ -95,7 +103,8 @@ def _keep(worker: int) -> int:
 
 
 def _end_all(*alive: int) -> dict[int, int]:
-    """Kill all descendants, children that are known to be ``alive`` among them; exit codes of those that died."""
+    """Kill all descendants, children that are known to be ``alive`` among them; exit codes of those
+    that died."""
     codes: dict[int, int] = {}
     while True:
         found = {*alive, *_descendants(os.getpid())} - codes.keys()
@@ -145,7 +154,7 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _limit() -> None:
-    """For this process and all that come of it."""
+    """Sets the limits of this process and of all that come of it."""
     import resource
 
     for what, most in (
@@ -160,7 +169,8 @@ def _limit() -> None:
 
 
 def _die_with(parent: int, number: int) -> None:
-    """Let the kernel send this process a signal when the thread of ``parent`` that started it ends."""
+    """Let the kernel send this process a signal when the thread of ``parent`` that started it
+    ends."""
     _prctl(_PDEATHSIG, number)
     if os.getppid() != parent:  # it ended before
         os._exit(1)

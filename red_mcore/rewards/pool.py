@@ -1,16 +1,19 @@
-"""Child processes that do small tasks, each with so much CPU time: no task can hang or bring down its caller.
+"""Child processes that do small tasks, each with so much CPU time: no task can hang or bring down
+its caller.
 
-What ends a task is its child's own CPU time, so that a busy machine makes it late and not another one: before each task
-the child sets a timer of the kernel (``ITIMER_PROF``, user and system time of all its threads), whose signal ends the
-process wherever it is, also in C code. The wall clock ends only a child that sleeps or waits for
-something else than a core, ``WALL`` times as long.
+What ends a task is its child's own CPU time, so that a busy machine makes it late and not another
+one: before each task the child sets a timer of the kernel (``ITIMER_PROF``, user and system time of
+all its threads), whose signal ends the process wherever it is, also in C code. The wall clock ends
+only a child that sleeps or waits for something else than a core, ``WALL`` times as long.
 
-What a task starts dies with its child, which has limits on memory, files and processes. A child is a fork of a process
-that has imported what tasks need, so that the next one is there at once: see ``keeper``.
+What a task starts dies with its child, which has limits on memory, files and processes. A child is
+a fork of a process that has imported what tasks need, so that the next one is there at once: see
+``keeper``.
 
-Every child has a pipe of its own and nothing in common with the others, so that killing one at any moment, or all of
-them, spoils no lock and no queue. That is why this is not a pool of a library: with pebble 5.2's shared pipe, killing
-all children in the middle of a batch lost four in five of its results and hung the rest.
+Every child has a pipe of its own and nothing in common with the others, so that killing one at any
+moment, or all of them, spoils no lock and no queue. That is why this is not a pool of a library:
+with pebble 5.2's shared pipe, killing all children in the middle of a batch lost four in five of
+its results and hung the rest.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import send_handle
 from pathlib import Path
 from typing import Any
@@ -34,26 +38,30 @@ from red_mcore.system import streams
 
 TIMEOUT, CRASH = "timeout", "crash"
 CHUNK = 8
-"""Most tasks that a child is given at once; each has its own deadline."""
+"""The most tasks that a child is given at once; each has its own deadline."""
 TRIES = 3
-"""Deaths of a child over the same task that make it a crash. One alone may be the child's bad luck."""
+"""Deaths of a child over the same task that make it a crash. One alone may be the child's bad
+luck."""
 START_SECONDS = 300.0
 """Limit of a child's start, imports included, on however slow a disk."""
 WALL = 30.0
 """How long a child may wait, in multiples of its task's CPU time."""
 GRACE_SECONDS = 10.0
-"""How long the end of a child, and of all that it started, may take before its keeper is killed, too."""
+"""How long the end of a child, and of all that it started, may take before its keeper is killed,
+too."""
 
 
 class Pool:
-    """``workers`` children that each compute ``work(*task)``; close it, or use it as a context manager.
+    """``workers`` children that each compute ``work(*task)``; close it, or use it as a context
+    manager.
 
-    The children start at once while the caller goes on. ``prepare`` (imports, mostly) is called once, and a child that
-    takes a dead one's place has what it made; it may leave neither threads nor processes, which a fork would not have.
-    ``begin``, for what may, is called in each child before its first task. All functions are found by their import
-    path. Children ignore Ctrl-C (it is the caller that saves and stops) and die with their parent, and what they start
-    with them (``keeper``). The kernel ties them to the *thread* that starts them, so make and use a pool in a thread
-    that lives as long.
+    The children start at once while the caller goes on. ``prepare`` (imports, mostly) is called
+    once, and a child that takes a dead one's place has what it made; it may leave neither threads
+    nor processes, which a fork would not have. ``begin``, for what may, is called in each child
+    before its first task. All functions are found by their import path. Children ignore Ctrl-C (it
+    is the caller that saves and stops) and die with their parent, and what they start with them
+    (``keeper``). The kernel ties them to the *thread* that starts them, so make and use a pool in a
+    thread that lives as long.
     """
 
     def __init__(
@@ -73,9 +81,11 @@ class Pool:
         self._children = [_Child(self._life) for _ in range(workers)]
 
     def run(self, tasks: Sequence[tuple]) -> list[tuple[str, Any]]:
-        """For each task, in order, ("done", what ``work`` returned), ("timeout", None) or ("crash", what is known).
+        """What came of each task, in order: ("done", what ``work`` returned), ("timeout", None) or
+        ("crash", what is known).
 
-        A task is a crash where ``work`` raised, or where ``TRIES`` children died over it. One thread at a time.
+        A task is a crash where ``work`` raised, or where ``TRIES`` children died over it. One
+        thread at a time.
         """
         try:
             return self._run(tasks)
@@ -99,7 +109,8 @@ class Pool:
         while left:
             for child in self._children:
                 if child.idle and waiting:
-                    # Few at a time near the end, so that no child has a queue while another is idle.
+                    # Few at a time near the end, so that no child has a queue while another is
+                    # idle.
                     count = min(CHUNK, -(-len(waiting) // (2 * len(self._children))))
                     child.give([(i, tasks[i]) for i in (waiting.popleft() for _ in range(count))])
             ready = self._wait()
@@ -165,8 +176,12 @@ class Pool:
 class _Child:
     """One child, what it was given, and when it has to be done with the first of it."""
 
+    process: BaseProcess
+    _control: Connection
+
     def __init__(self, life: tuple, before: _Child | None = None) -> None:
-        """``life``: the last arguments of ``_serve``; ``before``: the child whose place it takes, which has ended."""
+        """``life``: the last arguments of ``_serve``; ``before``: the child whose place it takes,
+        which has ended."""
         # Not fork: the caller holds threads and device contexts that a forked child must not touch.
         context = multiprocessing.get_context("spawn")
         if before is not None and before.process.is_alive():
@@ -218,7 +233,8 @@ class _Child:
         return found
 
     def works(self) -> bool:
-        """Whether it has a core or queues for one, as far as the system tells; then it gets more time.
+        """Whether it has a core or queues for one, as far as the system tells; then it gets more
+        time.
 
         Not for one that starts: nothing else would end that.
         """
@@ -228,7 +244,8 @@ class _Child:
         return True
 
     def _state(self) -> str:
-        """The system's letter; nothing where there is no such process, or the system does not tell."""
+        """The system's letter; nothing where there is no such process, or the system does not
+        tell."""
         try:
             return Path(f"/proc/{self._worker}/stat").read_text().rpartition(")")[2].split()[0]
         except (OSError, IndexError):
@@ -237,7 +254,8 @@ class _Child:
     def end(self, died: bool = False) -> deque[int]:
         """End it and all it started; what it was given and did not do, in order.
 
-        The keeper of one that ``died`` by itself lives on, for the next; that of one that has to be ended does not.
+        The keeper of one that ``died`` by itself lives on, for the next; that of one that has to be
+        ended does not.
         """
         self.exitcode = self._told() if died else None
         if self.exitcode is None:
@@ -251,7 +269,8 @@ class _Child:
         return self._given
 
     def _told(self) -> int | None:
-        """The exit code as the keeper tells it; the keeper's where that one has died, too; None where none has."""
+        """The exit code as the keeper tells it; the keeper's where that one has died, too; None
+        where none has."""
         try:
             if not self._control.poll(1.0) and not self.starting and self._state() not in "ZX":
                 return None  # it closed its pipe
@@ -269,7 +288,8 @@ def _serve(
     prepare: Callable[[], None] | None,
     begin: Callable[[], None] | None,
 ) -> None:
-    """The life of a keeper; and that of each child: results of the tasks it is sent, until its pipe ends."""
+    """The life of a keeper; and that of each child: results of the tasks it is sent, until its pipe
+    ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process
     streams.outlive()  # a user's function may print
@@ -299,7 +319,8 @@ def _result(work: Callable[..., Any], task: tuple, timeout: float) -> tuple[str,
     signal.setitimer(signal.ITIMER_PROF, timeout)
     try:
         return "done", work(*task)
-    except Exception as error:  # RecursionError and MemoryError of hostile input, and whatever a user's function raises
+    # RecursionError and MemoryError of hostile input, and whatever a user's function raises
+    except Exception as error:
         return CRASH, f"{type(error).__name__}: {str(error)[:200]}"
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)

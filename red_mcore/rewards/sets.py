@@ -1,7 +1,9 @@
-"""Sets of real numbers, from tidy text: intervals, inequalities, conditions, points left out; and the algebra of sets.
+"""Sets of real numbers, from tidy text: intervals, inequalities, conditions, points left out; and
+the algebra of sets.
 
-Two sets are the same where their pieces match as they are written. Otherwise what ``\\cup``, ``\\cap`` and
-``\\setminus`` make of them is worked out: by sympy for sets of reals, element by element for finite ones.
+Two sets are the same where their pieces match as they are written. Otherwise what ``\\cup``,
+``\\cap`` and ``\\setminus`` make of them is worked out: by sympy for sets of reals, element by
+element for finite ones.
 """
 
 from __future__ import annotations
@@ -33,9 +35,11 @@ _ELEMENT = re.compile(r"([A-Za-z]) ?\\in(?![a-z]) ?(.*)", re.DOTALL)
 
 
 def pieces(text: str) -> tuple[str | None, list[tuple]] | None:
-    """(variable, intervals) of a set of real numbers that is written with intervals or inequalities; else None.
+    """(variable, intervals) of a set of real numbers that is written with intervals or
+    inequalities; else None.
 
-    An interval is (from, to, whether each of these belongs to it). A pair in round brackets may be one, too.
+    An interval is (from, to, whether each of these belongs to it). A pair in round brackets may be
+    one, too.
     """
     if builder := BUILDER.fullmatch(text):
         text = builder[2].strip(" ")
@@ -58,7 +62,8 @@ def pieces(text: str) -> tuple[str | None, list[tuple]] | None:
 
 
 def holes(text: str) -> tuple[str | None, list[str]] | None:
-    """Variable, and the points that a set of all other real numbers leaves out (``x\\ne 1, 2``); else None."""
+    """Variable, and the points that a set of all other real numbers leaves out (``x\\ne 1, 2``);
+    else None."""
     if match := _WITHOUT.fullmatch(text):
         return match[1], items(match[2])
     if builder := BUILDER.fullmatch(text):
@@ -111,7 +116,8 @@ def _piece(text: str) -> tuple[str | None, list[tuple]]:
 
 
 def same(gold: str, answer: str, equal: Callable[[str, str], bool | None]) -> bool | None:
-    """Whether two sets are the same once they are worked out; None where one of them is none that can be.
+    """Whether two sets are the same once they are worked out; None where one of them is none that
+    can be.
 
     ``equal`` compares two elements.
     """
@@ -130,14 +136,16 @@ def same(gold: str, answer: str, equal: Callable[[str, str], bool | None]) -> bo
 
 
 def _operations(text: str) -> tuple[str, list[str]] | None:
-    """The one operation (of ``_MEANS``) that joins the parts of ``text``, and these; None without one, or with two."""
+    """The one operation (of ``_MEANS``) that joins the parts of ``text``, and these; None without
+    one, or with two."""
     parts, marks = split(text, _OPERATION)
     kinds = {_MEANS[re.sub(r"\\text\{ *(\w+) *\}", r"\1", mark)] for mark in marks}
     return (kinds.pop(), parts) if len(kinds) == 1 and all(parts) else None
 
 
 def _real(text: str) -> tuple[str | None, sympy.Set] | None:
-    """Variable (None where it is not named) and value of a set of real numbers; None where it is none."""
+    """Variable (None where it is not named) and value of a set of real numbers; None where it is
+    none."""
     name = None
     if match := _ELEMENT.fullmatch(text):
         name, text = match[1], match[2]
@@ -181,7 +189,8 @@ def _interval(low: str, high: str, has_low: bool, has_high: bool) -> sympy.Set |
 
 
 def _alike(one: sympy.Set, other: sympy.Set) -> bool | None:
-    """Whether two sets are built alike, their ends equal to 18 digits; None where sympy left an operation undone."""
+    """Whether two sets are built alike, their ends equal to 18 digits; None where sympy left an
+    operation undone."""
     parts = []
     for value in (one, other):
         own = list(value.args) if isinstance(value, sympy.Union) else [] if value is sympy.S.EmptySet else [value]

@@ -1,6 +1,8 @@
-"""The shape of an answer, read from its tidy text: lists, tuples, intervals, chains of relations, congruences.
+"""The shape of an answer, read from its tidy text: lists, tuples, intervals, chains of relations,
+congruences.
 
-Brackets are counted and nothing is looked inside them, so that every function is a pass or two over the text.
+Brackets are counted and nothing is looked inside them, so that every function is a pass or two over
+the text.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ _NAMING = _GREEK | _words(
     "angle measuredangle triangle square overline overrightarrow widehat hat bar vec arc text max min cdot times frac"
     " dot ddot prime perp parallel circ odot"
 )
-"""Commands that the name of a quantity may have; others, such as a root, a logarithm or a ``\\not``, change it."""
+"""Commands that the name of a quantity may have; others, such as a root, a logarithm or a
+``\\not``, change it."""
 _OTHER_NAME = _words(
     "not no never but except wrong false incorrect minus negative half twice double third quarter square cube root log"
     " inverse reciprocal unless without other than less more rather instead isn't cannot invalid ruled out"
@@ -73,7 +76,8 @@ def split(text: str, pattern: re.Pattern[str]) -> tuple[list[str], list[str]]:
 
 
 def items(text: str) -> list[str]:
-    """The answers that ``text`` lists: at commas, ``and`` and ``or``; both of a ``\\pm``; elements of ``{...}``."""
+    """The answers that ``text`` lists: at commas, ``and`` and ``or``; both of a ``\\pm``; elements
+    of ``{...}``."""
     sides, marks = relation(text)
     if marks == [r"\in"] and is_named(sides[0]) and sides[1].startswith(r"\{"):
         text = sides[1]
@@ -104,7 +108,8 @@ def inside(text: str, opening: str, closing: str) -> str | None:
 
 
 def vector(text: str) -> tuple[str, list[str]] | None:
-    """(bracket, components) of a tuple or of a matrix of one row or column; None where it is neither."""
+    """(bracket, components) of a tuple or of a matrix of one row or column; None where it is
+    neither."""
     if match := MATRIX.fullmatch(text):
         lines = rows(match[1])
         if len(lines) == 1 or all(len(line) == 1 for line in lines):
@@ -132,7 +137,8 @@ def rows(body: str) -> list[list[str]]:
 
 
 def relation(text: str) -> tuple[list[str], list[str]]:
-    """Sides and signs of a chain such as ``a<x\\le b``, each sign in one spelling; nothing after an ``\\approx``."""
+    """Sides and signs of a chain such as ``a<x\\le b``, each sign in one spelling; nothing after an
+    ``\\approx``."""
     parts, marks = split(text, _RELATION)
     marks = [_ASCII.get(mark, mark) for mark in marks]
     if r"\approx" in marks:
@@ -145,7 +151,8 @@ def relation(text: str) -> tuple[list[str], list[str]]:
 
 
 def is_named(text: str) -> bool:
-    """Whether an equation's side only names the other: ``x``, ``f(x)``, ``m+n``, ``\\angle ABC``, ``\\text{Area}``."""
+    """Whether an equation's side only names the other: ``x``, ``f(x)``, ``m+n``, ``\\angle ABC``,
+    ``\\text{Area}``."""
     if not set(re.findall(r"\\([A-Za-z]+)", text)) <= _NAMING:
         return False
     is_name = NAME.fullmatch(text) or _NAMED.fullmatch(_NOT_NAMED.sub("", text))
@@ -154,14 +161,16 @@ def is_named(text: str) -> bool:
 
 
 def is_label(text: str) -> bool:
-    """Whether a gold's left side is only a name, so that its right side says it all. ``x+y`` of ``x+y=2`` is not."""
+    """Whether a gold's left side is only a name, so that its right side says it all. ``x+y`` of
+    ``x+y=2`` is not."""
     return bool(NAME.fullmatch(text) or _LABEL.fullmatch(text))
 
 
 def congruence(text: str) -> tuple[str | None, list[str], str] | None:
     """(name, residues, modulus) of ``x \\equiv 3 \\pmod{7}``; None where it is none.
 
-    Without a ``\\equiv`` only where a ``\\pmod`` or brackets say that it is one: ``10 \\bmod 7`` is a number.
+    Without a ``\\equiv`` only where a ``\\pmod`` or brackets say that it is one: ``10 \\bmod 7`` is
+    a number.
     """
     match = _CONGRUENCE.fullmatch(_MODULO.sub(r"\\pmod{\1}", text))
     if match is None or not (match["sign"] == r"\equiv" or r"\pmod" in match["mark"] or "(" in match["mark"]):
@@ -170,7 +179,8 @@ def congruence(text: str) -> tuple[str | None, list[str], str] | None:
 
 
 def system(text: str) -> str | None:
-    """The equations of a ``cases`` as a list; None where it has other rows, as those of a function by cases."""
+    """The equations of a ``cases`` as a list; None where it has other rows, as those of a function
+    by cases."""
     match = _CASES.fullmatch(text)
     if match is None:
         return None

@@ -11,7 +11,8 @@ from red_mcore.samples.records import Sample
 
 
 def overlong_penalty(tokens: int, limit: int, buffer: int) -> float:
-    """0 up to ``limit - buffer`` tokens, then linear down to -1 at ``limit`` tokens (DAPO, arXiv 2503.14476)."""
+    """0 up to ``limit - buffer`` tokens, then linear down to -1 at ``limit`` tokens (DAPO, arXiv
+    2503.14476)."""
     free = limit - buffer
     if tokens <= free:
         return 0.0
@@ -19,10 +20,11 @@ def overlong_penalty(tokens: int, limit: int, buffer: int) -> float:
 
 
 def format_score(text: str, tags: Sequence[str], opened: bool = False) -> float:
-    """1 where ``text`` is one block ``<tag>...</tag>`` for each of ``tags``, in order, with space between; else 0.
+    """1 where ``text`` is one block ``<tag>...</tag>`` for each of ``tags``, in order, with space
+    between; else 0.
 
-    ``opened``: the prompt ends in the first opening tag, so that the text begins inside its block. No tag may come
-    twice. Linear in the text.
+    ``opened``: the prompt ends in the first opening tag, so that the text begins inside its block.
+    No tag may come twice. Linear in the text.
     """
     rest = f"<{tags[0]}>{text}" if opened else text
     marks = [mark for tag in tags for mark in (f"<{tag}>", f"</{tag}>")]
@@ -37,7 +39,8 @@ def format_score(text: str, tags: Sequence[str], opened: bool = False) -> float:
 
 
 def repetition_share(tokens: np.ndarray, ngram: int) -> float:
-    """Share of the ``ngram``-token windows of ``tokens`` ([T] ids) that are there before, in [0, 1)."""
+    """Share of the ``ngram``-token windows of ``tokens`` ([T] ids) that are there before, in [0,
+    1)."""
     if len(tokens) <= ngram:
         return 0.0
     windows = np.lib.stride_tricks.sliding_window_view(np.ascontiguousarray(tokens), ngram)
@@ -45,10 +48,12 @@ def repetition_share(tokens: np.ndarray, ngram: int) -> float:
 
 
 def reward_terms(sample: Sample, settings: Reward, limit: int) -> dict[str, float]:
-    """The weighted terms of a graded sample's reward but users' functions; ``limit``: most tokens it could have had.
+    """The weighted terms of a graded sample's reward but users' functions; ``limit``: most tokens
+    it could have had.
 
-    A teacher's trace has no penalties: its length is not the policy's doing, and a long trace would otherwise lose its
-    place in the group's statistics although it is right. Its format counts, as in the code of RED's authors.
+    A teacher's trace has no penalties: its length is not the policy's doing, and a long trace would
+    otherwise lose its place in the group's statistics although it is right. Its format counts, as
+    in the code of RED's authors.
     """
     counts = sample.accuracy > 0 and not (sample.truncated and settings.truncated == "wrong")
     terms = {"accuracy": settings.accuracy * (sample.accuracy if counts else settings.wrong)}

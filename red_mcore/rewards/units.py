@@ -1,8 +1,10 @@
-"""What stands behind a number: a unit with its scale, or the name of what is counted. Anything else makes no quantity.
+"""What stands behind a number: a unit with its scale, or the name of what is counted. Anything else
+makes no quantity.
 
-A policy finds every word that a grader passes over: none of ``5 \\text{ bn}``, ``5 \\text{ tenths}`` and
-``5 \\text{ rejected}`` is 5. So a word is a unit where it is in the tables below, and counts things where it is a
-plural behind words none of which changes a number (``_CHANGES``); a number with other words behind it equals no number.
+A policy finds every word that a grader passes over: none of ``5 \\text{ bn}``, ``5 \\text{
+tenths}`` and ``5 \\text{ rejected}`` is 5. So a word is a unit where it is in the tables below, and
+counts things where it is a plural behind words none of which changes a number (``_CHANGES``); a
+number with other words behind it equals no number.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ Dimensions = frozenset[tuple[str, int]]
 
 
 class Unit(NamedTuple):
-    """``factor``·π^``turns`` times the base units ``dimensions``; of things that are counted, the words for them."""
+    """``factor``·π^``turns`` times the base units ``dimensions``; of things that are counted, the
+    words for them."""
 
     factor: Fraction
     turns: int
@@ -80,15 +83,18 @@ _OTHERS: list[tuple[str, str | int, str]] = [
     ("unit units", 1, "unit"), ("% percent percentage pct", "1/100", "percent"), ("bit bits", 1, "bit"),
     ("byte bytes", 8, "bit"), ("kB KB", 8000, "bit"), ("MB", 8 * 10**6, "bit"), ("GB", 8 * 10**9, "bit"),
     ("元 块", 1, "yuan"), ("米", 1, "m"), ("厘米", "0.01", "m"), ("毫米", "1e-3", "m"), ("千米 公里", 1000, "m"),
-    ("平方米", 1, "m^2"), ("平方厘米", "1e-4", "m^2"), ("立方米", 1, "m^3"), ("立方厘米", "1e-6", "m^3"),
-    ("克", "1e-3", "kg"), ("千克 公斤", 1, "kg"), ("升", "1e-3", "m^3"), ("秒", 1, "s"), ("分钟", 60, "s"),
+    ("平方米", 1, "m^2"), ("平方厘米", "1e-4", "m^2"), ("立方米", 1, "m^3"),
+    ("立方厘米", "1e-6", "m^3"),
+    ("克", "1e-3", "kg"), ("千克 公斤", 1, "kg"), ("升", "1e-3", "m^3"),
+    ("秒", 1, "s"), ("分钟", 60, "s"),
     ("小时", 3600, "s"), ("天", 86_400, "s"), ("年 岁", 12, "month"), ("度", "1/180", "angle"),
 ]  # fmt: skip
 _CHINESE_COUNTERS = _words("个 人 只 本 支 条 张 件 页 名 位 棵 辆 箱 袋 瓶 次 种")
 _RAISED = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _RAISED_AFTER = {"squared": 2, "cubed": 3}
 _SCALES = {
-    "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
+    "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9,
+    "trillion": 10**12, "dozen": 12,
     "lakh": 10**5, "crore": 10**7,
 }  # fmt: skip
 
@@ -116,10 +122,12 @@ _NO_UNIT = Unit(Fraction(1), 0, frozenset())
 DEGREE = _UNITS["degree"]
 PERCENT = _UNITS["percent"]
 PERCENT_SIGN = PERCENT._replace(words=frozenset("%"))
-"""The sign says no more than that the problem asks for percents; the word makes another number of 5."""
+"""The sign says no more than that the problem asks for percents; the word makes another number of
+5."""
 
 _BARE = _words("mm cm km kg ml mL ft lb hr yd mi kph kmh mph USD 元 块 °C °F")
-"""Units of two letters that no formula has as a product, so that they need no ``\\text``; longer ones need none."""
+"""Units of two letters that no formula has as a product, so that they need no ``\\text``; longer
+ones need none."""
 
 _COUNTED = _words(
     "people children men women mice feet geese teeth sheep fish deer dice data vertices indices matrices axes foci"
@@ -221,8 +229,8 @@ def quantity(text: str) -> tuple[str, Unit | None]:
 
 
 def conversion(gold: Unit, answer: Unit) -> str | None:
-    """What a number of ``answer`` units is multiplied with to be one of ``gold`` units, as LaTeX ('' for 1); None where
-    the two are of different kinds."""
+    """What a number of ``answer`` units is multiplied with to be one of ``gold`` units, as LaTeX
+    ('' for 1); None where the two are of different kinds."""
     if gold.dimensions != answer.dimensions:
         return None
     if not (gold.words <= answer.words or answer.words <= gold.words):
@@ -238,7 +246,8 @@ def _suffix(number: int) -> str:
 
 
 def _may_be_bare(tail: str, value: str, apart: bool) -> bool:
-    """Whether letters without a ``\\text`` are words: a unit that is no product of letters, or words after a number."""
+    """Whether letters without a ``\\text`` are words: a unit that is no product of letters, or
+    words after a number."""
     words = re.findall(r"[^\W\d_]+", tail)
     if words[0] in _BARE or (len(words[0]) > 2 and (words[0].lower() in _UNITS or words[0].lower() in _RAISED)):
         return True
@@ -319,7 +328,8 @@ def _physical(run: list[tuple[str, str]]) -> Unit | None:
 
 
 def _counted(run: list[tuple[str, str]], value: str) -> Unit | None:
-    """``red apples``, ``slices of pizza``, ``years old``; None where a word of them may change the number."""
+    """``red apples``, ``slices of pizza``, ``years old``; None where a word of them may change the
+    number."""
     words = [text.lower() for kind, text in run if kind == "word"]
     if not words or len(words) != len(run) or len(words) > 5:
         return None

@@ -1,12 +1,16 @@
 """Verdicts on answers, and users' reward functions, in child processes that their CPU time ends.
 
-Symbolic comparison of what a model wrote can take for ever (``9^{9^{9}}``) or bring its process down, and no signal
-reaches a thread that sits in C code. So the rank never parses an answer itself: the children of a ``Pool`` do. Five
-verdicts are told apart, because a rising share of any of the last three is news of its own:
+Symbolic comparison of what a model wrote can take for ever (``9^{9^{9}}``) or bring its process
+down, and no signal reaches a thread that sits in C code. So the rank never parses an answer itself:
+the children of a ``Pool`` do. Five verdicts are told apart, because a rising share of any of the
+last three is news of its own:
 
-- ``correct``, ``wrong``: both sides are understood; the word of ``grading.judge`` on their equality;
-- ``unparsable``: no answer (with ``boxed_only``, no balanced ``\\boxed{...}``), or none that can be read;
-- ``timeout``: the child was ended after ``timeout_seconds`` of CPU time (or after ``pool.WALL`` times that of waiting);
+- ``correct``, ``wrong``: both sides are understood; the word of ``grading.judge`` on their
+  equality;
+- ``unparsable``: no answer (with ``boxed_only``, no balanced ``\\boxed{...}``), or none that can be
+  read;
+- ``timeout``: the child was ended after ``timeout_seconds`` of CPU time (or after ``pool.WALL``
+  times that of waiting);
 - ``crash``: the answer brought its child down, again and again, or made the comparison fail.
 """
 
@@ -28,7 +32,7 @@ REMEMBERED = 200
 """Characters of an answer up to which its verdict is kept: longer ones seldom come twice."""
 VERDICTS = ("correct", "wrong", "unparsable", "timeout", "crash")
 NO_VERDICT = VERDICTS[3:]
-"""Those that say nothing of the answer; load on the machine may have caused them."""
+"""Verdicts that say nothing of the answer; load on the machine may have caused them."""
 
 
 class Question(NamedTuple):
@@ -49,9 +53,11 @@ class Grade(NamedTuple):
 
 
 class Verifier:
-    """Grades responses in ``settings.workers`` child processes; close it, or use it as a context manager.
+    """Grades responses in ``settings.workers`` child processes; close it, or use it as a context
+    manager.
 
-    The children import math-verify, and neither torch nor Megatron; see ``Pool`` for how they live and die.
+    The children import math-verify, and neither torch nor Megatron; see ``Pool`` for how they live
+    and die.
     """
 
     def __init__(self, settings: Reward) -> None:
@@ -63,16 +69,19 @@ class Verifier:
         """Functions whose first failure the user knows."""
         self.warned: set[str] = set()
         """Functions that the user knows to fail often."""
-        # The user's modules are each child's own: they may start threads and processes when they are imported.
+        # The user's modules are each child's own: they may start threads and processes when they
+        # are imported.
         begin = partial(load, settings.paths)
         self._pool = Pool(_work, settings.workers, settings.timeout_seconds, _prepare, begin)
 
     def grade(self, questions: Iterable[tuple], boxed_only: bool | None = None) -> list[Grade]:
-        """A grade of each ``Question`` (or tuple of its fields), in order; ``boxed_only`` None is the settings' value.
+        """A grade of each ``Question`` (or tuple of its fields), in order; ``boxed_only`` None is
+        the settings' value.
 
-        The verdict depends on kind, gold and answer: equal ones are judged once in the verifier's life. Timeouts and
-        crashes are judged anew in each call, since what else happens on the machine may have caused them. Raises
-        RuntimeError where the children cannot be started, e.g. where math-verify is not installed.
+        The verdict depends on kind, gold and answer: equal ones are judged once in the verifier's
+        life. Timeouts and crashes are judged anew in each call, since what else happens on the
+        machine may have caused them. Raises RuntimeError where the children cannot be started, e.g.
+        where math-verify is not installed.
         """
         boxed_only = self.settings.boxed_only if boxed_only is None else boxed_only
         asked = []
@@ -99,7 +108,8 @@ class Verifier:
         return [Grade(verdicts[task], task[-1]) for task in asked]
 
     def gold_faults(self, problems: Sequence[Problem]) -> list[str | None]:
-        """Why each problem's gold cannot be used, or None: it has to be understood, and equal to itself."""
+        """Why each problem's gold cannot be used, or None: it has to be understood, and equal to
+        itself."""
         unsure = [i for i, p in enumerate(problems) if certain(p.kind, p.gold, p.gold) != "correct"]
         faults: list[str | None] = [None] * len(problems)
         for _ in range(2):  # a second time for those that load on the machine may have failed
@@ -111,14 +121,17 @@ class Verifier:
         return faults
 
     def call(self, path: str, arguments: Sequence[tuple]) -> list[float | None]:
-        """What the user's function at the import path ``module:function`` returns, None where it fails.
+        """What the user's function at the import path ``module:function`` returns, None where it
+        fails.
 
-        ``arguments``: a ``Call``, or a tuple of its fields, each. The first failure is kept in ``failures``.
+        ``arguments``: a ``Call``, or a tuple of its fields, each. The first failure is kept in
+        ``failures``.
         """
         return [value if how == "done" else None for how, value in self._own("term", path, arguments)]
 
     def judge(self, calls: Sequence[Call], boxed_only: bool | None = None) -> list[Grade]:
-        """A grade of each response by ``settings.verdict``; nothing is no answer, and one that fails is a ``crash``.
+        """A grade of each response by ``settings.verdict``; nothing is no answer, and one that
+        fails is a ``crash``.
 
         ``boxed_only`` decides what is shown as the answer, and no more.
         """
@@ -156,7 +169,8 @@ class Verifier:
 def graded(
     verifier: Verifier, reward: Reward, asked: Sequence[tuple[Problem, str, int]], **options: Any
 ) -> list[Grade]:
-    """Grades of (problem, what is judged of its response, that one's tokens), by the user's verdict if there is one.
+    """Grades of (problem, what is judged of its response, that one's tokens), by the user's verdict
+    if there is one.
 
     ``options``: ``boxed_only``.
     """
@@ -170,7 +184,8 @@ def _prepare() -> None:
     """Runs once, for all children that come after one another."""
     from red_mcore.rewards import grading
 
-    # It warns that its own time limits are off. They are, for they do not reach into C code; the pool's do.
+    # It warns that its own time limits are off. They are, for they do not reach into C code; the
+    # pool's do.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     grading.warm_up()
 

@@ -1,4 +1,5 @@
-"""vLLM in process on every rank: sampling from token ids to token ids, with weights published by the trainer."""
+"""vLLM in process on every rank: sampling from token ids to token ids, with weights published by
+the trainer."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class Completion:
     token_ids: np.ndarray
     """[T] int32, the stop token included where the response ended with one."""
     logp: np.ndarray
-    """[T] float32, nats: log_softmax(logits / temperature) over the full vocabulary, whatever top-p; greedy: at 1."""
+    """[T] float32, nats: log_softmax(logits / temperature) over the full vocabulary, whatever
+    top-p; greedy: at 1."""
     truncated: bool
     """Stopped by the length limit: its last token is none that ends a response."""
     version: int
@@ -45,17 +47,20 @@ class Completion:
 class Engine:
     """This rank's part of a vLLM engine; ``rollout.tensor`` consecutive ranks make one replica.
 
-    Collective: every rank builds it at the same point, after ``torch.distributed`` and ``set_environment``. The weights
-    start as noise, so that the first ``publish`` must come before the first ``sample``.
+    Collective: every rank builds it at the same point, after ``torch.distributed`` and
+    ``set_environment``. The weights start as noise, so that the first ``publish`` must come before
+    the first ``sample``.
     """
 
     def __init__(
         self, folder: Path, rollout: Rollout, *, dtype: str, stop_ids: Sequence[int], seed: int, room: int = 0
     ) -> None:
-        """``folder`` holds config.json (weights and tokenizer are not read); ``stop_ids``: tokens that end a response.
+        """``folder`` holds config.json (weights and tokenizer are not read); ``stop_ids``: tokens
+        that end a response.
 
-        ``room``: tokens of the longest prompt with its response, where that is more than the recipe's two limits.
-        Raises RecipeError where ``rollout.tensor`` does not divide the ranks or vLLM refuses the lengths or cache size.
+        ``room``: tokens of the longest prompt with its response, where that is more than the
+        recipe's two limits. Raises RecipeError where ``rollout.tensor`` does not divide the ranks
+        or vLLM refuses the lengths or cache size.
         """
         rank, world = dist.get_rank(), dist.get_world_size()
         if world % rollout.tensor:
@@ -65,7 +70,7 @@ class Engine:
         self.is_leader = rank % rollout.tensor == 0
         self.version: int | None = None
         self.checksum: str | None = None
-        """Of the published weights, whoever published them; 16 hexadecimal digits."""
+        """The digest of the published weights, whoever published them; 16 hexadecimal digits."""
         self._rollout, self._dtype = rollout, dtype
         self._room = max(room, rollout.max_prompt_tokens + rollout.max_response_tokens)
         self.stop_ids = frozenset(stop_ids)
@@ -79,7 +84,8 @@ class Engine:
                 for name in ("max_prompt_tokens", "max_response_tokens", "kv_cache_mib", "tensor")
             )
             raise RecipeError(f"vLLM refuses {limits} for {folder}: {' '.join(str(error).split())}") from error
-        # Newer vLLM would otherwise destroy the default process group, the trainer's, when the engine is garbage.
+        # Newer vLLM would otherwise destroy the default process group, the trainer's, when the
+        # engine is garbage.
         finalizer = getattr(self._llm.llm_engine.engine_core, "_finalizer", None)
         if finalizer is not None:
             finalizer.detach()
@@ -87,7 +93,8 @@ class Engine:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What decides the tokens of a call beside its arguments and the weights, but for how the cache fills."""
+        """What decides the tokens of a call beside its arguments and the weights, but for how the
+        cache fills."""
         import vllm
 
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
@@ -102,13 +109,15 @@ class Engine:
     def publish(
         self, tensors: Iterator[tuple[str, torch.Tensor]], expected: Mapping[str, tuple[int, ...]], version: int
     ) -> Publication:
-        """Replace the engine's weights by the HF-named ``tensors`` (whole, on every rank); forget cached prefixes.
+        """Replace the engine's weights by the HF-named ``tensors`` (whole, on every rank); forget
+        cached prefixes.
 
-        ``expected``: HF name -> shape of each tensor, without ``lm_head.weight`` where it is tied to the embedding (a
-        stream may hold it, it is passed over). Tensors are kept until their layer is complete: reuse no buffer.
-        Raises PublicationError naming tensors that are missing, unexpected, duplicated, mis-shaped or not finite; the
-        stream is then read to its end all the same, and the engine refuses to sample until a publication succeeds.
-        An error of the stream itself passes through and leaves the engine unusable.
+        ``expected``: HF name -> shape of each tensor, without ``lm_head.weight`` where it is tied
+        to the embedding (a stream may hold it, it is passed over). Tensors are kept until their
+        layer is complete: reuse no buffer. Raises PublicationError naming tensors that are missing,
+        unexpected, duplicated, mis-shaped or not finite; the stream is then read to its end all the
+        same, and the engine refuses to sample until a publication succeeds. An error of the stream
+        itself passes through and leaves the engine unusable.
         """
         start = time.perf_counter()
         self.version = self.checksum = None
@@ -132,14 +141,17 @@ class Engine:
         max_tokens: Sequence[int] | None = None,
         watch: Watch = unwatched,
     ) -> list[list[Completion]]:
-        """``n`` responses to each prompt ([P] token ids); all ranks of a replica call it with the same arguments.
+        """``n`` responses to each prompt ([P] token ids); all ranks of a replica call it with the
+        same arguments.
 
-        ``seeds``: one per prompt; its sample i uses ``sample_seed(seed, i)``. After ``reset`` the result depends on the
-        weights and the arguments of this call alone. Temperature 0 is greedy; None is the recipe's value.
-        ``max_tokens``: most tokens of a response, one number per prompt; None is ``rollout.max_response_tokens`` for
-        all. A prompt may be longer than ``rollout.max_prompt_tokens``, as long as it and its ``max_tokens`` together
-        fit into the engine's room. ``watch`` is told how many of the responses are there, as they come.
-        Raises RuntimeError before a successful publication, ValueError for a prompt that is empty or too long.
+        ``seeds``: one per prompt; its sample i uses ``sample_seed(seed, i)``. After ``reset`` the
+        result depends on the weights and the arguments of this call alone. Temperature 0 is greedy;
+        None is the recipe's value. ``max_tokens``: most tokens of a response, one number per
+        prompt; None is ``rollout.max_response_tokens`` for all. A prompt may be longer than
+        ``rollout.max_prompt_tokens``, as long as it and its ``max_tokens`` together fit into the
+        engine's room. ``watch`` is told how many of the responses are there, as they come. Raises
+        RuntimeError before a successful publication, ValueError for a prompt that is empty or too
+        long.
         """
         if self.version is None:
             raise RuntimeError("the engine has no published weights to sample from; call publish first")
@@ -154,12 +166,14 @@ class Engine:
             "temperature": self._rollout.temperature if temperature is None else temperature,
             "top_p": self._rollout.top_p if top_p is None else top_p,
             "stop_token_ids": sorted(self.stop_ids),
-            "ignore_eos": True,  # the stop tokens alone decide, not what config.json calls the end of a sequence
+            # The stop tokens alone decide, not what config.json calls the end of a sequence.
+            "ignore_eos": True,
             "logprobs": 0,  # the sampled token's only
             "flat_logprobs": True,
             "detokenize": False,
         }
-        # n requests of one sample each instead of one of n, to which vLLM would give the seeds s, s+1, ..., s+n-1.
+        # n requests of one sample each instead of one of n, to which vLLM would give the seeds s,
+        # s+1, ..., s+n-1.
         requests, params = [], []
         for prompt, seed, limit in zip(prompts, seeds, limits, strict=True):
             tokens = {"prompt_token_ids": np.asarray(prompt).tolist()}
@@ -183,7 +197,8 @@ class Engine:
         return [completions[first : first + n] for first in range(0, len(completions), n)]
 
     def reset(self) -> None:
-        """Forget cached prefixes: they belong to other weights, or make results depend on earlier calls."""
+        """Forget cached prefixes: they belong to other weights, or make results depend on earlier
+        calls."""
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vLLM did not reset its prefix cache: requests are still running")
 
@@ -208,16 +223,16 @@ def _build(folder: Path, rollout: Rollout, length: int, dtype: str, seed: int):
 
     cache = rollout.kv_cache_mib << 20
     if current_platform.is_cpu():
-        # Seeded requests cannot be prefilled in parts on a CPU ("CPU Generator does not use offset"), so that one batch
-        # must hold the longest sequence whole.
+        # Seeded requests cannot be prefilled in parts on a CPU ("CPU Generator does not use
+        # offset"), so that one batch must hold the longest sequence whole.
         device: dict[str, Any] = {
             "enforce_eager": True,
             "enable_chunked_prefill": False,
             "max_num_batched_tokens": max(8192, length),
         }
     else:
-        # The share of the memory that vLLM wants free at its start; the size of the cache is given. By default it would
-        # ask for nine tenths of all, of which the trainer has its part already.
+        # The share of the memory that vLLM wants free at its start; the size of the cache is given.
+        # By default it would ask for nine tenths of all, of which the trainer has its part already.
         total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
         device = {"enforce_eager": rollout.eager, "gpu_memory_utilization": min(1.0, cache / total)}
     return LLM(
@@ -230,7 +245,8 @@ def _build(folder: Path, rollout: Rollout, length: int, dtype: str, seed: int):
         max_model_len=length,
         kv_cache_memory_bytes=cache,
         tensor_parallel_size=rollout.tensor,
-        # Ranks were launched by somebody else; vLLM splits them into replicas that sample independently.
+        # Ranks were launched by somebody else; vLLM splits them into replicas that sample
+        # independently.
         distributed_executor_backend="external_launcher",
         worker_extension_cls=f"{WeightReceiver.__module__}.{WeightReceiver.__qualname__}",
         logits_processors=[NormalizeGreedy, NormalizeSampled],
@@ -242,7 +258,8 @@ def _build(folder: Path, rollout: Rollout, length: int, dtype: str, seed: int):
 
 
 class _Told(tqdm):
-    """vLLM's progress bar, which draws nothing and tells ``watch`` instead, or nobody where it goes around a list."""
+    """vLLM's progress bar, which draws nothing and tells ``watch`` instead, or nobody where it goes
+    around a list."""
 
     monitor_interval = 0  # no thread that would draw
 
@@ -258,10 +275,11 @@ class _Told(tqdm):
 
 @contextmanager
 def _undisturbed():
-    """Keep what vLLM changes in passing: the trainer's random states and variables that child processes inherit.
+    """Keep what vLLM changes in passing: the trainer's random states and variables that child
+    processes inherit.
 
-    Construction seeds every generator; each sampling step draws from PyTorch's. LOCAL_WORLD_SIZE becomes the engine's
-    tensor-parallel size and LD_PRELOAD names an allocator.
+    Construction seeds every generator; each sampling step draws from PyTorch's. LOCAL_WORLD_SIZE
+    becomes the engine's tensor-parallel size and LD_PRELOAD names an allocator.
     """
     names = ("LOCAL_WORLD_SIZE", "LD_PRELOAD")
     variables = {name: os.environ.get(name) for name in names}

@@ -1,4 +1,5 @@
-"""Checks on a stream of published weights: all there, each once, right shapes, finite; with a checksum."""
+"""Checks on a stream of published weights: all there, each once, right shapes, finite; with a
+checksum."""
 
 from __future__ import annotations
 
@@ -33,8 +34,8 @@ class Publication:
 class Checked:
     """Passes the good tensors of a stream on and keeps the account of all.
 
-    The stream is always read to its end: its tensors are gathered over trainer ranks, and a rank that stopped early
-    would leave the others waiting. ``verify`` tells afterwards.
+    The stream is always read to its end: its tensors are gathered over trainer ranks, and a rank
+    that stopped early would leave the others waiting. ``verify`` tells afterwards.
     """
 
     def __init__(self, expected: Mapping[str, tuple[int, ...]], *, tied: bool) -> None:
@@ -82,7 +83,8 @@ class Checked:
 
 
 def tensor_digest(name: str, tensor: torch.Tensor) -> int:
-    """64-bit digest of a name, a shape and the sum of the elements' bit patterns: one pass over the tensor, no copy."""
+    """64-bit digest of a name, a shape and the sum of the elements' bit patterns: one pass over the
+    tensor, no copy."""
     bits = tensor.detach().contiguous().view(_VIEW[tensor.element_size()])
     text = f"{name} {tuple(tensor.shape)} {int(bits.sum(dtype=torch.int64))}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

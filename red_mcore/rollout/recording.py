@@ -1,9 +1,10 @@
 """Rollouts kept in a folder, or taken from one instead of sampled; for debugging.
 
-Under another layout or on other hardware logits round differently, so that sooner or later another token is sampled
-and two runs part. Where one records its rollouts (``rollout.record``) and the other replays them (``rollout.replay``),
-what still differs is the training. A folder has one file for each time that a step samples: graded samples and traces,
-token for token. Evaluations are always sampled.
+Under another layout or on other hardware logits round differently, so that sooner or later another
+token is sampled and two runs part. Where one records its rollouts (``rollout.record``) and the
+other replays them (``rollout.replay``), what still differs is the training. A folder has one file
+for each time that a step samples: graded samples and traces, token for token. Evaluations are
+always sampled.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _SCALARS = ("is_offline", "truncated", "text", "verdict", "accuracy", "reward", 
 
 
 def recorded_of(recipe: Recipe, tokenizer: Any) -> dict[str, Any]:
-    """What graded rollouts depend on beside problems and weights: tokens, prompts, sampling and reward."""
+    """What graded rollouts depend on beside problems and weights: tokens, prompts, sampling and
+    reward."""
     names = ["reward", "data.system_prompt", "data.instruction"]
     names += [f"rollout.{name}" for name in ("temperature", "top_p", "max_response_tokens")]
     settings = {field: value for field, value in flatten(recipe).items() if is_within(field, names)}
@@ -44,7 +46,8 @@ def recorded_of(recipe: Recipe, tokenizer: Any) -> dict[str, Any]:
 
 
 class Recording:
-    """What ``rollout.record`` and ``rollout.replay`` ask for; samples as ever where both are None."""
+    """What ``rollout.record`` and ``rollout.replay`` ask for; samples as ever where both are
+    None."""
 
     def __init__(self, settings: Rollout, here: Ranks, about: Mapping[str, Any] | None = None) -> None:
         """``about``: what all samples depend on, JSON-able, as ``recorded_of`` tells it."""
@@ -54,10 +57,11 @@ class Recording:
     def groups(
         self, name: str, asked: dict[str, Any], problems: Sequence[Problem], sample: Callable[[], list[Group]]
     ) -> list[Group]:
-        """``sample()``, which is recorded, or the groups that were recorded as ``name``; a collective of all ranks.
+        """``sample()``, which is recorded, or the groups that were recorded as ``name``; a
+        collective of all ranks.
 
-        ``asked``: what the samples depend on, JSON-able. RecipeError naming the file where there is no recording, or
-        one for which something else was asked.
+        ``asked``: what the samples depend on, JSON-able. RecipeError naming the file where there is
+        no recording, or one for which something else was asked.
         """
         asked = {"problems": [_identity(problem) for problem in problems], **asked, **self._about}
         rows = fingerprints.of_problems(problems)

@@ -1,4 +1,5 @@
-"""What runs inside vLLM: the receiver of published weights and the processors that make log-probs exact.
+"""What runs inside vLLM: the receiver of published weights and the processors that make log-probs
+exact.
 
 Imported by vLLM itself (``worker_extension_cls``) and by the engine, never without vLLM.
 """
@@ -21,10 +22,11 @@ class WeightReceiver:
     model_runner: Any
 
     def receive_weights(self, tensors: Iterator[tuple[str, torch.Tensor]]) -> list[str]:
-        """Load HF-named tensors in place; names of the engine's parameters that none of them reached.
+        """Load HF-named tensors in place; names of the engine's parameters that none of them
+        reached.
 
-        Plain ``model.load_weights`` is not enough: on a CPU the linear layers keep their weights in a packed form,
-        which vLLM's layer-wise reload makes anew as soon as a layer is complete.
+        Plain ``model.load_weights`` is not enough: on a CPU the linear layers keep their weights in
+        a packed form, which vLLM's layer-wise reload makes anew as soon as a layer is complete.
         """
         with torch.no_grad(), set_current_vllm_config(self.vllm_config):
             model = self.model_runner.get_model()
@@ -38,7 +40,8 @@ class WeightReceiver:
 
 
 def repack_tied_head(model: Any) -> None:
-    """Pack a tied output layer again (CPU): it shares the embedding's new values, but computes with an old packed copy.
+    """Pack a tied output layer again (CPU): it shares the embedding's new values, but computes with
+    an old packed copy.
 
     Without this the engine silently joins the new body to the old output layer.
     """
@@ -48,7 +51,8 @@ def repack_tied_head(model: Any) -> None:
 
 
 def repack_experts(model: Any) -> None:
-    """Pack the experts again (CPU): the layer-wise reload puts them in place unpacked, and only a first load packs.
+    """Pack the experts again (CPU): the layer-wise reload puts them in place unpacked, and only a
+    first load packs.
 
     Without this the engine silently computes with weights in the wrong order.
     """
@@ -59,11 +63,12 @@ def repack_experts(model: Any) -> None:
 
 
 class _Normalize(LogitsProcessor):
-    """Subtract the log-sum-exp in place: logits become log-probs, and the distribution stays as it is.
+    """Subtract the log-sum-exp in place: logits become log-probs, and the distribution stays as it
+    is.
 
-    ``logprobs_mode="processed_logits"`` then returns log-probs over the full vocabulary, since top-p, which comes
-    afterwards, leaves the kept values alone; ``processed_logprobs`` would renormalize over the kept tokens, and
-    ``raw_logprobs`` knows no temperature.
+    ``logprobs_mode="processed_logits"`` then returns log-probs over the full vocabulary, since
+    top-p, which comes afterwards, leaves the kept values alone; ``processed_logprobs`` would
+    renormalize over the kept tokens, and ``raw_logprobs`` knows no temperature.
     """
 
     def __init__(self, vllm_config, device: torch.device, is_pin_memory: bool) -> None:
@@ -78,14 +83,16 @@ class _Normalize(LogitsProcessor):
 
 
 class NormalizeSampled(_Normalize):
-    """After the temperature: what random sampling returns is log_softmax(logits / temperature)."""
+    """It works after the temperature: what random sampling returns is log_softmax(logits /
+    temperature)."""
 
     def is_argmax_invariant(self) -> bool:
         return True  # vLLM applies these after the temperature, to random sampling only
 
 
 class NormalizeGreedy(_Normalize):
-    """Before the temperature: what greedy sampling, which skips the rest, returns is log_softmax(logits)."""
+    """It works before the temperature: what greedy sampling, which skips the rest, returns is
+    log_softmax(logits)."""
 
     def is_argmax_invariant(self) -> bool:
         return False  # vLLM applies these to all requests

@@ -12,7 +12,7 @@ from pathlib import Path
 CONTROL_GROUPS = (Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
 """Linux's: which ones this process belongs to, and where they are."""
 _LIMITS = ("memory.max", "memory.limit_in_bytes")
-"""Of a control group, in the kernel's versions 2 and 1."""
+"""The files of a control group's limit, in the kernel's versions 2 and 1."""
 
 
 def has_gpu() -> bool:
@@ -26,7 +26,8 @@ def has_transformer_engine() -> bool:
 
 
 def host_memory() -> int:
-    """Bytes of memory that processes here may have in all: the machine's, or what a container or a job is allowed."""
+    """Bytes of memory that processes here may have in all: the machine's, or what a container or a
+    job is allowed."""
     import psutil
 
     found = [psutil.virtual_memory().total]

@@ -1,8 +1,10 @@
-"""Files that are whole at any moment, whenever the process is killed, and what is said of one that is not.
+"""Files that are whole at any moment, whenever the process is killed, and what is said of one that
+is not.
 
-All that a run leaves is written here: a file takes its place in one step, and a line is added whole and is on disk once
-``append`` returns. What a disk refuses is one line that names the file, and its bytes where the disk is full; nothing
-half-written stays. What is read back may be damaged: ``Damaged``, for whoever can make it anew to catch.
+All that a run leaves is written here: a file takes its place in one step, and a line is added whole
+and is on disk once ``append`` returns. What a disk refuses is one line that names the file, and its
+bytes where the disk is full; nothing half-written stays. What is read back may be damaged:
+``Damaged``, for whoever can make it anew to catch.
 """
 
 from __future__ import annotations
@@ -68,7 +70,8 @@ def writing(path: Path, size: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def written(path: Path, size: int, place: Path | None = None) -> Iterator[Callable[[Any], object]]:
-    """The ``write`` of a new file of ``size`` bytes, which is on disk after the block, or gone where that fails.
+    """The ``write`` of a new file of ``size`` bytes, which is on disk after the block, or gone
+    where that fails.
 
     It stands at ``path``, or at first at ``place``, which errors do not name.
     """
@@ -109,7 +112,8 @@ def write_atomic(path: Path, content: str | bytes, *, shared: bool = False) -> N
 
 
 def append(path: Path, content: str | bytes) -> None:
-    """Add ``content`` to the end of ``path``, on disk once this returns; all of it or, by an error, nothing."""
+    """Add ``content`` to the end of ``path``, on disk once this returns; all of it or, by an error,
+    nothing."""
     content = content.encode() if isinstance(content, str) else content
     with writing(path, len(content)):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,10 +167,11 @@ def _is_object(value: Any) -> bool:
 
 
 def read_rows(path: Path, fits: Callable[[Any], bool] = _is_object) -> tuple[list[Any], list[int]]:
-    """(rows of a JSONL file, numbers from 1 of the lines that hold none); both empty where there is no file.
+    """(rows of a JSONL file, numbers from 1 of the lines that hold none); both empty where there is
+    no file.
 
-    A row is a JSON value that ``fits``. A last line torn by a kill is left out and not told. Damaged where the file
-    cannot be read at all.
+    A row is a JSON value that ``fits``. A last line torn by a kill is left out and not told.
+    Damaged where the file cannot be read at all.
     """
     try:
         lines = path.read_bytes().split(b"\n")  # bytes: the last line may be torn within a character
@@ -190,7 +195,8 @@ def read_rows(path: Path, fits: Callable[[Any], bool] = _is_object) -> tuple[lis
 
 
 def read_lines(path: Path, fits: Callable[[Any], bool] = _is_object) -> list[Any]:
-    """Rows of a JSONL file as ``read_rows`` reads it; Damaged, naming the first, where a line holds none."""
+    """Rows of a JSONL file as ``read_rows`` reads it; Damaged, naming the first, where a line holds
+    none."""
     rows, bad = read_rows(path, fits)
     if bad:
         raise Damaged(f"{path} line {bad[0]} is damaged ({len(bad)} such lines)")

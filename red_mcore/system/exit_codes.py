@@ -5,8 +5,9 @@ FAILED = 1
 BAD_INPUT = 2
 """What the user can mend; one line on stderr says how."""
 LEFT = 3
-"""Of a rank that ends because another one failed, which says why."""
+"""A rank ends with it because another one failed, which says why."""
 UNHEALTHY = 4
-"""Of a run with ``strict=true`` that did its steps, or is not started, and has warnings (``train.health``)."""
+"""A run with ``strict=true`` that did its steps, or is not started, has warnings
+(``train.health``)."""
 INTERRUPTED = 130
 """A signal ended it in good order; the shell's convention for Ctrl-C."""

@@ -1,8 +1,9 @@
-"""Ranks: started here as processes of this machine, or joined where torchrun or srun started this process.
+"""Ranks: started here as processes of this machine, or joined where torchrun or srun started this
+process.
 
-A first Ctrl-C, SIGTERM or SIGHUP is only passed on, so that every rank finishes its step and saves, however long that
-takes; a second one kills. SIGUSR1, which asks for a checkpoint, is always passed on. Ranks of one machine meet on its
-loopback interface, where nobody else's packets arrive.
+A first Ctrl-C, SIGTERM or SIGHUP is only passed on, so that every rank finishes its step and saves,
+however long that takes; a second one kills. SIGUSR1, which asks for a checkpoint, is always passed
+on. Ranks of one machine meet on its loopback interface, where nobody else's packets arrive.
 """
 
 from __future__ import annotations
@@ -39,18 +40,22 @@ def launch(
     fork: bool,
     on_signal: str = "stopping after this step and saving",
 ) -> int:
-    """Run ``work(*arguments)`` as ``ranks`` processes on this machine, with torchrun's variables; the run's exit code.
+    """Run ``work(*arguments)`` as ``ranks`` processes on this machine, with torchrun's variables;
+    the run's exit code.
 
-    ``fork``: the ranks are copies of this process and share what it has imported; it must not have touched a GPU, nor
-    run threads of its own. Else each imports for itself, and ``work`` and ``arguments`` are pickled.
+    ``fork``: the ranks are copies of this process and share what it has imported; it must not have
+    touched a GPU, nor run threads of its own. Else each imports for itself, and ``work`` and
+    ``arguments`` are pickled.
 
-    0: every rank returned 0. 1: a rank failed; one line on stderr names it, and the others are stopped. 2: a rank found
-    bad input and said so. 4: all did their work, a ``strict`` run with warnings. 130: the ranks were interrupted and
-    ended in good order, or a second signal killed them.
+    0: every rank returned 0. 1: a rank failed; one line on stderr names it, and the others are
+    stopped. 2: a rank found bad input and said so. 4: all did their work, a ``strict`` run with
+    warnings. 130: the ranks were interrupted and ended in good order, or a second signal killed
+    them.
     """
     from torch.distributed import TCPStore
 
-    # Bound before the ranks start, so that the port stays theirs; served after it, for a fork must not copy a thread.
+    # Bound before the ranks start, so that the port stays theirs; served after it, for a fork must
+    # not copy a thread.
     listener = socket.create_server((_LOOPBACK, 0))
     loopback = "lo" if sys.platform == "linux" else "lo0"
     os.environ |= {
@@ -95,7 +100,8 @@ def launch(
 
 
 class _Team:
-    """The processes of all ranks; passes the first signal on to them, and kills them on the second."""
+    """The processes of all ranks; passes the first signal on to them, and kills them on the
+    second."""
 
     def __init__(self, on_signal: str) -> None:
         self.received = 0
@@ -104,7 +110,8 @@ class _Team:
         self._before: dict[int, Any] = {}
 
     def start(self, context, work: Callable[..., int], arguments: tuple, ranks: int) -> None:
-        """A signal has to wait until there is everybody to pass it on to, and nobody has a copy of its handler."""
+        """A signal has to wait until there is everybody to pass it on to, and nobody has a copy of
+        its handler."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {*signals.STOP, signals.SAVE})
         try:
             for rank in range(ranks):
@@ -118,7 +125,8 @@ class _Team:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signals.SAVE})
 
     def wait(self) -> dict[int, int]:
-        """Exit codes by rank, in the order of the ends. Once one has failed, the others are stopped."""
+        """Exit codes by rank, in the order of the ends. Once one has failed, the others are
+        stopped."""
         codes: dict[int, int] = {}
         deadline, stopped = None, False
         while len(codes) < len(self._processes):
@@ -180,7 +188,8 @@ def _rank(rank: int, launcher: int, work: Callable[..., int], arguments: tuple) 
 
 
 def die_with_parent(parent: int) -> None:
-    """Let the kernel kill this process when the one that launched it, ``parent``, ends however it may (Linux)."""
+    """Let the kernel kill this process when the one that launched it, ``parent``, ends however it
+    may (Linux)."""
     if sys.platform != "linux":
         return
     import ctypes
@@ -192,10 +201,11 @@ def die_with_parent(parent: int) -> None:
 
 
 def join() -> bool:
-    """Whether torchrun or srun started this process as one of the ranks; srun's variables are turned into torchrun's.
+    """Whether torchrun or srun started this process as one of the ranks; srun's variables are
+    turned into torchrun's.
 
-    MASTER_ADDR and MASTER_PORT, where set, are left as they are; else they are the step's first node and a port made of
-    the numbers of job, restart and step, which every task computes alike.
+    MASTER_ADDR and MASTER_PORT, where set, are left as they are; else they are the step's first
+    node and a port made of the numbers of job, restart and step, which every task computes alike.
     """
     environment = os.environ
     if "RANK" in environment and "WORLD_SIZE" in environment:
@@ -221,7 +231,8 @@ def first_node(nodes: str) -> str:
 
 
 def check_world(ranks: int) -> None:
-    """RecipeError where the launcher started more or fewer processes than the recipe's ``ranks``."""
+    """RecipeError where the launcher started more or fewer processes than the recipe's
+    ``ranks``."""
     world = int(os.environ["WORLD_SIZE"])
     if world != ranks:
         raise RecipeError(

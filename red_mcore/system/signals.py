@@ -1,9 +1,10 @@
 """What signals ask of a rank: to stop in good order, or to save now.
 
-SIGINT, SIGTERM and SIGHUP: the step that is being made is finished, a checkpoint saved, and the run ends; the same
-command goes on. SIGHUP comes when the terminal, or the connection to it, is gone. Where it was ignored at the start, as
-``nohup`` has it, the run goes on. SIGUSR1: a checkpoint after this step, and the run goes on. A reader of the output
-that goes away (``| head``) is no signal: see ``streams``.
+SIGINT, SIGTERM and SIGHUP: the step that is being made is finished, a checkpoint saved, and the run
+ends; the same command goes on. SIGHUP comes when the terminal, or the connection to it, is gone.
+Where it was ignored at the start, as ``nohup`` has it, the run goes on. SIGUSR1: a checkpoint after
+this step, and the run goes on. A reader of the output that goes away (``| head``) is no signal: see
+``streams``.
 
 It is enough that one rank gets the signal: all ranks agree after each step (``Run.agree``).
 """
@@ -17,11 +18,13 @@ from contextlib import contextmanager
 STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAVE = signal.SIGUSR1
 STOPPING, SAVING = 2, 1
-"""What ``Asked.take`` returns; of several ranks' answers the largest counts, for who stops also saves."""
+"""What ``Asked.take`` returns; of several ranks' answers the largest counts, for who stops also
+saves."""
 
 
 def hold() -> None:
-    """Keep a SIGUSR1, which would end a process that has no handler yet, back until ``heed``; for children, too."""
+    """Keep a SIGUSR1, which would end a process that has no handler yet, back until ``heed``; for
+    children, too."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {SAVE})
 
 
@@ -36,7 +39,7 @@ def held() -> Iterator[None]:
 
 
 def stops() -> list[signal.Signals]:
-    """Those of ``STOP`` that this process is to heed."""
+    """The signals of ``STOP`` that this process is to heed."""
     return [number for number in STOP if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
 
 

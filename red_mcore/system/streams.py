@@ -1,7 +1,8 @@
-"""Standard output and error that may go away: what cannot be written there is dropped, and the program goes on.
+"""Standard output and error that may go away: what cannot be written there is dropped, and the
+program goes on.
 
-A pipe's reader ends (``| head``), a terminal closes, the disk of a log fills up: none of these is worth a run, whose
-metrics, checkpoints and results are in files. It goes on without a word.
+A pipe's reader ends (``| head``), a terminal closes, the disk of a log fills up: none of these is
+worth a run, whose metrics, checkpoints and results are in files. It goes on without a word.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ def outlive() -> None:
     for number in range(3):
         try:
             os.fstat(number)
-        except OSError:  # closed, as by ``>&-``: the next file to be opened would get the number, and all that is said
+        except OSError:
+            # It is closed, as by ``>&-``: the next file to be opened would get the number, and all
+            # that is said.
             os.open(os.devnull, os.O_RDWR)
     sys.stdout, sys.stderr = _dropping(sys.stdout, 1), _dropping(sys.stderr, 2)
 

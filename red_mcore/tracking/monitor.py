@@ -7,12 +7,12 @@ run folder are always written.
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from red_mcore.config.recipe import RecipeError
+from red_mcore.config import modules
+from red_mcore.config.errors import RecipeError
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 """How a run ended; KILLED is one that a signal stopped, and that may go on."""
@@ -55,18 +55,9 @@ def check(paths: Sequence[str]) -> None:
         load(path)
 
 
-def load(path: str) -> type[Monitor]:
+def load(path: str) -> Callable[[str, dict[str, Any], Path], Monitor]:
     """The class at ``package.module:Class``; RecipeError where there is none, or it lacks a method."""
-    module, colon, name = path.partition(":")
-    if not colon:
-        raise RecipeError(f"tracking.monitors: '{path}' is no import path: write package.module:Class")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # a user's module may fail in any way
-        raise RecipeError(
-            f"tracking.monitors: '{path}' cannot be imported ({type(error).__name__}: {error}):"
-            " install it or set PYTHONPATH"
-        ) from error
+    found = modules.find_class(path, "tracking.monitors")
     wanted = ("begin", "metrics", "table", "summary", "close")
     missing = [method for method in wanted if not callable(getattr(found, method, None))]
     if missing:
@@ -76,9 +67,9 @@ def load(path: str) -> type[Monitor]:
 
 def make(path: str, name: str, settings: dict[str, Any], folder: Path) -> Monitor:
     """The monitor at ``path`` for a run; RecipeError where it cannot be made."""
-    monitor = load(path)
+    make_monitor = load(path)
     try:
-        return monitor(name, settings, folder)
+        return make_monitor(name, settings, folder)
     except RecipeError:
         raise
     except Exception as error:  # servers, disks and libraries fail in many ways

@@ -123,3 +123,18 @@ def test_an_empty_file_is_refused(tmp_path):
     (tmp_path / "x.jsonl").write_text("\n")
     with pytest.raises(RecipeError, match=r"x\.jsonl is empty"):
         benchmarks.load("x", str(tmp_path), 0)
+
+
+def test_a_function_is_a_benchmark_by_its_import_path(tmp_path, monkeypatch):
+    (tmp_path / "own_problems.py").write_text(
+        "def sums():\n    return [{'problem': f'{n} + 1?', 'answer': n + 1} for n in range(3)]\n"
+        "def broken():\n    return [{'problem': '?', 'answer': 1}, {'problem': '?', 'answer': None}]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    benchmarks.check(["own_problems:sums", "MATH-500"], None)
+    found = benchmarks.load("own_problems:sums", None, 0, limit=2)
+    assert [(p.text, p.gold) for p in found] == [("0 + 1?", "1"), ("1 + 1?", "2")]
+    with pytest.raises(RecipeError, match="the gold answer is empty"):
+        benchmarks.check(["own_problems:broken"], None)
+    with pytest.raises(RecipeError, match="own_problems:nothing cannot be called"):
+        benchmarks.check(["own_problems:nothing"], str(tmp_path))

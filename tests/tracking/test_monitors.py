@@ -214,7 +214,7 @@ def test_a_monitor_of_the_user_s_own_that_fails_for_a_while_lacks_nothing(recipe
     ("path", "message"),
     [
         ("own", "'own' is no import path: write package.module:Class"),
-        ("no_such_module:Own", r"'no_such_module:Own' cannot be imported \(ModuleNotFoundError"),
+        ("no_such_module:Own", "no module 'no_such_module' for 'no_such_module:Own'"),
         ("red_mcore.tracking.rows:Rows", "'red_mcore.tracking.rows:Rows' has no begin, metrics, table, summary, close"),
     ],
 )

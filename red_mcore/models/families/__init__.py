@@ -8,7 +8,8 @@ from importlib import import_module
 from red_mcore.models.family import Family
 
 
-def _found() -> dict[str, Family]:
+def found() -> dict[str, Family]:
+    """The family of each file, by its ``model_type``."""
     families = {}
     for module in pkgutil.iter_modules(__path__):
         family = import_module(f"{__name__}.{module.name}").FAMILY
@@ -16,5 +17,5 @@ def _found() -> dict[str, Family]:
     return families
 
 
-FAMILIES: dict[str, Family] = _found()
-"""By ``model_type``."""
+FAMILIES: dict[str, Family] = found()
+"""The supported ones, by ``model_type``."""
