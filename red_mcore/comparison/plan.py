@@ -262,8 +262,8 @@ def _check_cut_anywhere(method: Method, least: int) -> None:
         where = "optimizer" if name == "main" else f"algorithm.{name}"
         settings, _ = recipe.algorithm.optimizers(recipe)[name]
         raise RecipeError(
-            f"{method.name}: {where}.schedule={settings.schedule} depends on the number of steps, so"
-            " that a point along the run is not the end of a shorter run: use"
+            f"{method.name}: {where}.schedule={settings.schedule} depends on the number of steps,"
+            " so that a point along the run is not the end of a shorter run: use"
             f" {where}.schedule=constant"
         )
 

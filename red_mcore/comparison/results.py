@@ -35,12 +35,12 @@ class Result:
         return {seed: getattr(reading, name) for seed, reading in self.readings[axis].items()}
 
     def mean(self, axis: str, name: str = "pass1") -> float | None:
-        return _mean(self.values(axis, name).values())
+        return mean_of(self.values(axis, name).values())
 
     def half(self, axis: str, *, over_seeds: bool) -> float:
-        """Half of the 95 % confidence interval of ``mean(axis)``, see ``half_width``."""
+        """Half of the 95 % confidence interval of ``mean(axis)``, see ``half_width``; 0 of none."""
         values, errors = (list(self.values(axis, name).values()) for name in ("pass1", "stderr"))
-        return half_width(values, errors, over_seeds=over_seeds)
+        return half_width(values, errors, over_seeds=over_seeds) if values else 0.0
 
     def notes(self, axis: str) -> set[str]:
         return {reading.note for reading in self.readings[axis].values()} - {""}
@@ -48,16 +48,16 @@ class Result:
     # What follows is spent to the end of the run: means over seeds, None where it is not known.
 
     def total(self, axis: str) -> float | None:
-        return _mean(float(curves.spending[axis][-1]) for curves in self.curves.values())
+        return mean_of(float(curves.spending[axis][-1]) for curves in self.curves.values())
 
     @property
     def updates(self) -> float | None:
         """Optimizer updates."""
-        return _mean(curves.updates for curves in self.curves.values())
+        return mean_of(curves.updates for curves in self.curves.values())
 
     @property
     def trained_tokens(self) -> float | None:
-        return _mean(curves.trained_tokens for curves in self.curves.values())
+        return mean_of(curves.trained_tokens for curves in self.curves.values())
 
     @cached_property
     def flops(self) -> float | None:
@@ -109,14 +109,14 @@ class Results:
 
     def budget(self, axis: str) -> float | None:
         """Mean over seeds."""
-        return _mean(spent[axis] for spent in self.budgets.values())
+        return mean_of(spent[axis] for spent in self.budgets.values())
 
     def gap(self, one: Result, other: Result, axis: str) -> Gap | None:
         return gap(one.values(axis), other.values(axis), len(self.plan.seeds))
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    """None of no values, and where one is not known."""
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """The mean; None of no values, and where one is not known."""
     found = list(values)
     known = [value for value in found if value is not None]
     return statistics.fmean(known) if known and len(known) == len(found) else None

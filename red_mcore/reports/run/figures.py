@@ -100,22 +100,20 @@ class RunFigures:
 
     def benchmarks(self) -> list[Plot | None]:
         """Bars of the first and the last evaluation, and lines where there are others."""
-        found = self.run.benchmarks
         steps = self.run.benchmark_steps
-        means: dict[str, dict[str, float]] = {}
-        halves: dict[str, dict[str, float]] = {}
+        if not steps:
+            return []
+        colours = {f"step {steps[0]}": SKY} | {f"step {steps[-1]}": BLUE}
+        means: dict[str, dict[str, float]] = {label: {} for label in colours}
+        halves: dict[str, dict[str, float]] = {label: {} for label in colours}
         lines: dict[str, str | Series] = {}
-        for name, scores in found.items():
+        for name, scores in self.run.benchmarks.items():
             lines[name] = (list(scores), [mean for mean, _ in scores.values()])
             for step in {steps[0], steps[-1]} & scores.keys():
-                mean, error = scores[step]
-                means.setdefault(f"step {step}", {})[name] = mean
-                halves.setdefault(f"step {step}", {})[name] = 1.96 * np.nan_to_num(error)
-        colours = {f"step {steps[0]}": SKY} if steps else {}
-        colours |= {f"step {steps[-1]}": BLUE} if steps else {}
-        ordered = {label: means[label] for label in colours if label in means}
+                means[f"step {step}"][name], error = scores[step]
+                halves[f"step {step}"][name] = 1.96 * np.nan_to_num(error)
         look = {"form": "{:.3f}", "colours": colours, "width": WIDE[0]}
-        shown = [plots.bars(ordered, "accuracy", halves, **look)] if ordered else []
+        shown: list[Plot | None] = [plots.bars(means, "accuracy", halves, **look)]
         if len(steps) > 2:
             shown.append(self.curve("accuracy", lines, smooth=0, ylim=(0, None), marks=()))
         return shown
