@@ -86,17 +86,7 @@ def drive(plan: Plan, jobs: int) -> Outcome:
                 ended = [one for one in running if one.process.poll() is not None]
                 for one in ended:
                     running.remove(one)
-                    code = one.process.returncode
-                    if code and not outcome.interrupted:
-                        outcome.failed[one.leg.run] = one.tail(6)
-                        told = f"exit code {code}, the end of {one.leg.log}:"
-                        screen.print(f"FAILED   {one.leg}: {told}")
-                        screen.print("\n".join(f"         {line}" for line in one.tail(6)))
-                    else:
-                        told = "stopped" if code else "done   "
-                        screen.print(f"{told}  {one.leg}, {one.seconds:.0f} s")
-                        for text in warnings_of(plan.folder(*one.leg.run)):
-                            screen.print(f"warning  {one.leg}: {text}")
+                    _tell_the_end(one, plan, outcome, screen)
                 if ended:
                     busy = {one.leg.run for one in running}
                     possible = legs(plan, set(outcome.failed))
@@ -107,6 +97,19 @@ def drive(plan: Plan, jobs: int) -> Outcome:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return outcome
+
+
+def _tell_the_end(one: _Running, plan: Plan, outcome: Outcome, screen: Screen) -> None:
+    """Say how a leg has ended, and keep the end of its log in ``outcome`` where it failed."""
+    code = one.process.returncode
+    if code and not outcome.interrupted:
+        outcome.failed[one.leg.run] = one.tail(6)
+        screen.print(f"FAILED   {one.leg}: exit code {code}, the end of {one.leg.log}:")
+        screen.print("\n".join(f"         {line}" for line in one.tail(6)))
+        return
+    screen.print(f"{'stopped' if code else 'done   '}  {one.leg}, {one.seconds:.0f} s")
+    for text in warnings_of(plan.folder(*one.leg.run)):
+        screen.print(f"warning  {one.leg}: {text}")
 
 
 class _Running:
@@ -253,7 +256,7 @@ def seconds_left(
 
 
 def warnings_of(folder: Path) -> list[str]:
-    """What a finished run warns of in the end."""
+    """The warnings of a finished run."""
     file = folder / "summary.json"
     found = json.loads(file.read_text()).get("warnings", []) if file.is_file() else []
     return [warning["text"] for warning in found]
