@@ -136,9 +136,7 @@ class Plan:
         return resume.finished(recipe)
 
 
-def comparison(
-    files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None
-) -> Plan:
+def comparison(files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None) -> Plan:
     """RecipeError for recipes that cannot be compared, or that differ from those of runs that are
     there already."""
     _check_overrides(overrides)
@@ -146,9 +144,7 @@ def comparison(
     return _checked(Plan(out, seeds, methods, _find(methods, reference)))
 
 
-def sweep(
-    files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None
-) -> Plan:
+def sweep(files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None) -> Plan:
     """The trials of every recipe, each a method of its own; budgets come from the reference recipe
     as it is.
 
@@ -169,8 +165,7 @@ def sweep(
             has_files = sources.paths(method.recipe.data)
             other = "another data.path" if has_files else f"data.seed={own.data.seed + 1}"
             raise RecipeError(
-                f"{method.name} would be tuned on its own problems, those of the final comparison:"
-                f" add {other}"
+                f"{method.name} would be tuned on its own problems, those of the final comparison: add {other}"
             )
         methods.append(method)
         trials[method.name] = [tuple(settings) for settings in tried]
@@ -257,8 +252,7 @@ def _check_cut_anywhere(method: Method, least: int) -> None:
         raise RecipeError(f"{method.name}: {fault}: set it to 20, say")
     if recipe.steps < max(1, least):
         raise RecipeError(
-            f"{method.name}: steps={recipe.steps} end before the reference's {least}:"
-            f" use {max(1, least)} or more"
+            f"{method.name}: steps={recipe.steps} end before the reference's {least}: use {max(1, least)} or more"
         )
     for name in resume.schedules_that_differ(recipe, MOST * recipe.steps):
         where = "optimizer" if name == "main" else f"algorithm.{name}"

@@ -71,9 +71,7 @@ def verdicts(results: Results) -> list[str]:
     not."""
     seeds, reference = len(results.plan.seeds), results.reference
     if seeds < 2:
-        return [
-            "With one seed nothing can be said about signs over seeds; the differences stand in the table."
-        ]
+        return ["With one seed nothing can be said about signs over seeds; the differences stand in the table."]
     lines = []
     for axis in AXES:
         names: dict[int, list[str]] = {1: [], -1: [], 0: []}
