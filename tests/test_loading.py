@@ -241,6 +241,19 @@ def test_a_module_that_fails_is_named_with_its_line(tmp_path):
         load(str(file))
 
 
+def test_an_override_says_where_classes_are(tmp_path):
+    repository(tmp_path / "theirs", "Apart")
+    file = tmp_path / "elsewhere" / "mine.yaml"
+    file.parent.mkdir()
+    file.write_text(f"{HEAD}algorithm: apart_method:Apart\n")
+    with pytest.raises(RecipeError, match="no module 'apart_method' for 'apart_method:Apart': run where it is"):
+        load(str(file))
+    recipe = load(str(file), [f"imports=[{tmp_path / 'theirs'}]", "algorithm.sharpness=0.75"])
+    assert recipe.algorithm.sharpness == 0.75
+    assert recipe.imports == [str(tmp_path / "theirs")]
+    assert load(written(tmp_path, recipe)) == recipe
+
+
 def test_another_kind_of_file_is_refused(tmp_path):
     file = tmp_path / "recipe.json"
     file.write_text(json.dumps({"name": "x"}))

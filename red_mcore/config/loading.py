@@ -38,6 +38,9 @@ def load(file: str, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(file)
     if not path.is_file():
         raise RecipeError(f"recipe file {file} does not exist")
+    # Where classes are looked for has to be known before one is.
+    early = [text for text in overrides if text.startswith("imports=")]
+    modules.reach(override(_nothing(), early).imports)
     built = _of_yaml(path) if path.suffix in YAML else _of_python(path)
     try:
         built = change_texts(OmegaConf.to_object(OmegaConf.structured(change_texts(built, hide))), show)
@@ -50,6 +53,10 @@ def load(file: str, overrides: Sequence[str] = ()) -> Recipe:
             raise RecipeError(f"recipe file {file}: {field}={value} was written without its secret: add {field}=...")
     made.imports = [*made.imports, *_folders_that_it_needs(made, path)]
     return made
+
+
+def _nothing() -> Recipe:
+    return Recipe(name="", model=Model(), algorithm=Algorithm())
 
 
 def _of_python(path: Path) -> Recipe:
@@ -67,7 +74,7 @@ def _of_python(path: Path) -> Recipe:
 
 def _of_yaml(path: Path) -> Recipe:
     modules.reach(modules.folders_of(path))
-    built = Recipe(name="", model=Model(), algorithm=Algorithm())
+    built = _nothing()
     try:
         parts = _top(path)
         if "imports" in parts:  # where classes are looked for
