@@ -1,1 +1,2 @@
-"""Analyses of recorded responses: lengths, words, likelihood along a response, rank shift, learnability gap, judge."""
+"""Analyses of recorded responses: lengths, words, likelihood along a response, rank shift,
+learnability gap, judge."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
@@ -12,14 +13,14 @@ import numpy as np
 from red_mcore.analysis.estimates import Estimate, mean
 from red_mcore.analysis.judge import BEHAVIOURS, Judgements
 from red_mcore.analysis.lengths import Lengths, groups, lengths, longer_when_incorrect
-from red_mcore.analysis.positions import Positions, RankShift, Scored, positions, rank_shift
+from red_mcore.analysis.positions import Positions, RankShift, Scored, positions
 from red_mcore.analysis.recorded import Evaluation, Response
 from red_mcore.analysis.words import Frequency, count, frequencies
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Of one benchmark."""
+    """The accuracy on one benchmark."""
 
     problems: int
     responses: int
@@ -28,14 +29,10 @@ class Accuracy:
     """Share cut off by the length limit; None where that is not known."""
     verdicts: dict[str, int]
 
-    @property
-    def told(self) -> str:
-        return ", ".join(f"{verdict} {number}" for verdict, number in self.verdicts.items())
-
 
 @dataclass(frozen=True)
 class Likelihood:
-    """What models say of an evaluation's responses."""
+    """What models say of an evaluation's responses; positions are by group."""
 
     model: str
     original: str | None
@@ -47,7 +44,6 @@ class Likelihood:
     thinking_tokens: dict[str, int]
     """list of words -> tokens of the vocabulary that are one of them."""
     own: dict[str, Positions]
-    """By group (all, correct, incorrect)."""
     before: dict[str, Positions] | None
     """Under the original model."""
     change: dict[str, Positions] | None
@@ -72,7 +68,7 @@ class Behaviours:
 
 @dataclass
 class Findings:
-    """Of one evaluation."""
+    """What is known of one evaluation; by group (all, correct, incorrect) where it says so."""
 
     name: str
     file: str
@@ -91,15 +87,19 @@ class Findings:
 
 
 def find(evaluation: Evaluation, responses: Sequence[Response], unit: str) -> Findings:
-    """Lengths and words; ``responses`` are those of the evaluation, perhaps with token counts filled in."""
+    """Lengths and words; ``responses`` are those of the evaluation, perhaps with token counts
+    filled in."""
     parts = groups(responses)
-    values = {name: [_length(response, unit) for response in part] for name, part in parts.items()}
+    values = {}
+    for name, part in parts.items():
+        values[name] = [_length(response, unit) for response in part]
+    problems = {name: [one.problem_id for one in part] for name, part in parts.items()}
     return Findings(
         name=evaluation.name,
         file=str(evaluation.file),
         benchmarks=_benchmarks(responses),
         unit=unit,
-        lengths={name: lengths(values[name], [r.problem_id for r in part]) for name, part in parts.items()},
+        lengths={name: lengths(values[name], problems[name]) for name in parts},
         longer_when_incorrect=longer_when_incorrect(responses, values["all"]),
         words={name: frequencies(part) for name, part in parts.items()},
         values=values,
@@ -107,57 +107,49 @@ def find(evaluation: Evaluation, responses: Sequence[Response], unit: str) -> Fi
 
 
 def _length(response: Response, unit: str) -> float:
-    return float(count(response.text, ()).words if unit == "words" else response.tokens)
+    if unit == "words":
+        return float(count(response.text, ()).words)
+    assert response.tokens is not None, "tokens are the unit where all are known"
+    return float(response.tokens)
 
 
 def _benchmarks(responses: Sequence[Response]) -> dict[str, Accuracy]:
+    by_name: dict[str, list[Response]] = {}
+    for response in responses:
+        by_name.setdefault(response.benchmark, []).append(response)
     found = {}
-    for name in dict.fromkeys(response.benchmark for response in responses):
-        mine = [response for response in responses if response.benchmark == name]
-        problems = [response.problem_id for response in mine]
-        cut = [response.truncated for response in mine]
-        verdicts = [response.verdict for response in mine]
-        found[name] = Accuracy(
-            len(set(problems)),
-            len(mine),
-            mean([float(response.is_correct) for response in mine], problems),
-            None if None in cut else float(np.mean(cut)),
-            {verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)},
-        )
+    for name, part in by_name.items():
+        problems = [response.problem_id for response in part]
+        accuracy = mean([float(response.is_correct) for response in part], problems)
+        cut = [response.truncated for response in part]
+        truncated = None if None in cut else float(np.mean(cut))
+        verdicts = dict(Counter(response.verdict for response in part))
+        found[name] = Accuracy(len(set(problems)), len(part), accuracy, truncated, verdicts)
     return found
 
 
 def find_positions(
-    scored: Sequence[Scored], ids: Mapping[str, Sequence[int]], before: Sequence[Scored] | None = None
+    scored: Sequence[Scored],
+    ids: Mapping[str, Sequence[int]],
+    before: Sequence[Scored] | None = None,
 ) -> dict[str, Positions]:
-    """By group; differences to ``before`` where that is given."""
-    found = {}
-    for name in ("all", "correct", "incorrect"):
-        inside = [name == "all" or s.response.is_correct == (name == "correct") for s in scored]
-        mine, theirs = (
-            None if side is None else [s for s, is_in in zip(side, inside, strict=True) if is_in]
-            for side in (scored, before)
-        )
-        found[name] = positions(mine, ids, theirs)
-    return found
-
-
-def find_shift(own: Sequence[Scored], before: Sequence[Scored], least: int) -> RankShift | None:
-    """None of no responses."""
-    return rank_shift(own, before, least=least) if own else None
+    """Positions by group; differences to ``before``, the same responses, where that is given."""
+    mine = groups(scored)
+    theirs = groups(before) if before is not None else None
+    return {name: positions(mine[name], ids, theirs and theirs[name]) for name in mine}
 
 
 def find_behaviours(responses: Sequence[Response], judgements: Judgements) -> Behaviours:
     """Means over the responses that have counts."""
-    counted = [
-        (response, counts) for response, counts in zip(responses, judgements.counts, strict=True) if counts is not None
-    ]
+    counts = dict(zip(map(id, responses), judgements.counts, strict=True))
+    judged = [response for response in responses if counts[id(response)] is not None]
     found: dict[str, dict[str, Estimate]] = {}
-    for name in ("all", "correct", "incorrect"):
-        mine = [(r, counts) for r, counts in counted if name == "all" or r.is_correct == (name == "correct")]
-        problems = [response.problem_id for response, _ in mine]
-        found[name] = {kind: mean([counts[kind] for _, counts in mine], problems) for kind in BEHAVIOURS}
-    return Behaviours(len(counted), judgements.failures, found)
+    for name, part in groups(judged).items():
+        problems = [response.problem_id for response in part]
+        found[name] = {}
+        for kind in BEHAVIOURS:
+            found[name][kind] = mean([counts[id(one)][kind] for one in part], problems)
+    return Behaviours(len(judged), judgements.failures, found)
 
 
 def as_json(value: Any) -> Any:

@@ -1,10 +1,11 @@
-"""From recorded responses to the papers' numbers: length by correctness, and the learnability gap."""
+"""Numbers of the papers: length by correctness, and the learnability gap."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -17,10 +18,22 @@ GROUPS = ("all", "correct", "incorrect")
 RESAMPLES = 2000
 
 
-def groups(responses: Sequence[Response]) -> dict[str, list[Response]]:
-    """By correctness; incorrect are all that the verifier did not accept, whatever the verdict."""
-    correct = [response for response in responses if response.is_correct]
-    return {"all": list(responses), "correct": correct, "incorrect": [r for r in responses if not r.is_correct]}
+class Graded(Protocol):
+    """A response, or something that belongs to one."""
+
+    @property
+    def is_correct(self) -> bool: ...
+
+
+T = TypeVar("T", bound=Graded)
+
+
+def groups(items: Sequence[T]) -> dict[str, list[T]]:
+    """The items by correctness; incorrect are all that the verifier did not accept, whatever the
+    verdict."""
+    correct = [item for item in items if item.is_correct]
+    incorrect = [item for item in items if not item.is_correct]
+    return dict(zip(GROUPS, (list(items), correct, incorrect), strict=True))
 
 
 @dataclass(frozen=True)
@@ -34,20 +47,26 @@ class Lengths:
 
 def lengths(values: Sequence[float], problems: Sequence[tuple[str, int]]) -> Lengths:
     """``values`` [N] of responses to ``problems`` [N]."""
-    low, middle, high = np.percentile(values, (25, 50, 75)) if len(values) else (math.nan,) * 3
-    return Lengths(mean(values, problems), (float(low), float(middle), float(high)) if len(values) else None)
+    if not len(values):
+        return Lengths(mean(values, problems), None)
+    low, middle, high = np.percentile(values, (25, 50, 75))
+    return Lengths(mean(values, problems), (float(low), float(middle), float(high)))
 
 
 def longer_when_incorrect(responses: Sequence[Response], values: Sequence[float]) -> Estimate:
-    """Mean over problems with both kinds of responses: mean length of the incorrect minus that of the correct ones.
+    """Mean over problems with both kinds of responses: mean length of the incorrect minus that of
+    the correct ones.
 
     Hard problems have long responses and few correct ones; within a problem that plays no part.
     """
     by_problem: dict[tuple[str, int], tuple[list[float], list[float]]] = {}
     for response, value in zip(responses, values, strict=True):
         by_problem.setdefault(response.problem_id, ([], []))[response.is_correct].append(value)
-    both = {name: np.mean(wrong) - np.mean(right) for name, (wrong, right) in by_problem.items() if wrong and right}
-    return mean(list(both.values()), list(both))
+    differences = {}
+    for name, (wrong, right) in by_problem.items():
+        if wrong and right:
+            differences[name] = float(np.mean(wrong) - np.mean(right))
+    return mean(list(differences.values()), list(differences))
 
 
 @dataclass(frozen=True)
@@ -65,30 +84,30 @@ class Gap:
 def learnability_gap(strong: Evaluation, weak: Evaluation, *, seed: int = 0) -> dict[str, Gap]:
     """D = P_strong - P_weak per benchmark, and ``average`` over benchmarks (arXiv 2502.12143).
 
-    The same student after two distillations: on long traces (or a large teacher's) and on short (a small teacher's).
-    Below zero it learns better from the simpler data. Errors by paired bootstrap over items, those of the average from
-    the benchmarks' as independent. RecipeError where they do not share a benchmark, or its items.
+    The same student after two distillations: on long traces (or a large teacher's) and on short (a
+    small teacher's). Below zero it learns better from the simpler data. Errors by paired bootstrap
+    over items, those of the average from the benchmarks' as independent. RecipeError where they do
+    not share a benchmark, or its items.
     """
     one, other = strong.accuracies(), weak.accuracies()
     shared = [name for name in one if name in other]
+    pair = f"--gap: {strong.name} and {weak.name}"
     if not shared:
-        raise RecipeError(
-            f"--gap: {strong.name} and {weak.name} have no benchmark in common: {list(one)}, {list(other)}"
-        )
+        raise RecipeError(f"{pair} have no benchmark in common: {list(one)}, {list(other)}")
     found = {}
     for name in shared:
         items = sorted(one[name])
         if items != sorted(other[name]):
-            raise RecipeError(
-                f"--gap: {strong.name} and {weak.name} have different items of {name}"
-                f" ({len(items)} and {len(other[name])}): evaluate both on the same"
-            )
-        differences = np.array([100 * (one[name][item] - other[name][item]) for item in items])
-        found[name] = Gap(*map(float, paired_bootstrap(differences, RESAMPLES, seed)), len(items))
+            counts = f"{len(items)} and {len(other[name])}"
+            fix = "evaluate both on the same"
+            raise RecipeError(f"{pair} have different items of {name} ({counts}): {fix}")
+        differences = [100 * (one[name][item] - other[name][item]) for item in items]
+        found[name] = Gap(*paired_bootstrap(differences, RESAMPLES, seed), len(items))
     return {**found, "average": _average(found)}
 
 
 def _average(gaps: Mapping[str, Gap]) -> Gap:
     centre = float(np.mean([gap.mean for gap in gaps.values()]))
     stderr = math.sqrt(sum(gap.stderr**2 for gap in gaps.values())) / len(gaps)
-    return Gap(centre, stderr, centre - 1.96 * stderr, centre + 1.96 * stderr, sum(gap.items for gap in gaps.values()))
+    items = sum(gap.items for gap in gaps.values())
+    return Gap(centre, stderr, centre - 1.96 * stderr, centre + 1.96 * stderr, items)

@@ -1,4 +1,5 @@
-"""What a model says of given responses, by Megatron in this process: log-prob, entropy and rank of every token."""
+"""What a model says of given responses, by Megatron in this process: log-prob, entropy and rank of
+every token."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class TokenScores:
     rank: np.ndarray
     """[T] int32: tokens that are more likely; 0 is the most likely one."""
     watched: np.ndarray
-    """[K, T] float32: probability of each set of watched tokens together, whichever token stands there."""
+    """[K, T] float32: probability of each set of watched tokens together, whichever token stands
+    there."""
 
 
 Score = Callable[[Sequence[int], Sequence[int]], TokenScores]
@@ -46,13 +48,17 @@ Score = Callable[[Sequence[int], Sequence[int]], TokenScores]
 
 @contextmanager
 def scorer(
-    model: Model, *, dtype: str = "float32", watch: Sequence[Sequence[int]] = (), chunk_bytes: int = CHUNK_BYTES
+    model: Model,
+    *,
+    dtype: str = "float32",
+    watch: Sequence[Sequence[int]] = (),
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> Iterator[Score]:
     """Load the model once, and yield the function that scores one response after another.
 
-    ``watch``: K sets of ids of watched tokens. At most ``chunk_bytes`` of float32 logits exist at a time. The function
-    raises RecipeError for what ``refusal`` names and for numbers that are not finite, and returns empty arrays for an
-    empty response.
+    ``watch``: K sets of ids of watched tokens. At most ``chunk_bytes`` of float32 logits exist at a
+    time. The function raises RecipeError for what ``refusal`` names and for numbers that are not
+    finite, and returns empty arrays for an empty response.
     """
     import torch
 
@@ -73,13 +79,18 @@ def scorer(
             hidden = megatron.hidden(tokens[:-1])[len(prompt) - 1 :]
             targets = tokens[len(prompt) :].to(hidden.device)
             parts = zip(hidden.split(chunk), targets.split(chunk), strict=True)
-            found = zip(*(_scores(states @ weight.T, target, watched) for states, target in parts), strict=True)
+            found = zip(
+                *(_scores(states @ weight.T, target, watched) for states, target in parts),
+                strict=True,
+            )
             scores = TokenScores(*(torch.cat(values, -1).cpu().numpy() for values in found))
             wrong = np.flatnonzero(~np.isfinite(scores.logp + scores.entropy))
             if len(wrong):  # nothing is more likely than NaN, which would have rank 0
+                first = wrong[0]
                 raise RecipeError(
-                    f"{model.folder} gives token {wrong[0]} of a response no finite log-prob ({scores.logp[wrong[0]]}):"
-                    " its weights are broken, or its numbers too large for --dtype"
+                    f"{model.folder} gives token {first} of a response no finite log-prob"
+                    f" ({scores.logp[first]}): its weights are broken, or its numbers too large"
+                    " for --dtype"
                 )
             return scores
 
@@ -92,19 +103,22 @@ def refusal(arch: Architecture, prompt: Sequence[int], response: Sequence[int]) 
         return "the prompt is empty, so nothing predicts the first token of the response"
     if len(prompt) + len(response) - 1 > longest(arch):
         return (
-            f"{len(prompt)} tokens of prompt + {len(response)} of response - 1, which is only predicted, exceed"
-            f" {longest(arch)} positions"
+            f"{len(prompt)} tokens of prompt + {len(response)} of response - 1, which is only"
+            f" predicted, exceed {longest(arch)} positions"
         )
     largest = max(int(np.max(ids)) for ids in (prompt, response) if len(ids))
     if largest >= arch.vocab_size:
-        return f"token id {largest} is beyond vocab_size={arch.vocab_size}: was another tokenizer used?"
+        beyond = f"token id {largest} is beyond vocab_size={arch.vocab_size}"
+        return f"{beyond}: was another tokenizer used?"
     return None
 
 
 def longest(arch: Architecture) -> int:
-    """Most tokens that the model reads: its positions, or its attention window, which is not computed here.
+    """Most tokens that the model reads: its positions, or its attention window, which is not
+    computed here.
 
-    Longer sequences are refused, not cut: the last third of a cut response would be the middle of a whole one.
+    Longer sequences are refused, not cut: the last third of a cut response would be the middle of a
+    whole one.
     """
     return min(arch.max_positions, arch.window or arch.max_positions)
 
@@ -124,8 +138,9 @@ def _scores(logits: Tensor, targets: Tensor, watched: Sequence[Tensor]) -> tuple
 class Cache:
     """Scores on disk, one file per response, so that a stopped analysis goes on.
 
-    What is stored under depends on the model's files, the type it computes in, the watched tokens, and the token ids of
-    prompt and response alone: evaluations that share responses share scores, and a changed model has none.
+    What is stored under depends on the model's files, the type it computes in, the watched tokens,
+    and the token ids of prompt and response alone: evaluations that share responses share scores,
+    and a changed model has none.
     """
 
     def __init__(self, folder: Path, model: Model, dtype: str, watch: Sequence[Sequence[int]]) -> None:

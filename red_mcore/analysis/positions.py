@@ -31,9 +31,14 @@ class Scored:
     """[T]"""
     scores: TokenScores
 
+    @property
+    def is_correct(self) -> bool:
+        return self.response.is_correct
+
 
 def thinking_ids(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> dict[str, list[int]]:
-    """list of words -> ids of the tokens whose text, without space around it and in lower case, is one of its words.
+    """list of words -> ids of the tokens whose text, without space around it and in lower case, is
+    one of its words.
 
     A word that the tokenizer splits, and an entry of several words, have none.
     """
@@ -65,42 +70,48 @@ class Positions:
 
 
 def positions(
-    scored: Sequence[Scored], ids: Mapping[str, Sequence[int]], before: Sequence[Scored] | None = None
+    scored: Sequence[Scored],
+    ids: Mapping[str, Sequence[int]],
+    before: Sequence[Scored] | None = None,
 ) -> Positions:
     """``ids``: list of words -> token ids, in the order in which they were watched.
 
-    Token t of T stands in part floor(t x parts / T). Over all tokens each response counts once, however long it is;
-    tokens of a list of words are few, and each counts once. With ``before``, the same responses scored by another
-    model, all quantities are the differences to it, token by token.
+    Token t of T stands in part floor(t x parts / T). Over all tokens each response counts once,
+    however long it is; tokens of a list of words are few, and each counts once. With ``before``,
+    the same responses scored by another model, all quantities are the differences to it, by token.
     """
-    values = [_quantities(s) for s in scored]
+    problems = [one.response.problem_id for one in scored]
+    values = [_quantities(one) for one in scored]
     if before is not None:
-        values = [
-            [one - other for one, other in zip(ours, _quantities(s), strict=True)]
-            for ours, s in zip(values, before, strict=True)
-        ]
-    probabilities, entropies, *watched = (list(rows) for rows in zip(*values, strict=True)) if values else ([], [])
-    members = {name: [np.isin(s.token_ids, list(tokens)) for s in scored] for name, tokens in ids.items()}
-    problems = [s.response.problem_id for s in scored]
+        values = [ours - _quantities(one) for ours, one in zip(values, before, strict=True)]
+    members = {}
+    for name, tokens in ids.items():
+        members[name] = [np.isin(one.token_ids, list(tokens)) for one in scored]
 
-    def both(values: Sequence[np.ndarray], chosen: Sequence[np.ndarray] | None = None) -> Track:
-        return Track(*(_track(values, chosen, problems, parts) for parts in (len(THIRDS), TENTHS)))
+    def track(quantity: int, chosen: Sequence[np.ndarray] | None = None) -> Track:
+        rows = [value[quantity] for value in values]
+        thirds, tenths = (_track(rows, chosen, problems, n) for n in (len(THIRDS), TENTHS))
+        return Track(thirds, tenths)
 
-    return Positions(
-        {"all": both(probabilities)} | {name: both(probabilities, where) for name, where in members.items()},
-        {"all": both(entropies)} | {name: both(entropies, where) for name, where in members.items()},
-        {name: both(rows) for name, rows in zip(ids, watched or [[]] * len(ids), strict=True)},
-    )
+    def by_kind(quantity: int) -> dict[str, Track]:
+        return {"all": track(quantity)} | {kind: track(quantity, members[kind]) for kind in ids}
+
+    watched = {name: track(2 + place) for place, name in enumerate(ids)}
+    return Positions(by_kind(0), by_kind(1), watched)
 
 
-def _quantities(scored: Scored) -> list[np.ndarray]:
-    """Probability, entropy and the watched probabilities, [T] each."""
-    return [np.exp(scored.scores.logp), scored.scores.entropy, *scored.scores.watched]
+def _quantities(scored: Scored) -> np.ndarray:
+    """Probability, entropy and the K watched probabilities, [2 + K, T]."""
+    return np.stack([np.exp(scored.scores.logp), scored.scores.entropy, *scored.scores.watched])
 
 
 def _track(
-    values: Sequence[np.ndarray], chosen: Sequence[np.ndarray] | None, problems: Sequence[tuple[str, int]], parts: int
+    values: Sequence[np.ndarray],
+    chosen: Sequence[np.ndarray] | None,
+    problems: Sequence[tuple[str, int]],
+    parts: int,
 ) -> list[Estimate]:
+    """An estimate for each of so many parts of the responses, of all tokens or the ``chosen``."""
     sums, counts = np.zeros((2, len(values), parts))
     for i, value in enumerate(values):
         part = np.arange(len(value)) * parts // max(len(value), 1)
@@ -108,7 +119,8 @@ def _track(
         sums[i] = np.bincount(part, weights=weight * value, minlength=parts)
         counts[i] = np.bincount(part, weights=weight, minlength=parts)
     if chosen is None:
-        sums, counts = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0), (counts > 0).astype(float)
+        sums = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
+        counts = (counts > 0).astype(float)
     return [ratio(sums[:, part], counts[:, part], problems) for part in range(parts)]
 
 
@@ -130,10 +142,12 @@ class TokenShift:
 
 @dataclass(frozen=True)
 class RankShift:
-    """How far the tuned model's tokens are from what the original would have said (arXiv 2502.12143)."""
+    """How far the tuned model's tokens are from what the original would have said (arXiv
+    2502.12143)."""
 
     original: dict[str, Estimate]
-    """Share of positions by the token's rank under the original: ``unshifted``, ``marginal``, ``shifted``."""
+    """Share of positions by the token's rank under the original: ``unshifted``, ``marginal``,
+    ``shifted``."""
     tuned: dict[str, Estimate]
     """The same under the tuned model itself: what sampling alone does."""
     mean_shift: Estimate
@@ -142,37 +156,37 @@ class RankShift:
     """Those generated ``least`` times or more, the largest shift first."""
 
 
-def rank_shift(tuned: Sequence[Scored], original: Sequence[Scored], *, least: int = 5) -> RankShift:
-    """``tuned`` and ``original``: the same responses, scored by the two models."""
-    problems = [s.response.problem_id for s in tuned]
-    counts = [len(s.token_ids) for s in tuned]
-    ids = np.concatenate([s.token_ids for s in tuned])
-    own, other = (np.concatenate([s.scores.rank for s in side]).astype(float) for side in (tuned, original))
+def rank_shift(tuned: Sequence[Scored], original: Sequence[Scored], *, least: int = 5) -> RankShift | None:
+    """``tuned`` and ``original``: the same responses, scored by the two models; None of none."""
+    if not tuned:
+        return None
+    ids = np.concatenate([one.token_ids for one in tuned])
+    own = np.concatenate([one.scores.rank for one in tuned])
+    other = np.concatenate([one.scores.rank for one in original])
     kinds, place, number = np.unique(ids, return_inverse=True, return_counts=True)
-    means = [np.bincount(place, weights=ranks) / number for ranks in (other, own)]
-    tokens = [
-        TokenShift(int(kind), int(n), float(first), float(second))
-        for kind, n, first, second in zip(kinds, number, *means, strict=True)
-        if n >= least
-    ]
-    shifts = [float((b.scores.rank - a.scores.rank).sum()) for a, b in zip(tuned, original, strict=True)]
-    return RankShift(
-        _buckets(original),
-        _buckets(tuned),
-        ratio(shifts, counts, problems),
-        sorted(tokens, key=lambda token: (-token.shift, token.token)),
-    )
+    before = np.bincount(place, weights=other) / number
+    after = np.bincount(place, weights=own) / number
+    tokens = []
+    for i in np.flatnonzero(number >= least):
+        tokens.append(TokenShift(int(kinds[i]), int(number[i]), float(before[i]), float(after[i])))
+    tokens.sort(key=lambda token: (-token.shift, token.token))
+    ends = np.cumsum([len(one.token_ids) for one in tuned])[:-1]
+    problems = [one.response.problem_id for one in tuned]
+    shifts = np.split(other - own, ends)
+    mean_shift = ratio([part.sum() for part in shifts], [len(part) for part in shifts], problems)
+    shares = [_buckets(np.split(ranks, ends), problems) for ranks in (other, own)]
+    return RankShift(*shares, mean_shift, tokens)
 
 
-def _buckets(scored: Sequence[Scored]) -> dict[str, Estimate]:
-    problems = [s.response.problem_id for s in scored]
-    counts = [len(s.token_ids) for s in scored]
-    kinds = {
-        "unshifted": lambda rank: rank == 0,
-        "marginal": lambda rank: (rank > 0) & (rank <= MARGINAL),
-        "shifted": lambda rank: rank > MARGINAL,
-    }
-    return {
-        name: ratio([float(test(s.scores.rank).sum()) for s in scored], counts, problems)
-        for name, test in kinds.items()
-    }
+def _buckets(ranks: Sequence[np.ndarray], problems: Sequence[tuple[str, int]]) -> dict[str, Estimate]:
+    """Shares of positions by rank, [T] of each response."""
+    sizes = [len(part) for part in ranks]
+    found = {}
+    for name, low, high in (
+        ("unshifted", 0, 0),
+        ("marginal", 1, MARGINAL),
+        ("shifted", MARGINAL + 1, np.inf),
+    ):
+        inside = [float(((part >= low) & (part <= high)).sum()) for part in ranks]
+        found[name] = ratio(inside, sizes, problems)
+    return found

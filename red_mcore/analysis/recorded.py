@@ -1,4 +1,5 @@
-"""Responses as ``tools/evaluate.py`` recorded them: ``items.jsonl``, a problem and its graded responses per line."""
+"""Responses as ``tools/evaluate.py`` recorded them: ``items.jsonl``, a problem and its graded
+responses per line."""
 
 from __future__ import annotations
 
@@ -56,20 +57,23 @@ class Evaluation:
 
     def accuracies(self) -> dict[str, dict[int, float]]:
         """benchmark -> item -> share of its responses that are correct."""
-        verdicts: dict[str, dict[int, list[bool]]] = {}
+        verdicts: dict[tuple[str, int], list[bool]] = {}
         for response in self.responses:
-            verdicts.setdefault(response.benchmark, {}).setdefault(response.item, []).append(response.is_correct)
-        return {
-            name: {item: sum(found) / len(found) for item, found in items.items()} for name, items in verdicts.items()
-        }
+            verdicts.setdefault(response.problem_id, []).append(response.is_correct)
+        shares: dict[str, dict[int, float]] = {}
+        for (benchmark, item), found in verdicts.items():
+            shares.setdefault(benchmark, {})[item] = sum(found) / len(found)
+        return shares
 
 
 def read_evaluation(path: Path, name: str) -> Evaluation:
-    """``path``: an evaluation's folder, or its items.jsonl. RecipeError naming file, line and field that is wrong."""
+    """``path``: an evaluation's folder, or its items.jsonl. RecipeError naming file, line and field
+    that is wrong."""
     file = path / ITEMS if path.is_dir() else path
     try:
         content = file.read_bytes()
-        lines = content.decode().split("\n")  # splitlines would also cut at what JSON leaves inside its strings
+        # ``splitlines`` would also cut at what JSON leaves inside its strings.
+        lines = content.decode().split("\n")
     except FileNotFoundError:
         fix = f"name a folder that tools/evaluate.py wrote, or its {ITEMS}"
         raise RecipeError(f"{file} is not there: {fix}") from None
@@ -84,7 +88,8 @@ def read_evaluation(path: Path, name: str) -> Evaluation:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise RecipeError(f"{where} is not JSON ({error}): was the evaluation stopped?") from None
+            why = f"is not JSON ({error}): was the evaluation stopped?"
+            raise RecipeError(f"{where} {why}") from None
         responses = _responses(row, where)
         place = row["benchmark"], row["item"]
         if place in places:
@@ -98,37 +103,28 @@ def read_evaluation(path: Path, name: str) -> Evaluation:
 
 def _responses(row: Any, where: str) -> list[Response]:
     try:
-        shared = {"benchmark": str(row["benchmark"]), "item": int(row["item"]), "problem": str(row["problem"])}
+        benchmark, item, problem = str(row["benchmark"]), int(row["item"]), str(row["problem"])
         prompt = _ids(row.get("prompt_ids"))
         found = []
         for sample, response in enumerate(row["responses"]):
             verdict = response["verdict"]
             if verdict not in VERDICTS:
-                raise RecipeError(f"{where}: verdict '{verdict}' is not known: want {', '.join(VERDICTS)}")
+                want = ", ".join(VERDICTS)
+                raise RecipeError(f"{where}: verdict '{verdict}' is not known: want {want}")
+            text, finish = str(response["text"]), response.get("finish")
             ids = _ids(response.get("token_ids"))
-            found.append(
-                Response(
-                    **shared,
-                    sample=sample,
-                    text=str(response["text"]),
-                    verdict=verdict,
-                    tokens=response.get("tokens") if ids is None else len(ids),
-                    truncated=_truncated(response.get("finish")),
-                    prompt_ids=prompt,
-                    token_ids=ids,
-                )
-            )
+            tokens = response.get("tokens") if ids is None else len(ids)
+            truncated = None if finish is None else finish == "length"
+            known = (verdict, tokens, truncated, prompt, ids)
+            found.append(Response(benchmark, item, sample, problem, text, *known))
         return found
     except KeyError as error:
-        raise RecipeError(f"{where} has no {error}: it is not as tools/evaluate.py writes it") from None
+        why = f"has no {error}: it is not as tools/evaluate.py writes it"
+        raise RecipeError(f"{where} {why}") from None
     except (TypeError, ValueError, AttributeError) as error:
         if isinstance(error, RecipeError):
             raise
         raise RecipeError(f"{where} is not as tools/evaluate.py writes it: {error}") from None
-
-
-def _truncated(finish: str | None) -> bool | None:
-    return None if finish is None else finish == "length"
 
 
 def _ids(values: Sequence[int] | None) -> np.ndarray | None:
@@ -136,7 +132,8 @@ def _ids(values: Sequence[int] | None) -> np.ndarray | None:
 
 
 def spread(responses: Sequence[Response], limit: int | None) -> list[Response]:
-    """At most ``limit`` responses (None: all), in order: every problem's first sample, then every second, and so on.
+    """At most ``limit`` responses (None: all), in order: every problem's first sample, then every
+    second, and so on.
 
     Of the last round, problems are taken at equal distances, so that no benchmark falls out.
     """

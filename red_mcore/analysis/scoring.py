@@ -1,4 +1,5 @@
-"""Recorded responses as token ids, and their scores under a model, from the cache as far as it has them."""
+"""Recorded responses as token ids, and their scores under a model, from the cache as far as it has
+them."""
 
 from __future__ import annotations
 
@@ -42,10 +43,11 @@ def read_tokenizer(model: Model) -> PreTrainedTokenizerBase:
 
 
 def tokenize(responses: Sequence[Response], tokenizer: PreTrainedTokenizerBase, instruction: str) -> list[Tokenized]:
-    """Ids as recorded; where there are none, of the text, and of the chat with ``instruction`` after the problem.
+    """Ids as recorded; where there are none, of the text, and of the chat with ``instruction``
+    after the problem.
 
-    RecipeError where a prompt has to be made and there is no chat template, or where recorded ids do not spell the
-    recorded text, so that another tokenizer wrote them.
+    RecipeError where a prompt has to be made and there is no chat template, or where recorded ids
+    do not spell the recorded text, so that another tokenizer wrote them.
     """
     prompts: dict[tuple[str, int], np.ndarray] = {}
     found = []
@@ -66,8 +68,8 @@ def tokenize(responses: Sequence[Response], tokenizer: PreTrainedTokenizerBase, 
 def _prompt(tokenizer: PreTrainedTokenizerBase, response: Response, instruction: str) -> np.ndarray:
     if tokenizer.chat_template is None:
         raise RecipeError(
-            f"{response.benchmark} item {response.item} has no prompt_ids, and the tokenizer no chat template to make"
-            " them with: add chat_template.jinja to the model's folder"
+            f"{response.benchmark} item {response.item} has no prompt_ids, and the tokenizer no"
+            " chat template to make them with: add chat_template.jinja to the model's folder"
         )
     return encode_chat(tokenizer, response.problem, instruction, system_prompt=None)
 
@@ -77,14 +79,17 @@ def _check_spelling(sequences: Sequence[Tokenized], tokenizer: PreTrainedTokeniz
     if not sequences:
         return
     stops = stop_ids(tokenizer)
-    texts = [response_text(tokenizer, s.token_ids, stops) for s in sequences]
-    wrong = [s for s, text in zip(sequences, texts, strict=True) if text.strip() != s.response.text.strip()]
+    wrong = []
+    for sequence in sequences:
+        text = response_text(tokenizer, sequence.token_ids, stops)
+        if text.strip() != sequence.response.text.strip():
+            wrong.append(sequence)
     if 2 * len(wrong) > len(sequences):
         first = wrong[0].response
         raise RecipeError(
-            f"token_ids of {len(wrong)} of {len(sequences)} responses do not spell their text with the tokenizer of"
-            f" --model, first {first.benchmark} item {first.item}: name the model that wrote them, or one with its"
-            " tokenizer"
+            f"token_ids of {len(wrong)} of {len(sequences)} responses do not spell their text with"
+            f" the tokenizer of --model, first {first.benchmark} item {first.item}: name the model"
+            " that wrote them, or one with its tokenizer"
         )
 
 
@@ -98,7 +103,8 @@ def check_same_tokens(
         ours = one.convert_ids_to_tokens(token)
         theirs = other.convert_ids_to_tokens(token) if token < len(other) else None
         if ours != theirs:
-            raise RecipeError(f"--original has another tokenizer than --model: id {token} is {ours!r} and {theirs!r}")
+            differ = f"id {token} is {ours!r} and {theirs!r}"
+            raise RecipeError(f"--original has another tokenizer than --model: {differ}")
 
 
 def score_all(
@@ -110,11 +116,12 @@ def score_all(
     dtype: str,
     watch: Callable[[int, int], None],
 ) -> list[TokenScores | str]:
-    """Scores of each sequence, stored in ``cache`` at once, or why it was left out; the model is loaded if need be.
+    """Scores of each sequence, stored in ``cache`` at once, or why it was left out; the model is
+    loaded if need be.
 
-    Left out: empty responses, and those that are too long for the model (``likelihood.longest``). ``watch`` is told
-    (responses done, responses in all). RecipeError where the model does not fit into the memory, or cannot have written
-    the sequences.
+    Left out: empty responses, and those that are too long for the model (``likelihood.longest``).
+    ``watch`` is told (responses done, responses in all). RecipeError where the model does not fit
+    into the memory, or cannot have written the sequences.
     """
     stored = Cache(cache, model, dtype, watched)
     found: list[TokenScores | str] = []
@@ -158,6 +165,7 @@ def _check_memory(model: Model, dtype: str) -> None:
     available = psutil.virtual_memory().available
     if needed > available:
         raise RecipeError(
-            f"{model.folder}: {model.arch.parameters:,} parameters in {dtype} need about {needed / 2**30:.0f} GiB of"
-            f" memory, {available / 2**30:.0f} GiB are free: use --dtype bfloat16, or a machine with more"
+            f"{model.folder}: {model.arch.parameters:,} parameters in {dtype} need about"
+            f" {needed / 2**30:.0f} GiB of memory, {available / 2**30:.0f} GiB are free: use"
+            " --dtype bfloat16, or a machine with more"
         )

@@ -1,8 +1,9 @@
 """Anthropomorphic tokens and logical connectors in the text of responses (arXiv 2505.21067).
 
-The paper's exact lists are not published. ``seen`` are the words that accounts of it name, ``extended`` are those added
-here; both count. A word is a run of letters, apostrophes inside included, in lower case: numbers and signs are none,
-the letters of LaTeX commands and of variables are.
+The paper's exact lists are not published. ``seen`` are the words that accounts of it name,
+``extended`` are those added here; both count. A word is a run of letters, apostrophes inside
+included, in lower case: numbers and signs are none, the letters of LaTeX commands and of variables
+are.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class WordList(NamedTuple):
 
 ANTHROPOMORPHIC = WordList(("wait", "maybe"), ("hmm", "perhaps", "let me", "i think", "actually", "oh"))
 CONNECTORS = WordList(
-    ("but", "alternatively"), ("however", "therefore", "since", "so", "thus", "if", "because", "then")
+    ("but", "alternatively"),
+    ("however", "therefore", "since", "so", "thus", "if", "because", "then"),
 )
 LISTS = {"anthropomorphic": ANTHROPOMORPHIC, "connectors": CONNECTORS}
 
@@ -56,15 +58,16 @@ class Counts:
 
 
 def count(text: str, entries: Iterable[str] = ANTHROPOMORPHIC.entries + CONNECTORS.entries) -> Counts:
-    """Words of ``text``, and occurrences of the ``entries``, each counted on its own where two share words."""
+    """Words of ``text``, and occurrences of the ``entries``, each counted on its own where two
+    share words."""
     words = [word.replace("’", "'") for word in _WORD.findall(text.lower())]
     found: Counter[str] = Counter()
     singles, phrases = Counter(words), [tuple(entry.split()) for entry in entries]
     for phrase in phrases:
-        if len(phrase) == 1:
-            number = singles[phrase[0]]
-        else:
-            number = sum(tuple(words[i : i + len(phrase)]) == phrase for i in range(len(words) - len(phrase) + 1))
+        number = singles[phrase[0]]
+        if len(phrase) > 1:  # words at the same places, each one further on
+            shifted = (words[i:] for i in range(len(phrase)))
+            number = Counter(zip(*shifted, strict=False))[phrase]
         if number:
             found[" ".join(phrase)] = number
     return Counts(len(words), found)
@@ -83,13 +86,12 @@ class Frequency:
 def frequencies(responses: Sequence[Response]) -> dict[str, dict[str, Frequency]]:
     """list -> entry, or ``all`` for its entries together -> frequency."""
     counted = [count(response.text) for response in responses]
-    return {
-        name: {
-            "all": _frequency(responses, counted, words.entries),
-            **{entry: _frequency(responses, counted, (entry,)) for entry in words.entries},
-        }
-        for name, words in LISTS.items()
-    }
+    found: dict[str, dict[str, Frequency]] = {}
+    for name, words in LISTS.items():
+        found[name] = {"all": _frequency(responses, counted, words.entries)}
+        for entry in words.entries:
+            found[name][entry] = _frequency(responses, counted, (entry,))
+    return found
 
 
 def _frequency(responses: Sequence[Response], counted: Sequence[Counts], entries: tuple[str, ...]) -> Frequency:

@@ -3,13 +3,14 @@
     python tools/compare.py recipes/tiny/*.py --seeds 3
     python tools/compare.py --sweep recipes/tiny/*.py --seeds 1 --first-seed 100 data.seed=1
 
-Per seed, one base is trained and every recipe starts from it. The first recipe (or ``--reference``) is the reference:
-what it spends in its steps are the budgets. The others run as many steps or more, and go on where they have then
-generated fewer tokens or trained for fewer seconds. Learning rates are constant, so that one run per method is read at
-equal steps, at equal tokens and at equal seconds. Stop it at any moment, even with kill -9: the same command goes on.
+Per seed, one base is trained and every recipe starts from it. The first recipe (or ``--reference``)
+is the reference: what it spends in its steps are the budgets. The others run as many steps or more,
+and go on where they have then generated fewer tokens or trained for fewer seconds. Learning rates
+are constant, so that one run per method is read at equal steps, at equal tokens and at equal
+seconds. Stop it at any moment, even with kill -9: the same command goes on.
 
-``--sweep`` tunes instead: it runs the ``TRIALS`` of each recipe file, lists of overrides, as many for each, on problems
-of its own, and names the best of each method.
+``--sweep`` tunes instead: it runs the ``TRIALS`` of each recipe file, lists of overrides, as many
+for each, on problems of its own, and names the best of each method.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from red_mcore.system.exit_codes import BAD_INPUT, FAILED, INTERRUPTED
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 a run failed (the report says which), 2 bad input (one line on stderr), 130 interrupted."""
+    """Exit code: 0 done, 1 a run failed (the report says which), 2 bad input (one line on stderr),
+    130 interrupted."""
     guard_output()
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
@@ -59,7 +61,11 @@ def _run(plan: planned.Plan, kind: str, command: list[str], jobs: int) -> int:
 
         uri = database.of_folder(plan.out, plan.out.absolute().parent)
         parent = MlflowParent(uri, "comparison", plan.out.absolute().name)
-        nested = (f"tracking.uri={uri}", "tracking.experiment=comparison", f"tracking.parent={parent.run_id}")
+        nested = (
+            f"tracking.uri={uri}",
+            "tracking.experiment=comparison",
+            f"tracking.parent={parent.run_id}",
+        )
         plan = replace(plan, tracking=nested)
     outcome = drive(plan, jobs)
     status = "FAILED" if outcome.failed else "FINISHED"
@@ -83,7 +89,8 @@ def _run(plan: planned.Plan, kind: str, command: list[str], jobs: int) -> int:
 
 @contextmanager
 def _alone(out: Path):
-    """RecipeError while another process works in ``out``; the system lets go of the lock however this one ends."""
+    """RecipeError while another process works in ``out``; the system lets go of the lock however
+    this one ends."""
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("w") as file:
         try:
@@ -102,7 +109,10 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
     )
     parser.add_argument(
-        "recipes", metavar="RECIPE", nargs="*", help="recipe files; and overrides a.b=c for all of them"
+        "recipes",
+        metavar="RECIPE",
+        nargs="*",
+        help="recipe files; and overrides a.b=c for all of them",
     )
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds (3)")
     parser.add_argument("--first-seed", type=int, default=0, help="the first of them (0)")
@@ -112,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         "--jobs",
         type=int,
         default=1,
-        help="runs at a time (1); with more, seconds compare only if there are cores for the ranks of all",
+        help="runs at a time (1); with more, seconds compare only if there are cores for all",
     )
     parser.add_argument("--sweep", action="store_true", help="run the recipes' TRIALS and name the best of each")
     return parser

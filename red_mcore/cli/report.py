@@ -1,4 +1,5 @@
-"""One HTML page of a training run, which needs nothing beside itself: curves, samples, time, settings.
+"""One HTML page of a training run, which needs nothing beside itself: curves, samples, time,
+settings.
 
     python tools/report.py RUN [--out FILE.html]
 
@@ -18,7 +19,10 @@ from red_mcore.reports.run.report import write_report
 def main(arguments: list[str] | None = None) -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(
-        prog="report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog="report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
     parser.add_argument("--out", metavar="FILE", type=Path, help="the page (RUN/report.html)")

@@ -2,8 +2,8 @@
 
     python tools/rollouts.py RUN [--steps 1,50,100] [--groups N] [--out FILE.html]
 
-The run keeps rollouts at each evaluation and, with tracking.rollouts_every=N, those of training. It may still be going.
-Exit code: 0 done, 2 bad input (one line on stderr).
+The run keeps rollouts at each evaluation and, with tracking.rollouts_every=N, those of training. It
+may still be going. Exit code: 0 done, 2 bad input (one line on stderr).
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from red_mcore.reports.run.rollout_page import write_page
 def main(arguments: list[str] | None = None) -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(
-        prog="rollouts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog="rollouts",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
     parser.add_argument("--steps", metavar="A,B", default="", help="steps to set side by side (some of all)")

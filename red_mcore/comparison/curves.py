@@ -29,13 +29,13 @@ class Reading:
     length: float
     truncated: float
     note: str = ""
-    """``end``: read at equal seconds, as it generates no tokens; ``short``: at its last evaluation, as it ended too
-    early; ``stage``: while still in its first stage."""
+    """``end``: read at equal seconds, as it generates no tokens; ``short``: at its last evaluation,
+    as it ended too early; ``stage``: while still in its first stage."""
 
 
 @dataclass(frozen=True)
 class Curves:
-    """``metrics.jsonl`` of a run; a step that a resumed run repeated counts once, as it was last."""
+    """``metrics.jsonl`` of a run; a step that a resumed run repeated is as it was last."""
 
     rows: list[dict[str, Any]]
     """By step, 0 (the evaluation of the start) included."""
@@ -79,7 +79,8 @@ class Curves:
 
     @property
     def trained_tokens(self) -> float | None:
-        """Tokens of all samples and lessons trained on, prompts included; None where the run did not count them."""
+        """Tokens of all samples and lessons trained on, prompts included; None where the run did
+        not count them."""
         if not len(self.metric("update/tokens")[0]):
             return None
         return float(sum(self.metric(name)[1].sum() for name in ("update/tokens", "lesson/tokens")))
@@ -87,7 +88,8 @@ class Curves:
     def read(self, axis: str, budget: float) -> Reading:
         """At the evaluation of the step that spends ``budget``.
 
-        Where that step has none: in a straight line between the two around it, or at the last if none follows.
+        Where that step has none: in a straight line between the two around it, or at the last if
+        none follows.
         """
         names = ("pass1", "pass1_stderr", f"pass{self.samples}", "length_tokens", "truncated")
         spent = self.spending[axis]
@@ -95,20 +97,23 @@ class Curves:
         if crossing > 0 and crossing in self.evaluated:
             return Reading(*(float(self.rows[crossing][f"evaluation/{name}"]) for name in names))
         note = "short" if budget > spent[self.evaluated[-1]] * (1 + 1e-9) else ""
-        return Reading(*(float(np.interp(budget, *self.evaluation(axis, name))) for name in names), note)
+        values = [float(np.interp(budget, *self.evaluation(axis, name))) for name in names]
+        return Reading(*values, note)
 
 
 def read_curves(folder: Path, samples: int) -> Curves:
     """RecipeError where a step's row is lost: what the run has spent is not known without it."""
     found, lost, told = rows.read(folder)
     if lost:
-        raise RecipeError(f"{told}, the first of step {lost[0]}: put the file back, or delete {folder} to run it again")
+        fix = f"put the file back, or delete {folder} to run it again"
+        raise RecipeError(f"{told}, the first of step {lost[0]}: {fix}")
     return Curves(found, samples)
 
 
 def training_seconds(row: dict[str, Any]) -> float:
     """Seconds that a step took, evaluation left out."""
-    return sum(v or 0.0 for name, v in row.items() if name.startswith("time/") and name not in NOT_TRAINING)
+    names = [name for name in row if name.startswith("time/") and name not in NOT_TRAINING]
+    return sum(row[name] or 0.0 for name in names)
 
 
 def budgets(reference: Curves, steps: int) -> dict[str, float]:

@@ -26,11 +26,16 @@ from red_mcore.config.redaction import redacted
 from red_mcore.system.disk import append
 from red_mcore.system.signals import SAVE, held, stops
 
-# The process that runs a leg is killed with this one, however this one ends: two must never write to one folder.
-_START = (
-    "import sys; from red_mcore.system.launch import die_with_parent; die_with_parent(int(sys.argv.pop(1)));"
-    " from red_mcore.system import streams; streams.outlive(); from red_mcore.run import main; sys.exit(main())"
-)
+# The process that runs a leg is killed with this one, however this one ends: two must never write
+# to one folder.
+_START = """
+import sys
+from red_mcore.system import launch, streams
+launch.die_with_parent(int(sys.argv.pop(1)))
+streams.outlive()
+from red_mcore.run import main
+sys.exit(main())
+"""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LEFT = re.compile(r"left (\d+):(\d\d):(\d\d)")
 REPORT_SECONDS = 600.0
@@ -47,8 +52,8 @@ class Outcome:
 def drive(plan: Plan, jobs: int) -> Outcome:
     """Run what is left of ``plan``, ``jobs`` legs at a time, until nothing is or a signal came.
 
-    A first SIGINT, SIGTERM or SIGHUP lets the running legs finish their step and save, a second one kills them. SIGUSR1
-    lets them save and go on.
+    A first SIGINT, SIGTERM or SIGHUP lets the running legs finish their step and save, a second one
+    kills them. SIGUSR1 lets them save and go on.
     """
     outcome = Outcome()
     running: list[_Running] = []
@@ -81,24 +86,30 @@ def drive(plan: Plan, jobs: int) -> Outcome:
                 ended = [one for one in running if one.process.poll() is not None]
                 for one in ended:
                     running.remove(one)
-                    code = one.process.returncode
-                    if code and not outcome.interrupted:
-                        outcome.failed[one.leg.run] = one.tail(6)
-                        screen.print(f"FAILED   {one.leg}: exit code {code}, the end of {one.leg.log}:")
-                        screen.print("\n".join(f"         {line}" for line in one.tail(6)))
-                    else:
-                        screen.print(f"{'stopped' if code else 'done   '}  {one.leg}, {one.seconds:.0f} s")
-                        for text in warnings_of(plan.folder(*one.leg.run)):
-                            screen.print(f"warning  {one.leg}: {text}")
+                    _tell_the_end(one, plan, outcome, screen)
                 if ended:
                     busy = {one.leg.run for one in running}
-                    waiting = [leg for leg in legs(plan, set(outcome.failed)) if leg.run not in busy]
+                    possible = legs(plan, set(outcome.failed))
+                    waiting = [leg for leg in possible if leg.run not in busy]
                     screen.update(outcome.failed.keys(), busy | {leg.run for leg in waiting})
                     screen.report(running)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return outcome
+
+
+def _tell_the_end(one: _Running, plan: Plan, outcome: Outcome, screen: Screen) -> None:
+    """Say how a leg has ended, and keep the end of its log in ``outcome`` where it failed."""
+    code = one.process.returncode
+    if code and not outcome.interrupted:
+        outcome.failed[one.leg.run] = one.tail(6)
+        screen.print(f"FAILED   {one.leg}: exit code {code}, the end of {one.leg.log}:")
+        screen.print("\n".join(f"         {line}" for line in one.tail(6)))
+        return
+    screen.print(f"{'stopped' if code else 'done   '}  {one.leg}, {one.seconds:.0f} s")
+    for text in warnings_of(plan.folder(*one.leg.run)):
+        screen.print(f"warning  {one.leg}: {text}")
 
 
 class _Running:
@@ -113,7 +124,8 @@ class _Running:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # a terminal's Ctrl-C comes to this process, which passes it on once
+                # A terminal's Ctrl-C comes to this process, which passes it on once.
+                start_new_session=True,
             )
 
     @property
@@ -147,7 +159,8 @@ class _Running:
 class Screen:
     """How many runs are done, the time left, and the last line of each running one.
 
-    A terminal shows that all the time; a file gets it when a run has ended, and every ``REPORT_SECONDS``.
+    A terminal shows that all the time; a file gets it when a run has ended, and every
+    ``REPORT_SECONDS``.
     """
 
     def __init__(self, plan: Plan, jobs: int) -> None:
@@ -169,9 +182,13 @@ class Screen:
             self._live.stop()
 
     def update(self, failed: Collection[Run], unfinished: Collection[Run]) -> None:
-        """``unfinished``: runs that go on or wait to, though they may have done their recipe's steps."""
+        """``unfinished``: runs that go on or wait to, though they may have done their recipe's
+        steps."""
         summaries = {run: self._plan.finished(run[0], method) for run, method in self._runs.items()}
-        self._seconds = {run: s["seconds"] for run, s in summaries.items() if s and run not in unfinished}
+        self._seconds = {}
+        for run, summary in summaries.items():
+            if summary and run not in unfinished:
+                self._seconds[run] = summary["seconds"]
         over = {*self._seconds, *failed, *(run for run in self._runs if (run[0], BASE) in failed)}
         self._left = [run for run in self._runs if run not in over]
 
@@ -196,7 +213,10 @@ class Screen:
         first = f"{len(self._runs) - len(self._left)} of {len(self._runs)} runs"
         if left is not None:
             first += f", about {timedelta(seconds=round(left))} left"
-        return [first, *(f"  {one.leg}  {timedelta(seconds=int(one.seconds))}  {one.tail(1)[0]}" for one in running)]
+        lines = [first]
+        for one in running:
+            lines.append(f"  {one.leg}  {timedelta(seconds=int(one.seconds))}  {one.tail(1)[0]}")
+        return lines
 
     def _stage(self, run: Run) -> str:
         """What the run calls its steps."""
@@ -217,10 +237,11 @@ def seconds_left(
     jobs: int,
     says: Mapping[Run, float] = MappingProxyType({}),
 ) -> float | None:
-    """Time that the runs ``left`` take, as long as those of the same name took with other seeds, else as the mean run.
+    """Time that the runs ``left`` take, as long as those of the same name took with other seeds,
+    else as the mean run.
 
-    ``seconds`` are those of the finished runs, ``spent`` of the running ones so far, ``says`` what some of them say is
-    left; None before anything is known.
+    ``seconds`` are those of the finished runs, ``spent`` of the running ones so far, ``says`` what
+    some of them say is left; None before anything is known.
     """
     known = {run: rest + spent.get(run, 0.0) for run, rest in says.items()} | seconds
     if not known:
@@ -235,7 +256,7 @@ def seconds_left(
 
 
 def warnings_of(folder: Path) -> list[str]:
-    """What a finished run warns of in the end."""
+    """The warnings of a finished run."""
     file = folder / "summary.json"
     found = json.loads(file.read_text()).get("warnings", []) if file.is_file() else []
     return [warning["text"] for warning in found]

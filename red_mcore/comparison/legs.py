@@ -1,4 +1,4 @@
-"""What is left to do, told from the run folders alone, so that a comparison goes on after any end."""
+"""What is left to do, told from the run folders alone, so that a comparison survives any end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Leg:
 
 
 def legs(plan: Plan, failed: set[Run]) -> list[Leg]:
-    """Legs that can start now, in the order in which they should; ``failed`` runs and what needs them are left out."""
+    """Legs that can start now, in the order in which they should; ``failed`` runs and what needs
+    them are left out."""
     found = [leg for seed in plan.seeds for leg in _legs_of(plan, seed, failed)]
     return [leg for leg in found if leg.run not in failed]
 
@@ -41,7 +42,8 @@ def curves_of(plan: Plan, seed: int, method: Method) -> Curves | None:
 
 
 def _legs_of(plan: Plan, seed: int, failed: set[Run]) -> list[Leg]:
-    """The base, then the reference, then the others until they have spent as much, or without budgets if it failed."""
+    """The base, then the reference, then the others until they have spent as much, or without
+    budgets if it failed."""
     if plan.has_base and plan.finished(seed, None) is None:
         return [_leg(plan, seed, None)]
     reference = curves_of(plan, seed, plan.reference)
@@ -58,6 +60,7 @@ def _leg(plan: Plan, seed: int, method: Method | None, wanted: dict[str, float] 
     else:
         source, name, end = method, method.name, []
     if wanted:
-        end = ["until={}", *(f"until.{field}={value!r}" for field, value in asdict(method.until(wanted)).items())]
+        until = asdict(method.until(wanted))
+        end = ["until={}", *(f"until.{field}={value!r}" for field, value in until.items())]
     arguments = (source.file, *source.overrides, *plan.own(seed, name), *end)
     return Leg((seed, name), arguments, plan.folder(seed, f"{name}.log"))

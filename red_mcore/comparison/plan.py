@@ -72,12 +72,14 @@ class Method:
 
     def until(self, wanted: dict[str, float]) -> Until:
         """What lets a run go on until it has spent the ``tokens`` and ``seconds`` wanted."""
-        return Until(wanted["tokens"] if self.generates else 0.0, wanted["seconds"], MOST * self.recipe.steps)
+        tokens = wanted["tokens"] if self.generates else 0.0
+        return Until(tokens, wanted["seconds"], MOST * self.recipe.steps)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``out/seed<k>/<name>`` holds the run of a method, ``out/seed<k>/base`` the one that makes its start."""
+    """``out/seed<k>/<name>`` holds the run of a method, ``out/seed<k>/base`` the one that makes its
+    start."""
 
     out: Path
     seeds: list[int]
@@ -109,7 +111,9 @@ class Plan:
         place = [f"name={name}", f"runs={self.out / f'seed{seed}'}", f"seed={seed}", *self.tracking]
         if name == BASE:
             return place
-        return [*place, f"model.path={self.folder(seed, BASE) / BASE}", "base=null"] if self.has_base else place
+        if self.has_base:
+            place += [f"model.path={self.folder(seed, BASE) / BASE}", "base=null"]
+        return place
 
     def recipe(self, seed: int, method: Method | None) -> Recipe:
         """The recipe of one run; None is the base's."""
@@ -120,9 +124,11 @@ class Plan:
     def finished(
         self, seed: int, method: Method | None, wanted: dict[str, float] | None = None
     ) -> dict[str, Any] | None:
-        """Summary of a run that has done its recipe's steps, and spent what is ``wanted``; None otherwise."""
+        """Summary of a run that has done its recipe's steps, and spent what is ``wanted``; None
+        otherwise."""
         name = BASE if method is None else method.name
-        recipe = replace((method or self.reference).recipe, runs=str(self.folder(seed, name).parent), name=name)
+        runs = str(self.folder(seed, name).parent)
+        recipe = replace((method or self.reference).recipe, runs=runs, name=name)
         if method is None:
             recipe = replace(recipe, steps=0)
         elif wanted:
@@ -131,28 +137,33 @@ class Plan:
 
 
 def comparison(files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None) -> Plan:
-    """RecipeError for recipes that cannot be compared, or that differ from those of runs that are there already."""
+    """RecipeError for recipes that cannot be compared, or that differ from those of runs that are
+    there already."""
     _check_overrides(overrides)
     methods = [_method(file, overrides) for file in files]
     return _checked(Plan(out, seeds, methods, _find(methods, reference)))
 
 
 def sweep(files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None) -> Plan:
-    """The trials of every recipe, each a method of its own; budgets come from the reference recipe as it is.
+    """The trials of every recipe, each a method of its own; budgets come from the reference recipe
+    as it is.
 
-    RecipeError as in ``comparison``, and for recipes without trials, with more or fewer than others, or without
-    problems of the sweep's own.
+    RecipeError as in ``comparison``, and for recipes without trials, with more or fewer than
+    others, or without problems of the sweep's own.
     """
     _check_overrides(overrides)
     methods, trials = [], {}
     for file in files:
         own = load(file)
-        tried = getattr(sys.modules.get(modules.name_of(Path(file))), "TRIALS", None)  # as `load` has left it
+        module = sys.modules.get(modules.name_of(Path(file)))  # as `load` has left it
+        tried = getattr(module, "TRIALS", None)
         if not tried:
-            raise RecipeError(f"recipe file {file} has no TRIALS: list overrides to try, e.g. [['optimizer.lr=1e-3']]")
+            fix = "list overrides to try, e.g. [['optimizer.lr=1e-3']]"
+            raise RecipeError(f"recipe file {file} has no TRIALS: {fix}")
         method = _method(file, overrides)
         if _problems(method.recipe.data) == _problems(own.data):
-            other = f"data.seed={own.data.seed + 1}" if not sources.paths(method.recipe.data) else "another data.path"
+            has_files = sources.paths(method.recipe.data)
+            other = "another data.path" if has_files else f"data.seed={own.data.seed + 1}"
             raise RecipeError(
                 f"{method.name} would be tuned on its own problems, those of the final comparison: add {other}"
             )
@@ -193,9 +204,8 @@ def _problems(data: Data) -> object:
 def _find(methods: list[Method], name: str | None) -> Method:
     found = [m for m in methods if name in (None, m.name)]
     if not found:
-        raise RecipeError(
-            f"--reference {name}: no recipe has that name, there are {', '.join(m.name for m in methods)}"
-        )
+        there = ", ".join(m.name for m in methods)
+        raise RecipeError(f"--reference {name}: no recipe has that name, there are {there}")
     return found[0]
 
 
@@ -204,9 +214,11 @@ def _checked(plan: Plan) -> Plan:
         raise RecipeError(f"{len(plan.methods)} recipe is no comparison: give two or more")
     for name, count in Counter(m.name for m in plan.methods).items():
         if count > 1:
-            raise RecipeError(f"{count} recipes are named {name}: change the name in one of the files")
+            fix = "change the name in one of the files"
+            raise RecipeError(f"{count} recipes are named {name}: {fix}")
         if name == BASE or "/" in name:
-            raise RecipeError(f"a recipe is named {name}: '{BASE}' and '/' have another use here, rename it")
+            fix = f"'{BASE}' and '/' have another use here, rename it"
+            raise RecipeError(f"a recipe is named {name}: {fix}")
     for method in plan.all:
         if method.recipe.until is not None:
             raise RecipeError(f"{method.name}: until is set by the command, use until=null")
@@ -227,8 +239,8 @@ def _check_equal(reference: Method, method: Method) -> None:
     for key in sorted(ours.keys() | theirs.keys()):
         if ours.get(key) != theirs.get(key) and is_within(key, EQUAL) and key not in MAY_DIFFER:
             raise RecipeError(
-                f"{key} is {ours.get(key)} in {reference.name} and {theirs.get(key)} in {method.name}:"
-                " make it equal, methods are compared and not their settings"
+                f"{key} is {ours.get(key)} in {reference.name} and {theirs.get(key)} in"
+                f" {method.name}: make it equal, methods are compared and not their settings"
             )
 
 
@@ -236,7 +248,8 @@ def _check_cut_anywhere(method: Method, least: int) -> None:
     """RecipeError unless every evaluation along the run is also the end of a shorter run."""
     recipe = method.recipe
     if not recipe.evaluation.every:
-        raise RecipeError(f"{method.name}: evaluation.every=0 leaves nothing to read along the run: set it to 20, say")
+        fault = "evaluation.every=0 leaves nothing to read along the run"
+        raise RecipeError(f"{method.name}: {fault}: set it to 20, say")
     if recipe.steps < max(1, least):
         raise RecipeError(
             f"{method.name}: steps={recipe.steps} end before the reference's {least}: use {max(1, least)} or more"
@@ -245,8 +258,9 @@ def _check_cut_anywhere(method: Method, least: int) -> None:
         where = "optimizer" if name == "main" else f"algorithm.{name}"
         settings, _ = recipe.algorithm.optimizers(recipe)[name]
         raise RecipeError(
-            f"{method.name}: {where}.schedule={settings.schedule} depends on the number of steps, so that a point along"
-            f" the run is not the end of a shorter run: use {where}.schedule=constant"
+            f"{method.name}: {where}.schedule={settings.schedule} depends on the number of steps,"
+            " so that a point along the run is not the end of a shorter run: use"
+            f" {where}.schedule=constant"
         )
 
 
@@ -256,7 +270,8 @@ def _evaluated_at(step: int, method: Method) -> Method:
     if every == method.recipe.evaluation.every:
         return method
     more = f"evaluation.every={every}"
-    return replace(method, overrides=(*method.overrides, more), recipe=override(method.recipe, [more]))
+    overrides, recipe = (*method.overrides, more), override(method.recipe, [more])
+    return replace(method, overrides=overrides, recipe=recipe)
 
 
 def _check_earlier(plan: Plan) -> None:

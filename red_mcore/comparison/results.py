@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -35,47 +35,46 @@ class Result:
         return {seed: getattr(reading, name) for seed, reading in self.readings[axis].items()}
 
     def mean(self, axis: str, name: str = "pass1") -> float | None:
-        values = self.values(axis, name).values()
-        return statistics.fmean(values) if values else None
+        return mean_of(self.values(axis, name).values())
 
     def half(self, axis: str, *, over_seeds: bool) -> float:
-        """Half of the 95 % confidence interval of ``mean(axis)``, see ``half_width``."""
-        values, stderrs = (list(self.values(axis, name).values()) for name in ("pass1", "stderr"))
-        return half_width(values, stderrs, over_seeds=over_seeds)
+        """Half of the 95 % confidence interval of ``mean(axis)``, see ``half_width``; 0 of none."""
+        values, errors = (list(self.values(axis, name).values()) for name in ("pass1", "stderr"))
+        return half_width(values, errors, over_seeds=over_seeds) if values else 0.0
 
     def notes(self, axis: str) -> set[str]:
         return {reading.note for reading in self.readings[axis].values()} - {""}
 
+    # What follows is spent to the end of the run: means over seeds, None where it is not known.
+
     def total(self, axis: str) -> float | None:
-        """Spent to the end of the run, mean over seeds."""
-        spent = [float(curves.spending[axis][-1]) for curves in self.curves.values()]
-        return statistics.fmean(spent) if spent else None
+        return mean_of(float(curves.spending[axis][-1]) for curves in self.curves.values())
 
     @property
     def updates(self) -> float | None:
-        """Optimizer updates to the end of the run, mean over seeds."""
-        return statistics.fmean(c.updates for c in self.curves.values()) if self.curves else None
+        """Optimizer updates."""
+        return mean_of(curves.updates for curves in self.curves.values())
 
     @property
     def trained_tokens(self) -> float | None:
-        """To the end of the run, mean over seeds; None where a run did not count them."""
-        counts = [curves.trained_tokens for curves in self.curves.values()]
-        return statistics.fmean(counts) if counts and None not in counts else None
+        return mean_of(curves.trained_tokens for curves in self.curves.values())
 
     @cached_property
     def flops(self) -> float | None:
-        """(6 x trained + 2 x generated tokens) x parameters, mean over seeds; None where one of them is not known."""
-        architecture, trained = find_architecture(self.method.recipe), self.trained_tokens
-        if architecture is None or trained is None:
+        """(6 x trained + 2 x generated tokens) x parameters."""
+        architecture = find_architecture(self.method.recipe)
+        trained, generated = self.trained_tokens, self.total("tokens")
+        if architecture is None or trained is None or generated is None:
             return None
-        return (6 * trained + 2 * self.total("tokens")) * architecture.parameters
+        return (6 * trained + 2 * generated) * architecture.parameters
 
     @cached_property
     def learning_rates(self) -> str:
-        rates = self.method.recipe.algorithm.optimizers(self.method.recipe)
-        return ", ".join(
-            f"{settings.lr:g}" + (f" ({name})" * (name != "main")) for name, (settings, _) in rates.items()
-        )
+        """In words, with the optimizer's name beside the rate of any but the main one."""
+        told = []
+        for name, (settings, _) in self.method.recipe.algorithm.optimizers(self.method.recipe).items():
+            told.append(f"{settings.lr:g}" if name == "main" else f"{settings.lr:g} ({name})")
+        return ", ".join(told)
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class Results:
 
     @property
     def ranked(self) -> list[Result]:
-        """By pass@1 at equal seconds, the highest first; methods that could not be read there last."""
+        """By pass@1 at equal seconds, the highest first; methods not read there come last."""
         return sorted(self.all, key=lambda r: -(r.mean("seconds") if r.readings["seconds"] else -1.0))
 
     @property
@@ -106,14 +105,22 @@ class Results:
 
     def budget(self, axis: str) -> float | None:
         """Mean over seeds."""
-        return statistics.fmean(b[axis] for b in self.budgets.values()) if self.budgets else None
+        return mean_of(spent[axis] for spent in self.budgets.values())
 
     def gap(self, one: Result, other: Result, axis: str) -> Gap | None:
         return gap(one.values(axis), other.values(axis), len(self.plan.seeds))
 
 
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """The mean; None of no values, and where one is not known."""
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return statistics.fmean(known) if known and len(known) == len(found) else None
+
+
 def collect(plan: Plan, failed: Collection[Run]) -> Results:
-    """Read all runs; where the reference of a seed is missing, its methods are only read at equal steps."""
+    """Read all runs; where the reference of a seed is missing, its methods are only read at equal
+    steps."""
     limits = {}
     for seed in plan.seeds:
         if reference := curves_of(plan, seed, plan.reference):
@@ -141,7 +148,8 @@ def _result(plan: Plan, method: Method, limits: dict[int, dict[str, float]], fai
 
 
 def as_json(results: Results, made: dict[str, Any]) -> dict[str, Any]:
-    """All numbers of the report, and the evaluations that its lines go through; ``made``: how it came about."""
+    """All numbers of the report, and the evaluations that its lines go through; ``made``: how it
+    came about."""
     return {
         "made": made,
         "reference": results.plan.reference.name,
@@ -153,30 +161,37 @@ def as_json(results: Results, made: dict[str, Any]) -> dict[str, Any]:
 
 
 def _method_json(results: Results, result: Result) -> dict[str, Any]:
-    gaps = {axis: results.gap(result, results.reference, axis) for axis in AXES}
+    pass1, against, readings = {}, {}, {}
+    for axis in AXES:
+        readings[axis] = {seed: vars(one) for seed, one in result.readings[axis].items()}
+        if readings[axis]:
+            half = result.half(axis, over_seeds=results.over_seeds)
+            pass1[axis] = {"mean": result.mean(axis), "half_width_95": half}
+        gap = results.gap(result, results.reference, axis)
+        if gap:
+            against[axis] = {"differences": gap.differences, "sign": gap.sign}
+    whole = {axis: result.total(axis) for axis in AXES}
+    whole |= {"updates": result.updates, "trained_tokens": result.trained_tokens}
     return {
         "file": result.method.file,
         "overrides": without_secrets(result.method.overrides),
         "learning_rates": result.learning_rates,
         "failed_seeds": result.failed,
-        "whole_run": {axis: result.total(axis) for axis in AXES}
-        | {"updates": result.updates, "trained_tokens": result.trained_tokens, "flops": result.flops},
-        "readings": {axis: {seed: vars(r) for seed, r in by.items()} for axis, by in result.readings.items()},
-        "pass1": {
-            axis: {"mean": result.mean(axis), "half_width_95": result.half(axis, over_seeds=results.over_seeds)}
-            for axis in AXES
-            if result.readings[axis]
-        },
-        "against_reference": {
-            axis: {"differences": found.differences, "sign": found.sign} for axis, found in gaps.items() if found
-        },
-        "evaluations": {seed: _evaluations(curves) for seed, curves in result.curves.items()},
+        "whole_run": whole | {"flops": result.flops},
+        "readings": readings,
+        "pass1": pass1,
+        "against_reference": against,
+        "evaluations": {seed: _evaluations(one) for seed, one in result.curves.items()},
     }
 
 
 def _evaluations(curves: Curves) -> list[dict[str, float]]:
-    return [
-        {axis: float(curves.spending[axis][i]) for axis in AXES}
-        | {name: value for name, value in curves.rows[i].items() if name.startswith("evaluation/")}
-        for i in curves.evaluated
-    ]
+    """What was spent until each evaluation, and what it found."""
+    found = []
+    for i in curves.evaluated:
+        one = {axis: float(curves.spending[axis][i]) for axis in AXES}
+        for name, value in curves.rows[i].items():
+            if name.startswith("evaluation/"):
+                one[name] = value
+        found.append(one)
+    return found

@@ -68,11 +68,6 @@ class Algorithm:
         """Raises RecipeError where ``recipe`` does not suit the algorithm; the base asks for
         nothing."""
 
-    def optimizers(self, recipe: Recipe) -> dict[str, tuple[Optimizer, int]]:
-        """Optimizers over the same weights, each with moments and schedule of its own: name ->
-        (settings, updates)."""
-        return {"main": (recipe.optimizer, recipe.steps * recipe.batch.updates_per_step)}
-
 
 @dataclass
 class Recipe:

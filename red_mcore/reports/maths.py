@@ -1,7 +1,8 @@
 """What a model wrote, with its LaTeX as MathML, which browsers show without any script.
 
-The text is not to be trusted. latex2mathml hands on markup that stands in a formula (``\\text{<script>}``), links and
-styles; so only its tree is used, and written here: known elements, harmless attributes, everything else escaped.
+The text is not to be trusted. latex2mathml hands on markup that stands in a formula
+(``\\text{<script>}``), links and styles; so only its tree is used, and written here: known
+elements, harmless attributes, everything else escaped.
 """
 
 from __future__ import annotations
@@ -11,16 +12,9 @@ import re
 from functools import lru_cache
 from xml.etree.ElementTree import Element
 
-STYLE = """
-.prose { white-space: pre-wrap; overflow-wrap: anywhere; } .prose math { white-space: nowrap;
-  font-size: 1.08em; font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", math, serif; }
-.prose .display { overflow-x: auto; overflow-y: hidden; margin: .35em 0; padding: 2px 0; }
-.boxed { border: 1px solid #555555; border-radius: 3px; padding: .15em .3em; }
-.struck { text-decoration: line-through; } math .left { text-align: left; } math .right { text-align: right; }
-"""
 LONGEST = 4000
 """Characters of a formula. It also bounds how far an opening ``$`` looks for its end."""
-MOST = 2000
+FORMULAS = 2000
 """Formulas of a text; a model in a loop writes any number. Those beyond stay LaTeX."""
 DEEPEST = 100
 """Elements within one another; browsers stop at 512."""
@@ -32,93 +26,51 @@ _HEADING = re.compile(r"^#{1,6} (.{1,200})$", re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _MACRO = re.compile(r"\\(?:(?:re)?newcommand|providecommand|[egx]?def|let|newenvironment)(?![a-zA-Z])")
 """Definitions can grow without bound, and no answer needs them."""
-_ELEMENTS = frozenset(
-    (
-        "math",
-        "mrow",
-        "mi",
-        "mn",
-        "mo",
-        "ms",
-        "mtext",
-        "mspace",
-        "mfrac",
-        "msqrt",
-        "mroot",
-        "mstyle",
-        "mpadded",
-    )
-    + (
-        "mphantom",
-        "msub",
-        "msup",
-        "msubsup",
-        "munder",
-        "mover",
-        "munderover",
-        "mmultiscripts",
-        "mprescripts",
-        "none",
-    )
-    + ("mtable", "mtr", "mtd")
-)
-_ATTRIBUTES = frozenset(
-    (
-        "display",
-        "displaystyle",
-        "scriptlevel",
-        "stretchy",
-        "fence",
-        "form",
-        "accent",
-        "accentunder",
-        "linethickness",
-    )
-    + (
-        "minsize",
-        "maxsize",
-        "movablelimits",
-        "largeop",
-        "symmetric",
-        "separator",
-        "lspace",
-        "rspace",
-        "width",
-    )
-    + ("height", "depth", "voffset")
-)
+_TAGS = """
+math mrow mi mn mo ms mtext mspace mfrac msqrt mroot mstyle mpadded mphantom msub msup msubsup
+munder mover munderover mmultiscripts mprescripts none mtable mtr mtd
+"""
+_ELEMENTS = frozenset(_TAGS.split())
+_HARMLESS = """
+display displaystyle scriptlevel stretchy fence form accent accentunder linethickness minsize
+maxsize movablelimits largeop symmetric separator lspace rspace width height depth voffset
+"""
+_ATTRIBUTES = frozenset(_HARMLESS.split())
 _VALUE = re.compile(r"[a-z]{1,12}|[+-]?\d{0,2}(\.\d{1,6})?(em|ex|px|pt|mu|%)?")
 """Words and small lengths: ``\\hspace{999999em}`` is left out."""
 
 
 def render(text: str) -> str:
-    """HTML of ``text`` for an element of class ``prose``: formulas as MathML, the rest escaped (bold and
-    headings as Markdown has them), newlines kept.
+    """HTML of ``text`` for an element of class ``prose``: formulas as MathML, the rest escaped
+    (bold and headings as Markdown has them), newlines kept.
 
-    Formulas stand in ``$ $``, ``$$ $$``, ``\\( \\)``, ``\\[ \\]``, ``\\boxed{}`` or an environment such as ``align``.
-    One that is broken, too long or too deep is shown as it was written. Takes time in proportion to the text.
+    Formulas stand in ``$ $``, ``$$ $$``, ``\\( \\)``, ``\\[ \\]``, ``\\boxed{}`` or an environment
+    such as ``align``. One that is broken, too long or too deep is shown as it was written. Takes
+    time in proportion to the text.
     """
-    text = text.encode("utf-8", "replace").decode()  # half of a surrogate pair cannot be written to a file
+    # Half of a surrogate pair cannot be written to a file.
+    text = text.encode("utf-8", "replace").decode()
     braces = _matching_braces(text)
     done: list[str] = []
-    at = formulas = 0
-    while (opened := _OPEN.search(text, at)) is not None:
-        done.append(_prose(text[at : opened.start()]))
-        found = _formula_at(text, opened, braces) if formulas < MOST else None
+    place = formulas = 0
+    while (opened := _OPEN.search(text, place)) is not None:
+        done.append(_prose(text[place : opened.start()]))
+        found = _formula_at(text, opened, braces) if formulas < FORMULAS else None
         if found is None:
-            done.append(_plain(opened.group().removeprefix("\\") if opened.group() == "\\$" else opened.group()))
-            at = opened.end()
+            done.append(_plain("$" if opened.group() == "\\$" else opened.group()))
+            place = opened.end()
             continue
-        latex, display, at = found
+        latex, display, place = found
         formulas += 1
-        made = formula(latex, display) or f"<code>{_plain(text[opened.start() : at])}</code>"
+        made = formula(latex, display) or f"<code>{_plain(text[opened.start() : place])}</code>"
         if display:  # a block has its own lines
             if done[-1].endswith("\n"):
                 done[-1] = done[-1].rstrip(" \n")
-            at += len(text[at : at + 2]) - len(text[at : at + 2].lstrip("\n"))
+            following = text[place : place + 2]
+            place += len(following) - len(following.lstrip("\n"))
             made = f"<div class=display>{made}</div>"
         done.append(made)
-    return "".join([*done, _prose(text[at:])])
+    return "".join([*done, _prose(text[place:])])
 
 
 @lru_cache(maxsize=4096)
@@ -136,7 +88,8 @@ def formula(latex: str, display: bool = False) -> str | None:
 
 
 def _formula_at(text: str, opened: re.Match, braces: dict[int, int]) -> tuple[str, bool, int] | None:
-    """(LaTeX, whether it has lines of its own, its end) of the formula that ``opened`` begins; None without end."""
+    """(LaTeX, whether it has lines of its own, its end) of the formula that ``opened`` begins; None
+    without an end."""
     mark, start = opened.group(), opened.end()
     if mark in ("\\\\", "\\$"):
         return None
@@ -191,13 +144,16 @@ def _written(element: Element, depth: int) -> str:
     if depth > DEEPEST:
         raise RecursionError(f"a formula of more than {DEEPEST} elements within one another")
     tag = element.tag if element.tag in _ELEMENTS else "mrow"
-    kept = {name: value for name, value in element.attrib.items() if name in _ATTRIBUTES and _VALUE.fullmatch(value)}
+    attributes = ""
+    for name, value in element.attrib.items():
+        if name in _ATTRIBUTES and _VALUE.fullmatch(value):
+            attributes += f' {name}="{value}"'
     if kind := _class(element):
-        kept["class"] = kind
-    attributes = "".join(f' {name}="{value}"' for name, value in kept.items())
+        attributes += f' class="{kind}"'
     # latex2mathml writes symbols as references: &#x2264;
-    inner = _plain(html.unescape(element.text or "")) + "".join(_written(child, depth + 1) for child in element)
-    return f"<{tag}{attributes}>{inner}</{tag}>"
+    parts = [_plain(html.unescape(element.text or ""))]
+    parts += [_written(child, depth + 1) for child in element]
+    return f"<{tag}{attributes}>{''.join(parts)}</{tag}>"
 
 
 def _class(element: Element) -> str | None:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from red_mcore.reports import maths
 from red_mcore.reports.colours import VARIABLES, themed
+from red_mcore.reports.plots import short
 from red_mcore.system.disk import write_atomic
 
 
@@ -43,7 +44,7 @@ def environment() -> Environment:
     """Where templates are found. A name misspelt in one is an error, not an empty text."""
     made = Environment(
         loader=PackageLoader("red_mcore.reports"),
-        autoescape=True,
+        autoescape=lambda name: name is None or name.endswith(".html"),  # .j2 is plain text
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -52,6 +53,8 @@ def environment() -> Environment:
     made.filters["themed"] = lambda text: Markup(themed(str(text)))
     made.filters["prose"] = lambda text: Markup(maths.render(text))
     made.filters["shortened"] = _shortened
+    made.filters["markdown"] = markdown
+    made.filters["short"] = short
     made.filters["estimate"] = _estimate
     made.filters["whole"] = lambda value: value if isinstance(value, str) else f"{value:.0f}"
     made.globals["variables"] = Markup(VARIABLES)

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from red_mcore.analysis.findings import Likelihood, find, find_behaviours, find_positions, find_shift
+from red_mcore.analysis.findings import Likelihood, find, find_behaviours, find_positions
 from red_mcore.analysis.judge import Judgements
 from red_mcore.analysis.lengths import learnability_gap
 from red_mcore.analysis.likelihood import TokenScores
-from red_mcore.analysis.positions import Scored
+from red_mcore.analysis.positions import Scored, rank_shift
 from red_mcore.analysis.recorded import read_evaluation
 from red_mcore.reports import plots
 from red_mcore.reports.analysis.report import write_analysis
@@ -52,7 +52,7 @@ def all_of(evaluation):
     """Everything that an analysis can find."""
     found = find(evaluation, evaluation.responses, "tokens")
     own, before = scored(evaluation, 0), scored(evaluation, 1)
-    shift, texts = find_shift(own, before, 1), {1: "wait", 2: " so", 3: HOSTILE}
+    shift, texts = rank_shift(own, before, least=1), {1: "wait", 2: " so", 3: HOSTILE}
     positions = [find_positions(own, IDS), find_positions(before, IDS), find_positions(own, IDS, before)]
     sizes = {name: len(ids) for name, ids in IDS.items()}
     found.likelihood = Likelihood("m", "o", 6, {"empty": 2}, 1, sizes, *positions, shift, 6, texts)

@@ -55,7 +55,7 @@ def test_short():
 def test_the_pieces_of_a_page_escape_their_texts():
     parts, plot = page.environment().get_template("parts.html").module, plots.curve({"<i>": ([0], [0])}, "<i>")
     cells = [["<i>", page.Cell("<i>", "<i>", 1)]]
-    made = [parts.note("<i>"), parts.definitions({"<i>": "<i>"}), parts.tiles({"<i>": ("<i>", "<i>")})]
+    made = [parts.note("<i>"), parts.definitions({"<i>": "<i>"}), parts.tile("<i>", "<i>", "<i>")]
     made += [parts.table(["<i>"], cells), parts.list(["<i>"]), parts.section("<i>", [replace(plot, caption="<i>")])]
     assert all("&lt;i&gt;" in part for part in made)
     assert "<i>" not in "".join(made)

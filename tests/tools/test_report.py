@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import yaml
 
 from red_mcore.cli import report
 from red_mcore.config.loading import load
@@ -227,6 +228,21 @@ def test_at_most_eight_cards_of_a_kind_and_equal_ones_once(undrawn, make):
     found = written(folder)
     assert "Right (8 of 12)" in found.text
     assert "Not right (0)" in found.text
+
+
+def test_what_was_trained_on_and_how_is_told_as_text(undrawn, make):
+    folder = make()
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    recipe["name"] = HOSTILE
+    recipe["data"] |= {"mixture": [{"path": HOSTILE, "weight": 2.0}, {"path": "b"}], "held_out_path": "c"}
+    recipe["parallel"] |= {"tensor": 2, "recompute": "full"}
+    recipe["model"]["path"] = HOSTILE
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    text = " ".join(written(folder).text.split())
+    assert f"{HOSTILE} (weight 2), b (weight 1); held out: c" in text
+    assert "2 rank(s), tensor 2, recompute full" in text
+    assert f"{HOSTILE} after 500 steps of base training, qwen2, hidden 128, layers 2, vocabulary 262, float32" in text
+    assert "24 prompts x 7 samples, 1 update(s) per step, up to 80 tokens at temperature 1.0" in text
 
 
 def test_benchmarks(undrawn, make):

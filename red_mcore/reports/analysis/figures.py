@@ -190,7 +190,7 @@ def _bars(
     title: str,
     of: Callable[[Findings], Estimates],
     *,
-    form: str = "{:.2g}",
+    form: str = "{:.3g}",
     size: tuple[float, float] = SIZE,
 ) -> Plot:
     """Bars of the estimates that ``of`` takes from each evaluation; one without any has none."""

@@ -121,8 +121,10 @@ class Figures:
     ) -> Plot | None:
         """A line of each method, the mean over seeds as far as the budget goes; None without any.
 
-        ``styles``: name -> (colour, marker) of those that stand out, the first above all.
+        ``styles``: name -> (colour, marker) of those that stand out, the first above all. The first
+        of styles that are given is there to compare with, without its interval.
         """
+        banded = set(self.shown) if styles is None else set(styles) - {next(iter(styles))}
         styles = styles or self.shown
         limit = self.results.budget(axis) or 0.0
         lines, bands, colours = {}, {}, {}
@@ -136,7 +138,7 @@ class Figures:
             x, mean, half = _mean(seeds, limit, over_seeds=self.results.over_seeds)
             lines[result.name] = (x, mean)
             colours[result.name], _ = styles.get(result.name, (GREY, ""))
-            if half is not None and result.name in styles:
+            if half is not None and result.name in banded:
                 bands[result.name] = half
         if not lines:
             return None
@@ -147,7 +149,7 @@ class Figures:
 
 
 def highlights(results: Results) -> dict[str, tuple[str, str]]:
-    """Name -> (colour, marker): the reference, the plain methods, then the best at equal seconds."""
+    """Name -> (colour, marker): the reference, the plain methods, then those best at seconds."""
     names = [result.name for result in results.ranked if result is not results.reference]
     chosen = [name for name in ALWAYS if name in names]
     chosen += [name for name in names if name not in chosen]
@@ -167,7 +169,7 @@ def _evaluated(axis: str, name: str) -> Line:
 
 
 def _mean(seeds: Sequence[Points], limit: float, *, over_seeds: bool) -> Points:
-    """(x, mean over seeds, half of its 95 % interval), up to ``limit`` or the shortest run's end."""
+    """(x, mean over seeds, half of its 95 % interval), up to ``limit`` or the first end."""
     first = max(x[0] for x, _, _ in seeds)
     last = min(limit, *(x[-1] for x, _, _ in seeds))
     x = np.linspace(first, last, _POINTS)

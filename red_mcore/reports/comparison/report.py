@@ -17,8 +17,7 @@ from red_mcore.comparison.results import Results, as_json
 from red_mcore.config.redaction import redacted
 from red_mcore.reports.comparison import tables
 from red_mcore.reports.comparison.figures import Figures
-from red_mcore.reports.page import markdown, render, write_files
-from red_mcore.reports.plots import short
+from red_mcore.reports.page import render, write_files
 from red_mcore.tracking.provenance import versions
 
 Failed = Mapping[Run, list[str]]
@@ -29,39 +28,30 @@ def write_comparison(results: Results, failed: Failed, command: list[str], jobs:
     """Write ``report.html``, its table and main figure apart, and ``results.json`` into the plan's
     folder; returns their paths."""
     made = provenance(results.plan, command, jobs)
-    name = results.reference.name
-    figures, remarks = Figures(results), notes(results, jobs)
-    methods, against = tables.methods(results), tables.against_reference(results)
-    verdicts, dots = tables.verdicts(results), figures.dots()
-    table = [markdown(methods), *_bullets(remarks), f"\npass@1 minus that of {name}:\n"]
-    table += [markdown(against), *_bullets(verdicts), ""]
-    page = render(
-        "comparison.html",
-        title=f"{len(results.all)} methods against {name}",
-        made=made,
-        results=results,
-        failed=failed,
-        figures=figures,
-        dots=dots,
-        methods=methods,
-        against=against,
-        notes=remarks,
-        verdicts=verdicts,
-        several_seeds=len(results.plan.seeds) > 1,
-        chance=tables.chance(results),
-        pairs={axis: tables.pairs(results, axis) for axis in AXES},
-    )
+    figures = Figures(results)
+    dots = figures.dots()
+    shown = {
+        "title": f"{len(results.all)} methods against {results.reference.name}",
+        "made": made,
+        "results": results,
+        "failed": failed,
+        "figures": figures,
+        "dots": dots,
+        "methods": tables.methods(results),
+        "against": tables.against_reference(results),
+        "notes": notes(results, jobs),
+        "verdicts": tables.verdicts(results),
+        "several_seeds": len(results.plan.seeds) > 1,
+        "chance": tables.chance(results),
+        "pairs": {axis: tables.pairs(results, axis) for axis in AXES},
+    }
     files = {
         "results.json": json.dumps(as_json(results, made), indent=1),
-        "table.md": "\n".join(table),
-        "report.html": page,
+        "table.md": render("table.j2", **shown),
+        "report.html": render("comparison.html", **shown),
         "accuracy.svg": dots.svg,
     }
     return write_files(results.plan.out, files)
-
-
-def _bullets(lines: list[str]) -> list[str]:
-    return [f"- {line}" for line in lines]
 
 
 def provenance(plan: Plan, command: list[str], jobs: int) -> dict[str, str]:
@@ -93,37 +83,5 @@ def provenance(plan: Plan, command: list[str], jobs: int) -> dict[str, str]:
 
 def notes(results: Results, jobs: int) -> list[str]:
     """How to read the tables and lines."""
-    lines = []
-    tokens, seconds = results.budget("tokens"), results.budget("seconds")
-    if tokens is not None and seconds is not None:
-        lines.append(
-            f"The budgets of each seed are what {results.reference.name} spends in"
-            f" {results.plan.steps} steps: on average {short(tokens)} generated tokens and"
-            f" {short(seconds)} training seconds. Every other method ran as many steps or more and,"
-            " where it had then spent less, went on until it had spent as much."
-        )
-    shared = interval = ""
-    if jobs > 1:
-        shared = f" {jobs} runs shared the machine, so seconds compare only if it has cores for all."
-    interval = "normal, from errors over problems"
-    if results.over_seeds:
-        interval = "Student's t on the values of the seeds; it does not hold the choice of the problems"
-    lines += [
-        "Learning rates are constant after warm-up, so that a point along a run is also the end of"
-        " a shorter one. Values at a budget are read at the evaluation of the step that spends it;"
-        " where that step has none, they lie on the straight line between the evaluations around"
-        " it.",
-        "Training seconds are those of sampling, grading, scoring, updating and publishing;"
-        " starting, evaluating and saving do not count. They are of this machine, with whatever"
-        f" else it had to do.{shared}",
-        f"± is half of the 95 % confidence interval: {interval}. The held-out problems are the same"
-        " for all methods and seeds; a difference between two methods is therefore known better"
-        " than their intervals say.",
-        "Length and share cut off are those at equal seconds. Steps (of the loop), updates (of the"
-        " optimizer), tokens, FLOPs and seconds are of the whole run. Rows are sorted by pass@1 at"
-        " equal seconds.",
-        "Trained tokens are those of all samples and lessons trained on, prompts included."
-        " FLOPs = (6 x trained + 2 x generated tokens) x parameters; scoring, and prompts in"
-        " sampling, are left out.",
-    ]
-    return lines + tables.legend(results)
+    text = render("notes.j2", results=results, name=results.reference.name, jobs=jobs)
+    return [*filter(None, text.splitlines()), *tables.legend(results)]

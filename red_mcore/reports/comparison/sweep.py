@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from pathlib import Path
 
 from red_mcore.comparison.curves import AXES
-from red_mcore.comparison.results import Result, Results, as_json
+from red_mcore.comparison.results import Result, Results, as_json, mean_of
 from red_mcore.config.tree import flatten
 from red_mcore.reports.comparison import tables
 from red_mcore.reports.comparison.report import Failed, provenance
@@ -53,9 +52,11 @@ def by_method(results: Results) -> dict[str, list[Result]]:
 def score(result: Result) -> float | None:
     """Mean pass@1 over the three budgets; None where one is missing, or the trial failed in some
     seed."""
-    means = [result.mean(axis) for axis in AXES]
-    known = [mean for mean in means if mean is not None]
-    return statistics.fmean(known) if len(known) == len(AXES) and not result.failed else None
+    return None if result.failed else _mean(result)
+
+
+def _mean(result: Result) -> float | None:
+    return mean_of(result.mean(axis) for axis in AXES)
 
 
 def best(trials: list[Result]) -> Result | None:
@@ -79,7 +80,9 @@ def close(chosen: Result, trials: list[Result]) -> list[str]:
 def _error(result: Result) -> float:
     """The standard error of ``score``; the seeds and budgets share the problems, so that it is
     their mean."""
-    return statistics.fmean(result.mean(axis, "stderr") for axis in AXES)
+    error = mean_of(result.mean(axis, "stderr") for axis in AXES)
+    assert error is not None, "a trial that has a score has its errors"
+    return error
 
 
 def edges(chosen: Result, trials: list[Result]) -> list[str]:
@@ -120,12 +123,9 @@ def trials_table(results: Results) -> Table:
         chosen = best(trials)
         for trial in trials:
             row = [trial.name, " ".join(trial.method.settings)]
-            means = [trial.mean(axis) for axis in AXES]
-            for axis, mean in zip(AXES, means, strict=True):
-                text = "-" if mean is None else tables.fraction(mean)
-                row.append(text + tables.marks(axis, trial))
-            known = None not in means
-            row.append(tables.fraction(statistics.fmean(means)) if known else "-")
+            for axis in AXES:
+                row.append(tables.shown(trial.mean(axis)) + tables.marks(axis, trial))
+            row.append(tables.shown(_mean(trial)))
             remark = "failed" if trial.failed else ""
             rows.append([*row, "best" if trial is chosen else remark])
     return Table([*header, "mean of the three", ""], rows)

@@ -30,7 +30,7 @@ def methods(results: Results) -> Table:
         failed = ", ".join(map(str, result.failed))
         row = [Cell(result.name, f"(failed in seed {failed})" if failed else "")]
         for axis in AXES:
-            half = result.half(axis, over_seeds=results.over_seeds) if result.readings[axis] else 0.0
+            half = result.half(axis, over_seeds=results.over_seeds)
             row.append(_mean(result, axis, "pass1", f" ± {fraction(half)}{marks(axis, result)}"))
         row += [_mean(result, axis, "passk") for axis in AXES]
         length, cut = (result.mean("seconds", name) for name in ("length", "truncated"))
@@ -106,6 +106,10 @@ def legend(results: Results) -> list[str]:
     """What the marks mean that are in the tables."""
     found = "".join(marks(axis, *results.all) for axis in AXES)
     return [f"{mark} {EXPLAINED[note]}" for note, mark in MARKS.items() if mark in found]
+
+
+def shown(mean: float | None) -> str:
+    return "-" if mean is None else fraction(mean)
 
 
 def fraction(value: float) -> str:

@@ -73,13 +73,26 @@ class RunFigures:
         options["colours"] = dict(zip(asked, COLOURS, strict=False)) | options.get("colours", {})
         return plots.curve(found, title, smooth=smooth, **options)
 
+    def ends(self, name: str | None, form: str) -> str:
+        """The first value of a metric and the last, in words; nothing where it has none."""
+        values = self.run.metric(name or "")[1]
+        told = [form.format(value) for value in (*values[:1], *values[1:][-1:])]
+        return " → ".join(told)
+
+    def score(self, found: tuple[float, float] | None) -> str:
+        """A mean with half of its 95 % interval."""
+        if found is None:
+            return ""
+        mean, error = found
+        return f"{mean:.3f} ± {1.96 * error:.3f}" if np.isfinite(error) else f"{mean:.3f}"
+
     def held_out(self) -> Plot | None:
         """pass@1, with its interval, and pass@k."""
         run = self.run
         errors = [error for _, error in run.scores("evaluation/pass1").values()]
         lines: dict[str, str | Series] = {"pass@1": "evaluation/pass1"}
         if run.pass_k:
-            lines[run.pass_k.replace("evaluation/pass", "pass@")] = run.pass_k
+            lines[run.pass_k_name] = run.pass_k
         colours = dict.fromkeys(lines, SKY) | {"pass@1": BLUE}
         band = {"pass@1": 1.96 * np.nan_to_num(errors)}
         look = {"smooth": 0, "marks": (), "ylim": (0, None), "colours": colours}
@@ -87,22 +100,20 @@ class RunFigures:
 
     def benchmarks(self) -> list[Plot | None]:
         """Bars of the first and the last evaluation, and lines where there are others."""
-        found = self.run.benchmarks
         steps = self.run.benchmark_steps
-        means: dict[str, dict[str, float]] = {}
-        halves: dict[str, dict[str, float]] = {}
+        if not steps:
+            return []
+        colours = {f"step {steps[0]}": SKY} | {f"step {steps[-1]}": BLUE}
+        means: dict[str, dict[str, float]] = {label: {} for label in colours}
+        halves: dict[str, dict[str, float]] = {label: {} for label in colours}
         lines: dict[str, str | Series] = {}
-        for name, scores in found.items():
+        for name, scores in self.run.benchmarks.items():
             lines[name] = (list(scores), [mean for mean, _ in scores.values()])
             for step in {steps[0], steps[-1]} & scores.keys():
-                mean, error = scores[step]
-                means.setdefault(f"step {step}", {})[name] = mean
-                halves.setdefault(f"step {step}", {})[name] = 1.96 * np.nan_to_num(error)
-        colours = {f"step {steps[0]}": SKY} if steps else {}
-        colours |= {f"step {steps[-1]}": BLUE} if steps else {}
-        ordered = {label: means[label] for label in colours if label in means}
+                means[f"step {step}"][name], error = scores[step]
+                halves[f"step {step}"][name] = 1.96 * np.nan_to_num(error)
         look = {"form": "{:.3f}", "colours": colours, "width": WIDE[0]}
-        shown = [plots.bars(ordered, "accuracy", halves, **look)] if ordered else []
+        shown: list[Plot | None] = [plots.bars(means, "accuracy", halves, **look)]
         if len(steps) > 2:
             shown.append(self.curve("accuracy", lines, smooth=0, ylim=(0, None), marks=()))
         return shown

@@ -63,46 +63,47 @@ def better(run: RunFolder) -> Answer:
 
 def healthy(run: RunFolder) -> Answer:
     """Whether the run, or what it logged, gives cause to doubt."""
+    ask = "Healthy?"
     reasons = list(run.warnings)
     if run.missing_steps:
-        reasons.append(f"{run.missing_steps:,} steps have no row in metrics.jsonl: their values are lost")
+        where = "steps have no row in metrics.jsonl: their values are lost"
+        reasons.append(f"{run.missing_steps:,} {where}")
     for name in run.names:
         values = run.metric(name)[1]
         bad = np.count_nonzero(~np.isfinite(values))
         if bad and not name.endswith("_stderr"):  # of a single problem there is none
             reasons.append(f"{name} is no finite number in {bad:,} of {len(values):,} steps")
     if reasons:
-        word = f"{len(reasons)} {'reason' if len(reasons) == 1 else 'reasons'} for doubt"
-        return Answer("Healthy?", "bad", word, reasons=reasons)
+        word = "1 reason for doubt" if len(reasons) == 1 else f"{len(reasons)} reasons for doubt"
+        return Answer(ask, "bad", word, reasons=reasons)
     if not run.rows:
-        return Answer("Healthy?", "open", "not known yet")
+        return Answer(ask, "open", "not known yet")
     if not run.finished:
-        return Answer("Healthy?", "open", "nothing odd so far", lines=["every logged value is finite"])
-    return Answer("Healthy?", "good", "yes", lines=["no warning, and every logged value is finite"])
+        return Answer(ask, "open", "nothing odd so far", lines=["every logged value is finite"])
+    return Answer(ask, "good", "yes", lines=["no warning, and every logged value is finite"])
 
 
 def finished(run: RunFolder) -> Answer:
     """Whether all steps are done, and how long it took."""
     ask, wanted = "Finished?", run.setting("steps")
-    number = f"{run.steps:,} of {wanted:,} steps" if isinstance(wanted, int) else f"{run.steps:,} steps"
+    number = f"{run.steps:,} steps"
+    # One that is finished with others went on until it had spent a budget, or lost its recipe.
+    if isinstance(wanted, int) and not (run.finished and run.steps != wanted):
+        number = f"{run.steps:,} of {wanted:,} steps"
     if run.finished:
-        if run.steps != wanted:  # it went on until it had spent a budget, or its recipe is gone
-            number = f"{run.steps:,} steps"
         return Answer(ask, "good", "finished", number, [_duration(run)])
-    written = [f"last written {when}"] if (when := run.last_written) else []
+    lines = [f"still going, or stopped, after step {run.steps}"]
     base_steps = run.setting("base.steps")
     if not run.rows and run.base_rows and base_steps:
         number = f"{run.base_rows[-1]['step']:,} of {base_steps:,} steps of base training"
-        return Answer(ask, "open", "not finished", number, ["in base training, or stopped there", *written])
-    if not run.rows:
-        lines = ["Nothing is logged yet: the run is at its start, or in base training.", *written]
-        return Answer(ask, "open", "not finished", lines=lines)
-    lines = [
-        f"still going, or stopped, after step {run.steps}",
-        *written,
-        _duration(run),
-        *_pace(run),
-    ]
+        lines = ["in base training, or stopped there"]
+    elif not run.rows:
+        number = ""
+        lines = ["Nothing is logged yet: the run is at its start, or in base training."]
+    if run.last_written:
+        lines.append(f"last written {run.last_written}")
+    if run.rows:
+        lines += [_duration(run), *_pace(run)]
     return Answer(ask, "open", "not finished", number, lines)
 
 
@@ -110,7 +111,8 @@ def _difference(first: float, first_error: float, last: float, last_error: float
     """(Kind of answer, word, the difference in words)."""
     change, half = last - first, _HALF * math.hypot(first_error, last_error)
     if not math.isfinite(half):
-        word = "unchanged" if not change else f"{'higher' if change > 0 else 'lower'}, but is it certain?"
+        side = "higher" if change > 0 else "lower"
+        word = f"{side}, but is it certain?" if change else "unchanged"
         return "open", word, f"{change:+.3f}, with an unknown error"
     text = f"{change:+.3f} ± {half:.3f} (95 %)"
     if abs(change) <= half:

@@ -36,8 +36,11 @@ class RunFolder:
     """The same of ``base.jsonl``, base training; [] where there was none."""
     summary: dict[str, Any] | None
     """None until the run is done for the first time."""
-    algorithm: str
-    """Its class, or nothing, where a recipe of an older version does not name it."""
+
+    @property
+    def algorithm(self) -> str:
+        """Its class, or nothing, where a recipe of an older version does not name it."""
+        return class_name(self.recipe)
 
     @property
     def name(self) -> str:
@@ -60,8 +63,9 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether the summary is of all steps; it is not where the run was asked for more since."""
-        wanted = self.setting("steps", 0)
-        return self.summary is not None and self._summed >= max(self._logged, wanted if isinstance(wanted, int) else 0)
+        wanted = self.setting("steps")
+        least = max(self._logged, wanted if isinstance(wanted, int) else 0)
+        return self.summary is not None and self._summed >= least
 
     @property
     def missing_steps(self) -> int:
@@ -71,10 +75,11 @@ class RunFolder:
     @property
     def last_written(self) -> str:
         """When, or nothing where no metrics are."""
-        files = [file for name in ("metrics.jsonl", "base.jsonl") if (file := self.folder / name).exists()]
-        if not files:
+        files = (self.folder / name for name in ("metrics.jsonl", "base.jsonl"))
+        times = [file.stat().st_mtime for file in files if file.exists()]
+        if not times:
             return ""
-        when = datetime.datetime.fromtimestamp(max(file.stat().st_mtime for file in files)).astimezone()
+        when = datetime.datetime.fromtimestamp(max(times)).astimezone()
         return when.isoformat(sep=" ", timespec="minutes")
 
     @cached_property
@@ -135,9 +140,15 @@ class RunFolder:
 
     @cached_property
     def pass_k(self) -> str | None:
-        """Name of the metric pass@k, k the number of samples."""
-        found = [name for name in self.names if re.fullmatch(r"evaluation/pass\d+", name) and name[15:] != "1"]
-        return found[0] if found else None
+        """The metric pass@k, k the number of samples."""
+        for name in self.names:
+            if re.fullmatch(r"evaluation/pass\d+", name) and name != "evaluation/pass1":
+                return name
+        return None
+
+    @property
+    def pass_k_name(self) -> str:
+        return (self.pass_k or "").replace("evaluation/pass", "pass@")
 
     @cached_property
     def samples(self) -> dict[int, list[Rollout]]:
@@ -150,9 +161,9 @@ class RunFolder:
         ``evaluation/NAME_mean``, and of ``evaluation/step-NNNNNN/summary.json``."""
         found: dict[str, dict[int, tuple[float, float]]] = {}
         for metric in self.names:
-            name = re.fullmatch(r"evaluation/(.+)_mean", metric)
-            if name and name[1] != "reward":  # which is of the held-out problems
-                found[name[1]] = self.scores(metric)
+            named = re.fullmatch(r"evaluation/(.+)_mean", metric)
+            if named and named[1] != "reward":  # which is of the held-out problems
+                found[named[1]] = self.scores(metric)
         for file in sorted((self.folder / "evaluation").glob("step-*/summary.json")):
             number = re.fullmatch(r"step-(\d+)", file.parent.name)
             content = (_object(file) or {}) if number else {}
@@ -180,7 +191,10 @@ def read_run(folder: Path) -> RunFolder:
         hint = f"; there are runs in it: {', '.join(within[:5])}" if within else ""
         raise RecipeError(f"{folder} is no run, it has neither metrics.jsonl nor recipe.yaml{hint}")
     rows, _, told = metric_rows.read(folder)
-    base_rows = {row["step"]: row for row in _lines(folder / "base.jsonl") if isinstance(row.get("step"), int)}
+    base_rows = {}
+    for row in _lines(folder / "base.jsonl"):
+        if isinstance(row.get("step"), int):
+            base_rows[row["step"]] = row
     if told:
         print(f"warning: {told}", file=sys.stderr)
     try:
@@ -188,15 +202,9 @@ def read_run(folder: Path) -> RunFolder:
         settings = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{recipe} cannot be read: {' '.join(str(error).split())}") from None
-    summary = _object(folder / "summary.json")
-    return RunFolder(
-        folder,
-        settings if isinstance(settings, dict) else {},
-        rows,
-        [base_rows[step] for step in sorted(base_rows)],
-        summary,
-        class_name(settings) if isinstance(settings, dict) else "",
-    )
+    known = settings if isinstance(settings, dict) else {}
+    base = [base_rows[step] for step in sorted(base_rows)]
+    return RunFolder(folder, known, rows, base, _object(folder / "summary.json"))
 
 
 def _warning(one: Any) -> str:

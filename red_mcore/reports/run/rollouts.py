@@ -107,7 +107,6 @@ def read(folder: Path, kind: str, rows: Callable[[Path], list[Row]]) -> dict[int
     found = {}
     for file in (folder / "rollouts").glob(f"{kind}-*.jsonl"):
         number = re.fullmatch(rf"{kind}-(\d+)", file.stem)
-        kept = rows(file) if number else []
-        if number and kept:
-            found[int(number[1])] = [Rollout(row) for row in kept if isinstance(row, dict)]
+        if number and (kept := rows(file)):
+            found[int(number[1])] = [Rollout(row) for row in kept]
     return dict(sorted(found.items()))
