@@ -39,7 +39,7 @@ sys.exit(main())
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LEFT = re.compile(r"left (\d+):(\d\d):(\d\d)")
 REPORT_SECONDS = 600.0
-"""Between two reports in a file."""
+"""The seconds between two reports in a file."""
 
 
 @dataclass
@@ -200,7 +200,7 @@ class Screen:
             self.report(running)
 
     def report(self, running: list[_Running]) -> None:
-        """The same in a file, once."""
+        """Write the lines into a file, once."""
         if not self._live:
             self._reported = time.monotonic()
             self.print("\n".join(self._lines(running)))

@@ -82,7 +82,8 @@ class Plan:
     out: Path
     seeds: list[int]
     methods: list[Method]
-    """In the order given; in a sweep the reference is not among them unless a trial equals it."""
+    """The methods in the order given; in a sweep the reference is not among them unless a trial
+    equals it."""
     reference: Method
     tracking: tuple[str, ...] = field(default=())
     """Overrides of every run that nest it in MLflow."""
@@ -94,7 +95,7 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Of the reference; the others do as many or more."""
+        """The steps of the reference; the others do as many or more."""
         return self.reference.recipe.steps
 
     @property
