@@ -30,11 +30,10 @@ from red_mcore.system.signals import SAVE, held, stops
 # to one folder.
 _START = """
 import sys
-from red_mcore.system import launch, streams
-launch.die_with_parent(int(sys.argv.pop(1)))
-streams.outlive()
-from red_mcore.run import main
-sys.exit(main())
+from red_mcore.system.launch import die_with_parent
+die_with_parent(int(sys.argv.pop(1)))
+from red_mcore.cli import main
+main("run")
 """
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LEFT = re.compile(r"left (\d+):(\d\d):(\d\d)")
