@@ -19,10 +19,15 @@ LAYOUTS = {
 """By their number of ranks; data and pipeline parallel first, for others load their checkpoints."""
 
 SLOW = (
-    *("gpu", "parallel", "parity", "slurm", "soak"),
-    *("test_end_to_end.py", "test_launch.py", "test_survival.py", "test_your_model.py"),
+    # They start ranks, engines, or whole runs.
+    *("gpu", "parallel", "parity", "rollout", "slurm", "soak", "tools", "tracking"),
+    *("test_end_to_end.py", "test_launch.py", "test_run.py", "test_signals.py", "test_survival.py"),
+    *("test_streams.py", "test_your_model.py", "test_warm.py", "test_wheel.py"),
+    # They make models, figures, or child processes by the dozen.
+    *("analysis", "convert", "reporting", "test_fuzz.py", "test_identity.py", "test_rehearsal.py"),
+    *("test_functions.py", "test_pool.py", "test_verifier.py", "test_model_folder.py"),
 )
-"""Folders and files whose tests start ranks or engines, or take long; `make test-fast` does not even import them."""
+"""Folders and files whose tests take minutes together; `make test-fast` does not even import them."""
 
 
 def is_slow(path: Path) -> bool:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from red_mcore.algorithms.grpo import GRPO
+from red_mcore.algorithms.gspo import GSPO
 from red_mcore.algorithms.luffy import LUFFY
 from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.sft import SFT
@@ -32,6 +33,7 @@ GRID = {
     "luffy": LUFFY(constant=8.0, entropy_coefficient=0.1),
     "srft": SRFT(constant=8.0),
     "sft": SFT(),
+    "gspo": GSPO(aggregation="constant", constant=4.0, clip_low=0.02, clip_high=0.02),
 }
 # A large eps keeps Adam's step smooth: where a gradient is nearly zero, rounding must not decide its sign.
 MAIN = Optimizer(lr=1e-2, eps=1e-3, warmup_steps=1, weight_decay=0.1), 6
@@ -108,7 +110,7 @@ def groups_of(kind: str) -> list[Group]:
 
 def kept_of(kind: str) -> list[Group]:
     """The groups that it trains on."""
-    return GRID[kind].compose(groups_of(kind))[0]
+    return GRID[kind].compose(groups_of(kind), {}, 0)[0]
 
 
 def budget(groups: list[Group], count: int) -> int:

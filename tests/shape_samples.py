@@ -11,14 +11,19 @@ from layout_samples import IMITATION
 from red_mcore.algorithms.base import GroupAlgorithm
 from red_mcore.algorithms.bread import BREAD
 from red_mcore.algorithms.chord import CHORD, chord_phi
+from red_mcore.algorithms.cispo import CISPO
 from red_mcore.algorithms.dft import DFT
 from red_mcore.algorithms.fading_red import FadingRED
 from red_mcore.algorithms.grpo import GRPO, dapo, dr_grpo
+from red_mcore.algorithms.gspo import GSPO
 from red_mcore.algorithms.hpt import HPT
 from red_mcore.algorithms.luffy import LUFFY
+from red_mcore.algorithms.mixins import stage_of
 from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.red_coda import REDCoDA
+from red_mcore.algorithms.reinforce_plus_plus import ReinforcePlusPlus
 from red_mcore.algorithms.relift import ReLIFT
+from red_mcore.algorithms.rloo import RLOO
 from red_mcore.algorithms.sft import SFT
 from red_mcore.algorithms.sft_grpo import SFTGRPO
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
@@ -42,8 +47,8 @@ ALGORITHMS = {
     "GRPO with a reference": GRPO(kl_coefficient=0.1, entropy_coefficient=0.1),
     "Dr.GRPO": dr_grpo(8),
     "DAPO": dapo(),
-    "SFT, then": STAGED.at(0),
-    "then GRPO": STAGED.at(1),
+    "SFT, then": stage_of(STAGED, 0),
+    "then GRPO": stage_of(STAGED, 1),
     "SFT+GRPO": SFTGRPO(constant=8.0),
     "LUFFY": LUFFY(constant=8.0, entropy_coefficient=0.1),
     "SRFT": SRFT(constant=8.0),
@@ -52,6 +57,10 @@ ALGORITHMS = {
     "HPT": HPT(constant=8.0, entropy_coefficient=0.1),
     "CHORD": CHORD(),
     "CHORD-phi": chord_phi(),
+    "RLOO": RLOO(),
+    "GSPO": GSPO(clip_low=0.05, clip_high=0.05),
+    "CISPO": CISPO(),
+    "REINFORCE++": ReinforcePlusPlus(),
     "fading RED": FadingRED(first_lessons=2, lesson_traces=2, imitation=IMITATION[0]),
 }
 STATES = {

@@ -3,15 +3,25 @@
 import importlib
 import math
 import pkgutil
-from dataclasses import dataclass, fields, is_dataclass
-from typing import get_args, get_type_hints
+from dataclasses import dataclass, fields, is_dataclass, make_dataclass
+from typing import Annotated, get_args, get_type_hints
 
 import pytest
 
 from red_mcore import algorithms
-from red_mcore.config import bounds
-from red_mcore.config.fields import Count, Fraction, FractionAboveZero, FractionBelowOne, TemperatureOrGreedy, bound_of
+from red_mcore.algorithms.red import RED
+from red_mcore.config import bounds, descriptions
+from red_mcore.config.fields import (
+    Bound,
+    Count,
+    Fraction,
+    FractionAboveZero,
+    FractionBelowOne,
+    TemperatureOrGreedy,
+    bound_of,
+)
 from red_mcore.config.recipe import Algorithm, Model, Recipe, RecipeError
+from red_mcore.config.tree import section_in
 
 
 def sections() -> list[type]:
@@ -46,6 +56,19 @@ NUMBERS = [(s, name) for s in SECTIONS for name, hint in hints(s).items() if {in
 
 def test_sections_are_found():
     assert {s.__name__ for s in SECTIONS} >= {"Optimizer", "Protocol", "RED", "FadingRED", "Arithmetic", "Until"}
+
+
+@dataclass
+class Sharp(RED):
+    """An algorithm as a user may write it."""
+
+    sharpness: Annotated[float, Bound(0, 10, unit="nats")] = 0.5
+    """How sharp it is."""
+    rounds: Count | None = None
+    """Times that it
+    is sharpened."""
+    weight_min: float = 0.5
+    weight_max: Annotated[float, Bound(0, 3)] = 2.0
 
 
 @pytest.mark.parametrize(("section", "name"), NUMBERS, ids=[f"{s.__name__}.{name}" for s, name in NUMBERS])
@@ -91,3 +114,32 @@ def test_numbers_of_a_user_s_algorithm_are_finite_and_texts_are_text():
         check(notes="\udcff")
     with pytest.raises(RecipeError, match=r"algorithm\.notes='a\\x00' has a null byte"):
         check(notes="a\0")
+
+
+def test_a_user_s_algorithm_says_its_own_bounds():
+    def refusal(**settings) -> str:
+        with pytest.raises(RecipeError) as error:
+            bounds.check_numbers(Recipe(name="x", model=Model(), algorithm=Sharp(**settings)))
+        return str(error.value)
+
+    assert refusal(sharpness=11.0) == "algorithm.sharpness=11.0 is too large: use 10 or less"
+    assert refusal(rounds=0) == "algorithm.rounds=0 is too small: use 1 or more"
+    assert refusal(weight_min=-1.0) == "algorithm.weight_min=-1.0 is too small: use 0 or more"
+    assert bound_of(Sharp, "weight_min") == bound_of(RED, "weight_min"), "declared again for its default"
+    assert bound_of(Sharp, "weight_max").most == 3, "or for bounds of its own"
+    assert bound_of(Sharp, "sharpness").unit == "nats"
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_every_field_says_what_it_means(section):
+    said = descriptions.of_section(section)
+    for name, hint in hints(section).items():
+        if section_in(hint) is None:
+            assert said.get(name, "").endswith("."), f"{section.__name__}.{name} has no docstring that is a sentence"
+
+
+def test_what_has_no_source_describes_nothing():
+    made = make_dataclass("Made", [("number", int)])
+    assert descriptions.of_section(made) == {}
+    assert descriptions.of_section(Sharp)["rounds"] == "Times that it is sharpened."
+    assert descriptions.of_section(Sharp)["weight_min"] == descriptions.of_section(RED)["weight_min"]

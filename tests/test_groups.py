@@ -13,6 +13,7 @@ from red_mcore.algorithms.chord import CHORD
 from red_mcore.algorithms.grpo import GRPO, dapo
 from red_mcore.algorithms.hpt import HPT
 from red_mcore.algorithms.luffy import LUFFY
+from red_mcore.algorithms.mixins import JudgedTrace
 from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.red_coda import REDCoDA
 from red_mcore.algorithms.relift import ReLIFT
@@ -56,7 +57,7 @@ def step(teaching: set[int], refills: int, algorithm=None, trace_verdict: str = 
     )
     run = SimpleNamespace(
         recipe=recipe,
-        state=SimpleNamespace(step=7),
+        state=SimpleNamespace(step=7, algorithm={}),
         cursor=Cursor(len(PROBLEMS), seed=0),
         problems=PROBLEMS,
         sampler=Table(teaching, trace_verdict),
@@ -151,10 +152,10 @@ def test_groups_that_stay_for_another_term_are_refilled_all_the_same(algorithm):
 @pytest.mark.parametrize("algorithm", [RED(), LUFFY(), SRFT(), SFTGRPO(), HPT()], ids=lambda a: type(a).__name__)
 def test_a_trace_without_verdict_is_left_out_where_the_verdict_sets_advantages(algorithm, verdict):
     groups, metrics, _ = step(set(order()[:2]), 0, algorithm, trace_verdict=verdict, samples=True)
-    left_out = algorithm.judges_traces and verdict in ("timeout", "crash")
+    left_out = isinstance(algorithm, JudgedTrace) and verdict in ("timeout", "crash")
     assert [any(s.is_offline for s in g.samples) for g in groups] == [not left_out] * 4
-    assert metrics.get("trace/unjudged") == (4 * left_out if algorithm.judges_traces else None)
-    algorithm.compose(groups)
+    assert metrics.get("trace/unjudged") == (4 * left_out if isinstance(algorithm, JudgedTrace) else None)
+    algorithm.compose(groups, {}, 0)
     advantages = [s.advantage for s in groups[0].samples]
     assert (min(advantages[:1]) < 0) == (not left_out and isinstance(algorithm, (RED, LUFFY, SRFT)))
 
@@ -189,7 +190,7 @@ def test_a_function_that_fails_on_all_that_a_step_samples_ends_the_run(one_rank)
         )
         run = SimpleNamespace(
             recipe=recipe,
-            state=SimpleNamespace(step=7),
+            state=SimpleNamespace(step=7, algorithm={}),
             cursor=Cursor(len(PROBLEMS), seed=0),
             problems=PROBLEMS,
             sampler=Failing(set(), "wrong"),

@@ -61,7 +61,7 @@ def test_layers_are_transformer_engine_s_where_it_can_work(recipe, monkeypatch):
     arch = plan.find_architecture(recipe)
     local, ours = "layers: Megatron-Core's own, attention by torch", override(recipe, ["model.dtype=bfloat16"]).model
     for installed in (False, True):
-        monkeypatch.setattr("red_mcore.system.devices.has_transformer_engine", lambda installed=installed: installed)
+        monkeypatch.setattr("red_mcore.models.layers.has_transformer_engine", lambda installed=installed: installed)
         wanted = "layers: Transformer Engine" if installed else local
         assert plan.layers(ours, arch, on_gpu=True) == wanted
         assert plan.layers(ours, arch, on_gpu=False) == local

@@ -143,7 +143,7 @@ class Engine:
     def groups(self, problems, count, key, *, with_traces):
         return [Group(p, [self.sample(0.0, *key, p.id, i) for i in range(count)]) for p in problems]
 
-    def continuations(self, problems, leading, episodes, count, key):
+    def continuations(self, problems, characters, count, key):
         return [Group(p, [self.sample(p.id % 2 * (i % 2), *key, p.id, i) for i in range(count)]) for p in problems]
 
     @staticmethod
@@ -157,7 +157,7 @@ def step(rollout: Rollout, sampler: Engine | None):
     recipe = Recipe(name="x", model=Model(), algorithm=BREAD(episodes=4), batch=batch, rollout=rollout)
     run = SimpleNamespace(
         recipe=recipe,
-        state=SimpleNamespace(step=7),
+        state=SimpleNamespace(step=7, algorithm={}),
         cursor=Cursor(40, seed=0),
         problems=[Problem(i, "", "", trace="1a2b3c\\boxed{7}") for i in range(40)],
         sampler=sampler,

@@ -2,7 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from red_mcore.algorithms.dft import DFT
 from red_mcore.algorithms.red import RED
+from red_mcore.algorithms.sft import SFT
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
 from red_mcore.checkpoints import manifests, resume
 from red_mcore.config.recipe import (
@@ -66,6 +68,29 @@ def test_another_recipe_is_refused_by_the_changed_field(recipe, change, message)
     saved(recipe)
     with pytest.raises(RecipeError, match=message):
         resume.check(replace(recipe, **change))
+
+
+def test_another_method_is_refused_by_the_recipe_itself(recipe):
+    """SFT and DFT have the same fields; nothing but the recipe in the manifest is there."""
+    recipe.algorithm = SFT()
+    saved(recipe)
+    resume.check(recipe)
+    recipe.algorithm = DFT()
+    was, now = r"red_mcore\.algorithms\.sft:SFT", r"red_mcore\.algorithms\.dft:DFT"
+    with pytest.raises(RecipeError, match=rf"was started with algorithm\.class={was}, now it is {now}"):
+        resume.check(recipe)
+
+
+@pytest.mark.parametrize("then", [None, "my.older.place:RED"])
+def test_a_class_may_move_and_an_earlier_version_kept_none(recipe, then):
+    saved(recipe)
+    folder = resume.checkpoints(recipe) / "main-000002"
+    manifest = manifests.read(folder)
+    assert manifest["recipe"].pop("algorithm.class") == "red_mcore.algorithms.red:RED"
+    if then is not None:
+        manifest["recipe"]["algorithm.class"] = then
+    manifests.write(folder, manifest)
+    resume.check(recipe)
 
 
 def test_layout_may_change(recipe):

@@ -55,7 +55,7 @@ def red(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
         ("parallel.tensr=2", "'parallel' has no field 'tensr'; nearest is 'tensor'"),
         ("parallel.tensor=3", "parallel.tensor=3 does not divide num_attention_heads=2: use 1 or 2"),
         ("runs=/proc/red", "run folder /proc/red/small cannot be made"),
-        ("model.config.model_type=gpt2", "model_type 'gpt2' is not supported; supported: qwen2"),
+        ("model.config.model_type=gpt2", "model_type 'gpt2' is not supported; supported: llama"),
     ],
 )
 def test_bad_input_ends_with_one_line_and_code_2(recipe, override, message):

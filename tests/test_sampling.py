@@ -132,10 +132,10 @@ def test_an_engine_without_a_share_of_the_problems_grades_nothing(sampler):
     assert sampler.groups([], 2, (1, 0)) == []
 
 
-@pytest.mark.parametrize("leading", [1, 3, 4, 9])
+@pytest.mark.parametrize("leading", [1, 3, 4])
 def test_a_continuation_goes_on_after_the_leading_episodes(sampler, leading):
-    groups = sampler.continuations(PROBLEMS, [leading] * len(PROBLEMS), 10, 4, (2, 0))
-    prefix = "".join(split(TRACE, 10)[: min(leading, 4)])
+    prefix = "".join(split(TRACE, 10)[:leading])
+    groups = sampler.continuations(PROBLEMS, [len(prefix)] * len(PROBLEMS), 4, (2, 0))
     bare = sampler.groups(PROBLEMS[:1], 1, (1, 0))[0].samples[0].prompt
     prompt = bare.tolist() + sampler.tokenizer.encode(prefix)
     assert [g.problem for g in groups] == PROBLEMS
@@ -145,16 +145,17 @@ def test_a_continuation_goes_on_after_the_leading_episodes(sampler, leading):
 
 
 def test_a_continuation_has_the_budget_that_its_prefix_leaves(sampler):
-    sampler.continuations(PROBLEMS[:1] * 2, [2, 4], 10, 4, (2, 0))
     given = [len("".join(split(TRACE, 10)[:k])) for k in (2, 4)]
+    sampler.continuations(PROBLEMS[:1] * 2, given, 4, (2, 0))
     assert sampler.engine.asked["max_tokens"] == [LIMIT - tokens for tokens in given]
 
 
 def test_a_continuation_is_graded_alone_and_charged_for_its_whole_length(sampler):
-    (group,) = sampler.continuations(PROBLEMS[:1], [4], 10, 1, (2, 0))
+    prefix = "".join(split(TRACE, 10)[:4])
+    (group,) = sampler.continuations(PROBLEMS[:1], [len(prefix)], 1, (2, 0))
     (sample,) = group.samples
     assert sample.text == f"\\boxed{{{sampler.engine.asked['seeds'][0] % 10}}}"
-    whole = len("".join(split(TRACE, 10)[:4])) + len(sample.response)
+    whole = len(prefix) + len(sample.response)
     assert sample.reward - sample.accuracy == pytest.approx(-whole / LIMIT)
 
 

@@ -56,7 +56,7 @@ BAD = [
         "num_key_value_heads=3 does not divide num_attention_heads=4: use 1, 2 or 4",
     ),
     ("model.config.max_position_embeddings=128", "64 + 96 = 160 exceeds max_position_embeddings=128"),
-    ("model.config.model_type=phi3", "model_type 'phi3' is not supported; supported: qwen2, qwen3, llama, mistral"),
+    ("model.config.model_type=phi3", "model_type 'phi3' is not supported; supported: llama, mistral, qwen2"),
     ("model.config.model_type=mistral model.config.sliding_window=159", "64 + 96 = 160 exceeds sliding_window=159"),
     (f"{MOE} parallel.ranks=2 parallel.expert=4", "parallel.expert=4 does not divide the 2 data-parallel ranks"),
     ("parallel.expert=2", "parallel.expert=2, but the model has no experts: use 1"),
@@ -237,14 +237,14 @@ def test_a_bad_recipe_is_refused_in_one_line(recipe, overrides, message):
 )
 def test_what_transformer_engine_cannot_do_is_refused(recipe, monkeypatch, overrides, message):
     for name in ("has_gpu", "has_transformer_engine"):
-        monkeypatch.setattr(f"red_mcore.system.devices.{name}", lambda: True)
+        monkeypatch.setattr(f"red_mcore.models.layers.{name}", lambda: True)
     with pytest.raises(RecipeError, match=re.escape(message)):
         validate(override(recipe, shlex.split(overrides)))
 
 
 def test_fp8_wants_transformer_engine_installed(recipe, monkeypatch):
-    monkeypatch.setattr("red_mcore.system.devices.has_gpu", lambda: True)
-    monkeypatch.setattr("red_mcore.system.devices.has_transformer_engine", lambda: False)
+    monkeypatch.setattr("red_mcore.models.layers.has_gpu", lambda: True)
+    monkeypatch.setattr("red_mcore.models.layers.has_transformer_engine", lambda: False)
     with pytest.raises(RecipeError, match="needs Transformer Engine, which is not installed: use fp8=none"):
         validate(override(recipe, ["model.fp8=tensorwise"]))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from layout_samples import TEMPERATURE
+from loss_inputs import loss_inputs
 
 from red_mcore.samples.records import Sample
 
@@ -19,15 +20,12 @@ def token_losses(algorithm, sample: Sample, model) -> dict[str, torch.Tensor]:
     logits = model(tokens[None]).logits[0][len(sample.prompt) - 1 : -1]
     log_p = logits.log_softmax(-1)
     sampled = log_p if sample.is_offline else (logits / TEMPERATURE).log_softmax(-1)
-    fields = {
-        name: torch.full((len(sample.response),), float(getattr(sample, name)))
-        for name in ("advantage", "beta", "weight", "is_offline")
-    }
+    fields = {name: float(getattr(sample, name)) for name in ("advantage", "beta", "weight", "is_offline")}
     scored = {name: getattr(sample, name) for name in ("old_logp", "ref_logp")}
     fields |= {name: torch.from_numpy(logp) for name, logp in scored.items() if logp is not None}
-    fields["logp"] = sampled[torch.arange(len(log_p)), torch.from_numpy(sample.response.astype(np.int64))]
-    fields["entropy"] = -(log_p.exp() * log_p).sum(-1)
-    return algorithm.token_losses(fields)
+    logp = sampled[torch.arange(len(log_p)), torch.from_numpy(sample.response.astype(np.int64))]
+    entropy = -(log_p.exp() * log_p).sum(-1)
+    return algorithm.token_losses(loss_inputs(logp, entropy=entropy, **fields), {}, 0)
 
 
 def reference(algorithm, samples: list[Sample], folder: Path) -> tuple[dict[str, float], dict[str, np.ndarray]]:

@@ -31,6 +31,7 @@ def main(overrides: list[str]) -> None:
     import numpy as np
     import torch
 
+    from red_mcore.algorithms.base import losses_of
     from red_mcore.algorithms.grpo import GRPO
     from red_mcore.config.loading import load
     from red_mcore.convert import hf
@@ -63,8 +64,8 @@ def main(overrides: list[str]) -> None:
             for x, n in zip(ids, lengths, strict=True)
         ]
         groups = [Group(Problem(0, "", ""), samples)]
-        algorithm.aggregate(groups, SEQUENCES)
-        policy.backward(groups, algorithm.token_losses, on_policy=True)
+        algorithm.aggregate(groups, SEQUENCES, {}, 0)
+        policy.backward(groups, losses_of(algorithm, {}, 0), on_policy=True)
         policy.step()
 
     def padded(lengths: list[int]) -> None:

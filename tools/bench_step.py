@@ -31,6 +31,7 @@ def main(overrides: list[str]) -> None:
     import torch
     import torch.distributed as dist
 
+    from red_mcore.algorithms.base import losses_of
     from red_mcore.algorithms.grpo import GRPO
     from red_mcore.algorithms.red import RED
     from red_mcore.config.loading import load
@@ -72,22 +73,22 @@ def main(overrides: list[str]) -> None:
         return groups
 
     def finish(algorithm, groups, **how) -> None:
-        algorithm.aggregate(groups, len(groups) * (ROLLOUTS + 1))
-        policy.backward(groups, algorithm.token_losses, **how)
+        algorithm.aggregate(groups, len(groups) * (ROLLOUTS + 1), {}, 0)
+        policy.backward(groups, losses_of(algorithm, {}, 0), **how)
         policy.step()
 
     def one_pass(groups, state={}) -> None:  # noqa: B006 - the state lasts between the calls
-        red.compose(groups)
-        finish(red, groups, on_policy=True, weigh=lambda: red.weigh(groups, state))
+        red.compose(groups, {}, 0)
+        finish(red, groups, on_policy=True, weigh=lambda: red.weigh(groups, state, 0))
 
     def two_pass(groups, state={}) -> None:  # noqa: B006
-        red.compose(groups)
+        red.compose(groups, {}, 0)
         policy.score(groups)
-        red.weigh(groups, state)
+        red.weigh(groups, state, 0)
         finish(red, groups)
 
     def rollouts_only(groups) -> None:
-        grpo.compose(groups)
+        grpo.compose(groups, {}, 0)
         finish(grpo, groups, on_policy=True)
 
     arms = {"GRPO": (rollouts_only, False), "RED, one pass": (one_pass, True), "RED, two passes": (two_pass, True)}

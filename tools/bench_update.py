@@ -66,6 +66,7 @@ def measure(recipe, here, length: int, micro_batches: int) -> list[str]:
     import torch
     import torch.distributed as dist
 
+    from red_mcore.algorithms.base import losses_of
     from red_mcore.algorithms.grpo import GRPO
     from red_mcore.config.recipe import Model
     from red_mcore.megatron import shim
@@ -86,7 +87,7 @@ def measure(recipe, here, length: int, micro_batches: int) -> list[str]:
         sample = Sample(np.arange(16, dtype=np.int32), response, advantage=float(rng.normal()))
         sample.sampler_logp = np.zeros(length - 16, np.float32)
         groups.append(Group(Problem(i, "", ""), [sample]))
-    algorithm.aggregate(groups, count)
+    algorithm.aggregate(groups, count, {}, 0)
     on_gpu = not shim.needed()
     seconds = []
     if on_gpu:
@@ -94,7 +95,7 @@ def measure(recipe, here, length: int, micro_batches: int) -> list[str]:
     for step in range(-WARM_UP, STEPS):
         dist.barrier()
         begin = time.perf_counter()
-        policy.backward(groups, algorithm.token_losses, on_policy=True)
+        policy.backward(groups, losses_of(algorithm, {}, 0), on_policy=True)
         policy.step()
         dist.barrier()
         if step >= 0:

@@ -4,23 +4,25 @@
     none is                            cut the trace into episodes, roll out again after the first k of them, train on
                                        that group alone: the smallest k whose share of right rollouts is in a band
 
-k is found by binary search, each probe a whole group; the chosen probe's rollouts are those that are trained on. The
-episodes given are context like the prompt: no loss on them, and ratios and advantages are those of the continuations.
-As the policy improves, k shrinks. The last episode, with the answer, is never given; where no probe falls into the band
-all others are, and if that group teaches nothing it is dropped. Without a usable trace a group stays as it is.
+k is found by binary search, each probe a whole group; the chosen probe's rollouts are those that
+are trained on. The episodes given are context like the prompt: no loss on them, and ratios and
+advantages are those of the continuations. As the policy improves, k shrinks. The last episode,
+with the answer, is never given; where no probe falls into the band all others are, and if that
+group teaches nothing it is dropped. Without a usable trace a group stays as it is.
 
-Band and rollouts per probe are choices made here: any mix of right and wrong, for it teaches, and as many as a group
-has. There is no KL term unless ``kl_coefficient`` asks for one.
+Band and rollouts per probe are choices made here: any mix of right and wrong, for it teaches, and
+as many as a group has. There is no KL term unless ``kl_coefficient`` asks for one.
 """
 
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, field
+from typing import Annotated
 
-from red_mcore.algorithms.base import Continue
+from red_mcore.algorithms.base import Metrics, State
 from red_mcore.algorithms.grpo import GRPO
+from red_mcore.algorithms.mixins import Branching, SampleAfter
 from red_mcore.config.fields import Bound, Fraction
 from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.data.episodes import split
@@ -28,17 +30,16 @@ from red_mcore.samples.records import Group
 
 
 @dataclass
-class BREAD(GRPO):
+class BREAD(Branching, GRPO):
     """GRPO with anchors; no traces among the samples."""
 
     episodes: Annotated[int, Bound(2, 10**4, unit="episodes")] = 10
     """Parts that a trace is cut into; a short one into as many as it has."""
     band_low: Fraction | None = None
-    """Least share of right rollouts that an anchor may have; None is 1/G for groups of G rollouts."""
+    """Least share of right rollouts that an anchor may have; None is 1/G for groups of G
+    rollouts."""
     band_high: Fraction | None = None
     """Largest share; None is (G - 1)/G."""
-
-    needs_traces: ClassVar[bool] = True
 
     def check(self, recipe: Recipe) -> None:
         super().check(recipe)
@@ -53,52 +54,88 @@ class BREAD(GRPO):
     def band(self, count: int) -> tuple[float, float]:
         """Smallest and largest share of right rollouts, of ``count``, that an anchor may have."""
         low = 1 / count if self.band_low is None else self.band_low
-        return low, (count - 1) / count if self.band_high is None else self.band_high
+        high = (count - 1) / count if self.band_high is None else self.band_high
+        return low, high
 
-    def branch(self, groups: list[Group], sample_after: Continue) -> tuple[list[Group], dict[str, float]]:
-        """Every group without a right rollout sampled anew after its anchor; all search together, a probe per round.
-
-        ``sample_after`` gives a group without samples to a problem whose trace cannot be used.
-        """
-        out = list(groups)
-        searches = {
-            index: AnchorSearch(len(split(group.problem.trace, self.episodes)), *self.band(len(group.rollouts)))
-            for index, group in enumerate(groups)
-            if group.problem.trace and not _right(group)
-        }
-        probed: dict[int, dict[int, Group]] = {index: {} for index in searches}
+    def branch(
+        self, groups: list[Group], state: State, step: int, sample_after: SampleAfter
+    ) -> tuple[list[Group], Metrics]:
+        """Every group without a right rollout sampled anew after its anchor; all search together,
+        a probe per round."""
+        searches = []
+        for place, group in enumerate(groups):
+            if group.problem.trace and not _right(group):
+                episodes = split(group.problem.trace, self.episodes)
+                band = self.band(len(group.rollouts))
+                searches.append(_Branch(place, episodes, AnchorSearch(len(episodes), *band)))
         rounds = 0
-        while asked := [(i, s.probe) for i, s in searches.items() if s.probe is not None]:
+        while going := [branch for branch in searches if branch.search.probe is not None]:
             rounds += 1
-            found = sample_after([groups[i].problem for i, _ in asked], [leading for _, leading in asked])
-            for (index, leading), group in zip(asked, found, strict=True):
-                if group.rollouts:
-                    probed[index][leading] = group
-                    searches[index].tell(_right(group))
-                else:
-                    del searches[index]
-        anchors = {index: search for index, search in searches.items() if search.anchor is not None}
-        for index, search in anchors.items():
-            out[index] = probed[index][search.anchor]
-        probes = sum(map(len, probed.values()))
-        metrics = {"groups/branched": len(anchors), "groups/probed": probes, "bread/rounds": rounds}
+            problems = [groups[branch.place].problem for branch in going]
+            found = sample_after(problems, [branch.characters for branch in going])
+            for branch, group in zip(going, found, strict=True):
+                branch.take(group)
+        out, anchors = list(groups), []
+        for branch in searches:
+            anchor = branch.search.anchor
+            if anchor is not None:
+                out[branch.place] = branch.probed[anchor]
+                anchors.append(anchor / branch.search.episodes)
+        probes = sum(len(branch.probed) for branch in searches)
+        metrics: Metrics = {
+            "groups/branched": len(anchors),
+            "groups/probed": probes,
+            "bread/rounds": rounds,
+        }
         if anchors:
-            metrics["bread/anchor_mean"] = statistics.fmean(s.anchor / s.episodes for s in anchors.values())
+            metrics["bread/anchor_mean"] = statistics.fmean(anchors)
         return out, metrics
 
 
+@dataclass
+class _Branch:
+    """The search for one group's anchor."""
+
+    place: int
+    """The group's, in the step."""
+    episodes: list[str]
+    search: AnchorSearch
+    probed: dict[int, Group] = field(default_factory=dict)
+    """Episodes given -> the group that was sampled after them."""
+
+    @property
+    def characters(self) -> int:
+        """The length of the episodes that the next probe gives."""
+        return sum(len(episode) for episode in self.episodes[: self.search.probe])
+
+    def take(self, group: Group) -> None:
+        """The group that the probe gave: without rollouts where the trace cannot be used."""
+        if group.rollouts:
+            self.probed[self.search.probe] = group
+            self.search.tell(_right(group))
+        else:
+            self.search.give_up()
+
+
 class AnchorSearch:
-    """Binary search for the fewest leading episodes after which the share of right rollouts is in a band."""
+    """Binary search for the fewest leading episodes after which the share of right rollouts is in
+    a band."""
 
     def __init__(self, episodes: int, low: float, high: float) -> None:
-        """``low`` and ``high`` belong to the band; all but the last of ``episodes`` may be given."""
+        """``low`` and ``high`` belong to the band; all but the last of ``episodes`` may be
+        given."""
         self.episodes = episodes
         self.anchor: int | None = None
-        """Episodes to give: once ``probe`` is None the result, None where there is a single episode."""
+        """Episodes to give: once ``probe`` is None the result, None where there is a single
+        episode."""
         self._low, self._high = low, high
         self._least, self._most = 1, episodes - 1
         self.probe: int | None = episodes // 2 or None
         """Episodes after which to sample next; None at the end."""
+
+    def give_up(self) -> None:
+        """End without an anchor."""
+        self.probe = self.anchor = None
 
     def tell(self, share: float) -> None:
         """The share of right rollouts after ``probe`` episodes."""

@@ -1,27 +1,35 @@
-"""CHORD: controllable harmonisation of on- and off-policy reinforcement learning (arXiv 2508.11408).
+"""CHORD: controllable harmonisation of on- and off-policy reinforcement learning (arXiv
+2508.11408).
 
     L = (1 - mu) L_grpo(rollouts) + mu x mean_t (-m_t log p_t)      the mean over the tokens of all traces
 
-mu falls as training goes on: a linear rise to ``peak`` in ``warmup_steps``, a cosine to ``valley`` in ``decay_steps``,
-then constant. m = 1, or with ``phi`` m = p (1 - p) without gradient, which damps tokens far from the policy and tokens
-that it has learnt. The authors mix separate expert rows into a batch (64 to 256 rollouts); here each group's trace is
-one.
+mu falls as training goes on: a linear rise to ``peak`` in ``warmup_steps``, a cosine to
+``valley`` in ``decay_steps``, then constant. m = 1, or with ``phi`` m = p (1 - p) without
+gradient, which damps tokens far from the policy and tokens that it has learnt. The authors mix
+separate expert rows into a batch (64 to 256 rollouts); here each group's trace is one.
 
-Groups as in ``sft_grpo``: without variance the rollouts are left out (but of a mean over tokens) and the trace is
-imitated, verdict or not; without a trace a group is a plain group of rollouts.
+Groups as in ``sft_grpo``: without variance the rollouts are left out (but of a mean over tokens)
+and the trace is imitated, verdict or not; without a trace a group is a plain group of rollouts.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
+from red_mcore.algorithms.base import Groups, Metrics, State, set_weights
 from red_mcore.algorithms.sft_grpo import TraceGRPO
 from red_mcore.config.fields import Fraction, StepsOrNone
 from red_mcore.config.recipe import Recipe, RecipeError
+from red_mcore.losses import token
 from red_mcore.samples.records import Group
+
+if TYPE_CHECKING:  # torch stays out of planning
+    from torch import Tensor
+
+    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
@@ -48,14 +56,12 @@ class CHORD(TraceGRPO):
                 " most that"
             )
 
-    def weigh(self, groups: Sequence[Group], state: dict[str, Any]) -> dict[str, float]:
-        """mu and 1 - mu; ``state`` keeps the number of steps so far."""
-        step = state.get("step", 0)
+    def compose(self, groups: Groups, state: State, step: int) -> tuple[list[Group], Metrics]:
+        """As ``sft_grpo``, with weights mu and 1 - mu of this step."""
         mu = self.mu(step)
-        for sample in (s for g in groups for s in g.samples):
-            sample.weight = mu if sample.is_offline else 1 - mu
-        state["step"] = step + 1
-        return {"chord/mu": mu}
+        set_weights(groups, rollouts=1 - mu, traces=mu)
+        kept, metrics = super().compose(groups, state, step)
+        return kept, metrics | {"chord/mu": mu}
 
     def mu(self, step: int) -> float:
         """Share of imitation in the loss of a step, counted from 0."""
@@ -66,13 +72,13 @@ class CHORD(TraceGRPO):
             return self.valley
         return self.valley + (self.peak - self.valley) * 0.5 * (1 + math.cos(math.pi * done / self.decay_steps))
 
-    def token_losses(self, fields: dict) -> dict:
-        from red_mcore.losses import token  # torch stays out of planning
-
-        losses = super().token_losses(fields)
-        return losses | {
-            "rl": fields["weight"] * losses["rl"],
-            "sft": fields["weight"] * token.imitation(fields["logp"], "uncertain" if self.phi else "equal"),
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+        losses = super().token_losses(inputs, state, step)
+        emphasis: token.Emphasis = "uncertain" if self.phi else "equal"
+        return {
+            **losses,
+            "rl": inputs.weight * losses["rl"],
+            "sft": inputs.weight * token.imitation(inputs.logp, emphasis),
         }
 
 

@@ -1,35 +1,45 @@
-"""Experimental: GRPO beside trace imitation that fades out, its policy shift set by the measured accuracy.
+"""Experimental: GRPO beside trace imitation that fades out, its policy shift set by the measured
+accuracy.
 
-Not a published method. It grew out of RED's idea that an able policy should take less from the teacher. Each step makes
-a GRPO update on rollouts alone; then ``k`` small updates imitate traces with an optimizer of their own:
+Not a published method. It grew out of RED's idea that an able policy should take less from the
+teacher. Each step makes a GRPO update on rollouts alone; then ``k`` small updates imitate traces
+with an optimizer of their own:
 
     s = (1 + cos(pi min(1, step / fade_steps))) / 2       k = round(first_lessons s)       learning rate x s
     l = -p / (p + (1 - p) beta) log p                     beta = (moving average of the rollouts' accuracy)^2
 
-the factor without gradient, the mean over tokens. Squared, because at chance level the accuracy itself would already
-hold back facts that the policy does not know yet. While s > 1/2 only ``probe_prompts`` prompts are sampled: they
-measure the accuracy, and no tokens are spent on a policy that moves fast.
+the factor without gradient, the mean over tokens. Squared, because at chance level the accuracy
+itself would already hold back facts that the policy does not know yet. While s > 1/2 only
+``probe_prompts`` prompts are sampled: they measure the accuracy, and no tokens are spent on a
+policy that moves fast.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
-from red_mcore.algorithms.base import Aggregation, Lesson, Library
+from red_mcore.algorithms.base import Aggregation, Groups, State
 from red_mcore.algorithms.grpo import GRPO
+from red_mcore.algorithms.mixins import Lesson, Lessons, PromptCount, TrainingProblems
 from red_mcore.config.fields import Bound, FractionBelowOne, Prompts, Traces
 from red_mcore.config.recipe import Optimizer, Recipe
 from red_mcore.data.cursor import Cursor
-from red_mcore.samples.records import Group, Sample
+from red_mcore.losses import token
+from red_mcore.samples.records import Sample
+
+if TYPE_CHECKING:  # torch stays out of planning
+    from torch import Tensor
+
+    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
-class FadingRED(GRPO):
+class FadingRED(PromptCount, Lessons, GRPO):
     """Defaults are what was tried on the built-in arithmetic."""
 
     first_lessons: Annotated[int, Bound(1, 10**4, unit="updates")] = 32
@@ -45,8 +55,6 @@ class FadingRED(GRPO):
     imitation: Optimizer = field(default_factory=lambda: Optimizer(lr=3e-3, schedule="constant", warmup_steps=2))
     """The optimizer of the imitation updates."""
 
-    needs_traces: ClassVar[bool] = True
-
     def strength(self, step: int) -> float:
         """s, from 1 to 0."""
         return _strength(step, self.fade_steps)
@@ -56,30 +64,37 @@ class FadingRED(GRPO):
         return super().optimizers(recipe) | {"imitation": (self.imitation, lessons)}
 
     def prompts(self, step: int, wanted: int) -> int:
-        return min(self.probe_prompts, wanted) if self.strength(step) > 0.5 else wanted
+        if self.strength(step) > 0.5:
+            return min(self.probe_prompts, wanted)
+        return wanted
 
-    def lessons(self, groups: Sequence[Group], state: dict[str, Any], library: Library, step: int) -> list[Lesson]:
-        count = round(self.first_lessons * self.strength(step))
+    def lessons(self, groups: Groups, state: State, step: int, training: TrainingProblems) -> list[Lesson]:
+        strength = self.strength(step)
+        count = round(self.first_lessons * strength)
         if not count:
             return []
-        now = statistics.fmean(s.accuracy for g in groups for s in g.rollouts)
+        now = statistics.fmean(s.accuracy for group in groups for s in group.rollouts)
         past = state.get("accuracy", now)
         state["accuracy"] = self.accuracy_ema * past + (1 - self.accuracy_ema) * now
-        cursor = Cursor(len(library.problems), library.seed + 1)  # an order of its own
+        cursor = Cursor(len(training.problems), training.seed + 1)  # an order of its own
         if "cursor" in state:
             cursor.restore(state["cursor"])
-        drawn = [[library.problems[i] for i in cursor.next(self.lesson_traces)] for _ in range(count)]
+        lessons = []
+        for _ in range(count):
+            problems = [training.problems[i] for i in cursor.next(self.lesson_traces)]
+            lessons.append(Lesson(problems, state["accuracy"] ** 2, strength))
         state["cursor"] = cursor.state()
-        return [Lesson(problems, state["accuracy"] ** 2, self.strength(step)) for problems in drawn]
+        return lessons
 
     def components(self, sample: Sample) -> dict[str, Aggregation]:
-        return {"sft": "token"} if sample.is_offline else super().components(sample)
+        if sample.is_offline:
+            return {"sft": "token"}
+        return super().components(sample)
 
-    def token_losses(self, fields: dict) -> dict:
-        from red_mcore.losses import token  # torch stays out of planning
-
-        factor = token.policy_shift(fields["logp"], fields["beta"], "detached").detach()
-        return super().token_losses(fields) | {"sft": factor * token.imitation(fields["logp"])}
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+        losses = super().token_losses(inputs, state, step)
+        factor = token.policy_shift(inputs.logp, inputs.beta, "detached").detach()
+        return {**losses, "sft": factor * token.imitation(inputs.logp)}
 
 
 def _strength(step: int, fade_steps: int) -> float:
@@ -88,5 +103,6 @@ def _strength(step: int, fade_steps: int) -> float:
 
 @lru_cache(maxsize=64)
 def _lessons(first: int, fade_steps: int, steps: int) -> int:
-    """Updates of all lessons of the first ``steps`` steps; asked for often, and there may be many steps."""
+    """Updates of all lessons of the first ``steps`` steps; asked for often, and there may be many
+    steps."""
     return sum(round(first * _strength(step, fade_steps)) for step in range(steps))

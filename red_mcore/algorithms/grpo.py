@@ -1,4 +1,5 @@
-"""GRPO: group-relative policy optimisation with verifiable rewards (arXiv 2402.03300), and its relatives.
+"""GRPO: group-relative policy optimisation with verifiable rewards (arXiv 2402.03300), and its
+relatives.
 
     u = rho A,  c = clip(rho, 1 - low, 1 + high) A,  l = -min(u, c) + k KL(policy || reference)
 
@@ -8,21 +9,29 @@
 | Dr.GRPO (arXiv 2503.20783) | R - mean | .2 / .2 | the generation budget, N | rewards differ |
 | DAPO (arXiv 2503.14476) | (R - mean) / std | .2 / .28 | all trained tokens | accuracies differ |
 
-A group whose rewards are all the same has no advantage and is dropped, but where a KL term or an entropy bonus has
-something to teach by it, or its tokens count in the denominator (``token``); DAPO drops groups of one accuracy whatever
-else there is. k1 is an estimate of the KL divergence but no loss: its gradient, that of log p, is zero in expectation.
+A group whose rewards are all the same has no advantage and is dropped, but where a KL term or an
+entropy bonus has something to teach by it, or its tokens count in the denominator (``token``);
+DAPO drops groups of one accuracy whatever else there is. k1 is an estimate of the KL divergence
+but no loss: its gradient, that of log p, is zero in expectation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
-from red_mcore.algorithms.base import Aggregation, RolloutLoss
+from red_mcore.algorithms.base import Aggregation, RolloutLoss, State
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
 from red_mcore.config.fields import Weight
 from red_mcore.config.recipe import Recipe, RecipeError
+from red_mcore.losses import token
 from red_mcore.samples.records import Group
+
+if TYPE_CHECKING:  # torch stays out of planning
+    from torch import Tensor
+
+    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
@@ -37,9 +46,8 @@ class GRPO(EntropyBonus, RolloutLoss):
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     """Estimate of the KL divergence; k1 is refused, for it has no gradient in expectation."""
     keep: Literal["reward", "accuracy"] = "reward"
-    """Groups trained on: whose rewards differ, or (DAPO) whose accuracies do. Rewards may differ by length alone."""
-
-    weighs: ClassVar = "none"
+    """Groups trained on: whose rewards differ, or (DAPO) whose accuracies do. Rewards may differ
+    by length alone."""
 
     @property
     def uses_reference(self) -> bool:
@@ -61,18 +69,18 @@ class GRPO(EntropyBonus, RolloutLoss):
     def varies(self, group: Group) -> bool:
         return super().varies(group) and (self.keep == "reward" or _differ(group))
 
-    def teaches(self, group: Group) -> bool:
+    def trains_on(self, group: Group) -> bool:
         if self.keep == "accuracy":
             return _differ(group)
-        return self.kl_coefficient != 0 or super().teaches(group)
+        return self.kl_coefficient != 0 or super().trains_on(group)
 
-    def token_losses(self, fields: dict) -> dict:
-        from red_mcore.losses import token  # torch stays out of planning
-
-        loss = self.rollout_loss(fields)
-        if self.kl_coefficient and "ref_logp" in fields:  # traces of a lesson have none, nor a policy-gradient loss
-            loss = loss + self.kl_coefficient * token.kl(fields["logp"], fields["ref_logp"], self.kl_estimator)
-        return {"rl": loss, "entropy": -fields["entropy"]}
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+        loss = self.rollout_loss(inputs)
+        # The traces of a lesson have no reference, but no policy-gradient loss either.
+        if self.kl_coefficient and inputs.has_reference:
+            kl = token.kl(inputs.logp, inputs.ref_logp, self.kl_estimator)
+            loss = loss + self.kl_coefficient * kl
+        return {"rl": loss, "entropy": -inputs.entropy}
 
 
 def _differ(group: Group) -> bool:
@@ -86,6 +94,6 @@ def dr_grpo(max_response_tokens: int) -> GRPO:
 
 
 def dapo() -> GRPO:
-    """DAPO's loss and group filter, with the dual clip of its code; its rewards are ``reward.overlong`` and
-    ``reward.wrong=-1``. No KL term."""
+    """DAPO's loss and group filter, with the dual clip of its code; its rewards are
+    ``reward.overlong`` and ``reward.wrong=-1``. No KL term."""
     return GRPO(aggregation="token", clip_high=0.28, clip_dual=10.0, keep="accuracy")

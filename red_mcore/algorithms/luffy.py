@@ -1,34 +1,44 @@
 """LUFFY: off-policy guidance by a teacher trace in each group (arXiv 2504.14945).
 
-The trace joins the group's baseline, A = R - mean over all samples without division by their deviation. Rollouts get
-the policy gradient without a clip; the trace gets a shaped probability of its tokens in place of a ratio, because the
-teacher's own probabilities are not known:
+The trace joins the group's baseline, A = R - mean over all samples without division by their
+deviation. Rollouts get the policy gradient without a clip; the trace gets a shaped probability of
+its tokens in place of a ratio, because the teacher's own probabilities are not known:
 
     on-policy   l = -rho A
     offline     l = -A f(p),  f(p) = p / (p + gamma)      L = (1/N) sum_i (1/Lmax) sum_t l_it - c mean_t H
 
-The gradient goes through f, so that improbable tokens of a right trace count most. N is the number of all
-samples; the authors' code divides by Lmax and the data-parallel size alone, so that RL weighs more beside the bonus:
-``recipes/paper/luffy.py`` has the constant that makes up for it.
+The gradient goes through f, so that improbable tokens of a right trace count most. N is the
+number of all samples; the authors' code divides by Lmax and the data-parallel size alone, so that
+RL weighs more beside the bonus: ``recipes/paper/luffy.py`` has the constant that makes up for it.
 
-All rollouts wrong: the trace has A = 1 - 1/G. All right, the trace too: no advantage, only the bonus learns. A wrong
-trace among right rollouts has A < 0 and is discouraged. A group without a trace is a plain group of rollouts.
+All rollouts wrong: the trace has A = 1 - 1/G. All right, the trace too: no advantage, only the
+bonus learns. A wrong trace among right rollouts has A < 0 and is discouraged. A group without a
+trace is a plain group of rollouts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
-from red_mcore.algorithms.base import Aggregation, RolloutLoss
+from red_mcore.algorithms.base import Aggregation, RolloutLoss, State
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
+from red_mcore.algorithms.mixins import JudgedTrace
 from red_mcore.config.fields import PositiveWeight
+from red_mcore.losses import token
 from red_mcore.samples.records import Sample
+
+if TYPE_CHECKING:  # torch stays out of planning
+    from torch import Tensor
+
+    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
-class LUFFY(EntropyBonus, RolloutLoss):
-    """Settings of the authors' scripts, which clip nothing although they make two updates per step."""
+class LUFFY(JudgedTrace, EntropyBonus, RolloutLoss):
+    """Settings of the authors' scripts, which clip nothing although they make two updates per
+    step."""
 
     std_normalise: bool = False
     constant: float = 8192.0
@@ -37,18 +47,12 @@ class LUFFY(EntropyBonus, RolloutLoss):
     """Shaping of the trace's probabilities; None takes p itself (no shaping)."""
     entropy_coefficient: float = 0.001
 
-    traces: ClassVar[int] = 1
-    judges_traces: ClassVar[bool] = True
-    weighs: ClassVar = "none"
-
     def components(self, sample: Sample) -> dict[str, Aggregation]:
         return {"offline" if sample.is_offline else "rl": self.aggregation}
 
-    def token_losses(self, fields: dict) -> dict:
-        from red_mcore.losses import token  # torch stays out of planning
-
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
         return {
-            "rl": self.rollout_loss(fields),
-            "offline": -fields["advantage"] * token.shaping(fields["logp"], self.gamma),
-            "entropy": -fields["entropy"],
+            "rl": self.rollout_loss(inputs),
+            "offline": -inputs.advantage * token.shaping(inputs.logp, self.gamma),
+            "entropy": -inputs.entropy,
         }

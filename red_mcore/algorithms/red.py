@@ -1,8 +1,9 @@
 """RED: Recall-Extend Dynamics (arXiv 2508.16677).
 
-Each group holds the rollouts of a prompt ("recall") and one teacher trace ("extend"). Rollouts get the GRPO loss; the
-trace gets a policy-gradient loss of its own, with an importance ratio whose teacher probability is defined through the
-group's accuracy (policy shift), and a weight from the ratio of the two entropies' changes (dynamic entropy regulation):
+Each group holds the rollouts of a prompt ("recall") and one teacher trace ("extend"). Rollouts
+get the GRPO loss; the trace gets a policy-gradient loss of its own, with an importance ratio
+whose teacher probability is defined through the group's accuracy (policy shift), and a weight
+from the ratio of the two entropies' changes (dynamic entropy regulation):
 
     on-policy   l = -rho A
     offline     l = -w A p / (p + (1 - p) beta)          L = (1/N) sum_i (1/C) sum_t l_it
@@ -11,47 +12,62 @@ group's accuracy (policy shift), and a weight from the ratio of the two entropie
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
-from red_mcore.algorithms.base import Aggregation, RolloutLoss, advantages
+from red_mcore.algorithms.base import (
+    Aggregation,
+    Groups,
+    Metrics,
+    RolloutLoss,
+    State,
+    advantages,
+    set_weights,
+)
+from red_mcore.algorithms.mixins import JudgedTrace, OnePassWeights
 from red_mcore.config.fields import Fraction, FractionBelowOne, PositiveWeight, Weight
 from red_mcore.config.recipe import Recipe, RecipeError
-from red_mcore.samples.records import Group, Sample
+from red_mcore.losses import token
+from red_mcore.samples.records import Group, Sample, samples_of
+
+if TYPE_CHECKING:  # torch stays out of planning
+    from torch import Tensor
+
+    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
-class RED(RolloutLoss):
-    """Constants as in the authors' code; options where the paper and its code can be read in more than one way."""
+class RED(JudgedTrace, OnePassWeights, RolloutLoss):
+    """Constants as in the authors' code; options where the paper and its code can be read in more
+    than one way."""
 
     shift: Literal["detached", "autograd", "off", "shaping"] = "detached"
-    """Whether the shift's denominator carries a gradient; only ``detached`` tends to imitation as beta goes to 0. For
-    comparison: the bare p, or LUFFY's p / (p + gamma)."""
+    """Whether the shift's denominator carries a gradient; only ``detached`` tends to imitation as
+    beta goes to 0. For comparison: the bare p, or LUFFY's p / (p + gamma)."""
     gamma: PositiveWeight = 0.1
     """Of ``shaping``: gamma in p / (p + gamma)."""
     beta: Literal["group", "rollouts", "batch", "reverse"] | Fraction | int = "group"
-    """Accuracy of the whole group, of its rollouts alone, of all samples of the step, or 1 - accuracy of the group (an
-    ablation); or a number from 0 to 1, the same for all."""
+    """Accuracy of the whole group, of its rollouts alone, of all samples of the step, or 1 -
+    accuracy of the group (an ablation); or a number from 0 to 1, the same for all."""
     baseline: Literal["group", "rollouts"] = "group"
-    """Whose mean reward is subtracted: that of the whole group, or of its rollouts alone. The deviation is the group's
-    in either case: that of rollouts that are all wrong would be 0."""
+    """Whose mean reward is subtracted: that of the whole group, or of its rollouts alone. The
+    deviation is the group's in either case: that of rollouts that are all wrong would be 0."""
     entropy_weight: bool = True
     """Weigh traces by the entropies; False keeps w = 1."""
     entropy_change: Literal["relative", "absolute"] = "relative"
     """Whether w compares the entropies' relative changes or their changes in nats."""
     entropy_average: Literal["sample", "token"] = "sample"
-    """Entropy of a step: mean over samples of their means, or over tokens, which favours the long ones."""
+    """Entropy of a step: mean over samples of their means, or over tokens, which favours the long
+    ones."""
     entropy_ema: FractionBelowOne = 0.0
-    """Share of the past in moving averages of the two entropies, which are noisy; 0 takes each step's own."""
+    """Share of the past in moving averages of the two entropies, which are noisy; 0 takes each
+    step's own."""
     weight_min: Weight = 1.0
     """Least weight of a trace; at most ``weight_max``."""
     weight_max: Weight = 7.0
-    """Largest weight of a trace. At 7 = G - 1 it weighs at most as much as the seven rollouts of its group."""
-
-    traces: ClassVar[int] = 1
-    judges_traces: ClassVar[bool] = True
-    weighs: ClassVar = "traces"
+    """Largest weight of a trace. At 7 = G - 1 it weighs at most as much as the seven rollouts of
+    its group."""
 
     def check(self, recipe: Recipe) -> None:
         super().check(recipe)
@@ -69,78 +85,89 @@ class RED(RolloutLoss):
                 " algorithm.clip_low=0.2 algorithm.clip_high=0.28, or use 1 update"
             )
 
-    def compose(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, float]]:
-        everything = [s for g in groups for s in g.samples]
+    def compose(self, groups: Groups, state: State, step: int) -> tuple[list[Group], Metrics]:
+        of_traces = []
         for group in groups:
-            counted = {"rollouts": group.rollouts, "batch": everything}.get(self.beta, group.samples)
-            accuracy = statistics.fmean(s.accuracy for s in counted)
-            beta = {"reverse": 1 - accuracy}.get(self.beta, accuracy) if isinstance(self.beta, str) else self.beta
+            beta = self._beta(group, groups)
             for sample in group.samples:
                 sample.beta = beta
-        kept, metrics = super().compose(groups)
-        if self.baseline == "rollouts":
-            for group in (g for g in kept if g.rollouts):
-                mean = statistics.fmean(s.reward for s in group.rollouts)
-                found = advantages([s.reward for s in group.samples], self.std_normalise, baseline=mean)
-                for sample, advantage in zip(group.samples, found, strict=True):
-                    sample.advantage = advantage
-        traces = [s for g in groups for s in g.samples if s.is_offline]
-        return kept, metrics | {
-            "red/beta_mean": statistics.fmean(s.beta for s in traces) if traces else 0.0,
-            "groups/without_trace": len(groups) - len(traces),
-        }
+            if group.traces:
+                of_traces.append(beta)
+        kept, metrics = super().compose(groups, state, step)
+        metrics["red/beta_mean"] = statistics.fmean(of_traces or [0.0])
+        metrics["groups/without_trace"] = len(groups) - len(of_traces)
+        return kept, metrics
+
+    def _beta(self, group: Group, groups: Groups) -> float:
+        if not isinstance(self.beta, str):
+            return self.beta
+        counted = group.samples
+        if self.beta == "rollouts":
+            counted = group.rollouts
+        elif self.beta == "batch":
+            counted = samples_of(groups)
+        accuracy = statistics.fmean(s.accuracy for s in counted)
+        return 1 - accuracy if self.beta == "reverse" else accuracy
+
+    def advantages_of(self, group: Group) -> list[float]:
+        baseline = None
+        if self.baseline == "rollouts" and group.rollouts:
+            baseline = statistics.fmean(s.reward for s in group.rollouts)
+        rewards = [s.reward for s in group.samples]
+        return advantages(rewards, self.std_normalise, baseline=baseline)
 
     def varies(self, group: Group) -> bool:
         """The authors' filter: accuracies differ. Rewards may also differ by length alone."""
         return len({s.accuracy for s in group.samples}) > 1
 
-    def teaches(self, group: Group) -> bool:
+    def trains_on(self, group: Group) -> bool:
         return self.varies(group)
 
-    def weigh(self, groups: Sequence[Group], state: dict[str, Any]) -> dict[str, float]:
-        """w of this step's traces; ``state`` keeps mean entropies (nats) of the last trained batch, or their EMA."""
-        samples = [s for g in groups for s in g.samples]
+    def weigh(self, groups: Groups, state: State, step: int) -> Metrics:
+        """w of this step's traces; ``state`` keeps mean entropies (nats) of the last trained
+        batch, or their EMA."""
+        samples = samples_of(groups)
         offline = [s for s in samples if s.is_offline]
         online = [s for s in samples if not s.is_offline]
         weight = raw = 1.0
-        metrics: dict[str, float] = {}
+        metrics: Metrics = {}
         if offline and online:
             now = {"offline": self._mean_entropy(offline), "online": self._mean_entropy(online)}
-            metrics = {"entropy/offline_nats": now["offline"], "entropy/rollout_nats": now["online"]}
-            now = {
-                kind: self.entropy_ema * state.get(kind, new) + (1 - self.entropy_ema) * new
-                for kind, new in now.items()
-            }
+            metrics["entropy/offline_nats"] = now["offline"]
+            metrics["entropy/rollout_nats"] = now["online"]
+            for kind, new in now.items():
+                past = state.get(kind, new)
+                now[kind] = self.entropy_ema * past + (1 - self.entropy_ema) * new
             if self.entropy_weight and state:
                 raw = change_ratio(state, now, self.entropy_change)
                 weight = min(max(abs(raw), self.weight_min), self.weight_max)
             state.update(now)
-        for sample in samples:
-            sample.weight = weight if sample.is_offline else 1.0
+        set_weights(groups, rollouts=1.0, traces=weight)
         return metrics | {"red/weight": weight, "red/weight_raw": raw}
 
     def _mean_entropy(self, samples: Sequence[Sample]) -> float:
-        sizes = [len(s.response) for s in samples] if self.entropy_average == "token" else None
-        return statistics.fmean((s.entropy for s in samples), weights=sizes)
+        entropies = [s.entropy for s in samples]
+        if self.entropy_average == "sample":
+            return statistics.fmean(entropies)
+        return statistics.fmean(entropies, weights=[len(s.response) for s in samples])
 
     def components(self, sample: Sample) -> dict[str, Aggregation]:
         return {"offline" if sample.is_offline else "rl": self.aggregation}
 
-    def token_losses(self, fields: dict) -> dict:
-        from red_mcore.losses import token  # torch stays out of planning
-
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
         if self.shift == "shaping":
-            ratio = token.shaping(fields["logp"], self.gamma)
+            ratio = token.shaping(inputs.logp, self.gamma)
         else:
-            ratio = token.policy_shift(fields["logp"], fields["beta"], self.shift)
+            ratio = token.policy_shift(inputs.logp, inputs.beta, self.shift)
         return {
-            "rl": self.rollout_loss(fields),
-            "offline": -fields["weight"] * fields["advantage"] * ratio,
+            "rl": self.rollout_loss(inputs),
+            "offline": -inputs.weight * inputs.advantage * ratio,
         }
 
 
 def change_ratio(before: dict[str, float], now: dict[str, float], change: str = "relative") -> float:
-    """Change of the offline entropy over change of the rollouts' entropy between two steps; may be negative."""
+    """Change of the offline entropy over change of the rollouts' entropy between two steps; may
+    be negative."""
     if change == "relative" and not (before["offline"] and before["online"]):
         return 1.0  # a policy without any entropy left has no relative change
     if change == "absolute":

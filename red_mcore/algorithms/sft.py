@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
-from red_mcore.algorithms.base import Aggregation, GroupAlgorithm
+from red_mcore.algorithms.base import Aggregation, GroupAlgorithm, Groups, Metrics, State
+from red_mcore.algorithms.mixins import ImitationAlone
 from red_mcore.config.recipe import Recipe, RecipeError
+from red_mcore.losses import token
 from red_mcore.samples.records import Group, Sample
+
+if TYPE_CHECKING:  # torch stays out of planning
+    from torch import Tensor
+
+    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
-class SFT(GroupAlgorithm):
+class SFT(ImitationAlone, GroupAlgorithm):
     """Cross-entropy on traces, verdict or not; a problem without trace is left out.
 
     Also what trains a fresh model on the base corpus.
     """
 
     aggregation: Aggregation = "token"
-
-    traces: ClassVar[int] = 1
-    rollouts: ClassVar[bool] = False
-    weighs: ClassVar = "none"
 
     def check(self, recipe: Recipe) -> None:
         super().check(recipe)
@@ -34,12 +37,9 @@ class SFT(GroupAlgorithm):
     def components(self, sample: Sample) -> dict[str, Aggregation]:
         return {"sft": self.aggregation}
 
-    def compose(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, float]]:
-        alone = [Group(g.problem, [s for s in g.samples if s.is_offline]) for g in groups]
-        kept = [g for g in alone if g.samples]
+    def compose(self, groups: Groups, state: State, step: int) -> tuple[list[Group], Metrics]:
+        kept = [Group(group.problem, group.traces) for group in groups if group.traces]
         return kept, {"groups/kept": len(kept), "groups/dropped": len(groups) - len(kept)}
 
-    def token_losses(self, fields: dict) -> dict:
-        from red_mcore.losses import token  # torch stays out of planning
-
-        return {"sft": token.imitation(fields["logp"])}
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+        return {"sft": token.imitation(inputs.logp)}

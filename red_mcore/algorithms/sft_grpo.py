@@ -2,66 +2,81 @@
 
     L = L_grpo(rollouts) + weight x mean_t (-log p_t)      the mean over the tokens of all traces
 
-The trace stays out of the group's statistics. All rollouts right, or all wrong: they teach nothing and are left out
-(``grpo`` says what keeps them), the trace is still imitated; ``batch.refills`` give such a group's place to another. A
-wrong trace is imitated, too; nothing looks at its verdict. A group without a trace is a plain group of rollouts.
+The trace stays out of the group's statistics. All rollouts right, or all wrong: they teach
+nothing and are left out (``grpo`` says what keeps them), the trace is still imitated;
+``batch.refills`` give such a group's place to another. A wrong trace is imitated, too; nothing
+looks at its verdict. A group without a trace is a plain group of rollouts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING
 
-from red_mcore.algorithms.base import Aggregation
+from red_mcore.algorithms.base import Aggregation, Groups, Metrics, State, set_weights
 from red_mcore.algorithms.grpo import GRPO
+from red_mcore.algorithms.mixins import TraceInGroup
 from red_mcore.config.fields import Weight
-from red_mcore.samples.records import Group, Sample
+from red_mcore.losses import token
+from red_mcore.samples.records import Group, Sample, samples_of
+
+if TYPE_CHECKING:  # torch stays out of planning
+    from torch import Tensor
+
+    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
-class TraceGRPO(GRPO):
-    """What methods share that imitate traces beside GRPO; a trace's ``weight`` multiplies its cross-entropy."""
+class TraceGRPO(TraceInGroup, GRPO):
+    """What methods share that imitate traces beside GRPO; a trace's ``weight`` multiplies its
+    cross-entropy."""
 
-    traces: ClassVar[int] = 1
-
-    def compose(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, float]]:
+    def compose(self, groups: Groups, state: State, step: int) -> tuple[list[Group], Metrics]:
         """Advantages over rollouts alone; groups come back with the samples that are trained on."""
-        bare = [Group(g.problem, g.rollouts) for g in groups]
-        teaching, _ = super().compose([g for g in bare if g.samples])
-        taught = {id(s) for g in teaching for s in g.samples}
-        parts = [Group(g.problem, [s for s in g.samples if s.is_offline or id(s) in taught]) for g in groups]
-        kept = [g for g in parts if g.samples]
+        kept, teaching, without_trace = [], 0, 0
+        for group in groups:
+            samples = group.traces
+            if not samples:
+                without_trace += 1
+            if group.rollouts:
+                trained, _ = super().compose([Group(group.problem, group.rollouts)], state, step)
+                teaching += len(trained)
+                samples = samples + samples_of(trained)
+            if samples:
+                kept.append(Group(group.problem, samples))
         return kept, {
             "groups/kept": len(kept),
             "groups/dropped": len(groups) - len(kept),
-            "groups/without_trace": sum(not any(s.is_offline for s in g.samples) for g in groups),
-            "groups/teaching_rollouts": len(teaching),
+            "groups/without_trace": without_trace,
+            "groups/teaching_rollouts": teaching,
         }
 
     def varies(self, group: Group) -> bool:
         """By its rollouts alone."""
         return super().varies(Group(group.problem, group.rollouts))
 
-    def sequences(self, groups: Sequence[Group]) -> int:
+    def sequences(self, groups: Groups) -> int:
         """Rollouts: the trace is no part of the GRPO loss, and its own mean is over tokens."""
-        return sum(len(g.rollouts) for g in groups)
+        return sum(len(group.rollouts) for group in groups)
 
     def components(self, sample: Sample) -> dict[str, Aggregation]:
-        return {"sft": "token"} if sample.is_offline else {"rl": self.aggregation}
+        if sample.is_offline:
+            return {"sft": "token"}
+        return {"rl": self.aggregation}
 
-    def token_losses(self, fields: dict) -> dict:
-        from red_mcore.losses import token  # torch stays out of planning
-
-        return super().token_losses(fields) | {"sft": fields["weight"] * token.imitation(fields["logp"])}
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+        losses = super().token_losses(inputs, state, step)
+        return {**losses, "sft": inputs.weight * token.imitation(inputs.logp)}
 
 
 @dataclass
 class SFTGRPO(TraceGRPO):
-    """Defaults are those of the baseline "RL with SFT loss" in LUFFY's code (arXiv 2504.14945), each by itself.
+    """Defaults are those of the baseline "RL with SFT loss" in LUFFY's code (arXiv 2504.14945),
+    each by itself.
 
-    There the sum over ``constant`` is not divided by N, and imitation is added up over micro-batches: what gives the
-    same shares of both is in ``recipes/paper/sft_grpo.py``.
+    There the sum over ``constant`` is not divided by N, and imitation is added up over
+    micro-batches: what gives the same shares of both is in ``recipes/paper/sft_grpo.py``.
     """
 
     std_normalise: bool = False
@@ -72,7 +87,6 @@ class SFTGRPO(TraceGRPO):
     sft_weight: Weight = 1.0
     """Weight of imitation beside the GRPO loss."""
 
-    def weigh(self, groups: Sequence[Group], state: dict[str, Any]) -> dict[str, float]:
-        for sample in (s for g in groups for s in g.samples):
-            sample.weight = self.sft_weight if sample.is_offline else 1.0
-        return {}
+    def compose(self, groups: Groups, state: State, step: int) -> tuple[list[Group], Metrics]:
+        set_weights(groups, rollouts=1.0, traces=self.sft_weight)
+        return super().compose(groups, state, step)

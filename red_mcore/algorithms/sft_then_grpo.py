@@ -1,7 +1,8 @@
 """SFT, then GRPO: the two stages in one run, each with an optimizer of its own.
 
-The baseline that any method which mixes the two has to beat (arXiv 2604.23747): imitation with its own learning rate
-until ``sft_steps`` steps are done, no rollouts sampled; from then on GRPO on the weights as they are.
+The baseline that any method which mixes the two has to beat (arXiv 2604.23747): imitation with
+its own learning rate until ``sft_steps`` steps are done, no rollouts sampled; from then on GRPO
+on the weights as they are.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import ClassVar
 
 from red_mcore.algorithms.base import GroupAlgorithm
 from red_mcore.algorithms.grpo import GRPO
+from red_mcore.algorithms.mixins import Stages
 from red_mcore.algorithms.sft import SFT
 from red_mcore.config.fields import Steps
 from red_mcore.config.recipe import Optimizer, Recipe, RecipeError
@@ -21,15 +23,14 @@ class _Imitation(SFT):
 
 
 @dataclass
-class SFTThenGRPO(GRPO):
-    """The settings are GRPO's; ``recipe.steps`` counts both stages and ``recipe.optimizer`` is the second's."""
+class SFTThenGRPO(Stages, GRPO):
+    """The settings are GRPO's; ``recipe.steps`` counts both stages and ``recipe.optimizer`` is
+    the second's."""
 
     sft_steps: Steps = 300
     """Steps of imitation, each on the traces of ``batch.prompts_per_step`` problems."""
     imitation: Optimizer = field(default_factory=lambda: Optimizer(lr=5e-5, min_lr_ratio=0.1))
     """The optimizer of the imitation steps."""
-
-    needs_traces: ClassVar[bool] = True
 
     def check(self, recipe: Recipe) -> None:
         super().check(recipe)
@@ -50,5 +51,7 @@ class SFTThenGRPO(GRPO):
             "imitation": (self.imitation, self.sft_steps * per_step),
         }
 
-    def at(self, step: int) -> GroupAlgorithm:
-        return _Imitation() if step < self.sft_steps else self
+    def stage(self, step: int) -> GroupAlgorithm:
+        if step < self.sft_steps:
+            return _Imitation()
+        return self

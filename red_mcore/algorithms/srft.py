@@ -1,42 +1,53 @@
 """SRFT: supervised and reinforcement fine-tuning in one stage (arXiv 2506.19767).
 
-Four terms, the weights without gradient, H the mean entropy (nats) of the sequence before the update:
+Four terms, the weights without gradient, H the mean entropy (nats) of the sequence before the
+update:
 
     trace, imitated       l = -w_sft log p      w_sft = .5 exp(-H)      mean over the tokens of all traces
     trace, reinforced     l = -A p              A over the whole group
     right rollout         l = -w_rl log p       w_rl = .1 exp(H)
     wrong rollout         l = +log p
 
-The last three are summed over tokens and divided by ``constant`` x N, N all samples. Signs are the paper's (its
-released code weighs imitation by exp(+H)); the separate normaliser of the first term follows the re-implementation in
-Unify-Post-Training, which also shapes the second term with gamma = .1 and takes A without the deviation.
+The last three are summed over tokens and divided by ``constant`` x N, N all samples. Signs are
+the paper's (its released code weighs imitation by exp(+H)); the separate normaliser of the first
+term follows the re-implementation in Unify-Post-Training, which also shapes the second term with
+gamma = .1 and takes A without the deviation.
 
-Right and wrong rollouts train whatever their group looks like, so no group is dropped. All wrong: the trace is
-imitated with A > 0, the rollouts are discouraged; the last term has no lower bound, so a policy that is wrong for long
-diverges. All right: A = 0, imitation of the trace and of the rollouts. A wrong trace is imitated nonetheless (the
-method takes traces as verified) but reinforced with A <= 0. A group without a trace has the last two terms only.
+Right and wrong rollouts train whatever their group looks like, so no group is dropped. All wrong:
+the trace is imitated with A > 0, the rollouts are discouraged; the last term has no lower bound,
+so a policy that is wrong for long diverges. All right: A = 0, imitation of the trace and of the
+rollouts. A wrong trace is imitated nonetheless (the method takes traces as verified) but
+reinforced with A <= 0. A group without a trace has the last two terms only.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING
 
-from red_mcore.algorithms.base import Aggregation
+from red_mcore.algorithms.base import Aggregation, Groups, Metrics, State
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
+from red_mcore.algorithms.mixins import JudgedTrace
 from red_mcore.config.fields import PositiveWeight, Weight
-from red_mcore.samples.records import Group, Sample
+from red_mcore.losses import token
+from red_mcore.samples.records import Group, Sample, samples_of
+
+if TYPE_CHECKING:  # torch stays out of planning
+    from torch import Tensor
+
+    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
-class SRFT(EntropyBonus):
+class SRFT(JudgedTrace, EntropyBonus):
     """The paper's form."""
 
     constant: float = 8192.0
-    """The response limit of the paper's runs; the re-implementation's scale is in ``recipes/paper/srft.py``."""
+    """The response limit of the paper's runs; the re-implementation's scale is in
+    ``recipes/paper/srft.py``."""
     imitation_aggregation: Aggregation = "token"
     """Normaliser of the trace's imitation; ``constant`` is the same one for all four terms."""
     sft_weight: Weight = 0.5
@@ -44,27 +55,31 @@ class SRFT(EntropyBonus):
     rl_weight: Weight = 0.1
     """Factor of w_rl."""
     gamma: PositiveWeight | None = None
-    """Shaping p / (p + gamma) of the trace's reinforced probability; None takes p itself, as the paper does."""
+    """Shaping p / (p + gamma) of the trace's reinforced probability; None takes p itself, as the
+    paper does."""
 
-    traces: ClassVar[int] = 1
-    judges_traces: ClassVar[bool] = True
-    weighs: ClassVar = "all"
-
-    def teaches(self, group: Group) -> bool:
+    def trains_on(self, group: Group) -> bool:
         """Every group: right and wrong rollouts train without an advantage."""
         return True
 
-    def weigh(self, groups: Sequence[Group], state: dict[str, Any]) -> dict[str, float]:
+    def weigh(self, groups: Groups, state: State, step: int) -> Metrics:
         """w_sft of traces, w_rl of right rollouts, 1 of wrong ones; the state stays empty."""
-        weights: dict[str, list[float]] = {"sft": [], "right": [], "wrong": []}
-        for sample in (s for g in groups for s in g.samples):
+        weights: dict[str, list[float]] = {"sft": [], "right": []}
+        for sample in samples_of(groups):
             kind = _kind(sample)
             if kind == "sft":
                 sample.weight = self.sft_weight * math.exp(-sample.entropy)
+            elif kind == "right":
+                sample.weight = self.rl_weight * math.exp(sample.entropy)
             else:
-                sample.weight = self.rl_weight * math.exp(sample.entropy) if kind == "right" else 1.0
+                sample.weight = 1.0
+                continue
             weights[kind].append(sample.weight)
-        return {f"srft/{kind}_weight_mean": statistics.fmean(w) for kind, w in weights.items() if w and kind != "wrong"}
+        metrics = {}
+        for kind, found in weights.items():
+            if found:
+                metrics[f"srft/{kind}_weight_mean"] = statistics.fmean(found)
+        return metrics
 
     def components(self, sample: Sample) -> dict[str, Aggregation]:
         kind = _kind(sample)
@@ -72,20 +87,20 @@ class SRFT(EntropyBonus):
             return {"sft": self.imitation_aggregation, "offline": self.aggregation}
         return {kind: self.aggregation}
 
-    def token_losses(self, fields: dict) -> dict:
-        from red_mcore.losses import token  # torch stays out of planning
-
-        weighted = fields["weight"] * token.imitation(fields["logp"])
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+        weighted = inputs.weight * token.imitation(inputs.logp)
         return {
             "sft": weighted,
-            "offline": -fields["advantage"] * token.shaping(fields["logp"], self.gamma),
+            "offline": -inputs.advantage * token.shaping(inputs.logp, self.gamma),
             "right": weighted,
             "wrong": -weighted,
-            "entropy": -fields["entropy"],
+            "entropy": -inputs.entropy,
         }
 
 
 def _kind(sample: Sample) -> str:
     if sample.is_offline:
         return "sft"
-    return "right" if sample.accuracy > 0 else "wrong"
+    if sample.accuracy > 0:
+        return "right"
+    return "wrong"

@@ -1,8 +1,10 @@
-"""What belongs to a run beside the fields of its recipe, kept in the run folder and compared at every later start.
+"""What belongs to a run beside the fields of its recipe, kept in the run folder and compared at
+every later start.
 
-``identity.json`` has fingerprints of the algorithm's classes, users' reward functions, model, tokenizer and problems,
-``identity-problems.jsonl`` a line for each problem, training ones first. What is not there, as in a folder that an
-earlier version made, is unknown and not compared. Most is told before a rank starts; hub data by rank 0.
+``identity.json`` has fingerprints of the algorithm's classes, users' reward functions, model,
+tokenizer and problems, ``identity-problems.jsonl`` a line for each problem, training ones first.
+What is not there, as in a folder that an earlier version made, is unknown and not compared. Most is
+told before a rank starts; hub data by rank 0.
 """
 
 from __future__ import annotations
@@ -56,7 +58,8 @@ def copy(folder: Path) -> dict[str, str]:
 
 
 def classes_then(folder: Path) -> dict[str, Any]:
-    """The algorithm's classes at the last start; of an earlier version only the name at the top of its recipe.yaml."""
+    """The algorithm's classes at the last start; of an earlier version only the name at the top of
+    its recipe.yaml."""
     if then := read(folder).get("classes"):
         return then
     file, mark = folder / "recipe.yaml", "# algorithm: "
@@ -65,7 +68,8 @@ def classes_then(folder: Path) -> dict[str, Any]:
 
 
 def check_classes(recipe: Recipe) -> None:
-    """RecipeError where the algorithm, or a part of its settings, is of another class than at the last start."""
+    """RecipeError where the algorithm, or a part of its settings, is of another class than at the
+    last start."""
     then, now = classes_then(recipe.folder), fingerprints.of_classes(recipe.algorithm, "algorithm")
     for field in (name for name in now if name in then):
         before, after = then[field], now[field]
@@ -78,7 +82,8 @@ def check_classes(recipe: Recipe) -> None:
 def check(recipe: Recipe) -> None:
     """RecipeError for what else can be told to be another thing before a rank starts.
 
-    Data and tokenizer are loaded only where their files are others by size or time; of the hub they are not known yet.
+    Data and tokenizer are loaded only where their files are others by size or time; of the hub they
+    are not known yet.
     """
     then = read(recipe.folder)
     if not then:
@@ -106,9 +111,11 @@ def claim(
     begun: bool,
     say: Callable[[str], None],
 ) -> None:
-    """Compare with the earlier starts of a run that has ``begun``, then keep what it is made of; for rank 0.
+    """Compare with the earlier starts of a run that has ``begun``, then keep what it is made of;
+    for rank 0.
 
-    ``weights``: folder of the first weights; ``benchmarks``: a digest of each. RecipeError as in ``check``.
+    ``weights``: folder of the first weights; ``benchmarks``: a digest of each. RecipeError as in
+    ``check``.
     """
     from red_mcore.data.tokenizer import load_tokenizer
 
@@ -179,7 +186,8 @@ def _summary(rows: Sequence[list[Any]], training: int) -> dict[str, Any]:
 
 
 def _compare(recipe: Recipe, then: dict[str, Any], now: dict[str, Any], rows: Sequence[list[Any]] = ()) -> None:
-    """RecipeError for the first part that both have and that differs; ``rows``: the problems of ``now["data"]``."""
+    """RecipeError for the first part that both have and that differs; ``rows``: the problems of
+    ``now["data"]``."""
     folder, path = recipe.folder, recipe.model.path
     where = f"under model.path={path}" if path else "of a fresh model"
     now = json.loads(json.dumps(now))  # as ``then`` was

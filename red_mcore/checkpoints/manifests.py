@@ -67,28 +67,33 @@ def read(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("sha256") != _seal(manifest):
         raise Broken(f"{file} does not match its checksum")
     files = manifest.get("files")
-    if not isinstance(files, dict) or not all(isinstance(about, list) and len(about) == 2 for about in files.values()):
+    if not isinstance(files, dict):
         raise Broken(f"{file} lists no files")
+    for about in files.values():
+        if not isinstance(about, list) or len(about) != 2:
+            raise Broken(f"{file} lists no files")
     return manifest
 
 
 def check(folder: Path, manifest: dict[str, Any], checksums: bool) -> None:
     """Broken where a file that the manifest lists is missing, of another size, or of other content:
     looked at where the file is small, and of all files if asked for."""
-    files = {folder / name: size_and_sum for name, size_and_sum in manifest["files"].items()}
-    for file, (size, _) in files.items():
+    sums: dict[Path, str] = {}
+    for name, (size, checksum) in manifest["files"].items():
+        file = folder / name
         if not file.is_file():
             raise Broken(f"{file} is missing")
         if (now := file.stat().st_size) != size:
             raise Broken(f"{file} has {now} bytes, {size} were written")
-    if not checksums:
-        files = {file: size_and_sum for file, size_and_sum in files.items() if size_and_sum[0] <= _SMALL}
+        if checksums or size <= _SMALL:
+            sums[file] = checksum
     with ThreadPoolExecutor() as pool:  # reading and hashing leave the interpreter to other threads
-        for (file, (_, checksum)), result in zip(files.items(), pool.map(_try_sha256, files), strict=True):
-            if isinstance(result, OSError):
-                raise Broken(f"{file} cannot be read ({result})")
-            if result != checksum:
-                raise Broken(f"{file} does not match its checksum")
+        found = dict(zip(sums, pool.map(_try_sha256, sums), strict=True))
+    for file, result in found.items():
+        if isinstance(result, OSError):
+            raise Broken(f"{file} cannot be read ({result})")
+        if result != sums[file]:
+            raise Broken(f"{file} does not match its checksum")
 
 
 def check_converted(folder: Path, checksums: bool) -> None:
@@ -161,19 +166,28 @@ def kept(manifests: Sequence[dict[str, Any]], settings: Checkpoint) -> set[str]:
     stay = {manifest["tag"] for manifest in manifests[-settings.keep :]}
     steps = {manifest["tag"]: age(manifest["tag"]) for manifest in manifests}
     if settings.keep_every:
-        stay |= {tag for tag, (stage, step) in steps.items() if stage and step and step % settings.keep_every == 0}
+        for tag, (stage, step) in steps.items():
+            if stage and step and step % settings.keep_every == 0:
+                stay.add(tag)
     if settings.keep_best:
-        of_benchmark = settings.keep_best.endswith("_mean") and settings.keep_best != "evaluation/reward_mean"
-        scores = {
-            manifest["tag"]: manifest["state"]["after"][settings.keep_best]
-            for manifest in manifests
-            if manifest["state"]["step"] == manifest["state"].get(_MEASURED_AT[of_benchmark])
-            and settings.keep_best in manifest["state"]["after"]
-        }
-        scores = {tag: score for tag, score in scores.items() if math.isfinite(score)}  # NaN is best to ``max``
+        scores = _scores(manifests, settings.keep_best)
         if scores:
-            stay.add((max if settings.best == "highest" else min)(scores, key=scores.__getitem__))
+            best = max if settings.best == "highest" else min
+            stay.add(best(scores, key=scores.__getitem__))
     return stay
+
+
+def _scores(manifests: Sequence[dict[str, Any]], metric: str) -> dict[str, float]:
+    """The metric of each checkpoint that was measured at its own step, by tag."""
+    of_benchmark = metric.endswith("_mean") and metric != "evaluation/reward_mean"
+    found = {}
+    for manifest in manifests:
+        state = manifest["state"]
+        score = state["after"].get(metric)
+        is_its_own = state["step"] == state.get(_MEASURED_AT[of_benchmark])
+        if is_its_own and score is not None and math.isfinite(score):  # NaN is best to ``max``
+            found[manifest["tag"]] = score
+    return found
 
 
 def _seal(manifest: dict[str, Any]) -> str:

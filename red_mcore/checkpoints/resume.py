@@ -1,4 +1,5 @@
-"""What an earlier start of the same run left behind: finished, resumable, or of another recipe. No torch."""
+"""What an earlier start of the same run left behind: finished, resumable, or of another recipe. No
+torch."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from red_mcore.system import disk
 _FILES = ("summary.json", "metrics.jsonl", "recipe.yaml", "intake.json", "bad_golds.json", identity.FILE)
 """What a run writes into its folder, at its end some of it."""
 _COUNTS = ("steps", "generated_tokens", "train_seconds")
-"""Of ``summary.json``: what tells whether a run is done; the latter two, whether one with ``until`` is."""
+"""Of ``summary.json``: what tells whether a run is done; the latter two, whether one with ``until``
+is."""
 
 
 def checkpoints(recipe: Recipe) -> Path:
@@ -26,24 +28,29 @@ def checkpoints(recipe: Recipe) -> Path:
 
 
 def latest(folder: Path) -> dict[str, Any] | None:
-    """Manifest of the newest checkpoint under ``folder`` that is whole as far as sizes tell; None where none was saved.
+    """Manifest of the newest checkpoint under ``folder`` that is whole as far as sizes tell; None
+    where none was saved.
 
-    RecipeError where no checkpoint is whole. A run goes by checksums, too, before it goes on (``manifests.newest``).
+    RecipeError where no checkpoint is whole. A run goes by checksums, too, before it goes on
+    (``manifests.newest``).
     """
     return manifests.newest(folder)[0]
 
 
 def begun(recipe: Recipe) -> bool:
-    """Whether the run folder holds something that the recipe would go on from, or a summary that it would show."""
+    """Whether the run folder holds something that the recipe would go on from, or a summary that it
+    would show."""
     return latest(checkpoints(recipe)) is not None or (recipe.folder / "summary.json").is_file()
 
 
 def check(recipe: Recipe) -> None:
-    """RecipeError if the run folder is of a recipe that learns something else, or from something else.
+    """RecipeError if the run folder is of a recipe that learns something else, or from something
+    else.
 
-    ``steps`` may change, down to those that are done, where no learning rate depends on it. What stands under the names
-    in the recipe, data for example, is compared as far as it can be told before a rank starts (``identity``). A file
-    that is damaged and cannot be made anew is RecipeError, too; another is told.
+    ``steps`` may change, down to those that are done, where no learning rate depends on it. What
+    stands under the names in the recipe, data for example, is compared as far as it can be told
+    before a rank starts (``identity``). A file that is damaged and cannot be made anew is
+    RecipeError, too; another is told.
     """
     for name in _FILES:
         if (recipe.folder / name).is_dir():
@@ -68,8 +75,10 @@ def check(recipe: Recipe) -> None:
 
 
 def _check_fields(recipe: Recipe, earlier: dict[str, Any], done: int) -> None:
-    """RecipeError where a field is another one than in ``earlier``, the flattened recipe of the run."""
-    # A run of an earlier version was started without the fields that are new, as their defaults are.
+    """RecipeError where a field is another one than in ``earlier``, the flattened recipe of the
+    run."""
+    # A run of an earlier version was started without the fields that are new, as their defaults
+    # are.
     defaults = flatten(Recipe(name="", model=Model(), algorithm=Algorithm())) | _defaults(recipe, earlier)
     then, now = json.loads(json.dumps([defaults | without_secrets(earlier), flatten(recipe)]))
     for field in sorted(then.keys() | now.keys()):
@@ -106,7 +115,8 @@ def _is_another(field: str, then: dict[str, Any], now: dict[str, Any]) -> bool:
 
 
 def _may_differ(recipe: Recipe, field: str, then: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Whether a run may go on where it had another value in a field (``then`` and ``now``: flattened recipes)."""
+    """Whether a run may go on where it had another value in a field (``then`` and ``now``:
+    flattened recipes)."""
     section: Any = recipe
     names: list[str] = []
     for part in field.split("."):
@@ -122,7 +132,8 @@ def _may_differ(recipe: Recipe, field: str, then: dict[str, Any], now: dict[str,
 
 
 def _defaults(section: Any, earlier: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Defaults, by full name, of the fields of ``section`` and of those sections in it that were on ``earlier``."""
+    """Defaults, by full name, of the fields of ``section`` and of those sections in it that were on
+    ``earlier``."""
     found: dict[str, Any] = {}
     for field in fields(section):
         name, now = prefix + field.name, getattr(section, field.name)
@@ -141,14 +152,16 @@ def _is_on(section: str, recipe: dict[str, Any]) -> bool:
 
 
 def same_tracker(recipe: Recipe, earlier: dict[str, Any]) -> bool:
-    """Whether runs of MLflow are to be found where they were under ``earlier``, a flattened recipe."""
+    """Whether runs of MLflow are to be found where they were under ``earlier``, a flattened
+    recipe."""
     now = flatten(recipe)
     then = without_secrets(earlier)  # an earlier version kept them
     return all(then.get(field) == now[field] for field in ("tracking.uri", "tracking.experiment"))
 
 
 def schedules_that_differ(recipe: Recipe, steps: int) -> list[str]:
-    """The optimizers whose learning rates would be others in a run of ``steps`` steps instead of ``recipe.steps``."""
+    """The optimizers whose learning rates would be others in a run of ``steps`` steps instead of
+    ``recipe.steps``."""
     there = recipe.algorithm.optimizers(replace(recipe, steps=steps))
     return [
         name
@@ -169,9 +182,11 @@ def _read_summary(recipe: Recipe) -> dict[str, Any] | None:
 
 
 def finished(recipe: Recipe) -> dict[str, Any] | None:
-    """The summary of a run that has done the recipe's steps, or more, and spent what it has to; None otherwise.
+    """The summary of a run that has done the recipe's steps, or more, and spent what it has to;
+    None otherwise.
 
-    A damaged one is none: the run goes on from its newest checkpoint to the end, and writes it anew (see ``check``).
+    A damaged one is none: the run goes on from its newest checkpoint to the end, and writes it anew
+    (see ``check``).
     """
     try:
         summary = _read_summary(recipe)

@@ -1,4 +1,5 @@
-"""The command lines: ``red-mcore COMMAND ...``, each a module of this room with ``main(arguments) -> exit code``."""
+"""The command lines: ``red-mcore COMMAND ...``, each a module of this room with ``main(arguments)
+-> exit code``."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ _HELD = ("run", "compare", "evaluate")
 
 
 def main(command: str | None = None) -> NoReturn:
-    """Run ``command``, by default the first word of the command line, as this program; it ends the process."""
+    """Run ``command``, by default the first word of the command line, as this program; it ends the
+    process."""
     arguments = sys.argv[1:]
     if command is None:
         command, *arguments = arguments or ["--help"]

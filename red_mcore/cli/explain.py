@@ -1,4 +1,5 @@
-"""The fields of a recipe as tables: name, default, what it may be, meaning; all of it read from the sections."""
+"""The fields of a recipe as tables: name, default, what it may be, meaning; all of it read from the
+sections."""
 
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ PLAIN_WIDTH = 120
 _NO_LIMIT = 10**4
 """An upper bound that is not worth a word."""
 _LEGEND = "* may change when a run goes on in its folder"
+_MORE = "RECIPE --help has the fields of that recipe, and all that is said of them."
 
 
 def everything() -> None:
@@ -39,16 +41,20 @@ def everything() -> None:
         _print_fields(console, part, list(fields(part.kind)))
     _print_head(console, "algorithm", "One of these, or package.module:Class of your own.")
     for kind in _algorithms():
-        bases = [base.__name__ for base in kind.__mro__[1:] if base is not Algorithm and is_dataclass(base)]
+        bases = []
+        for base in kind.__mro__[1:]:
+            if is_dataclass(base) and base is not Algorithm:
+                bases.append(base.__name__)
         more = f" It also has the fields of {', '.join(bases)}." if bases else ""
         _print_head(console, path_of(kind), _first_clause(_about(kind)) + more)
         own = inspect.get_annotations(kind)
         _print_fields(console, _Section("algorithm", kind), [field for field in fields(kind) if field.name in own])
-    console.print(Text(f"\n{_LEGEND}\nRECIPE --help has the fields of that recipe, and all that is said of them."))
+    console.print(Text(f"\n{_LEGEND}\n{_MORE}"))
 
 
 def of_recipe(recipe: Recipe) -> None:
-    """Print the fields of one recipe, its own algorithm among them, with their values and their whole meanings."""
+    """Print the fields of one recipe, its own algorithm among them, with their values and their
+    whole meanings."""
     console = _console()
     for part in _sections(_Section("", Recipe, without_secrets(recipe))):
         head = part.name or "recipe"
@@ -65,7 +71,8 @@ class _Section(NamedTuple):
     name: str
     kind: type
     values: Any = None
-    """The section itself, each of its fields with the whole meaning; None is for defaults and the beginnings."""
+    """The section itself, each of its fields with the whole meaning; None is for defaults and the
+    beginnings."""
     may_change: bool = False
     """All of it."""
     is_off: bool = False
@@ -73,7 +80,8 @@ class _Section(NamedTuple):
 
 
 def _sections(part: _Section) -> Iterator[_Section]:
-    """A section and all within it; without values those that are off by default, and those of lists, too."""
+    """A section and all within it; without values those that are off by default, and those of
+    lists, too."""
     yield part
     for field in fields(part.kind):
         hint = hints_of(part.kind)[field.name]
@@ -166,18 +174,14 @@ def _shown(value: Any) -> str:
 
 
 def _may_be(hint: Any, bound: Bound | None) -> str:
-    """What a field takes: choices, a range with its unit, or null."""
+    """What a field takes: choices, or a range with its unit; empty where its default tells."""
     found: list[str] = []
     for kind in (hint, *get_args(hint)):
         if get_origin(kind) is Literal:
             found += map(str, get_args(kind))
-        elif kind is bool:
-            found += ["true", "false"]
-        elif kind is str and get_origin(hint) is not dict:
-            found.append("text")
     if bound is not None:
         found.append(_range(bound))
-    if type(None) in get_args(hint):
+    if found and type(None) in get_args(hint):
         found.append("null")
     return ", ".join(found)
 

@@ -1,4 +1,5 @@
-"""The one entry: ``python -m red_mcore.run RECIPE [a.b=c ...]`` checks the recipe, starts the ranks and trains."""
+"""The one entry: ``python -m red_mcore.run RECIPE [a.b=c ...]`` checks the recipe, starts the ranks
+and trains."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ from red_mcore.train import health
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 a rank failed, 2 bad input (one line on stderr), 4 done with ``strict=true`` and warnings
-    (``health``), 130 interrupted, after saving."""
+    """Exit code: 0 done, 1 a rank failed, 2 bad input (one line on stderr), 4 done with
+    ``strict=true`` and warnings (``health``), 130 interrupted, after saving."""
     guard_output()
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
@@ -128,8 +129,9 @@ def _parser() -> argparse.ArgumentParser:
         usage="python -m red_mcore.run RECIPE [a.b=c ...] [--dry-run] [--print-config yaml]",
         allow_abbrev=False,
         add_help=False,
-        description="Train with a recipe: a Python file with a function recipe() -> Recipe, or a YAML file such as the"
-        " recipe.yaml of a run, which goes on with that run, or runs it anew with another name=.",
+        description="Train with a recipe: a Python file with a function recipe() -> Recipe, or a"
+        " YAML file such as the recipe.yaml of a run, which goes on with that run, or runs it anew"
+        " with another name=.",
     )
     parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="recipe file")
     parser.add_argument("overrides", metavar="a.b=c", nargs="*", help="change a field of the recipe")

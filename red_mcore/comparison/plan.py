@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from red_mcore.algorithms.mixins import stage_of
 from red_mcore.checkpoints import resume
 from red_mcore.config import modules
 from red_mcore.config.loading import load
@@ -40,7 +41,7 @@ OURS = {
     "tracking.parent": "it is made by the command",
 }
 """Fields that the command sets."""
-MOST = 200
+LARGEST_MULTIPLE = 200
 """A method runs at most so many times the recipe's steps."""
 BASE = "base"
 
@@ -61,17 +62,18 @@ class Method:
     @property
     def generates(self) -> bool:
         """Whether it generates tokens in the end."""
-        return self.recipe.algorithm.at(MOST * self.recipe.steps - 1).rollouts
+        return stage_of(self.recipe.algorithm, LARGEST_MULTIPLE * self.recipe.steps - 1).rollouts
 
     def in_first_stage(self, steps: int) -> bool:
         """Whether the last of so many steps is of another stage than the method ends with."""
         algorithm = self.recipe.algorithm
-        return type(algorithm.at(steps - 1)) is not type(algorithm.at(MOST * self.recipe.steps - 1))
+        last = stage_of(algorithm, LARGEST_MULTIPLE * self.recipe.steps - 1)
+        return type(stage_of(algorithm, steps - 1)) is not type(last)
 
     def until(self, wanted: dict[str, float]) -> Until:
         """What lets a run go on until it has spent the ``tokens`` and ``seconds`` wanted."""
         tokens = wanted["tokens"] if self.generates else 0.0
-        return Until(tokens, wanted["seconds"], MOST * self.recipe.steps)
+        return Until(tokens, wanted["seconds"], LARGEST_MULTIPLE * self.recipe.steps)
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,7 @@ class Plan:
         return resume.finished(recipe)
 
 
-def comparison(
-    files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None
-) -> Plan:
+def comparison(files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None) -> Plan:
     """RecipeError for recipes that cannot be compared, or that differ from those of runs that are
     there already."""
     _check_overrides(overrides)
@@ -145,9 +145,7 @@ def comparison(
     return _checked(Plan(out, seeds, methods, _find(methods, reference)))
 
 
-def sweep(
-    files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None
-) -> Plan:
+def sweep(files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None) -> Plan:
     """The trials of every recipe, each a method of its own; budgets come from the reference recipe
     as it is.
 
@@ -168,8 +166,7 @@ def sweep(
             has_files = sources.paths(method.recipe.data)
             other = "another data.path" if has_files else f"data.seed={own.data.seed + 1}"
             raise RecipeError(
-                f"{method.name} would be tuned on its own problems, those of the final comparison:"
-                f" add {other}"
+                f"{method.name} would be tuned on its own problems, those of the final comparison: add {other}"
             )
         methods.append(method)
         trials[method.name] = [tuple(settings) for settings in tried]
@@ -256,10 +253,9 @@ def _check_cut_anywhere(method: Method, least: int) -> None:
         raise RecipeError(f"{method.name}: {fault}: set it to 20, say")
     if recipe.steps < max(1, least):
         raise RecipeError(
-            f"{method.name}: steps={recipe.steps} end before the reference's {least}:"
-            f" use {max(1, least)} or more"
+            f"{method.name}: steps={recipe.steps} end before the reference's {least}: use {max(1, least)} or more"
         )
-    for name in resume.schedules_that_differ(recipe, MOST * recipe.steps):
+    for name in resume.schedules_that_differ(recipe, LARGEST_MULTIPLE * recipe.steps):
         where = "optimizer" if name == "main" else f"algorithm.{name}"
         settings, _ = recipe.algorithm.optimizers(recipe)[name]
         raise RecipeError(

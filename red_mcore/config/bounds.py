@@ -1,7 +1,8 @@
-"""Checks of a recipe's numbers and texts, each by itself; what they are together is for ``planning/checks.py``.
+"""Checks of a recipe's numbers and texts, each by itself; what they are together is for
+``planning/checks.py``.
 
-The bounds of a number stand in its field's type (``fields.py``), and all are finite: what nobody can mean is a typing
-error, told before it costs a night.
+The bounds of a number stand in its field's type (``fields.py``), and all are finite: what nobody
+can mean is a typing error, told before it costs a night.
 """
 
 from __future__ import annotations
@@ -16,19 +17,21 @@ from red_mcore.config.fields import FINITE, Text, bound_of, text_of
 from red_mcore.config.recipe import Recipe, RecipeError
 
 _LONGEST_NAME, _LONGEST_TEXT = 200, 3000
-"""Bytes of a file's name, and characters of any text but prose; file systems take 255 and 4096 bytes, and a run puts
-names of its own behind."""
+"""Bytes of a file's name, and characters of any text but prose; file systems take 255 and 4096
+bytes, and a run puts names of its own behind."""
 
 
 def check_numbers(recipe: Recipe) -> None:
-    """RecipeError, one line with the field, the value and the fix, for a number or text out of its bounds."""
+    """RecipeError, one line with the field, the value and the fix, for a number or text out of its
+    bounds."""
     check_section(recipe)
     if not re.fullmatch(r"\w[\w.+-]*(/\w[\w.+-]*)*", recipe.name):
         raise RecipeError(f"name='{recipe.name}' becomes a folder: use letters, digits and . _ + - only")
 
 
 def check_section(section: Any, prefix: str = "", text: Text | None = None) -> None:
-    """The same for one section, the names of whose fields ``prefix`` stands before, and whose texts are ``text``."""
+    """The same for one section, the names of whose fields ``prefix`` stands before, and whose texts
+    are ``text``."""
     for field in fields(section):
         name, value = f"{prefix}{field.name}", getattr(section, field.name)
         of_texts = text_of(type(section), field.name) or text or Text()

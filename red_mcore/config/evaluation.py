@@ -25,18 +25,19 @@ COMPETITIONS = ("AIME24", "AIME25", "AMC23", "AMC")
 
 @dataclass
 class Protocol:
-    """How benchmarks are asked, sampled and judged; ``red_mcore.evaluation.protocols`` has those of the papers."""
+    """How benchmarks are asked, sampled and judged; ``red_mcore.evaluation.protocols`` has those of
+    the papers."""
 
     system_prompt: str | None = None
-    """Text of the system turn; None gives no such turn, so that the chat template's own default, if it
-    has one, applies."""
+    """Text of the system turn; None gives no such turn, so that the chat template's own default, if
+    it has one, applies."""
     instruction: str = "Please reason step by step, and put your final answer within \\boxed{}."
     """Text put after each problem in the user turn."""
     choice_instruction: str = "Please reason step by step, and put the letter of your choice within \\boxed{}."
     """The same for problems with choices."""
     opening: str = ""
-    """Text that every response goes on from, such as ``<think>`` and a line break; left out where the
-    chat template ends in it."""
+    """Text that every response goes on from, such as ``<think>`` and a line break; left out where
+    the chat template ends in it."""
     template_arguments: dict[str, Any] = field(default_factory=dict)
     """Arguments of the chat template, such as ``enable_thinking`` of Qwen3's."""
     temperature: TemperatureOrGreedy = 0.6
@@ -48,17 +49,17 @@ class Protocol:
     samples: Samples = 4
     """Responses per problem."""
     competition_samples: Samples | None = 32
-    """The same of AIME24, AIME25, AMC23 and AMC, whose 30 to 83 problems want many; None is as for all
-    others."""
+    """The same of AIME24, AIME25, AMC23 and AMC, whose 30 to 83 problems want many; None is as for
+    all others."""
     boxed_only: bool = False
-    """Only the last \\boxed{...} counts as an answer; otherwise, where there is none, the whole text is
-    searched."""
+    """Only the last \\boxed{...} counts as an answer; otherwise, where there is none, the whole
+    text is searched."""
     seed: Seed = 0
     """Seed of the sampling, and of the order in which choices are shown."""
     sequences_per_call: Annotated[int, Bound(1, 10**9, unit="responses")] = 128
     """Responses that one engine samples together, problems whole; then they are graded and kept.
-    Rounding, and so the tokens, depend on what is sampled together, but not on how many engines there
-    are."""
+    Rounding, and so the tokens, depend on what is sampled together, but not on how many engines
+    there are."""
 
     def samples_for(self, benchmark: str) -> int:
         many = self.competition_samples
@@ -67,7 +68,8 @@ class Protocol:
 
 @dataclass
 class Benchmarks:
-    """Benchmarks on the way: the same code, and with the same seed the same numbers, as ``tools/evaluate.py``."""
+    """Benchmarks on the way: the same code, and with the same seed the same numbers, as
+    ``tools/evaluate.py``."""
 
     names: MayChange[list[str]] = field(default_factory=list)
     """Names of the benchmarks; ``package.module:function`` is one of your own."""

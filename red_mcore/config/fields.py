@@ -1,14 +1,16 @@
-"""What a field of a recipe says of itself: bounds and unit of a number, what a text is, and whether it may change when
-a run goes on.
+"""What a field of a recipe says of itself: bounds and unit of a number, what a text is, and whether
+it may change when a run goes on.
 
-All of it stands in the field's type, where an editor shows it too, and its default stays a plain value::
+All of it stands in the field's type, where an editor shows it too, and its default stays a plain
+value::
 
     max_response_tokens: Tokens = 8192
     workers: MayChange[Processes] = 1
     sharpness: Annotated[float, Bound(0, 10, unit="nats")] = 1.0
 
-A class that declares an inherited field again, for another default, keeps the bounds of its base unless it gives its
-own. A number without bounds, as in a user's own algorithm, only has to be finite.
+A class that declares an inherited field again, for another default, keeps the bounds of its base
+unless it gives its own. A number without bounds, as in a user's own algorithm, only has to be
+finite.
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ class Bound(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a run that goes on in its folder may do to a field, or to a section with all its fields."""
+    """What a run that goes on in its folder may do to a field, or to a section with all its
+    fields."""
 
     value: bool
     """Give it another value; otherwise a section may only be turned on or off."""
@@ -70,7 +73,8 @@ class Change(NamedTuple):
 MayChange = Annotated[T, Change(value=True)]
 """A field that changes neither what is learnt nor how it is measured."""
 MayBegin = Annotated[T, Change(value=False)]
-"""A section that may be turned on and off, but not changed: what is measured before and after has to compare."""
+"""A section that may be turned on and off, but not changed: what is measured before and after has
+to compare."""
 
 
 class Text(NamedTuple):
@@ -112,7 +116,8 @@ TemperatureOrGreedy = Annotated[float, Bound(0.01, 2, zero=True, why="what vLLM 
 
 
 def bound_of(section: type, name: str) -> Bound | None:
-    """The bounds of a section's field; None where it has none, as texts and a user's own settings may."""
+    """The bounds of a section's field; None where it has none, as texts and a user's own settings
+    may."""
     return _said(section, name, Bound)
 
 
@@ -128,7 +133,8 @@ def text_of(section: type, name: str) -> Text | None:
 
 @lru_cache(maxsize=2048)
 def _said(section: type, name: str, kind: type[T]) -> T | None:
-    """What the type of a field, or of the field that it stands in the place of, says in a ``kind``."""
+    """What the type of a field, or of the field that it stands in the place of, says in a
+    ``kind``."""
     for declares in section.__mro__:
         if name in inspect.get_annotations(declares):
             hint = get_type_hints(declares, include_extras=True)[name]

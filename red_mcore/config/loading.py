@@ -1,6 +1,8 @@
-"""Recipes from files, Python or YAML, adjusted by ``a.b=c`` overrides; without torch, which a login node need not have.
+"""Recipes from files, Python or YAML, adjusted by ``a.b=c`` overrides; without torch, which a login
+node need not have.
 
-What ``tree.to_yaml`` writes into a run folder is such a file: it describes the run whole, but for secrets.
+What ``tree.to_yaml`` writes into a run folder is such a file: it describes the run whole, but for
+secrets.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from red_mcore.config.errors import RecipeError
 from red_mcore.config.overrides import Refused, entries, override, reason, set_field
 from red_mcore.config.recipe import Algorithm, Model, Recipe
 from red_mcore.config.redaction import is_left_out
-from red_mcore.config.tree import change_texts, hide, leaves, plain, sections, show
+from red_mcore.config.tree import CLASS, change_texts, hide, leaves, plain, sections, show
 
 YAML = (".yaml", ".yml")
 
@@ -28,9 +30,10 @@ YAML = (".yaml", ".yml")
 def load(file: str, overrides: Sequence[str] = ()) -> Recipe:
     """Recipe of ``file`` with ``a.b=c`` overrides applied.
 
-    A Python file has a function ``recipe() -> Recipe``, a YAML file the fields themselves, ``algorithm`` as an import
-    path or a mapping with ``class``. Raises RecipeError for a missing or broken file, an unknown field (naming the
-    nearest), a value of the wrong type, or a secret that ``recipe.yaml`` does not have.
+    A Python file has a function ``recipe() -> Recipe``, a YAML file the fields themselves,
+    ``algorithm`` as an import path or a mapping with ``class``. Raises RecipeError for a missing or
+    broken file, an unknown field (naming the nearest), a value of the wrong type, or a secret that
+    ``recipe.yaml`` does not have.
     """
     path = Path(file)
     if not path.is_file():
@@ -77,7 +80,8 @@ def _of_yaml(path: Path) -> Recipe:
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = "" if mark is None else f" line {mark.line + 1}"
-        raise RecipeError(f"recipe file {path}{line}: {getattr(error, 'problem', None) or reason(error)}") from None
+        said = getattr(error, "problem", None) or reason(error)
+        raise RecipeError(f"recipe file {path}{line}: {said}") from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"recipe file {path} is not UTF-8: {error}") from None
     return built
@@ -93,15 +97,20 @@ def _top(path: Path) -> dict[str, Node]:
         has_default = field.default is not MISSING or field.default_factory is not MISSING
         if not has_default and field.name not in parts:
             raise MarkedYAMLError(problem=f"it has no {field.name}")
+    algorithm = parts["algorithm"]
+    if isinstance(algorithm, MappingNode) and CLASS not in dict(entries(algorithm)):
+        raise MarkedYAMLError(problem="algorithm has no class: write class: package.module:Class")
     return parts
 
 
 def _folders_that_it_needs(recipe: Recipe, path: Path) -> list[str]:
-    """The folders of the recipe file in which its import paths are found, as paths from here where they are below."""
+    """The folders of the recipe file in which its import paths are found, as paths from here where
+    they are below."""
     found = []
     here, known = Path.cwd(), {Path(folder).resolve() for folder in recipe.imports}
     for folder in modules.folders_of(path):
-        if folder == here or folder in known or not any(_is_in(folder, name) for name in _import_paths(recipe)):
+        is_known = folder == here or folder in known
+        if is_known or not any(_is_in(folder, name) for name in _import_paths(recipe)):
             continue
         found.append(os.path.relpath(folder) if folder.is_relative_to(here) else str(folder))
     return found

@@ -1,8 +1,9 @@
 """Users' Python: the file of a recipe, and classes by import path, wherever a command is run.
 
-A recipe file imports what stands beside it, or beside its ``recipes`` folder or its package, at once or later, and so
-does what it imports: the folders stay where Python looks for modules. A class goes by the name
-``package.module:Class``, one that stands in a recipe file by ``recipes/mine.py:Class``.
+A recipe file imports what stands beside it, or beside its ``recipes`` folder or its package, at
+once or later, and so does what it imports: the folders stay where Python looks for modules. A class
+goes by the name ``package.module:Class``, one that stands in a recipe file by
+``recipes/mine.py:Class``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from red_mcore.config.errors import RecipeError
 
 
 def run_file(file: str | Path) -> ModuleType:
-    """The module that a Python file makes, run anew. RecipeError with its line for whatever it raises."""
+    """The module that a Python file makes, run anew. RecipeError with its line for whatever it
+    raises."""
     path = Path(file)
     spec = importlib.util.spec_from_file_location(name_of(path), path)
     if spec is None or spec.loader is None:
@@ -39,7 +41,8 @@ def run_file(file: str | Path) -> ModuleType:
 
 
 def name_of(file: Path) -> str:
-    """The name of the module that ``run_file`` makes: its own for every file, and none that an import finds."""
+    """The name of the module that ``run_file`` makes: its own for every file, and none that an
+    import finds."""
     return "recipe_" + re.sub(r"\W", "_", str(file.resolve()))
 
 
@@ -56,7 +59,8 @@ def told(error: Exception, file: Path) -> str:
 
 
 def folders_of(file: Path) -> list[Path]:
-    """Where a recipe file's imports are looked for: what its ``recipes`` folder or its package is in, and beside it."""
+    """Where a recipe file's imports are looked for: what its ``recipes`` folder or its package is
+    in, and beside it."""
     own = top = file.resolve().parent
     while (top / "__init__.py").is_file():
         top = top.parent
@@ -68,7 +72,8 @@ def folders_of(file: Path) -> list[Path]:
 
 
 def reach(folders: Sequence[str | Path]) -> None:
-    """Let imports be looked for in these folders, too, in this process and in those that it starts."""
+    """Let imports be looked for in these folders, too, in this process and in those that it
+    starts."""
     for folder in reversed(folders):
         name = str(Path(folder).resolve())
         if name not in sys.path:
@@ -110,8 +115,8 @@ def _module(path: str, field: str) -> object:
     except Exception as error:  # whatever a user's Python may raise
         if isinstance(error, ModuleNotFoundError) and module.startswith(error.name or "-"):
             raise RecipeError(
-                f"{field}: no module '{error.name}' for '{path}': run where it is, name its folder in imports=[...], or"
-                " set PYTHONPATH"
+                f"{field}: no module '{error.name}' for '{path}': run where it is, name its folder"
+                " in imports=[...], or set PYTHONPATH"
             ) from None
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise RecipeError(

@@ -1,4 +1,5 @@
-"""Changes of a recipe, typed as ``a.b=c`` or read from YAML; checked against the types of its fields."""
+"""Changes of a recipe, typed as ``a.b=c`` or read from YAML; checked against the types of its
+fields."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from yaml import MappingNode, MarkedYAMLError, Node, SafeLoader, ScalarNode, Seq
 
 from red_mcore.config.errors import RecipeError
 from red_mcore.config.modules import find_class, path_of
-from red_mcore.config.recipe import Data, Recipe
+from red_mcore.config.recipe import Algorithm, Data, Recipe
 from red_mcore.config.tree import CLASS, change_texts, hide, hints_of, section_in, show
 
 T = TypeVar("T")
@@ -32,21 +33,25 @@ _OF_ITS_DATA = (
 
 
 class Refused(ValueError):
-    """A field that is not there, or a value that it cannot have; the message begins with the field."""
+    """A field that is not there, or a value that it cannot have; the message begins with the
+    field."""
 
 
 def override(recipe: T, overrides: Sequence[str]) -> T:
     """A copy of ``recipe``, or another dataclass, with each ``a.b=c`` applied.
 
-    Values are read as YAML and checked against the field's type, but text is taken as it was typed, whole: ``#``,
-    ``:``, ``[a]``, ``yes``, ``${x}``, backslashes and spaces. Only ``null`` and ``~`` are None, and a text in quotes is
-    what YAML makes of it, so that ``"a\\nb"`` has a line break. In lists and mappings, too, text is never a number.
+    Values are read as YAML and checked against the field's type, but text is taken as it was typed,
+    whole: ``#``, ``:``, ``[a]``, ``yes``, ``${x}``, backslashes and spaces. Only ``null`` and ``~``
+    are None, and a text in quotes is what YAML makes of it, so that ``"a\\nb"`` has a line break.
+    In lists and mappings, too, text is never a number.
 
-    A mapping changes the fields that it names, and turns on a section that is off: ``reward.overlong={}``. The import
-    path of a class makes a section anew, with the defaults of that class: ``algorithm=package.module:Class``.
+    A mapping changes the fields that it names, and turns on a section that is off:
+    ``reward.overlong={}``. The import path of a class makes a section anew, with the defaults of
+    that class: ``algorithm=package.module:Class``.
 
-    What a recipe says of its own model, or its own data, is not said of another one that an override names.
-    RecipeError for an unknown field (naming the nearest) or a value of the wrong type.
+    What a recipe says of its own model, or its own data, is not said of another one that an
+    override names. RecipeError for an unknown field (naming the nearest) or a value of the wrong
+    type.
     """
     made: Any = _changed(recipe, overrides)
     if not isinstance(recipe, Recipe):
@@ -67,14 +72,15 @@ def set_field(recipe: Any, names: list[str], node: Node | None) -> None:
         _put(place, names, node)
     elif isinstance(node, MappingNode):
         _set_section(recipe, names, place, kind, node)
-    elif isinstance(node, ScalarNode) and ":" in node.value:
+    elif isinstance(node, ScalarNode) and (":" in node.value or issubclass(kind, Algorithm)):
         setattr(place.section, place.name, _made(node.value, place, names))
     else:
         _put(place, names, node)
 
 
 def entries(node: MappingNode) -> Iterator[tuple[str, Node]]:
-    """The names and values of a mapping. YAMLError for a name that is no text, or is there twice."""
+    """The names and values of a mapping. YAMLError for a name that is no text, or is there
+    twice."""
     seen = set()
     for name, value in node.value:
         if not isinstance(name, ScalarNode):
@@ -86,7 +92,8 @@ def entries(node: MappingNode) -> Iterator[tuple[str, Node]]:
 
 
 def _without_its_own(recipe: Recipe, made: Recipe) -> Recipe:
-    """``recipe`` without what it says of its own model and data, where ``made`` of it has others."""
+    """``recipe`` without what it says of its own model and data, where ``made`` of it has
+    others."""
     model, base, data = recipe.model, recipe.base, recipe.data
     if made.model.path not in (None, model.path):
         model = replace(model, config={})
@@ -145,7 +152,8 @@ class _Place(NamedTuple):
     within: list[str]
     """Names within that field, where it is a mapping."""
     hint: Any
-    """The type of what is meant; of a section the one that is there, which may have more fields than the declared."""
+    """The type of what is meant; of a section the one that is there, which may have more fields
+    than the declared."""
 
     @property
     def value(self) -> Any:
@@ -168,7 +176,10 @@ def _set_section(recipe: Any, names: list[str], place: _Place, kind: type, node:
 def _made(path: str, place: _Place, names: list[str]) -> Any:
     """A section of the class with that import path, all defaults."""
     field = ".".join(names)
-    kind = find_class(path, field)
+    try:
+        kind = find_class(path, field)
+    except RecipeError as error:
+        raise Refused(str(error)) from error
     declared = section_in(hints_of(type(place.section))[place.name])
     assert declared is not None
     if not (is_dataclass(kind) and issubclass(kind, declared)):
@@ -188,7 +199,8 @@ def _put(place: _Place, names: list[str], node: Node | None) -> None:
 
 
 def _assign(place: _Place, value: Any) -> None:
-    """Change one field in place; of OmegaConf's work the field alone is done, for there are many others."""
+    """Change one field in place; of OmegaConf's work the field alone is done, for there are many
+    others."""
     section, name = place.section, place.name
     kind: Any = type(section)
     config = OmegaConf.structured(_alone(kind, name)(change_texts(place.value, hide)))
@@ -224,7 +236,8 @@ def _text(text: str, hint: Any) -> str | None:
 
 
 def _built(node: Node, hint: Any) -> Any:
-    """The value of a YAML node, in which names, and all that ``hint`` calls text, are as they were typed."""
+    """The value of a YAML node, in which names, and all that ``hint`` calls text, are as they were
+    typed."""
     if isinstance(node, ScalarNode):
         is_null = node.tag.endswith(":null")
         if node.style in ("'", '"') or (_is_text(hint) and not is_null):
@@ -295,8 +308,8 @@ def _find(recipe: Any, names: list[str]) -> _Place:
 
 
 def _nearest(recipe: Any, part: str, siblings: Sequence[str]) -> list[str]:
-    """The fields that ``part`` may mean: those of that name in other sections, by their full names, else the sibling
-    or the field anywhere whose name is most like it."""
+    """The fields that ``part`` may mean: those of that name in other sections, by their full names,
+    else the sibling or the field anywhere whose name is most like it."""
     leaves: dict[str, list[str]] = {}
 
     def walk(section: Any, prefix: str) -> None:

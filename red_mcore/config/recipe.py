@@ -1,7 +1,7 @@
 """What a run is: plain dataclasses.
 
-A recipe file is Python with a function ``recipe() -> Recipe``; ``overrides.py`` loads it. A section that is ``None``
-is off; numbers that follow from others are properties, never fields.
+A recipe file is Python with a function ``recipe() -> Recipe``; ``overrides.py`` loads it. A section
+that is ``None`` is off; numbers that follow from others are properties, never fields.
 """
 
 from __future__ import annotations
@@ -59,39 +59,48 @@ class Algorithm:
     rollouts: ClassVar[bool] = True
     """Whether rollouts are sampled at all; imitation needs none."""
 
-    def check(self, recipe: Recipe) -> None:
-        """Raises RecipeError where ``recipe`` does not suit the algorithm; the base asks for nothing."""
+    @property
+    def uses_reference(self) -> bool:
+        """Whether a loss compares with the policy at start."""
+        return False
 
     def optimizers(self, recipe: Recipe) -> dict[str, tuple[Optimizer, int]]:
-        """Optimizers over the same weights, each with moments and schedule of its own: name -> (settings, updates)."""
+        """Optimizers over the same weights, each with moments and schedule of its own: name ->
+        (settings, updates)."""
         return {"main": (recipe.optimizer, recipe.steps * recipe.batch.updates_per_step)}
+
+    def check(self, recipe: Recipe) -> None:
+        """Raises RecipeError where ``recipe`` does not suit the algorithm; the base asks for
+        nothing."""
 
 
 @dataclass
 class Recipe:
-    """One run. ``python -m red_mcore.run FILE a.b=c`` builds it, validates it and starts the ranks."""
+    """One run. ``python -m red_mcore.run FILE a.b=c`` builds it, validates it and starts the
+    ranks."""
 
     name: Place
     """Name of the run, and of its folder."""
     model: Model
     algorithm: Prose[Algorithm]
     steps: StepsOrNone = 500
-    """Steps of the algorithm: sample, grade, score, weigh, update, publish; 0 trains the base alone."""
+    """Steps of the algorithm: sample, grade, score, weigh, update, publish; 0 trains the base
+    alone."""
     until: MayChange[Until | None] = None
     """Go on after ``steps``; the learning rates have to be constant."""
     patience: MayChange[Steps] = 10
-    """Steps without an update, or without a trace where the algorithm wants one, after which a warning
-    says so."""
+    """Steps without an update, or without a trace where the algorithm wants one, after which a
+    warning says so."""
     strict: MayChange[bool] = False
-    """A run that learns nothing, by its warnings (``red_mcore.train.health``), ends with exit code 4;
-    where the recipe tells it, it does not start."""
+    """A run that learns nothing, by its warnings (``red_mcore.train.health``), ends with exit code
+    4; where the recipe tells it, it does not start."""
     seed: Seed = 0
     """Seed of the weights of a fresh model, of the order of problems and of the sampling."""
     runs: MayChange[Place] = "runs"
     """Folder of run folders; this run lives in ``runs/name``."""
     imports: MayChange[list[Place]] = field(default_factory=list)
-    """Folders in which import paths are looked for, beside the working folder and that of the recipe
-    file, which is added where it is needed."""
+    """Folders in which import paths are looked for, beside the working folder and that of the
+    recipe file, which is added where it is needed."""
     parallel: MayChange[Parallel] = field(default_factory=Parallel)
     offload: MayChange[Offload] = field(default_factory=Offload)
     batch: Batch = field(default_factory=Batch)

@@ -1,8 +1,9 @@
 """Addresses without their secrets. No other part of the package.
 
-A recipe holds addresses as they were given, and hands them to whoever opens them. All that is written, kept or printed
-passes ``redacted``: files and databases through ``overrides``, errors through ``RecipeError``, and whatever else is
-printed (tracebacks, logs of libraries) through ``guard_output``.
+A recipe holds addresses as they were given, and hands them to whoever opens them. All that is
+written, kept or printed passes ``redacted``: files and databases through ``overrides``, errors
+through ``RecipeError``, and whatever else is printed (tracebacks, logs of libraries) through
+``guard_output``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ HIDDEN = "***"
 _BEGIN = r"(?:[\w.+-](?::|%3A)(?:/|%2F){1,2}(?![/\s]))"
 """Of an address, also where another one holds it, or a path has lost a slash of it."""
 _USER = re.compile(rf"({_BEGIN})(?:[^/@:?#\s]*(?::|%3A)\S*(?:@|%40)|[^/?#\s]*(?:@|%40))", re.IGNORECASE)
-"""The user and password before the host. A password may have any sign but spaces, though some ought to be encoded."""
+"""The user and password before the host. A password may have any sign but spaces, though some ought
+to be encoded."""
 _NAMES = "token|secret|passw|pwd|key|sig|auth|credential|connect"
 _WORD = re.compile(r"\S+")
 _QUERY = re.compile(rf"([?&;#][\w.-]*(?:{_NAMES})[\w.-]*=)[^&;#\s]*", re.IGNORECASE)
@@ -23,7 +25,8 @@ _QUERY = re.compile(rf"([?&;#][\w.-]*(?:{_NAMES})[\w.-]*=)[^&;#\s]*", re.IGNOREC
 
 
 def redacted(text: str) -> str:
-    """``text`` with ``***`` for user and password, and for keys and tokens of the query, in each address in it."""
+    """``text`` with ``***`` for user and password, and for keys and tokens of the query, in each
+    address in it."""
     if "/" not in text and "%2" not in text:
         return text
     text = _USER.sub(rf"\1{HIDDEN}@", text)

@@ -34,11 +34,11 @@ class Batch:
     updates_per_step: Annotated[int, Bound(1, 10**6, unit="updates")] = 1
     """Optimizer steps on the samples of one step, whole groups in each."""
     refills: Annotated[int, Bound(0, 10**4, unit="rounds")] = 0
-    """Most further rounds of sampling in a step, each with a fresh prompt for every group whose rewards
-    (or, in some methods, accuracies) are all the same."""
+    """Most further rounds of sampling in a step, each with a fresh prompt for every group whose
+    rewards (or, in some methods, accuracies) are all the same."""
     tokens_per_micro_batch: MayChange[Tokens] = 8192
-    """Most tokens (prompts and responses) packed into one micro-batch of one data-parallel rank, shared
-    by its context-parallel ranks."""
+    """Most tokens (prompts and responses) packed into one micro-batch of one data-parallel rank,
+    shared by its context-parallel ranks."""
 
 
 @dataclass
@@ -78,8 +78,8 @@ class Optimizer:
     lr: FractionAboveZero = 2e-6
     """Largest learning rate, after the warm-up."""
     schedule: Literal["constant", "linear", "cosine", "wsd"] = "cosine"
-    """Course of the learning rate after the warm-up; ``wsd`` (warm-up, stable, decay) is constant until
-    the last updates, then linear."""
+    """Course of the learning rate after the warm-up; ``wsd`` (warm-up, stable, decay) is constant
+    until the last updates, then linear."""
     min_lr_ratio: Fraction = 0.1
     """Final learning rate as a fraction of ``lr``, of all but ``constant``."""
     decay_fraction: Fraction = 0.1
@@ -95,8 +95,8 @@ class Optimizer:
     clip_grad: Norm = 1.0
     """Largest global gradient norm; 0 is off."""
     skip_grad: Norm = 0.0
-    """A step whose gradient norm, before the clip, is above this is left out, and the schedule stands
-    still; 0 is off."""
+    """A step whose gradient norm, before the clip, is above this is left out, and the schedule
+    stands still; 0 is off."""
 
 
 @dataclass
@@ -126,20 +126,23 @@ class Checkpoint:
     best: Literal["highest", "lowest"] = "highest"
     """What is best by ``keep_best``."""
     asynchronous: bool = False
-    """Training goes on while a copy in host memory is written; it counts once all ranks are done with
-    that."""
+    """Training goes on while a copy in host memory is written; it counts once all ranks are done
+    with that."""
     timeout_seconds: Annotated[float, Bound(1, 10**7, unit="seconds")] = 1800.0
-    """A checkpoint that is not written after so long stops the run: later ones would be lost, too."""
+    """A checkpoint that is not written after so long stops the run: later ones would be lost,
+    too."""
 
 
 @dataclass
 class Until:
-    """What a run has to spend before it ends, beside its ``steps``: for methods whose steps cost differently."""
+    """What a run has to spend before it ends, beside its ``steps``: for methods whose steps cost
+    differently."""
 
     generated_tokens: Annotated[float, Bound(0, 1e18, unit="tokens")] = 0.0
     """Tokens to generate at least; 0 asks for none."""
     train_seconds: Annotated[float, Bound(0, 1e18, unit="seconds")] = 0.0
-    """Seconds to spend at least in the steps' phases, evaluation and saving left out; 0 asks for none."""
+    """Seconds to spend at least in the steps' phases, evaluation and saving left out; 0 asks for
+    none."""
     most_steps: Steps = 10000
     """Steps after which the run ends all the same."""
 

@@ -1,4 +1,5 @@
-"""A recipe as a tree of plain values, and its printed forms: what it says, and of what class its algorithm is."""
+"""A recipe as a tree of plain values, and its printed forms: what it says, and of what class its
+algorithm is."""
 
 from __future__ import annotations
 
@@ -16,11 +17,11 @@ from red_mcore.config.redaction import redacted
 T = TypeVar("T")
 
 CLASS = "class"
-"""Entry of a section that is of another class than its field declares, the import path of that class. No field of a
-dataclass can have this name."""
+"""Entry of a section that is of another class than its field declares, the import path of that
+class. No field of a dataclass can have this name."""
 _HIDDEN = {"${": "$\u2060{", "???": "?\u2060??"}
-"""What is more than text to OmegaConf, a reference and a missing value, and how it gets past it: a word joiner within.
-A prompt may say ``${x}``, and no field refers to another."""
+"""What is more than text to OmegaConf, a reference and a missing value, and how it gets past it: a
+word joiner within. A prompt may say ``${x}``, and no field refers to another."""
 
 _hints = lru_cache(maxsize=512)(get_type_hints)
 
@@ -31,7 +32,8 @@ def hints_of(section: Any) -> dict[str, Any]:
 
 
 def tree(recipe: Any) -> dict[str, Any]:
-    """Every field of a recipe, or of another dataclass, in nested mappings; secrets in addresses left out.
+    """Every field of a recipe, or of another dataclass, in nested mappings; secrets in addresses
+    left out.
 
     With it ``loading.load`` makes the same recipe again, but for the secrets.
     """
@@ -84,7 +86,8 @@ def sections(value: Any, name: str = "") -> list[tuple[str, Any]]:
 
 
 def section_in(hint: Any) -> type | None:
-    """The class of the section that a field of this type is, or may be; None where it is none, or a list of them."""
+    """The class of the section that a field of this type is, or may be; None where it is none, or a
+    list of them."""
     if get_origin(hint) in (list, tuple, dict):
         return None
     for kind in (hint, *get_args(hint)):
@@ -94,7 +97,8 @@ def section_in(hint: Any) -> type | None:
 
 
 def class_name(recipe: Mapping[str, Any]) -> str:
-    """The name of the algorithm's class in a tree that was written; empty where it has none, as in older ones."""
+    """The name of the algorithm's class in a tree that was written; empty where it has none, as in
+    older ones."""
     algorithm = recipe.get("algorithm")
     path = algorithm.get(CLASS) if isinstance(algorithm, dict) else algorithm
     return str(path or "").rpartition(":")[2]
@@ -111,7 +115,8 @@ def is_within(field: str, names: Sequence[str]) -> bool:
 
 
 def change_texts(value: Any, change: Callable[[str], str]) -> Any:
-    """A copy of ``value`` (a dataclass, list, mapping, ...) with ``change`` made to each text in it."""
+    """A copy of ``value`` (a dataclass, list, mapping, ...) with ``change`` made to each text in
+    it."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):

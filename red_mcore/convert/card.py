@@ -56,10 +56,12 @@ def texts(folder: Path, stage: str, step: int, after: Mapping[str, float] | None
     }
     evaluated: list[tuple[int, Mapping[str, float]]] = []
     if stage == "main":
-        rows = [row for row in read_lines(folder / "metrics.jsonl") if "evaluation/pass1" in row]
-        evaluated = [(row["step"], row) for row in rows if row["step"] <= step]
+        last = step if after is None else step - 1
+        for row in read_lines(folder / "metrics.jsonl"):
+            if "evaluation/pass1" in row and row["step"] <= last:
+                evaluated.append((row["step"], row))
         if after is not None:
-            evaluated = [*(pair for pair in evaluated if pair[0] < step), (step, after)]
+            evaluated.append((step, after))
     return {provenance.FILE: json.dumps(about, indent=1) + "\n", CARD: _card(about, evaluated)}
 
 
@@ -103,9 +105,13 @@ def _figures(evaluated: list[tuple[int, Mapping[str, float]]]) -> list[str]:
         return []
     last = evaluated[-1][1]
     names = {"pass@1": "evaluation/pass1"}
-    names |= {f"pass@{name[15:]}": name for name in last if re.fullmatch(r"evaluation/pass(?!1$)\d+", name)}
+    for name in last:
+        if found := re.fullmatch(r"evaluation/pass(?!1$)(\d+)", name):
+            names[f"pass@{found[1]}"] = name
     names |= {"tokens": "evaluation/length_tokens", "cut off": "evaluation/truncated"}
-    names |= {name[11:-5]: name for name in last if re.fullmatch(r"evaluation/.+_mean", name)}
+    for name in last:
+        if found := re.fullmatch(r"evaluation/(.+)_mean", name):
+            names[found[1]] = name
     lines = [f"| step | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for step, row in evaluated:
         cells = []

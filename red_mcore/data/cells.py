@@ -106,19 +106,31 @@ def gold(value: Any) -> Gold | None:
     if missing(value):
         return None
     if isinstance(value, list):
-        items = [plain(item) for item in value]
-        numbers = [isinstance(item, int | float | decimal.Decimal) and not isinstance(item, bool) for item in items]
-        if items == [None]:
-            return None
-        if any(map(missing, items)) or not (all(numbers) or all(isinstance(item, str) for item in items)):
-            raise CellError(f"is {described(value)}, want one answer, or a list of texts or of numbers")
-        found = [gold(item) for item in items]
-        return Gold(", ".join(one.text for one in found if one)) if len(found) != 1 else found[0]
+        return _gold_of_list(value)
     if isinstance(value, str):
         return _gold_text(written(value).strip())
-    if isinstance(value, int | float | decimal.Decimal) and not isinstance(value, bool):
+    if _is_number(value):
         return Gold(number(value))
     raise CellError(f"is {described(value)}, want text or a number{_advice(value)}")
+
+
+def _gold_of_list(value: list[Any]) -> Gold | None:
+    items = [plain(item) for item in value]
+    if items == [None]:
+        return None
+    alike = all(map(_is_number, items)) or all(isinstance(item, str) for item in items)
+    if any(map(missing, items)) or not alike:
+        raise CellError(f"is {described(value)}, want one answer, or a list of texts or of numbers")
+    if len(items) == 1:
+        return gold(items[0])
+    found = [gold(item) for item in items]
+    return Gold(", ".join(one.text for one in found if one))
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool):  # which is an int, too
+        return False
+    return isinstance(value, int | float | decimal.Decimal)
 
 
 def number(value: float | decimal.Decimal) -> str:
@@ -142,7 +154,8 @@ def number(value: float | decimal.Decimal) -> str:
                 digits = str(short)
         value = decimal.Decimal(int(value)) if value.is_integer() else decimal.Decimal(digits)
     spelled = format(value, "f")
-    spelled = spelled.rstrip("0").rstrip(".") if "." in spelled else spelled
+    if "." in spelled:
+        spelled = spelled.rstrip("0").rstrip(".")
     return "0" if spelled == "-0" else spelled
 
 
@@ -169,9 +182,10 @@ def trace(value: Any, marks: Sequence[Any] = ()) -> str | None:
         return None if missing(chat[-1].text) else chat[-1].text
     if not isinstance(value, list):
         raise CellError(f"is {described(value)}, want text, a chat or a list of texts{_advice(value)}")
-    right = [item for item, *judged in zip(value, *marks, strict=True) if all(judged)]
-    found = (trace(item) for item in right)
-    return next((one for one in found if one), None)
+    for item, *judged in zip(value, *marks, strict=True):
+        if all(judged) and (found := trace(item)):
+            return found
+    return None
 
 
 def turns(value: Any) -> list[Turn] | None:
@@ -184,18 +198,27 @@ def turns(value: Any) -> list[Turn] | None:
     """
     value = unspelled(plain(value))
     if isinstance(value, dict):
-        names = next((pair for pair in (("role", "content"), ("from", "value")) if set(pair) <= value.keys()), None)
+        names = _names_of_turn(value)
         if names is None:
             return None
         columns = [plain(value[name]) for name in names]
         if not all(isinstance(column, list) for column in columns):
             return turns([value])
         value = [dict(zip(names, turn, strict=True)) for turn in zip(*columns, strict=True)]
-    if not isinstance(value, list) or not value or not all(isinstance(turn, dict) for turn in value):
+    if not isinstance(value, list) or not value:
         return None
-    if not all({"role", "content"} <= turn.keys() or {"from", "value"} <= turn.keys() for turn in value):
-        return None
+    for turn in value:
+        if not isinstance(turn, dict) or _names_of_turn(turn) is None:
+            return None
     return [_turn(turn) for turn in value]
+
+
+def _names_of_turn(turn: dict) -> tuple[str, str] | None:
+    """What role and content are called in it; None where it has neither pair."""
+    for names in (("role", "content"), ("from", "value")):
+        if turn.keys() >= set(names):
+            return names
+    return None
 
 
 def think(reasoning: str | None, answer: str | None) -> str | None:
@@ -251,8 +274,10 @@ def _gold_text(value: str) -> Gold | None:
     box = last_boxed(value)
     if box is None:
         return Gold(value)
+    if not box.strip():
+        return None
     around = _COMMAND.sub(" ", value.replace(box, " "))
-    return Gold(box.strip(), is_worked=_WORD.search(around) is not None) if box.strip() else None
+    return Gold(box.strip(), is_worked=_WORD.search(around) is not None)
 
 
 def _gsm8k(value: str) -> tuple[str, str | None]:
@@ -265,19 +290,24 @@ def _gsm8k(value: str) -> tuple[str, str | None]:
 
 
 def _turn(turn: dict) -> Turn:
-    role, content = (turn["role"], turn["content"]) if "role" in turn else (turn["from"], turn["value"])
+    names = ("role", "content") if "role" in turn else ("from", "value")
+    role, content = (turn[name] for name in names)
     role = ROLES.get(str(role).lower(), str(role).lower())
     if role not in ("system", "user", "assistant"):
         raise CellError(f"has a turn of role {role}, want system, user and assistant")
     content = plain(content)
     if isinstance(content, list):
-        if not all(
-            isinstance(part, dict) and part.get("type", "text") == "text" and "text" in part for part in content
-        ):
-            raise CellError(f"has a turn whose content is {described(content)}, want text")
-        content = "".join(text(part["text"]) or "" for part in content)
+        parts = []
+        for part in content:
+            is_text = isinstance(part, dict) and part.get("type", "text") == "text"
+            if not is_text or "text" not in part:
+                raise CellError(f"has a turn whose content is {described(content)}, want text")
+            parts.append(text(part["text"]) or "")
+        content = "".join(parts)
     try:
         said, reasoning = text(content), text(turn.get("reasoning_content"))
     except CellError as error:
         raise CellError(f"has a turn whose content {error}") from None
-    return Turn(role, (think(reasoning, said) if role == "assistant" else said) or "")
+    if role == "assistant":
+        said = think(reasoning, said)
+    return Turn(role, said or "")

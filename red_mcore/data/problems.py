@@ -139,7 +139,8 @@ def _read_held_out(data: Data, most: int | None = None, columns: formats.Columns
         for name in formats.FIELDS:
             # A column that is named is the training data's; these may have it, too.
             if not formats.has(known, getattr(apart, name) or ""):
-                apart = replace(apart, **{name: None})
+                nothing: dict[str, Any] = {name: None}
+                apart = replace(apart, **nothing)
         return _read(apart, most, columns)
 
 

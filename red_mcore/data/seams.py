@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -87,34 +87,59 @@ def turns(tokenizer: PreTrainedTokenizerBase) -> Turns:
 def _turns(tokenizer: PreTrainedTokenizerBase, template: str | None) -> Turns:
     written = prompt = ""
     if template is not None:
+        # What stands around a reply tells what a turn begins and ends with.
         question, reply = {"role": "user", "content": "?"}, {"role": "assistant", "content": _REPLY}
         prompt = _render(tokenizer, [question])
         written = _render(tokenizer, [question, reply], generation=False)
     before, _, after = written.rpartition(_REPLY)
-    vocabulary, added = tokenizer.get_vocab(), tokenizer.added_tokens_decoder
+    vocabulary = tokenizer.get_vocab()
     names = {name: getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad", "unk")}
-    own = {token for token in names.values() if token is not None}
-    found = [token for token in tokenizer.encode(after, add_special_tokens=False) if token in added]
-    end = next((token for token in found if not _is_tag(token, tokenizer, vocabulary) or token in own), names["eos"])
+    own = _known(names.values())
+    end = names["eos"]
+    for token in _added(tokenizer, after):
+        if token in own or not _is_tag(token, tokenizer, vocabulary):
+            end = token
+            break
     if end is None:
         raise RecipeError(
             f"nothing ends a turn in {tokenizer.name_or_path}: its tokenizer has no eos_token, and its chat template"
             " writes no special token after an answer: set eos_token in tokenizer_config.json"
         )
-    stops = {end, names["eos"], *(vocabulary.get(text) for text in DOCUMENT_ENDS)} - {None}
-    structure = {token for token in tokenizer.encode(written, add_special_tokens=False) if token in added}
-    structure = {token for token in structure if not _is_tag(token, tokenizer, vocabulary)} | own | stops
-    texts = {token: tokenizer.convert_ids_to_tokens(token) for token in structure}
-    longest_first = sorted({text for text in texts.values() if len(text) > 1}, key=len, reverse=True)
-    space = before[len(prompt) :] if before.startswith(prompt) else ""
+    stops = _known([end, names["eos"], *map(vocabulary.get, DOCUMENT_ENDS)])
+    structure = own | stops
+    for token in _added(tokenizer, written):
+        if not _is_tag(token, tokenizer, vocabulary):
+            structure.add(token)
+    ends = {*ENDS, after.strip()} - {""}
+    for token in stops:
+        ends.add(tokenizer.convert_ids_to_tokens(token))
+    words = set()
+    for token in structure:
+        word = tokenizer.convert_ids_to_tokens(token)
+        if len(word) > 1:
+            words.add(word)
+    # The longest first, for an alternation takes the first that fits.
+    spelt = [re.escape(word) for word in sorted(words, key=len, reverse=True)]
+    space = before.removeprefix(prompt) if before.startswith(prompt) else ""
     return Turns(
         end=end,
         stops=frozenset(stops),
-        padding=frozenset({names["bos"], names["pad"]} - {None}),
-        ends=tuple(sorted({*ENDS, *(texts[token] for token in stops), after.strip()} - {""}, key=len, reverse=True)),
-        structure=re.compile("|".join(map(re.escape, longest_first)) or "(?!)"),
+        padding=frozenset(_known([names["bos"], names["pad"]])),
+        ends=tuple(sorted(ends, key=len, reverse=True)),
+        structure=re.compile("|".join(spelt) or "(?!)"),
         space=space if space.isspace() else "",
     )
+
+
+def _known(tokens: Iterable[int | None]) -> set[int]:
+    """The tokens that a tokenizer has."""
+    return {token for token in tokens if token is not None}
+
+
+def _added(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The tokens of a text that are no words: those that were added to the vocabulary."""
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    return [token for token in ids if token in tokenizer.added_tokens_decoder]
 
 
 def _is_tag(token: int, tokenizer: PreTrainedTokenizerBase, vocabulary: Mapping[str, int]) -> bool:

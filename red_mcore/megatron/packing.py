@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from red_mcore.losses.inputs import LossInputs, Sequences, same
 from red_mcore.megatron.attention import Packing, local_order
+from red_mcore.megatron.ranks import sum_over_context
 from red_mcore.samples.records import Group, Sample
 
 _TOKEN_FIELDS = ("old_logp", "ref_logp")
@@ -40,9 +42,26 @@ class MicroBatch:
 
     A log-prob that not all samples have is left out, so that a loss which needs it fails instead of reading zeros.
     """
+    sequences: Sequences
+    """The samples in their order, and the padding."""
     spans: list[tuple[Sample, np.ndarray, np.ndarray]]
     """Each sample, the entries that predict its response, and which of its tokens they predict; the latter two hold a
     part of it, or nothing, under context parallel."""
+
+    def inputs(self, logp: Tensor, entropy: Tensor) -> LossInputs:
+        """What token losses are given, with ``logp`` and ``entropy`` [T] of the policy as it is now."""
+        fields = self.fields
+        return LossInputs(
+            logp=logp,
+            entropy=entropy,
+            advantage=fields["advantage"],
+            beta=fields["beta"],
+            weight=fields["weight"],
+            is_offline=fields["is_offline"],
+            sequences=self.sequences,
+            scored_logp=fields.get("old_logp"),
+            reference_logp=fields.get("ref_logp"),
+        )
 
     def refresh(self, name: str) -> None:
         """Write the per-sample field ``name`` anew, where the samples' values have changed since packing."""
@@ -182,6 +201,7 @@ def _build(
     coefficient = {name: np.zeros(length, np.float32) for name in components}
     scored = [name for name in _TOKEN_FIELDS if all(getattr(s, name) is not None for s in samples)]
     fields = {name: np.zeros(length, np.float32) for name in (*_SAMPLE_FIELDS, *scored)}
+    response = np.zeros(length, bool)
     spans, lengths, at = [], [], 0
     for sample in samples:
         end = at + sample.tokens
@@ -189,6 +209,7 @@ def _build(
         targets[at : end - 1] = tokens[at + 1 : end]
         span = slice(at + len(sample.prompt) - 1, end - 1)
         spans.append((sample, span))
+        response[span] = True
         for name in components:
             coefficient[name][span] = sample.coefficient.get(name, 0.0)
         for name, field in fields.items():
@@ -197,6 +218,8 @@ def _build(
         at += lengths[-1]
     if at < length:
         lengths.append(length - at)  # the padding is a sequence of its own: no other sequence sees it
+    sizes = [len(sample.response) for sample in samples]
+    sizes += [0] * (len(lengths) - len(sizes))
     held = local_order(lengths, *context).numpy()
     entry = np.full(length, -1)
     entry[held] = np.arange(len(held))
@@ -210,5 +233,11 @@ def _build(
         packing=Packing.of(lengths, device, *context),
         coefficient={name: local(x) for name, x in coefficient.items()},
         fields={name: local(x) for name, x in fields.items()},
+        sequences=Sequences(
+            held=[n // context[1] for n in lengths],
+            response=local(response),
+            lengths=torch.tensor(sizes, dtype=torch.float32, device=device),
+            over_context=sum_over_context if context[1] > 1 else same,
+        ),
         spans=[(s, entry[span][entry[span] >= 0], np.flatnonzero(entry[span] >= 0)) for s, span in spans],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -21,10 +21,12 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from red_mcore.config.recipe import Optimizer, Recipe
+from red_mcore.losses.inputs import LossInputs
 from red_mcore.megatron import shim
+from red_mcore.megatron.engine_gap import differences, engine_gap
 from red_mcore.megatron.model import build_model, output_weight
 from red_mcore.megatron.offload import on_device, read_on_device, to_host
-from red_mcore.megatron.own_pass import OwnPass, differences, engine_gap
+from red_mcore.megatron.one_pass import OnePass
 from red_mcore.megatron.packing import MicroBatch, Plan, arrange, deal, imbalance, pack
 from red_mcore.megatron.ranks import Ranks, any_rank, from_all, from_last_stage, sum_over_data
 from red_mcore.megatron.slots import Slot
@@ -34,8 +36,8 @@ from red_mcore.models.layers import FP8_MULTIPLE
 from red_mcore.samples import guards
 from red_mcore.samples.records import Group, Sample
 
-TokenLosses = Callable[[dict[str, Tensor]], dict[str, Tensor]]
-"""Fields of a micro-batch, with ``logp`` and ``entropy`` [T] -> component -> token loss [T]."""
+TokenLosses = Callable[[LossInputs], Mapping[str, Tensor]]
+"""Tensors [T] of a micro-batch -> component -> token loss [T]."""
 
 
 class Policy:
@@ -203,7 +205,7 @@ class Policy:
             late = {id(s) for s in plan.late}  # of all ranks, so that either all score some ahead or none does
             self._score_entropies(groups, late)
             measured = [s for g in groups for s in g.samples if id(s) not in late]
-            own = OwnPass(measured, self.ranks, weigh, batches[plan.turn])
+            own = OnePass(measured, self.ranks, weigh, batches[plan.turn])
         spoilt: list[str] = []
         """The first of this rank's losses that is not finite, if one is."""
 
@@ -214,7 +216,7 @@ class Policy:
             logp, entropy = (torch.where(trained, x, 0.0) for x in self._logprobs(batch, hidden))
             if own is not None:
                 own.measure(batch, logp.detach(), entropy.detach())
-            token_loss = token_losses({**batch.fields, "logp": logp, "entropy": entropy})
+            token_loss = token_losses(batch.inputs(logp, entropy))
             total = logp.sum() * 0.0  # keeps the graph of a micro-batch without trained tokens alive
             for i, name in enumerate(components):
                 coefficient = batch.coefficient[name]

@@ -188,6 +188,31 @@ def max_over_data(tensor: torch.Tensor) -> torch.Tensor:
     return _over_data(tensor, dist.ReduceOp.MAX)
 
 
+def sum_over_context(tensor: torch.Tensor) -> torch.Tensor:
+    """``tensor`` summed over the context-parallel ranks, with its gradient."""
+    return _SumOverContext.apply(tensor)
+
+
+class _SumOverContext(torch.autograd.Function):
+    """A sum of all ranks' parts that all of them go on with: its gradient is the sum of all ranks' gradients."""
+
+    @staticmethod
+    def forward(ctx, tensor: torch.Tensor) -> torch.Tensor:
+        return _over_context(tensor)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        return _over_context(gradient)
+
+
+def _over_context(tensor: torch.Tensor) -> torch.Tensor:
+    from megatron.core import parallel_state
+
+    total = tensor.clone()
+    dist.all_reduce(total, group=parallel_state.get_context_parallel_group())
+    return total
+
+
 def _over_data(tensor: torch.Tensor, op) -> torch.Tensor:
     from megatron.core import parallel_state
 

@@ -8,6 +8,7 @@ import re
 import tempfile
 from pathlib import Path
 
+from red_mcore.algorithms.mixins import stage_of
 from red_mcore.checkpoints import manifests
 from red_mcore.checkpoints.resume import schedules_that_differ
 from red_mcore.config.bounds import check_numbers
@@ -348,7 +349,7 @@ def _check_until(recipe: Recipe) -> None:
             f"until makes the number of steps unknown, which {where}.schedule={settings.schedule} depends on:"
             f" use {where}.schedule=constant, or until=null"
         )
-    if until.generated_tokens and not recipe.algorithm.at(until.most_steps - 1).rollouts:
+    if until.generated_tokens and not stage_of(recipe.algorithm, until.most_steps - 1).rollouts:
         raise RecipeError(
             f"until.generated_tokens={until.generated_tokens:g}:"
             f" {type(recipe.algorithm).__name__} generates none, use 0"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from red_mcore.checkpoints import fingerprints
@@ -76,7 +77,7 @@ def usable(
     is left.
     """
     notes, where = list(loaded.notes), _where(recipe)
-    training = duplicates.apart(loaded.training, (p for asked in benchmarks.values() for p in asked))
+    training = duplicates.apart(loaded.training, chain.from_iterable(benchmarks.values()))
     if known := len(loaded.training) - len(training):
         line = f"left out {known} training problems that are problems of {', '.join(benchmarks)}"
         notes.append(Note("benchmark_in_training", known, line))
@@ -84,10 +85,14 @@ def usable(
         raise RecipeError(f"data.path {where}: no training problem is left: {notes[-1].line}")
     training = fitting(recipe, tokenizer, training, "training", notes)
     held_out = fitting(recipe, tokenizer, loaded.held_out, "held-out", notes)
-    judged = [*(training if recipe.algorithm.rollouts else []), *held_out]  # imitation asks for no gold
-    # Only the user knows what golds are where the verdict is the user's.
-    bad = bad_golds(recipe, verifier, judged, say) if recipe.reward.verdict is None else set()
-    training, held_out = ([p for p in those if p.id not in bad] for those in (training, held_out))
+    bad: set[int] = set()
+    if recipe.reward.verdict is None:  # else only the user knows what golds are
+        judged = held_out
+        if recipe.algorithm.rollouts:  # imitation asks for no gold
+            judged = training + held_out
+        bad = bad_golds(recipe, verifier, judged, say)
+    training = [p for p in training if p.id not in bad]
+    held_out = [p for p in held_out if p.id not in bad]
     if not training or not held_out:
         of = "held-out problem" if training else "training problem"
         raise RecipeError(f"data.path {where}: no {of} has a gold that can be used; see the warning above")
@@ -147,18 +152,21 @@ def trace_faults(tokenizer, problems: Sequence[Problem], limit: int, data: Data)
         is_clear = trims < some and not structure.search(problem.trace)
         if is_clear and tokens > limit + some:
             return longer
-        if (is_clear and some < tokens < limit - some) or encode_trace(tokenizer, problem, limit, data) is not None:
+        if is_clear and some < tokens < limit - some:
             return None
-        return (
-            "are empty"
-            if encode_trace(tokenizer, problem, max(limit, 2) + len(problem.trace), data) is None
-            else longer
-        )
+        if encode_trace(tokenizer, problem, limit, data) is not None:
+            return None
+        # With a limit that nothing exceeds, only a trace without words is none.
+        unlimited = max(limit, 2) + len(problem.trace)
+        if encode_trace(tokenizer, problem, unlimited, data) is None:
+            return "are empty"
+        return longer
 
     faults: list[str | None] = []
     for begin in range(0, len(problems), TEXTS):
         batch = problems[begin : begin + TEXTS]
-        ids = tokenizer([p.trace or "" for p in batch], add_special_tokens=False, verbose=False)["input_ids"]
+        texts = [p.trace or "" for p in batch]
+        ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         faults += [fault(problem, len(tokens)) for problem, tokens in zip(batch, ids, strict=True)]
     return faults
 
@@ -190,7 +198,8 @@ def bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say: 
         disk.write_atomic(file, json.dumps(found, indent=1) + "\n")
     rows = found["rows"]
     if rows:
-        faults = ", ".join(f"{count} {fault}" for fault, count in Counter(r["fault"] for r in rows).most_common(3))
+        commonest = Counter(row["fault"] for row in rows).most_common(3)
+        faults = ", ".join(f"{count} {fault}" for fault, count in commonest)
         share = len(rows) / len(problems)
         say(
             f"red_mcore: warning: left out {len(rows)} of {len(problems)} problems whose gold cannot be used, listed in"
@@ -218,9 +227,9 @@ def load_benchmarks(
     if settings is None:
         return {}, 0
     protocol = settings.protocol
-    found = {
-        name: benchmarks.load(name, settings.data, protocol.seed, settings.limit, columns) for name in settings.names
-    }
+    found = {}
+    for name in settings.names:
+        found[name] = benchmarks.load(name, settings.data, protocol.seed, settings.limit, columns)
     encoded = asking.prompts(tokenizer, found, protocol)
     asking.check_lengths(encoded, protocol, arch.max_positions, "the model's max_position_embeddings")
     return found, max(map(len, encoded.values())) + protocol.max_tokens

@@ -65,8 +65,10 @@ class _Asked(NamedTuple):
 
 def named(reward: Reward) -> list[tuple[str, str]]:
     """(field of the recipe, import path) of every function of the user's."""
-    verdict = [] if reward.verdict is None else [("reward.verdict", reward.verdict)]
-    return [*verdict, *(("reward.functions", path) for path in reward.functions)]
+    found = [("reward.functions", path) for path in reward.functions]
+    if reward.verdict is not None:
+        found.insert(0, ("reward.verdict", reward.verdict))
+    return found
 
 
 def check_path(field: str, path: str) -> None:
@@ -103,8 +105,10 @@ def try_out(reward: Reward, read: Callable[[Columns], Mapping[str, Sequence[Prob
     with _pool(reward) as pool:
         sources = read(_columns(pool, reward))
         for field, path in named(reward):
-            for source in list(sources)[: None if field == "reward.verdict" else 1]:
-                _try(pool, field, path, source, sources[source])
+            for source, problems in sources.items():
+                _try(pool, field, path, source, problems)
+                if field != "reward.verdict":
+                    break  # a term is asked of the training data alone, which come first
 
 
 def _try(pool: Pool, field: str, path: str, source: str, problems: Sequence[Problem]) -> None:
@@ -130,10 +134,13 @@ def _pool(reward: Reward) -> Pool:
 
 
 def _columns(pool: Pool, reward: Reward) -> Columns:
-    found = [_done(field, path, *_ask(pool, "asks", path)) for field, path in named(reward)]
-    if any(everything for _, everything in found):
-        return None
-    return frozenset(name for names, _ in found for name in names)
+    wanted: set[str] = set()
+    wants_all = False
+    for field, path in named(reward):
+        names, everything = _done(field, path, *_ask(pool, "asks", path))
+        wanted.update(names)
+        wants_all = wants_all or everything
+    return None if wants_all else frozenset(wanted)
 
 
 def _calls(problems: Sequence[Problem]) -> list[Call]:
@@ -142,10 +149,10 @@ def _calls(problems: Sequence[Problem]) -> list[Call]:
     found = []
     for problem in problems:
         boxed = f"\\boxed{{{problem.gold}}}"
-        texts = [problem.trace, f"Let me think.\n\nThe answer is {boxed}.", boxed]
-        found += [
-            Call(problem.text, problem.gold, text, max(1, len(text) // 4), problem.columns) for text in texts if text
-        ]
+        for text in (problem.trace, f"Let me think.\n\nThe answer is {boxed}.", boxed):
+            if text:
+                tokens = max(1, len(text) // 4)
+                found.append(Call(problem.text, problem.gold, text, tokens, problem.columns))
     return found
 
 
@@ -236,10 +243,15 @@ def _called(path: str, call: Call) -> Any:
             f"{_where(path)} asks for '{missing[0]}', which is none of {', '.join(GIVEN)} and no column of the data"
             f" (columns here: {there})"
         )
-    names = everything if asked.everything else asked.names
-    skipped = GIVEN if asked.by_position else ()
-    by_name = {name: everything[name] for name in names if name in everything and name not in skipped}
-    return function(*(call[: len(GIVEN)] if asked.by_position else ()), **by_name)
+    by_name = {}
+    for name in everything if asked.everything else asked.names:
+        if name in everything:
+            by_name[name] = everything[name]
+    if not asked.by_position:
+        return function(**by_name)
+    for name in GIVEN:
+        by_name.pop(name, None)
+    return function(*call[: len(GIVEN)], **by_name)
 
 
 @functools.cache
@@ -262,18 +274,22 @@ def _asked(path: str) -> _Asked:
     except (TypeError, ValueError):  # of C code, whose parameters cannot be told
         return _Asked(True, (), (), False)
     kinds = inspect.Parameter
-    ordered = [p for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
-    by_name = [p for p in parameters if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)]
-    has_room = len(ordered) >= len(GIVEN) or any(p.kind is kinds.VAR_POSITIONAL for p in parameters)
-    by_position = has_room and not any(p.name == "response" for p in by_name)
+    ordered, by_name = [], []
+    takes_more = takes_columns = False
+    for parameter in parameters:
+        if parameter.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD):
+            ordered.append(parameter.name)
+        if parameter.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY):
+            by_name.append(parameter)
+        takes_more = takes_more or parameter.kind is kinds.VAR_POSITIONAL
+        takes_columns = takes_columns or parameter.kind is kinds.VAR_KEYWORD
+    has_room = len(ordered) >= len(GIVEN) or takes_more
+    by_position = has_room and "response" not in {parameter.name for parameter in by_name}
     if by_position:
-        by_name = [p for p in by_name if p not in ordered[: len(GIVEN)]]
-    return _Asked(
-        by_position,
-        tuple(p.name for p in by_name),
-        tuple(p.name for p in by_name if p.default is kinds.empty),
-        any(p.kind is kinds.VAR_KEYWORD for p in parameters),
-    )
+        by_name = [p for p in by_name if p.name not in ordered[: len(GIVEN)]]
+    names = tuple(p.name for p in by_name)
+    needed = tuple(p.name for p in by_name if p.default is kinds.empty)
+    return _Asked(by_position, names, needed, takes_columns)
 
 
 def _where(path: str) -> str:

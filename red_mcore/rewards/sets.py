@@ -76,11 +76,16 @@ def holes(text: str) -> tuple[str | None, list[str]] | None:
         points = [point for cut in cuts for part in cut for point in items(part)]
         return None if any(map(NAME.fullmatch, points)) else (sides[0], points)
     name, intervals = pieces(text) or (None, [])
-    ends = [piece[0] for piece in intervals[1:]]
-    whole = ends and intervals[0][0] == r"-\infty" and intervals[-1][1] in (r"\infty", r"+\infty")
-    if not whole or [piece[1] for piece in intervals[:-1]] != ends or any(map(any, (piece[2:] for piece in intervals))):
+    if len(intervals) < 2:
         return None
-    return name, ends
+    # Open intervals that follow one another, from one infinity to the other.
+    end, points = r"-\infty", []
+    for begin, following, has_begin, has_end in intervals:
+        if begin != end or has_begin or has_end:
+            return None
+        points.append(begin)
+        end = following
+    return (name, points[1:]) if end in (r"\infty", r"+\infty") else None
 
 
 def _half_open(text: str) -> bool:
@@ -105,8 +110,11 @@ def _piece(text: str) -> tuple[str | None, list[tuple]]:
             left, right, mark = right, left, FLIPPED[mark]
         if not NAME.fullmatch(left) or NAME.fullmatch(right):
             return None, []
-        below, above = (r"-\infty", right, False, mark == r"\le"), (right, r"\infty", mark == r"\ge", False)
-        return left, [below, above] if mark == r"\ne" else [below] if mark in ("<", r"\le") else [above]
+        below = (r"-\infty", right, False, mark == r"\le")
+        above = (right, r"\infty", mark == r"\ge", False)
+        if mark == r"\ne":
+            return left, [below, above]
+        return left, [below] if mark in ("<", r"\le") else [above]
     if len(marks) == 2 and all(parts) and NAME.fullmatch(parts[1]):
         if set(marks) <= {">", r"\ge"}:
             parts, marks = parts[::-1], [FLIPPED[mark] for mark in marks[::-1]]
@@ -191,24 +199,32 @@ def _interval(low: str, high: str, has_low: bool, has_high: bool) -> sympy.Set |
 def _alike(one: sympy.Set, other: sympy.Set) -> bool | None:
     """Whether two sets are built alike, their ends equal to 18 digits; None where sympy left an
     operation undone."""
-    parts = []
-    for value in (one, other):
-        own = list(value.args) if isinstance(value, sympy.Union) else [] if value is sympy.S.EmptySet else [value]
-        flat: list[tuple] = []
-        for part in own:
-            if isinstance(part, sympy.FiniteSet):
-                flat += [(point, point, False, False) for point in part.args]
-            elif isinstance(part, sympy.Interval):
-                flat.append((part.start, part.end, part.left_open, part.right_open))
-            else:
-                return None
-        parts.append(sorted(flat, key=lambda piece: (float(piece[0]), float(piece[1]))))
-    if len(parts[0]) != len(parts[1]):
+    parts, others = _parts(one), _parts(other)
+    if parts is None or others is None:
+        return None
+    if len(parts) != len(others):
         return False
-    return all(
-        left[2:] == right[2:] and all(_near(*ends) for ends in zip(left[:2], right[:2], strict=True))
-        for left, right in zip(*parts, strict=True)
-    )
+    for left, right in zip(parts, others, strict=True):
+        is_alike = left[2:] == right[2:]
+        if not (is_alike and _near(left[0], right[0]) and _near(left[1], right[1])):
+            return False
+    return True
+
+
+def _parts(value: sympy.Set) -> list[tuple] | None:
+    """(from, to, whether each of these is left out) of the points and intervals of a set, in order;
+    None where it has other parts."""
+    if value is sympy.S.EmptySet:
+        return []
+    found: list[tuple] = []
+    for part in value.args if isinstance(value, sympy.Union) else [value]:
+        if isinstance(part, sympy.FiniteSet):
+            found += [(point, point, False, False) for point in part.args]
+        elif isinstance(part, sympy.Interval):
+            found.append((part.start, part.end, part.left_open, part.right_open))
+        else:
+            return None
+    return sorted(found, key=lambda piece: (float(piece[0]), float(piece[1])))
 
 
 def _near(one: sympy.Expr, other: sympy.Expr) -> bool:

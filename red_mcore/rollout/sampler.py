@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from red_mcore.config.recipe import Recipe
-from red_mcore.data.episodes import split
 from red_mcore.data.seams import encode_prompt, encode_trace, encode_words, response_text
 from red_mcore.megatron.ranks import together
 from red_mcore.rewards.terms import reward_terms
@@ -88,15 +87,14 @@ class Sampler:
         return [Group(problem, samples) for problem, samples in zip(problems, gathered, strict=True)]
 
     def continuations(
-        self, problems: Sequence[Problem], leading: Sequence[int], episodes: int, count: int, key: tuple[int, ...]
+        self, problems: Sequence[Problem], characters: Sequence[int], count: int, key: tuple[int, ...]
     ) -> list[Group]:
-        """As ``groups``, each response going on after ``leading[i]`` of the ``episodes`` of problem i's trace.
+        """As ``groups``, each response going on after the first ``characters[i]`` of problem i's trace.
 
-        A trace of fewer episodes gives what it has; the last episode is never given. A problem whose trace is not
-        ``usable`` has a group without samples. ``key`` has to differ from call to call.
+        A problem whose trace is not ``usable`` has a group without samples. ``key`` has to differ from call to call.
         """
         able = [i for i, problem in enumerate(problems) if self.usable(problem)]
-        prefixes = [self._leading(problems[i], leading[i], episodes) for i in able]
+        prefixes = [self._leading(problems[i], characters[i]) for i in able]
         found = dict(zip(able, self.groups([problems[i] for i in able], count, key, prefixes=prefixes), strict=True))
         return [found.get(i, Group(problem, [])) for i, problem in enumerate(problems)]
 
@@ -119,10 +117,8 @@ class Sampler:
     def _trace_tokens(self, problem: Problem) -> np.ndarray | None:
         return encode_trace(self.tokenizer, problem, self.recipe.rollout.max_response_tokens, self.recipe.data)
 
-    def _leading(self, problem: Problem, leading: int, episodes: int) -> np.ndarray:
-        """[P] int32 ids of the first ``leading`` episodes, of at most all but the last."""
-        parts = split(problem.trace, episodes)[:-1]
-        characters = sum(map(len, parts[:leading]))
+    def _leading(self, problem: Problem, characters: int) -> np.ndarray:
+        """[P] int32 ids of the first ``characters`` of the trace."""
         tokens = encode_words(self.tokenizer, problem.trace, self._prompt(problem), characters)
         # Where a cut splits a token its parts may be more than one, in theory as many as the rest of the trace has.
         return tokens[: self.recipe.rollout.max_response_tokens - 1]

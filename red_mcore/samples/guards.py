@@ -1,7 +1,9 @@
-"""Numbers that steer an update have to be finite: the first that is not, and of which sample it is. No torch.
+"""Numbers that steer an update have to be finite: the first that is not, and of which sample it
+is. No torch.
 
-Every comparison with NaN is false. So whatever protects something asks whether all is well (``gap <= limit``) and never
-whether something is wrong (``gap > limit``), and what is compared with nothing is looked at here.
+Every comparison with NaN is false. So whatever protects something asks whether all is well (``gap
+<= limit``) and never whether something is wrong (``gap > limit``), and what is compared with
+nothing is looked at here.
 """
 
 from __future__ import annotations
@@ -40,34 +42,53 @@ class Culprit(NamedTuple):
 
 
 def culprit(groups: Sequence[Group], names: Sequence[str]) -> Culprit | None:
-    """The first of the fields ``names`` (of ``Sample``; None and {} are well) that is not finite, samples in order."""
+    """The first of the fields ``names`` (of ``Sample``; None and {} are well) that is not finite,
+    samples in order."""
     for group in groups:
         for sample in group.samples:
             for name in names:
-                value, what = getattr(sample, name), _WORDS.get(name, f"the {name}")
-                if isinstance(value, np.ndarray):
-                    wrong = np.flatnonzero(~np.isfinite(value))
-                    if len(wrong):
-                        token = int(wrong[0])
-                        return Culprit(sample, f"{what} of token {token}", place(group, sample), float(value[token]))
-                elif isinstance(value, dict):
-                    for component, number in value.items():
-                        if not math.isfinite(number):
-                            return Culprit(sample, f"{what} of loss/{component}", place(group, sample), number)
-                elif value is not None and not math.isfinite(value):
-                    terms = f" (terms: {sample.terms})" if name == "reward" and len(sample.terms) > 1 else ""
-                    return Culprit(sample, what, place(group, sample) + terms, value)
+                if found := _spoilt(group, sample, name):
+                    return found
     return None
+
+
+def _spoilt(group: Group, sample: Sample, name: str) -> Culprit | None:
+    value, what = getattr(sample, name), _WORDS.get(name, f"the {name}")
+    if value is None:
+        return None
+    if isinstance(value, np.ndarray):
+        wrong = np.flatnonzero(~np.isfinite(value))
+        if not len(wrong):
+            return None
+        token = int(wrong[0])
+        what = f"{what} of token {token}"
+        return Culprit(sample, what, place(group, sample), float(value[token]))
+    if isinstance(value, dict):
+        for component, number in value.items():
+            if not math.isfinite(number):
+                what = f"{what} of loss/{component}"
+                return Culprit(sample, what, place(group, sample), number)
+        return None
+    if math.isfinite(value):
+        return None
+    where = place(group, sample)
+    if name == "reward" and len(sample.terms) > 1:
+        where += f" (terms: {sample.terms})"
+    return Culprit(sample, what, where, value)
 
 
 def place(group: Group, sample: Sample) -> str:
     """``rollout 2 of problem 17``, counted from 1, or ``the trace of problem 17``."""
     if sample.is_offline:
         return f"the trace of problem {group.problem.id}"
+    # By identity: samples of arrays cannot be compared with ==.
     number = next(i for i, other in enumerate(group.rollouts, 1) if other is sample)
     return f"rollout {number} of problem {group.problem.id}"
 
 
 def place_in(groups: Sequence[Group], sample: Sample) -> str:
     """``place`` of a sample of one of ``groups``."""
-    return next(place(group, sample) for group in groups if any(other is sample for other in group.samples))
+    for group in groups:
+        if any(other is sample for other in group.samples):
+            return place(group, sample)
+    raise ValueError("the sample is of none of the groups")

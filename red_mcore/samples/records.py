@@ -5,13 +5,15 @@ Token ids are the only truth from the engine to the loss; text is for rewards an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 Kind = Literal["math", "choice"]
-"""How answers are compared: as mathematics (or text), or as the letter of one of several choices."""
+"""How answers are compared: as mathematics (or text), or as the letter of one of several
+choices."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,9 @@ class Problem:
 class Sample:
     """One response to one prompt, from the policy (rollout) or from a teacher (offline trace).
 
-    ``advantage``, ``beta`` and ``weight`` are per-sample scalars set by the algorithm; ``coefficient[c]`` multiplies
-    each token loss of component ``c`` and already holds that component's global denominator, so that a loss is a plain
-    sum.
+    ``advantage``, ``beta`` and ``weight`` are per-sample scalars set by the algorithm;
+    ``coefficient[c]`` multiplies each token loss of component ``c`` and already holds that
+    component's global denominator, so that a loss is a plain sum.
     """
 
     prompt: np.ndarray
@@ -66,10 +68,12 @@ class Sample:
     weight: float = 1.0
     coefficient: dict[str, float] = field(default_factory=dict)
     old_logp: np.ndarray | None = None
-    """[T] float32 log-probs of the policy before this step's updates, nats, from the scoring pass."""
+    """[T] float32 log-probs of the policy before this step's updates, nats, from the scoring
+    pass."""
     ref_logp: np.ndarray | None = None
     entropy: float = 0.0
-    """Mean over the response's tokens of the policy's full-vocabulary entropy before this step's updates, nats."""
+    """Mean over the response's tokens of the policy's full-vocabulary entropy before this step's
+    updates, nats."""
 
     @property
     def tokens(self) -> int:
@@ -85,8 +89,19 @@ class Group:
 
     @property
     def rollouts(self) -> list[Sample]:
+        """The responses that the policy sampled."""
         return [s for s in self.samples if not s.is_offline]
+
+    @property
+    def traces(self) -> list[Sample]:
+        """The teacher's responses: at most one, whatever the algorithm."""
+        return [s for s in self.samples if s.is_offline]
 
     @property
     def tokens(self) -> int:
         return sum(s.tokens for s in self.samples)
+
+
+def samples_of(groups: Iterable[Group]) -> list[Sample]:
+    """The samples of all groups, in order."""
+    return [sample for group in groups for sample in group.samples]

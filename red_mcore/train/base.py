@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 
+from red_mcore.algorithms.base import losses_of
 from red_mcore.algorithms.sft import SFT
 from red_mcore.convert import card
 from red_mcore.convert.hf import export_folder, load_weights
@@ -30,8 +31,8 @@ def train_base(run: Run) -> None:
     with run.progress("base training", base.steps, state.step) as console:
         while state.step < base.steps:
             groups = _draw(run, state.step)
-            algorithm.aggregate(groups, len(groups))
-            metrics = run.policy.update(groups, algorithm.token_losses)
+            algorithm.aggregate(groups, len(groups), {}, state.step)
+            metrics = run.policy.update(groups, losses_of(algorithm, {}, state.step))
             state.step += 1
             if state.step % every == 0 or state.step == base.steps:
                 run.log({name: metrics[of] for name, of in _LOGGED.items()})

@@ -1,17 +1,19 @@
-"""One step's groups: sampled, branched where the algorithm wants it, refilled where they do not vary."""
+"""One step's groups: sampled, branched where the algorithm wants it, refilled where they do not
+vary."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
 
-from red_mcore.algorithms.base import GroupAlgorithm
+from red_mcore.algorithms.base import GroupAlgorithm, Metrics
+from red_mcore.algorithms.mixins import Branching, JudgedTrace, PromptCount
 from red_mcore.config.recipe import Reward
 from red_mcore.rewards import failures
 from red_mcore.rewards.verifier import NO_VERDICT
 from red_mcore.rollout.sampler import rollout_metrics
-from red_mcore.samples.records import Group, Problem
-from red_mcore.train.setup import Run
+from red_mcore.samples.records import Group, Problem, samples_of
+from red_mcore.train.run import Run
 
 SAMPLE, EVALUATE, REFILL, CONTINUE = 1, 2, 3, 4
 """First part of the key from which samples get their seeds."""
@@ -19,91 +21,124 @@ _RECORDED = {SAMPLE: "sample", REFILL: "refill", CONTINUE: "continue"}
 """What of it a recording may keep, by the name that its files have."""
 
 
-def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], list[Group], dict[str, float]]:
-    """The groups of the step that comes next, as many as the algorithm wants; those of all prompts drawn; metrics.
+def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], list[Group], Metrics]:
+    """The groups of the step that comes next, as many as the algorithm wants; those of all prompts
+    drawn; metrics.
 
-    With ``batch.refills``, each group that does not vary, by the algorithm's word, gives its place to a fresh prompt,
-    in as many further rounds as allowed. A round asks for exactly the missing groups and waits for all of them, so
-    nothing is thrown away by draw, and no short response is preferred to a long one. What still does not vary then
-    stays, for ``compose`` to drop and count, or to keep for what else it teaches.
-
-    A trace without a verdict (timeout, crash) is left out where its verdict would set advantages: it would be called
-    wrong for want of time.
+    With ``batch.refills``, each group that does not vary, by the algorithm's word, gives its place
+    to a fresh prompt, in as many further rounds as allowed. A round asks for exactly the missing
+    groups and waits for all of them, so nothing is thrown away by draw, and no short response is
+    preferred to a long one. What still does not vary then stays, for ``compose`` to drop and count,
+    or to keep for what else it teaches.
     """
     batch, step = run.recipe.batch, run.state.step
-    count = batch.samples_per_prompt if algorithm.rollouts else 0
-    bare: list[Group] = []
-    """Groups from prompts alone: what the policy can do."""
-    graded: list[Group] = []
-    """The same, with the traces that have no verdict."""
-    continued: list[Group] = []
-    branches: list[dict[str, float]] = []
-    rounds = 0
+    wanted = batch.prompts_per_step
+    if isinstance(algorithm, PromptCount):
+        wanted = algorithm.prompts(step, wanted)
+    drawn = _Drawn(run, algorithm)
+    groups = drawn.sample(wanted, (SAMPLE, step))
+    refills = 0
+    while refills < batch.refills:
+        varying = [group for group in groups if algorithm.varies(group)]
+        if len(varying) == wanted:
+            break
+        refills += 1
+        groups = varying + drawn.sample(wanted - len(varying), (REFILL, step, refills))
+    if run.recipe.reward.paths:
+        tried = samples_of(drawn.graded + drawn.continued)
+        where = f"step {step + 1}"
+        failures.watch(run.recipe.reward, run.sampler.verifier, tried, where, run.say)
+    metrics = drawn.metrics()
+    if batch.refills:
+        metrics |= {"groups/refills": refills, "groups/sampled": len(drawn.bare)}
+    return groups, drawn.bare, metrics
 
-    def recorded_as(key: tuple[int, ...]) -> str:
-        kind, _, *more = key
-        return "-".join([f"step-{step + 1:06d}", _RECORDED[kind], *map(str, more)])
 
-    def sample(wanted: int, key: tuple[int, ...]) -> list[Group]:
+class _Drawn:
+    """What a step has sampled so far."""
+
+    def __init__(self, run: Run, algorithm: GroupAlgorithm) -> None:
+        self._run, self._algorithm = run, algorithm
+        self._count = run.recipe.batch.samples_per_prompt if algorithm.rollouts else 0
+        self._judges = isinstance(algorithm, JudgedTrace)
+        self.bare: list[Group] = []
+        """Groups from prompts alone: what the policy can do."""
+        self.graded: list[Group] = []
+        """The same, with the traces that have no verdict."""
+        self.continued: list[Group] = []
+        """Groups whose rollouts go on from a part of a trace."""
+        self._branches: list[Metrics] = []
+        self._rounds = 0
+
+    def sample(self, wanted: int, key: tuple[int, ...]) -> list[Group]:
+        """The groups of as many further prompts, branched where the algorithm wants it."""
+        run, algorithm = self._run, self._algorithm
         problems = [run.problems[i] for i in run.cursor.next(wanted)]
         with_traces = algorithm.traces > 0
         groups = run.recording.groups(
-            recorded_as(key),
-            {"count": count, "with_traces": with_traces},
+            self._recorded_as(key),
+            {"count": self._count, "with_traces": with_traces},
             problems,
-            lambda: run.sampler.groups(problems, count, key, with_traces=with_traces),
+            lambda: run.sampler.groups(problems, self._count, key, with_traces=with_traces),
         )
-        graded.extend(groups)
-        groups = [without_unjudged_trace(g) for g in groups] if algorithm.judges_traces else groups
-        bare.extend(groups)
-        groups, metrics = algorithm.branch(groups, sample_after)
-        branches.append(metrics)
+        self.graded += groups
+        if self._judges:
+            groups = [without_unjudged_trace(group) for group in groups]
+        self.bare += groups
+        if isinstance(algorithm, Branching):
+            groups, metrics = algorithm.branch(groups, run.state.algorithm, run.state.step, self._sample_after)
+            self._branches.append(metrics)
         return groups
 
-    def sample_after(problems: Sequence[Problem], leading: Sequence[int]) -> list[Group]:
-        nonlocal rounds
-        rounds += 1
-        key = (CONTINUE, step, rounds)
+    def _sample_after(self, problems: Sequence[Problem], characters: Sequence[int]) -> list[Group]:
+        """What ``SampleAfter`` says; each round has seeds of its own."""
+        run = self._run
+        self._rounds += 1
+        key = (CONTINUE, run.state.step, self._rounds)
         groups = run.recording.groups(
-            recorded_as(key),
-            {"count": count, "leading": list(leading), "episodes": algorithm.episodes},
+            self._recorded_as(key),
+            {"count": self._count, "characters": list(characters)},
             problems,
-            lambda: run.sampler.continuations(problems, leading, algorithm.episodes, count, key),
+            lambda: run.sampler.continuations(problems, characters, self._count, key),
         )
-        continued.extend(groups)
+        self.continued += groups
         return groups
 
-    wanted = algorithm.prompts(step, batch.prompts_per_step)
-    groups = sample(wanted, (SAMPLE, step))
-    refills = 0
-    while refills < batch.refills and len(kept := [g for g in groups if algorithm.varies(g)]) < wanted:
-        refills += 1
-        groups = kept + sample(wanted - len(kept), (REFILL, step, refills))
+    def _recorded_as(self, key: tuple[int, ...]) -> str:
+        kind, _, *more = key
+        return "-".join([f"step-{self._run.state.step + 1:06d}", _RECORDED[kind], *map(str, more)])
 
-    if run.recipe.reward.paths:
-        tried = [s for g in (*graded, *continued) for s in g.samples]
-        failures.watch(run.recipe.reward, run.sampler.verifier, tried, f"step {step + 1}", run.say)
-    metrics = rollout_metrics(bare)
-    if algorithm.judges_traces:
-        metrics["trace/unjudged"] = sum(len(g.samples) for g in graded) - sum(len(g.samples) for g in bare)
-    if continued:
-        metrics["rollout/generated_tokens"] += sum(len(s.response) for g in continued for s in g.rollouts)
-    if batch.refills:
-        metrics |= {"groups/refills": refills, "groups/sampled": len(bare)}
-    for name in dict.fromkeys(name for found in branches for name in found):
-        values = [found[name] for found in branches if name in found]
-        metrics[name] = sum(values) if name.startswith("groups/") else statistics.fmean(values)
-    return groups, bare, metrics
+    def metrics(self) -> Metrics:
+        """What all of it says of the policy, what it has cost, and what the branches told."""
+        metrics = rollout_metrics(self.bare)
+        if self._judges:
+            unjudged = len(samples_of(self.graded)) - len(samples_of(self.bare))
+            metrics["trace/unjudged"] = unjudged
+        if self.continued:
+            rollouts = [s for s in samples_of(self.continued) if not s.is_offline]
+            metrics["rollout/generated_tokens"] += sum(len(s.response) for s in rollouts)
+        for name in dict.fromkeys(name for found in self._branches for name in found):
+            values = [found[name] for found in self._branches if name in found]
+            # Counts of groups add up over the rounds of refills; all else are means.
+            is_count = name.startswith("groups/")
+            metrics[name] = sum(values) if is_count else statistics.fmean(values)
+        return metrics
 
 
 def without_unjudged_trace(group: Group) -> Group:
     """The group, a trace whose verdict is missing left out."""
-    return Group(group.problem, [s for s in group.samples if not (s.is_offline and s.verdict in NO_VERDICT)])
+    judged = [s for s in group.samples if not (s.is_offline and s.verdict in NO_VERDICT)]
+    return Group(group.problem, judged)
 
 
 def without_masked(groups: Sequence[Group], reward: Reward) -> list[Group]:
-    """What is trained on of groups with their advantages: not the cut off responses that ``reward.truncated`` masks."""
+    """What is trained on of groups with their advantages: not the cut off responses that
+    ``reward.truncated`` masks."""
     if reward.truncated != "masked":
         return list(groups)
-    parts = (Group(g.problem, [s for s in g.samples if not s.truncated]) for g in groups)
-    return [g for g in parts if g.samples]
+    parts = []
+    for group in groups:
+        whole = [s for s in group.samples if not s.truncated]
+        if whole:
+            parts.append(Group(group.problem, whole))
+    return parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from red_mcore.algorithms.mixins import stage_of
 from red_mcore.config.recipe import Recipe
 from red_mcore.convert.hf import stream_weights
 from red_mcore.models.rules import hf_shapes
@@ -47,7 +48,7 @@ def train(run: Run, hooks: list[Hook]) -> None:
 
 def make_step(run: Run) -> Step:
     """One step of the algorithm."""
-    algorithm = run.recipe.algorithm.at(run.state.step)
+    algorithm = stage_of(run.recipe.algorithm, run.state.step)
     step = Step(algorithm, Clock(run.screen.phase))
     with step.clock("sample"):
         step.groups, sampled, step.metrics = collect(run, algorithm)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from loss_inputs import loss_inputs
 
 from red_mcore.algorithms.base import GroupAlgorithm
 from red_mcore.samples.records import Group, Problem, Sample
@@ -69,22 +70,27 @@ class Outcome:
 
 
 def one_step(
-    algorithm: GroupAlgorithm, groups: Sequence[Group], state: dict | None = None, sequences: float | None = None
+    algorithm: GroupAlgorithm,
+    groups: Sequence[Group],
+    state: dict | None = None,
+    sequences: float | None = None,
+    step: int = 0,
 ) -> Outcome:
-    """Compose, weigh, aggregate and sum; ``sequences`` stands for N where a published value wants another."""
+    """Compose, aggregate, weigh and sum; ``sequences`` stands for N where a published value wants another."""
     samples = [s for g in groups for s in g.samples]
-    kept, metrics = algorithm.compose(groups)
-    metrics |= algorithm.weigh(kept, {} if state is None else state)
+    state = {} if state is None else state
+    kept, metrics = algorithm.compose(groups, state, step)
     if kept:
-        algorithm.aggregate(kept, algorithm.sequences(groups) if sequences is None else sequences)
+        count = algorithm.sequences(groups) if sequences is None else sequences
+        algorithm.aggregate(kept, count, state, step)
+    metrics |= algorithm.weigh(kept, state, step)
     losses: dict[str, float] = {}
     total = sum((s.logp + s.entropies).sum() * 0 for s in samples)
     for s in (s for g in kept for s in g.samples):
-        scalars = {name: torch.full_like(s.logp, getattr(s, name)) for name in ("advantage", "beta", "weight")}
+        scalars = {name: getattr(s, name) for name in ("advantage", "beta", "weight", "is_offline")}
         old = torch.from_numpy(s.old_logp)
-        found = algorithm.token_losses(
-            {"logp": s.logp, "old_logp": old, "ref_logp": old - 0.1, "entropy": s.entropies, **scalars}
-        )
+        given = loss_inputs(s.logp, old_logp=old, ref_logp=old - 0.1, entropy=s.entropies, **scalars)
+        found = algorithm.token_losses(given, state, step)
         for name, coefficient in s.coefficient.items():
             part = (coefficient * found[name]).sum()
             losses[name] = losses.get(name, 0.0) + part.item()

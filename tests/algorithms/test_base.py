@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from loss_inputs import loss_inputs
 from one_step import group, one_step, rolled
 
 from red_mcore.algorithms.base import GroupAlgorithm, advantages
@@ -49,7 +50,7 @@ def test_equal_rewards_have_exactly_no_advantage(rewards):
 
 def test_groups_without_variance_are_dropped_and_counted():
     groups = [rewarded(1, 0, 0), rewarded(1, 1, 1), rewarded(0, 0, 0), rewarded(0.5, 1, 1)]
-    kept, metrics = GroupAlgorithm().compose(groups)
+    kept, metrics = GroupAlgorithm().compose(groups, {}, 0)
     assert kept == [groups[0], groups[3]]
     assert metrics == {"groups/kept": 2, "groups/dropped": 2}
 
@@ -61,10 +62,10 @@ def test_dapo_keeps_groups_whose_accuracies_differ():
     for sample in late.samples:
         sample.accuracy = 0.0
     groups = [late, mixed, right]
-    assert dapo().compose(groups)[0] == [mixed]
-    assert GRPO().compose(groups)[0] == [late, mixed]
-    assert GRPO(entropy_coefficient=0.001).compose(groups)[0] == groups
-    assert GRPO(entropy_coefficient=0.001, keep="accuracy").compose(groups)[0] == [mixed]
+    assert dapo().compose(groups, {}, 0)[0] == [mixed]
+    assert GRPO().compose(groups, {}, 0)[0] == [late, mixed]
+    assert GRPO(entropy_coefficient=0.001).compose(groups, {}, 0)[0] == groups
+    assert GRPO(entropy_coefficient=0.001, keep="accuracy").compose(groups, {}, 0)[0] == [mixed]
 
 
 @pytest.mark.parametrize(
@@ -127,20 +128,20 @@ def loss(algorithm: GroupAlgorithm, sequences: int = 2) -> float:
         for i, old in enumerate(OLD)
     ]
     groups = [Group(Problem(0, "", ""), samples)]
-    kept, _ = algorithm.compose(groups)
+    kept, _ = algorithm.compose(groups, {}, 0)
     assert algorithm.sequences(groups) == 2
-    algorithm.aggregate(kept, sequences)
+    algorithm.aggregate(kept, sequences, {}, 0)
     total = 0.0
     for sample, difference in zip(samples, DIFFERENCE, strict=True):
         old = torch.from_numpy(sample.old_logp)
-        fields = {
-            "logp": old + torch.from_numpy(difference),
-            "old_logp": old,
-            "ref_logp": old - 0.1,
-            "advantage": torch.full_like(old, sample.advantage),
-            "entropy": torch.ones_like(old),
-        }
-        total += (sample.coefficient["rl"] * algorithm.token_losses(fields)["rl"]).sum().item()
+        given = loss_inputs(
+            old + torch.from_numpy(difference),
+            old_logp=old,
+            ref_logp=old - 0.1,
+            advantage=sample.advantage,
+            entropy=1.0,
+        )
+        total += (sample.coefficient["rl"] * algorithm.token_losses(given, {}, 0)["rl"]).sum().item()
     return total
 
 
@@ -164,11 +165,11 @@ def test_dropped_sequences_stay_in_the_denominator():
 def test_sft_is_the_mean_over_all_target_tokens():
     """Sequences of 3 tokens with a summed loss of 3 and of 1 token with 2: 5/4, not the mean of their means."""
     samples = [Sample(np.zeros(2, np.int32), np.zeros(n, np.int32), is_offline=True) for n in (3, 1)]
-    SFT().aggregate([Group(Problem(i, "", ""), [s]) for i, s in enumerate(samples)], 2)
+    SFT().aggregate([Group(Problem(i, "", ""), [s]) for i, s in enumerate(samples)], 2, {}, 0)
     sums = (3.0, 2.0)
     assert sum(s.coefficient["sft"] * x for s, x in zip(samples, sums, strict=True)) == pytest.approx(1.25)
     logp = torch.tensor([-1.0, -2.0])
-    assert torch.equal(SFT().token_losses({"logp": logp})["sft"], token.imitation(logp))
+    assert torch.equal(SFT().token_losses(loss_inputs(logp), {}, 0)["sft"], token.imitation(logp))
 
 
 def test_grpo_refuses_groups_of_one():

@@ -1,8 +1,11 @@
+from itertools import accumulate
+
 import numpy as np
 import pytest
 
 from red_mcore.algorithms.bread import BREAD, AnchorSearch
 from red_mcore.config.recipe import Batch, Model, Recipe, RecipeError
+from red_mcore.data.episodes import split
 from red_mcore.samples.records import Group, Problem, Sample
 
 RATES = {1: 0, 2: 0, 3: 0, 4: 0.125, 5: 0.25, 6: 0.5, 7: 0.75, 8: 1, 9: 1}
@@ -19,6 +22,12 @@ def rolled(asked: Problem, right: int, count: int = 8) -> Group:
     return Group(asked, [Sample(PROMPT, RESPONSE, accuracy=i < right, reward=i < right) for i in range(count)])
 
 
+def episodes_of(asked: Problem, characters: int) -> int:
+    """How many leading episodes of ten have so many characters."""
+    ends = list(accumulate(len(episode) for episode in split(asked.trace, 10)))
+    return ends.index(characters) + 1
+
+
 class Policy:
     """Continues each problem with the shares of right rollouts given for it; notes what was asked in each round."""
 
@@ -27,7 +36,8 @@ class Policy:
         self.rounds: list[list[tuple[int, int]]] = []
         self.groups: dict[tuple[int, int], Group] = {}
 
-    def __call__(self, problems, leading):
+    def __call__(self, problems, characters):
+        leading = [episodes_of(p, count) for p, count in zip(problems, characters, strict=True)]
         self.rounds.append([(p.id, k) for p, k in zip(problems, leading, strict=True)])
         for p, k in zip(problems, leading, strict=True):
             found = self.rates[p.id]
@@ -78,7 +88,7 @@ def test_unsolved_groups_search_together_and_train_on_their_anchors():
     ]
     before = list(groups)
     algorithm = BREAD()
-    branched, metrics = algorithm.branch(groups, policy)
+    branched, metrics = algorithm.branch(groups, {}, 0, policy)
     assert groups == before
     first = [(1, 5), (3, 5), (4, 5), (6, 2)]
     assert policy.rounds == [first, [(1, 2), (3, 7), (6, 1)], [(1, 3), (3, 8)], [(1, 4), (3, 9)]]
@@ -91,20 +101,23 @@ def test_unsolved_groups_search_together_and_train_on_their_anchors():
         "bread/rounds": 4,
         "bread/anchor_mean": pytest.approx((0.4 + 0.9 + 0.2) / 3),
     }
-    kept, _ = algorithm.compose(branched)
+    kept, _ = algorithm.compose(branched, {}, 0)
     assert [g.problem.id for g in kept] == [0, 1, 6]
 
 
 def test_nothing_is_sampled_where_every_group_has_a_right_rollout():
     groups = [rolled(problem(0), 1), rolled(problem(1), 8)]
     policy = Policy()
-    assert BREAD().branch(groups, policy) == (groups, {"groups/branched": 0, "groups/probed": 0, "bread/rounds": 0})
+    assert BREAD().branch(groups, {}, 0, policy) == (
+        groups,
+        {"groups/branched": 0, "groups/probed": 0, "bread/rounds": 0},
+    )
     assert policy.rounds == []
 
 
 def test_the_band_of_the_recipe_is_obeyed():
     policy = Policy(p1=RATES)
-    (group,), metrics = BREAD(band_low=0.25, band_high=0.75).branch([rolled(problem(1), 0)], policy)
+    (group,), metrics = BREAD(band_low=0.25, band_high=0.75).branch([rolled(problem(1), 0)], {}, 0, policy)
     assert group is policy.groups[1, 5]
     assert metrics["bread/anchor_mean"] == 0.5
 

@@ -13,6 +13,6 @@ def test_published_values():
 
 
 def test_groups_without_a_trace_are_dropped():
-    kept, metrics = DFT().compose([group(trace(), *rolled(1)), group(*rolled(1, 0))])
+    kept, metrics = DFT().compose([group(trace(), *rolled(1)), group(*rolled(1, 0))], {}, 0)
     assert [len(g.samples) for g in kept] == [1]
     assert metrics == {"groups/kept": 1, "groups/dropped": 1}

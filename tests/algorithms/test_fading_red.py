@@ -2,22 +2,23 @@ import json
 
 import pytest
 import torch
+from loss_inputs import loss_inputs
 from one_step import DEMO, group, rolled
 
-from red_mcore.algorithms.base import Library
 from red_mcore.algorithms.fading_red import FadingRED
+from red_mcore.algorithms.mixins import TrainingProblems
 from red_mcore.config.recipe import Model, Recipe
 from red_mcore.samples.records import Problem
 
 PROBLEMS = [Problem(id=i, text=f"q{i}", gold="", trace="t") for i in range(7)]
-LIBRARY = Library(PROBLEMS, lambda problem: True, seed=3)
+TRAINING = TrainingProblems(PROBLEMS, lambda problem: True, seed=3)
 
 
 def test_imitation_fades():
     algorithm = FadingRED(fade_steps=20, first_lessons=32)
     assert [algorithm.strength(step) for step in (0, 10, 20, 90)] == pytest.approx([1, 0.5, 0, 0])
     recipe = Recipe(name="x", model=Model(), algorithm=algorithm, steps=100)
-    taught = [len(algorithm.lessons([group(*rolled(1, 0))], {}, LIBRARY, step)) for step in range(25)]
+    taught = [len(algorithm.lessons([group(*rolled(1, 0))], {}, step, TRAINING)) for step in range(25)]
     assert taught[:2] == [32, 32]
     assert taught[20:] == [0] * 5
     assert algorithm.optimizers(recipe)["imitation"] == (algorithm.imitation, sum(taught))
@@ -32,10 +33,10 @@ def test_few_prompts_while_the_policy_moves_fast():
 
 def test_beta_is_the_squared_moving_average_of_accuracy():
     algorithm, state = FadingRED(accuracy_ema=0.7), {}
-    (first, *_) = algorithm.lessons([group(*rolled(1, 0, 0, 0))], state, LIBRARY, 0)
+    (first, *_) = algorithm.lessons([group(*rolled(1, 0, 0, 0))], state, 0, TRAINING)
     assert first.beta == pytest.approx(0.25**2)
     assert first.lr_scale == 1
-    (second, *_) = algorithm.lessons([group(*rolled(1, 1, 1, 1))], state, LIBRARY, 10)
+    (second, *_) = algorithm.lessons([group(*rolled(1, 1, 1, 1))], state, 10, TRAINING)
     assert second.beta == pytest.approx((0.7 * 0.25 + 0.3) ** 2)
     assert second.lr_scale == pytest.approx(0.5)
 
@@ -45,7 +46,7 @@ def test_lessons_go_through_the_problems_and_on_after_a_checkpoint():
     groups = [group(*rolled(1, 0))]
 
     def drawn(state: dict, step: int) -> list[int]:
-        return [p.id for lesson in algorithm.lessons(groups, state, LIBRARY, step) for p in lesson.problems]
+        return [p.id for lesson in algorithm.lessons(groups, state, step, TRAINING) for p in lesson.problems]
 
     state: dict = {}
     first = drawn(state, 0)
@@ -56,9 +57,8 @@ def test_lessons_go_through_the_problems_and_on_after_a_checkpoint():
 
 def test_an_improbable_token_teaches_less_where_the_policy_is_able():
     logp = torch.tensor(DEMO, dtype=torch.float64).log().requires_grad_()
-    zeros = torch.zeros_like(logp)
-    fields = {"logp": logp, "old_logp": logp.detach(), "advantage": zeros, "entropy": zeros}
     for beta, expected in ((0.0, [1, 1, 1]), (0.125, [0.98630137, 0.88888889, 0.07476636])):
-        loss = FadingRED().token_losses({**fields, "beta": zeros + beta})["sft"]
+        given = loss_inputs(logp, old_logp=logp.detach(), beta=beta)
+        loss = FadingRED().token_losses(given, {}, 0)["sft"]
         (gradient,) = torch.autograd.grad(loss.sum(), logp)
         assert (-gradient).tolist() == pytest.approx(expected, abs=1e-6)

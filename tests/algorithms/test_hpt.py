@@ -24,7 +24,7 @@ def test_a_solved_group_learns_without_its_trace():
 
 def test_gate_and_missing_traces():
     groups = [group(trace(), *rolled(1, 1, 0)), group(*rolled(1, 1, 0)), group(*rolled(0, 0, 0))]
-    kept, metrics = HPT(gate=2, entropy_coefficient=0).compose(groups)
+    kept, metrics = HPT(gate=2, entropy_coefficient=0).compose(groups, {}, 0)
     assert [len(g.samples) for g in kept] == [1, 3]
     assert metrics == {
         "groups/kept": 2,

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from loss_inputs import loss_inputs
 from one_step import DEMO, group, one_step, rolled, seen, trace
 
 from red_mcore.algorithms.luffy import LUFFY
@@ -19,8 +20,8 @@ def test_only_the_trace_is_right(gamma, gradient):
 
 def test_token_losses():
     p = torch.tensor(DEMO, dtype=torch.float64)
-    fields = {"logp": p.log(), "old_logp": p.log(), "advantage": torch.full_like(p, 0.875), "entropy": p}
-    found = LUFFY().token_losses(fields)["offline"]
+    given = loss_inputs(p.log(), old_logp=p.log(), advantage=0.875, entropy=p)
+    found = LUFFY().token_losses(given, {}, 0)["offline"]
     assert found.tolist() == pytest.approx([-0.7875, -0.72916667, -0.07954545], abs=1e-6)
 
 
@@ -36,5 +37,5 @@ def test_entropy_bonus_is_the_mean_over_all_trained_tokens():
     assert outcome.kept == groups
     assert outcome.losses["entropy"] == pytest.approx(-0.001 * (3 + 8 * 1.0) / 11)
     assert outcome.total == pytest.approx(outcome.losses["entropy"])
-    kept, metrics = LUFFY(entropy_coefficient=0).compose(groups)
+    kept, metrics = LUFFY(entropy_coefficient=0).compose(groups, {}, 0)
     assert (kept, metrics["groups/dropped"]) == ([], 2)

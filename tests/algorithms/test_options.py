@@ -10,7 +10,8 @@ import pytest
 from one_step import Seen, group, one_step, seen
 from test_edges import ALGORITHMS
 
-from red_mcore.algorithms.base import GroupAlgorithm, Library
+from red_mcore.algorithms.base import GroupAlgorithm
+from red_mcore.algorithms.mixins import Lessons, PromptCount, TrainingProblems, stage_of
 from red_mcore.config.recipe import Batch, Model, Recipe, RecipeError
 from red_mcore.samples.records import Group, Problem
 
@@ -54,11 +55,13 @@ OTHER = {
     "probe_prompts": [{"probe_prompts": 2}],
     "accuracy_ema": [{"accuracy_ema": 0.1}],
     "sft_steps": [{"sft_steps": 2}],
+    "group_baseline": [{"group_baseline": True}, {"group_baseline": False}],
 }
 """Setting -> values that have to differ from the default in what they do; with whatever they need beside them."""
 ELSEWHERE = {
     "imitation": "test_policy of slots: an optimizer",
     "episodes": "test_bread",
+    "token_level": "test_gspo: the same where the tokens of a response have one advantage",
     "band_low": "test_bread",
     "band_high": "test_bread",
 }
@@ -103,18 +106,19 @@ def _does(algorithm: GroupAlgorithm) -> str:
     before, now = {"offline": 1.0, "online": 1.1}, {"offline": 3.0, "online": 1.12}
     state: dict[str, Any] = {"RED": before, "REDCoDA": {"before": before, "now": now}}.get(type(algorithm).__name__, {})
     seen_of = [algorithm.optimizers(recipe)]
-    library = Library([Problem(i, "", "", "t") for i in range(9)], lambda problem: True, seed=0)
+    training = TrainingProblems([Problem(i, "", "", "t") for i in range(9)], lambda problem: True, seed=0)
     for step in (0, 7, 26):
-        now = algorithm.at(step)
+        now = stage_of(algorithm, step)
         given = [Group(g.problem, g.samples if now.traces else g.rollouts) for g in groups()[step % 2 :]]
-        outcome = one_step(now, given, state)
-        lessons = now.lessons(given, state, library, step)
+        outcome = one_step(now, given, state, step=step)
+        lessons = now.lessons(given, state, step, training) if isinstance(now, Lessons) else []
         taught = [[len(x.problems), x.beta, x.lr_scale] for x in lessons]
         if lessons:
             demonstration = [group(g.samples[0]) for g in groups()]
-            now.aggregate(demonstration, len(demonstration))
+            now.aggregate(demonstration, len(demonstration), {}, 0)
             taught.append([sorted(g.samples[0].coefficient.items()) for g in demonstration])
-        seen_of.append([outcome.losses, outcome.gradients, outcome.by_entropy, taught, now.prompts(step, 24)])
+        prompts = now.prompts(step, 24) if isinstance(now, PromptCount) else 24
+        seen_of.append([outcome.losses, outcome.gradients, outcome.by_entropy, taught, prompts])
     return json.dumps([str(seen_of[0]), *seen_of[1:]])
 
 

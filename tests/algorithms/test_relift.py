@@ -1,9 +1,10 @@
 import json
 
 import pytest
+from loss_inputs import loss_inputs
 from one_step import group, one_step, rolled, trace
 
-from red_mcore.algorithms.base import Library
+from red_mcore.algorithms.mixins import TrainingProblems
 from red_mcore.algorithms.relift import ReLIFT
 from red_mcore.samples.records import Group, Problem
 
@@ -17,8 +18,8 @@ def sampled(problem: int, *correct: float) -> Group:
 def lessons(
     algorithm: ReLIFT, groups: list[Group], state: dict, without_trace: tuple[int, ...] = ()
 ) -> list[list[int]]:
-    library = Library(PROBLEMS, lambda problem: problem.id not in without_trace, seed=0)
-    return [[p.id for p in lesson.problems] for lesson in algorithm.lessons(groups, state, library, 0)]
+    training = TrainingProblems(PROBLEMS, lambda problem: problem.id not in without_trace, seed=0)
+    return [[p.id for p in lesson.problems] for lesson in algorithm.lessons(groups, state, 0, training)]
 
 
 def test_unsolved_problems_enter_in_front_and_leave_together():
@@ -53,10 +54,10 @@ def test_imitation_has_the_entropy_bonus():
 def one_step_of_a_lesson(algorithm: ReLIFT, lesson: Group) -> float:
     import torch
 
-    algorithm.aggregate([lesson], 1)
+    algorithm.aggregate([lesson], 1, {}, 0)
     (s,) = lesson.samples
-    scalars = {name: torch.zeros_like(s.logp) for name in ("advantage", "beta", "old_logp")}
-    found = algorithm.token_losses({"logp": s.logp, "entropy": s.entropies, **scalars})
+    given = loss_inputs(s.logp, old_logp=torch.zeros_like(s.logp), entropy=s.entropies)
+    found = algorithm.token_losses(given, {}, 0)
     return sum((c * found[name]).sum().item() for name, c in s.coefficient.items())
 
 

@@ -17,10 +17,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from loss_inputs import loss_inputs
 from one_step import Seen, group, one_step, seen
 from torch import Tensor
 
 from red_mcore.algorithms.base import RolloutLoss
+from red_mcore.algorithms.mixins import stage_of
 from red_mcore.config.loading import load
 from red_mcore.config.recipe import Recipe, Reward
 from red_mcore.samples.records import Group
@@ -41,7 +43,7 @@ def recipe(name: str) -> Recipe:
 def one_update(r: Recipe, *, equal: bool) -> list[Group]:
     """As many groups as an update of the recipe has, two thirds of them without a right rollout; lengths of 2 to 6."""
     draw = random.Random(0)
-    algorithm = r.algorithm.at(r.steps - 1)
+    algorithm = stage_of(r.algorithm, r.steps - 1)
 
     def sample(correct: float, **fields) -> Seen:
         length = 4 if equal else draw.randint(2, 6)
@@ -146,6 +148,17 @@ def dr_grpo(batch, a, clips, share):
     return sum(surrogate(s, a[id(s)], clips).sum() / 3000 for s in batch) / share["all"]
 
 
+def gspo(batch, a, clips, share):
+    total = 0.0
+    for s in batch:
+        ratio = (s.logp - torch.from_numpy(s.old_logp)).mean().exp()
+        loss = torch.maximum(-a[id(s)] * ratio, -a[id(s)] * ratio.clamp(1 - clips.low, 1 + clips.high))
+        if clips.dual is not None and a[id(s)] < 0:
+            loss = torch.minimum(loss, torch.full_like(loss, -a[id(s)] * clips.dual))
+        total = total + loss
+    return total / share["all"]
+
+
 def chord(mu, phi=False):
     def loss(batch, a, clips, share):
         rollouts, traces = ([s for s in batch if s.is_offline is offline] for offline in (False, True))
@@ -207,6 +220,7 @@ METHODS = {
     "srft": Method(srft, NONE, std=True, with_trace=True, imitates=True),
     "dapo": Method(dapo, Clips(0.2, 0.28, 10.0), std=True, equal=True, trained=differing),
     "dr_grpo": Method(dr_grpo, Clips(0.2, 0.2)),
+    "gspo": Method(gspo, Clips(3e-4, 4e-4), std=True),
     "chord": Method(chord(0.9), Clips(0.2, 0.2, 3.0), std=True, equal=True),
     "chord_phi": Method(chord(0.1, phi=True), Clips(0.2, 0.2, 3.0), std=True, equal=True),
     "dft": Method(dft, NONE, equal=True, micro_batches=8),
@@ -261,7 +275,7 @@ def compare(method: Method, groups: list[Group], theirs: Tensor, outcome) -> Non
 @pytest.mark.parametrize(("name", "clips"), CASES, ids=lambda x: x if isinstance(x, str) else "clipped" if x else "own")
 def test_a_recipe_weighs_its_terms_as_its_authors_do(name, clips):
     r, method = recipe(name), METHODS[name]
-    algorithm = r.algorithm.at(r.steps - 1)
+    algorithm = stage_of(r.algorithm, r.steps - 1)
     if clips:
         algorithm = replace(algorithm, clip_low=clips.low, clip_high=clips.high, clip_dual=clips.dual)
     groups = one_update(r, equal=method.equal)
@@ -279,14 +293,14 @@ def test_masked_responses_count_in_the_group_and_in_n_alone():
     r, method = recipe("dr_grpo"), METHODS["dr_grpo"]
     groups = one_update(r, equal=False)
     algorithm = r.algorithm
-    kept, _ = algorithm.compose(groups)
+    kept, _ = algorithm.compose(groups, {}, 0)
     trained = without_masked(kept, Reward(truncated="masked"))
     assert 0 < sum(len(g.samples) for g in trained) < sum(len(g.samples) for g in kept)
-    algorithm.aggregate(trained, algorithm.sequences(groups))
+    algorithm.aggregate(trained, algorithm.sequences(groups), {}, 0)
     ours = 0.0
     for s in (s for g in trained for s in g.samples):
-        fields = {"logp": s.logp, "old_logp": torch.from_numpy(s.old_logp), "entropy": s.entropies}
-        losses = algorithm.token_losses(fields | {"advantage": torch.full_like(s.logp, s.advantage)})
+        given = loss_inputs(s.logp, old_logp=torch.from_numpy(s.old_logp), entropy=s.entropies, advantage=s.advantage)
+        losses = algorithm.token_losses(given, {}, 0)
         ours = ours + (s.coefficient["rl"] * losses["rl"]).sum()
     assert ours.item() == pytest.approx(authors(method, groups, method.clips, masked=True).item(), rel=1e-6)
 

@@ -13,6 +13,6 @@ def test_published_value():
 
 
 def test_a_problem_without_trace_leaves_an_empty_group_which_is_dropped():
-    kept, metrics = SFT().compose([group(), group(trace())])
+    kept, metrics = SFT().compose([group(), group(trace())], {}, 0)
     assert [len(g.samples) for g in kept] == [1]
     assert metrics == {"groups/kept": 1, "groups/dropped": 1}

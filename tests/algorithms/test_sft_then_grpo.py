@@ -2,6 +2,7 @@ from contextlib import nullcontext
 
 import pytest
 
+from red_mcore.algorithms.mixins import stage_of
 from red_mcore.algorithms.sft import SFT
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
 from red_mcore.config.recipe import Batch, Model, Optimizer, Recipe, RecipeError, Until
@@ -9,8 +10,8 @@ from red_mcore.config.recipe import Batch, Model, Optimizer, Recipe, RecipeError
 
 def test_stages():
     algorithm = SFTThenGRPO(sft_steps=30)
-    assert [type(algorithm.at(step)) is SFTThenGRPO for step in (0, 29, 30, 99)] == [False, False, True, True]
-    first = algorithm.at(0)
+    assert [type(stage_of(algorithm, step)) is SFTThenGRPO for step in (0, 29, 30, 99)] == [False, False, True, True]
+    first = stage_of(algorithm, 0)
     assert isinstance(first, SFT)
     assert (first.rollouts, first.traces, first.optimizer) == (False, 1, "imitation")
     assert (algorithm.rollouts, algorithm.traces, algorithm.optimizer) == (True, 0, "main")

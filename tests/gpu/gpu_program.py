@@ -23,6 +23,7 @@ import torch
 from layout_rank import WatchedPolicy
 from layout_samples import GRID, MAIN, TEMPERATURE, Update, make_groups
 
+from red_mcore.algorithms.base import losses_of
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.checkpoints import manifests, saving
 from red_mcore.config.recipe import Batch, Checkpoint, Model, Offload, Parallel, Recipe, RecipeError, Rollout
@@ -111,10 +112,10 @@ class Program:
         """A step of RED with everything scored ahead."""
         algorithm, groups = GRID["red"], make_groups()
         metrics = policy.score(groups)
-        kept, _ = algorithm.compose(groups)
-        metrics |= algorithm.weigh(kept, {"offline": 5.0, "online": 4.0})
-        algorithm.aggregate(kept, algorithm.sequences(groups))
-        metrics |= policy.update(kept, algorithm.token_losses)
+        kept, _ = algorithm.compose(groups, {}, 0)
+        metrics |= algorithm.weigh(kept, {"offline": 5.0, "online": 4.0}, 0)
+        algorithm.aggregate(kept, algorithm.sequences(groups), {}, 0)
+        metrics |= policy.update(kept, losses_of(algorithm, {}, 0))
         self.samples = [s for g in kept for s in g.samples]
         return Update(metrics, policy.weights(), policy.gradients)
 
@@ -181,10 +182,10 @@ class Program:
         policy.start_optimizers({"main": MAIN})
         state = self.allocated() - start
         groups = long_samples(2)
-        algorithm.aggregate(groups, 8)
+        algorithm.aggregate(groups, 8, {}, 0)
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        policy.backward(groups, algorithm.token_losses, on_policy=True)
+        policy.backward(groups, losses_of(algorithm, {}, 0), on_policy=True)
         work = torch.cuda.max_memory_allocated() - before
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()

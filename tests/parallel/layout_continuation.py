@@ -13,6 +13,7 @@ from layout_rank import Layout, WatchedPolicy
 from layout_samples import GRID, Update, make_groups
 from layout_updates import step
 
+from red_mcore.algorithms.base import losses_of
 from red_mcore.algorithms.sft import SFT
 from red_mcore.checkpoints import manifests, resume, saving
 from red_mcore.config.recipe import Checkpoint, Offload, RecipeError
@@ -26,8 +27,8 @@ def imitate(policy: WatchedPolicy) -> dict[str, float]:
     """One update on traces alone, with the optimizer that is kept for it."""
     groups, algorithm = make_groups(), SFT()
     traces = [Group(g.problem, [s for s in g.samples if s.is_offline]) for g in groups[:2]]
-    algorithm.aggregate(traces, len(traces))
-    return policy.update(traces, algorithm.token_losses, optimizer="imitation", lr_scale=LESSON_SCALE)
+    algorithm.aggregate(traces, len(traces), {}, 0)
+    return policy.update(traces, losses_of(algorithm, {}, 0), optimizer="imitation", lr_scale=LESSON_SCALE)
 
 
 def round_of_both(policy: WatchedPolicy, state: dict) -> dict[str, float]:

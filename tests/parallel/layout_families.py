@@ -29,7 +29,7 @@ def family(layout: Layout, name: str) -> dict:
     found["update"] = layout.left(step(GRID["red"], policy, groups, dict(BEFORE)), policy)
     samples = [s for g in groups for s in g.samples]  # scored before the update
     found |= {"logp": [s.old_logp for s in samples], "entropy": [s.entropy for s in samples]}
-    found["samples"] = [s for g in GRID["red"].compose(groups)[0] for s in g.samples]
+    found["samples"] = [s for g in GRID["red"].compose(groups, {}, 0)[0] for s in g.samples]
     if layout.parallel.expert > 1:
         policy = layout.family(name)
         metrics = step_in_one_pass(GRID["red"], policy, make_groups(), dict(BEFORE))

@@ -29,8 +29,8 @@ LAYOUTS = ("one", "dp2", "pp2", "cp2", "tp2")
 class Lopsided(GRPO):
     """Finite rewards make an advantage that is none."""
 
-    def compose(self, groups):
-        kept, metrics = super().compose(groups)
+    def compose(self, groups, state, step):
+        kept, metrics = super().compose(groups, state, step)
         kept[-1].samples[-1].advantage = float("inf")
         return kept, metrics
 
@@ -39,17 +39,17 @@ class Lopsided(GRPO):
 class Endless(SFT):
     """The loss of one token, which one rank alone has, is infinite."""
 
-    def token_losses(self, fields):
-        losses = super().token_losses(fields)["sft"]
-        return {"sft": torch.where(fields["advantage"] == 5, torch.inf, losses)}
+    def token_losses(self, inputs, state, step):
+        losses = super().token_losses(inputs, state, step)["sft"]
+        return {"sft": torch.where(inputs.advantage == 5, torch.inf, losses)}
 
 
 @dataclass
 class Vertical(SFT):
     """Finite losses with a gradient that is not."""
 
-    def token_losses(self, fields):
-        losses = super().token_losses(fields)["sft"]
+    def token_losses(self, inputs, state, step):
+        losses = super().token_losses(inputs, state, step)["sft"]
         return {"sft": losses + (losses * 0).sqrt()}
 
 

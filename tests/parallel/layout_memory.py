@@ -12,6 +12,7 @@ from layout_samples import MAIN
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from red_mcore.algorithms.base import losses_of
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.config.recipe import Batch, Model, Recipe
 from red_mcore.megatron.policy import Policy
@@ -58,9 +59,9 @@ def of_an_update(layout: Layout, dtype: str, recompute: str):
     policy = Policy(recipe, arch, layout.ranks)
     policy.start_optimizers({"main": MAIN})
     groups = samples(2 * layout.ranks.data)
-    algorithm.aggregate(groups, 8)
+    algorithm.aggregate(groups, 8, {}, 0)
     with Allocations() as allocations:
-        policy.backward(groups, algorithm.token_losses, on_policy=True)
+        policy.backward(groups, losses_of(algorithm, {}, 0), on_policy=True)
     states = [
         x for part in policy.optimizer.chained_optimizers for s in part.optimizer.state.values() for x in s.values()
     ]

@@ -40,10 +40,10 @@ def check_rules_cover_the_model(layout: Layout) -> None:
 def check_overflow_off_responses(layout: Layout) -> None:
     """A token loss that is infinite wherever nothing is trained must not reach loss or gradient."""
     policy, groups = layout.policy(False), make_groups()
-    SFT().aggregate(groups, len(groups))
+    SFT().aggregate(groups, len(groups), {}, 0)
     for sample in (s for g in groups for s in g.samples):
         sample.weight = 1.0
-    metrics = policy.update(groups, lambda fields: {"sft": -fields["logp"] / fields["weight"]})
+    metrics = policy.update(groups, lambda inputs: {"sft": -inputs.logp / inputs.weight})
     assert all(np.isfinite(value) for value in metrics.values()), metrics
     assert metrics["update/grad_norm"] > 0
 
@@ -141,8 +141,8 @@ def check_errors_of_one_rank(layout: Layout) -> dict[str, list[str]]:
 
     def gradient() -> None:
         policy, groups = layout.policy(True, small=True), make_groups()
-        SFT().aggregate(groups, len(groups))
-        policy.update(groups, lambda fields: {"sft": fields["logp"] * (np.nan if is_last else 1.0)})
+        SFT().aggregate(groups, len(groups), {}, 0)
+        policy.update(groups, lambda inputs: {"sft": inputs.logp * (np.nan if is_last else 1.0)})
 
     attempts = {
         "writing": lambda: together(OSError("disk full")),

@@ -14,10 +14,11 @@ from layout_samples import COUNTS, GRID, LONGEST, MAIN, budget, groups_of, kept_
 from megatron.core import parallel_state
 from torch.nn.modules.module import register_module_forward_hook
 
-from red_mcore.algorithms.base import Library
+from red_mcore.algorithms.base import losses_of
 from red_mcore.algorithms.chord import CHORD
 from red_mcore.algorithms.dft import DFT
 from red_mcore.algorithms.hpt import HPT
+from red_mcore.algorithms.mixins import TrainingProblems
 from red_mcore.algorithms.red_coda import REDCoDA
 from red_mcore.algorithms.relift import ReLIFT
 from red_mcore.algorithms.sft_grpo import SFTGRPO
@@ -39,19 +40,22 @@ def step(algorithm, policy: WatchedPolicy, groups: list[Group], state: dict) -> 
 
 
 def _learn(algorithm, policy, groups, state) -> tuple[dict[str, float], list[Group]]:
-    kept, metrics = algorithm.compose(groups)
-    metrics |= algorithm.weigh(kept, state)
-    algorithm.aggregate(kept, algorithm.sequences(groups))
-    return metrics | policy.update(kept, algorithm.token_losses), kept
+    kept, metrics = algorithm.compose(groups, {}, 0)
+    algorithm.aggregate(kept, algorithm.sequences(groups), state, 0)
+    metrics |= algorithm.weigh(kept, state, 0)
+    return metrics | policy.update(kept, losses_of(algorithm, {}, 0)), kept
 
 
 def step_in_one_pass(algorithm, policy: WatchedPolicy, groups: list[Group], state: dict) -> dict[str, float]:
     """As the loop does it: the entropies come from the training pass itself."""
-    kept, metrics = algorithm.compose(groups)
-    algorithm.aggregate(kept, algorithm.sequences(groups))
+    kept, metrics = algorithm.compose(groups, {}, 0)
+    algorithm.aggregate(kept, algorithm.sequences(groups), {}, 0)
     weighed = []
     metrics |= policy.backward(
-        kept, algorithm.token_losses, on_policy=True, weigh=lambda: weighed.append(algorithm.weigh(kept, state))
+        kept,
+        losses_of(algorithm, state, 0),
+        on_policy=True,
+        weigh=lambda: weighed.append(algorithm.weigh(kept, state, 0)),
     )
     assert len(weighed) == 1
     return metrics | weighed[0] | policy.step()
@@ -80,13 +84,13 @@ def lesson_step(policy: WatchedPolicy, groups: list[Group]) -> dict[str, float]:
     """A step of ReLIFT and the lesson that it gives: the trace of the only problem without a right rollout."""
     algorithm = ReLIFT(constant=8.0, demonstrations=1)
     metrics = step(algorithm, policy, groups, {})
-    library = Library([g.problem for g in groups], usable=lambda problem: True, seed=0)
-    (lesson,) = algorithm.lessons(groups, {}, library, 0)
+    training = TrainingProblems([g.problem for g in groups], usable=lambda problem: True, seed=0)
+    (lesson,) = algorithm.lessons(groups, {}, 0, training)
     (source,) = (g for g in groups if g.problem is lesson.problems[0])
     trace = Sample(source.samples[0].prompt, source.samples[0].response, is_offline=True)
     traces = [Group(source.problem, [trace])]
-    algorithm.aggregate(traces, len(traces))
-    taught = policy.backward(traces, algorithm.token_losses, on_policy=True)
+    algorithm.aggregate(traces, len(traces), {}, 0)
+    taught = policy.backward(traces, losses_of(algorithm, {}, 0), on_policy=True)
     taught |= policy.step("imitation", lesson.lr_scale)
     return metrics | {f"lesson/{name}": value for name, value in taught.items()}
 

@@ -173,7 +173,7 @@ def test_the_comparison_means_something(layouts):
 
 @pytest.mark.parametrize("kind", GRID)
 def test_a_component_is_absent_from_some_micro_batch(kind):
-    """Among four on one rank; GRPO and SFT, which have one component only, on a second rank without a sample."""
+    """Among four on one rank; those that have one component only, on a second rank without a sample."""
     algorithm, kept = GRID[kind], kept_of(kind)
     samples = [s for g in kept for s in g.samples]
     batches = [
@@ -181,7 +181,7 @@ def test_a_component_is_absent_from_some_micro_batch(kind):
         for members in bins(samples, budget(kept, 4))
     ]
     assert len(batches) == 4
-    if kind in ("grpo", "sft"):
+    if kind in ("grpo", "sft", "gspo"):
         hands = deal(groups_of(kind)[4:], 2, config(True)["hidden_size"])
         assert [len(hand) for hand in hands] == [4, 0]
     else:

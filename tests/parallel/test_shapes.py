@@ -83,7 +83,7 @@ def test_the_comparison_means_something(layouts, name):
 
 def hands(name: str, shape: str, ranks: int) -> list[str]:
     """Of each rank, ``t`` for a trace and ``r`` for a rollout that the algorithm trains on."""
-    kept, _ = ALGORITHMS[name].compose(make(SHAPES[shape].groups))
+    kept, _ = ALGORITHMS[name].compose(make(SHAPES[shape].groups), {}, 0)
     return ["".join("rt"[s.is_offline] for s in hand) for hand in deal(kept, ranks, SMALL)]
 
 
@@ -94,5 +94,5 @@ def test_what_the_shapes_were_made_for():
     assert hands("RED", "nothing to learn", 2) == ["", ""]
     assert set("".join(hands("RED-CoDA", "hopeless but for traces", 2))) == {"t"}
     for ranks in (1, 2):
-        kept, _ = ALGORITHMS["RED"].compose(make(SHAPES["hopeless but for traces"].groups))
+        kept, _ = ALGORITHMS["RED"].compose(make(SHAPES["hopeless but for traces"].groups), {}, 0)
         assert arrange(deal(kept, ranks, SMALL), TOKENS, offline_last=True).late

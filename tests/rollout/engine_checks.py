@@ -214,11 +214,12 @@ class Checks:
         tokenizer, trace = build_tokenizer(), "a8*7=6b6+9=5c5@5=1d1-4=7\\boxed{7}"
         sampler = Sampler(recipe, tokenizer, engine, Judge())
         problems = [Problem(i, f"{i}*7+9@5-4?", "7", trace if i != 2 else None) for i in range(4)]
-        leading = [1, 3, 2, 2]
-        groups = sampler.continuations(problems, leading, 5, 3, (1, 0))
+        given = ["".join(split(trace, 5)[:leading]) for leading in (1, 3, 2, 2)]
+        characters = [len(text) for text in given]
+        groups = sampler.continuations(problems, characters, 3, (1, 0))
         assert [len(g.samples) for g in groups] == [3, 3, 0, 3]
-        for problem, given, group in zip(problems, leading, groups, strict=True):
-            prefix = tokenizer.encode("".join(split(trace, 5)[:given]))
+        for problem, text, group in zip(problems, given, groups, strict=True):
+            prefix = tokenizer.encode(text)
             for sample in group.samples:
                 assert sample.prompt.tolist() == encode_prompt(tokenizer, problem, recipe.data).tolist() + prefix
                 whole = len(prefix) + len(sample.response)
@@ -230,7 +231,7 @@ class Checks:
         everyone = [None] * dist.get_world_size()
         dist.all_gather_object(everyone, drawn)
         assert everyone[0] == everyone[1]
-        (alone,) = sampler.continuations(problems[:1], leading[:1], 5, 3, (1, 0))  # the other rank samples nothing
+        (alone,) = sampler.continuations(problems[:1], characters[:1], 3, (1, 0))  # the other rank samples nothing
         assert [s.response.tolist() for s in alone.samples] == drawn[:3]
 
     def check_second_publication_replaces_the_first(self, engine):

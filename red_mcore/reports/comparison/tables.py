@@ -12,8 +12,7 @@ from red_mcore.reports.plots import short
 MARKS = {"end": "†", "short": "‡", "stage": "§"}
 EXPLAINED = {
     "end": "generates no tokens and is read at equal seconds instead.",
-    "short": "had not spent the budget in some seed when it ended, and is read at its last"
-    " evaluation there.",
+    "short": "had not spent the budget in some seed when it ended, and is read at its last evaluation there.",
     "stage": "is read at equal steps while still in its first stage.",
 }
 SIGNS = {1: "▲", -1: "▼", 0: "·"}

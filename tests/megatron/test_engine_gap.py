@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from red_mcore.megatron.own_pass import differences, engine_gap
+from red_mcore.megatron.engine_gap import differences, engine_gap
 
 GOOD = np.array([-1.0, -2.0, -3.0], np.float32)
 
