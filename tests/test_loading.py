@@ -59,6 +59,7 @@ def test_the_folder_of_the_recipe_is_kept_where_an_import_path_needs_it(tmp_path
         "data.mixture=[{path: their_module:f}]",
         "tracking.monitors=[their_module:Monitor]",
         "evaluation.benchmarks={names: [their_module:f]}",
+        "algorithm={class: red_mcore.algorithms.custom_loss:CustomLoss, loss: their_module:f}",
     ):
         assert load(str(file), [change]).imports == [str(tmp_path)], change
     monkeypatch.chdir(tmp_path.parent)
