@@ -59,6 +59,7 @@ def test_the_folder_of_the_recipe_is_kept_where_an_import_path_needs_it(tmp_path
         "data.mixture=[{path: their_module:f}]",
         "tracking.monitors=[their_module:Monitor]",
         "evaluation.benchmarks={names: [their_module:f]}",
+        "algorithm={class: red_mcore.algorithms.custom_loss:CustomLoss, loss: their_module:f}",
     ):
         assert load(str(file), [change]).imports == [str(tmp_path)], change
     monkeypatch.chdir(tmp_path.parent)
@@ -127,9 +128,9 @@ from red_mcore.algorithms.grpo import GRPO
 class {name}(GRPO):
     sharpness: float = 0.5
 
-    def token_losses(self, fields):
+    def token_losses(self, inputs, state, step):
         from {neighbour} import sharpen
-        return sharpen(fields)
+        return sharpen(inputs)
 """
 RECIPE = """
 from red_mcore.recipe import Model, Recipe
@@ -144,7 +145,7 @@ def repository(folder: Path, name: str, recipe: str = "mine.py") -> Path:
     """Somebody's own: a recipe, the algorithm in a module, and what that imports once it runs."""
     folder.mkdir(exist_ok=True)
     (folder / f"{name.lower()}_method.py").write_text(ALGORITHM.format(name=name, neighbour=f"{name.lower()}_losses"))
-    (folder / f"{name.lower()}_losses.py").write_text("def sharpen(fields):\n    return {'sharp': fields}\n")
+    (folder / f"{name.lower()}_losses.py").write_text("def sharpen(inputs):\n    return {'sharp': inputs}\n")
     file = folder / recipe
     file.parent.mkdir(exist_ok=True)
     file.write_text(RECIPE.format(imports=f"from {name.lower()}_method import {name}", name=name))
@@ -154,12 +155,12 @@ def repository(folder: Path, name: str, recipe: str = "mine.py") -> Path:
 @pytest.mark.parametrize(("name", "file"), [("Beside", "mine.py"), ("Above", "recipes/mine.py")])
 def test_a_recipe_of_another_repository_imports_what_is_there_also_later(name, file, tmp_path):
     recipe = load(str(repository(tmp_path / "theirs", name, file)))
-    assert recipe.algorithm.token_losses(1) == {"sharp": 1}
+    assert recipe.algorithm.token_losses(1, {}, 0) == {"sharp": 1}
     assert recipe.imports == [str(tmp_path / "theirs")]
     kept = written(tmp_path, recipe)
     assert load(kept) == recipe
     # Whatever this process has seen, another one has not.
-    code = f"from red_mcore.config.loading import load; print(load({kept!r}).algorithm.token_losses(2))"
+    code = f"from red_mcore.config.loading import load; print(load({kept!r}).algorithm.token_losses(2, {{}}, 0))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "{'sharp': 2}\n", done.stderr
 
@@ -239,6 +240,19 @@ def test_a_module_that_fails_is_named_with_its_line(tmp_path):
     file.write_text(f"{HEAD}algorithm: failing_method:Mine\n")
     with pytest.raises(RecipeError, match=r"failing_method:Mine cannot be imported: .*failing_method\.py line 2: Attr"):
         load(str(file))
+
+
+def test_an_override_says_where_classes_are(tmp_path):
+    repository(tmp_path / "theirs", "Apart")
+    file = tmp_path / "elsewhere" / "mine.yaml"
+    file.parent.mkdir()
+    file.write_text(f"{HEAD}algorithm: apart_method:Apart\n")
+    with pytest.raises(RecipeError, match="no module 'apart_method' for 'apart_method:Apart': run where it is"):
+        load(str(file))
+    recipe = load(str(file), [f"imports=[{tmp_path / 'theirs'}]", "algorithm.sharpness=0.75"])
+    assert recipe.algorithm.sharpness == 0.75
+    assert recipe.imports == [str(tmp_path / "theirs")]
+    assert load(written(tmp_path, recipe)) == recipe
 
 
 def test_another_kind_of_file_is_refused(tmp_path):

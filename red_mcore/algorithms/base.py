@@ -4,7 +4,7 @@ An algorithm is its settings, a dataclass that is a section of the recipe, with 
 every step the loop calls them in this order, on every rank, with the same groups of graded
 samples:
 
-    compose       rewards -> ``advantage`` (and ``beta``) of each sample; which groups are trained on
+    compose       rewards -> ``advantage`` (and ``beta``) of samples; which groups are trained on
     aggregate     once for each optimizer update: ``coefficient``, what multiplies each token loss
     weigh         ``weight`` of each sample, where that depends on the policy's entropies
     token_losses  the loss of each token, once for each micro-batch
@@ -12,8 +12,8 @@ samples:
 All have defaults but ``token_losses``: a plain algorithm is that one method, and perhaps an own
 ``advantages_of`` or ``compose``. Each method is given
 
-    state   what the algorithm keeps between steps: a JSON-able dict that checkpoints hold. ``weigh``
-            (and ``lessons``, see ``mixins``) may change it, the others only read it.
+    state   what the algorithm keeps between steps: a JSON-able dict that checkpoints hold.
+            ``weigh`` (and ``lessons``, see ``mixins``) may change it, the others only read it.
     step    the number of the step, counted from 0
 
 and decides by these, the groups and its own settings alone, for all ranks have to decide alike.
@@ -169,8 +169,8 @@ class RolloutLoss(GroupAlgorithm):
         super().check(recipe)
         if self.clip_dual is not None and not self.clip_dual > 1:
             raise RecipeError(
-                f"algorithm.clip_dual={self.clip_dual} would cut off tokens that have not changed: use more than 1,"
-                " as 3 or 10, or null"
+                f"algorithm.clip_dual={self.clip_dual} would cut off tokens that have not changed:"
+                " use more than 1, as 3 or 10, or null"
             )
 
     def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
@@ -203,7 +203,11 @@ def advantages(
     return [(reward - baseline) / scale for reward in rewards]
 
 
-def losses_of(algorithm: GroupAlgorithm, state: State, step: int) -> Callable[[LossInputs], Mapping[str, Tensor]]:
+def losses_of(
+    algorithm: GroupAlgorithm,
+    state: State,
+    step: int,
+) -> Callable[[LossInputs], Mapping[str, Tensor]]:
     """The ``token_losses`` of one step, as a policy's update calls them."""
 
     def losses(inputs: LossInputs) -> Mapping[str, Tensor]:

@@ -1,8 +1,9 @@
 """BREAD: branched rollouts from expert anchors (arXiv 2506.17211).
 
     some rollout of a group is right   GRPO
-    none is                            cut the trace into episodes, roll out again after the first k of them, train on
-                                       that group alone: the smallest k whose share of right rollouts is in a band
+    none is                            cut the trace into episodes, roll out again after the first k
+                                       of them, train on that group alone: the smallest k whose
+                                       share of right rollouts is in a band
 
 k is found by binary search, each probe a whole group; the chosen probe's rollouts are those that
 are trained on. The episodes given are context like the prompt: no loss on them, and ratios and
@@ -45,10 +46,12 @@ class BREAD(Branching, GRPO):
         super().check(recipe)
         count = recipe.batch.samples_per_prompt
         low, high = self.band(count)
-        if not (low > 0 and high < 1 and any(low <= right / count <= high for right in range(1, count))):
+        holds_a_share = any(low <= right / count <= high for right in range(1, count))
+        if not (low > 0 and high < 1 and holds_a_share):
             raise RecipeError(
-                f"algorithm.band_low={low:.3g}, band_high={high:.3g}: want a band between 0 and 1 that holds a share"
-                f" of batch.samples_per_prompt={count} rollouts, as {1 / count:.3g} to {1 - 1 / count:.3g} does"
+                f"algorithm.band_low={low:.3g}, band_high={high:.3g}: want a band between 0 and 1"
+                f" that holds a share of batch.samples_per_prompt={count} rollouts, as"
+                f" {1 / count:.3g} to {1 - 1 / count:.3g} does"
             )
 
     def band(self, count: int) -> tuple[float, float]:

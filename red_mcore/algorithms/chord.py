@@ -1,7 +1,7 @@
 """CHORD: controllable harmonisation of on- and off-policy reinforcement learning (arXiv
 2508.11408).
 
-    L = (1 - mu) L_grpo(rollouts) + mu x mean_t (-m_t log p_t)      the mean over the tokens of all traces
+    L = (1 - mu) L_grpo(rollouts) + mu x mean_t (-m_t log p_t)      over the tokens of all traces
 
 mu falls as training goes on: a linear rise to ``peak`` in ``warmup_steps``, a cosine to
 ``valley`` in ``decay_steps``, then constant. m = 1, or with ``phi`` m = p (1 - p) without
@@ -52,8 +52,8 @@ class CHORD(TraceGRPO):
         super().check(recipe)
         if self.valley > self.peak:
             raise RecipeError(
-                f"algorithm.valley={self.valley} is above algorithm.peak={self.peak}, from which mu falls to it: use at"
-                " most that"
+                f"algorithm.valley={self.valley} is above algorithm.peak={self.peak}, from which mu"
+                " falls to it: use at most that"
             )
 
     def compose(self, groups: Groups, state: State, step: int) -> tuple[list[Group], Metrics]:
@@ -70,7 +70,8 @@ class CHORD(TraceGRPO):
         done = step - self.warmup_steps
         if done >= self.decay_steps:
             return self.valley
-        return self.valley + (self.peak - self.valley) * 0.5 * (1 + math.cos(math.pi * done / self.decay_steps))
+        fallen = 1 + math.cos(math.pi * done / self.decay_steps)
+        return self.valley + (self.peak - self.valley) * 0.5 * fallen
 
     def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
         losses = super().token_losses(inputs, state, step)

@@ -49,7 +49,9 @@ def find_loss(path: str) -> Callable[[LossInputs], Tensor]:
     """The function of that import path. RecipeError where there is none."""
     module, colon, name = path.partition(":")
     if not (module and colon and name):
-        raise RecipeError(f"algorithm.loss='{path}' is no import path: write package.module:function")
+        raise RecipeError(
+            f"algorithm.loss='{path}' is no import path: write package.module:function",
+        )
     try:
         found = getattr(importlib.import_module(module), name, None)
     except Exception as error:  # whatever a user's module may raise

@@ -5,8 +5,9 @@ Not a published method. It grew out of RED's idea that an able policy should tak
 teacher. Each step makes a GRPO update on rollouts alone; then ``k`` small updates imitate traces
 with an optimizer of their own:
 
-    s = (1 + cos(pi min(1, step / fade_steps))) / 2       k = round(first_lessons s)       learning rate x s
-    l = -p / (p + (1 - p) beta) log p                     beta = (moving average of the rollouts' accuracy)^2
+    s = (1 + cos(pi min(1, step / fade_steps))) / 2     k = round(first_lessons s)
+    l = -p / (p + (1 - p) beta) log p                   learning rate x s
+    beta = (moving average of the rollouts' accuracy)^2
 
 the factor without gradient, the mean over tokens. Squared, because at chance level the accuracy
 itself would already hold back facts that the policy does not know yet. While s > 1/2 only
@@ -68,7 +69,13 @@ class FadingRED(PromptCount, Lessons, GRPO):
             return min(self.probe_prompts, wanted)
         return wanted
 
-    def lessons(self, groups: Groups, state: State, step: int, training: TrainingProblems) -> list[Lesson]:
+    def lessons(
+        self,
+        groups: Groups,
+        state: State,
+        step: int,
+        training: TrainingProblems,
+    ) -> list[Lesson]:
         strength = self.strength(step)
         count = round(self.first_lessons * strength)
         if not count:

@@ -57,13 +57,14 @@ class GRPO(EntropyBonus, RolloutLoss):
         super().check(recipe)
         if self.kl_coefficient and self.kl_estimator == "k1":
             raise RecipeError(
-                "algorithm.kl_estimator=k1 has no gradient in expectation, so that as a loss it holds nothing back:"
-                " use k2 or k3"
+                "algorithm.kl_estimator=k1 has no gradient in expectation, so that as a loss it"
+                " holds nothing back: use k2 or k3"
             )
-        if recipe.batch.samples_per_prompt < 2:
+        count = recipe.batch.samples_per_prompt
+        if count < 2:
             raise RecipeError(
-                f"batch.samples_per_prompt={recipe.batch.samples_per_prompt}: {type(self).__name__} compares the"
-                " rollouts of a group, use at least 2"
+                f"batch.samples_per_prompt={count}: {type(self).__name__} compares the rollouts of"
+                " a group, use at least 2"
             )
 
     def varies(self, group: Group) -> bool:

@@ -1,8 +1,10 @@
 """HPT: hybrid post-training, imitation or reinforcement by what the policy can already do (arXiv
 2509.04419).
 
-    right rollouts of a group <= gate   the rollouts are dropped, the trace is imitated:  c x mean_t (-log p_t)
-    otherwise                           GRPO on the rollouts, without the trace: no deviation, no clip, constant sum
+    right rollouts of a group <= gate   the rollouts are dropped, the trace is imitated:
+                                        c x mean_t (-log p_t)
+    otherwise                           GRPO on the rollouts, without the trace: no deviation,
+                                        no clip, constant sum
 
 The mean is over the tokens of all imitated traces, N all rollouts, dropped ones too: with c = 0
 and gate 0 this is Dr.GRPO without a clip. All rollouts wrong: the trace is imitated, verdict or
@@ -43,8 +45,8 @@ class HPT(UpdateCount, SFTGRPO):
         count = recipe.batch.samples_per_prompt
         if self.gate >= count:
             raise RecipeError(
-                f"algorithm.gate={self.gate} imitates every group of batch.samples_per_prompt={count} rollouts, right"
-                f" or wrong: use {count - 1} or less"
+                f"algorithm.gate={self.gate} imitates every group of"
+                f" batch.samples_per_prompt={count} rollouts, right or wrong: use {count - 1} or less"
             )
 
     def varies(self, group: Group) -> bool:

@@ -5,7 +5,8 @@ deviation. Rollouts get the policy gradient without a clip; the trace gets a sha
 its tokens in place of a ratio, because the teacher's own probabilities are not known:
 
     on-policy   l = -rho A
-    offline     l = -A f(p),  f(p) = p / (p + gamma)      L = (1/N) sum_i (1/Lmax) sum_t l_it - c mean_t H
+    offline     l = -A f(p),  f(p) = p / (p + gamma)
+    L = (1/N) sum_i (1/Lmax) sum_t l_it - c mean_t H
 
 The gradient goes through f, so that improbable tokens of a right trace count most. N is the
 number of all samples; the authors' code divides by Lmax and the data-parallel size alone, so that

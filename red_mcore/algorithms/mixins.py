@@ -65,7 +65,8 @@ def stage_of(algorithm: Algorithm, step: int) -> GroupAlgorithm:
     if isinstance(algorithm, Stages):
         return algorithm.stage(step)
     if not isinstance(algorithm, GroupAlgorithm):
-        raise TypeError(f"{type(algorithm).__name__} is no GroupAlgorithm of red_mcore.algorithms.base")
+        kind = type(algorithm).__name__
+        raise TypeError(f"{kind} is no GroupAlgorithm of red_mcore.algorithms.base")
     return algorithm
 
 
@@ -133,7 +134,13 @@ class Lessons:
 
     needs_traces: ClassVar[bool] = True
 
-    def lessons(self, groups: Groups, state: State, step: int, training: TrainingProblems) -> list[Lesson]:
+    def lessons(
+        self,
+        groups: Groups,
+        state: State,
+        step: int,
+        training: TrainingProblems,
+    ) -> list[Lesson]:
         """The lessons of this step; may change ``state``.
 
         ``groups`` are those of all prompts that were drawn, as first sampled: what the policy can

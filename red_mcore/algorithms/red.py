@@ -72,17 +72,19 @@ class RED(JudgedTrace, OnePassWeights, RolloutLoss):
     def check(self, recipe: Recipe) -> None:
         super().check(recipe)
         if not isinstance(self.beta, str) and not 0 <= self.beta <= 1:
-            raise RecipeError(f"algorithm.beta={self.beta} stands for an accuracy: use 0 to 1, or group")
+            raise RecipeError(
+                f"algorithm.beta={self.beta} stands for an accuracy: use 0 to 1, or group",
+            )
         if self.weight_min > self.weight_max:
             raise RecipeError(
-                f"algorithm.weight_min={self.weight_min} is above algorithm.weight_max={self.weight_max}:"
-                " use at most that"
+                f"algorithm.weight_min={self.weight_min} is above"
+                f" algorithm.weight_max={self.weight_max}: use at most that"
             )
         updates = recipe.batch.updates_per_step
         if updates > 1 and self.clip_low is None and self.clip_high is None:
             raise RecipeError(
-                f"batch.updates_per_step={updates}: RED makes one update and clips nothing; with more set a clip,"
-                " algorithm.clip_low=0.2 algorithm.clip_high=0.28, or use 1 update"
+                f"batch.updates_per_step={updates}: RED makes one update and clips nothing; with more"
+                " set a clip, algorithm.clip_low=0.2 algorithm.clip_high=0.28, or use 1 update"
             )
 
     def compose(self, groups: Groups, state: State, step: int) -> tuple[list[Group], Metrics]:
@@ -165,7 +167,11 @@ class RED(JudgedTrace, OnePassWeights, RolloutLoss):
         }
 
 
-def change_ratio(before: dict[str, float], now: dict[str, float], change: str = "relative") -> float:
+def change_ratio(
+    before: dict[str, float],
+    now: dict[str, float],
+    change: str = "relative",
+) -> float:
     """Change of the offline entropy over change of the rollouts' entropy between two steps; may
     be negative."""
     if change == "relative" and not (before["offline"] and before["online"]):

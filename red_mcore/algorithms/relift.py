@@ -53,7 +53,13 @@ class ReLIFT(Lessons, GRPO):
     def optimizers(self, recipe: Recipe) -> dict[str, tuple[Optimizer, int]]:
         return super().optimizers(recipe) | {"imitation": (self.imitation, recipe.steps)}
 
-    def lessons(self, groups: Groups, state: State, step: int, training: TrainingProblems) -> list[Lesson]:
+    def lessons(
+        self,
+        groups: Groups,
+        state: State,
+        step: int,
+        training: TrainingProblems,
+    ) -> list[Lesson]:
         hard = []
         for group in groups:
             is_solved = any(s.accuracy for s in group.rollouts)

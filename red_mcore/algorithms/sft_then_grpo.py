@@ -40,8 +40,8 @@ class SFTThenGRPO(Stages, GRPO):
             )
         if recipe.until is None and 0 < recipe.steps <= self.sft_steps:
             raise RecipeError(
-                f"algorithm.sft_steps={self.sft_steps} leaves no step of steps={recipe.steps} to GRPO:"
-                " use fewer, or more steps"
+                f"algorithm.sft_steps={self.sft_steps} leaves no step of steps={recipe.steps} to"
+                " GRPO: use fewer, or more steps"
             )
 
     def optimizers(self, recipe: Recipe) -> dict[str, tuple[Optimizer, int]]:

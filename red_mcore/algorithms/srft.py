@@ -3,7 +3,7 @@
 Four terms, the weights without gradient, H the mean entropy (nats) of the sequence before the
 update:
 
-    trace, imitated       l = -w_sft log p      w_sft = .5 exp(-H)      mean over the tokens of all traces
+    trace, imitated       l = -w_sft log p      w_sft = .5 exp(-H)      mean over all traces' tokens
     trace, reinforced     l = -A p              A over the whole group
     right rollout         l = -w_rl log p       w_rl = .1 exp(H)
     wrong rollout         l = +log p

@@ -60,7 +60,7 @@ class OnePass:
         there are none."""
         self._samples = samples
         self._index = {id(sample): i for i, sample in enumerate(samples)}
-        # This rank's part of each sample; another has the others' samples, or other tokens of these.
+        # This rank's part of each sample: another has other samples, or other tokens of these.
         self._measured = torch.zeros(3, len(samples), dtype=torch.float64)
         self._is_last_stage, self._weigh, self._turn = ranks.is_last_stage, weigh, turn
         self._is_past_turn = False

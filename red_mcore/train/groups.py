@@ -86,7 +86,8 @@ class _Drawn:
             groups = [without_unjudged_trace(group) for group in groups]
         self.bare += groups
         if isinstance(algorithm, Branching):
-            groups, metrics = algorithm.branch(groups, run.state.algorithm, run.state.step, self._sample_after)
+            state, step = run.state.algorithm, run.state.step
+            groups, metrics = algorithm.branch(groups, state, step, self._sample_after)
             self._branches.append(metrics)
         return groups
 

@@ -30,7 +30,7 @@ def learn(
         raise RuntimeError(f"step {run.state.step + 1}: {found}; {guards.REFUSED}")
     kept, metrics = algorithm.compose(groups, run.state.algorithm, run.state.step)
     kept = without_masked(kept, run.recipe.reward)
-    metrics["groups/teaching"] = sum(any(s.is_offline or s.advantage for s in g.samples) for g in kept)
+    metrics["groups/teaching"] = sum(map(is_trained, kept))
     with clock("score"):
         metrics |= score(run, algorithm, groups, kept)
     with clock("update"):
@@ -41,6 +41,11 @@ def learn(
     return metrics
 
 
+def is_trained(group: Group) -> bool:
+    """Whether a group has anything to teach beside its entropies."""
+    return any(sample.is_offline or sample.advantage for sample in group.samples)
+
+
 def on_policy(run: Run, algorithm: GroupAlgorithm) -> bool:
     """Whether the update's own forward pass tells all that the rollouts' losses and the traces'
     weights need."""
@@ -48,7 +53,12 @@ def on_policy(run: Run, algorithm: GroupAlgorithm) -> bool:
     return run.recipe.batch.updates_per_step == 1 and is_enough
 
 
-def score(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[Group]) -> dict[str, float]:
+def score(
+    run: Run,
+    algorithm: GroupAlgorithm,
+    groups: list[Group],
+    kept: list[Group],
+) -> dict[str, float]:
     """Log-probs and entropies that must be known before the update, of the samples that are trained
     on."""
     if not kept:  # nothing to train on; the engine is watched all the same
@@ -60,7 +70,12 @@ def score(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[G
     return checked_gap(run, run.policy.score(kept))
 
 
-def update(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[Group]) -> dict[str, float]:
+def update(
+    run: Run,
+    algorithm: GroupAlgorithm,
+    groups: list[Group],
+    kept: list[Group],
+) -> dict[str, float]:
     """Optimizer steps on the kept groups; metrics are means over them."""
     state, policy = run.state, run.policy
     parts = divided(run, algorithm, groups, kept)
@@ -92,7 +107,12 @@ def update(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[
     return metrics
 
 
-def divided(run: Run, algorithm: GroupAlgorithm, groups: list[Group], kept: list[Group]) -> list[list[Group]]:
+def divided(
+    run: Run,
+    algorithm: GroupAlgorithm,
+    groups: list[Group],
+    kept: list[Group],
+) -> list[list[Group]]:
     """The kept groups of each optimizer update, whole groups in each, their coefficients set.
 
     ``updates_per_step`` of them. Where the algorithm makes fewer, each still has the N of as many;
@@ -115,7 +135,10 @@ def speed(run: Run, kept: list[Group], seconds: float) -> dict[str, float]:
     lengths = [sample.tokens for sample in samples_of(kept)]
     flops = sum(n * plan.training_flops(run.arch, n) for n in lengths)
     per_rank = seconds * run.ranks.world
-    return {"speed/update_tokens_per_second": sum(lengths) / per_rank, "speed/update_tflops": flops / per_rank / 1e12}
+    return {
+        "speed/update_tokens_per_second": sum(lengths) / per_rank,
+        "speed/update_tflops": flops / per_rank / 1e12,
+    }
 
 
 def teach(run: Run, algorithm: GroupAlgorithm, groups: list[Group]) -> dict[str, float]:
@@ -142,11 +165,18 @@ def teach(run: Run, algorithm: GroupAlgorithm, groups: list[Group]) -> dict[str,
         algorithm.aggregate(traces, len(traces), state.algorithm, state.step)
         losses = run.policy.backward(traces, token_losses, on_policy=True)
         metrics = losses | run.policy.step("imitation", lesson.lr_scale)
-        updates.append({f"lesson/{name.replace('/', '_')}": value for name, value in metrics.items()})
+        renamed = {}
+        for name, value in metrics.items():
+            renamed[f"lesson/{name.replace('/', '_')}"] = value
+        updates.append(renamed)
         state.policy_version += not metrics["update/skipped"]
     if not updates:
         return {}
-    return means(updates) | {"lesson/updates": len(updates), "lesson/traces": taught, "lesson/tokens": tokens}
+    return means(updates) | {
+        "lesson/updates": len(updates),
+        "lesson/traces": taught,
+        "lesson/tokens": tokens,
+    }
 
 
 def means(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -163,12 +193,15 @@ def checked_gap(run: Run, metrics: dict[str, float]) -> dict[str, float]:
     is no finite number.
     """
     rollout = run.recipe.rollout
-    limit = None if rollout.replay else rollout.logprob_gap_limit  # a recorded run was rounded otherwise
+    limit = rollout.logprob_gap_limit
+    if rollout.replay:  # a recorded run was rounded otherwise
+        limit = None
     gap = metrics.get("rollout/logprob_gap_max_nats", 0.0)
     if any_rank(not (math.isfinite(gap) and (limit is None or gap <= limit))):
         allowed = "null" if limit is None else f"{limit:.0e}"
         raise RuntimeError(
-            f"trainer and engine differ by {gap:.2e} nats at policy version {run.state.policy_version}, "
-            f"rollout.logprob_gap_limit={allowed}: the engine's weights are stale or wrong; {guards.REFUSED}"
+            f"trainer and engine differ by {gap:.2e} nats at policy version"
+            f" {run.state.policy_version}, rollout.logprob_gap_limit={allowed}: the engine's weights"
+            f" are stale or wrong; {guards.REFUSED}"
         )
     return metrics
