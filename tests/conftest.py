@@ -25,7 +25,8 @@ SLOW = (
     *("test_streams.py", "test_your_model.py", "test_warm.py", "test_wheel.py"),
     # They make models, figures, or child processes by the dozen.
     *("analysis", "convert", "reporting", "test_fuzz.py", "test_identity.py", "test_rehearsal.py"),
-    *("test_functions.py", "test_pool.py", "test_verifier.py", "test_model_folder.py"),
+    *("test_functions.py", "test_pool.py", "test_verifier.py", "test_grading.py", "megatron"),
+    *("test_model_folder.py", "test_setup.py", "test_groups.py", "test_sampling.py", "test_resume.py"),
 )
 """Folders and files whose tests take minutes together; `make test-fast` does not even import them."""
 
