@@ -38,7 +38,7 @@ lint: venv
 	.venv/bin/mypy
 
 docs: venv
-	.venv/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 	@echo site/index.html
 
 venv: $(STAMP)

@@ -84,7 +84,7 @@ def test_a_disk_that_really_fills_up(tmp_path):
     program = """
 import sys
 from pathlib import Path
-from red_mcore import disk
+from red_mcore.system import disk
 folder, kept = Path(sys.argv[1]), Path(sys.argv[1]) / "metrics.jsonl"
 disk.append(kept, "{}\\n")
 for write, name in ((disk.append, kept.name), (disk.write_atomic, "summary.json")):

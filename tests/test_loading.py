@@ -59,6 +59,7 @@ def test_the_folder_of_the_recipe_is_kept_where_an_import_path_needs_it(tmp_path
         "data.mixture=[{path: their_module:f}]",
         "tracking.monitors=[their_module:Monitor]",
         "evaluation.benchmarks={names: [their_module:f]}",
+        "algorithm={class: red_mcore.algorithms.custom_loss:CustomLoss, loss: their_module:f}",
     ):
         assert load(str(file), [change]).imports == [str(tmp_path)], change
     monkeypatch.chdir(tmp_path.parent)
@@ -239,6 +240,19 @@ def test_a_module_that_fails_is_named_with_its_line(tmp_path):
     file.write_text(f"{HEAD}algorithm: failing_method:Mine\n")
     with pytest.raises(RecipeError, match=r"failing_method:Mine cannot be imported: .*failing_method\.py line 2: Attr"):
         load(str(file))
+
+
+def test_an_override_says_where_classes_are(tmp_path):
+    repository(tmp_path / "theirs", "Apart")
+    file = tmp_path / "elsewhere" / "mine.yaml"
+    file.parent.mkdir()
+    file.write_text(f"{HEAD}algorithm: apart_method:Apart\n")
+    with pytest.raises(RecipeError, match="no module 'apart_method' for 'apart_method:Apart': run where it is"):
+        load(str(file))
+    recipe = load(str(file), [f"imports=[{tmp_path / 'theirs'}]", "algorithm.sharpness=0.75"])
+    assert recipe.algorithm.sharpness == 0.75
+    assert recipe.imports == [str(tmp_path / "theirs")]
+    assert load(written(tmp_path, recipe)) == recipe
 
 
 def test_another_kind_of_file_is_refused(tmp_path):

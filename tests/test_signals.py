@@ -13,7 +13,7 @@ from red_mcore.system import signals
 ROOT = Path(__file__).parent.parent
 HELD = """
 import os, signal
-from red_mcore import signals
+from red_mcore.system import signals
 signals.hold()
 os.kill(os.getpid(), signal.SIGUSR1)  # comes long before the process is ready
 print(os.fork() and os.wait()[1], flush=True)  # a child holds it, too

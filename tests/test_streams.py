@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 TALKS = """
 import subprocess, sys
 from pathlib import Path
-from red_mcore import streams
+from red_mcore.system import streams
 streams.outlive()
 from red_mcore.tracking import Console
 with Console("steps", 300) as console:

@@ -1,6 +1,5 @@
 """The wheel: it holds all of the package, and installed alone it offers every command."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -45,12 +44,8 @@ def installed(wheel, tmp_path_factory) -> Path:
     """The scripts of a new environment that has the wheel, and what it requires from this one."""
     place = tmp_path_factory.mktemp("environment") / "venv"
     run(sys.executable, "-m", "venv", "--without-pip", place)
-    environment = {**os.environ, "VIRTUAL_ENV": str(place)}
-    run(
-        *(sys.executable, "-m", "uv", "pip", "install", "--offline", "--no-deps", "--python", place / "bin/python"),
-        wheel,
-        env=environment,
-    )
+    pip = (sys.executable, "-m", "pip", "--python", place / "bin/python")
+    run(*pip, "install", "--no-deps", "--no-index", "--quiet", wheel)
     (site,) = place.glob("lib/python*/site-packages")
     # A path that is added so is searched last, and links in it are not followed: this checkout is not found.
     (site / "requirements.pth").write_text(sysconfig.get_path("purelib"))

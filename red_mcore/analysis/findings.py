@@ -74,9 +74,9 @@ class Findings:
     file: str
     benchmarks: dict[str, Accuracy]
     unit: str
-    """Of lengths: tokens or words."""
+    """The unit of lengths: tokens or words."""
     lengths: dict[str, Lengths]
-    """By group."""
+    """The lengths by group."""
     longer_when_incorrect: Estimate
     words: dict[str, dict[str, dict[str, Frequency]]]
     """group -> list of words -> entry, or ``all`` -> frequency."""

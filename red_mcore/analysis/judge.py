@@ -55,7 +55,7 @@ ATTEMPTS = 3
 """Replies of one judgement, until one is as asked for."""
 _AGAIN = 'That was not the one JSON object {"multi_perspective": n, "metacognitive": n}'
 _MAX_TOKENS = 1024
-"""Of a reply: a judge that thinks aloud comes to its end, one in a loop does not go on for ever."""
+"""The bound of a reply: a judge that thinks aloud comes to its end, one in a loop does, too."""
 
 
 @dataclass(frozen=True)

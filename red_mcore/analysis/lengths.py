@@ -38,7 +38,7 @@ def groups(items: Sequence[T]) -> dict[str, list[T]]:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Of a set of responses, in tokens or words."""
+    """The lengths of a set of responses, in tokens or words."""
 
     mean: Estimate
     quartiles: tuple[float, float, float] | None

@@ -29,7 +29,7 @@ CHUNK_BYTES = 2**26
 
 @dataclass(frozen=True)
 class TokenScores:
-    """Of each token of a response, under the model's distribution at its place (temperature 1)."""
+    """What is known of each token, under the model's distribution at its place (temperature 1)."""
 
     logp: np.ndarray
     """[T] float32, nats."""

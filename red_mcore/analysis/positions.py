@@ -62,11 +62,11 @@ class Positions:
     """Tracks by kind of token: ``all``, and the tokens of each list of words."""
 
     probability: dict[str, Track]
-    """Of the tokens that stand there."""
+    """The probability of the tokens that stand there."""
     entropy: dict[str, Track]
-    """Of the distribution that they were drawn from, nats."""
+    """The entropy of the distribution that they were drawn from, nats."""
     watched: dict[str, Track]
-    """By list of words: probability that the next token is one of it, at every token."""
+    """List of words -> probability that the next token is one of it, at every token."""
 
 
 def positions(
@@ -149,11 +149,11 @@ class RankShift:
     """Share of positions by the token's rank under the original: ``unshifted``, ``marginal``,
     ``shifted``."""
     tuned: dict[str, Estimate]
-    """The same under the tuned model itself: what sampling alone does."""
+    """The shares under the tuned model itself: what sampling alone does."""
     mean_shift: Estimate
     """Original rank minus own rank."""
     tokens: list[TokenShift]
-    """Those generated ``least`` times or more, the largest shift first."""
+    """The tokens generated ``least`` times or more, the largest shift first."""
 
 
 def rank_shift(tuned: Sequence[Scored], original: Sequence[Scored], *, least: int = 5) -> RankShift | None:

@@ -53,7 +53,7 @@ class Evaluation:
     file: Path
     responses: tuple[Response, ...]
     digest: str
-    """Of the file's content."""
+    """The digest of the file's content."""
 
     def accuracies(self) -> dict[str, dict[int, float]]:
         """benchmark -> item -> share of its responses that are correct."""

@@ -200,7 +200,9 @@ def _range(bound: Bound) -> str:
 
 
 def _about(kind: type) -> str:
-    return _plain(inspect.getdoc(kind) or "")
+    said = inspect.getdoc(kind) or ""
+    is_made_up = said.startswith(f"{kind.__name__}(")  # by dataclass, where a class has no docstring
+    return "" if is_made_up else _plain(said)
 
 
 def _first_clause(text: str) -> str:

@@ -38,7 +38,7 @@ class Curves:
     """``metrics.jsonl`` of a run; a step that a resumed run repeated is as it was last."""
 
     rows: list[dict[str, Any]]
-    """By step, 0 (the evaluation of the start) included."""
+    """The rows by step, 0 (the evaluation of the start) included."""
     samples: int
     """Per held-out problem: the k of pass@k."""
 

@@ -30,16 +30,15 @@ from red_mcore.system.signals import SAVE, held, stops
 # to one folder.
 _START = """
 import sys
-from red_mcore.system import launch, streams
-launch.die_with_parent(int(sys.argv.pop(1)))
-streams.outlive()
-from red_mcore.run import main
-sys.exit(main())
+from red_mcore.system.launch import die_with_parent
+die_with_parent(int(sys.argv.pop(1)))
+from red_mcore.cli import main
+main("run")
 """
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LEFT = re.compile(r"left (\d+):(\d\d):(\d\d)")
 REPORT_SECONDS = 600.0
-"""Between two reports in a file."""
+"""The seconds between two reports in a file."""
 
 
 @dataclass
@@ -200,7 +199,7 @@ class Screen:
             self.report(running)
 
     def report(self, running: list[_Running]) -> None:
-        """The same in a file, once."""
+        """Write the lines into a file, once."""
         if not self._live:
             self._reported = time.monotonic()
             self.print("\n".join(self._lines(running)))

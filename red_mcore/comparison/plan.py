@@ -41,7 +41,7 @@ OURS = {
     "tracking.parent": "it is made by the command",
 }
 """Fields that the command sets."""
-MOST = 200
+LARGEST_MULTIPLE = 200
 """A method runs at most so many times the recipe's steps."""
 BASE = "base"
 
@@ -62,18 +62,18 @@ class Method:
     @property
     def generates(self) -> bool:
         """Whether it generates tokens in the end."""
-        return stage_of(self.recipe.algorithm, MOST * self.recipe.steps - 1).rollouts
+        return stage_of(self.recipe.algorithm, LARGEST_MULTIPLE * self.recipe.steps - 1).rollouts
 
     def in_first_stage(self, steps: int) -> bool:
         """Whether the last of so many steps is of another stage than the method ends with."""
         algorithm = self.recipe.algorithm
-        last = stage_of(algorithm, MOST * self.recipe.steps - 1)
+        last = stage_of(algorithm, LARGEST_MULTIPLE * self.recipe.steps - 1)
         return type(stage_of(algorithm, steps - 1)) is not type(last)
 
     def until(self, wanted: dict[str, float]) -> Until:
         """What lets a run go on until it has spent the ``tokens`` and ``seconds`` wanted."""
         tokens = wanted["tokens"] if self.generates else 0.0
-        return Until(tokens, wanted["seconds"], MOST * self.recipe.steps)
+        return Until(tokens, wanted["seconds"], LARGEST_MULTIPLE * self.recipe.steps)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ class Plan:
     out: Path
     seeds: list[int]
     methods: list[Method]
-    """In the order given; in a sweep the reference is not among them unless a trial equals it."""
+    """The methods in the order given; in a sweep the reference is not among them unless a trial
+    equals it."""
     reference: Method
     tracking: tuple[str, ...] = field(default=())
     """Overrides of every run that nest it in MLflow."""
@@ -96,7 +97,7 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Of the reference; the others do as many or more."""
+        """The steps of the reference; the others do as many or more."""
         return self.reference.recipe.steps
 
     @property
@@ -254,7 +255,7 @@ def _check_cut_anywhere(method: Method, least: int) -> None:
         raise RecipeError(
             f"{method.name}: steps={recipe.steps} end before the reference's {least}: use {max(1, least)} or more"
         )
-    for name in resume.schedules_that_differ(recipe, MOST * recipe.steps):
+    for name in resume.schedules_that_differ(recipe, LARGEST_MULTIPLE * recipe.steps):
         where = "optimizer" if name == "main" else f"algorithm.{name}"
         settings, _ = recipe.algorithm.optimizers(recipe)[name]
         raise RecipeError(

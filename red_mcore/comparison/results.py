@@ -70,7 +70,7 @@ class Result:
 
     @cached_property
     def learning_rates(self) -> str:
-        """In words, with the optimizer's name beside the rate of any but the main one."""
+        """The rates in words, with the optimizer's name beside any but the main one's."""
         told = []
         for name, (settings, _) in self.method.recipe.algorithm.optimizers(self.method.recipe).items():
             told.append(f"{settings.lr:g}" if name == "main" else f"{settings.lr:g} ({name})")
@@ -83,7 +83,7 @@ class Results:
     budgets: dict[int, dict[str, float]]
     """Seed -> axis -> what the reference spent."""
     all: list[Result]
-    """In the order given."""
+    """The methods in the order given."""
 
     @property
     def k(self) -> int:
@@ -96,7 +96,7 @@ class Results:
 
     @property
     def ranked(self) -> list[Result]:
-        """By pass@1 at equal seconds, the highest first; methods not read there come last."""
+        """The methods by pass@1 at equal seconds; those not read there come last."""
         return sorted(self.all, key=lambda r: -(r.mean("seconds") if r.readings["seconds"] else -1.0))
 
     @property

@@ -8,10 +8,10 @@ secrets.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,9 +22,10 @@ from red_mcore.config.errors import RecipeError
 from red_mcore.config.overrides import Refused, entries, override, reason, set_field
 from red_mcore.config.recipe import Algorithm, Model, Recipe
 from red_mcore.config.redaction import is_left_out
-from red_mcore.config.tree import CLASS, change_texts, hide, leaves, plain, sections, show
+from red_mcore.config.tree import CLASS, change_texts, hide, leaves, plain, show
 
 YAML = (".yaml", ".yml")
+_IMPORT_PATH = re.compile(r"[A-Za-z_][\w./-]*:[A-Za-z_][\w.]*")
 
 
 def load(file: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -38,6 +39,9 @@ def load(file: str, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(file)
     if not path.is_file():
         raise RecipeError(f"recipe file {file} does not exist")
+    # Where classes are looked for has to be known before one is.
+    early = [text for text in overrides if text.startswith("imports=")]
+    modules.reach(override(_nothing(), early).imports)
     built = _of_yaml(path) if path.suffix in YAML else _of_python(path)
     try:
         built = change_texts(OmegaConf.to_object(OmegaConf.structured(change_texts(built, hide))), show)
@@ -50,6 +54,10 @@ def load(file: str, overrides: Sequence[str] = ()) -> Recipe:
             raise RecipeError(f"recipe file {file}: {field}={value} was written without its secret: add {field}=...")
     made.imports = [*made.imports, *_folders_that_it_needs(made, path)]
     return made
+
+
+def _nothing() -> Recipe:
+    return Recipe(name="", model=Model(), algorithm=Algorithm())
 
 
 def _of_python(path: Path) -> Recipe:
@@ -67,7 +75,7 @@ def _of_python(path: Path) -> Recipe:
 
 def _of_yaml(path: Path) -> Recipe:
     modules.reach(modules.folders_of(path))
-    built = Recipe(name="", model=Model(), algorithm=Algorithm())
+    built = _nothing()
     try:
         parts = _top(path)
         if "imports" in parts:  # where classes are looked for
@@ -124,16 +132,14 @@ def _is_in(folder: Path, path: str) -> bool:
     return (folder / f"{top}.py").is_file() or (folder / top).is_dir()
 
 
-def _import_paths(recipe: Recipe) -> Iterator[str]:
-    """Import paths of a user's classes and functions, and of what may be such."""
-    for _, section in sections(recipe):
-        if not type(section).__module__.startswith("red_mcore."):
-            yield modules.path_of(type(section))
-    places: list[Any] = [recipe.data.path, recipe.data.held_out_path]
-    places += [*recipe.reward.paths, *recipe.tracking.monitors]
-    places += [source.path for source in recipe.data.mixture]
-    if recipe.evaluation.benchmarks is not None:
-        places += recipe.evaluation.benchmarks.names
-    for place in places:
-        if place and ":" in place:
-            yield place
+def _import_paths(recipe: Recipe) -> list[str]:
+    """Every text in the recipe that is, or may be, the import path of a user's class or function."""
+    found: list[str] = []
+
+    def look(text: str) -> str:
+        if _IMPORT_PATH.fullmatch(text) and not text.startswith("red_mcore."):
+            found.append(text)
+        return text
+
+    change_texts(plain(recipe), look)
+    return found

@@ -66,6 +66,11 @@ class Algorithm:
         """Whether a loss compares with the policy at start."""
         return False
 
+    def optimizers(self, recipe: Recipe) -> dict[str, tuple[Optimizer, int]]:
+        """Optimizers over the same weights, each with moments and schedule of its own: name ->
+        (settings, updates)."""
+        return {"main": (recipe.optimizer, recipe.steps * recipe.batch.updates_per_step)}
+
     def check(self, recipe: Recipe) -> None:
         """Raises RecipeError where ``recipe`` does not suit the algorithm; the base asks for
         nothing."""

@@ -219,7 +219,9 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, *configs: Mapping[str, Any]) ->
     found = set(turns(tokenizer).stops)
     for config in configs:
         named = config.get("eos_token_id")
-        for token in named if isinstance(named, list) else [] if named is None else [named]:
+        if named is None:
+            continue
+        for token in named if isinstance(named, list) else [named]:
             if not isinstance(token, int) or token < 0:
                 raise RecipeError(f"eos_token_id={json.dumps(named)} is no token id, nor a list of them: mend it")
             found.add(token)

@@ -31,7 +31,15 @@ _RECOMPUTE: dict[str, dict[str, Any]] = {
 def transformer_config(arch: Architecture, parallel: Parallel, settings: Model) -> TransformerConfig:
     """Megatron's configuration of ``arch``; every field that would silently change the result is
     named here."""
-    dtype, fp8 = getattr(torch, settings.dtype), settings.fp8
+    dtype = getattr(torch, settings.dtype)
+    more = dict(_RECOMPUTE[parallel.recompute])
+    if settings.fp8 != "none":
+        # Both scalings keep no history, which scoring would write to and checkpoints would have to
+        # hold.
+        form = "hybrid" if settings.fp8 == "tensorwise" else "e4m3"
+        more |= {"fp8": form, "fp8_recipe": settings.fp8}
+    if arch.experts is not None:
+        more |= _expert_settings(arch.experts, arch.ffn_size, parallel)
     return TransformerConfig(
         num_layers=arch.layers,
         hidden_size=arch.hidden_size,
@@ -56,10 +64,6 @@ def transformer_config(arch: Architecture, parallel: Parallel, settings: Model) 
         virtual_pipeline_model_parallel_size=parallel.virtual if parallel.virtual > 1 else None,
         context_parallel_size=parallel.context,
         sequence_parallel=parallel.sequence,
-        **_RECOMPUTE[parallel.recompute],
-        # Both scalings keep no history, which scoring would write to and checkpoints would have to
-        # hold.
-        **({"fp8": "hybrid" if fp8 == "tensorwise" else "e4m3", "fp8_recipe": fp8} if fp8 != "none" else {}),
         # Gradients are plain sums over micro-batches and ranks: losses carry their global
         # denominators (policy.py).
         calculate_per_token_loss=True,
@@ -71,7 +75,7 @@ def transformer_config(arch: Architecture, parallel: Parallel, settings: Model) 
         masked_softmax_fusion=False,
         gradient_accumulation_fusion=False,
         apply_rope_fusion=False,
-        **(_expert_settings(arch.experts, arch.ffn_size, parallel) if arch.experts is not None else {}),
+        **more,
     )
 
 

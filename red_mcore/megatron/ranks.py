@@ -140,12 +140,13 @@ def together() -> Iterator[None]:
     that found it raises for all. A collective. The block holds no other one, in which ranks would
     wait for one that raised.
     """
-    problem = None
+    problem, code = None, 0
     try:
         yield
     except Exception as error:  # raised again below, once the other ranks know
         problem = error
-    code = largest(0 if problem is None else BAD_INPUT if isinstance(problem, RecipeError) else 1)
+        code = BAD_INPUT if isinstance(error, RecipeError) else 1
+    code = largest(code)
     if not code:
         return
     is_refused, rank = isinstance(problem, RecipeError), dist.get_rank()

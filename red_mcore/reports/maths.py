@@ -157,7 +157,7 @@ def _written(element: Element, depth: int) -> str:
 
 
 def _class(element: Element) -> str | None:
-    """For what MathML Core leaves to style sheets: frames, strokes and the alignment of columns."""
+    """The class that stands for a frame, a stroke or a column's alignment, left to style sheets."""
     if element.tag == "menclose":
         return "boxed" if "box" in element.get("notation", "") else "struck"
     align = element.get("columnalign")

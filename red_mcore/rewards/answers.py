@@ -245,13 +245,18 @@ def _grouped(text: str) -> str:
     """Without braces around all of it; with a comma between them they are a set's, whose
     backslashes were lost."""
     for _ in range(4):
-        start = len(text) - len(text.removeprefix(r"\underline").lstrip(" ")) if text.startswith(r"\underline") else 0
+        start = 0
+        if text.startswith(r"\underline"):
+            start = len(text) - len(text.removeprefix(r"\underline").lstrip(" "))
         if not (text.startswith("{", start) and text.endswith("}") and not text.endswith("\\}")):
             return text
         depth, comma = 0, False
         for match in _OUTER.finditer(text, start):
             mark = match.group()
-            depth += 1 if mark[-1] in "{([" else -1 if mark[-1] in "})]" else 0
+            if mark[-1] in "{([":
+                depth += 1
+            elif mark[-1] in "})]":
+                depth -= 1
             comma = comma or (mark == "," and depth == 1)
             if depth == 0 and match.end() < len(text):
                 return text

@@ -192,7 +192,9 @@ def _ordered(gold: list[str], answer: list[str]) -> bool | None:
     if len(gold) != len(answer):
         return False
     verdicts = [_equal(one, other) for one, other in zip(gold, answer, strict=True)]
-    return False if False in verdicts else None if None in verdicts else True
+    if False in verdicts:
+        return False
+    return None if None in verdicts else True
 
 
 def _equal(gold: str, answer: str) -> bool | None:

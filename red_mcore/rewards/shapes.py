@@ -101,7 +101,10 @@ def inside(text: str, opening: str, closing: str) -> str | None:
         return None
     depth = 0
     for match in COMMA.finditer(text):
-        depth += 1 if match["open"] else -1 if match["close"] else 0
+        if match["open"]:
+            depth += 1
+        elif match["close"]:
+            depth -= 1
         if depth == 0 and match["close"] and match.end() < len(text):
             return None
     return text[len(opening) : -len(closing)].strip(" ")

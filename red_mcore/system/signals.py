@@ -60,7 +60,9 @@ class Asked:
         """STOPPING, SAVING or 0. To stop is asked for good, to save once."""
         # In this order: a signal that comes meanwhile is not lost, but counts for the next step.
         save, self._save = self._save, False
-        return STOPPING if self._stop else SAVING if save else 0
+        if self._stop:
+            return STOPPING
+        return SAVING if save else 0
 
     def _on_stop(self, number: int, frame: object) -> None:
         self._stop = True

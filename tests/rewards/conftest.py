@@ -5,6 +5,9 @@ from contextlib import contextmanager
 
 import pytest
 
+LOOP = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
+"""It ends with who started it, who may be killed."""
+
 
 @pytest.fixture
 def busy():
@@ -12,7 +15,7 @@ def busy():
 
     @contextmanager
     def loops():
-        running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4 * os.cpu_count())]
+        running = [subprocess.Popen([sys.executable, "-c", LOOP]) for _ in range(4 * os.cpu_count())]
         try:
             yield
         finally:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -579,6 +580,12 @@ time.sleep(600)
 
 
 class TestDriving:
+    def test_a_leg_is_a_run_of_its_own(self):
+        command = [sys.executable, "-c", drive._START, str(os.getpid()), "recipes/none.py"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert "recipe file recipes/none.py does not exist" in done.stderr
+
     def test_a_failing_run_is_told_and_leaves_code_1(self, make, tmp_path, capsys):
         out = tmp_path / "out"
         for seed in (0, 1):

@@ -26,7 +26,7 @@ BUCKETS = {
     "shifted": "shifted (3 or more)",
 }
 _MIDDLES = [100 * (part + 0.5) / TENTHS for part in range(TENTHS)]
-"""Of the tenths of a response, in percent."""
+"""The middles of the tenths of a response, in percent."""
 Estimates = dict[str, Estimate]
 
 

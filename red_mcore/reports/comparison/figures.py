@@ -184,7 +184,7 @@ def _mean(seeds: Sequence[Points], limit: float, *, over_seeds: bool) -> Points:
 
 
 def _alike(panels: Iterable[Plot | None]) -> list[Plot]:
-    """Those of the panels that are there, with one range of accuracies."""
+    """The panels that are there, with one range of accuracies."""
     found = [plot for plot in panels if plot]
     axes = [plot.figure.axes[0] for plot in found]
     for one in axes:

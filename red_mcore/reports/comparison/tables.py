@@ -71,7 +71,8 @@ def verdicts(results: Results) -> list[str]:
     not."""
     seeds, reference = len(results.plan.seeds), results.reference
     if seeds < 2:
-        return ["With one seed nothing can be said about signs over seeds; the differences stand in the table."]
+        told = "nothing can be said about signs over seeds; the differences stand in the table"
+        return [f"With one seed {told}."]
     lines = []
     for axis in AXES:
         names: dict[int, list[str]] = {1: [], -1: [], 0: []}
@@ -91,7 +92,8 @@ def verdicts(results: Results) -> list[str]:
 def chance(results: Results) -> str:
     """How often equal methods would share a sign."""
     seeds = len(results.plan.seeds)
-    return f"Two methods that do equally well share a sign in all {seeds} seeds in 1 of {2 ** (seeds - 1)} cases."
+    share = f"1 of {2 ** (seeds - 1)} cases"
+    return f"Two methods that do equally well share a sign in all {seeds} seeds in {share}."
 
 
 def marks(axis: str, *results: Result) -> str:

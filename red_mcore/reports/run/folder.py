@@ -33,7 +33,7 @@ class RunFolder:
     rows: list[dict[str, Any]]
     """The rows of ``metrics.jsonl``, by step; one that a resumed run repeated is as it was last."""
     base_rows: list[dict[str, Any]]
-    """The same of ``base.jsonl``, base training; [] where there was none."""
+    """The rows of ``base.jsonl``, of base training; [] where there was none."""
     summary: dict[str, Any] | None
     """None until the run is done for the first time."""
 
@@ -84,8 +84,8 @@ class RunFolder:
 
     @cached_property
     def warnings(self) -> list[str]:
-        """Those of the summary, each with its step where it has one; of a run that is not finished,
-        what holds at its newest checkpoint."""
+        """The summary's warnings, each with its step where it has one; of a run that is not
+        finished, what holds at its newest checkpoint."""
         found: Any = (self.summary or {}).get("warnings")
         if not self.finished:
             try:
@@ -118,7 +118,7 @@ class RunFolder:
 
     @cached_property
     def names(self) -> list[str]:
-        """Of all metrics."""
+        """The names of all metrics."""
         return list(dict.fromkeys(name for row in self.rows for name in row if name != "step"))
 
     def setting(self, key: str, otherwise: Any = None) -> Any:
