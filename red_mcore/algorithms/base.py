@@ -36,7 +36,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from red_mcore.config.fields import Bound, FractionAboveZero, PositiveWeight
 from red_mcore.config.recipe import Algorithm, Recipe, RecipeError
@@ -68,9 +68,6 @@ class GroupAlgorithm(Algorithm):
     """Tokens by which ``constant`` aggregation divides each sequence's sum. None in a recipe file
     stands for the most that a response may have, ``rollout.max_response_tokens`` (Dr.GRPO),
     whatever overrides make of it."""
-
-    optimizer: ClassVar[str] = "main"
-    """Which of its ``optimizers`` makes the step's updates."""
 
     # The four moments of a step
 

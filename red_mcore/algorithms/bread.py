@@ -114,7 +114,9 @@ class _Branch:
     def take(self, group: Group) -> None:
         """The group that the probe gave: without rollouts where the trace cannot be used."""
         if group.rollouts:
-            self.probed[self.search.probe] = group
+            given = self.search.probe
+            assert given is not None  # else nothing was asked
+            self.probed[given] = group
             self.search.tell(_right(group))
         else:
             self.search.give_up()
@@ -143,6 +145,7 @@ class AnchorSearch:
     def tell(self, share: float) -> None:
         """The share of right rollouts after ``probe`` episodes."""
         given = self.probe
+        assert given is not None  # the search goes on
         if share < self._low:
             self._least = given + 1
         else:

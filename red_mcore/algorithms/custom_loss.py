@@ -57,7 +57,8 @@ def find_loss(path: str) -> Callable[[LossInputs], Tensor]:
     except Exception as error:  # whatever a user's module may raise
         kind = type(error).__name__
         raise RecipeError(
-            f"algorithm.loss={path} cannot be imported ({kind}: {error}): run where {module} is, or set PYTHONPATH"
+            f"algorithm.loss={path} cannot be imported ({kind}: {error}): run where {module} is,"
+            " name its folder in imports=[...], or set PYTHONPATH"
         ) from error
     if not callable(found):
         raise RecipeError(f"algorithm.loss={path}: {module} has no function '{name}'")

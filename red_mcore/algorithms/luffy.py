@@ -42,7 +42,7 @@ class LUFFY(JudgedTrace, EntropyBonus, RolloutLoss):
     step."""
 
     std_normalise: bool = False
-    constant: float = 8192.0
+    constant: float | None = 8192.0
     """Lmax: the response limit of the authors' runs, without their scale (see above)."""
     gamma: PositiveWeight | None = 0.1
     """Shaping of the trace's probabilities; None takes p itself (no shaping)."""

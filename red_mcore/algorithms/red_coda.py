@@ -54,8 +54,9 @@ class REDCoDA(OnePassWeights, TraceGRPO):
         samples = samples_of(groups)
         if not samples:
             return {}
-        now = state.get("now", {"offline": 1.0, "online": 1.0})
-        raw = change_ratio(state.get("before", now), now)
+        now: dict[str, float] = state.get("now", {"offline": 1.0, "online": 1.0})
+        before: dict[str, float] = state.get("before", now)
+        raw = change_ratio(before, now)
         weight = min(max(abs(raw), 1.0), self.bound)
         factor = self.bound ** (1 - 2 * samples[0].beta)
         product = min(max(weight * factor, 1.0), self.bound**2)

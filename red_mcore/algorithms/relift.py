@@ -39,7 +39,7 @@ class ReLIFT(Lessons, GRPO):
 
     std_normalise: bool = False
     aggregation: Aggregation = "constant"
-    constant: float = 8192.0
+    constant: float | None = 8192.0
     clip_low: float | None = None
     clip_high: float | None = None
     entropy_coefficient: float = 0.001

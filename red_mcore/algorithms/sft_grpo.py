@@ -81,7 +81,7 @@ class SFTGRPO(TraceGRPO):
 
     std_normalise: bool = False
     aggregation: Aggregation = "constant"
-    constant: float = 8192.0
+    constant: float | None = 8192.0
     clip_low: float | None = None
     clip_high: float | None = None
     sft_weight: Weight = 1.0

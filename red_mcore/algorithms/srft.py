@@ -45,7 +45,7 @@ if TYPE_CHECKING:  # torch stays out of planning
 class SRFT(JudgedTrace, EntropyBonus):
     """The paper's form."""
 
-    constant: float = 8192.0
+    constant: float | None = 8192.0
     """The response limit of the paper's runs; the re-implementation's scale is in
     ``recipes/paper/srft.py``."""
     imitation_aggregation: Aggregation = "token"

@@ -58,6 +58,8 @@ class Algorithm:
     """Whether traces are needed beside those."""
     rollouts: ClassVar[bool] = True
     """Whether rollouts are sampled at all; imitation needs none."""
+    optimizer: ClassVar[str] = "main"
+    """Which of its ``optimizers`` makes the step's updates."""
 
     @property
     def uses_reference(self) -> bool:
