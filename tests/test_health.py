@@ -28,6 +28,8 @@ from red_mcore.config.recipe import (
     Until,
 )
 from red_mcore.evaluation import summary as summaries
+from red_mcore.evaluation.items import parse
+from red_mcore.rewards.verifier import VERDICTS
 from red_mcore.train import health
 
 TINY = {
@@ -49,7 +51,7 @@ def recipe(**settings) -> Recipe:
 
 def row(**changes: float) -> dict[str, float]:
     """Metrics of a step with eight healthy rollouts; ``group_share`` stands for ``group/share``."""
-    found = {f"reward/{verdict}": 0.0 for verdict in health.VERDICTS}
+    found = {f"reward/{verdict}": 0.0 for verdict in VERDICTS}
     found |= {"reward/correct": 4.0, "reward/wrong": 4.0, "rollout/truncated": 0.0}
     found |= {"groups/all_wrong": 0.5, "groups/all_right": 0.0, "groups/teaching": 1.0}
     found |= {
@@ -276,20 +278,13 @@ def test_traces():
 def test_evaluations_are_told_at_once():
     asked = Evaluation(benchmarks=Benchmarks(names=["AMC"]))
     run = recipe(evaluation=asked)
-    rows = [
-        {
-            "benchmark": "AMC",
-            "item": i,
-            "problem": "",
-            "gold": "1",
-            "responses": [{"verdict": "unparsable", "answer": None, "tokens": 3, "finish": "stop"}],
-        }
-        for i in range(8)
-    ]
+    answer = {"text": "", "verdict": "unparsable", "answer": None, "tokens": 3, "finish": "stop"}
+    rows = [{"benchmark": "AMC", "item": i, "problem": "", "gold": "1", "responses": [answer]} for i in range(8)]
+    responses = [response for row in rows for response in parse(row)]
     held_out = {"evaluation/pass1": 0.0, "evaluation/truncated": 1.0}
     held_out |= {f"evaluation/{verdict}": 0.0 for verdict in ("unparsable", "timeout", "crash")}
     state = {}
-    found = health.watch(run, state, 0, held_out | summaries.metrics(summaries.summarise(rows)))
+    found = health.watch(run, state, 0, held_out | summaries.metrics(summaries.summarise(responses)))
     assert [(each["code"], each["step"]) for each in found] == [("held_out_truncated", 0), ("AMC_unparsable", 0)]
     assert (
         "in 1 of 1 evaluations all held-out answers are cut off at rollout.max_response_tokens=8192: raise the"

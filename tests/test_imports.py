@@ -14,7 +14,7 @@ TIERS = (
     ("megatron", "losses"),
     ("samples",),
     ("models",),
-    ("system",),
+    ("system", "stats"),
     ("config", "recipe"),
 )
 """Rooms, from top to bottom."""

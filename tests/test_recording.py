@@ -37,7 +37,7 @@ def groups() -> list[Group]:
     return [
         Group(PROBLEMS[0], [sample(5, is_offline=True), sample(0), sample(7, truncated=True, verdict="timeout")]),
         Group(PROBLEMS[1], []),
-        Group(PROBLEMS[2], [sample(4, reward=0.1 + 0.2, accuracy=1.0, policy_version=9)]),
+        Group(PROBLEMS[2], [sample(4, reward=0.1 + 0.2, accuracy=1.0, answer="7", policy_version=9)]),
     ]
 
 
@@ -65,6 +65,17 @@ def test_every_field_comes_back(folder):
                 if isinstance(value, np.ndarray):
                     assert getattr(sample, name).dtype == value.dtype
                 np.testing.assert_array_equal(getattr(sample, name), value)
+
+
+def test_a_recording_of_an_earlier_version_is_read_without_answers(folder):
+    file = folder / "step-000001-sample.npz"
+    with np.load(file) as found:
+        arrays = dict(found)
+    about = json.loads(str(arrays["about"]))
+    del about["answer"]
+    np.savez(file, **arrays | {"about": np.array(json.dumps(about))})
+    (sample,) = replay(folder)[2].samples
+    assert (sample.answer, sample.policy_version) == (None, 9)
 
 
 def test_another_question_gets_no_answer(folder):

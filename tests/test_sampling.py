@@ -11,7 +11,7 @@ from red_mcore.data.episodes import split
 from red_mcore.data.seams import encode_prompt, encode_response, encode_words, stop_ids
 from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.rewards.verifier import Grade, Verifier
-from red_mcore.rollout.engine import Completion
+from red_mcore.rollout.protocol import Completion
 from red_mcore.rollout.sampler import Sampler, rollout_metrics
 from red_mcore.samples.records import Problem, Sample
 

@@ -29,7 +29,10 @@ def recorded(folder: Path) -> list[Pair]:
     files = sorted(folder.glob("*.jsonl"))
     if not files:
         raise RecipeError(f"--generations {folder} has no *.jsonl")
-    return [(row["gold"], r["text"]) for file in files for row in generations.read(file) for r in row["responses"]]
+    found = []
+    for file in files:
+        found += [(each.response.gold, each.response.text) for each in generations.read(file)]
+    return found
 
 
 def solutions(file: Path) -> list[Pair]:

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from red_mcore.analysis.estimates import Estimate, mean
 from red_mcore.analysis.judge import BEHAVIOURS, Judgements
 from red_mcore.analysis.lengths import Lengths, groups, lengths, longer_when_incorrect
 from red_mcore.analysis.positions import Positions, RankShift, Scored, positions
-from red_mcore.analysis.recorded import Evaluation, Response
+from red_mcore.analysis.recorded import Evaluation
 from red_mcore.analysis.words import Frequency, count, frequencies
+from red_mcore.samples.responses import Response
+from red_mcore.stats import Estimate, mean
 
 
 @dataclass(frozen=True)

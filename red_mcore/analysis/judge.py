@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from red_mcore.analysis.recorded import Response
 from red_mcore.config.recipe import RecipeError
+from red_mcore.samples.responses import Response
 from red_mcore.system.disk import append_line, read_rows, write_lines
 
 BEHAVIOURS = {

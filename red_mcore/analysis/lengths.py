@@ -9,10 +9,10 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from red_mcore.analysis.estimates import Estimate, mean
-from red_mcore.analysis.recorded import Evaluation, Response
+from red_mcore.analysis.recorded import Evaluation
 from red_mcore.config.recipe import RecipeError
-from red_mcore.evaluation.statistics import paired_bootstrap
+from red_mcore.samples.responses import Response
+from red_mcore.stats import Estimate, mean, paired_bootstrap
 
 GROUPS = ("all", "correct", "incorrect")
 RESAMPLES = 2000

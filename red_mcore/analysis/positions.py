@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from red_mcore.analysis.estimates import Estimate, ratio
 from red_mcore.analysis.likelihood import TokenScores
-from red_mcore.analysis.recorded import Response
 from red_mcore.analysis.words import LISTS
+from red_mcore.samples.responses import Response
+from red_mcore.stats import Estimate, ratio
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from red_mcore.analysis.likelihood import Cache, TokenScores, longest, refusal, scorer
-from red_mcore.analysis.recorded import Response
 from red_mcore.config.recipe import RecipeError
 from red_mcore.data.seams import encode_chat, encode_words, response_text, stop_ids
+from red_mcore.samples.responses import Response
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from red_mcore.analysis.estimates import Estimate, mean, ratio
-from red_mcore.analysis.recorded import Response
+from red_mcore.samples.responses import Response
+from red_mcore.stats import Estimate, mean, ratio
 
 
 class WordList(NamedTuple):

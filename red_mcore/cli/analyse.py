@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
     from red_mcore.analysis.findings import Findings, Likelihood
     from red_mcore.analysis.likelihood import TokenScores
-    from red_mcore.analysis.recorded import Evaluation, Response
+    from red_mcore.analysis.recorded import Evaluation
     from red_mcore.analysis.scoring import Tokenized
+    from red_mcore.samples.responses import Response
 
 DTYPES = ("float32", "bfloat16")
 LEAST_OCCURRENCES = 5

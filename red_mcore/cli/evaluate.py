@@ -1,10 +1,12 @@
-"""Accuracy on benchmarks, of a model or of recorded responses; stop it at any moment, the same command goes on.
+"""Accuracy on benchmarks, of a model or of recorded responses; stop it at any moment, the same
+command goes on.
 
     python tools/evaluate.py --model DIR --benchmarks AIME24,MATH-500 [--data DIR] [--protocol NAME] [a=b ...]
     python tools/evaluate.py --generations FILE.jsonl [--out DIR]
 
-DIR is a Hugging Face folder or hub name, a run (its newest checkpoint) or a checkpoint. ``--data`` is a folder with the
-benchmarks' files; without it they come from the hub. a=b changes a field of the protocol, e.g. max_tokens=2048.
+DIR is a Hugging Face folder or hub name, a run (its newest checkpoint) or a checkpoint. ``--data``
+is a folder with the benchmarks' files; without it they come from the hub. a=b changes a field of
+the protocol, e.g. max_tokens=2048.
 
 --out (runs/evaluations/...) gets items.jsonl, every problem with its graded responses; summary.json; and MLflow's
 database. ``--against DIR`` compares with another evaluation of the same problems by a paired bootstrap.
@@ -27,10 +29,11 @@ from red_mcore.config.recipe import Protocol, RecipeError, Reward, Tracking
 from red_mcore.config.redaction import guard_output
 from red_mcore.evaluation import benchmarks, items, protocols
 from red_mcore.rewards import functions
+from red_mcore.samples.responses import Response, shown
 from red_mcore.system import disk, launch, streams
 from red_mcore.system.devices import has_gpu
 from red_mcore.system.exit_codes import BAD_INPUT, INTERRUPTED
-from red_mcore.train import health
+from red_mcore.train import symptoms
 
 if TYPE_CHECKING:
     from red_mcore.evaluation import standalone
@@ -70,7 +73,7 @@ def _evaluate(
     options: argparse.Namespace,
     names: list[str],
     protocol: Protocol,
-    others: Sequence[items.Row],
+    others: Sequence[Response],
 ) -> int:
     if options.model is None:
         raise RecipeError("nothing to evaluate: give --model DIR and --benchmarks, or --generations FILE.jsonl")
@@ -113,7 +116,7 @@ def _evaluate(
     return launch.launch(_rank, work, world, fork=not has_gpu(), on_signal="what is sampled stays")
 
 
-def _rank(options: argparse.Namespace, job: standalone.Job, others: Sequence[items.Row], world: int) -> int:
+def _rank(options: argparse.Namespace, job: standalone.Job, others: Sequence[Response], world: int) -> int:
     """Exit code of one of the ranks."""
     streams.outlive()
     guard_output()
@@ -125,9 +128,9 @@ def _rank(options: argparse.Namespace, job: standalone.Job, others: Sequence[ite
     try:
         summary = standalone.run(job, world)
         if summary is not None:
-            rows = [row for row in items.read(job.out) if row["benchmark"] in job.benchmarks]
+            responses = [each for each in items.read(job.out) if each.benchmark in job.benchmarks]
             parameters = {f"protocol.{key}": value for key, value in asdict(job.protocol).items()}
-            _report(options, job.out, rows, others, summary, parameters)
+            _report(options, job.out, responses, others, summary, parameters)
         return 0
     except RecipeError as error:
         return _bad_input(error)
@@ -135,7 +138,7 @@ def _rank(options: argparse.Namespace, job: standalone.Job, others: Sequence[ite
         return INTERRUPTED
 
 
-def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[items.Row]) -> int:
+def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[Response]) -> int:
     from red_mcore.evaluation import asking, generations, standalone
     from red_mcore.evaluation.summary import check_comparable, places, summarise, unjudged
     from red_mcore.rewards.verifier import Verifier
@@ -144,28 +147,28 @@ def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[ite
     if options.model is not None:
         raise RecipeError("--generations are graded without a model: leave out --model")
     out = options.out or Path("runs/evaluations") / options.generations.stem
-    rows = generations.read(options.generations)
+    recorded = generations.read(options.generations)
+    responses = [each.response for each in recorded]
     if others:
-        check_comparable(places(rows), places(others))
+        check_comparable(places(responses), places(others))
     about = {"generations": str(options.generations.resolve()), "boxed_only": protocol.boxed_only}
     about |= {} if options.verdict is None else {"verdict": options.verdict}
-    problems = generations.problems(rows)
+    problems = generations.problems(responses)
     items.claim(out, about | {"problems": asking.digests(problems)})
     reward = _reward(options)
     functions.try_out(reward, lambda _: problems)
-    count = sum(len(row["responses"]) for row in rows)
-    print(f"{count} responses to {', '.join(problems)}; results go to {out}", flush=True)
+    print(f"{len(responses)} responses to {', '.join(problems)}; results go to {out}", flush=True)
     with Verifier(reward) as verifier:
         standalone.report_faults(verifier, problems)
         with Watched("responses graded") as watch:
-            graded = generations.grade(rows, verifier, protocol.boxed_only, reward, watch)
+            graded = generations.grade(responses, verifier, protocol.boxed_only, reward, watch)
     for path, failure in verifier.failures.items():
         print(f"warning: '{path}' failed, for the first time so:\n{failure}", file=sys.stderr)
     summary: dict[str, Any] = {**about, **summarise(graded)}
     if reward.verdict is not None and (names := unjudged(summary)):
         raise RecipeError(f"--verdict '{reward.verdict}' failed on all responses of {', '.join(names)}: see above")
     items.write(out, graded)
-    differing, judged = generations.disagreements(rows, graded)
+    differing, judged = generations.disagreements(recorded, graded)
     if judged:
         disk.write_lines(out / "disagreements.jsonl", differing)
         summary["agreement"] = {"responses": judged, "agree": judged - len(differing)}
@@ -179,8 +182,8 @@ def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[ite
 def _report(
     options: argparse.Namespace,
     out: Path,
-    rows: Sequence[items.Row],
-    others: Sequence[items.Row],
+    responses: Sequence[Response],
+    others: Sequence[Response],
     summary: dict[str, Any],
     parameters: dict[str, Any],
 ) -> None:
@@ -196,13 +199,13 @@ def _report(
         before = {}
     summary |= {"versions": versions()}
     if others:
-        compared = summaries.against(rows, others)
+        compared = summaries.against(responses, others)
         summary["against"] = {"evaluation": str(options.against), "benchmarks": compared}
     disk.write_atomic(file, json.dumps(summary, indent=2) + "\n")
     if options.mlflow:
         texts = {key: value for key, value in summary.items() if isinstance(value, str | int | bool)}
         try:
-            summary["mlflow_run"] = _log(options, out, rows, summary, texts | parameters, before.get("mlflow_run"))
+            summary["mlflow_run"] = _log(options, out, responses, summary, texts | parameters, before.get("mlflow_run"))
             disk.write_atomic(file, json.dumps(summary, indent=2) + "\n")
         except Exception as error:  # servers, networks and disks fail in many ways; the numbers are there
             print(f"warning: MLflow failed, see --tracking-uri and --no-mlflow: {error}", file=sys.stderr)
@@ -213,7 +216,7 @@ def _report(
 def _log(
     options: argparse.Namespace,
     out: Path,
-    rows: Sequence[items.Row],
+    responses: Sequence[Response],
     summary: dict[str, Any],
     parameters: dict[str, Any],
     run_id: str | None,
@@ -227,7 +230,8 @@ def _log(
     run = MlflowRun(tracking, out.name, parameters, out, shared, run_id)
     run.metrics(0, summaries.metrics(summary))
     run.table("benchmarks", [{"benchmark": name, **_plain(n)} for name, n in summary["benchmarks"].items()])
-    run.table("responses", summaries.samples(rows, SHOWN_RESPONSES))
+    first = [response for response in responses if response.sample == 0]
+    run.table("responses", [shown(response) for response in first[:SHOWN_RESPONSES]])
     run.close("FINISHED")
     return run.run_id
 
@@ -286,8 +290,8 @@ def _print(summary: dict[str, Any]) -> None:
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     for name, n in summary["benchmarks"].items():
         limit = "the protocol's max_tokens"
-        if wrong := health.of_answers(f"answers to {name}", n["verdicts"], n["truncated"], limit):
-            print(f"warning: {wrong[1]}: {health.REMEDIES[wrong[0]]}")
+        if wrong := symptoms.of_answers(f"answers to {name}", n["verdicts"], n["truncated"], limit):
+            print(f"warning: {wrong[1]}: {symptoms.REMEDIES[wrong[0]]}")
     for name, found in summary.get("against", {}).get("benchmarks", {}).items():
         low, high = 100 * found["low"], 100 * found["high"]
         print(f"{name}: {100 * found['difference']:+.1f} against {summary['against']['evaluation']}", end="")

@@ -11,9 +11,9 @@ from typing import Any
 from red_mcore.comparison.curves import AXES, Curves, Reading, budgets
 from red_mcore.comparison.legs import Run, curves_of
 from red_mcore.comparison.plan import BASE, Method, Plan
-from red_mcore.comparison.stats import Gap, gap, half_width
 from red_mcore.config.tree import without_secrets
 from red_mcore.planning.plan import find_architecture
+from red_mcore.stats import Gap, gap, half_width
 
 
 @dataclass(frozen=True)

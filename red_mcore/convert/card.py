@@ -14,8 +14,8 @@ import yaml
 from red_mcore.checkpoints import manifests
 from red_mcore.config.tree import class_name
 from red_mcore.data.files import HUB_NAME, is_function, suffix
-from red_mcore.system.disk import read_lines
 from red_mcore.tracking import provenance
+from red_mcore.tracking import rows as metric_rows
 
 CARD = "README.md"
 
@@ -57,7 +57,7 @@ def texts(folder: Path, stage: str, step: int, after: Mapping[str, float] | None
     evaluated: list[tuple[int, Mapping[str, float]]] = []
     if stage == "main":
         last = step if after is None else step - 1
-        for row in read_lines(folder / "metrics.jsonl"):
+        for row in metric_rows.read(folder)[0]:
             if "evaluation/pass1" in row and row["step"] <= last:
                 evaluated.append((row["step"], row))
         if after is not None:

@@ -1,8 +1,8 @@
 """Benchmarks by name, from the hub or from a folder of files, as problems in a fixed order.
 
-A folder may hold more than the known ones: any ``NAME.json``, ``.jsonl``, ``.parquet`` or other file that
-``red_mcore.data.files`` reads is a benchmark of that name, in one of the formats of ``red_mcore.data.formats``, or with
-choices:
+A folder may hold more than the known ones: any ``NAME.json``, ``.jsonl``, ``.parquet`` or other
+file that ``red_mcore.data.files`` reads is a benchmark of that name, in one of the formats of
+``red_mcore.data.formats``, or with choices:
 
 ===========  =========================================  ==================================================
 format       columns                                    right one
@@ -13,8 +13,8 @@ GPQA         Question, Correct Answer,                  the first
 MMLU-Pro     question, options, answer                  a letter, or its place counted from 0
 ===========  =========================================  ==================================================
 
-A name that is an import path, ``package.module:function``, is a benchmark of the user's own: the function takes nothing
-and gives such rows. It stands whole in the metrics' names.
+A name that is an import path, ``package.module:function``, is a benchmark of the user's own: the
+function takes nothing and gives such rows. It stands whole in the metrics' names.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ KNOWN = {
 
 
 def check(names: Sequence[str], folder: str | None) -> None:
-    """What can be told without fetching: RecipeError for an unknown name, a missing file or a row that is not read."""
+    """What can be told without fetching: RecipeError for an unknown name, a missing file or a row
+    that is not read."""
     if not names:
         raise RecipeError(f"no benchmarks are named: use some of {', '.join(KNOWN)}")
     for name in names:
@@ -86,8 +87,9 @@ def load(
 ) -> list[Problem]:
     """The problems of a benchmark, the first ``limit`` of them; ``id`` is the place in the file.
 
-    ``seed`` decides the order in which choices are shown; ``columns`` are those that problems keep. Raises RecipeError
-    naming the file and the row for whatever cannot be read, and for a problem without gold.
+    ``seed`` decides the order in which choices are shown; ``columns`` are those that problems keep.
+    Raises RecipeError naming the file and the row for whatever cannot be read, and for a problem
+    without gold.
     """
     data = _source(name, folder)
     problems: list[Problem] = []
@@ -96,18 +98,13 @@ def load(
     for where, row in files.rows(data):
         if limit is not None and len(problems) == limit:
             break
-        content = _choices(row, where)
         more = formats.kept(row, columns, there or list(row), where)
-        if content is not None:
-            problem = _choice_problem(len(problems), *content, f"{seed} {name} {len(problems)}")
-            problems.append(replace(problem, columns=more))
-            continue
-        layout = layout or formats.find(files.columns(data), data, where)
-        content = formats.read(layout, row, where)
-        for what, found in (("problem", content.text), ("gold answer", content.gold)):
-            if found is None:
-                raise RecipeError(f"{where}: the {what} is empty")
-        problems.append(Problem(len(problems), content.text, content.gold.text, columns=more))
+        if (choices := _choices(row, where)) is not None:
+            problem = _choice_problem(len(problems), *choices, f"{seed} {name} {len(problems)}")
+        else:
+            layout = layout or formats.find(files.columns(data), data, where)
+            problem = _plain_problem(len(problems), formats.read(layout, row, where), where)
+        problems.append(replace(problem, columns=more))
     if not problems:
         raise RecipeError(f"{data.path} is empty")
     return problems
@@ -167,6 +164,14 @@ def _choices(row: dict[str, Any], where: str) -> tuple[str, list[str], int] | No
             f"{where}: its choices cannot be read ({type(error).__name__}: {error}); columns: {', '.join(row)}"
         ) from None
     return None
+
+
+def _plain_problem(number: int, content: formats.Content, where: str) -> Problem:
+    if content.text is None:
+        raise RecipeError(f"{where}: the problem is empty")
+    if content.gold is None:
+        raise RecipeError(f"{where}: the gold answer is empty")
+    return Problem(number, content.text, content.gold.text)
 
 
 def _choice_problem(number: int, question: str, options: list[str], right: int, seed: str) -> Problem:

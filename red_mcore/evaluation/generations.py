@@ -1,4 +1,5 @@
-"""Recorded responses, of whatever program, graded without a model: ``tools/evaluate.py --generations``.
+"""Recorded responses, of whatever program, graded without a model: ``tools/evaluate.py
+--generations``.
 
 JSON lines, each a problem or a response. Names of the columns, the first that is there:
 
@@ -11,22 +12,26 @@ responses   ``responses``, ``response``, ``code``, ``completions``, ``completion
 verdicts    ``score``, ``scores``, ``correct``: booleans or 0 and 1, of an earlier grader; optional
 ==========  ==================================================================================
 
-``benchmark`` and ``kind`` are taken where they are there, else the file's name and ``math``. Lines of one problem, by
-``item`` or else by the problem's text, are samples of it.
+``benchmark`` and ``kind`` are taken where they are there, else the file's name and ``math``. Lines
+of one problem, by ``item`` or else by the problem's text, are samples of it.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from red_mcore.config.recipe import Data, RecipeError, Reward
 from red_mcore.data import cells, files
+from red_mcore.evaluation import items
 from red_mcore.evaluation.items import Row
 from red_mcore.rewards.verifier import Grade, Verifier, graded
-from red_mcore.samples.records import Problem
+from red_mcore.samples.records import Kind, Problem
+from red_mcore.samples.responses import Response
 from red_mcore.tracking.console import Watch, unwatched
 
 _GOLD = ("gold", "gt", "answer", "ground_truth")
@@ -39,116 +44,170 @@ _TOGETHER = 256
 """Responses that are graded between two words on how far it is."""
 
 
-def read(file: Path) -> list[Row]:
-    """Rows as in ``items.jsonl``, ungraded; ``recorded`` holds the earlier grader's verdicts, None where it has none.
+class Recorded(NamedTuple):
+    """A response as another program recorded it."""
+
+    response: Response
+    """Ungraded."""
+    earlier: bool | None
+    """The earlier grader's verdict, None where there is none."""
+
+
+@dataclass
+class _Problem:
+    """What some lines of the file say of one problem."""
+
+    benchmark: str
+    item: int | None
+    """None where the file has no number for it."""
+    text: str
+    gold: str
+    kind: Kind
+    prompt_ids: Any
+    responses: list[Row] = field(default_factory=list)
+    earlier: list[bool | None] = field(default_factory=list)
+
+
+def read(file: Path) -> list[Recorded]:
+    """The responses, those to one problem together.
 
     RecipeError naming the line and the column that is missing or wrong.
     """
     if not file.is_file():
         raise RecipeError(f"--generations {file} does not exist")
-    found: dict[tuple[str, str], Row] = {}
+    found: dict[tuple[str, str], _Problem] = {}
     for where, row in files.rows(Data(path=str(file))):
-        gold, responses = _gold(_first(row, _GOLD, where), where), _first(row, _RESPONSES, where)
-        responses = [responses] if isinstance(responses, str | dict) else responses
-        if not isinstance(responses, list) or not responses:
-            raise RecipeError(f"{where}: the responses are {str(responses)[:60]}, want texts")
-        recorded = next((row[name] for name in _VERDICTS if row.get(name) is not None), None)
-        recorded = [recorded] if isinstance(recorded, bool | int | float) else recorded
-        if recorded is not None and len(recorded) != len(responses):
-            raise RecipeError(f"{where}: {len(recorded)} verdicts for {len(responses)} responses")
-        kind = row.get("kind", "math")
-        if kind not in ("math", "choice"):
-            raise RecipeError(f"{where}: kind is {kind!r}, want math or choice")
-        benchmark = str(row.get("benchmark", file.stem))
-        if not re.fullmatch(r"[\w.:-]+", benchmark):
-            raise RecipeError(
-                f"{where}: benchmark '{benchmark}' becomes part of a metric's name: use letters and digits"
-            )
-        text = _problem(next((row[name] for name in _PROBLEM if row.get(name) is not None), ""), where)
+        problem = _problem_of(row, where, file.stem)
         # As text: an item may be "aime-1". A problem without either is one of its own.
-        place = benchmark, f"item {row['item']}" if "item" in row else text or where
-        number = sum(name == benchmark for name, _ in found)
-        one = found.setdefault(
-            place,
-            {
-                "benchmark": benchmark,
-                "item": row["item"] if isinstance(row.get("item"), int) else number,
-                "problem": text,
-                "gold": gold,
-                "kind": kind,
-                "prompt_ids": row.get("prompt_ids"),
-                "responses": [],
-                "recorded": [],
-            },
-        )
-        if (one["problem"], one["gold"], one["kind"]) != (text, gold, kind):
+        place = problem.benchmark, f"item {row['item']}" if "item" in row else problem.text or where
+        one = found.setdefault(place, problem)
+        if (one.text, one.gold, one.kind) != (problem.text, problem.gold, problem.kind):
             raise RecipeError(f"{where}: another problem or gold than an earlier line of item {row.get('item')}")
-        one["responses"] += [_response(each, where) for each in responses]
-        one["recorded"] += [None] * len(responses) if recorded is None else map(bool, recorded)
+        responses, earlier = _responses(row, where)
+        one.responses += responses
+        one.earlier += earlier
     if not found:
         raise RecipeError(f"--generations {file} is empty")
-    return list(found.values())
+    return _numbered(list(found.values()))
+
+
+def _problem_of(row: Row, where: str, name: str) -> _Problem:
+    """The problem of a line, which is of benchmark ``name`` where it does not say."""
+    gold = _gold(_first(row, _GOLD, where), where)
+    kind = row.get("kind", "math")
+    if kind not in ("math", "choice"):
+        raise RecipeError(f"{where}: kind is {kind!r}, want math or choice")
+    benchmark = str(row.get("benchmark", name))
+    if not re.fullmatch(r"[\w.:-]+", benchmark):
+        raise RecipeError(f"{where}: benchmark '{benchmark}' becomes part of a metric's name: use letters and digits")
+    told = [row[name] for name in _PROBLEM if row.get(name) is not None]
+    text = _text(told[0] if told else "", where)
+    item = row["item"] if isinstance(row.get("item"), int) else None
+    return _Problem(benchmark, item, text, gold, kind, row.get("prompt_ids"))
+
+
+def _responses(row: Row, where: str) -> tuple[list[Row], list[bool | None]]:
+    """(Responses of a line, the earlier grader's verdict on each)."""
+    responses = _first(row, _RESPONSES, where)
+    if isinstance(responses, str | dict):
+        responses = [responses]
+    if not isinstance(responses, list) or not responses:
+        raise RecipeError(f"{where}: the responses are {str(responses)[:60]}, want texts")
+    found = [_response(each, where) for each in responses]
+    told = [row[name] for name in _VERDICTS if row.get(name) is not None]
+    if not told:
+        return found, [None] * len(found)
+    verdicts = [told[0]] if isinstance(told[0], bool | int | float) else told[0]
+    if len(verdicts) != len(found):
+        raise RecipeError(f"{where}: {len(verdicts)} verdicts for {len(found)} responses")
+    return found, [bool(verdict) for verdict in verdicts]
+
+
+def _numbered(problems: Sequence[_Problem]) -> list[Recorded]:
+    """The records; a problem without a number gets the lowest that no other one of its benchmark
+    has."""
+    taken = {(problem.benchmark, problem.item) for problem in problems}
+    found = []
+    for problem in problems:
+        if problem.item is None:
+            free = (n for n in itertools.count() if (problem.benchmark, n) not in taken)
+            problem.item = next(free)
+            taken.add((problem.benchmark, problem.item))
+        for number, (response, earlier) in enumerate(zip(problem.responses, problem.earlier, strict=True)):
+            record = Response(
+                benchmark=problem.benchmark,
+                item=problem.item,
+                sample=number,
+                problem=problem.text,
+                text=response["text"],
+                verdict="",
+                tokens=response.get("tokens"),
+                truncated=items.truncated(response.get("finish")),
+                prompt_ids=items.ids(problem.prompt_ids),
+                token_ids=items.ids(response.get("token_ids")),
+                gold=problem.gold,
+                kind=problem.kind,
+            )
+            found.append(Recorded(record, earlier))
+    return found
 
 
 def grade(
-    rows: Sequence[Row],
+    responses: Sequence[Response],
     verifier: Verifier,
     boxed_only: bool,
     reward: Reward | None = None,
     watch: Watch = unwatched,
-) -> list[Row]:
-    """The rows with ``answer`` and ``verdict`` in each response, and without ``recorded``.
+) -> list[Response]:
+    """The responses with answer and verdict.
 
-    A verdict of ``reward``, the verifier's settings, is told 0 tokens where their number is not recorded.
+    A verdict of ``reward``, the verifier's settings, is told 0 tokens where their number is not
+    recorded.
     """
-    asked = [
-        (Problem(row["item"], row["problem"], row["gold"], kind=row["kind"]), response["text"], response["tokens"] or 0)
-        for row in rows
-        for response in row["responses"]
-    ]
+    asked = [(_as_problem(response), response.text, response.tokens or 0) for response in responses]
     judged: list[Grade] = []
     for first in range(0, len(asked), _TOGETHER):
         judged += graded(verifier, reward or Reward(), asked[first : first + _TOGETHER], boxed_only=boxed_only)
         watch(len(judged), len(asked))
-    grades, found = iter(judged), []
-    for row in rows:
-        responses = [response | next(grades)._asdict() for response in row["responses"]]
-        found.append({name: value for name, value in row.items() if name != "recorded"} | {"responses": responses})
+    found = []
+    for response, grade in zip(responses, judged, strict=True):
+        found.append(replace(response, answer=grade.answer, verdict=grade.verdict))
     return found
 
 
-def disagreements(rows: Sequence[Row], graded: Sequence[Row]) -> tuple[list[dict[str, Any]], int]:
+def disagreements(recorded: Sequence[Recorded], graded: Sequence[Response]) -> tuple[list[dict[str, Any]], int]:
     """Responses that the earlier grader judged otherwise, to read; and how many it judged."""
     found, judged = [], 0
-    for before, after in zip(rows, graded, strict=True):
-        for sample, then in enumerate(before["recorded"]):
-            if then is None:
-                continue
-            judged += 1
-            response = after["responses"][sample]
-            if then != (response["verdict"] == "correct"):
-                found.append(
-                    {
-                        "benchmark": after["benchmark"],
-                        "item": after["item"],
-                        "sample": sample,
-                        "gold": after["gold"],
-                        "answer": response["answer"],
-                        "recorded": "correct" if then else "not correct",
-                        "verdict": response["verdict"],
-                        "end": response["text"][-300:],
-                    }
-                )
+    for (_, earlier), now in zip(recorded, graded, strict=True):
+        if earlier is None:
+            continue
+        judged += 1
+        if earlier != now.is_correct:
+            found.append(
+                {
+                    "benchmark": now.benchmark,
+                    "item": now.item,
+                    "sample": now.sample,
+                    "gold": now.gold,
+                    "answer": now.answer,
+                    "recorded": "correct" if earlier else "not correct",
+                    "verdict": now.verdict,
+                    "end": now.text[-300:],
+                }
+            )
     return found, judged
 
 
-def problems(rows: Sequence[Row]) -> dict[str, list[Problem]]:
+def problems(responses: Sequence[Response]) -> dict[str, list[Problem]]:
     """The problems of each benchmark."""
     found: dict[str, list[Problem]] = {}
-    for row in rows:
-        problem = Problem(row["item"], row["problem"], row["gold"], kind=row["kind"])
-        found.setdefault(row["benchmark"], []).append(problem)
+    for each in items.by_problem(responses).values():
+        found.setdefault(each[0].benchmark, []).append(_as_problem(each[0]))
     return found
+
+
+def _as_problem(response: Response) -> Problem:
+    return Problem(response.item, response.problem, response.gold, kind=response.kind)
 
 
 def _first(row: Row, names: Sequence[str], where: str) -> Any:
@@ -158,7 +217,7 @@ def _first(row: Row, names: Sequence[str], where: str) -> Any:
     raise RecipeError(f"{where}: none of the columns {', '.join(names)}; there are {', '.join(row)}")
 
 
-def _problem(value: Any, where: str) -> str:
+def _text(value: Any, where: str) -> str:
     """A text, a number that stands for it, or the last user's turn of a chat."""
     try:
         asked = [turn.text for turn in cells.turns(value) or [] if turn.role == "user"]

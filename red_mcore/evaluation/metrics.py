@@ -1,18 +1,21 @@
-"""Scores of graded groups on the held-out problems: pass@k, its standard error, lengths."""
+"""Held-out problems: their records and numbers, and what the screen is told of an evaluation."""
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-from red_mcore.evaluation.statistics import mean_and_error, pass_at_k
-from red_mcore.rewards.verifier import VERDICTS
+from red_mcore.evaluation.summary import held_out_metrics
 from red_mcore.samples.records import Group
+from red_mcore.samples.responses import Response, of_sample
+
+HELD_OUT = "held-out"
+"""Name of the held-out problems among the benchmarks."""
 
 
 def told(metrics: Mapping[str, float], benchmarks: Iterable[str] = ()) -> list[str]:
-    """Lines for the screen: of the held-out problems, and of the ``benchmarks`` together, where there are some."""
+    """Lines for the screen: of the held-out problems, and of the ``benchmarks`` together, where
+    there are some."""
     found = []
     if "evaluation/pass1" in metrics:
         passes = (name for name in metrics if name.startswith("evaluation/pass") and "_" not in name)
@@ -34,19 +37,16 @@ def _with_error(mean: float, error: float | None) -> str:
     return f"{mean:.3f}" if error is None or math.isnan(error) else f"{mean:.3f} ± {error:.3f}"
 
 
+def responses_of(groups: Sequence[Group]) -> list[Response]:
+    """The records of all rollouts of held-out problems."""
+    found = []
+    for group in groups:
+        for number, sample in enumerate(group.rollouts):
+            found.append(of_sample(HELD_OUT, group.problem, number, sample, sample.reward))
+    return found
+
+
 def score(groups: Sequence[Group]) -> dict[str, float]:
-    """``evaluation/...``: pass@1 with its standard error over problems, pass@k at all samples, reward, length,
-    truncation."""
-    counts = [(len(g.rollouts), sum(s.accuracy == 1 for s in g.rollouts)) for g in groups]
-    samples = [s for g in groups for s in g.rollouts]
-    k = min(n for n, _ in counts)
-    mean, error = mean_and_error([pass_at_k(n, c, 1) for n, c in counts])
-    return {
-        "evaluation/pass1": mean,
-        "evaluation/pass1_stderr": error,
-        f"evaluation/pass{k}": statistics.fmean(pass_at_k(n, c, k) for n, c in counts),
-        "evaluation/reward_mean": statistics.fmean(s.reward for s in samples),
-        "evaluation/length_tokens": statistics.fmean(len(s.response) for s in samples),
-        "evaluation/truncated": statistics.fmean(float(s.truncated) for s in samples),
-        **{f"evaluation/{name}": statistics.fmean(s.verdict == name for s in samples) for name in VERDICTS[2:]},
-    }
+    """``evaluation/...`` of graded groups of held-out problems, see
+    ``summary.held_out_metrics``."""
+    return held_out_metrics(responses_of(groups))

@@ -1,4 +1,5 @@
-"""The papers' ways of evaluating, by name; each is a plain ``Protocol`` that a recipe or an override may change.
+"""The papers' ways of evaluating, by name; each is a plain ``Protocol`` that a recipe or an
+override may change.
 
 ==========  ============================================================================================
 default     temperature 0.6, 32 samples of the small competitions and 4 of all else
@@ -12,6 +13,7 @@ mix         Mix Distillation (2502.12143): greedy, 16k tokens
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 
 from red_mcore.config.fields import bound_of
 from red_mcore.config.recipe import Protocol, RecipeError
@@ -47,10 +49,12 @@ def protocol(name: str) -> Protocol:
 
 
 def check(protocol: Protocol, names: Sequence[str], where: str) -> None:
-    """RecipeError, naming the field and ``where`` it is set, for what cannot be; ``names`` are the benchmarks asked."""
-    for name in ("samples", "competition_samples", "max_tokens", "sequences_per_call", "seed", "temperature", "top_p"):
+    """RecipeError, naming the field and ``where`` it is set, for what cannot be; ``names`` are the
+    benchmarks asked."""
+    for field in fields(Protocol):
+        name, bound = field.name, bound_of(Protocol, field.name)
         value = getattr(protocol, name)
-        if value is not None and (fault := bound_of(Protocol, name).fault(value)):
+        if bound is not None and value is not None and (fault := bound.fault(value)):
             raise RecipeError(f"{name}={value} of the protocol {fault} ({where})")
     most = max(map(protocol.samples_for, names), default=protocol.samples)
     if protocol.temperature == 0 and most > 1:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from red_mcore.convert.conversion import Model as StoredModel
     from red_mcore.rewards.verifier import Verifier
+    from red_mcore.rollout.protocol import Engine
 
 WAIT_MINUTES = 24 * 60.0
 """How long an engine that is done waits for the others."""
@@ -61,7 +62,8 @@ class Prepared:
 
 
 def prepare(job: Job) -> Prepared:
-    """Read model, benchmarks and prompts. RecipeError for what cannot work, before any rank is started."""
+    """Read model, benchmarks and prompts. RecipeError for what cannot work, before any rank is
+    started."""
     from red_mcore.convert.conversion import open_any
     from red_mcore.data import template
     from red_mcore.data.tokenizer import load_tokenizer
@@ -82,50 +84,33 @@ def prepare(job: Job) -> Prepared:
 
 
 def run(job: Job, world: int) -> dict[str, Any] | None:
-    """Sample and grade what is not there yet, in each of ``world`` processes; the summary on rank 0, None elsewhere."""
-    from red_mcore.data.seams import describe, stop_ids_of
+    """Sample and grade what is not there yet, in each of ``world`` processes; the summary on rank
+    0, None elsewhere."""
     from red_mcore.megatron import ranks
     from red_mcore.models.rules import hf_shapes
     from red_mcore.rewards.verifier import Verifier
-    from red_mcore.rollout.engine import Engine
     from red_mcore.rollout.environment import settle
 
     here = ranks.start(Parallel(ranks=world), job.protocol.seed, WAIT_MINUTES)
     prepared = prepare(job)
-    stored, tokenizer = prepared.stored, prepared.tokenizer
+    stored = prepared.stored
     verifier = Verifier(job.reward) if here.rank % job.tensor == 0 else None
+    engines = world // job.tensor
     if here.is_main:
-        print(f"starting {world // job.tensor} engine(s) for {stored.folder}", flush=True)
-    stops = stop_ids_of(tokenizer, stored.companions)
-    settings = Rollout(
-        max_prompt_tokens=prepared.longest,
-        max_response_tokens=job.protocol.max_tokens,
-        tensor=job.tensor,
-        kv_cache_mib=job.kv_cache_mib or _cache_mib(stored.arch.parameters, prepared.dtype, job.tensor),
-    )
-    engine = Engine(
-        stored.companions,
-        settings,
-        dtype=prepared.dtype,
-        stop_ids=stops,
-        seed=job.protocol.seed,
-    )
+        print(f"starting {engines} engine(s) for {stored.folder}", flush=True)
+    engine = start_engine(job, prepared)
     settle()
     engine.publish(stored.tensors(), hf_shapes(stored.arch), 0)
     if ranks.any_rank(ranks.from_main(engine.checksum) != engine.checksum):
         raise RuntimeError(f"the ranks read different weights from {stored.folder}: was it written to?")
     if here.is_main:
         report_faults(verifier, prepared.problems)
-        count = sum(len(found) * job.protocol.samples_for(name) for name, found in prepared.problems.items())
-        for line in describe(tokenizer, prepared.example, None, stops):
-            print(line, flush=True)
-        print(f"{count} responses to {', '.join(prepared.problems)}, kept in {job.out}", flush=True)
+        announce(job, prepared)
     about = {"model": str(stored.folder.resolve()), "dtype": prepared.dtype}
-    asker = asking.Asker(job.protocol, tokenizer, engine, verifier, job.reward)
-    engines = world // job.tensor
+    evaluator = asking.Evaluator(job.protocol, prepared.tokenizer, engine, verifier, job.reward)
     what = "responses" if engines == 1 else f"responses of 1 of {engines} engines"
     with Watched(what, show=here.is_main) as watch:
-        summary = asker.ask(prepared.problems, job.out, here, watch, about=about)
+        summary = evaluator.ask(prepared.problems, job.out, here, watch, about=about)
     if verifier:
         verifier.close()
     engine.close()
@@ -133,8 +118,44 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
     return {**about, **engine.about, "weights": engine.checksum, **summary} if here.is_main else None
 
 
+def start_engine(job: Job, prepared: Prepared) -> Engine:
+    """This rank's part of an engine, without weights; a collective."""
+    from red_mcore.data.seams import stop_ids_of
+    from red_mcore.rollout.engine import VllmEngine
+
+    cache = job.kv_cache_mib or _cache_mib(prepared.stored.arch.parameters, prepared.dtype, job.tensor)
+    settings = Rollout(
+        max_prompt_tokens=prepared.longest,
+        max_response_tokens=job.protocol.max_tokens,
+        tensor=job.tensor,
+        kv_cache_mib=cache,
+    )
+    companions = prepared.stored.companions
+    return VllmEngine(
+        companions,
+        settings,
+        dtype=prepared.dtype,
+        stop_ids=stop_ids_of(prepared.tokenizer, companions),
+        seed=job.protocol.seed,
+    )
+
+
+def announce(job: Job, prepared: Prepared) -> None:
+    """Say what a prompt looks like, and how many responses are wanted."""
+    from red_mcore.data.seams import describe, stop_ids_of
+
+    stop_ids = stop_ids_of(prepared.tokenizer, prepared.stored.companions)
+    count = 0
+    for name, problems in prepared.problems.items():
+        count += len(problems) * job.protocol.samples_for(name)
+    for line in describe(prepared.tokenizer, prepared.example, None, stop_ids):
+        print(line, flush=True)
+    print(f"{count} responses to {', '.join(prepared.problems)}, kept in {job.out}", flush=True)
+
+
 def report_faults(verifier: Verifier, problems: Mapping[str, Sequence[Problem]]) -> None:
-    """Say which benchmarks have an unusual size, and which golds no answer can equal: their problems count as wrong.
+    """Say which benchmarks have an unusual size, and which golds no answer can equal: their
+    problems count as wrong.
 
     Of golds only the user knows where the verdict is the user's.
     """

@@ -1,17 +1,19 @@
-"""Numbers of an evaluation, from its rows alone."""
+"""Numbers of an evaluation, from its graded responses alone."""
 
 from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from red_mcore.config.recipe import RecipeError
-from red_mcore.evaluation.items import Row
-from red_mcore.evaluation.statistics import majority, mean_and_error, paired_bootstrap, pass_at_k
+from red_mcore.evaluation.items import by_problem
 from red_mcore.rewards.answers import normal
 from red_mcore.rewards.verifier import NO_VERDICT, VERDICTS
+from red_mcore.samples.responses import Response
+from red_mcore.stats import majority, mean_and_error, paired_bootstrap, pass_at_k
 
 Summary = dict[str, Any]
 Place = tuple[int, str]
@@ -19,84 +21,127 @@ Place = tuple[int, str]
 _GOLD = "the gold, in any spelling"
 
 
-def summarise(rows: Sequence[Row]) -> dict[str, Any]:
-    """``{"benchmarks": {name: numbers}, "average": {"mean", "stderr"}}``: ``benchmark_summary``, and the plain mean."""
-    names = list(dict.fromkeys(row["benchmark"] for row in rows))
-    found = {name: benchmark_summary([row for row in rows if row["benchmark"] == name]) for name in names}
-    errors = [each["stderr"] for each in found.values()]
-    average = {
-        "mean": statistics.fmean(each["mean"] for each in found.values()),
-        "stderr": None if None in errors else math.sqrt(sum(error**2 for error in errors)) / len(errors),
-    }
-    return {"benchmarks": found, "average": average}
+def summarise(responses: Sequence[Response]) -> Summary:
+    """``{"benchmarks": {name: numbers}, "average": {"mean", "stderr"}}``: ``benchmark_summary``,
+    and the plain mean."""
+    by_benchmark: dict[str, list[Response]] = {}
+    for response in responses:
+        by_benchmark.setdefault(response.benchmark, []).append(response)
+    found, means, errors = {}, [], []
+    for name, each in by_benchmark.items():
+        found[name] = benchmark_summary(each)
+        means.append(found[name]["mean"])
+        errors.append(found[name]["stderr"])
+    stderr = None
+    if None not in errors:
+        stderr = math.sqrt(sum(error**2 for error in errors)) / len(errors)
+    return {"benchmarks": found, "average": {"mean": statistics.fmean(means), "stderr": stderr}}
 
 
-def benchmark_summary(rows: Sequence[Row]) -> Summary:
-    """Of one benchmark's rows.
+def benchmark_summary(responses: Sequence[Response]) -> Summary:
+    """The numbers of one benchmark.
 
-    ``mean`` (avg@k: mean accuracy over problems and their samples) with its standard error over problems, None of a
-    single one; ``pass`` and ``majority`` with theirs, for k = 1, 2, 4, ... up to the samples that every problem has and
-    at all of them; lengths in tokens and the truncated share, None where they are not known; counts of verdicts.
+    ``mean`` (avg@k: mean accuracy over problems and their samples) with its standard error over
+    problems, None of a single one; ``pass`` and ``majority`` with theirs, for k = 1, 2, 4, ... up
+    to the samples that every problem has and at all of them; lengths in tokens and the truncated
+    share, None where they are not known; counts of verdicts.
     """
-    verdicts = [[response["verdict"] for response in row["responses"]] for row in rows]
-    counts = [(len(each), each.count("correct")) for each in verdicts]
+    counts, shares, votes = [], [], []
+    for each in by_problem(responses).values():
+        correct = sum(response.is_correct for response in each)
+        counts.append((len(each), correct))
+        shares.append(correct / len(each))
+        votes.append(_vote(each))
     samples = min(n for n, _ in counts)
-    mean, error = mean_and_error([c / n for n, c in counts])
-    sizes = sorted({2**i for i in range(samples.bit_length())} | {samples})
-    passes = {k: mean_and_error([pass_at_k(n, c, k) for n, c in counts]) for k in sizes}
-    votes = mean_and_error([_vote(row) for row in rows])
-    responses = [response for row in rows for response in row["responses"]]
-    right = [r for r in responses if r["verdict"] == "correct"]
-    wrong = [r for r in responses if r["verdict"] != "correct"]
-    finished = [r["finish"] for r in responses]
+    passes, errors = {}, {}
+    for k in sorted({2**i for i in range(samples.bit_length())} | {samples}):
+        passes[str(k)], error = mean_and_error([pass_at_k(n, c, k) for n, c in counts])
+        errors[str(k)] = _known(error)
+    mean, error = mean_and_error(shares)
+    vote, vote_error = mean_and_error(votes)
+    lengths: dict[bool, list[int | None]] = {True: [], False: []}
+    for response in responses:
+        lengths[response.is_correct].append(response.tokens)
+    verdicts = Counter(response.verdict for response in responses)
+    cut = Counter(response.truncated for response in responses)
     return {
-        "items": len(rows),
+        "items": len(counts),
         "samples": samples,
         "mean": mean,
         "stderr": _known(error),
-        "pass": {str(k): value for k, (value, _) in passes.items()},
-        "pass_stderr": {str(k): _known(error) for k, (_, error) in passes.items()},
-        "majority": votes[0],
-        "majority_stderr": _known(votes[1]),
-        "length_tokens": _mean_length(responses),
-        "length_correct_tokens": _mean_length(right),
-        "length_wrong_tokens": _mean_length(wrong),
-        "truncated": None if None in finished else finished.count("length") / len(finished),
-        "verdicts": {name: sum(each.count(name) for each in verdicts) for name in VERDICTS},
+        "pass": passes,
+        "pass_stderr": errors,
+        "majority": vote,
+        "majority_stderr": _known(vote_error),
+        "length_tokens": _mean_length(lengths[True] + lengths[False]),
+        "length_correct_tokens": _mean_length(lengths[True]),
+        "length_wrong_tokens": _mean_length(lengths[False]),
+        "truncated": None if None in cut else cut[True] / cut.total(),
+        "verdicts": {name: verdicts[name] for name in VERDICTS},
     }
 
 
 def unjudged(summary: Mapping[str, Any]) -> list[str]:
-    """The benchmarks on none of whose responses there is a verdict: the judge failed, and the numbers mean nothing."""
-    counts = {name: numbers["verdicts"] for name, numbers in summary["benchmarks"].items()}
-    return [name for name, of in counts.items() if sum(of[verdict] for verdict in NO_VERDICT) == sum(of.values())]
+    """The benchmarks on none of whose responses there is a verdict: the judge failed, and the
+    numbers mean nothing."""
+    found = []
+    for name, numbers in summary["benchmarks"].items():
+        counts = numbers["verdicts"]
+        if sum(counts[verdict] for verdict in NO_VERDICT) == sum(counts.values()):
+            found.append(name)
+    return found
 
 
 def metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     """``evaluation/NAME_...`` of each benchmark, for MLflow and ``metrics.jsonl``."""
-    out = {}
+    found: dict[str, float] = {}
     for name, numbers in summary["benchmarks"].items():
-        flat = {key: numbers[key] for key in ("mean", "stderr", "majority", "length_tokens", "truncated")}
-        flat |= {f"pass{k}": value for k, value in numbers["pass"].items()}
-        flat |= {name: numbers["verdicts"][name] / sum(numbers["verdicts"].values()) for name in VERDICTS[2:]}
-        out |= {f"evaluation/{name}_{key}": float(value) for key, value in flat.items() if value is not None}
-    average = {f"evaluation/average_{key}": value for key, value in summary["average"].items()}
-    return out | {name: value for name, value in average.items() if value is not None}
+        values = {key: numbers[key] for key in ("mean", "stderr", "majority", "length_tokens", "truncated")}
+        for k, value in numbers["pass"].items():
+            values[f"pass{k}"] = value
+        _add(found, name, values | shares_of_no_answer(numbers))
+    _add(found, "average", summary["average"])
+    return found
 
 
-def samples(rows: Sequence[Row], count: int) -> list[dict[str, Any]]:
-    """The first response to each of the first ``count`` problems, to read."""
-    found = [{"benchmark": row["benchmark"], "problem": row["problem"], "gold": row["gold"]} for row in rows[:count]]
-    responses = ({k: v for k, v in row["responses"][0].items() if k != "token_ids"} for row in rows)
-    return [shown | response for shown, response in zip(found, responses, strict=False)]
+def _add(found: dict[str, float], name: str, values: Mapping[str, float | None]) -> None:
+    """Add the values that are known."""
+    for key, value in values.items():
+        if value is not None:
+            found[f"evaluation/{name}_{key}"] = float(value)
 
 
-def against(rows: Sequence[Row], others: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """This evaluation's accuracy minus the other's on each benchmark that both have: paired bootstrap over problems.
+def held_out_metrics(responses: Sequence[Response]) -> dict[str, float]:
+    """``evaluation/...`` of the held-out problems: pass@1 with its standard error over problems,
+    pass@k at all samples, reward, length, truncation."""
+    numbers = benchmark_summary(responses)
+    k, error = numbers["samples"], numbers["pass_stderr"]["1"]
+    rewards = [response.reward for response in responses if response.reward is not None]
+    found = {
+        "pass1": numbers["pass"]["1"],
+        "pass1_stderr": math.nan if error is None else error,
+        f"pass{k}": numbers["pass"][str(k)],
+        "reward_mean": statistics.fmean(rewards),
+        "length_tokens": numbers["length_tokens"],
+        "truncated": numbers["truncated"],
+    }
+    found |= shares_of_no_answer(numbers)
+    return {f"evaluation/{name}": value for name, value in found.items()}
+
+
+def shares_of_no_answer(numbers: Summary) -> dict[str, float]:
+    """The shares of the responses that are neither correct nor wrong, by verdict."""
+    counts = numbers["verdicts"]
+    return {name: counts[name] / sum(counts.values()) for name in VERDICTS[2:]}
+
+
+def against(responses: Sequence[Response], others: Sequence[Response]) -> dict[str, dict[str, float]]:
+    """This evaluation's accuracy minus the other's on each benchmark that both have: paired
+    bootstrap over problems.
 
     RecipeError as in ``check_comparable``.
     """
-    ours, theirs = _accuracies(rows), _accuracies(others)
+    ours, theirs = _accuracies(responses), _accuracies(others)
     found = {}
     for name in check_comparable(ours, theirs):
         mean, error, low, high = paired_bootstrap([ours[name][place] - theirs[name][place] for place in ours[name]])
@@ -104,16 +149,17 @@ def against(rows: Sequence[Row], others: Sequence[Row]) -> dict[str, dict[str, f
     return found
 
 
-def places(rows: Sequence[Row]) -> dict[str, set[Place]]:
+def places(responses: Sequence[Response]) -> dict[str, set[Place]]:
     """The problems of each benchmark."""
     found: dict[str, set[Place]] = {}
-    for row in rows:
-        found.setdefault(row["benchmark"], set()).add((row["item"], row["problem"]))
+    for response in responses:
+        found.setdefault(response.benchmark, set()).add((response.item, response.problem))
     return found
 
 
 def check_comparable(ours: Mapping[str, Collection[Place]], theirs: Mapping[str, Collection[Place]]) -> list[str]:
-    """The benchmarks of both. RecipeError where there are none, or one has other problems there than here."""
+    """The benchmarks of both. RecipeError where there are none, or one has other problems there
+    than here."""
     shared = [name for name in ours if name in theirs]
     if not shared:
         raise RecipeError(f"--against: no benchmark in common, {', '.join(ours)} here and {', '.join(theirs)} there")
@@ -127,25 +173,32 @@ def check_comparable(ours: Mapping[str, Collection[Place]], theirs: Mapping[str,
     return shared
 
 
-def _accuracies(rows: Sequence[Row]) -> dict[str, dict[Place, float]]:
+def _accuracies(responses: Sequence[Response]) -> dict[str, dict[Place, float]]:
     out: dict[str, dict[Place, float]] = {}
-    for row in rows:
-        right = [response["verdict"] == "correct" for response in row["responses"]]
-        out.setdefault(row["benchmark"], {})[row["item"], row["problem"]] = statistics.fmean(right)
+    for (name, item), each in by_problem(responses).items():
+        share = statistics.fmean(response.is_correct for response in each)
+        out.setdefault(name, {})[item, each[0].problem] = share
     return out
 
 
-def _vote(row: Row) -> float:
-    """Correct answers are the same answer, however they are written; others are where their normal texts are."""
-    correct = [r["verdict"] == "correct" for r in row["responses"]]
-    texts = [None if r["answer"] is None else normal(r["answer"]) or None for r in row["responses"]]
-    return majority([_GOLD if right else text for right, text in zip(correct, texts, strict=True)], correct)
+def _vote(responses: Sequence[Response]) -> float:
+    """Correct answers are the same answer, however they are written; others are where their normal
+    texts are."""
+    votes: list[str | None] = []
+    for response in responses:
+        if response.is_correct:
+            votes.append(_GOLD)
+        else:
+            votes.append(None if response.answer is None else normal(response.answer) or None)
+    return majority(votes, [response.is_correct for response in responses])
 
 
 def _known(error: float) -> float | None:
     return None if math.isnan(error) else error
 
 
-def _mean_length(responses: Sequence[Row]) -> float | None:
-    lengths = [r["tokens"] for r in responses]
-    return statistics.fmean(lengths) if lengths and None not in lengths else None
+def _mean_length(lengths: Sequence[int | None]) -> float | None:
+    known = [length for length in lengths if length is not None]
+    if not known or len(known) < len(lengths):
+        return None
+    return statistics.fmean(known)

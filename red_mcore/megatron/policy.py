@@ -13,7 +13,6 @@ import torch
 import torch.distributed as dist
 from megatron.core import parallel_state
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
-from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.tensor_parallel import param_is_not_tensor_parallel_duplicate
 from megatron.core.transformer.module import param_is_not_shared
@@ -27,6 +26,7 @@ from red_mcore.megatron.engine_gap import differences, engine_gap
 from red_mcore.megatron.model import build_model, output_weight
 from red_mcore.megatron.offload import on_device, read_on_device, to_host
 from red_mcore.megatron.one_pass import OnePass
+from red_mcore.megatron.optimizers import make_optimizers
 from red_mcore.megatron.packing import MicroBatch, Plan, arrange, deal, imbalance, pack
 from red_mcore.megatron.ranks import Ranks, any_rank, from_all, from_last_stage, sum_over_data
 from red_mcore.megatron.slots import Slot
@@ -72,17 +72,7 @@ class Policy:
                 )
                 self._ddp = [DistributedDataParallel(self.config, settings, chunk) for chunk in self.model]
                 self.config.finalize_model_grads_func = finalize_model_grads
-            self.optimizer = get_megatron_optimizer(
-                OptimizerConfig(
-                    optimizer="adam",
-                    lr=0.0,  # this and the other settings come with the slots
-                    bf16=self.dtype == torch.bfloat16,
-                    params_dtype=self.dtype,
-                    use_distributed_optimizer=True,
-                ),
-                self._ddp,
-            )
-            self.slots = {name: Slot(self.optimizer, *settings) for name, settings in wanted.items()}
+            self.optimizer, self.slots = make_optimizers(self._ddp, wanted, self.dtype)
         self._active = next(iter(self.slots.values()))
         self._active.enter()
         if self._offload.optimizer:

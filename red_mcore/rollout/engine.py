@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,26 +24,12 @@ from vllm.platforms import current_platform
 
 from red_mcore.config.recipe import RecipeError, Rollout
 from red_mcore.rollout.exchange import sample_seed
+from red_mcore.rollout.protocol import Completion
 from red_mcore.rollout.publication import Checked, Publication, PublicationError
 from red_mcore.tracking.console import Watch, unwatched
 
 
-@dataclass(frozen=True)
-class Completion:
-    """One sampled response."""
-
-    token_ids: np.ndarray
-    """[T] int32, the stop token included where the response ended with one."""
-    logp: np.ndarray
-    """[T] float32, nats: log_softmax(logits / temperature) over the full vocabulary, whatever
-    top-p; greedy: at 1."""
-    truncated: bool
-    """Stopped by the length limit: its last token is none that ends a response."""
-    version: int
-    """Publication that the response was sampled from."""
-
-
-class Engine:
+class VllmEngine:
     """This rank's part of a vLLM engine; ``rollout.tensor`` consecutive ranks make one replica.
 
     Collective: every rank builds it at the same point, after ``torch.distributed`` and

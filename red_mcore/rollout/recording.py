@@ -25,7 +25,9 @@ from red_mcore.megatron.ranks import Ranks, on_main
 from red_mcore.samples.records import Group, Problem, Sample
 from red_mcore.system import disk
 
-_SCALARS = ("is_offline", "truncated", "text", "verdict", "accuracy", "reward", "terms", "policy_version")
+_SCALARS = ("is_offline", "truncated", "text", "answer", "verdict", "accuracy", "reward", "terms", "policy_version")
+_OF_NO_CONSEQUENCE = ("reward.workers", "reward.failed_share")
+"""Settings of the reward that change no reward."""
 
 
 def recorded_of(recipe: Recipe, tokenizer: Any) -> dict[str, Any]:
@@ -33,12 +35,17 @@ def recorded_of(recipe: Recipe, tokenizer: Any) -> dict[str, Any]:
     reward."""
     names = ["reward", "data.system_prompt", "data.instruction"]
     names += [f"rollout.{name}" for name in ("temperature", "top_p", "max_response_tokens")]
-    settings = {field: value for field, value in flatten(recipe).items() if is_within(field, names)}
-    del settings["reward.workers"], settings["reward.failed_share"]
+    settings = {}
+    for field, value in flatten(recipe).items():
+        if is_within(field, names) and field not in _OF_NO_CONSEQUENCE:
+            settings[field] = value
     reward = recipe.reward
-    sections = [name for name in ("format", "overlong", "repetition") if getattr(reward, name) is not None]
+    terms = ["accuracy"]
+    for name in ("format", "overlong", "repetition"):
+        if getattr(reward, name) is not None:
+            terms.append(name)
     return {
-        "reward.terms": ["accuracy", *sections, *reward.functions],
+        "reward.terms": [*terms, *reward.functions],
         **settings,
         "tokenizer": fingerprints.digest(json.dumps(fingerprints.of_tokenizer(tokenizer))),
         "code": fingerprints.of_functions(recipe.reward.paths),
@@ -63,20 +70,28 @@ class Recording:
         ``asked``: what the samples depend on, JSON-able. RecipeError naming the file where there is
         no recording, or one for which something else was asked.
         """
-        asked = {"problems": [_identity(problem) for problem in problems], **asked, **self._about}
-        rows = fingerprints.of_problems(problems)
-        asked["traces"] = [row[4] for row in rows]
-        if columns := [row[6:] for row in rows if row[6:]]:
-            asked["columns"] = columns
+        asked = {**_identities(problems), **asked, **self._about}
         if self._replay:
             file = self._replay / f"{name}.npz"
             samples = on_main(self._here, lambda: _read(file, asked))
             return [Group(problem, found) for problem, found in zip(problems, samples, strict=True)]
         groups = sample()
         if self._record:
-            written = self._record / f"{name}.npz"
-            on_main(self._here, lambda: _write(written, asked, groups))
+            kept = self._record / f"{name}.npz"
+            on_main(self._here, lambda: _write(kept, asked, groups))
         return groups
+
+
+def _identities(problems: Sequence[Problem]) -> dict[str, Any]:
+    """Problems, traces and, where there are some, columns, as what was asked."""
+    rows = fingerprints.of_problems(problems)
+    found: dict[str, Any] = {
+        "problems": [_identity(problem) for problem in problems],
+        "traces": [row[4] for row in rows],
+    }
+    if columns := [row[6:] for row in rows if row[6:]]:
+        found["columns"] = columns
+    return found
 
 
 def _identity(problem: Problem) -> str:
@@ -86,21 +101,23 @@ def _identity(problem: Problem) -> str:
 
 
 def _write(file: Path, asked: dict[str, Any], groups: Sequence[Group]) -> None:
-    samples = [s for g in groups for s in g.samples]
-    about = {
-        "asked": asked,
-        "samples": [len(g.samples) for g in groups],
-        **{name: [getattr(s, name) for s in samples] for name in _SCALARS},
-    }
-    arrays: dict[str, Any] = {
-        "prompt_lengths": np.array([len(s.prompt) for s in samples], np.int64),
-        "response_lengths": np.array([len(s.response) for s in samples], np.int64),
-        "prompts": _joined(np.int32, [s.prompt for s in samples]),
-        "responses": _joined(np.int32, [s.response for s in samples]),
-        "sampler_logps": _joined(np.float32, [s.sampler_logp for s in samples if s.sampler_logp is not None]),
-    }
+    samples = [sample for group in groups for sample in group.samples]
+    about: dict[str, Any] = {"asked": asked, "samples": [len(group.samples) for group in groups]}
+    for name in _SCALARS:
+        about[name] = [getattr(sample, name) for sample in samples]
+    prompts = [sample.prompt for sample in samples]
+    responses = [sample.response for sample in samples]
+    logps = [sample.sampler_logp for sample in samples if sample.sampler_logp is not None]
     buffer = io.BytesIO()
-    np.savez(buffer, about=np.array(json.dumps(about)), **arrays)
+    np.savez(
+        buffer,
+        about=np.array(json.dumps(about)),
+        prompt_lengths=_lengths(prompts),
+        response_lengths=_lengths(responses),
+        prompts=_joined(np.int32, prompts),
+        responses=_joined(np.int32, responses),
+        sampler_logps=_joined(np.float32, logps),
+    )
     disk.write_atomic(file, buffer.getvalue())
 
 
@@ -133,11 +150,16 @@ def _samples(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> list[list[
     logps = iter(_split(arrays["sampler_logps"], arrays["response_lengths"][are_rollouts]))
     samples = []
     for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        scalars = {name: about[name][i] for name in _SCALARS}
+        # An earlier version kept no answer.
+        scalars = {name: about[name][i] for name in _SCALARS if name in about or name != "answer"}
         logp = next(logps) if are_rollouts[i] else None
         samples.append(Sample(prompt=prompt, response=response, sampler_logp=logp, **scalars))
     ends = np.cumsum(about["samples"], dtype=int)
     return [samples[end - count : end] for end, count in zip(ends, about["samples"], strict=True)]
+
+
+def _lengths(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.array([len(array) for array in arrays], np.int64)
 
 
 def _joined(dtype: type, arrays: list[np.ndarray]) -> np.ndarray:

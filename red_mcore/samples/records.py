@@ -53,6 +53,8 @@ class Sample:
     truncated: bool = False
     """Stopped by the length limit instead of an end-of-sequence token."""
     text: str = ""
+    answer: str | None = None
+    """What was compared with the gold; None where the response has no answer."""
     verdict: str = ""
     """correct, wrong, unparsable, timeout or crash."""
     accuracy: float = 0.0

@@ -1,4 +1,5 @@
-"""What a run leaves to look at: MLflow, metrics.jsonl, tables of rollouts, summary.json, and the progress on screen."""
+"""What a run leaves to look at: MLflow, metrics.jsonl, tables of rollouts, summary.json, and the
+progress on screen."""
 
 from red_mcore.tracking.console import Console
 from red_mcore.tracking.tracker import Tracker

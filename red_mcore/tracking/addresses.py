@@ -1,4 +1,5 @@
-"""Addresses of MLflow servers and databases (``tracking.uri``): whether they can be one, and whether one answers.
+"""Addresses of MLflow servers and databases (``tracking.uri``): whether they can be one, and
+whether one answers.
 
 Without mlflow, which takes seconds to import: for a dry run.
 """

@@ -16,7 +16,8 @@ from rich.segment import Segment
 from rich.text import Text
 
 LINE_SECONDS = 10.0
-"""Least time between two plain lines of results, and what a phase has to last to get a line of its own."""
+"""Least time between two plain lines of results, and what a phase has to last to get a line of its
+own."""
 SHOWN_SECONDS = 1.0
 """What a phase has to last to be shown on a terminal, where it flickers else."""
 TICK_SECONDS = 1.0
@@ -32,13 +33,14 @@ def unwatched(done: int, total: int) -> None:
 
 
 class Console:
-    """``with Console("RED", total=500, done=120) as c``: steps, time passed and left, a few metrics, and what is being
-    done now.
+    """``with Console("RED", total=500, done=120) as c``: steps, time passed and left, a few
+    metrics, and what is being done now.
 
-    A terminal gets two lines: what must not be cut, with a bar in the room that is left; and metrics and phase. A file
-    gets a line with the result of a step every ``LINE_SECONDS``, of every step that takes longer and of the last one,
-    and a line of each phase that lasts, at ever longer intervals. ``show=False`` prints nothing: for the ranks beside
-    the first, which run the same loop. ``begin``: ``time.monotonic`` at which the work began, if not now.
+    A terminal gets two lines: what must not be cut, with a bar in the room that is left; and
+    metrics and phase. A file gets a line with the result of a step every ``LINE_SECONDS``, of every
+    step that takes longer and of the last one, and a line of each phase that lasts, at ever longer
+    intervals. ``show=False`` prints nothing: for the ranks beside the first, which run the same
+    loop. ``begin``: ``time.monotonic`` at which the work began, if not now.
     """
 
     def __init__(
@@ -181,7 +183,8 @@ def hours(seconds: float) -> str:
 
 
 def _left(done: int, total: int, took: float, since: float) -> str:
-    """Time left where ``done`` of ``total`` took so many seconds, ``since`` seconds ago; dashes before there is any."""
+    """Time left where ``done`` of ``total`` took so many seconds, ``since`` seconds ago; dashes
+    before there is any."""
     if done >= total:
         return hours(0)
     if done <= 0:
@@ -191,7 +194,8 @@ def _left(done: int, total: int, took: float, since: float) -> str:
 
 
 class Watched:
-    """``with Watched("reading tensors") as watch``: progress by ``watch(done, total)``, shown from its first call."""
+    """``with Watched("reading tensors") as watch``: progress by ``watch(done, total)``, shown from
+    its first call."""
 
     def __init__(self, description: str, *, show: bool = True) -> None:
         self._description, self._show = description, show

@@ -1,8 +1,10 @@
-"""MLflow's SQLite file: its address, whether it can be used, and the artifacts beside it. Without MLflow.
+"""MLflow's SQLite file: its address, whether it can be used, and the artifacts beside it. Without
+MLflow.
 
-All runs of a folder share one. It names artifacts by ``mlflow-artifacts:``, relative to where it lies, so that the
-folder may be moved. Such addresses are read by MLflow's server, which finds them with ``--artifacts-destination``.
-Without a server MLflow cannot write to them: that is done here. All else in the database is MLflow's own doing.
+All runs of a folder share one. It names artifacts by ``mlflow-artifacts:``, relative to where it
+lies, so that the folder may be moved. Such addresses are read by MLflow's server, which finds them
+with ``--artifacts-destination``. Without a server MLflow cannot write to them: that is done here.
+All else in the database is MLflow's own doing.
 """
 
 from __future__ import annotations
@@ -38,13 +40,15 @@ PATIENCE_SECONDS = 120.0
 
 
 def of_folder(folder: Path, shared: Path) -> str:
-    """Address of the database for what is in ``folder``: that in ``shared``, or its own of an earlier version."""
+    """Address of the database for what is in ``folder``: that in ``shared``, or its own of an
+    earlier version."""
     own = folder / OWN
     return address(own if own.exists() else shared / SHARED)
 
 
 def artifacts(uri: str, artifact_uri: str) -> Path | None:
-    """Folder of a run's artifacts, where they are to be written here; None where MLflow knows how."""
+    """Folder of a run's artifacts, where they are to be written here; None where MLflow knows
+    how."""
     file, path = file_of(uri), Path(artifact_uri.removeprefix(RELATIVE))
     if file is None or not artifact_uri.startswith(RELATIVE) or path.is_absolute() or ".." in path.parts:
         return None
@@ -53,9 +57,11 @@ def artifacts(uri: str, artifact_uri: str) -> Path | None:
 
 @contextmanager
 def alone(uri: str) -> Iterator[None]:
-    """Hold off other processes that open the file: MLflow makes its tables, and experiments, without a lock.
+    """Hold off other processes that open the file: MLflow makes its tables, and experiments,
+    without a lock.
 
-    TimeoutError where another one takes longer than ``PATIENCE_SECONDS``. Nothing to do for a server.
+    TimeoutError where another one takes longer than ``PATIENCE_SECONDS``. Nothing to do for a
+    server.
     """
     file = file_of(uri)
     if file is None:
@@ -91,7 +97,8 @@ def file_of(uri: str) -> Path | None:
 
 
 def check(uri: str) -> None:
-    """RecipeError where the address names a SQLite file that is there, and that MLflow could not write to.
+    """RecipeError where the address names a SQLite file that is there, and that MLflow could not
+    write to.
 
     MLflow itself would try again for minutes.
     """
@@ -113,9 +120,9 @@ def check(uri: str) -> None:
 
 @contextmanager
 def as_spelt(uri: str) -> Iterator[None]:
-    """A block in which MLflow opens a database: the folder that it makes by the address as it is spelt is removed."""
-    file = file_of(uri)
-    spelt = Path(uri.removeprefix(_PREFIX)).parent if file else None
+    """A block in which MLflow opens a database: the folder that it makes by the address as it is
+    spelt is removed."""
+    file, spelt = file_of(uri), Path(uri.removeprefix(_PREFIX)).parent
     if file is None or spelt == file.parent:
         yield
         return

@@ -34,7 +34,8 @@ class JsonFiles:
         return {stage: [json.loads(line) for line in rows.lines] for stage, rows in self._rows.items()}
 
     def restore(self, steps: Mapping[str, int], kept: Mapping[str, str] | None) -> list[str]:
-        """Make the files of rows what they were at a checkpoint; the faults found, as ``Tracker.begin`` tells them."""
+        """Make the files of rows what they were at a checkpoint; the faults found, as
+        ``Tracker.begin`` tells them."""
         faults = []
         for stage, rows in self._rows.items():
             before = None if kept is None else kept.get(rows.file.name, "")
@@ -52,10 +53,11 @@ class JsonFiles:
         self._write(lambda: disk.write_lines(self._folder / "rollouts" / f"{name}-{step:06d}.jsonl", rows))
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        """Write ``summary.json``, and all rows that are not written; Unwritten where a disk has no room."""
+        """Write ``summary.json``, and all rows that are not written; Unwritten where a disk has no
+        room."""
         for rows in self._rows.values():
             rows.flush()
-        disk.write_atomic(self._folder / "summary.json", json.dumps(disk.finite(values), indent=2) + "\n")
+        disk.write_atomic(self._folder / "summary.json", json.dumps(disk.finite(dict(values)), indent=2) + "\n")
 
     def _write(self, write: Callable[[], None]) -> None:
         """``write``; that a disk has no room is told once, until it has."""

@@ -40,11 +40,12 @@ class MlflowRun:
         shared: Path,
         run_id: str | None = None,
     ) -> None:
-        """``shared``: the folder whose database has it where there is no ``tracking.uri``; but one in ``folder``, of an
-        earlier version, goes first.
+        """``shared``: the folder whose database has it where there is no ``tracking.uri``; but one
+        in ``folder``, of an earlier version, goes first.
 
-        RecipeError where the server or the database cannot be used, or a server does not know ``run_id``. A database
-        that does not know ``run_id``, since it or the run was moved or removed, gets a new run (``is_new``).
+        RecipeError where the server or the database cannot be used, or a server does not know
+        ``run_id``. A database that does not know ``run_id``, since it or the run was moved or
+        removed, gets a new run (``is_new``).
         """
         uri = tracking.uri or database.of_folder(folder, shared)
         with _opened(uri) as self._client:
@@ -98,7 +99,8 @@ class MlflowRun:
             self._client.log_batch(self.run_id, metrics=found[first : first + 1000])
 
     def table(self, name: str, rows: Sequence[Row], step: int | None = None) -> None:
-        """Keep a table in the layout of MLflow's own among the artifacts, without a ``step`` as ``NAME.json``.
+        """Keep a table in the layout of MLflow's own among the artifacts, without a ``step`` as
+        ``NAME.json``.
 
         It is overwritten, not extended, where a resumed run repeats a step.
         """
@@ -121,7 +123,8 @@ class MlflowRun:
 
 
 class MlflowParent:
-    """The run ``name`` under which others are nested (``tracking.parent``): made anew, or found again by that name."""
+    """The run ``name`` under which others are nested (``tracking.parent``): made anew, or found
+    again by that name."""
 
     def __init__(self, uri: str, experiment: str, name: str) -> None:
         """RecipeError where MLflow at ``uri`` fails."""
@@ -146,8 +149,9 @@ class MlflowParent:
 
 
 def _experiment(client: MlflowClient, name: str, uri: str) -> str:
-    """Id of the experiment, made where there is none of that name: of a kind whose page shows runs, not traces of
-    language-model calls, and, in a file, with artifacts at addresses relative to it."""
+    """Id of the experiment, made where there is none of that name: of a kind whose page shows runs,
+    not traces of language-model calls, and, in a file, with artifacts at addresses relative to
+    it."""
     found = client.get_experiment_by_name(name)
     if found:
         return found.experiment_id
@@ -157,15 +161,17 @@ def _experiment(client: MlflowClient, name: str, uri: str) -> str:
 
 @contextmanager
 def _opened(uri: str) -> Iterator[MlflowClient]:
-    """A client; RecipeError for what MLflow raises in the block, and for a database that cannot be used."""
-    # MLflow reads these only from the environment. A training run reports to nobody; and a server that is gone should
-    # hold up a step for seconds, not for the four minutes of seven retries.
+    """A client; RecipeError for what MLflow raises in the block, and for a database that cannot be
+    used."""
+    # MLflow reads these only from the environment. A training run reports to nobody; and a server
+    # that is gone should hold up a step for seconds, not for the four minutes of seven retries.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     from mlflow.tracking import MlflowClient
 
-    # It announces each table it creates, and prints a traceback for each error, which is told here in a line.
+    # It announces each table it creates, and prints a traceback for each error, which is told here
+    # in a line.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     try:
         with database.alone(uri), database.as_spelt(uri):

@@ -1,8 +1,8 @@
 """What follows a run: the contract of a monitor, and how a recipe names one.
 
-``tracking.monitors`` holds import paths, ``package.module:Class``; ``red_mcore.tracking.tensorboard``
-is one to read first. MLflow has settings of its own (``tracking.mlflow``), and the JSON files of the
-run folder are always written.
+``tracking.monitors`` holds import paths, ``package.module:Class``;
+``red_mcore.tracking.tensorboard`` is one to read first. MLflow has settings of its own
+(``tracking.mlflow``), and the JSON files of the run folder are always written.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class Monitor(Protocol):
     """Gets what a run has to tell, on rank 0 alone.
 
     It is made as ``Class(name, settings, folder)``: the run's name, its recipe's fields as
-    ``{"optimizer.lr": 1e-6, ...}``, and its folder. Whatever a method raises costs the run a warning;
-    the call is kept and made again later, in order.
+    ``{"optimizer.lr": 1e-6, ...}``, and its folder. Whatever a method raises costs the run a
+    warning; the call is kept and made again later, in order.
     """
 
     def begin(self, steps: Mapping[str, int], earlier: Mapping[str, Sequence[Row]]) -> None:
         """The run starts, or goes on, after step ``steps[stage]`` (-1: before the first).
 
-        Later steps that an earlier start told of are void. A stage that is not in ``steps`` is over.
-        ``earlier``: all rows so far of each stage, for a monitor that does not have them.
+        Later steps that an earlier start told of are void. A stage that is not in ``steps`` is
+        over. ``earlier``: all rows so far of each stage, for a monitor that does not have them.
         """
 
     def metrics(self, step: int, values: Mapping[str, float], stage: str = "main") -> None:
@@ -56,7 +56,8 @@ def check(paths: Sequence[str]) -> None:
 
 
 def load(path: str) -> Callable[[str, dict[str, Any], Path], Monitor]:
-    """The class at ``package.module:Class``; RecipeError where there is none, or it lacks a method."""
+    """The class at ``package.module:Class``; RecipeError where there is none, or it lacks a
+    method."""
     found = modules.find_class(path, "tracking.monitors")
     wanted = ("begin", "metrics", "table", "summary", "close")
     missing = [method for method in wanted if not callable(getattr(found, method, None))]

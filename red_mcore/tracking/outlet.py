@@ -20,10 +20,12 @@ Call = Callable[[Monitor], None]
 
 
 class Outlet:
-    """Calls a monitor, in order; one warning where it begins to fail, one where it lacks some to the end."""
+    """Calls a monitor, in order; one warning where it begins to fail, one where it lacks some to
+    the end."""
 
     def __init__(self, name: str, monitor: Monitor, folder: Path) -> None:
-        """``name`` is for warnings; ``folder`` is the run's, which has everything whatever happens."""
+        """``name`` is for warnings; ``folder`` is the run's, which has everything whatever
+        happens."""
         self._name, self._monitor, self._folder = name, monitor, folder
         self._waiting: list[Call] = []
         self._failures = 0

@@ -1,6 +1,8 @@
-"""Where a run comes from: for each of its starts command, code, versions and host, kept as ``provenance.json``.
+"""Where a run comes from: for each of its starts command, code, versions and host, kept as
+``provenance.json``.
 
-An export takes it along, with the recipe, the model that training began with, and the step. Secrets are left out.
+An export takes it along, with the recipe, the model that training began with, and the step. Secrets
+are left out.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ def versions() -> list[str]:
 
 
 def redacted(value: Any) -> Any:
-    """``value`` without what opens a door, in all texts in it: user and password of addresses, values of names such as
-    ``token=``."""
+    """``value`` without what opens a door, in all texts in it: user and password of addresses,
+    values of names such as ``token=``."""
     if isinstance(value, dict):
         return {key: redacted(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -62,7 +64,8 @@ def begin(recipe: Recipe, weights: Path, stage: str, step: int) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What ``folder`` keeps, {} where it keeps nothing, or nothing that can be read: no run is worth less for it."""
+    """What ``folder`` keeps, {} where it keeps nothing, or nothing that can be read: no run is
+    worth less for it."""
     try:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -86,7 +89,8 @@ def here(recipe: Recipe) -> dict[str, Any]:
 
 
 def git(folder: Path) -> dict[str, Any] | None:
-    """Commit of the repository that ``folder`` is in, its changed files, and a digest of the changes; None without."""
+    """Commit of the repository that ``folder`` is in, its changed files, and a digest of the
+    changes; None without."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None

@@ -1,4 +1,5 @@
-"""The rows of a run's metrics: a file of JSON lines, which checkpoints keep, too, and so can be made whole again."""
+"""The rows of a run's metrics: a file of JSON lines, which checkpoints keep, too, and so can be
+made whole again."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ FILES = {"main": METRICS, "base": "base.jsonl"}
 def read(run: Path) -> tuple[list[dict[str, Any]], list[int], str | None]:
     """(rows of ``metrics.jsonl`` by step, steps whose row is lost, what was wrong with the file).
 
-    A step that a resumed run repeated counts once, as it was last. What is damaged or missing is taken from the newest
-    checkpoint, as far as that has it.
+    A step that a resumed run repeated counts once, as it was last. What is damaged or missing is
+    taken from the newest checkpoint, as far as that has it.
     """
     file = run / METRICS
     try:
@@ -50,10 +51,12 @@ class Rows:
         return "".join(self.lines)
 
     def restore(self, kept: str | None, after_step: int) -> str | None:
-        """Make the file what it was at the checkpoint that a run goes on from; what was wrong with it, to be told.
+        """Make the file what it was at the checkpoint that a run goes on from; what was wrong with
+        it, to be told.
 
-        ``kept``: its content then, as the checkpoint has it. Where it has none, as of an older version, or where there
-        is no checkpoint, rows up to ``after_step`` stay (-1: none), each step once, as it was last.
+        ``kept``: its content then, as the checkpoint has it. Where it has none, as of an older
+        version, or where there is no checkpoint, rows up to ``after_step`` stay (-1: none), each
+        step once, as it was last.
         """
         if kept is None:
             fault = self._read(after_step)
@@ -70,7 +73,8 @@ class Rows:
         self.lines.append(disk.line(row))
 
     def flush(self) -> None:
-        """Write what is not on disk yet; Unwritten where that fails, and then it can be tried again."""
+        """Write what is not on disk yet; Unwritten where that fails, and then it can be tried
+        again."""
         if self._on_disk < len(self.lines):
             disk.append(self.file, "".join(self.lines[self._on_disk :]))
             self._on_disk = len(self.lines)

@@ -4,7 +4,8 @@
     tensorboard --logdir runs
 
 A file is a row of records, each an ``Event`` of TensorBoard's event.proto between checksums (the
-TFRecord format). The few messages that are needed are encoded here, by the rules of protocol buffers.
+TFRecord format). The few messages that are needed are encoded here, by the rules of protocol
+buffers.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _VERSION = b"brain.Event:2"
 
 
 class TensorBoard:
-    """Writes ``tensorboard/STAGE/events.out.tfevents...``; each start begins a file, TensorBoard joins them."""
+    """Writes ``tensorboard/STAGE/events.out.tfevents...``; each start begins a file, TensorBoard
+    joins them."""
 
     def __init__(self, name: str, settings: dict[str, Any], folder: Path) -> None:
         self._name, self._settings, self._folder = name, settings, folder / "tensorboard"
@@ -66,12 +68,14 @@ class TensorBoard:
 
 
 def _event(step: int, field: int, content: bytes) -> bytes:
-    """``Event``: wall_time = 1, step = 2, and one of file_version = 3, summary = 5, session_log = 7."""
+    """``Event``: wall_time = 1, step = 2, and one of file_version = 3, summary = 5, session_log =
+    7."""
     return struct.pack("<Bd", 1 << 3 | 1, time.time()) + _number(2, step) + _bytes(field, content)
 
 
 def _scalars(step: int, values: Mapping[str, float | None]) -> bytes:
-    """``Summary`` of values, each with tag = 1 and simple_value = 2; None, which JSON has for NaN, is left out."""
+    """``Summary`` of values, each with tag = 1 and simple_value = 2; None, which JSON has for NaN,
+    is left out."""
     found = b""
     for name, value in values.items():
         if value is not None and name != "step":
@@ -98,7 +102,8 @@ def _number(field: int, value: int) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """A number of at least 0 in groups of seven bits, the lowest first; all but the last have the high bit set."""
+    """A number of at least 0 in groups of seven bits, the lowest first; all but the last have the
+    high bit set."""
     found = bytearray()
     while value > 0x7F:
         found.append(value & 0x7F | 0x80)

@@ -19,10 +19,11 @@ _NAME = re.compile(r"[a-z0-9_]+/[\w.-]+")
 
 
 class Tracker:
-    """Writes the run folder's JSON files, and hands the same to MLflow and to ``tracking.monitors``.
+    """Writes the run folder's JSON files, and hands the same to MLflow and to
+    ``tracking.monitors``.
 
-    Each of them has to work at start: RecipeError. Where one fails later, one warning says so, the run
-    goes on, and it gets what it lacks once it works again.
+    Each of them has to work at start: RecipeError. Where one fails later, one warning says so, the
+    run goes on, and it gets what it lacks once it works again.
     """
 
     def __init__(self, recipe: Recipe, folder: Path, run_id: str | None = None) -> None:
@@ -45,10 +46,11 @@ class Tracker:
         return self._files.rows()
 
     def begin(self, steps: Mapping[str, int], kept: Mapping[str, str] | None = None) -> list[str]:
-        """Make all what it was at the checkpoint that the run goes on from; what was wrong with the files.
+        """Make all what it was at the checkpoint that the run goes on from; what was wrong with the
+        files.
 
-        ``kept``: ``rows`` of then; None where there is no checkpoint, or an older version saved it: then
-        rows up to the stage's of ``steps`` stay.
+        ``kept``: ``rows`` of then; None where there is no checkpoint, or an older version saved it:
+        then rows up to the stage's of ``steps`` stay.
         """
         faults = self._files.restore(steps, kept)
         earlier = self._files.parsed()
@@ -56,7 +58,8 @@ class Tracker:
         return faults
 
     def log(self, step: int, metrics: dict[str, float], stage: str = "main") -> None:
-        """One row of a stage's step. ValueError for a name that is no ``phase/quantity_unit``: MLflow refuses it."""
+        """One row of a stage's step. ValueError for a name that is no ``phase/quantity_unit``:
+        MLflow refuses it."""
         for name in metrics:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"metric name {name!r} is not phase/quantity_unit")
@@ -65,7 +68,8 @@ class Tracker:
         self._send(lambda monitor: monitor.metrics(step, values, stage))
 
     def table(self, name: str, rows: list[Row], step: int) -> None:
-        """Keep ``rows``, to be read, as ``rollouts/NAME-STEP.jsonl`` and wherever monitors keep tables."""
+        """Keep ``rows``, to be read, as ``rollouts/NAME-STEP.jsonl`` and wherever monitors keep
+        tables."""
         self._files.table(name, rows, step)
         self._send(lambda monitor: monitor.table(name, rows, step))
 

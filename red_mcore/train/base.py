@@ -21,7 +21,8 @@ _LOGGED = {"base/loss": "loss/total", "base/grad_norm": "update/grad_norm", "bas
 
 
 def train_base(run: Run) -> None:
-    """All steps of ``recipe.base``, from where the state stands; ends with an export and the algorithm's optimizers.
+    """All steps of ``recipe.base``, from where the state stands; ends with an export and the
+    algorithm's optimizers.
 
     Stops early, after saving, when a signal asked for it.
     """

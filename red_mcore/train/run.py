@@ -1,4 +1,5 @@
-"""A run in this process: what ``setup.build`` made, and what every phase and hook may do with it."""
+"""A run in this process: what ``setup.build`` made, and what every phase and hook may do with
+it."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from red_mcore.checkpoints import identity
-from red_mcore.config.recipe import Recipe
+from red_mcore.config.recipe import Optimizer, Recipe
 from red_mcore.config.tree import flatten
 from red_mcore.models.architecture import Architecture
 from red_mcore.samples.records import Problem
@@ -20,12 +21,19 @@ from red_mcore.train.state import State
 if TYPE_CHECKING:
     from red_mcore.checkpoints.saving import Saver
     from red_mcore.data.cursor import Cursor, Mixture
-    from red_mcore.evaluation.asking import Asker
+    from red_mcore.evaluation.asking import Evaluator
     from red_mcore.megatron.policy import Policy
     from red_mcore.megatron.ranks import Ranks
     from red_mcore.rollout.recording import Recording
     from red_mcore.rollout.sampler import Sampler
     from red_mcore.tracking import Console, Tracker
+
+
+def optimizers_of(recipe: Recipe, stage: str) -> dict[str, tuple[Optimizer, int]]:
+    """Name -> (settings, updates of the schedule) of the optimizers that a stage uses."""
+    if stage == "base" and recipe.base is not None:
+        return {"main": (recipe.base.optimizer, recipe.base.steps)}
+    return recipe.algorithm.optimizers(recipe)
 
 
 @dataclass
@@ -45,7 +53,7 @@ class Run:
     reference: Policy | None
     sampler: Sampler
     benchmarks: dict[str, list[Problem]]
-    asker: Asker | None
+    evaluator: Evaluator | None
     """Puts the benchmarks to the engine; None where there are none."""
     recording: Recording
     saver: Saver
@@ -78,7 +86,7 @@ class Run:
     def start_main(self) -> None:
         """Begin the algorithm's stage on the weights as they are, with new optimizers."""
         self.state.stage, self.state.step = "main", 0
-        self.policy.start_optimizers(self.recipe.algorithm.optimizers(self.recipe))
+        self.policy.start_optimizers(optimizers_of(self.recipe, "main"))
 
     @contextmanager
     def progress(self, description: str, total: int, done: int) -> Iterator[Console]:

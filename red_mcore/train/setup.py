@@ -18,16 +18,16 @@ from red_mcore.planning.intake import load_benchmarks, take_in
 from red_mcore.samples.records import Problem
 from red_mcore.system import disk, signals
 from red_mcore.train.model_folder import prepare_model
-from red_mcore.train.run import Run
+from red_mcore.train.run import Run, optimizers_of
 from red_mcore.train.state import State
 
 if TYPE_CHECKING:
     from red_mcore.data.cursor import Cursor, Mixture
-    from red_mcore.evaluation.asking import Asker
+    from red_mcore.evaluation.asking import Evaluator
     from red_mcore.megatron.policy import Policy
     from red_mcore.megatron.ranks import Ranks
     from red_mcore.rewards.verifier import Verifier
-    from red_mcore.rollout.engine import Engine
+    from red_mcore.rollout.protocol import Engine
     from red_mcore.tracking import Tracker
 
 Say = Callable[[str], None]
@@ -89,7 +89,7 @@ def assemble(recipe: Recipe, here: Ranks, begin: float, say: Say) -> tuple[Run, 
         reference=reference,
         sampler=Sampler(recipe, model.tokenizer, engine, verifier),
         benchmarks=data.benchmarks,
-        asker=make_asker(recipe, model, data, engine, verifier),
+        evaluator=make_evaluator(recipe, model, data, engine, verifier),
         recording=Recording(recipe.rollout, here, recorded_of(recipe, model.tokenizer)),
         saver=Saver(resume.checkpoints(recipe), recipe.checkpoint),
         tracker=tracker,
@@ -138,7 +138,8 @@ def open_model(recipe: Recipe, here: Ranks) -> OpenModel:
 
 
 def start_verifier(recipe: Recipe, here: Ranks) -> Verifier | None:
-    """The verifier of an engine's leader, None on its other ranks; its children import meanwhile."""
+    """The verifier of an engine's leader, None on its other ranks; its children import
+    meanwhile."""
     from red_mcore.rewards.verifier import Verifier
 
     is_leader = here.rank % recipe.rollout.tensor == 0
@@ -146,7 +147,7 @@ def start_verifier(recipe: Recipe, here: Ranks) -> Verifier | None:
 
 
 @dataclass(frozen=True)
-class Problems:
+class ProblemSets:
     """The problems of a run, the same on every rank."""
 
     training: list[Problem]
@@ -156,7 +157,7 @@ class Problems:
     """Tokens that the benchmarks' longest prompt and its response need; 0 without benchmarks."""
 
 
-def read_data(recipe: Recipe, here: Ranks, model: OpenModel, verifier: Verifier | None, say: Say) -> Problems:
+def read_data(recipe: Recipe, here: Ranks, model: OpenModel, verifier: Verifier | None, say: Say) -> ProblemSets:
     """Read all problems, and keep those that can be used; a collective.
 
     RecipeError where the run folder was begun with others, or nothing usable is left.
@@ -189,10 +190,10 @@ def read_data(recipe: Recipe, here: Ranks, model: OpenModel, verifier: Verifier 
         say(line)
     if here.is_main:
         report_faults(verifier, benchmarks)
-    return Problems(training, held_out, benchmarks, longest)
+    return ProblemSets(training, held_out, benchmarks, longest)
 
 
-def make_cursor(recipe: Recipe, data: Problems, state: State) -> Cursor | Mixture:
+def make_cursor(recipe: Recipe, data: ProblemSets, state: State) -> Cursor | Mixture:
     """What deals the training problems, standing where the state says."""
     from red_mcore.data import cursor as cursors
 
@@ -235,10 +236,7 @@ def build_policies(
     if manifest is None:
         with ranks.together():
             hf.load_first(policy.model, model.arch, model.weights)
-    if state.stage == "base":
-        policy.start_optimizers({"main": (recipe.base.optimizer, recipe.base.steps)})
-    else:
-        policy.start_optimizers(recipe.algorithm.optimizers(recipe))
+    policy.start_optimizers(optimizers_of(recipe, state.stage))
     reference = build_reference(recipe, here, model, state)
     if manifest:
         saving.load(resume.checkpoints(recipe), manifest, policy)
@@ -262,11 +260,11 @@ def build_reference(recipe: Recipe, here: Ranks, model: OpenModel, state: State)
     return reference
 
 
-def start_engine(recipe: Recipe, model: OpenModel, data: Problems) -> Engine:
+def start_engine(recipe: Recipe, model: OpenModel, data: ProblemSets) -> Engine:
     """This rank's part of an engine, without weights; a collective."""
-    from red_mcore.rollout.engine import Engine
+    from red_mcore.rollout.engine import VllmEngine
 
-    return Engine(
+    return VllmEngine(
         model.folder,
         recipe.rollout,
         dtype=recipe.model.dtype,
@@ -276,16 +274,16 @@ def start_engine(recipe: Recipe, model: OpenModel, data: Problems) -> Engine:
     )
 
 
-def make_asker(
-    recipe: Recipe, model: OpenModel, data: Problems, engine: Engine, verifier: Verifier | None
-) -> Asker | None:
+def make_evaluator(
+    recipe: Recipe, model: OpenModel, data: ProblemSets, engine: Engine, verifier: Verifier | None
+) -> Evaluator | None:
     """What puts benchmarks to the engine; None where the recipe has none."""
-    from red_mcore.evaluation.asking import Asker
+    from red_mcore.evaluation.asking import Evaluator
 
     settings = recipe.evaluation.benchmarks
     if not data.benchmarks:
         return None
-    return Asker(settings.protocol, model.tokenizer, engine, verifier, recipe.reward)
+    return Evaluator(settings.protocol, model.tokenizer, engine, verifier, recipe.reward)
 
 
 def open_tracker(

@@ -1,4 +1,5 @@
-"""The loop: sample, score, weigh, update, teach, publish; all else is in ``red_mcore.train.hooks``."""
+"""The loop: sample, score, weigh, update, teach, publish; all else is in
+``red_mcore.train.hooks``."""
 
 from __future__ import annotations
 

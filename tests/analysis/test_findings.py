@@ -7,14 +7,15 @@ import statistics
 import numpy as np
 import pytest
 
-from red_mcore.analysis.estimates import mean, ratio
 from red_mcore.analysis.findings import as_json
 from red_mcore.analysis.lengths import groups, learnability_gap, lengths, longer_when_incorrect
 from red_mcore.analysis.likelihood import TokenScores
 from red_mcore.analysis.positions import Scored, positions, rank_shift, thinking_ids
-from red_mcore.analysis.recorded import Response, read_evaluation, spread
+from red_mcore.analysis.recorded import read_evaluation, spread
 from red_mcore.config.recipe import RecipeError
 from red_mcore.data.tokenizer import build_tokenizer
+from red_mcore.samples.responses import Response
+from red_mcore.stats import mean, ratio
 
 
 def response(

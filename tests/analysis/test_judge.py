@@ -9,8 +9,8 @@ import pytest
 from red_mcore.analysis import judge as judging
 from red_mcore.analysis.findings import find_behaviours
 from red_mcore.analysis.judge import Judge, judge_all, read_reply
-from red_mcore.analysis.recorded import Response
 from red_mcore.config.recipe import RecipeError
+from red_mcore.samples.responses import Response
 
 GOOD = '{"multi_perspective": 2, "metacognitive": 0}'
 

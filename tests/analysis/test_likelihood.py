@@ -8,11 +8,11 @@ import torch
 from family_models import make_family
 
 from red_mcore.analysis.likelihood import Cache, TokenScores, scorer
-from red_mcore.analysis.recorded import Response
 from red_mcore.analysis.scoring import check_same_tokens, score_all, tokenize
 from red_mcore.config.recipe import RecipeError
 from red_mcore.convert.conversion import from_hf, open_any
 from red_mcore.data.tokenizer import build_tokenizer
+from red_mcore.samples.responses import Response
 
 WATCH = [[5, 9, 200], [], [262]]
 PROMPT, POSITIONS, VOCABULARY = list(range(40, 60)), 256, 263

@@ -2,8 +2,8 @@
 
 import pytest
 
-from red_mcore.analysis.recorded import Response
 from red_mcore.analysis.words import ANTHROPOMORPHIC, CONNECTORS, LISTS, count, frequencies
+from red_mcore.samples.responses import Response
 
 
 def response(text: str, item: int = 0, tokens: int | None = None) -> Response:

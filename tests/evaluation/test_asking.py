@@ -9,11 +9,11 @@ import pytest
 from red_mcore.config.recipe import Protocol, RecipeError, Reward
 from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.evaluation import asking, items, protocols
-from red_mcore.evaluation.asking import Asker, check_lengths, chunks, encode, prompts
+from red_mcore.evaluation.asking import Evaluator, check_lengths, chunks, encode, prompts
 from red_mcore.evaluation.summary import summarise
 from red_mcore.megatron.ranks import Ranks
 from red_mcore.rewards.verifier import Grade, Verifier
-from red_mcore.rollout.engine import Completion
+from red_mcore.rollout.protocol import Completion
 from red_mcore.samples.records import Problem
 
 PROBLEMS = {
@@ -74,16 +74,17 @@ PROTOCOL = Protocol(samples=2, competition_samples=5, sequences_per_call=4, max_
 
 
 def ask(tokenizer, folder, engine, problems=PROBLEMS) -> list[dict]:
-    summary = Asker(PROTOCOL, tokenizer, engine, Judge()).ask(problems, folder, HERE, lambda ready, total: None)
-    rows = [row for row in items.read(folder) if row["benchmark"] in problems]
-    assert summary == summarise(rows)
-    return rows
+    """The lines of ``problems``."""
+    summary = Evaluator(PROTOCOL, tokenizer, engine, Judge()).ask(problems, folder, HERE, lambda ready, total: None)
+    assert summary == summarise([response for response in items.read(folder) if response.benchmark in problems])
+    lines = (folder / items.ITEMS).read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["benchmark"] in problems]
 
 
 def test_progress_is_that_of_all_chunks(tokenizer, tmp_path):
     told = []
-    asker = Asker(PROTOCOL, tokenizer, Parrot(tokenizer), Judge())
-    asker.ask(PROBLEMS, tmp_path, HERE, lambda *progress: told.append(progress))
+    evaluator = Evaluator(PROTOCOL, tokenizer, Parrot(tokenizer), Judge())
+    evaluator.ask(PROBLEMS, tmp_path, HERE, lambda *progress: told.append(progress))
     assert told == [(done, 7 * 2 + 3 * 5) for done in (*range(2, 15, 2), 19, 24, 29)]
 
 
@@ -95,7 +96,9 @@ def test_chunks_hold_whole_problems_of_one_benchmark():
 def test_rows_tell_all_of_a_response(tokenizer, tmp_path):
     engine = Parrot(tokenizer)
     rows = ask(tokenizer, tmp_path, engine)
-    assert [items.key(row) for row in rows] == [("one", i) for i in range(7)] + [("AMC", i) for i in range(3)]
+    assert [(row["benchmark"], row["item"]) for row in rows] == [("one", i) for i in range(7)] + [
+        ("AMC", i) for i in range(3)
+    ]
     assert [len(row["responses"]) for row in rows] == [2] * 7 + [5] * 3
     assert rows == [json.loads(line) for line in (tmp_path / "items.jsonl").read_text().splitlines()]
     row = rows[3]
@@ -166,9 +169,9 @@ def test_another_tokenizer_template_or_grading_is_refused(tokenizer, tmp_path):
     other.chat_template = other.chat_template.replace("<|user|>", "<|user|> ")
     with pytest.raises(RecipeError, match="holds an evaluation with tokenizer="):
         ask(other, tmp_path, Parrot(tokenizer))
-    asker = Asker(PROTOCOL, tokenizer, Parrot(tokenizer), Judge(timeout_seconds=9.0))
+    evaluator = Evaluator(PROTOCOL, tokenizer, Parrot(tokenizer), Judge(timeout_seconds=9.0))
     with pytest.raises(RecipeError, match=r"holds an evaluation with timeout_seconds=5\.0, now it is 9\.0"):
-        asker.ask(PROBLEMS, tmp_path, HERE, lambda ready, total: None)
+        evaluator.ask(PROBLEMS, tmp_path, HERE, lambda ready, total: None)
 
 
 def test_another_model_is_refused_or_takes_the_place(tokenizer, tmp_path):
@@ -177,8 +180,8 @@ def test_another_model_is_refused_or_takes_the_place(tokenizer, tmp_path):
     other.checksum = "cd"
     with pytest.raises(RecipeError, match="holds an evaluation with weights="):
         ask(tokenizer, tmp_path, other)
-    asker = Asker(PROTOCOL, tokenizer, other, Judge())
-    asker.ask(PROBLEMS, tmp_path, HERE, lambda ready, total: None, renew=True)
+    evaluator = Evaluator(PROTOCOL, tokenizer, other, Judge())
+    evaluator.ask(PROBLEMS, tmp_path, HERE, lambda ready, total: None, renew=True)
     assert len(other.asked) == 7
     assert json.loads((tmp_path / items.IDENTITY).read_text())["weights"] == "cd"
 
@@ -186,7 +189,8 @@ def test_another_model_is_refused_or_takes_the_place(tokenizer, tmp_path):
 def test_rows_that_never_show_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(asking, "VISIBLE_SECONDS", 0.0)
     response = {"text": "2", "answer": "2", "verdict": "correct", "tokens": 1, "finish": "stop"}
-    items.append(tmp_path, 0, [{"benchmark": "one", "item": 0, "problem": "1+1?", "responses": [response]}])
+    row = {"benchmark": "one", "item": 0, "problem": "1+1?", "responses": [response]}
+    items.append(tmp_path, 0, items.parse(row))
     with pytest.raises(RecipeError, match=r"lacks 1 of 2 problems .* a file system that all ranks share"):
         asking._gathered(tmp_path, [[("one", 0)], [("one", 1)]])
     assert (tmp_path / "items.part-0.jsonl").is_file()  # nothing is thrown away
@@ -249,7 +253,7 @@ def test_an_engine_that_gives_no_numbers_measures_nothing(tokenizer, tmp_path):
             answers[1][0].logp[1] = np.nan
             return answers
 
-    with pytest.raises(RuntimeError, match="log-probs of a response to item 1 of one are not finite"):
+    with pytest.raises(RuntimeError, match="log-prob of token 1 of rollout 1 of problem 1 is nan, sampled for one on"):
         ask(tokenizer, tmp_path, Broken(tokenizer))
 
 
@@ -263,15 +267,13 @@ def test_a_verdict_of_the_users_own_judges_benchmarks(tokenizer, tmp_path, capsy
     def ask(names: list[str], folder) -> dict:
         problems = {name: asked[name] for name in names}
         with Verifier(reward) as verifier:
-            asker = Asker(PROTOCOL, tokenizer, Parrot(tokenizer), verifier, reward)
-            return asker.ask(problems, folder, HERE, lambda ready, total: None)
+            evaluator = Evaluator(PROTOCOL, tokenizer, Parrot(tokenizer), verifier, reward)
+            return evaluator.ask(problems, folder, HERE, lambda ready, total: None)
 
     summary = ask(["good"], tmp_path / "good")
-    rows = items.read(tmp_path / "good")
-    for row in rows:
-        for response in row["responses"]:
-            assert response["answer"] == response["text"][7:-1]
-            assert response["verdict"] == ("correct" if response["answer"] == str(row["item"]) else "wrong")
+    for response in items.read(tmp_path / "good"):
+        assert response.answer == response.text[7:-1]
+        assert response.verdict == ("correct" if response.answer == str(response.item) else "wrong")
     assert 0 < summary["benchmarks"]["good"]["mean"] < 1
     grader = json.loads((tmp_path / "good" / items.IDENTITY).read_text())["grader"]
     assert grader.startswith(f"{reward.verdict} ")

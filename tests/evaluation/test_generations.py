@@ -3,7 +3,7 @@ import json
 import pytest
 
 from red_mcore.config.recipe import RecipeError
-from red_mcore.evaluation import generations
+from red_mcore.evaluation import generations, items
 from red_mcore.rewards.verifier import Grade
 
 
@@ -30,24 +30,20 @@ def test_formats_of_others_are_read(tmp_path):
             {"problem": None, "prompt": [{"role": "user", "content": "e?"}], "answer": ["4", "5"], "output": "4"},
         )
     )
-    assert [(row["benchmark"], row["item"], row["problem"], row["gold"], row["kind"]) for row in rows] == [
+    problems = {(r.benchmark, r.item, r.problem, r.gold, r.kind): None for r, _ in rows}
+    assert list(problems) == [
         ("some", 0, "a?", "7", "math"),
         ("some", 1, "b?", "8", "math"),
         ("B", 5, "c?", "A", "choice"),
         ("some", 2, "d?", "4", "math"),
         ("some", 3, "e?", "4, 5", "math"),
     ]
-    assert [row["recorded"] for row in rows] == [[True, True], [False], [None], [None], [None]]
-    graded = generations.grade(rows, Judge(), boxed_only=False)
-    assert [[r["verdict"] for r in row["responses"]] for row in graded] == [
-        ["correct", "wrong"],
-        ["wrong"],
-        ["wrong"],
-        ["correct"],
-        ["wrong"],
-    ]
-    assert graded[2]["responses"][0] == {**ours, "verdict": "wrong", "answer": None}
-    assert "recorded" not in graded[0]
+    assert [earlier for _, earlier in rows] == [True, True, False, None, None, None]
+    graded = generations.grade([r for r, _ in rows], Judge(), boxed_only=False)
+    assert [r.verdict for r in graded] == ["correct", "wrong", "wrong", "wrong", "correct", "wrong"]
+    items.write(tmp_path, graded)
+    line = json.loads((tmp_path / items.ITEMS).read_text().splitlines()[2])
+    assert line["responses"] == [{**ours, "verdict": "wrong", "answer": None}]
     differing, judged = generations.disagreements(rows, graded)
     assert judged == 3
     assert [(d["item"], d["sample"], d["recorded"], d["verdict"]) for d in differing] == [(0, 1, "correct", "wrong")]
@@ -64,8 +60,8 @@ def test_lines_of_one_problem_are_its_samples(tmp_path):
             {"item": "b-1", "problem": "c?", "gold": "7", "responses": ["4", "3"]},
         )
     )
-    found = [(row["item"], row["problem"], [r["text"] for r in row["responses"]]) for row in rows]
-    assert found == [(0, "a?", ["7", "6"]), (1, "b?", ["7"]), (2, "c?", ["5", "4", "3"])]
+    found = [(r.item, r.problem, r.text) for r, _ in rows]
+    assert found == [(0, "a?", "7"), (0, "a?", "6"), (1, "b?", "7"), (2, "c?", "5"), (2, "c?", "4"), (2, "c?", "3")]
     line = {"item": "b-1", "problem": "c?", "gold": "7", "response": "5"}
     with pytest.raises(RecipeError, match="line 2: another problem or gold than an earlier line of item b-1"):
         generations.read(write(tmp_path, line, {**line, "gold": "8"}))
@@ -92,3 +88,15 @@ def test_no_file_and_an_empty_one_are_refused(tmp_path):
         generations.read(tmp_path / "none.jsonl")
     with pytest.raises(RecipeError, match="is empty"):
         generations.read(write(tmp_path))
+
+
+def test_numbers_that_are_given_to_problems_are_no_other_problem_s(tmp_path):
+    rows = generations.read(
+        write(
+            tmp_path,
+            {"problem": "a?", "gold": "7", "response": "7"},
+            {"item": 0, "problem": "b?", "gold": "7", "response": "7"},
+            {"item": "x", "problem": "c?", "gold": "7", "response": "7"},
+        )
+    )
+    assert [(r.item, r.problem) for r, _ in rows] == [(1, "a?"), (0, "b?"), (2, "c?")]

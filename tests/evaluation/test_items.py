@@ -9,8 +9,9 @@ from red_mcore.evaluation import items
 
 
 def row(item: int, benchmark: str = "A") -> dict:
-    response = {"text": "7", "answer": "7", "verdict": "correct", "tokens": 3, "finish": "stop", "token_ids": [1]}
-    return {"benchmark": benchmark, "item": item, "problem": f"{item}?", "gold": "7", "responses": [response]}
+    response = {"text": "7", "answer": "7", "verdict": "correct", "tokens": 3, "finish": "stop", "token_ids": [1, 2, 3]}
+    about = {"problem": f"{item}?", "gold": "7", "kind": "math", "prompt_ids": [2, 3]}
+    return {"benchmark": benchmark, "item": item, **about, "responses": [response]}
 
 
 CUT = [[("A", 0), ("A", 1)], [("A", 2)], [("A", 3)]]
@@ -28,13 +29,15 @@ def test_a_damaged_line_is_told_and_its_problem_asked_again(tmp_path, bad, name)
     ]
     assert items.merge(tmp_path, CUT).keys() == {("A", 0), ("A", 1), ("A", 3)}
     assert items.damage(tmp_path) == []
-    items.append(tmp_path, 0, [row(2)])
+    items.append(tmp_path, 0, items.parse(row(2)))
     assert items.merge(tmp_path, CUT).keys() == {place for chunk in CUT for place in chunk}
-    assert items.read(tmp_path) == [row(i) for i in range(4)]
+    lines = (tmp_path / items.ITEMS).read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [row(i) for i in range(4)]
+    assert [response.item for response in items.read(tmp_path)] == [0, 1, 2, 3]
 
 
 def test_a_line_torn_by_a_kill_is_no_damage(tmp_path):
-    items.append(tmp_path, 0, [row(0), row(1)])
+    items.append(tmp_path, 0, [*items.parse(row(0)), *items.parse(row(1))])
     with (tmp_path / "items.part-0.jsonl").open("a") as file:
         file.write('{"benchmark": "A", "it')
     assert items.damage(tmp_path) == []
@@ -44,9 +47,12 @@ def test_a_line_torn_by_a_kill_is_no_damage(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([json.dumps(row(0)), BAD[0], json.dumps(row(1))], r"items\.jsonl line 2 is damaged \(1 such lines\): run the"),
-        ([json.dumps(row(i)) for i in (0, 1, 0)], r"items\.jsonl repeats item 0 of A: run the command that made it"),
-        ([], r"holds no items\.jsonl as tools/evaluate\.py writes it"),
+        (
+            [json.dumps(row(0)), BAD[0], json.dumps(row(1))],
+            r"items\.jsonl:2 is not JSON \(.*\): run the command that made it",
+        ),
+        ([json.dumps(row(i)) for i in (0, 1, 0)], r"items\.jsonl:3 repeats item 0 of A: run the command that made it"),
+        ([], r"items\.jsonl holds no responses as tools/evaluate\.py writes it"),
     ],
 )
 def test_what_is_read_to_compare_is_whole(tmp_path, lines, message):

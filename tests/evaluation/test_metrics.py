@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -6,12 +7,17 @@ import pytest
 from red_mcore.evaluation.metrics import score, told
 from red_mcore.samples.records import Group, Problem, Sample
 
+NUMBERS = itertools.count()
 
-def group(*accuracies: float, length: int = 4, truncated: bool = False) -> Group:
+
+def group(*accuracies: int, length: int = 4, truncated: bool = False) -> Group:
     prompt, response = np.zeros(2, np.int32), np.zeros(length, np.int32)
-    rollouts = [Sample(prompt, response, accuracy=a, reward=2 * a - 1, truncated=truncated) for a in accuracies]
-    trace = Sample(prompt, np.zeros(99, np.int32), is_offline=True, accuracy=1.0, reward=9.0)
-    return Group(Problem(id=0, text="", gold=""), [trace, *rollouts])
+    rollouts = [
+        Sample(prompt, response, verdict=("wrong", "correct")[a], reward=2 * a - 1, truncated=truncated)
+        for a in accuracies
+    ]
+    trace = Sample(prompt, np.zeros(99, np.int32), is_offline=True, verdict="correct", reward=9.0)
+    return Group(Problem(id=next(NUMBERS), text="", gold=""), [trace, *rollouts])
 
 
 def test_scores_count_rollouts_alone():

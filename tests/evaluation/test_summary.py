@@ -1,24 +1,28 @@
+from dataclasses import replace
+
 import pytest
 
 from red_mcore.config.recipe import RecipeError
+from red_mcore.evaluation.items import parse
 from red_mcore.evaluation.summary import against, metrics, summarise
+from red_mcore.samples.responses import Response
 
 
-def row(benchmark, item, *verdicts, answers=None, tokens=10, finish="stop", problem=None) -> dict:
+def row(benchmark, item, *verdicts, answers=None, tokens=10, finish="stop", problem=None) -> list[Response]:
     answers = answers or ["7" if verdict == "correct" else "8" for verdict in verdicts]
     responses = [
         {"text": "", "answer": a, "verdict": v, "tokens": tokens, "finish": finish}
         for v, a in zip(verdicts, answers, strict=True)
     ]
-    return {"benchmark": benchmark, "item": item, "problem": problem or f"{item}?", "responses": responses}
+    return parse({"benchmark": benchmark, "item": item, "problem": problem or f"{item}?", "responses": responses})
 
 
 RIGHT, WRONG = "correct", "wrong"
 ROWS = [
-    row("A", 0, RIGHT, RIGHT, WRONG, WRONG, tokens=20),
-    row("A", 1, WRONG, WRONG, WRONG, "unparsable", answers=["1", "2", "2", None], finish="length"),
-    row("A", 2, RIGHT, RIGHT, RIGHT, "timeout"),
-    row("B", 0, RIGHT, tokens=None, finish=None),
+    *row("A", 0, RIGHT, RIGHT, WRONG, WRONG, tokens=20),
+    *row("A", 1, WRONG, WRONG, WRONG, "unparsable", answers=["1", "2", "2", None], finish="length"),
+    *row("A", 2, RIGHT, RIGHT, RIGHT, "timeout"),
+    *row("B", 0, RIGHT, tokens=None, finish=None),
 ]
 
 
@@ -38,14 +42,14 @@ def test_numbers_of_a_benchmark():
     assert (b["mean"], b["stderr"], b["pass"], b["pass_stderr"]) == (1.0, None, {"1": 1.0}, {"1": None})
     assert b["length_tokens"] is b["truncated"] is b["length_wrong_tokens"] is None
     assert found["average"] == {"mean": pytest.approx((1.25 / 3 + 1) / 2), "stderr": None}
-    twice = summarise([*ROWS[:3], *({**r, "benchmark": "C"} for r in ROWS[:3])])
+    twice = summarise([*ROWS[:12], *(replace(r, benchmark="C") for r in ROWS[:12])])
     assert twice["average"]["stderr"] == pytest.approx(0.2204793 / 2**0.5)
 
 
 def test_correct_answers_are_one_vote_however_they_are_written():
     answers = ["1/2", "0.5", "\\frac{1}{2}", "3", "3", "3 "]
     votes = row("A", 0, RIGHT, RIGHT, RIGHT, WRONG, WRONG, WRONG, answers=answers)
-    assert summarise([votes])["benchmarks"]["A"]["majority"] == 0.5
+    assert summarise(votes)["benchmarks"]["A"]["majority"] == 0.5
 
 
 def test_metrics_have_names_that_trackers_take():
@@ -58,7 +62,7 @@ def test_metrics_have_names_that_trackers_take():
 
 
 def test_two_evaluations_are_compared_on_the_same_problems():
-    better = [row("A", i, RIGHT, RIGHT) for i in range(3)]
+    better = [response for i in range(3) for response in row("A", i, RIGHT, RIGHT)]
     found = against(better, ROWS)
     assert list(found) == ["A"]
     assert found["A"]["difference"] == pytest.approx(1.75 / 3)
@@ -67,6 +71,6 @@ def test_two_evaluations_are_compared_on_the_same_problems():
 
 def test_other_problems_are_not_compared():
     with pytest.raises(RecipeError, match=r"problems of A are others there \(1 here, 3 there, 0 the same\)"):
-        against([row("A", 0, RIGHT, problem="with its choices in another order")], ROWS)
+        against(row("A", 0, RIGHT, problem="with its choices in another order"), ROWS)
     with pytest.raises(RecipeError, match="no benchmark in common, C here and A, B there"):
-        against([row("C", 0, RIGHT)], ROWS)
+        against(row("C", 0, RIGHT), ROWS)

@@ -22,7 +22,7 @@ from red_mcore.megatron.policy import undo_schedule_scale
 from red_mcore.megatron.vocab import logprob_and_entropy
 from red_mcore.models.rules import rules
 from red_mcore.rewards.verifier import Grade
-from red_mcore.rollout.engine import Completion
+from red_mcore.rollout.protocol import Completion
 from red_mcore.rollout.sampler import Sampler
 from red_mcore.samples.records import Problem
 from red_mcore.train.setup import State

@@ -87,10 +87,10 @@ class Checks:
         return Rollout(max_prompt_tokens=160, max_response_tokens=40, tensor=tensor, kv_cache_mib=64)
 
     def build(self, tied, tensor):
-        from red_mcore.rollout.engine import Engine
+        from red_mcore.rollout.engine import VllmEngine
 
         folder = self.folder / f"model{int(tied)}"
-        return Engine(folder, self.settings(tensor), dtype="float32", stop_ids=[STOP], seed=0)
+        return VllmEngine(folder, self.settings(tensor), dtype="float32", stop_ids=[STOP], seed=0)
 
     def publish(self, engine, model, version=1, change=lambda tensors: None, shapes=None):
         tensors, expected = weights(model)
@@ -107,6 +107,12 @@ class Checks:
         from red_mcore.config.recipe import RecipeError
 
         raises(RecipeError, lambda: self.build(False, 3), "rollout.tensor=3", "parallel.ranks=2")
+
+    def check_the_engine_keeps_the_contract(self, engine):
+        from red_mcore.rollout.protocol import Engine
+
+        assert isinstance(engine, Engine)
+        assert engine.about["engine"].startswith("vllm ")
 
     def check_no_sampling_before_publication(self, engine):
         raises(RuntimeError, lambda: self.sample(engine), "publish")
@@ -304,6 +310,7 @@ class Checks:
 PHASES = {
     (False, 1): [
         "tensor_size_divides_the_ranks",
+        "the_engine_keeps_the_contract",
         "no_sampling_before_publication",
         "logp_after_publication",
         "temperature",

@@ -150,5 +150,5 @@ def test_what_is_compared_with_has_to_be_an_evaluation(tmp_path, capsys):
     file = write(tmp_path, "some.jsonl", ROWS)
     arguments = ["--generations", str(file), "--out", str(tmp_path / "out"), "--against", str(tmp_path)]
     assert evaluate.main(arguments) == 2
-    assert "holds no items.jsonl as tools/evaluate.py writes it" in capsys.readouterr().err
+    assert "items.jsonl is not there: name a folder that tools/evaluate.py wrote" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()  # told before any work

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from red_mcore.analysis.estimates import Estimate
 from red_mcore.analysis.findings import Findings, Likelihood
 from red_mcore.analysis.judge import BEHAVIOURS
 from red_mcore.analysis.lengths import GROUPS, Gap
@@ -12,6 +11,7 @@ from red_mcore.analysis.positions import TENTHS, THIRDS, Track
 from red_mcore.analysis.words import LISTS, Frequency
 from red_mcore.reports import plots
 from red_mcore.reports.plots import COLOURS, SIZE, WIDE, Plot
+from red_mcore.stats import Estimate
 
 OUTCOMES = {"correct": "#009E73", "incorrect": "#D55E00"}
 KINDS = {

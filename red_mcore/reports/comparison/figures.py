@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from red_mcore.comparison.curves import AXES, Curves
 from red_mcore.comparison.results import Result, Results
-from red_mcore.comparison.stats import half_width
 from red_mcore.reports import plots
 from red_mcore.reports.plots import COLOURS, FULL, GREY, INK, STYLE, Plot
+from red_mcore.stats import half_width
 
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖"}
 """Markers of methods in figures and in the legend, the reference's first."""

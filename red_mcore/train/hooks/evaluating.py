@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from red_mcore.tracking.console import Watched
+import json
+from collections.abc import Sequence
+
+from red_mcore.evaluation import items
+from red_mcore.evaluation import metrics as evaluation
+from red_mcore.evaluation import summary as summaries
+from red_mcore.megatron.ranks import together
+from red_mcore.rewards import failures
+from red_mcore.samples.responses import Response
+from red_mcore.system.disk import write_atomic
+from red_mcore.tracking.console import Watch, Watched
 from red_mcore.train import health
-from red_mcore.train.evaluating import benchmark, evaluate, show
+from red_mcore.train.groups import EVALUATE
 from red_mcore.train.hooks.budgets import done
 from red_mcore.train.hooks.hook import Hook, Step
+from red_mcore.train.hooks.kept_rollouts import row
 from red_mcore.train.run import Run
+
+SHOWN_EACH = 2
+"""Responses to a held-out problem in a table."""
+COMPARED = 16
+"""Held-out problems on which engine and trainer are compared."""
 
 
 class Evaluating(Hook):
@@ -26,22 +42,24 @@ class Evaluating(Hook):
                 state.after = evaluate(run)
             step.metrics |= state.after
             show(run, state.after)
-        if run.asker is not None and (last or due(settings.benchmarks.every, state.step)):
+        every = settings.benchmarks.every if settings.benchmarks else 0
+        if run.evaluator is not None and (last or due(every, state.step)):
             with step.clock("benchmark"):
-                found = benchmark(run, run.screen.part)
-            state.after = state.after | found
+                found = benchmark(run, run.sampler.watch)
+            state.after = (state.after or {}) | found
             step.metrics |= found
             show(run, found)
 
     def after_training(self, run: Run) -> None:
-        """A run that was stopped between evaluations, and then asked for no more steps, lacks the last."""
+        """A run that was stopped between evaluations, and then asked for no more steps, lacks the
+        last."""
         state = run.state
         if run.stopping:
             return
         if state.evaluated != state.step:
             state.after = evaluate_alone(run)
-        if run.asker is not None and state.benchmarked != state.step:
-            state.after = state.after | benchmark_alone(run)
+        if run.evaluator is not None and state.benchmarked != state.step:
+            state.after = (state.after or {}) | benchmark_alone(run)
 
 
 def due(every: int, step: int) -> bool:
@@ -70,3 +88,64 @@ def shown_alone(run: Run, found: dict[str, float]) -> dict[str, float]:
     for warning in health.watch(run.recipe, run.state.health, run.state.step, found):
         run.say(health.line(warning))
     return found
+
+
+def show(run: Run, found: dict[str, float]) -> None:
+    """Say the results of an evaluation."""
+    when = f"step {run.state.step}" if run.state.step else "before training"
+    for text in evaluation.told(found, run.benchmarks):
+        run.say(f"{when}: {text}")
+
+
+def evaluate(run: Run) -> dict[str, float]:
+    """Accuracy on the held-out problems, and a table of what was answered; a collective."""
+    settings, reward = run.recipe.evaluation, run.recipe.reward
+    groups = run.sampler.groups(
+        run.held_out,
+        settings.samples,
+        (EVALUATE, settings.seed),
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+    )
+    if reward.paths:
+        samples = [sample for group in groups for sample in group.samples]
+        failures.watch(reward, run.sampler.verifier, samples, "evaluation", run.say)
+    responses = evaluation.responses_of(groups)
+    metrics = summaries.held_out_metrics(responses)
+    # At another temperature the engine's log-probs and the trainer's are of different
+    # distributions.
+    if settings.temperature == run.recipe.rollout.temperature:
+        gap = run.policy.score(groups[:COMPARED])["rollout/logprob_gap_max_nats"]
+        metrics["evaluation/logprob_gap_max_nats"] = gap
+    with together():
+        keep_table(run, "evaluation", [each for each in responses if each.sample < SHOWN_EACH])
+    run.state.evaluated = run.state.step
+    return metrics
+
+
+def benchmark(run: Run, watch: Watch) -> dict[str, float]:
+    """Accuracy on the benchmarks, {} where there are none; a collective.
+
+    What was answered stays in ``evaluation/step-NNNNNN``; after a kill in the middle, what is there
+    of the same weights is not asked again.
+    """
+    if run.evaluator is None:
+        return {}
+    folder = run.recipe.folder / "evaluation" / f"step-{run.state.step:06d}"
+    # What a run wrote that went another way from its checkpoint on is of no use.
+    summary = run.evaluator.ask(run.benchmarks, folder, run.ranks, watch, renew=True)
+    run.state.benchmarked = run.state.step
+    with together():
+        if run.tracker:
+            write_atomic(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+            keep_table(run, "benchmarks", [each for each in items.read(folder) if each.sample == 0])
+    return summaries.metrics(summary)
+
+
+def keep_table(run: Run, name: str, responses: Sequence[Response]) -> None:
+    """Keep the first responses, as many as ``tracking.rollout_rows``, to be read; rank 0 has a
+    tracker."""
+    if run.tracker:
+        picked = responses[: run.recipe.tracking.rollout_rows]
+        rows = [row(run.tokenizer, response) for response in picked]
+        run.tracker.table(name, rows, run.state.step)

@@ -4,7 +4,7 @@ import statistics
 import numpy as np
 import pytest
 
-from red_mcore.evaluation.statistics import majority, mean_and_error, paired_bootstrap, pass_at_k
+from red_mcore.stats import majority, mean_and_error, paired_bootstrap, pass_at_k
 
 
 @pytest.mark.parametrize(("k", "expected"), [(1, 0.125), (8, 0.70450501), (32, 1.0)])
