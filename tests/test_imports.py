@@ -15,7 +15,7 @@ TIERS = (
     ("samples",),
     ("models",),
     ("system", "stats"),
-    ("config", "recipe"),
+    ("config", "overrides", "recipe"),
 )
 """Rooms, from top to bottom."""
 LIGHT = ("config", "models", "planning", "samples", "system")
