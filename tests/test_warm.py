@@ -14,7 +14,9 @@ import warm
 
 from red_mcore.system.devices import has_gpu
 
-pytestmark = pytest.mark.skipif(has_gpu(), reason="a fork cannot use a GPU: programs are cold")
+pytestmark = pytest.mark.skipif(
+    has_gpu(), reason="this machine has an NVIDIA GPU, which a fork could not use: programs start cold"
+)
 
 TELLS = """
 import json, os, signal, sys

@@ -4,7 +4,7 @@
 
 import os
 
-from red_mcore.rollout.environment import begin_imports, set_environment, settle
+from red_mcore.rollout.environment import begin_imports, end_imports, set_environment
 
 _before = dict(os.environ)
 begin_imports()
@@ -21,4 +21,4 @@ import vllm.v1.worker.cpu_worker
 
 import red_mcore.train.trainer
 
-settle()
+end_imports()

@@ -1,8 +1,8 @@
 """What few algorithms need beside the contract in ``base``: a mix-in for each, before the base
 class.
 
-The loop asks whether an algorithm ``isinstance`` of one where the hook has its place. Where a
-hook is called in a step:
+An algorithm that lacks the hook of its mix-in cannot be made. The loop asks whether an algorithm
+``isinstance`` of one where the hook has its place. Where a hook is called in a step:
 
     Stages          before everything: which algorithm makes this step
     PromptCount     before sampling
@@ -13,6 +13,7 @@ hook is called in a step:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -50,14 +51,14 @@ class OnePassWeights:
     """
 
 
-class Stages:
+class Stages(ABC):
     """Some steps are another algorithm's."""
 
     needs_traces: ClassVar[bool] = True
 
+    @abstractmethod
     def stage(self, step: int) -> GroupAlgorithm:
         """The algorithm of step ``step``, counted from 0."""
-        raise NotImplementedError
 
 
 def stage_of(algorithm: Algorithm, step: int) -> GroupAlgorithm:
@@ -70,12 +71,12 @@ def stage_of(algorithm: Algorithm, step: int) -> GroupAlgorithm:
     return algorithm
 
 
-class PromptCount:
+class PromptCount(ABC):
     """Some steps sample fewer prompts than the recipe wants."""
 
+    @abstractmethod
     def prompts(self, step: int, wanted: int) -> int:
         """Prompts to sample in step ``step``, where the recipe wants ``wanted``."""
-        raise NotImplementedError
 
 
 SampleAfter = Callable[[Sequence[Problem], Sequence[int]], list[Group]]
@@ -83,25 +84,25 @@ SampleAfter = Callable[[Sequence[Problem], Sequence[int]], list[Group]]
 of the problem's trace; a group without samples where the trace is not usable."""
 
 
-class Branching:
+class Branching(ABC):
     """Some problems are sampled anew after a part of their trace."""
 
     needs_traces: ClassVar[bool] = True
 
+    @abstractmethod
     def branch(
         self, groups: list[Group], state: State, step: int, sample_after: SampleAfter
     ) -> tuple[list[Group], Metrics]:
         """The groups that go on to ``compose``, and metrics."""
-        raise NotImplementedError
 
 
-class UpdateCount:
+class UpdateCount(ABC):
     """Some steps make fewer updates than the recipe wants."""
 
+    @abstractmethod
     def updates(self, groups: Groups, wanted: int) -> int:
         """Optimizer updates on a step's groups, where the recipe wants ``wanted``; N is that of
         ``wanted`` updates."""
-        raise NotImplementedError
 
 
 @dataclass
@@ -125,7 +126,7 @@ class TrainingProblems:
     """The run's."""
 
 
-class Lessons:
+class Lessons(ABC):
     """Updates on traces alone follow the step's own, with an optimizer of their own.
 
     The algorithm's ``optimizers`` name it ``imitation``; ``aggregate`` and ``token_losses`` are
@@ -134,6 +135,7 @@ class Lessons:
 
     needs_traces: ClassVar[bool] = True
 
+    @abstractmethod
     def lessons(
         self,
         groups: Groups,
@@ -146,4 +148,3 @@ class Lessons:
         ``groups`` are those of all prompts that were drawn, as first sampled: what the policy can
         do.
         """
-        raise NotImplementedError

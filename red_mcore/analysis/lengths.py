@@ -70,7 +70,7 @@ def longer_when_incorrect(responses: Sequence[Response], values: Sequence[float]
 
 
 @dataclass(frozen=True)
-class Gap:
+class LearnabilityGap:
     """An accuracy difference in points (hundredths)."""
 
     mean: float
@@ -81,7 +81,7 @@ class Gap:
     items: int
 
 
-def learnability_gap(strong: Evaluation, weak: Evaluation, *, seed: int = 0) -> dict[str, Gap]:
+def learnability_gap(strong: Evaluation, weak: Evaluation, *, seed: int = 0) -> dict[str, LearnabilityGap]:
     """D = P_strong - P_weak per benchmark, and ``average`` over benchmarks (arXiv 2502.12143).
 
     The same student after two distillations: on long traces (or a large teacher's) and on short (a
@@ -102,12 +102,12 @@ def learnability_gap(strong: Evaluation, weak: Evaluation, *, seed: int = 0) -> 
             fix = "evaluate both on the same"
             raise RecipeError(f"{pair} have different items of {name} ({counts}): {fix}")
         differences = [100 * (one[name][item] - other[name][item]) for item in items]
-        found[name] = Gap(*paired_bootstrap(differences, RESAMPLES, seed), len(items))
+        found[name] = LearnabilityGap(*paired_bootstrap(differences, RESAMPLES, seed), len(items))
     return {**found, "average": _average(found)}
 
 
-def _average(gaps: Mapping[str, Gap]) -> Gap:
+def _average(gaps: Mapping[str, LearnabilityGap]) -> LearnabilityGap:
     centre = float(np.mean([gap.mean for gap in gaps.values()]))
     stderr = math.sqrt(sum(gap.stderr**2 for gap in gaps.values())) / len(gaps)
     items = sum(gap.items for gap in gaps.values())
-    return Gap(centre, stderr, centre - 1.96 * stderr, centre + 1.96 * stderr, items)
+    return LearnabilityGap(centre, stderr, centre - 1.96 * stderr, centre + 1.96 * stderr, items)

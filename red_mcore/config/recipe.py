@@ -1,6 +1,6 @@
 """What a run is: plain dataclasses.
 
-A recipe file is Python with a function ``recipe() -> Recipe``; ``overrides.py`` loads it. A section
+A recipe file is Python with a function ``recipe() -> Recipe``; ``loading.py`` loads it. A section
 that is ``None`` is off; numbers that follow from others are properties, never fields.
 """
 

@@ -89,7 +89,7 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
     from red_mcore.megatron import ranks
     from red_mcore.models.rules import hf_shapes
     from red_mcore.rewards.verifier import Verifier
-    from red_mcore.rollout.environment import settle
+    from red_mcore.rollout.environment import end_imports
 
     here = ranks.start(Parallel(ranks=world), job.protocol.seed, WAIT_MINUTES)
     prepared = prepare(job)
@@ -99,7 +99,7 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
     if here.is_main:
         print(f"starting {engines} engine(s) for {stored.folder}", flush=True)
     engine = start_engine(job, prepared)
-    settle()
+    end_imports()
     engine.publish(stored.tensors(), hf_shapes(stored.arch), 0)
     if ranks.any_rank(ranks.from_main(engine.checksum) != engine.checksum):
         raise RuntimeError(f"the ranks read different weights from {stored.folder}: was it written to?")

@@ -72,18 +72,18 @@ class MicroBatch:
 def deal(groups: Sequence[Group], ranks: int, hidden_size: int) -> list[list[Sample]]:
     """Samples of each data-parallel rank: whole groups, the dearest first to the rank with the least work so far."""
     work = [0.0] * ranks
-    hands: list[list[Sample]] = [[] for _ in range(ranks)]
+    shares: list[list[Sample]] = [[] for _ in range(ranks)]
     priced = sorted(((sum(_cost(s, hidden_size) for s in g.samples), i) for i, g in enumerate(groups)), reverse=True)
     for cost, i in priced:
         rank = min(range(ranks), key=lambda r: (work[r], r))
         work[rank] += cost
-        hands[rank].extend(groups[i].samples)
-    return hands
+        shares[rank].extend(groups[i].samples)
+    return shares
 
 
-def imbalance(hands: Sequence[Sequence[Sample]], hidden_size: int) -> float:
+def imbalance(shares: Sequence[Sequence[Sample]], hidden_size: int) -> float:
     """Work of the data-parallel rank that has the most, over the mean; 1 is perfect."""
-    work = [sum(_cost(s, hidden_size) for s in hand) for hand in hands]
+    work = [sum(_cost(s, hidden_size) for s in share) for share in shares]
     return max(work) * len(work) / sum(work)
 
 
@@ -127,13 +127,13 @@ class Plan:
         return [s for batches in self.batches for samples in batches[self.turn + 1 :] for s in samples]
 
 
-def arrange(hands: Sequence[Sequence[Sample]], budget: int, *, rounds: int = 1, offline_last: bool = False) -> Plan:
+def arrange(shares: Sequence[Sequence[Sample]], budget: int, *, rounds: int = 1, offline_last: bool = False) -> Plan:
     """First-fit decreasing, on each rank for itself; ``offline_last`` puts the traces behind the rollouts.
 
     The number of micro-batches is a multiple of ``rounds`` (interleaved pipelines). A rank with fewer samples than
     others has empty micro-batches, before its rollouts or after its traces, so that the turn comes to all at once.
     """
-    halves = [_halves(hand, budget, offline_last) for hand in hands]
+    halves = [_halves(share, budget, offline_last) for share in shares]
     turn = max(len(before) for before, _ in halves)
     count = turn + max(1, *(len(rest) for _, rest in halves))
     turn += _padded(count, rounds) - count

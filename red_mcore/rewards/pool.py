@@ -101,7 +101,7 @@ class Pool:
         waiting, deaths = deque(range(len(tasks))), Counter[int]()
         left = len(tasks)
 
-        def settle(index: int, result: tuple[str, Any]) -> None:
+        def finish(index: int, result: tuple[str, Any]) -> None:
             nonlocal left
             results[index] = result
             left -= 1
@@ -119,7 +119,7 @@ class Pool:
                 if child.connection in ready or child.connection.poll():
                     try:
                         for index, result in child.receive():
-                            settle(index, result)
+                            finish(index, result)
                         self._failed_starts = 0
                     except (EOFError, OSError):
                         ended = CRASH
@@ -137,9 +137,9 @@ class Pool:
                     first = undone.popleft()
                     deaths[first] += 1
                     if ended == TIMEOUT:
-                        settle(first, (TIMEOUT, None))
+                        finish(first, (TIMEOUT, None))
                     elif deaths[first] == TRIES:
-                        settle(first, (CRASH, f"the child ended with exit code {child.exitcode}"))
+                        finish(first, (CRASH, f"the child ended with exit code {child.exitcode}"))
                     else:
                         undone.appendleft(first)
                 waiting.extendleft(reversed(undone))

@@ -60,12 +60,12 @@ def set_environment(*, offline: bool) -> None:
 
 
 def begin_imports() -> None:
-    """Stop the garbage collector until ``settle``: imports make a million objects that stay, and
+    """Stop the garbage collector until ``end_imports``: imports make a million objects that stay, and
     looking through them again and again is a fifth of a start's time."""
     gc.disable()
 
 
-def settle() -> None:
+def end_imports() -> None:
     """Let it run again, and never look at what is there by now."""
     gc.freeze()
     gc.enable()

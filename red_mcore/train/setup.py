@@ -42,7 +42,7 @@ def build(recipe: Recipe) -> Iterator[Run]:
     RecipeError, on all ranks, for what only shows once model, data or engine are there.
     """
     from red_mcore.megatron import ranks
-    from red_mcore.rollout.environment import settle
+    from red_mcore.rollout.environment import end_imports
 
     begin = time.monotonic()
     here = ranks.start(recipe.parallel, recipe.seed)
@@ -52,7 +52,7 @@ def build(recipe: Recipe) -> Iterator[Run]:
             print(f"[{time.monotonic() - begin:5.1f} s] {text}", flush=True)
 
     run, tag = assemble(recipe, here, begin, say)
-    settle()
+    end_imports()
     say(f"going on from checkpoint {tag} of {recipe.folder}" if tag else "ready")
     run.asked.heed()
     with closing(run):

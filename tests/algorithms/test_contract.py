@@ -12,7 +12,7 @@ from packed_step import CPU
 from test_edges import ALGORITHMS, CASES, make
 
 from red_mcore.algorithms.base import GroupAlgorithm, has_weights
-from red_mcore.algorithms.mixins import OnePassWeights
+from red_mcore.algorithms.mixins import Branching, Lessons, OnePassWeights, PromptCount, Stages, UpdateCount
 from red_mcore.losses import token
 from red_mcore.megatron.packing import arrange, pack
 from red_mcore.samples.records import Sample, samples_of
@@ -91,3 +91,24 @@ def test_a_log_prob_that_nobody_scored_says_so(name):
     inputs = loss_inputs(torch.zeros(3))
     with pytest.raises(ValueError, match=f"{name}: "):
         getattr(inputs, name)
+
+
+@pytest.mark.parametrize(
+    ("mixin", "hook"),
+    [
+        (Stages, "stage"),
+        (PromptCount, "prompts"),
+        (Branching, "branch"),
+        (UpdateCount, "updates"),
+        (Lessons, "lessons"),
+    ],
+)
+def test_an_algorithm_without_the_hook_of_its_mixin_cannot_be_made(mixin, hook):
+    """It would fail in the middle of a step else."""
+
+    @dataclass
+    class Forgetful(mixin, GroupAlgorithm):
+        pass
+
+    with pytest.raises(TypeError, match=hook):
+        Forgetful()

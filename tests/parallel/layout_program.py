@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from red_mcore.rollout.environment import begin_imports, set_environment, settle
+from red_mcore.rollout.environment import begin_imports, end_imports, set_environment
 
 begin_imports()
 set_environment(offline=True)
@@ -38,7 +38,7 @@ _stores: list[TCPStore] = []
 
 
 def main(out: Path, names: list[str]) -> None:
-    settle()
+    end_imports()
     for name in names:
         try:
             run(name, out)

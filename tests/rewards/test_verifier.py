@@ -17,7 +17,7 @@ from red_mcore.rewards.verifier import Verifier
 from red_mcore.samples.records import Problem
 
 BOMB = "\\boxed{9^{9^{9^{9}}}}"
-linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which Linux alone has")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from red_mcore.analysis.findings import Findings, Likelihood
 from red_mcore.analysis.judge import BEHAVIOURS
-from red_mcore.analysis.lengths import GROUPS, Gap
+from red_mcore.analysis.lengths import GROUPS, LearnabilityGap
 from red_mcore.analysis.positions import TENTHS, THIRDS, Track
 from red_mcore.analysis.words import LISTS, Frequency
 from red_mcore.reports import plots
@@ -100,7 +100,7 @@ def behaviours(found: Sequence[Findings]) -> Plot:
     return _bars(found, "occurrences per response, by the judge", of, form="{:.2f}", size=WIDE)
 
 
-def gaps(found: Mapping[str, Mapping[str, Gap]]) -> Plot:
+def gaps(found: Mapping[str, Mapping[str, LearnabilityGap]]) -> Plot:
     """A bar per student and benchmark."""
     values: dict[str, dict[str, float]] = {}
     errors: dict[str, dict[str, float]] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from red_mcore.analysis.findings import Findings, as_json
 from red_mcore.analysis.judge import BEHAVIOURS, PROMPT
-from red_mcore.analysis.lengths import Gap
+from red_mcore.analysis.lengths import LearnabilityGap
 from red_mcore.analysis.positions import THIRDS
 from red_mcore.analysis.words import LISTS
 from red_mcore.config.redaction import redacted
@@ -19,7 +19,7 @@ from red_mcore.reports.page import render, write_files
 from red_mcore.reports.plots import Plot
 from red_mcore.tracking.provenance import versions
 
-Gaps = Mapping[str, Mapping[str, Gap]]
+Gaps = Mapping[str, Mapping[str, LearnabilityGap]]
 """Student -> benchmark -> D."""
 
 
