@@ -46,12 +46,18 @@ def recipe() -> Recipe:
         model=Model(path="Qwen/Qwen2.5-Math-1.5B", config=QWEN25_MATH_1P5B, dtype="bfloat16"),
         parallel=Parallel(ranks=8, tensor=2, pipeline=1, sequence=True),
         steps=500,
-        batch=Batch(prompts_per_step=64, samples_per_prompt=7, refills=6, tokens_per_micro_batch=16384),
+        batch=Batch(
+            prompts_per_step=64, samples_per_prompt=7, refills=6, tokens_per_micro_batch=16384
+        ),
         rollout=Rollout(max_prompt_tokens=1024, max_response_tokens=8192, kv_cache_mib=24576),
         algorithm=RED(constant=3000.0, weight_min=1.0, weight_max=7.0),
         data=Data(path="Elliott/Openr1-Math-46k-8192", held_out=256),
         reward=Reward(workers=2, boxed_only=False, overlong=Overlong(buffer=2000)),
-        optimizer=Optimizer(lr=2e-6, schedule="cosine", min_lr_ratio=0.1, betas=(0.9, 0.95), clip_grad=1.0),
+        optimizer=Optimizer(
+            lr=2e-6, schedule="cosine", min_lr_ratio=0.1, betas=(0.9, 0.95), clip_grad=1.0
+        ),
         checkpoint=Checkpoint(every=20),
-        evaluation=Evaluation(every=50, samples=4, temperature=0.6, benchmarks=Benchmarks(BENCHMARKS, protocol=red())),
+        evaluation=Evaluation(
+            every=50, samples=4, temperature=0.6, benchmarks=Benchmarks(BENCHMARKS, protocol=red())
+        ),
     )

@@ -39,7 +39,9 @@ def recipe() -> Recipe:
         parallel=Parallel(ranks=2),
         steps=150,
         batch=Batch(prompts_per_step=24, samples_per_prompt=7, tokens_per_micro_batch=8192),
-        rollout=Rollout(max_prompt_tokens=32, max_response_tokens=80, kv_cache_mib=128, logprob_gap_limit=1e-3),
+        rollout=Rollout(
+            max_prompt_tokens=32, max_response_tokens=80, kv_cache_mib=128, logprob_gap_limit=1e-3
+        ),
         algorithm=RED(constant=80.0),
         data=Data(problems=2048, held_out=512),
         optimizer=Optimizer(lr=6e-4, warmup_steps=2),

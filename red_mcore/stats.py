@@ -52,7 +52,9 @@ def majority(answers: Sequence[str | None], correct: Sequence[bool]) -> float:
         return 0.0
     most = max(votes.values())
     right = Counter(answer for answer, is_right in zip(answers, correct, strict=True) if is_right)
-    return statistics.fmean(right[answer] / count for answer, count in votes.items() if count == most)
+    return statistics.fmean(
+        right[answer] / count for answer, count in votes.items() if count == most
+    )
 
 
 def paired_bootstrap(
@@ -167,7 +169,9 @@ class Gap:
         missing."""
         if self.seeds < 2 or len(self.differences) < self.seeds:
             return 0
-        return all(d > 0 for d in self.differences) - all(d < 0 for d in self.differences)  # 0 with a NaN
+        return all(d > 0 for d in self.differences) - all(
+            d < 0 for d in self.differences
+        )  # 0 with a NaN
 
 
 def gap(one: dict[int, float], other: dict[int, float], seeds: int) -> Gap | None:

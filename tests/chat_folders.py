@@ -39,8 +39,20 @@ MISTRAL = (
 )
 PLAIN = "{% for m in messages %}{{ m.content + '\n' }}{% endfor %}"
 FAMILIES = {
-    "chatml of a base model": (CHATML, ["<|im_start|>", "<|im_end|>"], None, "<|endoftext|>", "<|im_end|>"),
-    "qwen3": (QWEN3, ["<|im_start|>", "<|im_end|>", "<|endoftext|>"], None, "<|im_end|>", "<|im_end|>"),
+    "chatml of a base model": (
+        CHATML,
+        ["<|im_start|>", "<|im_end|>"],
+        None,
+        "<|endoftext|>",
+        "<|im_end|>",
+    ),
+    "qwen3": (
+        QWEN3,
+        ["<|im_start|>", "<|im_end|>", "<|endoftext|>"],
+        None,
+        "<|im_end|>",
+        "<|im_end|>",
+    ),
     "llama3": (
         LLAMA3,
         ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
@@ -49,7 +61,13 @@ FAMILIES = {
         "<|eot_id|>",
     ),
     "gemma": (GEMMA, ["<start_of_turn>", "<end_of_turn>"], "<bos>", "<eos>", "<end_of_turn>"),
-    "phi3": (PHI3, ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"], None, "<|endoftext|>", "<|end|>"),
+    "phi3": (
+        PHI3,
+        ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"],
+        None,
+        "<|endoftext|>",
+        "<|end|>",
+    ),
     "mistral": (MISTRAL, [], "<s>", "</s>", "</s>"),
     "no chat": (PLAIN, [], None, "<|endoftext|>", "<|endoftext|>"),
 }
@@ -64,7 +82,9 @@ def make(folder, template, special=(), bos=None, eos=None, tags=(), sentencepiec
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     if sentencepiece:
         letters = ["▁", *map(chr, range(33, 127)), "\n", "▁T", "▁Th"]
-        core = Tokenizer(models.BPE({text: i for i, text in enumerate(letters)}, [("▁", "T"), ("▁T", "h")]))
+        core = Tokenizer(
+            models.BPE({text: i for i, text in enumerate(letters)}, [("▁", "T"), ("▁T", "h")])
+        )
         core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
         core.decoder = decoders.Metaspace(prepend_scheme="first")
     else:
@@ -72,9 +92,13 @@ def make(folder, template, special=(), bos=None, eos=None, tags=(), sentencepiec
         core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         core.decoder = decoders.ByteLevel()
     names = [*special, *(name for name in (bos, eos) if name and name not in special)]
-    core.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in [*names, *tags]])
+    core.add_special_tokens(
+        [AddedToken(name, normalized=False, special=True) for name in [*names, *tags]]
+    )
     if bos:
-        core.post_processor = processors.TemplateProcessing(f"{bos} $A", None, [(bos, core.token_to_id(bos))])
+        core.post_processor = processors.TemplateProcessing(
+            f"{bos} $A", None, [(bos, core.token_to_id(bos))]
+        )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, bos_token=bos, eos_token=eos, extra_special_tokens=[*names, *tags]
     )

@@ -26,7 +26,13 @@ SLOW = (
     # They make models, figures, or child processes by the dozen.
     *("analysis", "convert", "reporting", "test_fuzz.py", "test_identity.py", "test_rehearsal.py"),
     *("test_functions.py", "test_pool.py", "test_verifier.py", "test_grading.py", "megatron"),
-    *("test_model_folder.py", "test_setup.py", "test_groups.py", "test_sampling.py", "test_resume.py"),
+    *(
+        "test_model_folder.py",
+        "test_setup.py",
+        "test_groups.py",
+        "test_sampling.py",
+        "test_resume.py",
+    ),
 )
 """Folders and files whose tests take minutes together; `make test-fast` does not even import them."""
 
@@ -77,7 +83,9 @@ def background(request, tmp_path_factory) -> dict[str, Future]:
             folder = tmp_path_factory.mktemp("layouts")
             _make_models(folder)  # here, for it draws from torch's generator, as tests do
             jobs["layouts"] = pool.submit(_run_layouts, folder, over)
-        for module in dict.fromkeys(item.module for item in items if "prepared" in item.fixturenames):
+        for module in dict.fromkeys(
+            item.module for item in items if "prepared" in item.fixturenames
+        ):
             folder = tmp_path_factory.mktemp(module.__name__)
             jobs[module.__name__] = pool.submit(module.prepare, folder, over)
         yield jobs
@@ -111,7 +119,13 @@ def _run_layouts(folder: Path, over: threading.Event) -> Path:
     from launching import launch
 
     for ranks, names in LAYOUTS.items():
-        launch(Path(__file__).parent / "parallel" / "layout_program.py", ranks, folder, *names, cancel=over)
+        launch(
+            Path(__file__).parent / "parallel" / "layout_program.py",
+            ranks,
+            folder,
+            *names,
+            cancel=over,
+        )
     return folder
 
 
@@ -127,7 +141,9 @@ def _make_models(folder: Path) -> None:
         make_fresh(config(tied), build_tokenizer(), folder / name, seed=0, dtype=torch.float32)
     usual = config(False) | {"initializer_range": 0.02}
     make_fresh(usual, build_tokenizer(), folder / "usual", seed=0, dtype=torch.float32)
-    make_fresh(config(True, hidden=SMALL), build_tokenizer(), folder / "small", seed=0, dtype=torch.float32)
+    make_fresh(
+        config(True, hidden=SMALL), build_tokenizer(), folder / "small", seed=0, dtype=torch.float32
+    )
     make_fresh(config(True, DEEP), build_tokenizer(), folder / "deep", seed=0, dtype=torch.float32)
     for name in FAMILIES:
         make_family(name, folder / name)

@@ -21,7 +21,13 @@ _COMMON = {
 }
 _EXPERTS = {"num_experts": 8, "moe_intermediate_size": 32, "head_dim": 16}
 FAMILIES = {
-    "qwen3": {**_COMMON, "model_type": "qwen3", "head_dim": 32, "tie_word_embeddings": True, "rope_theta": 1e6},
+    "qwen3": {
+        **_COMMON,
+        "model_type": "qwen3",
+        "head_dim": 32,
+        "tie_word_embeddings": True,
+        "rope_theta": 1e6,
+    },
     "llama": {
         **_COMMON,
         "model_type": "llama",
@@ -49,7 +55,13 @@ FAMILIES = {
         "attention_dropout": 0.1,
         "residual_dropout": 0.1,
     },
-    "qwen3_moe": {**_COMMON, **_EXPERTS, "model_type": "qwen3_moe", "num_experts_per_tok": 2, "norm_topk_prob": True},
+    "qwen3_moe": {
+        **_COMMON,
+        **_EXPERTS,
+        "model_type": "qwen3_moe",
+        "num_experts_per_tok": 2,
+        "norm_topk_prob": True,
+    },
     "qwen3_moe_raw": {
         **_COMMON,
         **_EXPERTS,

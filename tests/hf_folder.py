@@ -6,7 +6,9 @@ from pathlib import Path
 import torch
 
 
-def write_hf(folder: Path, tied: bool, dtype: torch.dtype = torch.float32, **changes: object) -> dict:
+def write_hf(
+    folder: Path, tied: bool, dtype: torch.dtype = torch.float32, **changes: object
+) -> dict:
     """Write ``folder`` with a tokenizer, a chat template and generation settings; the tensors by name."""
     from layout_samples import config
 
@@ -15,10 +17,18 @@ def write_hf(folder: Path, tied: bool, dtype: torch.dtype = torch.float32, **cha
     from red_mcore.models.architecture import read_architecture
     from red_mcore.models.rules import hf_shapes
 
-    conf = {**config(tied), "architectures": ["Qwen2ForCausalLM"], "torch_dtype": str(dtype)[6:], **changes}
+    conf = {
+        **config(tied),
+        "architectures": ["Qwen2ForCausalLM"],
+        "torch_dtype": str(dtype)[6:],
+        **changes,
+    }
     shapes = hf_shapes(read_architecture(conf))
     generator = torch.Generator().manual_seed(0)
-    tensors = {name: (0.2 * torch.randn(shape, generator=generator)).to(dtype) for name, shape in shapes.items()}
+    tensors = {
+        name: (0.2 * torch.randn(shape, generator=generator)).to(dtype)
+        for name, shape in shapes.items()
+    }
     folder.mkdir()
     build_tokenizer().save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps(conf))

@@ -37,7 +37,11 @@ def launch(
         try:
             for rank, log in enumerate(logs):
                 log.touch()
-                programs.append(_start([sys.executable, script, *arguments], log, rank, ranks, on_gpu, store.port))
+                programs.append(
+                    _start(
+                        [sys.executable, script, *arguments], log, rank, ranks, on_gpu, store.port
+                    )
+                )
             codes = _wait(programs, time.monotonic() + timeout, cancel or threading.Event())
         finally:
             for program in programs:
@@ -45,14 +49,24 @@ def launch(
                 program.wait()
         for rank, code in enumerate(codes):
             if code:
-                shown = [f"-- rank {r} --\n{logs[r].read_text()[-_SHOWN:]}" for r, c in enumerate(codes) if c]
-                raise AssertionError(f"{script.name}: rank {rank} failed with exit code {code}\n" + "\n".join(shown))
+                shown = [
+                    f"-- rank {r} --\n{logs[r].read_text()[-_SHOWN:]}"
+                    for r, c in enumerate(codes)
+                    if c
+                ]
+                raise AssertionError(
+                    f"{script.name}: rank {rank} failed with exit code {code}\n" + "\n".join(shown)
+                )
         if None in codes:
             shown = [f"-- rank {r} --\n{log.read_text()[-_SHOWN:]}" for r, log in enumerate(logs)]
-            raise AssertionError(f"{script.name}: not done after {timeout} seconds\n" + "\n".join(shown))
+            raise AssertionError(
+                f"{script.name}: not done after {timeout} seconds\n" + "\n".join(shown)
+            )
 
 
-def _start(command: list, log: Path, rank: int, ranks: int, on_gpu: bool, port: int) -> warm.Program:
+def _start(
+    command: list, log: Path, rank: int, ranks: int, on_gpu: bool, port: int
+) -> warm.Program:
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, (warm.ROOT, warm.TESTS, warm.TESTS / "parallel"))),
@@ -70,7 +84,9 @@ def _start(command: list, log: Path, rank: int, ranks: int, on_gpu: bool, port: 
     return warm.start(command, log, env=environment)
 
 
-def _wait(programs: list[warm.Program], deadline: float, cancel: threading.Event) -> list[int | None]:
+def _wait(
+    programs: list[warm.Program], deadline: float, cancel: threading.Event
+) -> list[int | None]:
     """Exit codes once all have ended, one has failed (and those that it took along), or time is up."""
     while time.monotonic() < deadline and not cancel.is_set():
         codes = [program.poll() for program in programs]

@@ -37,7 +37,12 @@ GRID = {
 }
 # A large eps keeps Adam's step smooth: where a gradient is nearly zero, rounding must not decide its sign.
 MAIN = Optimizer(lr=1e-2, eps=1e-3, warmup_steps=1, weight_decay=0.1), 6
-IMITATION = Optimizer(lr=5e-3, eps=1e-3, schedule="wsd", decay_fraction=0.8, betas=(0.8, 0.9), clip_grad=0.5), 6
+IMITATION = (
+    Optimizer(
+        lr=5e-3, eps=1e-3, schedule="wsd", decay_fraction=0.8, betas=(0.8, 0.9), clip_grad=0.5
+    ),
+    6,
+)
 
 
 class Update(NamedTuple):
@@ -67,7 +72,10 @@ def config(tied: bool, layers: int = 2, hidden: int = 64) -> dict:
 
 def apart(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
     """Norm of the difference of all tensors together, relative."""
-    ours, theirs = (np.concatenate([tensors[name].ravel() for name in expected]) for tensors in (found, expected))
+    ours, theirs = (
+        np.concatenate([tensors[name].ravel() for name in expected])
+        for tensors in (found, expected)
+    )
     return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
 
 
@@ -116,4 +124,6 @@ def kept_of(kind: str) -> list[Group]:
 def budget(groups: list[Group], count: int) -> int:
     """The most tokens per micro-batch that make ``count`` micro-batches on one rank."""
     samples = [s for g in groups for s in g.samples]
-    return next(b for b in range(sum(s.tokens for s in samples), 0, -1) if len(bins(samples, b)) == count)
+    return next(
+        b for b in range(sum(s.tokens for s in samples), 0, -1) if len(bins(samples, b)) == count
+    )

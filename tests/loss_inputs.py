@@ -16,11 +16,22 @@ def loss_inputs(
     **fields: Tensor | float,
 ) -> LossInputs:
     """All tokens are those of one response; fields [T] or numbers, 0 where nothing is said (weights 1)."""
-    given = {"entropy": 0.0, "advantage": 0.0, "beta": 0.0, "weight": 1.0, "is_offline": 0.0, **fields}
-    tensors = {name: torch.as_tensor(x, dtype=logp.dtype).expand_as(logp) for name, x in given.items()}
+    given = {
+        "entropy": 0.0,
+        "advantage": 0.0,
+        "beta": 0.0,
+        "weight": 1.0,
+        "is_offline": 0.0,
+        **fields,
+    }
+    tensors = {
+        name: torch.as_tensor(x, dtype=logp.dtype).expand_as(logp) for name, x in given.items()
+    }
     whole = Sequences(
         held=[len(logp)],
         response=torch.ones(len(logp), dtype=torch.bool),
         lengths=torch.tensor([float(len(logp))]),
     )
-    return LossInputs(logp=logp, sequences=whole, scored_logp=old_logp, reference_logp=ref_logp, **tensors)
+    return LossInputs(
+        logp=logp, sequences=whole, scored_logp=old_logp, reference_logp=ref_logp, **tensors
+    )

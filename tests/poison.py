@@ -71,7 +71,9 @@ POISONS = {
 def seal(folder: Path) -> None:
     """Make the manifest of ``folder`` one of what is there now: whoever changes the files can do that, too."""
     files = [
-        file for file in folder.rglob("*") if file.is_file() and file.name not in (manifests.NAME, "conversion.json")
+        file
+        for file in folder.rglob("*")
+        if file.is_file() and file.name not in (manifests.NAME, "conversion.json")
     ]
     manifests.write(folder, {**manifests.read(folder), "files": manifests.digests(folder, files)})
 

@@ -38,7 +38,9 @@ STAGED = SFTThenGRPO(sft_steps=1, imitation=IMITATION[0])
 ALGORITHMS = {
     "RED": RED(constant=8.0),
     "RED autograd": RED(constant=8.0, shift="autograd", beta="batch", entropy_average="token"),
-    "RED shaping": RED(constant=8.0, shift="shaping", baseline="rollouts", entropy_change="absolute"),
+    "RED shaping": RED(
+        constant=8.0, shift="shaping", baseline="rollouts", entropy_change="absolute"
+    ),
     "RED off": RED(constant=8.0, shift="off", beta="reverse", entropy_ema=0.5, aggregation="token"),
     "RED-CoDA": REDCoDA(entropy_ema=0.5),
     "SFT": SFT(),
@@ -52,7 +54,9 @@ ALGORITHMS = {
     "SFT+GRPO": SFTGRPO(constant=8.0),
     "LUFFY": LUFFY(constant=8.0, entropy_coefficient=0.1),
     "SRFT": SRFT(constant=8.0),
-    "ReLIFT": ReLIFT(constant=8.0, demonstrations=1, entropy_coefficient=0.1, imitation=IMITATION[0]),
+    "ReLIFT": ReLIFT(
+        constant=8.0, demonstrations=1, entropy_coefficient=0.1, imitation=IMITATION[0]
+    ),
     "BREAD": BREAD(),
     "HPT": HPT(constant=8.0, entropy_coefficient=0.1),
     "CHORD": CHORD(),

@@ -139,27 +139,59 @@ SEED_OSS = {
 Seed-OSS-36B."""
 
 BAD = [
-    (QWEN3, {"model_type": "gemma2"}, "model_type 'gemma2' is not supported; supported: llama, mistral, qwen2, qwen3"),
+    (
+        QWEN3,
+        {"model_type": "gemma2"},
+        "model_type 'gemma2' is not supported; supported: llama, mistral, qwen2, qwen3",
+    ),
     (QWEN3, {"architectures": ["Qwen3ForSequenceClassification"]}, "want Qwen3ForCausalLM"),
     (QWEN3, {"attention_bias": True}, "attention_bias=true is not supported, only false is"),
     (QWEN3, {"hidden_act": "gelu"}, 'hidden_act="gelu" is not supported, only "silu" is'),
     (QWEN3, {"use_sliding_window": True}, "use_sliding_window=true is not supported"),
-    (QWEN3, {"layer_types": ["full_attention", "sliding_attention"]}, "layer_types: sliding_attention is not"),
+    (
+        QWEN3,
+        {"layer_types": ["full_attention", "sliding_attention"]},
+        "layer_types: sliding_attention is not",
+    ),
     (QWEN3, {"attention_dropout": 0.1}, "attention_dropout=0.1 is not supported"),
-    (QWEN3, {"quantization_config": {"bits": 4}}, "quantization_config is not known for model_type 'qwen3'"),
+    (
+        QWEN3,
+        {"quantization_config": {"bits": 4}},
+        "quantization_config is not known for model_type 'qwen3'",
+    ),
     (QWEN3, {"logit_scale": 0.5}, "if it does not, set 'model.config.logit_scale=null'"),
     (QWEN3, {"other.program": 0.5}, "if it does not, set 'model.config[other.program]=null'"),
     (LLAMA, {"rope_interleaved": True}, "rope_interleaved is not known for model_type 'llama'"),
-    (LLAMA, {"is_encoder_decoder": True}, "is_encoder_decoder=true is not supported, only false is"),
+    (
+        LLAMA,
+        {"is_encoder_decoder": True},
+        "is_encoder_decoder=true is not supported, only false is",
+    ),
     (QWEN3, {"num_experts": 8}, "num_experts is not known for model_type 'qwen3'"),
     (QWEN3, {"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope type 'yarn' is not supported"),
-    (QWEN3, {"rope_scaling": {"type": "default", "factor": 4.0}}, "rope parameter factor=4.0 is not supported"),
+    (
+        QWEN3,
+        {"rope_scaling": {"type": "default", "factor": 4.0}},
+        "rope parameter factor=4.0 is not supported",
+    ),
     (QWEN3, {"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5 is not supported"),
     (LLAMA, {"mlp_bias": True}, "mlp_bias=true is not supported"),
     (LLAMA, {"sliding_window": 4096}, "sliding_window is not known for model_type 'llama'"),
-    (LLAMA, {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "lacks low_freq_factor, high_freq_factor"),
-    (LLAMA, {"rope_scaling": LLAMA["rope_scaling"] | {"low_freq_factor": 4.0}}, "want a factor of 1 or more"),
-    (LLAMA, {"rope_scaling": LLAMA["rope_scaling"] | {"mscale": 2.0}}, "rope parameter mscale=2.0 is not supported"),
+    (
+        LLAMA,
+        {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}},
+        "lacks low_freq_factor, high_freq_factor",
+    ),
+    (
+        LLAMA,
+        {"rope_scaling": LLAMA["rope_scaling"] | {"low_freq_factor": 4.0}},
+        "want a factor of 1 or more",
+    ),
+    (
+        LLAMA,
+        {"rope_scaling": LLAMA["rope_scaling"] | {"mscale": 2.0}},
+        "rope parameter mscale=2.0 is not supported",
+    ),
     (MOE, {"mlp_only_layers": [0]}, "mlp_only_layers=[0] is not supported, only [] is"),
     (MOE, {"decoder_sparse_step": 2}, "decoder_sparse_step=2 is not supported, only 1 is"),
     (MOE, {"num_experts_per_tok": 129}, "num_experts_per_tok=129 does not fit num_experts=128"),
@@ -171,7 +203,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("config", "change", "message"), BAD, ids=[str(change) for _, change, _ in BAD])
+@pytest.mark.parametrize(
+    ("config", "change", "message"), BAD, ids=[str(change) for _, change, _ in BAD]
+)
 def test_what_changes_the_computation_is_refused_by_name(config, change, message):
     read_architecture(config)
     with pytest.raises(RecipeError, match=re.escape(message)) as error:
@@ -226,13 +260,17 @@ EXTRAS = {
 }
 
 
-@pytest.mark.parametrize("config", [QWEN3, LLAMA, MISTRAL, MOE, SEED_OSS], ids=lambda config: config["model_type"])
+@pytest.mark.parametrize(
+    "config", [QWEN3, LLAMA, MISTRAL, MOE, SEED_OSS], ids=lambda config: config["model_type"]
+)
 def test_what_programs_note_beside_is_passed_over(config):
     assert read_architecture(config | EXTRAS) == read_architecture(config)
     code = {"auto_map": {"AutoModelForCausalLM": "modeling_x.X"}}
     assert read_architecture(config | code) == read_architecture(config)
     with pytest.raises(RecipeError, match="auto_map is not known"):
-        read_architecture({name: value for name, value in (config | code).items() if name != "architectures"})
+        read_architecture(
+            {name: value for name, value in (config | code).items() if name != "architectures"}
+        )
 
 
 @pytest.mark.parametrize("name", ["logit_scale", "other.program"])
@@ -259,13 +297,29 @@ def test_an_unknown_field_that_is_off_is_fine(off):
 def test_published_files():
     published = (QWEN3, LLAMA, MISTRAL, MOE, SEED_OSS)
     qwen, llama, mistral, moe, seed = (read_architecture(config) for config in published)
-    assert (qwen.head_dim, qwen.qk_norm, qwen.qkv_bias, qwen.tied, qwen.rope_theta) == (128, True, False, True, 1e6)
-    assert (llama.head_dim, llama.qk_norm, llama.qkv_bias, llama.window) == (128, False, False, None)
+    assert (qwen.head_dim, qwen.qk_norm, qwen.qkv_bias, qwen.tied, qwen.rope_theta) == (
+        128,
+        True,
+        False,
+        True,
+        1e6,
+    )
+    assert (llama.head_dim, llama.qk_norm, llama.qkv_bias, llama.window) == (
+        128,
+        False,
+        False,
+        None,
+    )
     assert llama.rope_scaling == Llama3Rope(8.0, 1.0, 4.0, 8192)
     assert (mistral.window, mistral.head_dim, mistral.rope_scaling) == (4096, 128, None)
     assert moe.experts == Experts(128, 8, True)
     assert moe.ffn_size == 768
-    assert (seed.qkv_bias, seed.output_bias, seed.head_dim, seed.rope_theta) == (True, False, 128, 1e7)
+    assert (seed.qkv_bias, seed.output_bias, seed.head_dim, seed.rope_theta) == (
+        True,
+        False,
+        128,
+        1e7,
+    )
     sizes = [a.parameters for a in (qwen, llama, mistral, moe, seed)]
     assert sizes == [
         596_049_920,
@@ -290,12 +344,19 @@ def test_what_transformers_writes_is_read_as_what_it_was_given(name, tmp_path):
 
 def test_theta_is_where_transformers_finds_it(tmp_path):
     def theta(**fields) -> float:
-        return read_architecture({k: v for k, v in QWEN3.items() if not k.startswith("rope")} | fields).rope_theta
+        return read_architecture(
+            {k: v for k, v in QWEN3.items() if not k.startswith("rope")} | fields
+        ).rope_theta
 
     assert theta() == 10000.0
     assert theta(rope_theta=5.0) == 5.0
     assert theta(rope_theta=5.0, rope_parameters={"rope_theta": 6.0}) == 6.0
-    assert theta(rope_parameters={"rope_theta": 6.0}, rope_scaling={"type": "default", "rope_theta": 7.0}) == 7.0
+    assert (
+        theta(
+            rope_parameters={"rope_theta": 6.0}, rope_scaling={"type": "default", "rope_theta": 7.0}
+        )
+        == 7.0
+    )
     written = QWEN3 | {"rope_parameters": {"rope_type": "default", "rope_theta": 6.0}}
     (tmp_path / "config.json").write_text(json.dumps(written))
     overlaid = hf_config(Model(path=str(tmp_path), config={"rope_theta": 8.0}))
@@ -308,7 +369,10 @@ def test_theta_is_where_transformers_finds_it(tmp_path):
         ({"hidden_size": "1024"}, 'config.hidden_size="1024": want a whole number'),
         ({"num_attention_heads": 0}, "config.num_attention_heads=0: want a whole number from 1"),
         ({"head_dim": -128}, "config.head_dim=-128: want"),
-        ({"max_position_embeddings": 1e6}, "config.max_position_embeddings=1000000.0: want a whole number"),
+        (
+            {"max_position_embeddings": 1e6},
+            "config.max_position_embeddings=1000000.0: want a whole number",
+        ),
         ({"vocab_size": None}, "config.vocab_size=null: want"),
         ({"rms_norm_eps": True}, "config.rms_norm_eps=true: want a number above 0"),
         ({"tie_word_embeddings": "yes"}, 'config.tie_word_embeddings="yes": want true or false'),

@@ -33,7 +33,12 @@ def sections() -> list[type]:
         section = todo.pop()
         if section not in found:
             found.append(section)
-            todo += [part for hint in hints(section).values() for part in parts(hint) if is_dataclass(part)]
+            todo += [
+                part
+                for hint in hints(section).values()
+                for part in parts(hint)
+                if is_dataclass(part)
+            ]
     return found
 
 
@@ -47,15 +52,27 @@ def hints(section: type) -> dict:
 
 
 def parts(hint) -> list:
-    return [hint, *(part for inner in get_args(hint) if not isinstance(inner, str) for part in parts(inner))]
+    return [
+        hint,
+        *(part for inner in get_args(hint) if not isinstance(inner, str) for part in parts(inner)),
+    ]
 
 
 SECTIONS = [section for section in sections() if section.__module__.startswith("red_mcore.")]
-NUMBERS = [(s, name) for s in SECTIONS for name, hint in hints(s).items() if {int, float} & {*parts(hint)}]
+NUMBERS = [
+    (s, name) for s in SECTIONS for name, hint in hints(s).items() if {int, float} & {*parts(hint)}
+]
 
 
 def test_sections_are_found():
-    assert {s.__name__ for s in SECTIONS} >= {"Optimizer", "Protocol", "RED", "FadingRED", "Arithmetic", "Until"}
+    assert {s.__name__ for s in SECTIONS} >= {
+        "Optimizer",
+        "Protocol",
+        "RED",
+        "FadingRED",
+        "Arithmetic",
+        "Until",
+    }
 
 
 @dataclass
@@ -71,7 +88,9 @@ class Sharp(RED):
     weight_max: Annotated[float, Bound(0, 3)] = 2.0
 
 
-@pytest.mark.parametrize(("section", "name"), NUMBERS, ids=[f"{s.__name__}.{name}" for s, name in NUMBERS])
+@pytest.mark.parametrize(
+    ("section", "name"), NUMBERS, ids=[f"{s.__name__}.{name}" for s, name in NUMBERS]
+)
 def test_no_number_is_forgotten(section, name):
     bound = bound_of(section, name)
     assert bound is not None, f"{section.__name__}.{name} has no bounds in its type"
@@ -125,7 +144,9 @@ def test_a_user_s_algorithm_says_its_own_bounds():
     assert refusal(sharpness=11.0) == "algorithm.sharpness=11.0 is too large: use 10 or less"
     assert refusal(rounds=0) == "algorithm.rounds=0 is too small: use 1 or more"
     assert refusal(weight_min=-1.0) == "algorithm.weight_min=-1.0 is too small: use 0 or more"
-    assert bound_of(Sharp, "weight_min") == bound_of(RED, "weight_min"), "declared again for its default"
+    assert bound_of(Sharp, "weight_min") == bound_of(RED, "weight_min"), (
+        "declared again for its default"
+    )
     assert bound_of(Sharp, "weight_max").most == 3, "or for bounds of its own"
     assert bound_of(Sharp, "sharpness").unit == "nats"
 
@@ -135,11 +156,15 @@ def test_every_field_says_what_it_means(section):
     said = descriptions.of_section(section)
     for name, hint in hints(section).items():
         if section_in(hint) is None:
-            assert said.get(name, "").endswith("."), f"{section.__name__}.{name} has no docstring that is a sentence"
+            assert said.get(name, "").endswith("."), (
+                f"{section.__name__}.{name} has no docstring that is a sentence"
+            )
 
 
 def test_what_has_no_source_describes_nothing():
     made = make_dataclass("Made", [("number", int)])
     assert descriptions.of_section(made) == {}
     assert descriptions.of_section(Sharp)["rounds"] == "Times that it is sharpened."
-    assert descriptions.of_section(Sharp)["weight_min"] == descriptions.of_section(RED)["weight_min"]
+    assert (
+        descriptions.of_section(Sharp)["weight_min"] == descriptions.of_section(RED)["weight_min"]
+    )

@@ -63,7 +63,10 @@ def test_a_model_family_is_one_file(tmp_path, monkeypatch):
     assert arch.qk_norm
     shapes = rules.hf_shapes(arch)
     assert shapes["body.layers.1.self_attn.q_norm.weight"] == (8,)
-    assert sum(size[0] * (size[1] if len(size) > 1 else 1) for size in shapes.values()) == arch.parameters
+    assert (
+        sum(size[0] * (size[1] if len(size) > 1 else 1) for size in shapes.values())
+        == arch.parameters
+    )
 
 
 def test_an_algorithm_of_ones_own_is_one_class(tmp_path, monkeypatch):

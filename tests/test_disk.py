@@ -47,8 +47,13 @@ class Small:
 def small(request, monkeypatch) -> tuple[int, str]:
     """Number and words of the error on a disk without room; from now on files are on one."""
     whole = Path.open
-    monkeypatch.setattr(Path, "open", lambda *given, **named: Small(whole(*given, **named), request.param))
-    return request.param, "the disk is full" if request.param == errno.ENOSPC else "the disk quota is used up"
+    monkeypatch.setattr(
+        Path, "open", lambda *given, **named: Small(whole(*given, **named), request.param)
+    )
+    return (
+        request.param,
+        "the disk is full" if request.param == errno.ENOSPC else "the disk quota is used up",
+    )
 
 
 def write_pieces(file: Path, *pieces) -> None:
@@ -63,7 +68,9 @@ def said(what: str, file: Path, size: str) -> str:
 
 def test_a_full_disk_is_named_with_file_and_bytes_and_nothing_torn_stays(tmp_path, small):
     number, what = small
-    summary, rows, weights = (tmp_path / name for name in ("summary.json", "metrics.jsonl", "model.safetensors"))
+    summary, rows, weights = (
+        tmp_path / name for name in ("summary.json", "metrics.jsonl", "model.safetensors")
+    )
     for file in (summary, rows):
         with open(file, "w") as output:
             output.write("{}\n")
@@ -78,7 +85,8 @@ def test_a_full_disk_is_named_with_file_and_bytes_and_nothing_torn_stays(tmp_pat
 
 
 @pytest.mark.skipif(
-    shutil.which("unshare") is None, reason="unshare (util-linux), which gives the test a small disk, is not installed"
+    shutil.which("unshare") is None,
+    reason="unshare (util-linux), which gives the test a small disk, is not installed",
 )
 def test_a_disk_that_really_fills_up(tmp_path):
     program = """
@@ -95,7 +103,9 @@ for write, name in ((disk.append, kept.name), (disk.write_atomic, "summary.json"
 print(sorted(path.name for path in folder.iterdir()), kept.read_text())
 """
     mount = f'mount -t tmpfs -o size=64k tmpfs "$1" 2>/dev/null || exit 77; exec {sys.executable} -c "$0" "$1"'
-    done = subprocess.run(["unshare", "-rm", "sh", "-c", mount, program, tmp_path], capture_output=True, text=True)
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", mount, program, tmp_path], capture_output=True, text=True
+    )
     if done.returncode == 77 or "unshare" in done.stderr:
         pytest.skip("this user may not mount a small disk, which takes root or user namespaces")
     assert done.stdout.splitlines() == [
@@ -114,7 +124,9 @@ def test_libraries_tell_of_a_full_disk_in_their_own_words():
 
 def test_what_a_disk_refuses_for_another_reason_is_named_too(tmp_path):
     (tmp_path / "summary.json").mkdir()
-    with pytest.raises(disk.Unwritten, match=r"summary\.json cannot be written \(Is a directory\): mend that"):
+    with pytest.raises(
+        disk.Unwritten, match=r"summary\.json cannot be written \(Is a directory\): mend that"
+    ):
         disk.write_atomic(tmp_path / "summary.json", "{}")
     (tmp_path / "file").touch()
     with pytest.raises(disk.Unwritten, match=r"metrics\.jsonl cannot be written"):
@@ -132,7 +144,9 @@ def test_a_write_that_fails_keeps_the_old_file(tmp_path):
     assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\0" * 30, b"\xff\xfe\0", b"[]", b"null", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\0" * 30, b"\xff\xfe\0", b"[]", b"null", b"[" * 100_000]
+)
 def test_a_damaged_object_is_named(tmp_path, content):
     file = tmp_path / "summary.json"
     assert disk.read_object(file) is None

@@ -29,9 +29,20 @@ ONE = "parallel.ranks=1"
 """Where more ranks would show nothing more: they cost time."""
 
 
-def command(folder: Path, name: str, *overrides: str, recipe: str = "recipes/red_tiny.py") -> list[str]:
+def command(
+    folder: Path, name: str, *overrides: str, recipe: str = "recipes/red_tiny.py"
+) -> list[str]:
     patient = "reward.timeout_seconds=600"  # whatever else the machine has to do, the same verdicts
-    return [sys.executable, "-m", "red_mcore.run", recipe, f"name={name}", f"runs={folder}", patient, *overrides]
+    return [
+        sys.executable,
+        "-m",
+        "red_mcore.run",
+        recipe,
+        f"name={name}",
+        f"runs={folder}",
+        patient,
+        *overrides,
+    ]
 
 
 def run(folder: Path, name: str, *overrides: str, recipe: str = "recipes/red_tiny.py") -> str:
@@ -50,14 +61,20 @@ def refused(folder: Path, name: str, *overrides: str, recipe: str = "recipes/red
 
 def rows(folder: Path, name: str) -> list[dict]:
     """Metrics of the steps; the row before them, of step 0, holds the evaluation at start."""
-    first, *rest = [json.loads(line) for line in (folder / name / "metrics.jsonl").read_text().splitlines()]
+    first, *rest = [
+        json.loads(line) for line in (folder / name / "metrics.jsonl").read_text().splitlines()
+    ]
     assert first["step"] == 0
     assert all(key == "step" or key.startswith("evaluation/") for key in first)
     return rest
 
 
 def without_seconds(row: dict) -> dict:
-    return {key: value for key, value in row.items() if not key.startswith(("time/", "memory/", "speed/"))}
+    return {
+        key: value
+        for key, value in row.items()
+        if not key.startswith(("time/", "memory/", "speed/"))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +106,13 @@ def converted(folder, base) -> str:
     """The same model as a checkpoint in Megatron's format."""
     from red_mcore.convert.conversion import from_hf
 
-    from_hf(folder / "data2/base", folder / "converted", dtype=None, replace=False, watch=lambda done, total: None)
+    from_hf(
+        folder / "data2/base",
+        folder / "converted",
+        dtype=None,
+        replace=False,
+        watch=lambda done, total: None,
+    )
     return f"model.path={folder}/converted"
 
 
@@ -118,7 +141,9 @@ def test_a_run_leaves_what_the_readme_promises(folder, base):
 
     found = mlflow.tracking.MlflowClient(f"sqlite:///{folder}/mlruns.db").search_runs(["1"])
     assert found[0].info.status == "FINISHED"
-    assert found[0].data.metrics["rollout/accuracy"] == rows(folder, "data2")[-1]["rollout/accuracy"]
+    assert (
+        found[0].data.metrics["rollout/accuracy"] == rows(folder, "data2")[-1]["rollout/accuracy"]
+    )
 
 
 def test_the_export_loads_in_transformers_and_in_vllm(folder, base):
@@ -150,7 +175,13 @@ def test_first_step_is_the_same_under_another_layout(folder, converted, undistur
     for key in ("rollout/generated_tokens", "rollout/accuracy", "trace/length_tokens"):
         assert other[key] == first[key]
     assert abs(first["loss/total"]) > 1e-6
-    for key in ("loss/total", "loss/rl", "loss/offline", "update/grad_norm", "entropy/offline_nats"):
+    for key in (
+        "loss/total",
+        "loss/rl",
+        "loss/offline",
+        "update/grad_norm",
+        "entropy/offline_nats",
+    ):
         assert other[key] == pytest.approx(first[key], rel=1e-4, abs=1e-7), key
     assert len(rows(folder, name)) == STEPS
 
@@ -184,7 +215,9 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(folder, base, tmp_path):
     program = warm.start(command(folder, "interrupted", *arguments), tmp_path / "output")
     warm.wait_for(folder / "interrupted" / "metrics.jsonl", program)
     everybody = [launcher := psutil.Process(program.pid), *launcher.children(recursive=True)]
-    listening = {c.laddr.ip for p in everybody for c in p.net_connections() if c.status == psutil.CONN_LISTEN}
+    listening = {
+        c.laddr.ip for p in everybody for c in p.net_connections() if c.status == psutil.CONN_LISTEN
+    }
     assert listening == {"127.0.0.1"}, "launcher, ranks, engines and verifiers"
     program.send_signal(signal.SIGINT)
     code, output = program.wait(), program.output()
@@ -221,13 +254,17 @@ def test_grade_school_problems_train_under_tensor_parallel(folder, tmp_path):
     printed = run(folder, "gsm8k", *arguments)
     first, *_ = json.loads((folder / "gsm8k/summary.json").read_text())["warnings"]
     assert first["code"] == "warm_up_main"  # two steps of warm-up
-    assert printed.count(f"red_mcore: warning: {first['text']}\n") == 2  # before the ranks and in the end
+    assert (
+        printed.count(f"red_mcore: warning: {first['text']}\n") == 2
+    )  # before the ranks and in the end
     for row in rows(folder, "gsm8k"):
         assert all(math.isfinite(value) for value in row.values())
         assert row["trace/accuracy"] == 1.0
         assert row["update/grad_norm"] > 0
     file.write_text(file.read_text().replace("Ann has 39", "Bob has 39"))
-    assert "the first that differs is held-out problem 11 (id 39): 'Ann has 39" in refused(folder, "gsm8k", *arguments)
+    assert "the first that differs is held-out problem 11 (id 39): 'Ann has 39" in refused(
+        folder, "gsm8k", *arguments
+    )
 
 
 def test_a_mixture_of_experts_over_two_ranks(folder):
@@ -239,17 +276,30 @@ def test_a_mixture_of_experts_over_two_ranks(folder):
     stale.mkdir(parents=True)
     (stale / "complete").write_text("of an earlier recipe")
     (stale / "config.json").write_text("{}")
-    fields = ("model_type=qwen3_moe", "num_experts=4", "num_experts_per_tok=2", "moe_intermediate_size=64")
+    fields = (
+        "model_type=qwen3_moe",
+        "num_experts=4",
+        "num_experts_per_tok=2",
+        "moe_intermediate_size=64",
+    )
     model = [f"model.config.{field}" for field in (*fields, "norm_topk_prob=true", "head_dim=32")]
     run(folder, "experts", *SMALL, *model, "parallel.expert=2", "steps=2")
     assert [row["publish/version"] for row in rows(folder, "experts")] == [1, 2]
     for row in rows(folder, "experts"):
         assert row["update/grad_norm"] > 0
         assert 0 < row["rollout/logprob_gap_max_nats"] < 1e-3
-    assert json.loads((folder / "experts/export/config.json").read_text())["model_type"] == "qwen3_moe"
+    assert (
+        json.loads((folder / "experts/export/config.json").read_text())["model_type"] == "qwen3_moe"
+    )
 
 
-RELIFT = ["recipes/tiny/relift.py", "algorithm.demonstrations=3", "checkpoint.every=2", "steps=4", ONE]
+RELIFT = [
+    "recipes/tiny/relift.py",
+    "algorithm.demonstrations=3",
+    "checkpoint.every=2",
+    "steps=4",
+    ONE,
+]
 
 
 def test_relift_goes_on_from_a_checkpoint_as_if_undisturbed(folder, base):
@@ -267,22 +317,34 @@ def test_relift_goes_on_from_a_checkpoint_as_if_undisturbed(folder, base):
     output = run(cut, "relift", *arguments, recipe=recipe)
     assert "going on from checkpoint" in output
     assert "kept no fingerprints" not in output
-    now, then = (json.loads(file.read_text()) for file in (identity, folder / "relift" / "identity.json"))
+    now, then = (
+        json.loads(file.read_text()) for file in (identity, folder / "relift" / "identity.json")
+    )
     assert {**now, "recipe": None} == {**then, "recipe": None}  # where its runs are has changed
-    assert [without_seconds(row) for row in rows(cut, "relift")] == [without_seconds(row) for row in undisturbed]
-    seen, whole = (resume.latest(place / "relift/checkpoints")["state"]["health"] for place in (cut, folder))
+    assert [without_seconds(row) for row in rows(cut, "relift")] == [
+        without_seconds(row) for row in undisturbed
+    ]
+    seen, whole = (
+        resume.latest(place / "relift/checkpoints")["state"]["health"] for place in (cut, folder)
+    )
     assert seen == whole
     assert seen["no_update"]["seen"] == 4
     assert any(row.get("lesson/traces") == 3 for row in undisturbed[:2])
     assert any(row.get("lesson/traces") == 3 for row in undisturbed[2:])
     lr = load(str(ROOT / recipe)).algorithm.imitation.lr
-    assert all(row["lesson/update_lr"] == pytest.approx(lr) for row in undisturbed[2:] if "lesson/update_lr" in row)
+    assert all(
+        row["lesson/update_lr"] == pytest.approx(lr)
+        for row in undisturbed[2:]
+        if "lesson/update_lr" in row
+    )
 
 
 def test_sft_goes_over_into_grpo_and_a_run_can_be_made_longer(folder, base):
     recipe, stage = "recipes/tiny/sft_then_grpo.py", "algorithm.sft_steps=2"
     run(folder, "staged", base, *SMALL, ONE, stage, "steps=3", recipe=recipe)
-    assert "going on from checkpoint" in run(folder, "staged", base, *SMALL, ONE, stage, "steps=4", recipe=recipe)
+    assert "going on from checkpoint" in run(
+        folder, "staged", base, *SMALL, ONE, stage, "steps=4", recipe=recipe
+    )
     found = rows(folder, "staged")
     assert ["loss/sft" in row for row in found] == [True, True, False, False]
     assert ["rollout/generated_tokens" in row for row in found] == [False, False, True, True]
@@ -293,12 +355,24 @@ def test_sft_goes_over_into_grpo_and_a_run_can_be_made_longer(folder, base):
 
 def test_branches_and_refills(folder, base):
     """A base this weak solves few groups: most go on from a part of their trace, and some give way to fresh prompts."""
-    run(folder, "bread", base, *SMALL, ONE, "steps=2", "batch.refills=1", recipe="recipes/tiny/bread.py")
+    run(
+        folder,
+        "bread",
+        base,
+        *SMALL,
+        ONE,
+        "steps=2",
+        "batch.refills=1",
+        recipe="recipes/tiny/bread.py",
+    )
     for row in rows(folder, "bread"):
         assert row["groups/branched"] > 0
         assert 8 <= row["groups/sampled"] <= 16
         assert row["groups/kept"] + row["groups/dropped"] == 8
-        assert row["rollout/generated_tokens"] > row["groups/sampled"] * 8 * row["rollout/length_tokens"]
+        assert (
+            row["rollout/generated_tokens"]
+            > row["groups/sampled"] * 8 * row["rollout/length_tokens"]
+        )
         assert row["update/grad_norm"] > 0
 
 
@@ -321,7 +395,9 @@ def benchmarks(tmp_path_factory) -> Path:
     problems = load_problems(Data(problems=32, held_out=0), seed=5)[0]
     folder = tmp_path_factory.mktemp("benchmarks")
     for name, some in {"AIME24": problems[:18], "AMC23": problems[18:]}.items():
-        (folder / f"{name}.json").write_text(json.dumps([{"prompt": p.text, "answer": p.gold} for p in some]))
+        (folder / f"{name}.json").write_text(
+            json.dumps([{"prompt": p.text, "answer": p.gold} for p in some])
+        )
     return folder
 
 
@@ -348,7 +424,10 @@ def test_benchmarks_are_evaluated_on_the_way(folder, benchmarked):
     assert [row["publish/version"] for row in made] == [1, 2]
     summary = json.loads((benchmarked / "evaluation/step-000002/summary.json").read_text())
     found = summary["benchmarks"]
-    assert {name: (n["items"], n["samples"]) for name, n in found.items()} == {"AIME24": (18, 4), "AMC23": (14, 4)}
+    assert {name: (n["items"], n["samples"]) for name, n in found.items()} == {
+        "AIME24": (18, 4),
+        "AMC23": (14, 4),
+    }
     assert made[-1]["evaluation/AIME24_mean"] == found["AIME24"]["mean"] > 0
     assert made[-1]["evaluation/AIME24_pass4"] == found["AIME24"]["pass"]["4"]
     assert made[-1]["evaluation/average_mean"] == summary["average"]["mean"]
@@ -360,12 +439,30 @@ def test_benchmarks_are_evaluated_on_the_way(folder, benchmarked):
     assert (benchmarked / "rollouts/benchmarks-000002.jsonl").read_text().count("verdict") > 0
 
 
-def test_evaluated_alone_a_checkpoint_has_the_same_numbers_also_after_a_kill(benchmarked, benchmarks, tmp_path):
+def test_evaluated_alone_a_checkpoint_has_the_same_numbers_also_after_a_kill(
+    benchmarked, benchmarks, tmp_path
+):
     """One engine instead of two, another program, killed on its way: every token is the same."""
     overrides = [f"{name}={json.dumps(value)}" for name, value in ASKED.items()]
     command = [
-        *(sys.executable, "tools/evaluate.py", "--model", str(benchmarked), "--benchmarks", "AIME24,AMC23"),
-        *("--data", str(benchmarks), "--out", str(tmp_path), "--kv-cache-mib", "128", "--timeout", "600"),
+        *(
+            sys.executable,
+            "tools/evaluate.py",
+            "--model",
+            str(benchmarked),
+            "--benchmarks",
+            "AIME24,AMC23",
+        ),
+        *(
+            "--data",
+            str(benchmarks),
+            "--out",
+            str(tmp_path),
+            "--kv-cache-mib",
+            "128",
+            "--timeout",
+            "600",
+        ),
         *overrides,
     ]
     program = warm.start(command, tmp_path / "output")
@@ -375,7 +472,9 @@ def test_evaluated_alone_a_checkpoint_has_the_same_numbers_also_after_a_kill(ben
     finally:
         program.kill()
         program.wait()
-    psutil.wait_procs(ranks)  # they have groups of their own and die with their launcher, a moment later
+    psutil.wait_procs(
+        ranks
+    )  # they have groups of their own and die with their launcher, a moment later
     before = (tmp_path / "items.part-0.jsonl").read_text()
     done = warm.run(command)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -385,7 +484,8 @@ def test_evaluated_alone_a_checkpoint_has_the_same_numbers_also_after_a_kill(ben
     assert after == (benchmarked / "evaluation/step-000002/items.jsonl").read_text()
     assert after.startswith("".join(before.splitlines(keepends=True)[:4]))
     alone, training = (
-        json.loads((place / "summary.json").read_text()) for place in (tmp_path, benchmarked / "evaluation/step-000002")
+        json.loads((place / "summary.json").read_text())
+        for place in (tmp_path, benchmarked / "evaluation/step-000002")
     )
     assert alone["benchmarks"] == training["benchmarks"]
     import mlflow
@@ -398,7 +498,9 @@ def test_evaluated_alone_a_checkpoint_has_the_same_numbers_also_after_a_kill(ben
 
 def test_a_changed_recipe_is_refused_in_the_same_folder(folder, undisturbed, base):
     arguments = [base, *SMALL, f"steps={STEPS}"]
-    assert "was started with optimizer.lr=" in refused(folder, "undisturbed", *arguments, "optimizer.lr=5e-4")
+    assert "was started with optimizer.lr=" in refused(
+        folder, "undisturbed", *arguments, "optimizer.lr=5e-4"
+    )
     algorithm = refused(folder, "undisturbed", *arguments, recipe="recipes/tiny/grpo.py")
     assert "was started with algorithm RED, now it is GRPO" in algorithm
 

@@ -29,29 +29,73 @@ def words(text: str) -> list[str]:
 
 
 NUMBERS = (
-    *words("-1 0 1 2 3 4 7 8 16 100 1000 65536 1000000 -0.0 0.5 1.0 1.5 1e-3 1e-12 1e9 1e308 -1e308 1e400"),
+    *words(
+        "-1 0 1 2 3 4 7 8 16 100 1000 65536 1000000 -0.0 0.5 1.0 1.5 1e-3 1e-12 1e9 1e308 -1e308 1e400"
+    ),
     *words(".inf -.inf .nan inf nan 100000000000000000000000 12345678901234567890"),
     *words("010 08 1:30 0x10 1_000 1e3 +5 1."),
 )
 TEXTS = (
-    *words("x a/b ../x / . .. /nowhere/x /proc/x /dev/null README.md a%b#c?d a=b ${x} ??? {x} [x] 'x - // : ~user"),
-    *words("http://h:1 http:// sqlite:///x.db pass1 evaluation/pass1 pkg:f <think> x.jsonl \u00e9 \udcff"),
+    *words(
+        "x a/b ../x / . .. /nowhere/x /proc/x /dev/null README.md a%b#c?d a=b ${x} ??? {x} [x] 'x - // : ~user"
+    ),
+    *words(
+        "http://h:1 http:// sqlite:///x.db pass1 evaluation/pass1 pkg:f <think> x.jsonl \u00e9 \udcff"
+    ),
     *("a b", "a\nb", "\u2028", '"a\\0b"', "a" * 300, "a/" * 2500),
 )
 ANYTHING = ("", *words("null ~ true false yes {} [] [1] [null] x { 1 -"), "{a: 1}", "{1: 2}")
 SECTIONS = ("", *words("{} null 3 [1] x"), "{nosuch: 1}", "{a: {b: c}}")
-MAPPINGS = (*words("{} null x [1]"), "{a: 1}", "{a: {b: .nan}}", "{no_such_module:f: 1}", "{a: [1, {}]}", "{a: inf}")
-LISTS = (*words("[] null [1] x [null] [[a]] [AIME24]"), "[a, a]", "[a b]", "[0.5, 0.5]", "[1, 2, 3]", "[nan, 1]")
+MAPPINGS = (
+    *words("{} null x [1]"),
+    "{a: 1}",
+    "{a: {b: .nan}}",
+    "{no_such_module:f: 1}",
+    "{a: [1, {}]}",
+    "{a: inf}",
+)
+LISTS = (
+    *words("[] null [1] x [null] [[a]] [AIME24]"),
+    "[a, a]",
+    "[a b]",
+    "[0.5, 0.5]",
+    "[1, 2, 3]",
+    "[nan, 1]",
+)
 ON = (
     *("base={}", "until={}", "reward.format={}", "reward.overlong={}", "reward.repetition={}"),
     "evaluation.benchmarks={names: [GSM8K], protocol: {max_tokens: 64}}",
 )
 """What turns on the sections that may be off."""
 USUAL = (
-    *("steps=1", "parallel.ranks=1", "parallel.ranks=4", "parallel.tensor=2", "parallel.pipeline=2", "seed=3"),
-    *("batch.prompts_per_step=4", "batch.samples_per_prompt=2", "rollout.max_response_tokens=64", "base=null"),
-    *("evaluation.benchmarks={}", "reward.overlong={}", "reward.format={}", "reward.repetition={}", "until={}"),
-    *("model.path=null", "model.path=owner/name", "tracking.mlflow=false", "checkpoint.every=1", "offload={}"),
+    *(
+        "steps=1",
+        "parallel.ranks=1",
+        "parallel.ranks=4",
+        "parallel.tensor=2",
+        "parallel.pipeline=2",
+        "seed=3",
+    ),
+    *(
+        "batch.prompts_per_step=4",
+        "batch.samples_per_prompt=2",
+        "rollout.max_response_tokens=64",
+        "base=null",
+    ),
+    *(
+        "evaluation.benchmarks={}",
+        "reward.overlong={}",
+        "reward.format={}",
+        "reward.repetition={}",
+        "until={}",
+    ),
+    *(
+        "model.path=null",
+        "model.path=owner/name",
+        "tracking.mlflow=false",
+        "checkpoint.every=1",
+        "offload={}",
+    ),
 )
 
 
@@ -73,7 +117,12 @@ def leaves(section: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
 
 def values(hint: Any, value: Any) -> tuple[str, ...]:
     """What may be typed for a field of that type: right, wrong and odd."""
-    options = [option for part in (hint, *get_args(hint)) if get_origin(part) is Literal for option in get_args(part)]
+    options = [
+        option
+        for part in (hint, *get_args(hint))
+        if get_origin(part) is Literal
+        for option in get_args(part)
+    ]
     kinds = {hint, *get_args(hint)} if get_origin(hint) is not dict else {dict}
     out = [*ANYTHING, *map(str, options)]
     if {int, float} & kinds or (type(value) in (int, float)):
@@ -104,9 +153,9 @@ def dry_run(recipe: Recipe, changes: list[str], whole: bool) -> str | None:
             assert yaml.safe_load(to_yaml(changed))["name"] == changed.name
     except RecipeError as error:
         return str(error)
-    assert not re.search(r"\b(nan|inf|None)\b|(?<![\w.-])-(?!0\b)\d", described.replace(str(changed.folder), "")), (
-        described
-    )
+    assert not re.search(
+        r"\b(nan|inf|None)\b|(?<![\w.-])-(?!0\b)\d", described.replace(str(changed.folder), "")
+    ), described
     assert described.count("\n") < 120
     assert max(map(len, described.splitlines())) < 1500, described
     return None
@@ -114,7 +163,9 @@ def dry_run(recipe: Recipe, changes: list[str], whole: bool) -> str | None:
 
 def is_named(refusal: str, recipe: Recipe, changes: list[str]) -> bool:
     """Whether it is one line, not too long, that names a field: what was changed, or what does not go with it."""
-    names = {change.partition("=")[0].split(".")[-1] for change in changes} | {name for name, *_ in leaves(recipe)}
+    names = {change.partition("=")[0].split(".")[-1] for change in changes} | {
+        name for name, *_ in leaves(recipe)
+    }
     return "\n" not in refusal and len(refusal) < 1200 and any(name in refusal for name in names)
 
 
@@ -130,7 +181,9 @@ def trials(file: Path, rng: random.Random):
         name = section.partition("=")[0]
         if any(field == name and value is None for field, _, value, _ in fields_here):
             on = override(recipe, [section])
-            fields_here += [(*leaf, (section,)) for leaf in leaves(on) if leaf[0].startswith(f"{name}.")]
+            fields_here += [
+                (*leaf, (section,)) for leaf in leaves(on) if leaf[0].startswith(f"{name}.")
+            ]
     for name, hint, value, first in rng.sample(fields_here, round(0.8 * len(fields_here))):
         change = f"{name}={rng.choice(values(hint, value))}"
         yield recipe, [*rng.sample(USUAL, rng.choice((0, 0, 1, 2))), *first, change]

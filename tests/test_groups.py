@@ -38,17 +38,32 @@ class Table:
 
     def groups(self, problems, count, key, *, with_traces):
         self.asked.append((key, [p.id for p in problems]))
-        rows = {p.id: [self.sample(float(p.id in self.teaching and i == 0)) for i in range(count)] for p in problems}
+        rows = {
+            p.id: [self.sample(float(p.id in self.teaching and i == 0)) for i in range(count)]
+            for p in problems
+        }
         for row in rows.values() if with_traces else ():
             row.insert(0, replace(self.sample(0.0), is_offline=True, verdict=self.trace_verdict))
         return [Group(p, rows[p.id]) for p in problems]
 
     @staticmethod
     def sample(correct: float) -> Sample:
-        return Sample(prompt=np.zeros(2), response=np.zeros(5), accuracy=correct, reward=correct, verdict="wrong")
+        return Sample(
+            prompt=np.zeros(2),
+            response=np.zeros(5),
+            accuracy=correct,
+            reward=correct,
+            verdict="wrong",
+        )
 
 
-def step(teaching: set[int], refills: int, algorithm=None, trace_verdict: str = "wrong", samples: bool = False):
+def step(
+    teaching: set[int],
+    refills: int,
+    algorithm=None,
+    trace_verdict: str = "wrong",
+    samples: bool = False,
+):
     recipe = Recipe(
         name="x",
         model=Model(),
@@ -123,7 +138,9 @@ ALGORITHMS = {
 
 
 def varying() -> list[tuple]:
-    head, *rows = [[cell.split() for cell in line.split("|")] for line in VARYING.strip().splitlines()]
+    head, *rows = [
+        [cell.split() for cell in line.split("|")] for line in VARYING.strip().splitlines()
+    ]
     return [
         (name, *case, cell == ["stays"])
         for case, *cells in rows
@@ -135,13 +152,18 @@ def varying() -> list[tuple]:
 @pytest.mark.parametrize(("name", "of_trace", "of_rollouts", "stays"), varying())
 def test_what_refills_replace(name, of_trace, of_rollouts, stays):
     """Not what is dropped: many methods keep such groups for a bonus, a KL term or their trace."""
-    algorithm, samples = ALGORITHMS[name], [Table.sample(float(v == "right")) for v in of_rollouts.split(",")]
+    algorithm, samples = (
+        ALGORITHMS[name],
+        [Table.sample(float(v == "right")) for v in of_rollouts.split(",")],
+    )
     if algorithm.traces:
         samples.insert(0, replace(Table.sample(float(of_trace == "right")), is_offline=True))
     assert algorithm.varies(Group(PROBLEMS[0], samples)) == stays
 
 
-@pytest.mark.parametrize("algorithm", [GRPO(entropy_coefficient=0.01), GRPO(kl_coefficient=0.01), ReLIFT()])
+@pytest.mark.parametrize(
+    "algorithm", [GRPO(entropy_coefficient=0.01), GRPO(kl_coefficient=0.01), ReLIFT()]
+)
 def test_groups_that_stay_for_another_term_are_refilled_all_the_same(algorithm):
     _, metrics, run = step({order()[9]}, 3, algorithm)
     assert [len(ids) for _, ids in run.sampler.asked] == [4, 4, 4, 3]
@@ -149,12 +171,16 @@ def test_groups_that_stay_for_another_term_are_refilled_all_the_same(algorithm):
 
 
 @pytest.mark.parametrize("verdict", ["timeout", "crash", "wrong", "unparsable"])
-@pytest.mark.parametrize("algorithm", [RED(), LUFFY(), SRFT(), SFTGRPO(), HPT()], ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize(
+    "algorithm", [RED(), LUFFY(), SRFT(), SFTGRPO(), HPT()], ids=lambda a: type(a).__name__
+)
 def test_a_trace_without_verdict_is_left_out_where_the_verdict_sets_advantages(algorithm, verdict):
     groups, metrics, _ = step(set(order()[:2]), 0, algorithm, trace_verdict=verdict, samples=True)
     left_out = isinstance(algorithm, JudgedTrace) and verdict in ("timeout", "crash")
     assert [any(s.is_offline for s in g.samples) for g in groups] == [not left_out] * 4
-    assert metrics.get("trace/unjudged") == (4 * left_out if isinstance(algorithm, JudgedTrace) else None)
+    assert metrics.get("trace/unjudged") == (
+        4 * left_out if isinstance(algorithm, JudgedTrace) else None
+    )
     algorithm.compose(groups, {}, 0)
     advantages = [s.advantage for s in groups[0].samples]
     assert (min(advantages[:1]) < 0) == (not left_out and isinstance(algorithm, (RED, LUFFY, SRFT)))
@@ -186,7 +212,11 @@ def test_a_function_that_fails_on_all_that_a_step_samples_ends_the_run(one_rank)
 
     def collected(refills: int):
         recipe = Recipe(
-            "x", Model(), dapo(), batch=Batch(prompts_per_step=4, samples_per_prompt=2, refills=refills), reward=bonus
+            "x",
+            Model(),
+            dapo(),
+            batch=Batch(prompts_per_step=4, samples_per_prompt=2, refills=refills),
+            reward=bonus,
         )
         run = SimpleNamespace(
             recipe=recipe,
@@ -203,6 +233,7 @@ def test_a_function_that_fails_on_all_that_a_step_samples_ends_the_run(one_rank)
     collected(refills=2)
     passing = set()
     with pytest.raises(
-        RuntimeError, match=r"step 8: reward\.functions 'some\.module:bonus' failed on all of its 24 calls"
+        RuntimeError,
+        match=r"step 8: reward\.functions 'some\.module:bonus' failed on all of its 24 calls",
     ):
         collected(refills=2)

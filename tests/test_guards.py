@@ -14,9 +14,13 @@ def groups() -> list[Group]:
 
     def sample(is_offline: bool) -> Sample:
         logp = None if is_offline else np.array([-1.0, -2.0, -3.0], np.float32)
-        return Sample(np.zeros(2, np.int32), np.zeros(3, np.int32), is_offline=is_offline, sampler_logp=logp)
+        return Sample(
+            np.zeros(2, np.int32), np.zeros(3, np.int32), is_offline=is_offline, sampler_logp=logp
+        )
 
-    return [Group(Problem(i, "?", "7"), [sample(True), sample(False), sample(False)]) for i in (17, 4)]
+    return [
+        Group(Problem(i, "?", "7"), [sample(True), sample(False), sample(False)]) for i in (17, 4)
+    ]
 
 
 FIELDS = (*guards.GIVEN, *guards.COMPOSED, "old_logp", "ref_logp", "entropy")
@@ -42,21 +46,33 @@ def test_a_scalar_is_named_with_its_sample(field, value):
 
 
 @pytest.mark.parametrize(
-    ("field", "whose"), [("sampler_logp", "engine"), ("old_logp", "trainer"), ("ref_logp", "reference")]
+    ("field", "whose"),
+    [("sampler_logp", "engine"), ("old_logp", "trainer"), ("ref_logp", "reference")],
 )
 def test_a_token_is_named(field, whose):
     found = groups()
     setattr(found[0].samples[1], field, np.array([-1.0, np.nan, -np.inf], np.float32))
-    assert str(guards.culprit(found, FIELDS)) == f"the {whose}'s log-prob of token 1 of rollout 1 of problem 17 is nan"
+    assert (
+        str(guards.culprit(found, FIELDS))
+        == f"the {whose}'s log-prob of token 1 of rollout 1 of problem 17 is nan"
+    )
 
 
 def test_the_terms_of_a_reward_are_shown():
     found = groups()
-    found[0].samples[1].reward, found[0].samples[1].terms = math.inf, {"accuracy": 1.0, "bonus": math.inf}
-    assert str(guards.culprit(found, ["reward"])).endswith("17 (terms: {'accuracy': 1.0, 'bonus': inf}) is inf")
+    found[0].samples[1].reward, found[0].samples[1].terms = (
+        math.inf,
+        {"accuracy": 1.0, "bonus": math.inf},
+    )
+    assert str(guards.culprit(found, ["reward"])).endswith(
+        "17 (terms: {'accuracy': 1.0, 'bonus': inf}) is inf"
+    )
 
 
 def test_a_coefficient_is_named_with_its_loss():
     found = groups()
     found[0].samples[0].coefficient = {"rl": 0.5, "offline": math.nan}
-    assert str(guards.culprit(found, FIELDS)) == "the coefficient of loss/offline of the trace of problem 17 is nan"
+    assert (
+        str(guards.culprit(found, FIELDS))
+        == "the coefficient of loss/offline of the trace of problem 17 is nan"
+    )

@@ -45,7 +45,12 @@ TINY = {
 
 
 def recipe(**settings) -> Recipe:
-    fields = {"algorithm": GRPO(), "steps": 50, "patience": 4, "batch": Batch(prompts_per_step=2, samples_per_prompt=4)}
+    fields = {
+        "algorithm": GRPO(),
+        "steps": 50,
+        "patience": 4,
+        "batch": Batch(prompts_per_step=2, samples_per_prompt=4),
+    }
     return Recipe(**{"name": "x", "model": Model(config=TINY)} | fields | settings)
 
 
@@ -94,7 +99,11 @@ class Watcher:
         return [each["code"] for each in health.warnings(self.recipe, self.state)]
 
     def text(self, code: str) -> str:
-        (found,) = (each["text"] for each in health.warnings(self.recipe, self.state) if each["code"] == code)
+        (found,) = (
+            each["text"]
+            for each in health.warnings(self.recipe, self.state)
+            if each["code"] == code
+        )
         assert "\n" not in found
         return found
 
@@ -102,13 +111,21 @@ class Watcher:
 @pytest.mark.parametrize(
     ("changes", "code", "text"),
     [
-        ({"reward": Reward(accuracy=0)}, "constant_reward", "reward.accuracy=0 and there is no other term"),
+        (
+            {"reward": Reward(accuracy=0)},
+            "constant_reward",
+            "reward.accuracy=0 and there is no other term",
+        ),
         (
             {"reward": Reward(accuracy=0, functions={"m:f": 0.0}), "algorithm": RED()},
             "constant_reward",
             "use reward.accuracy=1",
         ),
-        ({"rollout": Rollout(temperature=1e-6)}, "greedy", "rollout.temperature=1e-06 makes the samples of a prompt"),
+        (
+            {"rollout": Rollout(temperature=1e-6)},
+            "greedy",
+            "rollout.temperature=1e-06 makes the samples of a prompt",
+        ),
         ({"rollout": Rollout(top_p=0.01)}, "greedy", "use rollout.top_p=1"),
         (
             {"optimizer": Optimizer(warmup_steps=100)},
@@ -127,8 +144,16 @@ class Watcher:
             "warm_up_base",
             "base.optimizer.warmup_steps=8 is no less than the 7 updates of base.steps=7",
         ),
-        ({"algorithm": CHORD(warmup_steps=50)}, "warm_up_of_algorithm", "algorithm.warmup_steps=50"),
-        ({"algorithm": ReLIFT(demonstrations=101)}, "no_lesson", "more than the 100 prompts of all steps"),
+        (
+            {"algorithm": CHORD(warmup_steps=50)},
+            "warm_up_of_algorithm",
+            "algorithm.warmup_steps=50",
+        ),
+        (
+            {"algorithm": ReLIFT(demonstrations=101)},
+            "no_lesson",
+            "more than the 100 prompts of all steps",
+        ),
     ],
 )
 def test_what_the_recipe_tells(changes, code, text):
@@ -151,7 +176,10 @@ def test_what_the_recipe_tells(changes, code, text):
         {"reward": Reward(accuracy=0, functions={"m:f": -1.0})},
         {"reward": Reward(accuracy=0), "algorithm": SFT(), "rollout": Rollout(temperature=1e-6)},
         {"optimizer": Optimizer(warmup_steps=49)},
-        {"optimizer": Optimizer(warmup_steps=50, schedule="constant"), "until": Until(most_steps=100)},
+        {
+            "optimizer": Optimizer(warmup_steps=50, schedule="constant"),
+            "until": Until(most_steps=100),
+        },
         {"optimizer": Optimizer(warmup_steps=50), "batch": Batch(updates_per_step=2)},
         {"steps": 0, "base": Base(), "optimizer": Optimizer(warmup_steps=50)},
         {"algorithm": ReLIFT(demonstrations=100)},
@@ -175,7 +203,11 @@ def test_what_can_learn_is_not_told(changes):
             False,
             "0% have only wrong answers and 100% only right ones: use harder problems",
         ),
-        ({"groups_teaching": 0.0, "groups_all_wrong": 0.1}, False, "no answer that counts is better: look at reward.*"),
+        (
+            {"groups_teaching": 0.0, "groups_all_wrong": 0.1},
+            False,
+            "no answer that counts is better: look at reward.*",
+        ),
         (
             {"update_skipped": 1.0, "update_grad_norm": 70.0, "update_change_norm": 0.0},
             False,
@@ -244,22 +276,39 @@ def test_answers_that_nobody_can_judge():
 def test_answers_that_are_cut_off_or_have_no_verdict():
     seen = Watcher(recipe(batch=Batch(prompts_per_step=8, samples_per_prompt=2)))
     assert seen.see(row(**UNPARSABLE, rollout_truncated=0.5)) == ["unparsable"]
-    assert "all answers are unparsable (50% are cut off at rollout.max_response_tokens=8192)" in seen.text("unparsable")
+    assert (
+        "all answers are unparsable (50% are cut off at rollout.max_response_tokens=8192)"
+        in seen.text("unparsable")
+    )
     assert seen.see(row(**UNPARSABLE, rollout_truncated=0.96)) == ["truncated"]
-    assert "96.0% of the answers are cut off at rollout.max_response_tokens=8192: raise" in seen.text("truncated")
-    failing = {"reward_correct": 0.0, "reward_wrong": 0.0, "reward_timeout": 5.0, "reward_crash": 3.0}
+    assert (
+        "96.0% of the answers are cut off at rollout.max_response_tokens=8192: raise"
+        in seen.text("truncated")
+    )
+    failing = {
+        "reward_correct": 0.0,
+        "reward_wrong": 0.0,
+        "reward_timeout": 5.0,
+        "reward_crash": 3.0,
+    }
     assert seen.see(row(**failing)) == ["no_verdict"]
-    assert "all answers have no verdict (timeout or crash): give a verdict more seconds" in seen.text("no_verdict")
+    assert (
+        "all answers have no verdict (timeout or crash): give a verdict more seconds"
+        in seen.text("no_verdict")
+    )
     healthy = Watcher(recipe())
-    assert [healthy.see(row(reward_unparsable=8.0)) for _ in range(9)] == [[]] * 9  # half of them can be read
+    assert [healthy.see(row(reward_unparsable=8.0)) for _ in range(9)] == [
+        []
+    ] * 9  # half of them can be read
 
 
 def test_traces():
     """None to learn from, or none that is right."""
     seen = Watcher(recipe(algorithm=RED()))
     assert [seen.see(row()) for _ in range(4)] == [[], [], [], ["no_trace"]]
-    assert "use problems with traces (data.trace_field) of at most rollout.max_response_tokens=8192" in (
-        seen.text("no_trace")
+    assert (
+        "use problems with traces (data.trace_field) of at most rollout.max_response_tokens=8192"
+        in (seen.text("no_trace"))
     )
     seen = Watcher(recipe(algorithm=RED()))
     assert [seen.see(row(trace_unjudged=2.0)) for _ in range(4)][-1] == ["no_trace"]
@@ -268,10 +317,18 @@ def test_traces():
     bare = {"update/skipped": 0.0}
     assert [seen.see(bare) for _ in range(4)][-1] == ["no_update", "no_trace"]
     assert "no problem that was drawn has a trace that can be used" in seen.text("no_update")
-    learning = {name: value for name, value in row().items() if name.startswith(("update/", "groups/"))}
+    learning = {
+        name: value for name, value in row().items() if name.startswith(("update/", "groups/"))
+    }
     seen = Watcher(recipe(algorithm=SFT(), batch=Batch(prompts_per_step=8)))
-    assert [seen.see(learning | {"trace/accuracy": 0.0}) for _ in range(3)] == [[], ["wrong_traces"], []]
-    assert "no trace is right by its verdict: do they end in \\boxed{...}?" in seen.text("wrong_traces")
+    assert [seen.see(learning | {"trace/accuracy": 0.0}) for _ in range(3)] == [
+        [],
+        ["wrong_traces"],
+        [],
+    ]
+    assert "no trace is right by its verdict: do they end in \\boxed{...}?" in seen.text(
+        "wrong_traces"
+    )
     assert seen.see(learning | {"trace/accuracy": 0.1}) == []
 
 
@@ -279,17 +336,33 @@ def test_evaluations_are_told_at_once():
     asked = Evaluation(benchmarks=Benchmarks(names=["AMC"]))
     run = recipe(evaluation=asked)
     answer = {"text": "", "verdict": "unparsable", "answer": None, "tokens": 3, "finish": "stop"}
-    rows = [{"benchmark": "AMC", "item": i, "problem": "", "gold": "1", "responses": [answer]} for i in range(8)]
+    rows = [
+        {"benchmark": "AMC", "item": i, "problem": "", "gold": "1", "responses": [answer]}
+        for i in range(8)
+    ]
     responses = [response for row in rows for response in parse(row)]
     held_out = {"evaluation/pass1": 0.0, "evaluation/truncated": 1.0}
     held_out |= {f"evaluation/{verdict}": 0.0 for verdict in ("unparsable", "timeout", "crash")}
     state = {}
-    found = health.watch(run, state, 0, held_out | summaries.metrics(summaries.summarise(responses)))
-    assert [(each["code"], each["step"]) for each in found] == [("held_out_truncated", 0), ("AMC_unparsable", 0)]
+    found = health.watch(
+        run, state, 0, held_out | summaries.metrics(summaries.summarise(responses))
+    )
+    assert [(each["code"], each["step"]) for each in found] == [
+        ("held_out_truncated", 0),
+        ("AMC_unparsable", 0),
+    ]
     assert (
         "in 1 of 1 evaluations all held-out answers are cut off at rollout.max_response_tokens=8192: raise the"
         in (found[0]["text"])
     )
-    assert "all answers to AMC are unparsable: set evaluation.benchmarks.protocol.instruction" in found[1]["text"]
-    assert health.watch(run, state, 50, held_out | {"evaluation/truncated": 0.0}, run.algorithm, updated=True) == []
+    assert (
+        "all answers to AMC are unparsable: set evaluation.benchmarks.protocol.instruction"
+        in found[1]["text"]
+    )
+    assert (
+        health.watch(
+            run, state, 50, held_out | {"evaluation/truncated": 0.0}, run.algorithm, updated=True
+        )
+        == []
+    )
     assert [each["code"] for each in health.warnings(run, state)] == ["AMC_unparsable"]

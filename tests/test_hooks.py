@@ -67,7 +67,9 @@ class FakeRun(SimpleNamespace):
         self.stopping = self.stopping or self.state.step == getattr(self, "signal_at", None)
 
     def checkpoint_due(self) -> bool:
-        return self.recipe.checkpoint.every > 0 and self.state.step % self.recipe.checkpoint.every == 0
+        return (
+            self.recipe.checkpoint.every > 0 and self.state.step % self.recipe.checkpoint.every == 0
+        )
 
     def save(self) -> None:
         self.events.append(f"save {self.state.step}")
@@ -111,7 +113,9 @@ def test_a_row_has_what_all_hooks_add_and_a_checkpoint_what_all_change():
     order = [type(hook) for hook in all_hooks()]
     assert len(set(order)) == len(order)
     after_evaluating = [Warnings, MetricsRow, Saving, Progress]
-    places = [order.index(kind) for kind in (budgets.Budgets, evaluating.Evaluating, *after_evaluating)]
+    places = [
+        order.index(kind) for kind in (budgets.Budgets, evaluating.Evaluating, *after_evaluating)
+    ]
     assert places == sorted(places)
     assert issubclass(order[0], Hook)
 
@@ -160,7 +164,9 @@ def measured(monkeypatch):
 
 @pytest.mark.usefixtures("measured")
 def test_what_is_measured_when():
-    run = FakeRun(steps=5, evaluation=Evaluation(every=2, benchmarks=Benchmarks(names=["AMC"], every=3)))
+    run = FakeRun(
+        steps=5, evaluation=Evaluation(every=2, benchmarks=Benchmarks(names=["AMC"], every=3))
+    )
     run.evaluator = object()
     run.state.before = None
     hook = evaluating.Evaluating()
@@ -215,7 +221,9 @@ def test_checkpoints_come_at_their_interval_at_the_end_and_when_a_signal_asks(mo
 
 
 def test_the_first_step_s_rollouts_are_kept_and_those_of_an_interval(tmp_path, monkeypatch):
-    monkeypatch.setattr(kept_rollouts, "training_rows", lambda tokenizer, groups: [{"groups": len(groups)}])
+    monkeypatch.setattr(
+        kept_rollouts, "training_rows", lambda tokenizer, groups: [{"groups": len(groups)}]
+    )
     run = FakeRun(steps=9, runs=str(tmp_path))
     run.recipe.tracking.rollouts_every = 4
     for _ in range(9):

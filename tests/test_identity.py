@@ -17,7 +17,16 @@ from red_mcore.algorithms.relift import ReLIFT
 from red_mcore.algorithms.sft import SFT
 from red_mcore.checkpoints import fingerprints, identity, manifests, resume
 from red_mcore.config.loading import load
-from red_mcore.config.recipe import Benchmarks, Data, Evaluation, Model, Optimizer, Recipe, RecipeError, Reward
+from red_mcore.config.recipe import (
+    Benchmarks,
+    Data,
+    Evaluation,
+    Model,
+    Optimizer,
+    Recipe,
+    RecipeError,
+    Reward,
+)
 from red_mcore.config.tree import flatten
 from red_mcore.data.problems import read_problems
 from red_mcore.data.tokenizer import build_tokenizer, load_tokenizer
@@ -32,9 +41,13 @@ def model(tmp_path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
     build_tokenizer().save_pretrained(folder)
-    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2", "rope_theta": 10000, "dtype": "float32"}))
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "qwen2", "rope_theta": 10000, "dtype": "float32"})
+    )
     for number in (1, 2):
-        save_file({"weight": np.full(200_000, number, np.float32)}, folder / f"model-{number}.safetensors")
+        save_file(
+            {"weight": np.full(200_000, number, np.float32)}, folder / f"model-{number}.safetensors"
+        )
     return folder
 
 
@@ -44,7 +57,10 @@ def data(tmp_path) -> Path:
 
 
 def write_data(file: Path, changed: int | None = None, count: int = 12, **change: object) -> Path:
-    rows = [{"problem": f"{i} + {i}?", "answer": f"{2 * i}", "trace": f"It is {2 * i}."} for i in range(count)]
+    rows = [
+        {"problem": f"{i} + {i}?", "answer": f"{2 * i}", "trace": f"It is {2 * i}."}
+        for i in range(count)
+    ]
     if changed is not None:
         rows[changed] |= change
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -63,15 +79,30 @@ def recipe(tmp_path, model, data) -> Recipe:
 
 
 def start(
-    recipe: Recipe, benchmarks: dict[str, str] | None = None, columns: frozenset[str] = frozenset(), **state: int
+    recipe: Recipe,
+    benchmarks: dict[str, str] | None = None,
+    columns: frozenset[str] = frozenset(),
+    **state: int,
 ) -> list[str]:
     """What rank 0 does with the identity at a start; then a checkpoint of it. What was said."""
     said: list[str] = []
     problems = read_problems(recipe.data, recipe.data.seed, columns)
-    identity.claim(recipe, Path(recipe.model.path), problems, benchmarks or {}, resume.begun(recipe), said.append)
+    identity.claim(
+        recipe,
+        Path(recipe.model.path),
+        problems,
+        benchmarks or {},
+        resume.begun(recipe),
+        said.append,
+    )
     folder = resume.checkpoints(recipe) / "main-000002"
     folder.mkdir(parents=True, exist_ok=True)
-    manifest = {"tag": folder.name, "recipe": flatten(recipe), "state": {"stage": "main", "step": 2}, "files": {}}
+    manifest = {
+        "tag": folder.name,
+        "recipe": flatten(recipe),
+        "state": {"stage": "main", "step": 2},
+        "files": {},
+    }
     manifests.write(folder, manifest)
     return said
 
@@ -130,7 +161,8 @@ def test_other_problems_in_the_same_file(recipe, data, changed, change, message)
     start(recipe)
     write_data(data, changed, **change)
     refused(
-        recipe, f"other data: 9 training and 3 held-out problems then, 9 and 3 now; the first that differs is {message}"
+        recipe,
+        f"other data: 9 training and 3 held-out problems then, 9 and 3 now; the first that differs is {message}",
     )
 
 
@@ -139,7 +171,8 @@ def test_more_problems_in_the_same_file(recipe, data):
     write_data(data, count=14)
     # Held-out problems are a file's last ones.
     refused(
-        recipe, r"other data: 9 training and 3 held-out problems then, 11 and 3 now; the first .* held-out problem 0"
+        recipe,
+        r"other data: 9 training and 3 held-out problems then, 11 and 3 now; the first .* held-out problem 0",
     )
 
 
@@ -196,13 +229,18 @@ def one_token_more(tokenizer) -> None:
     [
         (one_token_more, "262 tokens then, 263 now"),
         (another_end, r"eos_token '<\|im_end\|>' then, '<\|endoftext\|>' now"),
-        (longer_template, r"its chat template had .*'<\|user\|>' \+ message.*, now .*'<\|user\|>Q: '"),
+        (
+            longer_template,
+            r"its chat template had .*'<\|user\|>' \+ message.*, now .*'<\|user\|>Q: '",
+        ),
     ],
 )
 def test_another_tokenizer_in_the_same_folder(recipe, model, change, message):
     start(recipe)
     other_tokenizer(model, change)
-    with pytest.raises(RecipeError, match=f"another tokenizer under model.path={model}: {message}.*: {FIX}"):
+    with pytest.raises(
+        RecipeError, match=f"another tokenizer under model.path={model}: {message}.*: {FIX}"
+    ):
         start(recipe)
 
 
@@ -213,7 +251,8 @@ def test_other_tokens_of_the_same_number(recipe, model):
     vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
     (model / "tokenizer.json").write_text(json.dumps(core))
     with pytest.raises(
-        RecipeError, match=f"another tokenizer under model.path={model}: its 262 tokens, merges or rules"
+        RecipeError,
+        match=f"another tokenizer under model.path={model}: its 262 tokens, merges or rules",
     ):
         start(recipe)
 
@@ -240,7 +279,9 @@ def test_another_model_in_the_same_folder(recipe, model):
 def test_another_configuration_in_the_same_folder(recipe, model):
     start(recipe)
     config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16", "transformers_version": "9"}))
+    (model / "config.json").write_text(
+        json.dumps(config | {"dtype": "bfloat16", "transformers_version": "9"})
+    )
     start(recipe)  # how the file was written
     (model / "config.json").write_text(json.dumps(config | {"rope_theta": 500000}))
     refused(recipe, "another model .*: config.json had rope_theta=10000, now it is 500000")
@@ -292,18 +333,24 @@ def test_of_an_earlier_version_the_name_of_the_algorithm_is_known(recipe):
         resume.check(recipe)
     recipe.algorithm = SFT()
     (recipe.folder / "recipe.yaml").write_text("name: r\n")
-    with pytest.raises(RecipeError, match=r"was started with algorithm\.\w+="):  # by its fields, at least
+    with pytest.raises(
+        RecipeError, match=r"was started with algorithm\.\w+="
+    ):  # by its fields, at least
         resume.check(recipe)
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_text("{"), lambda file: file.write_text("[]")])
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda file: file.write_text("{"), lambda file: file.write_text("[]")]
+)
 def test_a_damaged_identity_is_that_of_the_checkpoint(recipe, damage):
     start(recipe)
     folder = resume.checkpoints(recipe) / "main-000002"
     for name, text in identity.copy(recipe.folder).items():
         (folder / name).write_text(text)
     manifest = manifests.read(folder)
-    manifests.write(folder, manifest | {"files": manifests.digests(folder, [folder / identity.FILE])})
+    manifests.write(
+        folder, manifest | {"files": manifests.digests(folder, [folder / identity.FILE])}
+    )
     then = identity.read(recipe.folder)
     damage(recipe.folder / identity.FILE)
     assert identity.read(recipe.folder) == then
@@ -316,7 +363,9 @@ def test_a_damaged_identity_is_that_of_the_checkpoint(recipe, damage):
 def test_a_broken_identity_is_named(recipe):
     start(recipe)
     (recipe.folder / identity.FILE).write_text("{")
-    with pytest.raises(RecipeError, match=r"identity\.json is damaged .*: put it back, or delete it"):
+    with pytest.raises(
+        RecipeError, match=r"identity\.json is damaged .*: put it back, or delete it"
+    ):
         resume.check(recipe)
 
 
@@ -340,10 +389,14 @@ def test_users_reward_functions(recipe, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     recipe.reward = Reward(functions={"mine.terms:brief": 0.1})
     start(recipe)
-    module.write_text("# of 2026\ndef brief(problem, gold, response, tokens):\n\n    return -tokens  # short\n")
+    module.write_text(
+        "# of 2026\ndef brief(problem, gold, response, tokens):\n\n    return -tokens  # short\n"
+    )
     resume.check(recipe)
     module.write_text("def brief(problem, gold, response, tokens):\n    return -2 * tokens\n")
-    refused(recipe, r"other code in the module mine\.terms of reward\.functions 'mine\.terms:brief'")
+    refused(
+        recipe, r"other code in the module mine\.terms of reward\.functions 'mine\.terms:brief'"
+    )
 
 
 def test_a_users_verdict_and_the_columns_that_it_reads(recipe, data, tmp_path, monkeypatch):
@@ -358,7 +411,9 @@ def test_a_users_verdict_and_the_columns_that_it_reads(recipe, data, tmp_path, m
     resume.check(recipe)
     write_data(data, 2, level=4)
     asked = "another cell in a column that a reward function asks for"
-    with pytest.raises(RecipeError, match=f"first that differs is training problem 2 .id 2.: '2 . 2.' has {asked}"):
+    with pytest.raises(
+        RecipeError, match=f"first that differs is training problem 2 .id 2.: '2 . 2.' has {asked}"
+    ):
         resume.check(recipe)
     with pytest.raises(RecipeError, match=asked):
         start(recipe, columns=columns)
@@ -395,7 +450,9 @@ def test_a_users_algorithm_is_known_by_its_code(recipe, tmp_path):
     recipe.algorithm = algorithm("self  # as ever")
     resume.check(recipe)
     recipe.algorithm = algorithm("self if step else self")
-    with pytest.raises(RecipeError, match=r"was started with other code of the class Mine \(algorithm\)"):
+    with pytest.raises(
+        RecipeError, match=r"was started with other code of the class Mine \(algorithm\)"
+    ):
         resume.check(recipe)
 
 
@@ -416,7 +473,9 @@ def test_how_benchmarks_are_asked_may_not_change_between_before_and_after(recipe
     recipe.evaluation.benchmarks = replace(asked, names=["AMC", "AIME24"], data="b", every=7)
     resume.check(recipe)
     recipe.evaluation.benchmarks = replace(asked, protocol=replace(asked.protocol, temperature=0.9))
-    with pytest.raises(RecipeError, match=r"evaluation\.benchmarks\.protocol\.temperature=0\.6, now it is 0\.9"):
+    with pytest.raises(
+        RecipeError, match=r"evaluation\.benchmarks\.protocol\.temperature=0\.6, now it is 0\.9"
+    ):
         resume.check(recipe)
     recipe.evaluation.benchmarks = None
     resume.check(recipe)
@@ -424,10 +483,15 @@ def test_how_benchmarks_are_asked_may_not_change_between_before_and_after(recipe
 
 def test_each_part_of_a_problem_counts():
     problem = Problem(3, "text", "gold", trace="trace")
-    rows = [problem, *(replace(problem, **{name: "other"}) for name in ("text", "gold", "trace", "kind"))]
+    rows = [
+        problem,
+        *(replace(problem, **{name: "other"}) for name in ("text", "gold", "trace", "kind")),
+    ]
     rows += [replace(problem, id=4), replace(problem, trace=None), replace(problem, trace="")]
     assert len({json.dumps(row) for row in fingerprints.of_problems(rows)}) == len(rows)
-    assert fingerprints.of_problems([Problem(0, "\ud800", "1")])  # half a character, as some files have
+    assert fingerprints.of_problems(
+        [Problem(0, "\ud800", "1")]
+    )  # half a character, as some files have
 
 
 def test_only_blocks_of_weights_are_read_but_all_over_the_file(tmp_path):
@@ -456,11 +520,15 @@ class Whole:
 
 
 def test_classes_are_found_in_lists_too():
-    assert {name: found["class"] for name, found in fingerprints.of_classes(Whole(), "x").items()} == {
+    assert {
+        name: found["class"] for name, found in fingerprints.of_classes(Whole(), "x").items()
+    } == {
         "x": "Whole",
         "x.parts.0": "Part",
     }
-    assert fingerprints.of_classes(RED(), "x")["x"]["code"] is None  # ours: another version is no other algorithm
+    assert (
+        fingerprints.of_classes(RED(), "x")["x"]["code"] is None
+    )  # ours: another version is no other algorithm
 
 
 def test_what_is_asked_before_a_rank_starts_needs_no_torch(recipe, model, data):

@@ -10,7 +10,17 @@ TIERS = (
     ("run", "cli"),
     ("train", "comparison", "reports"),
     ("planning",),
-    ("algorithms", "analysis", "checkpoints", "convert", "data", "evaluation", "rewards", "rollout", "tracking"),
+    (
+        "algorithms",
+        "analysis",
+        "checkpoints",
+        "convert",
+        "data",
+        "evaluation",
+        "rewards",
+        "rollout",
+        "tracking",
+    ),
     ("megatron", "losses"),
     ("samples",),
     ("models",),
@@ -20,8 +30,14 @@ TIERS = (
 """Rooms, from top to bottom."""
 LIGHT = ("config", "models", "planning", "samples", "system")
 """Rooms that can be imported without torch."""
-HOMES = {"vllm": {"rollout"}, "mlflow": {"tracking"}, "megatron": {"megatron", "checkpoints", "convert"}}
-MODULES = sorted(file.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__.py")
+HOMES = {
+    "vllm": {"rollout"},
+    "mlflow": {"tracking"},
+    "megatron": {"megatron", "checkpoints", "convert"},
+}
+MODULES = sorted(
+    file.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__.py"
+)
 
 
 def imports(module: Path) -> set[str]:

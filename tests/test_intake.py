@@ -20,15 +20,21 @@ from red_mcore.samples.records import Problem
 
 @pytest.mark.parametrize("algorithm", [RED(), BREAD()])
 def test_methods_that_learn_from_traces_need_one_that_fits(algorithm):
-    recipe = Recipe(name="x", model=Model(), algorithm=algorithm, rollout=Rollout(max_response_tokens=8))
-    tokenizer = build_tokenizer()
-    useless = [Problem(0, "1+1", "2"), Problem(1, "1+1", "2", trace=""), Problem(2, "1+1", "2", trace="12345678")]
-    message = (
-        r"none of the 3 problems has one of at most rollout.max_response_tokens=8 tokens \(2 are missing, 1 are longer"
+    recipe = Recipe(
+        name="x", model=Model(), algorithm=algorithm, rollout=Rollout(max_response_tokens=8)
     )
+    tokenizer = build_tokenizer()
+    useless = [
+        Problem(0, "1+1", "2"),
+        Problem(1, "1+1", "2", trace=""),
+        Problem(2, "1+1", "2", trace="12345678"),
+    ]
+    message = r"none of the 3 problems has one of at most rollout.max_response_tokens=8 tokens \(2 are missing, 1 are longer"
     with pytest.raises(RecipeError, match=message):
         intake.check_traces(recipe, tokenizer, useless)
-    (note,) = intake.check_traces(recipe, tokenizer, [*useless, Problem(3, "1+1", "2", trace="1234567")])
+    (note,) = intake.check_traces(
+        recipe, tokenizer, [*useless, Problem(3, "1+1", "2", trace="1234567")]
+    )
     assert (note.name, note.count) == ("usable_traces", 1)
     assert note.line == (
         "1 of 4 training problems have a trace that can be used; of the others' traces 2 are missing,"
@@ -47,7 +53,9 @@ def test_which_traces_can_be_used_is_as_they_are_encoded():
         ]
         assert set(faults[1:]) == {None, f"are longer than rollout.max_response_tokens={limit}"}
         assert faults[0] == "are missing"
-    assert intake.trace_faults(tokenizer, [Problem(0, "1+1", "2", trace=EOS)], 9, Data()) == ["are empty"]
+    assert intake.trace_faults(tokenizer, [Problem(0, "1+1", "2", trace=EOS)], 9, Data()) == [
+        "are empty"
+    ]
     assert intake.trace_faults(tokenizer, [], 9, Data()) == []
 
 
@@ -72,7 +80,10 @@ def test_problems_of_bad_golds_are_left_out_told_and_remembered(tmp_path):
     assert intake.bad_golds(recipe, judge, problems, said.append) == {1}
     assert "left out 1 of 3 problems whose gold cannot be used" in said[0]
     assert "bad_golds.json: 1 is empty; the first: ''" in said[0]
-    assert "that is 33% of all golds: does data.gold_field=null name the column of the answers?" in said[1]
+    assert (
+        "that is 33% of all golds: does data.gold_field=null name the column of the answers?"
+        in said[1]
+    )
     (row,) = json.loads((recipe.folder / "bad_golds.json").read_text())["rows"]
     assert row == {"id": 1, "problem": "2+2", "gold": "", "fault": "is empty"}
     assert intake.bad_golds(recipe, judge, problems, said.append) == {1}
@@ -116,11 +127,19 @@ def test_what_a_run_takes_in(tmp_path):
     recipe.folder.mkdir()
     texts = ["1+1", "asked", "far too long a prompt", "2+2", "3+3", "4+4"]
     golds = ["2", "1", "1", "", "6", "8"]
-    problems = [Problem(n, t, g, trace="123") for n, (t, g) in enumerate(zip(texts, golds, strict=True))]
-    loaded = Loaded(problems[:5], problems[5:], [Note("without_gold", 3, "left out 3 rows whose gold is empty")])
+    problems = [
+        Problem(n, t, g, trace="123") for n, (t, g) in enumerate(zip(texts, golds, strict=True))
+    ]
+    loaded = Loaded(
+        problems[:5], problems[5:], [Note("without_gold", 3, "left out 3 rows whose gold is empty")]
+    )
     said = []
     asked = {"mine": [Problem(0, "Asked?", "7")]}
-    assert intake.usable(recipe, loaded, asked, build_tokenizer(), Judge(), said.append) == {0, 4, 5}
+    assert intake.usable(recipe, loaded, asked, build_tokenizer(), Judge(), said.append) == {
+        0,
+        4,
+        5,
+    }
     assert [line for line in said if line.startswith("data: ")] == [
         "data: left out 3 rows whose gold is empty",
         "data: left out 1 training problems that are problems of mine",
@@ -141,16 +160,32 @@ def test_what_a_run_takes_in(tmp_path):
 @pytest.mark.parametrize(
     ("training", "held_out", "message"),
     [
-        ([("asked", "1")], [("1", "1")], "no training problem is left: left out 1 training problems that are problems"),
-        ([("far too long a prompt", "1")], [("1", "1")], "none of the 1 training problems fits; raise it"),
-        ([("1", "1")], [("far too long a prompt", "1")], "none of the 1 held-out problems fits; raise it"),
+        (
+            [("asked", "1")],
+            [("1", "1")],
+            "no training problem is left: left out 1 training problems that are problems",
+        ),
+        (
+            [("far too long a prompt", "1")],
+            [("1", "1")],
+            "none of the 1 training problems fits; raise it",
+        ),
+        (
+            [("1", "1")],
+            [("far too long a prompt", "1")],
+            "none of the 1 held-out problems fits; raise it",
+        ),
         ([("1", "")], [("2", "1")], "no training problem has a gold that can be used"),
         ([("1", "1")], [("2", "")], "no held-out problem has a gold that can be used"),
     ],
 )
 def test_a_run_without_problems_is_refused(tmp_path, training, held_out, message):
     recipe = Recipe(
-        name="x", model=Model(), algorithm=GRPO(), runs=str(tmp_path), rollout=Rollout(max_prompt_tokens=12)
+        name="x",
+        model=Model(),
+        algorithm=GRPO(),
+        runs=str(tmp_path),
+        rollout=Rollout(max_prompt_tokens=12),
     )
     recipe.folder.mkdir()
     loaded = Loaded([Problem(0, *row) for row in training], [Problem(1, *row) for row in held_out])
@@ -165,8 +200,14 @@ def test_ranks_that_have_read_other_problems_do_not_train_together(monkeypatch):
     monkeypatch.setattr(ranks, "from_main", lambda value: "another digest")
     monkeypatch.setattr(ranks, "together", nullcontext)
     recipe = Recipe(name="x", model=Model(), algorithm=GRPO(), data=Data(path="my.module:rows"))
-    message = (
-        r"rank 1 has read other problems than rank 0: the sources \(my\.module:rows\) have to be the same on every"
-    )
+    message = r"rank 1 has read other problems than rank 0: the sources \(my\.module:rows\) have to be the same on every"
     with pytest.raises(RecipeError, match=message):
-        intake.take_in(recipe, Loaded([Problem(0, "1", "1")], []), {}, None, None, SimpleNamespace(rank=1), print)
+        intake.take_in(
+            recipe,
+            Loaded([Problem(0, "1", "1")], []),
+            {},
+            None,
+            None,
+            SimpleNamespace(rank=1),
+            print,
+        )

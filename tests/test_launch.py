@@ -94,9 +94,7 @@ def wait_for(folder: Path, program: warm.Program, *names: str) -> None:
 def test_ranks_get_torchrun_s_variables_and_their_arguments_as_they_are(start, tmp_path, how):
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR")
     # One write a rank, so that the lines of two ranks cannot mix.
-    script = (
-        f"import os, sys; os.write(1, ' '.join([os.environ[n] for n in {names}] + sys.argv[1:] + ['\\n']).encode())"
-    )
+    script = f"import os, sys; os.write(1, ' '.join([os.environ[n] for n in {names}] + sys.argv[1:] + ['\\n']).encode())"
     code, errors = end(start(script, "a=$$x$$", "${local_rank}", how=how), tmp_path)
     assert code == 0
     assert sorted((tmp_path / "output").read_text().splitlines()) == [
@@ -106,7 +104,9 @@ def test_ranks_get_torchrun_s_variables_and_their_arguments_as_they_are(start, t
 
 
 def test_a_failed_rank_is_named_after_its_own_traceback(start, tmp_path):
-    script = "import os, time\nif os.environ['RANK'] == '1': raise ValueError('boom')\ntime.sleep(600)"
+    script = (
+        "import os, time\nif os.environ['RANK'] == '1': raise ValueError('boom')\ntime.sleep(600)"
+    )
     code, errors = end(start(script), tmp_path)
     assert code == 1
     assert errors.count("Traceback") == 1
@@ -129,7 +129,9 @@ sys.exit(1)
 """
     code, errors = end(start(script), tmp_path)
     assert code == 1
-    assert errors == "red_mcore: error: rank 1 failed with exit code 1; the other ranks were stopped\n"
+    assert (
+        errors == "red_mcore: error: rank 1 failed with exit code 1; the other ranks were stopped\n"
+    )
 
 
 def test_a_killed_rank_is_named_with_its_signal(start, tmp_path):
@@ -207,7 +209,9 @@ def test_nothing_listens_but_on_loopback(start, tmp_path):
     program = start(LISTENS)
     wait_for(tmp_path, program, "ready0", "ready1")
     everybody = [launcher := psutil.Process(program.pid), *launcher.children(recursive=True)]
-    listening = [c.laddr.ip for p in everybody for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
+    listening = [
+        c.laddr.ip for p in everybody for c in p.net_connections() if c.status == psutil.CONN_LISTEN
+    ]
     assert len(listening) >= 3
     assert set(listening) == {"127.0.0.1"}
 
@@ -257,7 +261,13 @@ def environment(monkeypatch):
 def test_an_srun_task_becomes_a_rank(environment):
     environment.update(SRUN)
     assert launch.join()
-    wanted = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "gpu3", "MASTER_PORT": "23458"}
+    wanted = {
+        "RANK": "3",
+        "LOCAL_RANK": "1",
+        "WORLD_SIZE": "4",
+        "MASTER_ADDR": "gpu3",
+        "MASTER_PORT": "23458",
+    }
     assert wanted.items() <= environment.items()
 
 

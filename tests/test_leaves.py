@@ -19,8 +19,19 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "recipes").rglob("*.py"))
 VALUES = ("-1", "0", ".nan", "1e30")
 ON = (
-    *("base={}", "until={}", "hub={}", "reward.format={}", "reward.overlong={}", "reward.repetition={}"),
-    *("evaluation.benchmarks={}", "reward.functions={my.rewards:brevity: 1}", "data.mixture=[{path: a.jsonl}]"),
+    *(
+        "base={}",
+        "until={}",
+        "hub={}",
+        "reward.format={}",
+        "reward.overlong={}",
+        "reward.repetition={}",
+    ),
+    *(
+        "evaluation.benchmarks={}",
+        "reward.functions={my.rewards:brevity: 1}",
+        "data.mixture=[{path: a.jsonl}]",
+    ),
 )
 """What turns on all that may be off."""
 
@@ -65,7 +76,9 @@ def test_every_number_takes_what_its_bounds_hold_and_nothing_else():
                     check_numbers(override(recipe, [change.format(value)]))
                 except RecipeError as error:
                     refusal = str(error)
-                assert (refusal is None) == bound.holds(float(value.lstrip("."))), f"{change.format(value)}: {refusal}"
+                assert (refusal is None) == bound.holds(float(value.lstrip("."))), (
+                    f"{change.format(value)}: {refusal}"
+                )
                 assert refusal is None or field in refusal, refusal
     assert len(seen) > 150
 
@@ -84,21 +97,76 @@ def test_every_number_of_a_model_s_configuration_is_refused(file):
 ACCEPTED = {
     "0": [
         *("steps", "seed", "base.optimizer.warmup_steps", "batch.refills"),
-        *("optimizer.warmup_steps", "optimizer.weight_decay", "optimizer.clip_grad", "optimizer.skip_grad"),
-        *("optimizer.min_lr_ratio", "checkpoint.every", "checkpoint.keep_every", "evaluation.every"),
-        *("evaluation.temperature", "reward.accuracy", "reward.wrong", "algorithm.weight_min", "data.seed"),
+        *(
+            "optimizer.warmup_steps",
+            "optimizer.weight_decay",
+            "optimizer.clip_grad",
+            "optimizer.skip_grad",
+        ),
+        *(
+            "optimizer.min_lr_ratio",
+            "checkpoint.every",
+            "checkpoint.keep_every",
+            "evaluation.every",
+        ),
+        *(
+            "evaluation.temperature",
+            "reward.accuracy",
+            "reward.wrong",
+            "algorithm.weight_min",
+            "data.seed",
+        ),
     ],
     "-1": ["reward.wrong", "reward.functions.my.rewards:brevity"],
 }
 """By hand, apart from what the fields say: where 0 turns something off, is a first number, or a penalty is below 0."""
 REFUSED = [
-    *("batch.prompts_per_step", "batch.samples_per_prompt", "batch.updates_per_step", "batch.tokens_per_micro_batch"),
-    *("parallel.ranks", "parallel.tensor", "rollout.max_prompt_tokens", "rollout.max_response_tokens"),
-    *("rollout.temperature", "rollout.top_p", "rollout.kv_cache_mib", "optimizer.lr", "optimizer.eps", "base.steps"),
-    *("data.held_out", "data.problems", "reward.workers", "reward.timeout_seconds", "checkpoint.keep", "patience"),
-    *("evaluation.samples", "evaluation.top_p", "reward.overlong.buffer", "reward.repetition.ngram"),
-    *("algorithm.constant", "algorithm.clip_low", "algorithm.clip_high", "algorithm.clip_dual", "algorithm.gamma"),
-    *("until.most_steps", "evaluation.benchmarks.protocol.max_tokens", "data.arithmetic.operations"),
+    *(
+        "batch.prompts_per_step",
+        "batch.samples_per_prompt",
+        "batch.updates_per_step",
+        "batch.tokens_per_micro_batch",
+    ),
+    *(
+        "parallel.ranks",
+        "parallel.tensor",
+        "rollout.max_prompt_tokens",
+        "rollout.max_response_tokens",
+    ),
+    *(
+        "rollout.temperature",
+        "rollout.top_p",
+        "rollout.kv_cache_mib",
+        "optimizer.lr",
+        "optimizer.eps",
+        "base.steps",
+    ),
+    *(
+        "data.held_out",
+        "data.problems",
+        "reward.workers",
+        "reward.timeout_seconds",
+        "checkpoint.keep",
+        "patience",
+    ),
+    *(
+        "evaluation.samples",
+        "evaluation.top_p",
+        "reward.overlong.buffer",
+        "reward.repetition.ngram",
+    ),
+    *(
+        "algorithm.constant",
+        "algorithm.clip_low",
+        "algorithm.clip_high",
+        "algorithm.clip_dual",
+        "algorithm.gamma",
+    ),
+    *(
+        "until.most_steps",
+        "evaluation.benchmarks.protocol.max_tokens",
+        "data.arithmetic.operations",
+    ),
 ]
 
 
@@ -116,32 +184,64 @@ def test_the_important_ones():
     for name in REFUSED:
         for value in VALUES:
             assert name in refusal(f"{name}={value}")
-    for name in ("steps", "seed", "optimizer.lr", "algorithm.weight_max", "reward.wrong", "reward.accuracy"):
+    for name in (
+        "steps",
+        "seed",
+        "optimizer.lr",
+        "algorithm.weight_max",
+        "reward.wrong",
+        "reward.accuracy",
+    ):
         for value in (".nan", "1e30", "-.inf"):
             assert name in refusal(f"{name}={value}")
-    for name in ("algorithm.weight_min", "algorithm.weight_max", "reward.accuracy", "checkpoint.every"):
+    for name in (
+        "algorithm.weight_min",
+        "algorithm.weight_max",
+        "reward.accuracy",
+        "checkpoint.every",
+    ):
         assert name in refusal(f"{name}=-1")
 
 
 @pytest.mark.parametrize(
     ("file", "changes", "message"),
     [
-        ("red_tiny", ["algorithm.weight_max=0.5"], r"algorithm\.weight_min=1.0 is above algorithm\.weight_max=0.5"),
-        ("tiny/chord", ["algorithm.peak=0.01"], r"algorithm\.valley=0.05 is above algorithm\.peak=0.01"),
+        (
+            "red_tiny",
+            ["algorithm.weight_max=0.5"],
+            r"algorithm\.weight_min=1.0 is above algorithm\.weight_max=0.5",
+        ),
+        (
+            "tiny/chord",
+            ["algorithm.peak=0.01"],
+            r"algorithm\.valley=0.05 is above algorithm\.peak=0.01",
+        ),
         (
             "tiny/bread",
             ["algorithm.band_low=0.9", "algorithm.band_high=0.1"],
             r"algorithm\.band_low=0.9, band_high=0.1",
         ),
-        ("tiny/grpo", ["algorithm.clip_low=0.2", "algorithm.clip_dual=0.5"], r"algorithm\.clip_dual=0.5"),
+        (
+            "tiny/grpo",
+            ["algorithm.clip_low=0.2", "algorithm.clip_dual=0.5"],
+            r"algorithm\.clip_dual=0.5",
+        ),
         (
             "tiny/grpo",
             ["reward.overlong={buffer: 81}"],
             r"reward\.overlong\.buffer=81 is longer than rollout",
         ),
-        ("tiny/grpo", ["batch.updates_per_step=25"], r"batch\.updates_per_step=25 exceeds batch\.prompts_per_step=24"),
+        (
+            "tiny/grpo",
+            ["batch.updates_per_step=25"],
+            r"batch\.updates_per_step=25 exceeds batch\.prompts_per_step=24",
+        ),
         ("tiny/grpo", ["until={most_steps: 5}"], r"until\.most_steps=5 is less than steps="),
-        ("tiny/grpo", ["checkpoint.keep_every=7"], r"checkpoint\.keep_every=7 is no multiple of checkpoint\.every"),
+        (
+            "tiny/grpo",
+            ["checkpoint.keep_every=7"],
+            r"checkpoint\.keep_every=7 is no multiple of checkpoint\.every",
+        ),
         ("tiny/grpo", ["reward.wrong=1"], r"reward\.wrong=1.0 is no less than the 1"),
     ],
 )

@@ -47,9 +47,9 @@ def test_the_folder_of_the_recipe_is_kept_where_an_import_path_needs_it(tmp_path
     file = tmp_path / "mine.py"
     (tmp_path / "their_module.py").write_text("")
     file.write_text(
-        RECIPE.format(imports="from red_mcore.algorithms.red import RED as Mine", name="Mine").replace(
-            "sharpness", "gamma"
-        )
+        RECIPE.format(
+            imports="from red_mcore.algorithms.red import RED as Mine", name="Mine"
+        ).replace("sharpness", "gamma")
     )
     assert load(str(file)).imports == []
     for change in (
@@ -76,16 +76,25 @@ def everything() -> Recipe:
     """A recipe with every section on, and texts that YAML or OmegaConf could take for something else."""
     return Recipe(
         name="all",
-        model=Model(config={"model_type": "qwen2", "a.b": {"c": [1, 2.5, "3", None, True, "yes", "1e3"]}}),
+        model=Model(
+            config={"model_type": "qwen2", "a.b": {"c": [1, 2.5, "3", None, True, "yes", "1e3"]}}
+        ),
         algorithm=ReLIFT(imitation=Optimizer(lr=0.25, betas=(0.5, 0.75)), clip_low=0.125),
         until=Until(train_seconds=1e15),
         data=Data(
-            mixture=[Source(path="a.jsonl", weight=3.0), Source(path="b: #1.parquet", problems=7, subset="007")],
+            mixture=[
+                Source(path="a.jsonl", weight=3.0),
+                Source(path="b: #1.parquet", problems=7, subset="007"),
+            ],
             instruction="End with a line #### ANSWER\n\n  ${x} ??? 'a' \"b\" \\\\ \t: - {y} \u2028 \u00e9",
             system_prompt="???",
             template_arguments={"enable_thinking": False, "on": "off"},
         ),
-        reward=Reward(functions={"my.rewards:brevity": 1e-3}, format=Format(tags=["yes", "1"]), answer_after=" "),
+        reward=Reward(
+            functions={"my.rewards:brevity": 1e-3},
+            format=Format(tags=["yes", "1"]),
+            answer_after=" ",
+        ),
         base=Base(optimizer=Optimizer(lr=1e-3)),
         evaluation=Evaluation(benchmarks=Benchmarks(["GSM8K", "2024"])),
         hub=Hub(name="owner/name"),
@@ -97,7 +106,10 @@ def test_every_section_and_any_text_is_kept(tmp_path):
 
 
 def test_overrides_of_what_a_run_keeps(tmp_path):
-    again = load(written(tmp_path, everything()), ["name=anew", "optimizer.lr=0.5", "algorithm.imitation.lr=0.125"])
+    again = load(
+        written(tmp_path, everything()),
+        ["name=anew", "optimizer.lr=0.5", "algorithm.imitation.lr=0.125"],
+    )
     assert (again.name, again.optimizer.lr, again.algorithm.imitation.lr) == ("anew", 0.5, 0.125)
     assert again.algorithm.imitation.betas == (0.5, 0.75)
 
@@ -105,18 +117,31 @@ def test_overrides_of_what_a_run_keeps(tmp_path):
 def test_the_class_of_the_algorithm_is_in_the_tree():
     assert flatten(everything())["algorithm.class"] == "red_mcore.algorithms.relift:ReLIFT"
     assert "algorithm.imitation.class" not in flatten(everything())
-    assert flatten(replace(everything(), algorithm=DFT())) != flatten(replace(everything(), algorithm=RED()))
+    assert flatten(replace(everything(), algorithm=DFT())) != flatten(
+        replace(everything(), algorithm=RED())
+    )
 
 
 def test_a_secret_is_not_kept_and_is_asked_for(tmp_path):
-    kept = written(tmp_path, replace(everything(), tracking=Tracking(uri="https://me:hunter2@host/x?token=a")))
+    kept = written(
+        tmp_path, replace(everything(), tracking=Tracking(uri="https://me:hunter2@host/x?token=a"))
+    )
     assert "hunter2" not in Path(kept).read_text()
-    with pytest.raises(RecipeError, match=r"tracking\.uri=https://\*\*\*@host/x\?token=\*\*\* was written without its"):
+    with pytest.raises(
+        RecipeError,
+        match=r"tracking\.uri=https://\*\*\*@host/x\?token=\*\*\* was written without its",
+    ):
         load(kept)
     given = "https://me:hunter2@host/x?token=a"
     assert load(kept, [f"tracking.uri={given}"]).tracking.uri == given
-    kept = written(tmp_path, replace(everything(), data=Data(mixture=[Source(path="https://host/a.jsonl?key=a")])))
-    with pytest.raises(RecipeError, match=r"data\.mixture=.* was written without its secret: add data\.mixture=\.\.\."):
+    kept = written(
+        tmp_path,
+        replace(everything(), data=Data(mixture=[Source(path="https://host/a.jsonl?key=a")])),
+    )
+    with pytest.raises(
+        RecipeError,
+        match=r"data\.mixture=.* was written without its secret: add data\.mixture=\.\.\.",
+    ):
         load(kept)
 
 
@@ -144,8 +169,12 @@ def recipe():
 def repository(folder: Path, name: str, recipe: str = "mine.py") -> Path:
     """Somebody's own: a recipe, the algorithm in a module, and what that imports once it runs."""
     folder.mkdir(exist_ok=True)
-    (folder / f"{name.lower()}_method.py").write_text(ALGORITHM.format(name=name, neighbour=f"{name.lower()}_losses"))
-    (folder / f"{name.lower()}_losses.py").write_text("def sharpen(inputs):\n    return {'sharp': inputs}\n")
+    (folder / f"{name.lower()}_method.py").write_text(
+        ALGORITHM.format(name=name, neighbour=f"{name.lower()}_losses")
+    )
+    (folder / f"{name.lower()}_losses.py").write_text(
+        "def sharpen(inputs):\n    return {'sharp': inputs}\n"
+    )
     file = folder / recipe
     file.parent.mkdir(exist_ok=True)
     file.write_text(RECIPE.format(imports=f"from {name.lower()}_method import {name}", name=name))
@@ -178,11 +207,16 @@ def test_a_class_in_the_recipe_s_own_file_is_found_by_the_file(tmp_path):
 
 @pytest.mark.parametrize(
     "algorithm",
-    ["algorithm: red_mcore.algorithms.grpo:GRPO", "algorithm: {class: red_mcore.algorithms.grpo:GRPO, clip_high: .25}"],
+    [
+        "algorithm: red_mcore.algorithms.grpo:GRPO",
+        "algorithm: {class: red_mcore.algorithms.grpo:GRPO, clip_high: .25}",
+    ],
 )
 def test_a_recipe_written_by_hand_says_what_it_wants_and_no_more(algorithm, tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text(f"name: mine\nmodel: {{path: owner/name}}\n{algorithm}\nreward:\n  overlong: {{buffer: 9}}\n")
+    file.write_text(
+        f"name: mine\nmodel: {{path: owner/name}}\n{algorithm}\nreward:\n  overlong: {{buffer: 9}}\n"
+    )
     recipe = load(str(file))
     assert isinstance(recipe.algorithm, GRPO)
     assert recipe.algorithm.clip_high == (0.25 if "clip" in algorithm else 0.2)
@@ -193,10 +227,14 @@ def test_an_override_names_another_algorithm():
     recipe = replace(everything(), algorithm=RED(constant=9.0))
     changed = override(recipe, ["algorithm=red_mcore.algorithms.dft:DFT"])
     assert changed.algorithm == DFT()
-    changed = override(recipe, ["algorithm.class=red_mcore.algorithms.grpo:GRPO", "algorithm.keep=accuracy"])
+    changed = override(
+        recipe, ["algorithm.class=red_mcore.algorithms.grpo:GRPO", "algorithm.keep=accuracy"]
+    )
     assert changed.algorithm == GRPO(keep="accuracy")
     same = override(recipe, ["algorithm={class: red_mcore.algorithms.red:RED, weight_max: 3}"])
-    assert same.algorithm == RED(constant=9.0, weight_max=3.0), "of the same class only what is named changes"
+    assert same.algorithm == RED(constant=9.0, weight_max=3.0), (
+        "of the same class only what is named changes"
+    )
 
 
 HEAD = "name: x\nmodel: {path: a/b}\n"
@@ -209,19 +247,49 @@ HEAD = "name: x\nmodel: {path: a/b}\n"
         ("- a", "want the fields of a recipe"),
         ("name: [", "line 1: "),
         (HEAD, "it has no algorithm"),
-        (f"{HEAD}algorithm: GRPO", "algorithm: 'GRPO' is no import path: write package.module:Class"),
-        (f"{HEAD}algorithm: {{clip_low: 1}}", "algorithm has no class: write class: package.module:Class"),
-        (f"{HEAD}algorithm: nosuch.module:GRPO", "algorithm: no module 'nosuch' for 'nosuch.module:GRPO'"),
-        (f"{HEAD}algorithm: red_mcore.algorithms.grpo:GPRO", "red_mcore.algorithms.grpo has no class 'GPRO'"),
-        (f"{HEAD}algorithm: json:JSONDecoder", "algorithm=json:JSONDecoder: it is no dataclass below Algorithm"),
-        (f"{HEAD}algorithm: red_mcore.algorithms.grpo:dapo", "algorithm: red_mcore.algorithms.grpo:dapo is no class"),
+        (
+            f"{HEAD}algorithm: GRPO",
+            "algorithm: 'GRPO' is no import path: write package.module:Class",
+        ),
+        (
+            f"{HEAD}algorithm: {{clip_low: 1}}",
+            "algorithm has no class: write class: package.module:Class",
+        ),
+        (
+            f"{HEAD}algorithm: nosuch.module:GRPO",
+            "algorithm: no module 'nosuch' for 'nosuch.module:GRPO'",
+        ),
+        (
+            f"{HEAD}algorithm: red_mcore.algorithms.grpo:GPRO",
+            "red_mcore.algorithms.grpo has no class 'GPRO'",
+        ),
+        (
+            f"{HEAD}algorithm: json:JSONDecoder",
+            "algorithm=json:JSONDecoder: it is no dataclass below Algorithm",
+        ),
+        (
+            f"{HEAD}algorithm: red_mcore.algorithms.grpo:dapo",
+            "algorithm: red_mcore.algorithms.grpo:dapo is no class",
+        ),
         (f"{HEAD}algorithm: nosuch.py:Mine", "algorithm: no file nosuch.py"),
-        (f"{HEAD}algorithm: a:f.<locals>.Mine", "is made in a function, where no other run finds it"),
-        (f"{HEAD}algorithm: {{class: 'red_mcore.algorithms.red:RED', weigth_max: 3}}", "nearest is 'weight_max'"),
+        (
+            f"{HEAD}algorithm: a:f.<locals>.Mine",
+            "is made in a function, where no other run finds it",
+        ),
+        (
+            f"{HEAD}algorithm: {{class: 'red_mcore.algorithms.red:RED', weigth_max: 3}}",
+            "nearest is 'weight_max'",
+        ),
         (f"{HEAD}algorithm: red_mcore.algorithms.red:RED\nsteps: many", "steps=many: Value 'many'"),
-        (f"{HEAD}algorithm: red_mcore.algorithms.red:RED\nsteps: 010", "'010' may be read as 8 or as 10"),
+        (
+            f"{HEAD}algorithm: red_mcore.algorithms.red:RED\nsteps: 010",
+            "'010' may be read as 8 or as 10",
+        ),
         (f"{HEAD}algorithm: red_mcore.algorithms.red:RED\nname: y", "'name' is there twice"),
-        (f"{HEAD}algorithm: red_mcore.algorithms.red:RED\nrollout:\n  tensr: 2", "nearest is 'tensor'"),
+        (
+            f"{HEAD}algorithm: red_mcore.algorithms.red:RED\nrollout:\n  tensr: 2",
+            "nearest is 'tensor'",
+        ),
     ],
 )
 def test_a_broken_yaml_file_is_refused_in_one_line(text, message, tmp_path):
@@ -238,7 +306,10 @@ def test_a_module_that_fails_is_named_with_its_line(tmp_path):
     (tmp_path / "failing_method.py").write_text("import json\njson.nothing\n")
     file = tmp_path / "mine.yml"
     file.write_text(f"{HEAD}algorithm: failing_method:Mine\n")
-    with pytest.raises(RecipeError, match=r"failing_method:Mine cannot be imported: .*failing_method\.py line 2: Attr"):
+    with pytest.raises(
+        RecipeError,
+        match=r"failing_method:Mine cannot be imported: .*failing_method\.py line 2: Attr",
+    ):
         load(str(file))
 
 
@@ -247,7 +318,9 @@ def test_an_override_says_where_classes_are(tmp_path):
     file = tmp_path / "elsewhere" / "mine.yaml"
     file.parent.mkdir()
     file.write_text(f"{HEAD}algorithm: apart_method:Apart\n")
-    with pytest.raises(RecipeError, match="no module 'apart_method' for 'apart_method:Apart': run where it is"):
+    with pytest.raises(
+        RecipeError, match="no module 'apart_method' for 'apart_method:Apart': run where it is"
+    ):
         load(str(file))
     recipe = load(str(file), [f"imports=[{tmp_path / 'theirs'}]", "algorithm.sharpness=0.75"])
     assert recipe.algorithm.sharpness == 0.75

@@ -10,7 +10,11 @@ import pytest
 from red_mcore.checkpoints import manifests
 from red_mcore.config.recipe import Checkpoint, RecipeError
 
-FILES = {"weights/__0_0.distcp": b"0" * 100, "weights/.metadata": b"1" * 10, "rng-0.json": b"2" * 20}
+FILES = {
+    "weights/__0_0.distcp": b"0" * 100,
+    "weights/.metadata": b"1" * 10,
+    "rng-0.json": b"2" * 20,
+}
 
 
 def saved(folder: Path, tag: str) -> Path:
@@ -18,7 +22,9 @@ def saved(folder: Path, tag: str) -> Path:
     for name, content in FILES.items():
         (made / name).parent.mkdir(parents=True, exist_ok=True)
         (made / name).write_bytes(content + tag.encode())
-    manifests.write(made, {"tag": tag, "files": manifests.digests(made, [made / name for name in FILES])})
+    manifests.write(
+        made, {"tag": tag, "files": manifests.digests(made, [made / name for name in FILES])}
+    )
     (folder / "latest").write_text(tag)
     return made
 
@@ -85,7 +91,10 @@ def test_nothing_whole_is_an_error_that_names_the_newest_fault(folder):
         cut(folder / tag / "weights/.metadata")
     with pytest.raises(RecipeError) as error:
         manifests.newest(folder)
-    assert "main-1000000/weights/.metadata has 21 bytes, 22 were written: put it back, or delete" in str(error.value)
+    assert (
+        "main-1000000/weights/.metadata has 21 bytes, 22 were written: put it back, or delete"
+        in str(error.value)
+    )
     assert "\n" not in str(error.value)
 
 
@@ -104,7 +113,9 @@ def test_a_checkpoint_keeps_copies_of_the_run_s_texts(folder):
     files = [made / name for name in (*FILES, "metrics.jsonl", "other")]
     manifests.write(made, {"tag": made.name, "files": manifests.digests(made, files)})
     manifest, _ = manifests.newest(folder)
-    assert manifests.copies(folder, manifest, ["metrics.jsonl", "base.jsonl"]) == {"metrics.jsonl": "é\n"}
+    assert manifests.copies(folder, manifest, ["metrics.jsonl", "base.jsonl"]) == {
+        "metrics.jsonl": "é\n"
+    }
     assert manifests.copy(folder, "metrics.jsonl") == "é\n"
     assert manifests.copy(folder, "identity.json") is None
     (made / "metrics.jsonl").write_text("e!\n")
@@ -114,7 +125,9 @@ def test_a_checkpoint_keeps_copies_of_the_run_s_texts(folder):
     assert manifests.copy(folder / "none", "metrics.jsonl") is None
 
 
-ALL = [f"base-{step:06d}" for step in (10, 20)] + [f"main-{step:06d}" for step in (0, 10, 20, 30, 40)]
+ALL = [f"base-{step:06d}" for step in (10, 20)] + [
+    f"main-{step:06d}" for step in (0, 10, 20, 30, 40)
+]
 SCORES = {"main-000010": 0.5, "main-000020": 0.7, "main-000030": 0.1}
 
 
@@ -122,7 +135,9 @@ def stay(settings: Checkpoint, scores: dict[str, float] = SCORES) -> list[str]:
     given = []
     for tag in ALL:
         step = manifests.age(tag)[1]
-        after = {"evaluation/pass1": scores.get(tag, 0.9)}  # elsewhere an old evaluation, which says nothing
+        after = {
+            "evaluation/pass1": scores.get(tag, 0.9)
+        }  # elsewhere an old evaluation, which says nothing
         state = {"step": step, "evaluated": step if tag in scores else -1, "after": after}
         if tag == "main-000010":  # the last one before the recipe had no benchmarks any more
             state |= {"benchmarked": step, "after": {**after, "evaluation/AIME24_mean": 0.3}}
@@ -143,7 +158,16 @@ def test_what_is_kept():
 
 @pytest.mark.parametrize("best", ["highest", "lowest"])
 def test_what_is_no_number_is_never_the_best(best):
-    scores = {"main-000010": math.nan, "main-000020": 0.7, "main-000030": math.inf if best == "highest" else -math.inf}
-    assert stay(Checkpoint(keep=1, keep_best="evaluation/pass1", best=best), scores) == ["main-000020", "main-000040"]
+    scores = {
+        "main-000010": math.nan,
+        "main-000020": 0.7,
+        "main-000030": math.inf if best == "highest" else -math.inf,
+    }
+    assert stay(Checkpoint(keep=1, keep_best="evaluation/pass1", best=best), scores) == [
+        "main-000020",
+        "main-000040",
+    ]
     scores = {"main-000010": math.nan}
-    assert stay(Checkpoint(keep=1, keep_best="evaluation/pass1", best=best), scores) == ["main-000040"]
+    assert stay(Checkpoint(keep=1, keep_best="evaluation/pass1", best=best), scores) == [
+        "main-000040"
+    ]

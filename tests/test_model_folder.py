@@ -55,7 +55,9 @@ def published(tmp_path):
     make(blobs, QWEN3, ["<|im_start|>", "<|im_end|>", "<|eom|>"], None, "<|endoftext|>")
     generator = torch.Generator().manual_seed(0)
     shapes = hf_shapes(read_architecture(LLAMA))
-    tensors = {name: torch.randn(shape, generator=generator).bfloat16() for name, shape in shapes.items()}
+    tensors = {
+        name: torch.randn(shape, generator=generator).bfloat16() for name, shape in shapes.items()
+    }
     others = {f"model.layers.{i}.self_attn.rotary_emb.inv_freq": torch.ones(16) for i in range(2)}
     others["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
     save_file(tensors | others, blobs / "model.safetensors", metadata={"format": "pt"})
@@ -74,7 +76,9 @@ def ending(folder) -> str:
     return tokenizer.decode(encode_prompt(tokenizer, Problem(0, "1?", "1"), Data()))
 
 
-def test_a_run_s_folder_says_how_the_model_was_asked_and_where_it_stops(recipe, published, tmp_path):
+def test_a_run_s_folder_says_how_the_model_was_asked_and_where_it_stops(
+    recipe, published, tmp_path
+):
     from transformers import GenerationConfig
 
     source, tensors = published
@@ -84,7 +88,12 @@ def test_a_run_s_folder_says_how_the_model_was_asked_and_where_it_stops(recipe, 
     assert weights == source
     out = tmp_path / "out"
     write_model(
-        out, folder, tensors.items(), {n: tuple(t.shape) for n, t in tensors.items()}, torch.bfloat16, made_from=""
+        out,
+        folder,
+        tensors.items(),
+        {n: tuple(t.shape) for n, t in tensors.items()},
+        torch.bfloat16,
+        made_from="",
     )
     tokenizer = load_tokenizer(Model(path=str(out)))
     stops = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|eom|>", "<|endoftext|>"])
@@ -111,7 +120,10 @@ def test_a_fresh_model_s_folder_names_its_stops(recipe):
 
 
 def test_a_damaged_folder_of_a_run_is_made_anew_as_it_was(recipe, published, capsys):
-    for change in (lambda: None, lambda: vars(recipe).update(model=Model(path=str(published[0])), base=None)):
+    for change in (
+        lambda: None,
+        lambda: vars(recipe).update(model=Model(path=str(published[0])), base=None),
+    ):
         change()
         shutil.rmtree(recipe.folder, ignore_errors=True)
         _, folder = prepare_model(recipe, HERE)
@@ -138,7 +150,10 @@ def test_first_weights_that_cannot_be_made_again_are_refused(recipe):
     (recipe.folder / "summary.json").write_text("{}")
     (folder / "model.safetensors").unlink()
     recipe.seed += 1  # as another version of transformers might
-    with pytest.raises(RecipeError, match=r"model\.safetensors is not what the run started from, .* put the file back"):
+    with pytest.raises(
+        RecipeError,
+        match=r"model\.safetensors is not what the run started from, .* put the file back",
+    ):
         prepare_model(recipe, HERE)
 
 
@@ -168,7 +183,10 @@ def test_a_head_of_its_own_under_a_tied_configuration_is_refused_and_the_advice_
     tensors = load_file(file)
     tensors["lm_head.weight"] = tensors["lm_head.weight"] + 1
     save_file(tensors, file, metadata={"format": "pt"})
-    with pytest.raises(RecipeError, match=r"lm_head\.weight differs from model\.embed_tokens\.weight.*set it to false"):
+    with pytest.raises(
+        RecipeError,
+        match=r"lm_head\.weight differs from model\.embed_tokens\.weight.*set it to false",
+    ):
         conversion.open_hf(source)
     (source / "config.json").write_text(json.dumps(LLAMA | {"tie_word_embeddings": False}))
     assert not conversion.open_hf(source).arch.tied

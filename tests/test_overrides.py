@@ -19,7 +19,9 @@ def small() -> Recipe:
 
 def write(folder: Path, body: str) -> str:
     file = folder / "small.py"
-    file.write_text(f"from dataclasses import dataclass, field; from red_mcore.recipe import *\n{body}\n")
+    file.write_text(
+        f"from dataclasses import dataclass, field; from red_mcore.recipe import *\n{body}\n"
+    )
     return str(file)
 
 
@@ -48,9 +50,17 @@ def write(folder: Path, body: str) -> str:
         ("model.config[a.b]=null", "model.config.a.b", None),
         ("reward.functions.my.rewards:brevity=1e-3", "reward.functions.my.rewards:brevity", 1e-3),
         ("reward.functions={my.rewards:yes: 1}", "reward.functions.my.rewards:yes", 1.0),
-        ("reward.format={tags: [yes, 1e3, 007, 'a b']}", "reward.format.tags", ["yes", "1e3", "007", "a b"]),
+        (
+            "reward.format={tags: [yes, 1e3, 007, 'a b']}",
+            "reward.format.tags",
+            ["yes", "1e3", "007", "a b"],
+        ),
         ("data={instruction: yes, held_out: 1}", "data.instruction", "yes"),
-        ("evaluation.benchmarks={names: [2024, on]}", "evaluation.benchmarks.names", ["2024", "on"]),
+        (
+            "evaluation.benchmarks={names: [2024, on]}",
+            "evaluation.benchmarks.names",
+            ["2024", "on"],
+        ),
     ],
 )
 def test_an_override_changes_one_field(text, field, value):
@@ -73,7 +83,22 @@ def test_an_override_changes_one_field(text, field, value):
             "${x}",
             "???",
         ),
-        *("${oc.env:HOME}", "[a]", "[a", "{x}", "{x: 1}", "!x", "&x", "*x", "%x", "@x", "`x`", "|", "- a", "a\nb: c\n"),
+        *(
+            "${oc.env:HOME}",
+            "[a]",
+            "[a",
+            "{x}",
+            "{x: 1}",
+            "!x",
+            "&x",
+            "*x",
+            "%x",
+            "@x",
+            "`x`",
+            "|",
+            "- a",
+            "a\nb: c\n",
+        ),
         *('"a" or "b"', "'tis", '"', "a=b", "Null and ~", "2020-01-01", "\u2028 caf\u00e9"),
     ],
 )
@@ -86,7 +111,13 @@ def test_text_is_taken_as_it_was_typed(typed):
 
 
 def test_text_in_quotes_and_no_text():
-    for typed, text in (('"a\\nb"', "a\nb"), ("'it''s ~'", "it's ~"), ("'null'", "null"), ("~", None), ("null", None)):
+    for typed, text in (
+        ('"a\\nb"', "a\nb"),
+        ("'it''s ~'", "it's ~"),
+        ("'null'", "null"),
+        ("~", None),
+        ("null", None),
+    ):
         assert override(small(), [f"data.system_prompt={typed}"]).data.system_prompt == text
     assert override(small(), ["data.instruction="]).data.instruction == ""
     with pytest.raises(RecipeError, match="not Optional"):
@@ -161,7 +192,10 @@ def test_load_keeps_the_algorithm_s_own_class_and_fields(tmp_path):
         ("def recipe(): return 1 / 0", "line 2: ZeroDivisionError"),
         ("def recipe(:", "line 2: SyntaxError"),
         ("", "no attribute 'recipe'"),
-        ("def recipe(): return Recipe(name='x', model=Model(), algorithm=Algorithm(), steps='many')", "steps: Value"),
+        (
+            "def recipe(): return Recipe(name='x', model=Model(), algorithm=Algorithm(), steps='many')",
+            "steps: Value",
+        ),
     ],
 )
 def test_a_broken_recipe_file_is_named_with_its_line(tmp_path, body, message):
@@ -188,7 +222,14 @@ def of_another() -> Recipe:
     """A recipe that says a lot of its own model and data."""
     recipe = small()
     recipe.base = Base()
-    recipe.data = Data(path="own", subset="main", gold_field="gold", held_out_path="own", held_out=9, instruction="?")
+    recipe.data = Data(
+        path="own",
+        subset="main",
+        gold_field="gold",
+        held_out_path="own",
+        held_out=9,
+        instruction="?",
+    )
     recipe.data.problems = 5
     return recipe
 
@@ -196,8 +237,12 @@ def of_another() -> Recipe:
 def test_another_model_needs_no_more_than_its_path():
     assert override(of_another(), ["model.path=folder"]).model == Model(path="folder")
     assert override(of_another(), ["model={path: folder}"]).base is None
-    made = override(of_another(), ["model.config.rope_theta=9", "model.path=folder", "base.steps=3"])
-    assert made.model.config == {"rope_theta": 9}, "what an override says is of the model that it names"
+    made = override(
+        of_another(), ["model.config.rope_theta=9", "model.path=folder", "base.steps=3"]
+    )
+    assert made.model.config == {"rope_theta": 9}, (
+        "what an override says is of the model that it names"
+    )
     assert made.base.steps == 3, "and is left for the check, which refuses it"
     assert override(of_another(), ["model.path=null", "base=null"]).model == of_another().model
     compared = override(of_another(), ["model.path=folder", "base=null"])
@@ -207,11 +252,18 @@ def test_another_model_needs_no_more_than_its_path():
 def test_other_data_are_not_read_by_what_the_recipe_says_of_its_own():
     data = override(of_another(), ["data.path=mine.jsonl"]).data
     assert data == Data(path="mine.jsonl", held_out=9, instruction="?")
-    data = override(of_another(), ["data.path=mine.jsonl", "data.gold_field=answer", "data.held_out_path=own"]).data
+    data = override(
+        of_another(), ["data.path=mine.jsonl", "data.gold_field=answer", "data.held_out_path=own"]
+    ).data
     assert (data.gold_field, data.held_out_path, data.subset) == ("answer", "own", None)
-    data = override(of_another(), ["data.mixture=[{path: a, weight: 2}, {path: b, problems: 3, subset: 007}]"]).data
+    data = override(
+        of_another(), ["data.mixture=[{path: a, weight: 2}, {path: b, problems: 3, subset: 007}]"]
+    ).data
     assert (data.path, data.held_out_path) == (None, None)
-    assert data.mixture == [Source(path="a", weight=2.0), Source(path="b", problems=3, subset="007")]
+    assert data.mixture == [
+        Source(path="a", weight=2.0),
+        Source(path="b", problems=3, subset="007"),
+    ]
     mixed = replace(of_another(), data=data)
     assert override(mixed, ["data.path=c"]).data.mixture == []
     assert override(of_another(), ["data.held_out=3"]).data.subset == "main"
@@ -221,5 +273,10 @@ def test_a_constant_that_follows_the_longest_response():
     recipe = replace(small(), algorithm=GroupAlgorithm(constant=None))
     assert override(recipe, []).algorithm.constant == 8192
     assert override(recipe, ["rollout.max_response_tokens=64"]).algorithm.constant == 64
-    assert override(recipe, ["rollout.max_response_tokens=64", "algorithm.constant=9"]).algorithm.constant == 9
+    assert (
+        override(
+            recipe, ["rollout.max_response_tokens=64", "algorithm.constant=9"]
+        ).algorithm.constant
+        == 9
+    )
     assert recipe.algorithm.constant is None

@@ -30,7 +30,9 @@ def test_parameters_per_rank_add_up(recipe):
     tied = read_architecture(hf_config(recipe.model))
     assert plan.parameters_per_rank(tied, 1, 1) == [tied.parameters]
     first, last = plan.parameters_per_rank(tied, 1, 2)
-    assert first + last == tied.parameters + tied.vocab_size * tied.hidden_size  # the copy on the last stage
+    assert (
+        first + last == tied.parameters + tied.vocab_size * tied.hidden_size
+    )  # the copy on the last stage
     half = plan.parameters_per_rank(tied, 2, 1)[0]
     whole_norms = (2 * tied.layers + 1) * tied.hidden_size
     padding = tied.hidden_size  # 513 rows of vocabulary on 2 ranks are 257 each
@@ -43,7 +45,9 @@ def test_parameters_per_rank_of_every_family(name):
     assert plan.parameters_per_rank(a, 1, 1) == [a.parameters]
     if a.experts is not None:
         (half,) = plan.parameters_per_rank(a, 1, 1, expert=2)
-        assert a.parameters - half == a.layers * a.experts.count // 2 * 3 * a.hidden_size * a.ffn_size
+        assert (
+            a.parameters - half == a.layers * a.experts.count // 2 * 3 * a.hidden_size * a.ffn_size
+        )
 
 
 def test_the_description_does_the_arithmetic(recipe):
@@ -59,9 +63,14 @@ def test_the_description_does_the_arithmetic(recipe):
 
 def test_layers_are_transformer_engine_s_where_it_can_work(recipe, monkeypatch):
     arch = plan.find_architecture(recipe)
-    local, ours = "layers: Megatron-Core's own, attention by torch", override(recipe, ["model.dtype=bfloat16"]).model
+    local, ours = (
+        "layers: Megatron-Core's own, attention by torch",
+        override(recipe, ["model.dtype=bfloat16"]).model,
+    )
     for installed in (False, True):
-        monkeypatch.setattr("red_mcore.models.layers.has_transformer_engine", lambda installed=installed: installed)
+        monkeypatch.setattr(
+            "red_mcore.models.layers.has_transformer_engine", lambda installed=installed: installed
+        )
         wanted = "layers: Transformer Engine" if installed else local
         assert plan.layers(ours, arch, on_gpu=True) == wanted
         assert plan.layers(ours, arch, on_gpu=False) == local
@@ -69,7 +78,10 @@ def test_layers_are_transformer_engine_s_where_it_can_work(recipe, monkeypatch):
     ours.layers = "local"
     assert plan.layers(ours, arch, on_gpu=True) == local
     ours.layers, ours.fp8 = "auto", "blockwise"
-    assert plan.layers(ours, arch, on_gpu=True) == "layers: Transformer Engine, FP8 with blockwise scaling"
+    assert (
+        plan.layers(ours, arch, on_gpu=True)
+        == "layers: Transformer Engine, FP8 with blockwise scaling"
+    )
 
 
 def test_offload_moves_memory_from_rollouts_to_the_step(recipe, monkeypatch):
@@ -80,15 +92,21 @@ def test_offload_moves_memory_from_rollouts_to_the_step(recipe, monkeypatch):
     assert before.optimizer == 12 * arch.parameters / recipe.parallel.data
     assert after.optimizer == 0
     assert after.step - before.step == before.rollout - after.rollout == before.optimizer
-    assert memory.estimate(moved, arch, 0, on_gpu=False) == memory.estimate(recipe, arch, 0, on_gpu=False)
+    assert memory.estimate(moved, arch, 0, on_gpu=False) == memory.estimate(
+        recipe, arch, 0, on_gpu=False
+    )
     recipe.algorithm = GRPO(kl_coefficient=0.1)
     moved = override(recipe, ["offload.reference=true"])
     before, after = (memory.estimate(r, arch, 0, on_gpu=True) for r in (recipe, moved))
-    assert before.reference == after.scoring == before.rollout - after.rollout == 2 * arch.parameters
+    assert (
+        before.reference == after.scoring == before.rollout - after.rollout == 2 * arch.parameters
+    )
 
 
 def test_the_size_of_checkpoints_is_told(recipe):
-    gib = override(recipe, ["model.dtype=bfloat16", "model.config.hidden_size=4096", "parallel.tensor=2"])
+    gib = override(
+        recipe, ["model.dtype=bfloat16", "model.config.hidden_size=4096", "parallel.tensor=2"]
+    )
     parameters = plan.find_architecture(gib).parameters
     whole, part = (f"{parameters * per / 2**30:.1f} GiB" for per in (2 + 12, 12 / 2))
     told = f"checkpoints: about {whole} each; one rank of each of 2 parts of the model to save one"
@@ -98,13 +116,20 @@ def test_the_size_of_checkpoints_is_told(recipe):
 
 def test_training_flops():
     """Of Qwen2.5-1.5B, by hand: matrix products of 1.5436 G weights, and attention of 28 layers of 1536."""
-    arch = read_architecture(hf_config(load(str(RECIPES / "red_1p5b.py"), ["model.path=null"]).model))
+    arch = read_architecture(
+        hf_config(load(str(RECIPES / "red_1p5b.py"), ["model.path=null"]).model)
+    )
     assert plan.training_flops(arch, 1024) == pytest.approx(9.53e9, rel=1e-3)
     assert plan.training_flops(arch, 8192) == pytest.approx(11.38e9, rel=1e-3)
 
 
 def test_the_description_of_shared_sequences_and_interleaved_stages(recipe):
-    more = ["parallel.ranks=8", "parallel.tensor=2", "parallel.context=2", "parallel.recompute=full"]
+    more = [
+        "parallel.ranks=8",
+        "parallel.tensor=2",
+        "parallel.context=2",
+        "parallel.recompute=full",
+    ]
     text = plan.describe(override(recipe, more))
     assert "ranks: 8 = 2 tensor x 2 context x 2 data x 1 pipeline, full recompute" in text
     assert "0     1  4-7 (context 0-1, tensor 0-1)" in text
@@ -142,7 +167,8 @@ def test_memory_counts_the_programs_themselves_and_what_a_step_can_have(recipe):
     recipe.base = None
     whole = 24 * 8 * 160  # prompts, samples of each with the trace, tokens
     same = (
-        memory.estimate(override(recipe, [f"batch.tokens_per_micro_batch={n}"]), arch, 0, False) for n in (whole, 10**7)
+        memory.estimate(override(recipe, [f"batch.tokens_per_micro_batch={n}"]), arch, 0, False)
+        for n in (whole, 10**7)
     )
     assert next(same) == next(same)
 

@@ -14,7 +14,8 @@ from red_mcore.planning.plan import describe
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(path.relative_to(ROOT) for path in (ROOT / "recipes").rglob("*.py"))
 PAPER, TINY, PRETRAINED = (
-    {path.stem: path for path in RECIPES if path.parent.name == folder} for folder in ("paper", "tiny", "hf")
+    {path.stem: path for path in RECIPES if path.parent.name == folder}
+    for folder in ("paper", "tiny", "hf")
 )
 
 
@@ -30,7 +31,9 @@ def test_recipe(file, tmp_path):
 def test_refills_are_refused_where_nothing_is_sampled():
     for method in ("sft", "dft"):
         recipe = load(str(ROOT / TINY[method]), ["batch.refills=2"])
-        with pytest.raises(RecipeError, match=r"batch\.refills=2: (SFT|DFT) samples nothing .* use 0"):
+        with pytest.raises(
+            RecipeError, match=r"batch\.refills=2: (SFT|DFT) samples nothing .* use 0"
+        ):
             validate(recipe)
 
 
@@ -58,16 +61,23 @@ def test_a_paper_recipe_says_where_its_settings_come_from_and_what_was_reported(
 
 def test_paper_recipes_that_share_a_model_do_not_change_it_for_each_other():
     """Two papers train the model with its positions as they are; the others extend them."""
-    positions = {name: load(str(ROOT / path)).model.config["max_position_embeddings"] for name, path in PAPER.items()}
+    positions = {
+        name: load(str(ROOT / path)).model.config["max_position_embeddings"]
+        for name, path in PAPER.items()
+    }
     assert positions == dict.fromkeys(PAPER, 16384) | {"dft": 4096, "dr_grpo": 4096}
 
 
 @pytest.mark.parametrize("method", PRETRAINED)
 def test_a_pretrained_model_is_not_trained_with_a_toy_s_settings(method):
-    recipe = load(str(ROOT / PRETRAINED[method]), ["model.path=folder", "rollout.max_response_tokens=300"])
+    recipe = load(
+        str(ROOT / PRETRAINED[method]), ["model.path=folder", "rollout.max_response_tokens=300"]
+    )
     assert (recipe.model.config, recipe.base, recipe.data.problems) == ({}, None, None)
     assert "\\boxed{}" in recipe.data.instruction
-    rates = {name: settings.lr for name, (settings, _) in recipe.algorithm.optimizers(recipe).items()}
+    rates = {
+        name: settings.lr for name, (settings, _) in recipe.algorithm.optimizers(recipe).items()
+    }
     assert rates == {"sft": {"main": 1e-5}, "sft_then_grpo": {"main": 1e-6, "imitation": 1e-5}}.get(
         method, {"main": 1e-6}
     )

@@ -10,7 +10,16 @@ import pytest
 from poison import Runs
 
 from red_mcore.algorithms.bread import BREAD
-from red_mcore.config.recipe import Batch, Data, Model, Overlong, Recipe, RecipeError, Reward, Rollout
+from red_mcore.config.recipe import (
+    Batch,
+    Data,
+    Model,
+    Overlong,
+    Recipe,
+    RecipeError,
+    Reward,
+    Rollout,
+)
 from red_mcore.data.cursor import Cursor
 from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.rollout.recording import Recording, recorded_of
@@ -32,12 +41,23 @@ def groups() -> list[Group]:
     def sample(tokens: int, **fields) -> Sample:
         logp = None if fields.get("is_offline") else -rng.random(tokens, np.float32)
         ids = rng.integers(0, 2**31 - 1, tokens, np.int32)
-        return Sample(prompt=np.arange(3, dtype=np.int32), response=ids, sampler_logp=logp, text="\\é", **fields)
+        return Sample(
+            prompt=np.arange(3, dtype=np.int32),
+            response=ids,
+            sampler_logp=logp,
+            text="\\é",
+            **fields,
+        )
 
     return [
-        Group(PROBLEMS[0], [sample(5, is_offline=True), sample(0), sample(7, truncated=True, verdict="timeout")]),
+        Group(
+            PROBLEMS[0],
+            [sample(5, is_offline=True), sample(0), sample(7, truncated=True, verdict="timeout")],
+        ),
         Group(PROBLEMS[1], []),
-        Group(PROBLEMS[2], [sample(4, reward=0.1 + 0.2, accuracy=1.0, answer="7", policy_version=9)]),
+        Group(
+            PROBLEMS[2], [sample(4, reward=0.1 + 0.2, accuracy=1.0, answer="7", policy_version=9)]
+        ),
     ]
 
 
@@ -79,18 +99,27 @@ def test_a_recording_of_an_earlier_version_is_read_without_answers(folder):
 
 
 def test_another_question_gets_no_answer(folder):
-    with pytest.raises(RecipeError, match=r"step-000001-sample.npz was recorded for count=2, now it is 3: replay with"):
+    with pytest.raises(
+        RecipeError,
+        match=r"step-000001-sample.npz was recorded for count=2, now it is 3: replay with",
+    ):
         replay(folder, asked={**ASKED, "count": 3})
-    with pytest.raises(RecipeError, match=r"recorded for problems=\['0-\w+', '1-\w+.*, now it is \['2-\w+', '1-"):
+    with pytest.raises(
+        RecipeError, match=r"recorded for problems=\['0-\w+', '1-\w+.*, now it is \['2-\w+', '1-"
+    ):
         replay(folder, problems=PROBLEMS[::-1])
-    others = [replace(problem, text=problem.text + "?") for problem in PROBLEMS]  # of another data set
+    others = [
+        replace(problem, text=problem.text + "?") for problem in PROBLEMS
+    ]  # of another data set
     with pytest.raises(RecipeError, match=r"recorded for problems=\['0-"):
         replay(folder, problems=others)
 
 
 def test_another_trace_tokenizer_or_reward_gets_no_answer(folder, tmp_path):
     others = [replace(problem, trace="of another teacher") for problem in PROBLEMS]
-    with pytest.raises(RecipeError, match=r"was recorded for traces=\[None, None, None\], now it is \['"):
+    with pytest.raises(
+        RecipeError, match=r"was recorded for traces=\[None, None, None\], now it is \['"
+    ):
         replay(folder, problems=others)
 
     recipe = Recipe(name="x", model=Model(), algorithm=BREAD())
@@ -102,9 +131,13 @@ def test_another_trace_tokenizer_or_reward_gets_no_answer(folder, tmp_path):
     Recording(Rollout(record=str(folder)), HERE, about).groups(name, ASKED, PROBLEMS, groups)
 
     def replayed(about) -> list[Group]:
-        return Recording(Rollout(replay=str(folder)), HERE, about).groups(name, ASKED, PROBLEMS, sample=None)
+        return Recording(Rollout(replay=str(folder)), HERE, about).groups(
+            name, ASKED, PROBLEMS, sample=None
+        )
 
-    moved = replace(recipe, reward=Reward(workers=9), rollout=Rollout(kv_cache_mib=9))  # nothing that samples depend on
+    moved = replace(
+        recipe, reward=Reward(workers=9), rollout=Rollout(kv_cache_mib=9)
+    )  # nothing that samples depend on
     assert len(replayed(recorded_of(moved, tokenizer))) == 3
     for change, message in (
         (
@@ -117,18 +150,24 @@ def test_another_trace_tokenizer_or_reward_gets_no_answer(folder, tmp_path):
     ):
         with pytest.raises(RecipeError, match=f"was recorded for {message}"):
             replayed(recorded_of(replace(recipe, **change), tokenizer))
-    with pytest.raises(RecipeError, match=r"was recorded for tokenizer=\w+, now it is \w+: replay with the recipe"):
+    with pytest.raises(
+        RecipeError, match=r"was recorded for tokenizer=\w+, now it is \w+: replay with the recipe"
+    ):
         replayed(recorded_of(recipe, other))
 
 
 def test_a_missing_or_broken_file_is_named(folder):
-    with pytest.raises(RecipeError, match=r"rollout.replay: .*step-000002-sample.npz is missing: record that step"):
+    with pytest.raises(
+        RecipeError, match=r"rollout.replay: .*step-000002-sample.npz is missing: record that step"
+    ):
         replay(folder, "step-000002-sample")
     file = folder / "step-000001-sample.npz"
     content = file.read_bytes()
     for broken in (b"", content[:-30], content[:100] + b"?" + content[101:], content[:200]):
         file.write_bytes(broken)
-        with pytest.raises(RecipeError, match=r"step-000001-sample.npz cannot be read \(.*\): record it anew"):
+        with pytest.raises(
+            RecipeError, match=r"step-000001-sample.npz cannot be read \(.*\): record it anew"
+        ):
             replay(folder)
 
 
@@ -137,13 +176,19 @@ def test_a_recording_of_somebody_else_runs_nothing(folder):
     with np.load(file) as found:
         whole = dict(found)
     evil = np.array([Runs(folder / "ran")], dtype=object)
-    strange = np.array(json.dumps(json.loads(str(whole["about"])) | {"samples": "many", "is_offline": None}))
+    strange = np.array(
+        json.dumps(json.loads(str(whole["about"])) | {"samples": "many", "is_offline": None})
+    )
     for change in ({"prompts": evil}, {"about": evil}, {"extra": evil}, {"about": strange}):
         np.savez(file, allow_pickle=True, **whole | change)
-        with pytest.raises(RecipeError, match=r"step-000001-sample.npz cannot be read \(.*\): record it anew"):
+        with pytest.raises(
+            RecipeError, match=r"step-000001-sample.npz cannot be read \(.*\): record it anew"
+        ):
             replay(folder)
     file.write_bytes(pickle.dumps(Runs(folder / "ran")))
-    with pytest.raises(RecipeError, match=r"step-000001-sample.npz cannot be read \(.*\): record it anew"):
+    with pytest.raises(
+        RecipeError, match=r"step-000001-sample.npz cannot be read \(.*\): record it anew"
+    ):
         replay(folder)
     assert not (folder / "ran").exists()
 
@@ -155,17 +200,29 @@ class Engine:
         return [Group(p, [self.sample(0.0, *key, p.id, i) for i in range(count)]) for p in problems]
 
     def continuations(self, problems, characters, count, key):
-        return [Group(p, [self.sample(p.id % 2 * (i % 2), *key, p.id, i) for i in range(count)]) for p in problems]
+        return [
+            Group(p, [self.sample(p.id % 2 * (i % 2), *key, p.id, i) for i in range(count)])
+            for p in problems
+        ]
 
     @staticmethod
     def sample(right: float, *key: int) -> Sample:
         ids, logp = np.array(key, np.int32), -np.array(key, np.float32)
-        return Sample(prompt=ids, response=ids, sampler_logp=logp, accuracy=right, reward=right, verdict="wrong")
+        return Sample(
+            prompt=ids,
+            response=ids,
+            sampler_logp=logp,
+            accuracy=right,
+            reward=right,
+            verdict="wrong",
+        )
 
 
 def step(rollout: Rollout, sampler: Engine | None):
     batch = Batch(prompts_per_step=4, samples_per_prompt=2, refills=2)
-    recipe = Recipe(name="x", model=Model(), algorithm=BREAD(episodes=4), batch=batch, rollout=rollout)
+    recipe = Recipe(
+        name="x", model=Model(), algorithm=BREAD(episodes=4), batch=batch, rollout=rollout
+    )
     run = SimpleNamespace(
         recipe=recipe,
         state=SimpleNamespace(step=7, algorithm={}),
@@ -175,7 +232,9 @@ def step(rollout: Rollout, sampler: Engine | None):
         recording=Recording(rollout, HERE),
     )
     groups, sampled, metrics = collect(run, recipe.algorithm)
-    return [(g.problem, [s.response.tolist() for s in g.samples]) for g in groups + sampled], metrics
+    return [
+        (g.problem, [s.response.tolist() for s in g.samples]) for g in groups + sampled
+    ], metrics
 
 
 def test_a_step_that_branches_and_refills_is_replayed_without_an_engine(tmp_path):

@@ -24,19 +24,31 @@ REPOSITORY = Path(__file__).parent.parent
         ("http://me:hunter2@host:5000", "http://***@host:5000"),
         ("https://hunter2@host/x", "https://***@host/x"),
         ("http://:hunter2@host", "http://***@host"),
-        ("postgresql+psycopg2://me:hun@ter2/hunter2@db:5432/m", "postgresql+psycopg2://***@db:5432/m"),
+        (
+            "postgresql+psycopg2://me:hun@ter2/hunter2@db:5432/m",
+            "postgresql+psycopg2://***@db:5432/m",
+        ),
         ("http://me:p?w#hunter2@host", "http://***@host"),
         ("https:/me:hunter2@host/x", "https:/***@host/x"),  # as a path shows it
         ("http://a/http://me:hunter2@host", "http://a/http://***@host"),
         ("http://a/http%3A%2F%2Fme%3Ahunter2%40host/x", "http://a/http%3A%2F%2F***@host/x"),
-        ("http://host/a?token=hunter2&x=1#access_token=hunter2", "http://host/a?token=***&x=1#access_token=***"),
+        (
+            "http://host/a?token=hunter2&x=1#access_token=hunter2",
+            "http://host/a?token=***&x=1#access_token=***",
+        ),
         ("http://host/a?X-Amz-Signature=hunter2", "http://host/a?X-Amz-Signature=***"),
-        ("mssql+pyodbc:///?odbc_connect=UID%3Dme%3BPWD%3Dhunter2", "mssql+pyodbc:///?odbc_connect=***"),
+        (
+            "mssql+pyodbc:///?odbc_connect=UID%3Dme%3BPWD%3Dhunter2",
+            "mssql+pyodbc:///?odbc_connect=***",
+        ),
     ],
 )
 def test_secrets_are_taken_out(address, shown):
     assert redacted(address) == shown
-    assert redacted(f"MLflow at {address} (tracking.uri) fails") == f"MLflow at {shown} (tracking.uri) fails"
+    assert (
+        redacted(f"MLflow at {address} (tracking.uri) fails")
+        == f"MLflow at {shown} (tracking.uri) fails"
+    )
     assert SECRET not in redacted(f"a={address!r}\n[{address}]")
 
 
@@ -61,12 +73,17 @@ def test_all_else_stays(text):
 def recipe(tmp_path) -> Recipe:
     tracking = Tracking(uri=f"http://me:{SECRET}@127.0.0.1:1")
     data = Data(path=f"https://me:{SECRET}@host/data.jsonl")
-    return Recipe(name="x", model=Model(), algorithm=GRPO(), runs=str(tmp_path), tracking=tracking, data=data)
+    return Recipe(
+        name="x", model=Model(), algorithm=GRPO(), runs=str(tmp_path), tracking=tracking, data=data
+    )
 
 
 def test_what_is_kept_of_a_recipe_has_no_secret(recipe):
     kept = flatten(recipe)
-    assert (kept["tracking.uri"], kept["data.path"]) == ("http://***@127.0.0.1:1", "https://***@host/data.jsonl")
+    assert (kept["tracking.uri"], kept["data.path"]) == (
+        "http://***@127.0.0.1:1",
+        "https://***@host/data.jsonl",
+    )
     assert "uri: http://***@127.0.0.1:1\n" in to_yaml(recipe)
     assert SECRET not in to_yaml(recipe) + json.dumps(kept)
     assert recipe.tracking.uri == f"http://me:{SECRET}@127.0.0.1:1"
@@ -84,7 +101,10 @@ def test_a_run_goes_on_under_another_password(recipe):
         assert resume.same_tracker(now, earlier)
         resume._check_fields(now, earlier, 0)
     elsewhere = replace(recipe, data=Data(path=f"https://me:{SECRET}@else/data.jsonl"))
-    with pytest.raises(RecipeError, match=r"started with data.path=https://\*\*\*@host/data.jsonl, now it is https://"):
+    with pytest.raises(
+        RecipeError,
+        match=r"started with data.path=https://\*\*\*@host/data.jsonl, now it is https://",
+    ):
         resume._check_fields(elsewhere, flatten(recipe), 0)
 
 
@@ -124,10 +144,19 @@ def test_mlflow_s_database_has_no_secret(recipe, tmp_path):
     ],
 )
 def test_the_command_prints_no_secret(arguments, tmp_path):
-    command = [sys.executable, "-m", "red_mcore.run", "recipes/red_tiny.py", f"runs={tmp_path}", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "red_mcore.run",
+        "recipes/red_tiny.py",
+        f"runs={tmp_path}",
+        *arguments,
+    ]
     if "--print-config" not in command and "--dry-run" not in command:
         command.append("--dry-run")
-    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env={"HF_HUB_OFFLINE": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=REPOSITORY, env={"HF_HUB_OFFLINE": "1"}
+    )
     assert done.returncode == (0 if "http://***@host" in done.stdout else 2)
     assert SECRET not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -141,7 +170,9 @@ def test_a_traceback_has_no_secret():
         f"logging.warning('no answer of %s', 'http://me:{SECRET}@host')\n"
         f"raise OSError('http://me:' + '{SECRET}' + '@host is gone')\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY
+    )
     assert done.returncode == 1
     assert "OSError: http://***@host is gone" in done.stderr
     assert "no answer of http://***@host" in done.stderr

@@ -77,7 +77,10 @@ def recipe_of(tmp_path, model):
 
 
 def rows(count: int, words: int = 1, steps: int | None = 3) -> list[dict]:
-    found = [{"problem": f"What is {n} + {n}{' please' * words}?", "answer": str(2 * n)} for n in range(count)]
+    found = [
+        {"problem": f"What is {n} + {n}{' please' * words}?", "answer": str(2 * n)}
+        for n in range(count)
+    ]
     if steps is not None:
         found = [row | {"trace": f"{'so ' * steps}\\boxed{{{row['answer']}}}"} for row in found]
     return found
@@ -112,9 +115,24 @@ def test_what_is_seen_of_a_folder_and_a_file(recipe_of, tmp_path, capsys):
             [],
             r"rollout\.max_prompt_tokens=60: none of the 7 training problems looked at fits",
         ),
-        (rows(9, steps=None), "RED", [], r"RED learns from traces, but none of the 7 problems has one .*7 are missing"),
-        (rows(9, steps=40), "SFT", [], r"SFT learns from traces, .*7 are longer than rollout\.max_response_tokens=40"),
-        (rows(9), "GRPO", ["tracking.uri=http://127.0.0.1:1"], r"tracking\.uri=http://127\.0\.0\.1:1 does not answer"),
+        (
+            rows(9, steps=None),
+            "RED",
+            [],
+            r"RED learns from traces, but none of the 7 problems has one .*7 are missing",
+        ),
+        (
+            rows(9, steps=40),
+            "SFT",
+            [],
+            r"SFT learns from traces, .*7 are longer than rollout\.max_response_tokens=40",
+        ),
+        (
+            rows(9),
+            "GRPO",
+            ["tracking.uri=http://127.0.0.1:1"],
+            r"tracking\.uri=http://127\.0\.0\.1:1 does not answer",
+        ),
     ],
 )
 def test_what_could_not_be_used_is_refused(recipe_of, capsys, problems, algorithm, change, message):
@@ -126,22 +144,41 @@ def test_a_refusal_is_one_line_and_exit_code_2(recipe_of, capsys):
     assert main([recipe_of(rows(9, words=20)), "--dry-run"]) == 2
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.startswith("red_mcore: error: rollout.max_prompt_tokens=60: none of the 7 training problems")
+    assert told.err.startswith(
+        "red_mcore: error: rollout.max_prompt_tokens=60: none of the 7 training problems"
+    )
     assert told.err.count("\n") == 1
 
 
 def test_a_vocabulary_has_to_hold_the_tokenizer_s(recipe_of, model, monkeypatch):
     recipe = rehearsal.load(recipe_of(rows(9)), [])
-    monkeypatch.setattr(rehearsal, "find_architecture", lambda recipe: read_architecture(QWEN2 | {"vocab_size": 9}))
-    with pytest.raises(RecipeError, match=r"model\.config\.vocab_size=9 does not hold the tokenizer's \d+ tokens"):
+    monkeypatch.setattr(
+        rehearsal, "find_architecture", lambda recipe: read_architecture(QWEN2 | {"vocab_size": 9})
+    )
+    with pytest.raises(
+        RecipeError, match=r"model\.config\.vocab_size=9 does not hold the tokenizer's \d+ tokens"
+    ):
         rehearsal.lines(recipe)
 
 
-@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"])
+@pytest.mark.parametrize(
+    "file", ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
+)
 def test_damaged_files_of_a_tokenizer_are_told_in_one_line(model, tmp_path, file):
     shutil.copytree(model, tmp_path / "model")
     named = Model(path=str(tmp_path / "model"))
-    texts = ["", "{", "[1]", "3", "null", "{}", "\0", '{"model": 3}', '{"chat_template": 5}', '{"eos_token": 7}']
+    texts = [
+        "",
+        "{",
+        "[1]",
+        "3",
+        "null",
+        "{}",
+        "\0",
+        '{"model": 3}',
+        '{"chat_template": 5}',
+        '{"eos_token": 7}',
+    ]
     refused = 0
     for text in texts:
         (tmp_path / "model" / file).write_text(text)
@@ -163,7 +200,9 @@ def test_large_data_are_looked_at_by_their_beginning(recipe_of, monkeypatch):
 
 
 def test_what_a_hub_has_is_known_later(recipe_of, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # as in the process of a dry run
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HF_HUB_OFFLINE", True
+    )  # as in the process of a dry run
     recipe = rehearsal.load(recipe_of(rows(9)), [])
     hub = override(recipe, ["model.path=nobody/nothing", "data.path=nobody/no-data"])
     assert rehearsal.lines(hub) == [
@@ -174,6 +213,8 @@ def test_what_a_hub_has_is_known_later(recipe_of, monkeypatch):
 
 def test_the_shortest_and_the_longest_are_looked_at():
     texts = ["x" * n for n in range(2000)]
-    some = rehearsal._spread([rehearsal.Problem(i, text, "") for i, text in enumerate(texts)], lambda p: p.text)
+    some = rehearsal._spread(
+        [rehearsal.Problem(i, text, "") for i, text in enumerate(texts)], lambda p: p.text
+    )
     assert len(some) == rehearsal.LOOKED_AT
     assert (some[0].id, some[-1].id) == (0, 1999)

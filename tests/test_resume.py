@@ -27,7 +27,9 @@ from red_mcore.config.tree import flatten, is_within
 
 @pytest.fixture
 def recipe(tmp_path) -> Recipe:
-    return Recipe(name="r", runs=str(tmp_path), model=Model(config={"vocab_size": 9}), algorithm=RED())
+    return Recipe(
+        name="r", runs=str(tmp_path), model=Model(config={"vocab_size": 9}), algorithm=RED()
+    )
 
 
 def asked(**protocol) -> Evaluation:
@@ -38,7 +40,12 @@ def saved(recipe: Recipe, tag: str = "main-000002") -> None:
     folder = resume.checkpoints(recipe)
     (folder / tag).mkdir(parents=True)
     stage, step = tag.split("-")
-    manifest = {"tag": tag, "recipe": flatten(recipe), "state": {"stage": stage, "step": int(step)}, "files": {}}
+    manifest = {
+        "tag": tag,
+        "recipe": flatten(recipe),
+        "state": {"stage": stage, "step": int(step)},
+        "files": {},
+    }
     manifests.write(folder / tag, manifest)
     (folder / "latest").write_text(tag)
 
@@ -61,7 +68,10 @@ def test_the_same_recipe_goes_on(recipe):
         ({"optimizer": Optimizer(lr=0.5)}, r"was started with optimizer\.lr=2e-06, now it is 0\.5"),
         ({"algorithm": RED(shift="autograd")}, r"algorithm\.shift=detached, now it is autograd"),
         ({"model": Model(config={"vocab_size": 10})}, r"model\.config\.vocab_size=9, now it is 10"),
-        ({"steps": 7}, r"steps=500, now it is 7: go on with the old value, choose another name=\.\.\., or delete"),
+        (
+            {"steps": 7},
+            r"steps=500, now it is 7: go on with the old value, choose another name=\.\.\., or delete",
+        ),
     ],
 )
 def test_another_recipe_is_refused_by_the_changed_field(recipe, change, message):
@@ -77,7 +87,9 @@ def test_another_method_is_refused_by_the_recipe_itself(recipe):
     resume.check(recipe)
     recipe.algorithm = DFT()
     was, now = r"red_mcore\.algorithms\.sft:SFT", r"red_mcore\.algorithms\.dft:DFT"
-    with pytest.raises(RecipeError, match=rf"was started with algorithm\.class={was}, now it is {now}"):
+    with pytest.raises(
+        RecipeError, match=rf"was started with algorithm\.class={was}, now it is {now}"
+    ):
         resume.check(recipe)
 
 
@@ -106,7 +118,9 @@ def test_fields_that_are_new_since_a_run_was_started_have_been_as_by_default(rec
     manifests.write(folder, manifest)
     resume.check(recipe)
     recipe.model.fp8 = "tensorwise"
-    with pytest.raises(RecipeError, match=r"was started with model\.fp8=none, now it is tensorwise"):
+    with pytest.raises(
+        RecipeError, match=r"was started with model\.fp8=none, now it is tensorwise"
+    ):
         resume.check(recipe)
 
 
@@ -142,7 +156,10 @@ def test_a_name_that_only_begins_like_a_section_is_another():
     names = ["until", "rollout.tensor", "parallel"]
     free = ("until", "until.most_steps", "rollout.tensor", "parallel.ranks")
     assert all(is_within(field, names) for field in free)
-    assert not any(is_within(field, names) for field in ("until_loss", "rollout.tensors", "parallelism", "rollout"))
+    assert not any(
+        is_within(field, names)
+        for field in ("until_loss", "rollout.tensors", "parallelism", "rollout")
+    )
 
 
 def test_what_a_run_may_change_when_it_goes_on(recipe):
@@ -150,9 +167,27 @@ def test_what_a_run_may_change_when_it_goes_on(recipe):
     recipe = replace(recipe, until=Until(), evaluation=asked(), hub=Hub(), base=Base())
     then = flatten(recipe)
     sections = ("until", "parallel", "offload", "hub", "tracking", "checkpoint", "imports")
-    names = ("runs", "patience", "strict", "model.layers", "rollout.tensor", "rollout.kv_cache_mib", "rollout.eager")
-    names += ("rollout.logprob_gap_limit", "rollout.record", "rollout.replay", "batch.tokens_per_micro_batch")
-    names += ("reward.workers", "reward.failed_share", "evaluation.every", "evaluation.benchmarks.every")
+    names = (
+        "runs",
+        "patience",
+        "strict",
+        "model.layers",
+        "rollout.tensor",
+        "rollout.kv_cache_mib",
+        "rollout.eager",
+    )
+    names += (
+        "rollout.logprob_gap_limit",
+        "rollout.record",
+        "rollout.replay",
+        "batch.tokens_per_micro_batch",
+    )
+    names += (
+        "reward.workers",
+        "reward.failed_share",
+        "evaluation.every",
+        "evaluation.benchmarks.every",
+    )
     names += ("evaluation.benchmarks.names", "evaluation.benchmarks.data")
     free = {field for field in then if resume._may_differ(recipe, field, then, then)}
     assert free == {field for field in then if is_within(field, [*sections, *names])}
@@ -170,7 +205,9 @@ def test_mlflow_goes_on_only_where_its_run_is(recipe):
 def test_a_broken_checkpoint_is_refused_before_a_rank_starts(recipe):
     saved(recipe)
     (resume.checkpoints(recipe) / "main-000002" / "manifest.json").unlink()
-    with pytest.raises(RecipeError, match=r"main-000002/manifest\.json is missing: put it back, or delete"):
+    with pytest.raises(
+        RecipeError, match=r"main-000002/manifest\.json is missing: put it back, or delete"
+    ):
         resume.check(recipe)
 
 
@@ -187,7 +224,9 @@ def test_steps_may_change_down_to_those_done_where_the_rate_is_constant(recipe, 
     for steps in (fewest, 499, 5000):
         resume.check(replace(recipe, steps=steps))
     if fewest:
-        with pytest.raises(RecipeError, match=r"has done 40 steps, more than steps=39: use steps=40 or more"):
+        with pytest.raises(
+            RecipeError, match=r"has done 40 steps, more than steps=39: use steps=40 or more"
+        ):
             resume.check(replace(recipe, steps=39))
 
 
@@ -202,11 +241,15 @@ def test_steps_may_change_down_to_those_done_where_the_rate_is_constant(recipe, 
 )
 def test_every_schedule_counts(recipe, main, imitation, steps, differing):
     recipe.optimizer.schedule = main
-    staged = replace(recipe, algorithm=SFTThenGRPO(sft_steps=300, imitation=Optimizer(schedule=imitation)))
+    staged = replace(
+        recipe, algorithm=SFTThenGRPO(sft_steps=300, imitation=Optimizer(schedule=imitation))
+    )
     assert resume.schedules_that_differ(staged, steps) == differing
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"steps": "3"}', '{"steps": NaN}', '{"steps": null}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"steps": "3"}', '{"steps": NaN}', '{"steps": null}']
+)
 def test_a_damaged_summary_is_made_anew_from_a_checkpoint(recipe, content, capsys):
     saved(recipe)
     file = recipe.folder / "summary.json"
@@ -223,7 +266,8 @@ def test_a_damaged_summary_that_nothing_can_make_anew_is_refused(recipe):
     recipe.folder.mkdir()
     (recipe.folder / "summary.json").write_text('{"steps": 3')
     with pytest.raises(
-        RecipeError, match=r"summary\.json is damaged .*, and no checkpoint is left to make it from: put"
+        RecipeError,
+        match=r"summary\.json is damaged .*, and no checkpoint is left to make it from: put",
     ):
         resume.check(recipe)
 
@@ -235,10 +279,14 @@ def test_what_a_budget_is_compared_with_has_to_be_there(recipe):
     assert resume.finished(recipe) is None
 
 
-@pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl", "bad_golds.json", "identity.json"])
+@pytest.mark.parametrize(
+    "name", ["summary.json", "metrics.jsonl", "bad_golds.json", "identity.json"]
+)
 def test_a_folder_where_a_file_is_to_be_is_told_before_anything_starts(recipe, name):
     (recipe.folder / name).mkdir(parents=True)
-    with pytest.raises(RecipeError, match=rf"{name} is a folder, where the run writes a file: move it away"):
+    with pytest.raises(
+        RecipeError, match=rf"{name} is a folder, where the run writes a file: move it away"
+    ):
         resume.check(recipe)
 
 

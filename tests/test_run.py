@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "vllm", "megatron", "transformers", "mlflow", "datasets", "math_verify", "pyarrow", "pandas")
+HEAVY = (
+    "torch",
+    "vllm",
+    "megatron",
+    "transformers",
+    "mlflow",
+    "datasets",
+    "math_verify",
+    "pyarrow",
+    "pandas",
+)
 RECIPE = """
 from red_mcore.algorithms.red import RED
 from red_mcore.config.recipe import Base, Batch, Model, Parallel, Recipe, Rollout
@@ -53,7 +63,10 @@ def red(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     [
         ("data.path=nowhere.jsonl", "nowhere.jsonl"),
         ("parallel.tensr=2", "'parallel' has no field 'tensr'; nearest is 'tensor'"),
-        ("parallel.tensor=3", "parallel.tensor=3 does not divide num_attention_heads=2: use 1 or 2"),
+        (
+            "parallel.tensor=3",
+            "parallel.tensor=3 does not divide num_attention_heads=2: use 1 or 2",
+        ),
         ("runs=/proc/red", "run folder /proc/red/small cannot be made"),
         ("model.config.model_type=gpt2", "model_type 'gpt2' is not supported; supported: llama"),
     ],
@@ -74,7 +87,9 @@ def test_a_missing_recipe_and_a_bad_option():
     assert "--dry" in done.stderr
 
 
-def test_a_recipe_that_can_learn_nothing_is_told_and_not_started_where_it_is_strict(recipe, tmp_path):
+def test_a_recipe_that_can_learn_nothing_is_told_and_not_started_where_it_is_strict(
+    recipe, tmp_path
+):
     idle = [recipe, "optimizer.warmup_steps=600"]
     done = red(*idle, "--dry-run")
     assert done.returncode == 0, done.stderr
@@ -92,7 +107,10 @@ def test_a_recipe_that_can_learn_nothing_is_told_and_not_started_where_it_is_str
 def test_a_strict_run_that_has_ended_with_warnings_says_so_again(recipe, tmp_path):
     folder = tmp_path / "runs" / "small"
     folder.mkdir(parents=True)
-    for found, code in (([], 0), ([{"code": "no_update", "text": "nothing was learnt", "step": 9}], 4)):
+    for found, code in (
+        ([], 0),
+        ([{"code": "no_update", "text": "nothing was learnt", "step": 9}], 4),
+    ):
         (folder / "summary.json").write_text(json.dumps({"steps": 500, "warnings": found}))
         done = red(recipe, "strict=true")
         assert done.returncode == code, done.stderr
@@ -102,7 +120,11 @@ def test_a_strict_run_that_has_ended_with_warnings_says_so_again(recipe, tmp_pat
 def test_a_dry_run_prints_recipe_layout_and_arithmetic(recipe, tmp_path):
     done = red(recipe, "--dry-run", "steps=3")
     assert done.returncode == 0, done.stderr
-    for part in ("steps: 3\n", "24 prompts x (7 rollouts + 1 trace) = 192 sequences", "ranks: 2 = 1 tensor x 2 data"):
+    for part in (
+        "steps: 3\n",
+        "24 prompts x (7 rollouts + 1 trace) = 192 sequences",
+        "ranks: 2 = 1 tensor x 2 data",
+    ):
         assert part in done.stdout
     assert not (tmp_path / "runs").exists()
 
@@ -110,7 +132,9 @@ def test_a_dry_run_prints_recipe_layout_and_arithmetic(recipe, tmp_path):
 @pytest.mark.parametrize("data", ["arithmetic", "file"])
 def test_a_dry_run_imports_nothing_heavy(recipe, tmp_path, data):
     problems = tmp_path / "problems.jsonl"
-    lines = (f'{{"question": "1 + {n}?", "answer": "It is {n + 1}. #### {n + 1}"}}\n' for n in range(8))
+    lines = (
+        f'{{"question": "1 + {n}?", "answer": "It is {n + 1}. #### {n + 1}"}}\n' for n in range(8)
+    )
     problems.write_text("".join(lines))
     path = "null" if data == "arithmetic" else problems
     code = f"""
@@ -224,7 +248,12 @@ def test_reward_functions_are_tried_before_anything_is_started(recipe, tmp_path)
     (tmp_path / "my_terms.py").write_text(TERMS)
 
     def tried(name: str) -> subprocess.CompletedProcess:
-        return red(recipe, "--dry-run", f"reward.functions={{my_terms:{name}: 0.1}}", PYTHONPATH=str(tmp_path))
+        return red(
+            recipe,
+            "--dry-run",
+            f"reward.functions={{my_terms:{name}: 0.1}}",
+            PYTHONPATH=str(tmp_path),
+        )
 
     assert tried("good").returncode == 0
     done = tried("goood")
@@ -239,5 +268,7 @@ def test_reward_functions_are_tried_before_anything_is_started(recipe, tmp_path)
     assert done.stderr.count("Traceback") == 1
     assert 'my_terms.py", line 6, in bad' in done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("red_mcore: error: reward.functions: 'my_terms:bad' fails on each of the 9 calls tried with")
+    assert last.startswith(
+        "red_mcore: error: reward.functions: 'my_terms:bad' fails on each of the 9 calls tried with"
+    )
     assert last.endswith("TypeError: good() missing 1 required positional argument: 'tokens'")

@@ -48,7 +48,10 @@ class Parrot:
     def sample(self, prompts, n, seeds, **options):
         self.asked = {"prompts": prompts, "seeds": seeds, **options}
         pairs = zip(prompts, seeds, strict=True)
-        answers = [encode_response(self.tokenizer, f"\\boxed{{{seed % 10}}}", prompt) for prompt, seed in pairs]
+        answers = [
+            encode_response(self.tokenizer, f"\\boxed{{{seed % 10}}}", prompt)
+            for prompt, seed in pairs
+        ]
         return [[Completion(a, np.zeros(len(a), np.float32), False, 3)] * n for a in answers]
 
 
@@ -57,7 +60,9 @@ EVEN = {f"\\boxed{{{digit}}}" for digit in "02468"}
 
 class Judge:
     def grade(self, questions):
-        verdicts = ["correct" if text == f"\\boxed{{{gold}}}" else "wrong" for gold, text, _ in questions]
+        verdicts = [
+            "correct" if text == f"\\boxed{{{gold}}}" else "wrong" for gold, text, _ in questions
+        ]
         return [Grade(verdict, None) for verdict in verdicts]
 
     def call(self, path, arguments):
@@ -72,7 +77,9 @@ pytestmark = pytest.mark.usefixtures("one_rank")
 def sampler() -> Sampler:
     tokenizer = build_tokenizer()
     rollout = Rollout(max_prompt_tokens=32, max_response_tokens=LIMIT)
-    recipe = Recipe("x", Model(), GRPO(), rollout=rollout, reward=Reward(overlong=Overlong(buffer=LIMIT)))
+    recipe = Recipe(
+        "x", Model(), GRPO(), rollout=rollout, reward=Reward(overlong=Overlong(buffer=LIMIT))
+    )
     return Sampler(recipe, tokenizer, Parrot(tokenizer), Judge())
 
 
@@ -104,8 +111,15 @@ def test_only_what_stands_behind_the_mark_is_judged(sampler, text, judged):
         assert asked.pop()[1] == expected
         assert sample.text == text
     sampler.recipe.reward.answer_after = "</think>"
-    sampler._grade(PROBLEMS[:1], [[sample]], [LIMIT], [encode_words(sampler.tokenizer, "a</think> so ", prompt)])
-    assert asked.pop()[1] == (judged or f" so {text}" * ("</think>" not in text))  # what goes on from a prefix
+    sampler._grade(
+        PROBLEMS[:1],
+        [[sample]],
+        [LIMIT],
+        [encode_words(sampler.tokenizer, "a</think> so ", prompt)],
+    )
+    assert asked.pop()[1] == (
+        judged or f" so {text}" * ("</think>" not in text)
+    )  # what goes on from a prefix
 
 
 def test_usable_traces_have_an_answer_and_fit(sampler):
@@ -114,8 +128,13 @@ def test_usable_traces_have_an_answer_and_fit(sampler):
     assert [g.problem for g in groups] == [PROBLEMS[0], PROBLEMS[5], PROBLEMS[6]]
     (trace,) = groups[0].samples
     assert trace.is_offline
-    assert trace.prompt.tolist() == encode_prompt(sampler.tokenizer, PROBLEMS[0], sampler.recipe.data).tolist()
-    assert trace.response.tolist() == encode_response(sampler.tokenizer, TRACE, trace.prompt).tolist()
+    assert (
+        trace.prompt.tolist()
+        == encode_prompt(sampler.tokenizer, PROBLEMS[0], sampler.recipe.data).tolist()
+    )
+    assert (
+        trace.response.tolist() == encode_response(sampler.tokenizer, TRACE, trace.prompt).tolist()
+    )
     assert len(groups[1].samples[0].response) == LIMIT
 
 
@@ -185,22 +204,33 @@ def test_an_engine_that_gives_no_numbers_is_told_by_rank_and_sample(sampler, val
 
     sampler.engine.sample = sample
     with pytest.raises(
-        RuntimeError, match=f"log-prob of token 1 of rollout . of problem 1 is {value}, sampled on rank 0"
+        RuntimeError,
+        match=f"log-prob of token 1 of rollout . of problem 1 is {value}, sampled on rank 0",
     ):
         sampler.groups(PROBLEMS[:3], 2, (1, 0), with_traces=True)
 
 
 def test_a_verdict_of_the_users_own_is_the_accuracy(sampler):
     """Of rollouts and traces, with the row's columns; the terms see it as that of math-verify."""
-    reward = Reward(verdict="own_verdicts:is_the_unit", accuracy=2.0, wrong=-0.5, timeout_seconds=20)
+    reward = Reward(
+        verdict="own_verdicts:is_the_unit", accuracy=2.0, wrong=-0.5, timeout_seconds=20
+    )
     sampler.recipe.reward = reward
-    problems = [Problem(i, f"{i}?", "7", f"so \\boxed{{{i}}}", columns={"unit": i}) for i in range(10)]
+    problems = [
+        Problem(i, f"{i}?", "7", f"so \\boxed{{{i}}}", columns={"unit": i}) for i in range(10)
+    ]
     with Verifier(reward) as sampler.verifier:
         groups = sampler.groups(problems, 2, (1, 0), with_traces=True)
     samples = [(g.problem.id, s) for g in groups for s in g.samples]
     assert len(samples) == 30
     for unit, sample in samples:
-        verdict = "crash" if "4}" in sample.text else "correct" if sample.text.endswith(f"{unit}}}") else "wrong"
+        verdict = (
+            "crash"
+            if "4}" in sample.text
+            else "correct"
+            if sample.text.endswith(f"{unit}}}")
+            else "wrong"
+        )
         assert sample.verdict == verdict
         assert sample.accuracy == float(verdict == "correct")
         assert sample.terms == {"accuracy": 2.0 if verdict == "correct" else -1.0}

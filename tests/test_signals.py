@@ -47,7 +47,9 @@ def test_to_stop_is_asked_for_good(asked, number):
     os.kill(os.getpid(), signal.SIGUSR1)
     os.kill(os.getpid(), number)
     assert [asked.take(), asked.take()] == [signals.STOPPING] * 2
-    assert max(signals.SAVING, signals.STOPPING) == signals.STOPPING, "of two ranks' answers the largest counts"
+    assert max(signals.SAVING, signals.STOPPING) == signals.STOPPING, (
+        "of two ranks' answers the largest counts"
+    )
 
 
 @pytest.mark.parametrize(("words", "after"), [((), signals.STOPPING), (("nohup",), signals.SAVING)])

@@ -30,10 +30,14 @@ Path("done").touch()
 def run(folder: Path, words: str) -> int:
     command = ["bash", "-o", "pipefail", "-c", f'{sys.executable} -c "$0" {words}', TALKS]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=environment, stderr=subprocess.PIPE, timeout=300).returncode
+    return subprocess.run(
+        command, cwd=folder, env=environment, stderr=subprocess.PIPE, timeout=300
+    ).returncode
 
 
-@pytest.mark.parametrize("words", ["2>&1 | head -n 1", "> /dev/full 2>&1", ">&- 2>&-", "<&- > /dev/null 2>&1 | true"])
+@pytest.mark.parametrize(
+    "words", ["2>&1 | head -n 1", "> /dev/full 2>&1", ">&- 2>&-", "<&- > /dev/null 2>&1 | true"]
+)
 def test_a_program_outlives_its_output(tmp_path, words):
     assert run(tmp_path, words) == 0
     assert (tmp_path / "done").exists()

@@ -58,14 +58,24 @@ def started(folder: Path, *overrides: str):
     where = [f"runs={folder}/runs", f"data.path={folder}/gsm8k #1.jsonl"]
     with (folder / "errors").open("w") as errors:
         process = subprocess.Popen(
-            [warm.python(), "-m", "red_mcore.run", "recipes/red_tiny.py", *where, *OVERRIDES, *overrides],
+            [
+                warm.python(),
+                "-m",
+                "red_mcore.run",
+                "recipes/red_tiny.py",
+                *where,
+                *OVERRIDES,
+                *overrides,
+            ],
             cwd=ROOT,
             env={**os.environ, **ranks, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # also where nohup started the tests
+            preexec_fn=lambda: signal.signal(
+                signal.SIGHUP, signal.SIG_DFL
+            ),  # also where nohup started the tests
         )
         try:
             yield process
@@ -83,10 +93,16 @@ def wait_for(process: subprocess.Popen, condition: Callable[[], object], folder:
 
 def steps(run: Path) -> list[int]:
     file = run / "metrics.jsonl"
-    return [json.loads(line)["step"] for line in file.read_text().splitlines()] if file.exists() else []
+    return (
+        [json.loads(line)["step"] for line in file.read_text().splitlines()]
+        if file.exists()
+        else []
+    )
 
 
-def test_a_run_goes_on_without_a_reader_saves_when_asked_and_ends_in_good_order_with_its_terminal(folder):
+def test_a_run_goes_on_without_a_reader_saves_when_asked_and_ends_in_good_order_with_its_terminal(
+    folder,
+):
     run = folder / "runs" / "run"
     with started(folder, "steps=1000") as process:
         assert process.stdout.readline()

@@ -15,7 +15,8 @@ import warm
 from red_mcore.system.devices import has_gpu
 
 pytestmark = pytest.mark.skipif(
-    has_gpu(), reason="this machine has an NVIDIA GPU, which a fork could not use: programs start cold"
+    has_gpu(),
+    reason="this machine has an NVIDIA GPU, which a fork could not use: programs start cold",
 )
 
 TELLS = """
@@ -71,8 +72,14 @@ def test_a_program_is_as_of_the_real_interpreter(tmp_path, how):
 def test_torch_is_there_and_descendants_are_warm_too(tmp_path):
     asks = "import subprocess, sys; print('torch' in sys.modules, flush=True)"
     again = f"{asks}; subprocess.run([sys.executable, '-c', {asks!r}])"
-    assert subprocess.run([warm.python(), "-c", again], capture_output=True, text=True).stdout == "True\nTrue\n"
-    assert subprocess.run([warm.python(), "-"], input=asks, capture_output=True, text=True).stdout == "False\n"
+    assert (
+        subprocess.run([warm.python(), "-c", again], capture_output=True, text=True).stdout
+        == "True\nTrue\n"
+    )
+    assert (
+        subprocess.run([warm.python(), "-"], input=asks, capture_output=True, text=True).stdout
+        == "False\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,7 +118,9 @@ while True:
 def waiting():
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
     command = [warm.python(), "-c", WAITS, *(str(int(number)) for number in numbers)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         program = psutil.Process(int(process.stdout.readline()))
         everybody = [program, *program.children()]
         assert len(everybody) == 2

@@ -29,7 +29,9 @@ def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     for name in SOURCES:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
         else:
             shutil.copy(ROOT / name, folder)
     # Nothing is fetched: setuptools is there, as a requirement of torch.
@@ -56,7 +58,9 @@ def test_the_wheel_holds_the_whole_package(wheel):
     with zipfile.ZipFile(wheel) as content:
         held = {name for name in content.namelist() if name.startswith("red_mcore/")}
     package = ROOT / "red_mcore"
-    files = [file for file in package.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    files = [
+        file for file in package.rglob("*") if file.is_file() and "__pycache__" not in file.parts
+    ]
     assert held == {str(file.relative_to(ROOT)) for file in files}
     assert "red_mcore/py.typed" in held
     assert "red_mcore/cli/convert.py" in held
@@ -64,7 +68,9 @@ def test_the_wheel_holds_the_whole_package(wheel):
 
 def test_the_console_script_is_the_wheel_s(installed, tmp_path):
     assert run(installed / "red-mcore", "--version", cwd=tmp_path) == f"red-mcore {__version__}\n"
-    where = run(installed / "python", "-c", "import red_mcore; print(red_mcore.__file__)", cwd=tmp_path)
+    where = run(
+        installed / "python", "-c", "import red_mcore; print(red_mcore.__file__)", cwd=tmp_path
+    )
     assert Path(where.strip()).is_relative_to(installed.parent)
 
 

@@ -20,7 +20,9 @@ GIVEN = "What you have"
 
 def blocks(title: str) -> list[str]:
     """The shell commands of a section."""
-    section = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    section = re.search(
+        rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL
+    )
     return re.findall(r"^```bash\n(.*?)^```$", section[1], re.MULTILINE | re.DOTALL)
 
 
@@ -64,7 +66,9 @@ def make_place(folder: Path) -> None:
             }
             for n in range(count)
         ]
-        (folder / "data" / f"gsm8k_{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (folder / "data" / f"gsm8k_{part}.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows)
+        )
 
 
 def tried(place: Path, title: str) -> str:
@@ -79,7 +83,9 @@ def tried(place: Path, title: str) -> str:
         "PYTHONPATH": str(ROOT),
         "HF_HUB_OFFLINE": "1",
     }
-    done = subprocess.run(["bash", "-c", script], cwd=place, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=place, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -101,7 +107,8 @@ def test_a_plan_needs_no_more_than_model_and_data(printed):
 
 def test_before_and_after_are_of_the_same_problems_and_compared(place, printed):
     before, after = (
-        json.loads((place / f"runs/gsm8k-{when}/summary.json").read_text()) for when in ("before", "after")
+        json.loads((place / f"runs/gsm8k-{when}/summary.json").read_text())
+        for when in ("before", "after")
     )
     assert before["benchmarks"]["GSM8K"]["items"] == after["benchmarks"]["GSM8K"]["items"] == 8
     assert "95 % interval" in printed["After"]
@@ -109,7 +116,8 @@ def test_before_and_after_are_of_the_same_problems_and_compared(place, printed):
 
 def test_the_run_is_measured_on_the_problems_of_the_held_out_file(place, printed):
     rows = [
-        json.loads(line) for line in (place / "runs/gsm8k/rollouts/evaluation-000000.jsonl").read_text().splitlines()
+        json.loads(line)
+        for line in (place / "runs/gsm8k/rollouts/evaluation-000000.jsonl").read_text().splitlines()
     ]
     assert {row["problem"].partition(":")[0] for row in rows} == {"test"}
     assert json.loads((place / "runs/gsm8k/intake.json").read_text())["held_out_unused"] == 4
@@ -144,4 +152,6 @@ def test_the_export_says_where_it_comes_from(place, printed):
         assert "red_mcore.run recipes/hf/grpo.py name=gsm8k model.path=model" in start["command"]
         assert "--launched-by" not in start["command"]
         assert any(version.startswith("torch ") for version in start["versions"])
-    assert json.loads((place / "runs/gsm8k/provenance.json").read_text())["starts"] == about["starts"]
+    assert (
+        json.loads((place / "runs/gsm8k/provenance.json").read_text())["starts"] == about["starts"]
+    )

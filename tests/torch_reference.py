@@ -20,7 +20,9 @@ def token_losses(algorithm, sample: Sample, model) -> dict[str, torch.Tensor]:
     logits = model(tokens[None]).logits[0][len(sample.prompt) - 1 : -1]
     log_p = logits.log_softmax(-1)
     sampled = log_p if sample.is_offline else (logits / TEMPERATURE).log_softmax(-1)
-    fields = {name: float(getattr(sample, name)) for name in ("advantage", "beta", "weight", "is_offline")}
+    fields = {
+        name: float(getattr(sample, name)) for name in ("advantage", "beta", "weight", "is_offline")
+    }
     scored = {name: getattr(sample, name) for name in ("old_logp", "ref_logp")}
     fields |= {name: torch.from_numpy(logp) for name, logp in scored.items() if logp is not None}
     logp = sampled[torch.arange(len(log_p)), torch.from_numpy(sample.response.astype(np.int64))]
@@ -28,20 +30,29 @@ def token_losses(algorithm, sample: Sample, model) -> dict[str, torch.Tensor]:
     return algorithm.token_losses(loss_inputs(logp, entropy=entropy, **fields), {}, 0)
 
 
-def reference(algorithm, samples: list[Sample], folder: Path) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+def reference(
+    algorithm, samples: list[Sample], folder: Path
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """(component -> loss, gradients); a tied head's gradient is part of the embedding's."""
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder)
-    model.get_input_embeddings().padding_idx = None  # the padding token, here one like others, would have no gradient
+    model.get_input_embeddings().padding_idx = (
+        None  # the padding token, here one like others, would have no gradient
+    )
     losses: dict[str, float] = {}
     for sample in samples:
         found = token_losses(algorithm, sample, model)
-        parts = {name: coefficient * found[name].sum() for name, coefficient in sample.coefficient.items()}
+        parts = {
+            name: coefficient * found[name].sum()
+            for name, coefficient in sample.coefficient.items()
+        }
         sum(parts.values()).backward()
         for name, part in parts.items():
             losses[name] = losses.get(name, 0.0) + part.item()
-    return losses, dict(by_expert((name, parameter.grad.numpy()) for name, parameter in model.named_parameters()))
+    return losses, dict(
+        by_expert((name, parameter.grad.numpy()) for name, parameter in model.named_parameters())
+    )
 
 
 def by_expert(tensors: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:

@@ -53,7 +53,11 @@ class Program:
         self._output = output
         self.returncode: int | None = None
         environment = dict(os.environ if env is None else env)
-        with open(os.devnull) as nothing, output.open("a") as out, (errors or output).open("a") as err:
+        with (
+            open(os.devnull) as nothing,
+            output.open("a") as out,
+            (errors or output).open("a") as err,
+        ):
             files = (nothing.fileno(), out.fileno(), err.fileno())
             self._talk = warm_python.ask(
                 server().address, files, command=self.args, cwd=str(cwd), environment=environment
@@ -95,7 +99,14 @@ class ColdProgram(subprocess.Popen):
     def __init__(self, command, output, errors=None, *, cwd=ROOT, env=None) -> None:
         self._output = output
         with output.open("w") as out, (errors or output).open("a") as err:
-            super().__init__(list(map(str, command)), stdout=out, stderr=err, cwd=cwd, env=env, start_new_session=True)
+            super().__init__(
+                list(map(str, command)),
+                stdout=out,
+                stderr=err,
+                cwd=cwd,
+                env=env,
+                start_new_session=True,
+            )
 
     def kill(self) -> None:
         if self.poll() is None:
@@ -117,7 +128,9 @@ def run(command: Sequence[object], **options) -> subprocess.CompletedProcess:
             code = program.wait()
         finally:
             program.kill()
-        return subprocess.CompletedProcess(program.args, code, output.read_text(), errors.read_text())
+        return subprocess.CompletedProcess(
+            program.args, code, output.read_text(), errors.read_text()
+        )
 
 
 class _Server:

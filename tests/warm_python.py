@@ -17,7 +17,14 @@ from contextlib import suppress
 
 COLD = ("red_mcore.checkpoints.identity", "red_mcore.planning.rehearsal")
 """Modules that do without torch, which a warm program cannot."""
-PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+PASSED_ON = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 
 
 def ask(address: str, files: tuple[int, ...], **request) -> socket.socket:
@@ -26,7 +33,9 @@ def ask(address: str, files: tuple[int, ...], **request) -> socket.socket:
     ``command``, ``cwd`` and ``environment`` as for subprocess; where given, ``umask``, and ``parent``, the process that
     it is told to have been started by. It dies with the connection.
     """
-    request["ignored"] = [number for number in PASSED_ON if signal.getsignal(number) == signal.SIG_IGN]
+    request["ignored"] = [
+        number for number in PASSED_ON if signal.getsignal(number) == signal.SIG_IGN
+    ]
     request["blocked"] = list(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
     talk = socket.socket(socket.AF_UNIX)
     talk.connect(address)

@@ -131,7 +131,9 @@ def become(request: dict, files: list[int]) -> list[str]:
     sys.orig_argv = [sys.executable, *arguments]
     if arguments[0] == "-u":
         del arguments[0]
-        sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), encoding="utf-8", write_through=True)
+        sys.stdout = io.TextIOWrapper(
+            io.FileIO(1, "w", closefd=False), encoding="utf-8", write_through=True
+        )
     own = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     is_file = arguments[0] not in ("-m", "-c")
     sys.path[:0] = [str(Path(arguments[0]).resolve().parent) if is_file else request["cwd"], *own]

@@ -42,7 +42,10 @@ def make(folder: Path, shard_bytes: int, layers: int) -> None:
     (folder / "hf/config.json").write_text(json.dumps(config))
     # Random along each side: many numbers cost more time than all that is measured.
     tensors = (
-        (name, sum(torch.randn(n).view(-1, *[1] * (len(shape) - i - 1)) for i, n in enumerate(shape)))
+        (
+            name,
+            sum(torch.randn(n).view(-1, *[1] * (len(shape) - i - 1)) for i, n in enumerate(shape)),
+        )
         for name, shape in shapes.items()
     )
     write_tensors(folder / "hf", tensors, shapes, torch.bfloat16, shard_bytes)
@@ -81,7 +84,14 @@ def main() -> None:
             print(json.dumps(convert(part, folder, shard_bytes)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, "--layers", str(options.layers), "--shard-size", str(options.shard_size)]
+        command = [
+            sys.executable,
+            __file__,
+            "--layers",
+            str(options.layers),
+            "--shard-size",
+            str(options.shard_size),
+        ]
         subprocess.run([*command, "--part", "make", folder], check=True)
         files = list(Path(folder, "hf").glob("*.safetensors"))
         size = sum(file.stat().st_size for file in files) / 2**20
@@ -91,10 +101,14 @@ def main() -> None:
         )
         print("| | peak memory above imports | seconds |\n|---|---|---|")
         for direction in ("hf-to-megatron", "megatron-to-hf"):
-            done = subprocess.run([*command, "--part", direction, folder], check=True, capture_output=True, text=True)
+            done = subprocess.run(
+                [*command, "--part", direction, folder], check=True, capture_output=True, text=True
+            )
             found = json.loads(done.stdout.splitlines()[-1])
             print(f"| {direction} | {found['mib']:.0f} MiB | {found['seconds']:.1f} |", flush=True)
-        same = all(Path(folder, "back", file.name).read_bytes() == file.read_bytes() for file in files)
+        same = all(
+            Path(folder, "back", file.name).read_bytes() == file.read_bytes() for file in files
+        )
         print(f"there and back: {'every shard is the same' if same else 'SHARDS DIFFER'}")
 
 

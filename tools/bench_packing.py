@@ -54,13 +54,20 @@ def main(overrides: list[str]) -> None:
 
     def draw(seed: int) -> list[int]:
         rng = np.random.default_rng(seed)
-        return np.minimum(LIMIT, rng.lognormal(np.log(MEDIAN_TOKENS), SPREAD, SEQUENCES).astype(int) + 1).tolist()
+        return np.minimum(
+            LIMIT, rng.lognormal(np.log(MEDIAN_TOKENS), SPREAD, SEQUENCES).astype(int) + 1
+        ).tolist()
 
     def update(lengths: list[int]) -> None:
         rng = np.random.default_rng(0)
         ids = [rng.integers(0, 256, PROMPT_TOKENS + n).astype(np.int32) for n in lengths]
         samples = [
-            Sample(x[:PROMPT_TOKENS], x[PROMPT_TOKENS:], advantage=1.0, sampler_logp=np.zeros(n, np.float32))
+            Sample(
+                x[:PROMPT_TOKENS],
+                x[PROMPT_TOKENS:],
+                advantage=1.0,
+                sampler_logp=np.zeros(n, np.float32),
+            )
             for x, n in zip(ids, lengths, strict=True)
         ]
         groups = [Group(Problem(0, "", ""), samples)]
@@ -71,7 +78,9 @@ def main(overrides: list[str]) -> None:
     def padded(lengths: list[int]) -> None:
         batches = [range(i, i + count) for i in range(0, SEQUENCES, count)]
         longest = [max(lengths[i] for i in batch) for batch in batches]
-        with patch.object(packing, "bins", lambda samples, budget: [list(batch) for batch in batches]):
+        with patch.object(
+            packing, "bins", lambda samples, budget: [list(batch) for batch in batches]
+        ):
             update([longest[i // count] for i in range(SEQUENCES)])
 
     arms = {"padded": padded, "packed": update}
@@ -85,7 +94,9 @@ def main(overrides: list[str]) -> None:
                 tokens = sum(lengths) + SEQUENCES * PROMPT_TOKENS
                 rates[name].append(tokens / (time.perf_counter() - begin))
     base = np.median(rates["padded"])
-    print(f"{SEQUENCES} sequences, {np.mean(lengths):.0f} response tokens on average, median of {STEPS}")
+    print(
+        f"{SEQUENCES} sequences, {np.mean(lengths):.0f} response tokens on average, median of {STEPS}"
+    )
     for name, found in rates.items():
         print(f"{name}  {np.median(found):7.0f} tokens/s   {np.median(found) / base:5.2f} x padded")
     ranks.stop()

@@ -63,9 +63,13 @@ def main(overrides: list[str]) -> None:
             samples = []
             for j in range(ROLLOUTS + 1):
                 mean = ROLLOUT_TOKENS if j else TRACE_TOKENS
-                response = rng.integers(0, 256, rng.integers(mean // 2, 3 * mean // 2)).astype(np.int32)
+                response = rng.integers(0, 256, rng.integers(mean // 2, 3 * mean // 2)).astype(
+                    np.int32
+                )
                 right = float(j == 0 or rng.random() < 0.3)
-                sample = Sample(prompt, response, is_offline=with_trace and j == 0, accuracy=right, reward=right)
+                sample = Sample(
+                    prompt, response, is_offline=with_trace and j == 0, accuracy=right, reward=right
+                )
                 if not sample.is_offline:
                     sample.sampler_logp = np.zeros(len(response), np.float32)
                 samples.append(sample)
@@ -91,7 +95,11 @@ def main(overrides: list[str]) -> None:
         grpo.compose(groups, {}, 0)
         finish(grpo, groups, on_policy=True)
 
-    arms = {"GRPO": (rollouts_only, False), "RED, one pass": (one_pass, True), "RED, two passes": (two_pass, True)}
+    arms = {
+        "GRPO": (rollouts_only, False),
+        "RED, one pass": (one_pass, True),
+        "RED, two passes": (two_pass, True),
+    }
     seconds = {name: [] for name in arms}
     for step in range(-2, STEPS):  # two rounds to warm up
         for name, (run, with_trace) in arms.items():
@@ -105,7 +113,9 @@ def main(overrides: list[str]) -> None:
     if here.is_main:
         base = np.median(seconds["GRPO"])
         tokens = sum(g.tokens for g in make(2, True))
-        print(f"{world} ranks {' '.join(overrides)}, about {tokens} tokens a step, median of {STEPS}")
+        print(
+            f"{world} ranks {' '.join(overrides)}, about {tokens} tokens a step, median of {STEPS}"
+        )
         for name, times in seconds.items():
             print(f"{name:16s} {np.median(times):7.3f} s   {np.median(times) / base:5.2f} x GRPO")
     ranks.stop()

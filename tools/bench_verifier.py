@@ -41,8 +41,13 @@ def solutions(file: Path) -> list[Pair]:
 
 def formulas(file: Path) -> list[Pair]:
     golds = [p.gold for p in benchmarks.load(file.stem, str(file.parent), 0)]
-    right = [(gold, f"\\boxed{{{gold.replace('frac', 'dfrac').replace('(', '( ')}}}") for gold in golds]
-    wrong = [(gold, f"\\boxed{{{other}}}") for gold, other in zip(golds, golds[1:] + golds[:1], strict=True)]
+    right = [
+        (gold, f"\\boxed{{{gold.replace('frac', 'dfrac').replace('(', '( ')}}}") for gold in golds
+    ]
+    wrong = [
+        (gold, f"\\boxed{{{other}}}")
+        for gold, other in zip(golds, golds[1:] + golds[:1], strict=True)
+    ]
     return right + wrong
 
 
@@ -60,14 +65,19 @@ def timed(function, pairs: Sequence[Pair]) -> tuple[float, list[bool]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--generations", type=Path, required=True, metavar="DIR")
     parser.add_argument("--gsm8k", type=Path, required=True, metavar="FILE")
     parser.add_argument("--formulas", type=Path, metavar="FILE")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     try:
-        sets = {"recorded responses": recorded(options.generations), "GSM8K solutions": solutions(options.gsm8k)}
+        sets = {
+            "recorded responses": recorded(options.generations),
+            "GSM8K solutions": solutions(options.gsm8k),
+        }
         if options.formulas:
             sets["formulas, right and wrong"] = formulas(options.formulas)
     except RecipeError as error:
@@ -75,15 +85,25 @@ def main() -> int:
         return 2
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     timed(plain_loop, [("\\frac{1}{2}", "so $\\frac{2}{4}$")] * 2)  # imports and tables
-    print(f"verdicts per second, {options.workers} workers\n| pairs | loop | verifier | ratio | agreement |")
+    print(
+        f"verdicts per second, {options.workers} workers\n| pairs | loop | verifier | ratio | agreement |"
+    )
     print("|---|---|---|---|---|")
     for name, pairs in sets.items():
-        with Verifier(Reward(workers=options.workers, timeout_seconds=30, boxed_only=False)) as verifier:
-            verifier.grade([(f"1/{i}", f"\\boxed{{2/{2 * i}}}") for i in range(3, 40)])  # the children have started
+        with Verifier(
+            Reward(workers=options.workers, timeout_seconds=30, boxed_only=False)
+        ) as verifier:
+            verifier.grade(
+                [(f"1/{i}", f"\\boxed{{2/{2 * i}}}") for i in range(3, 40)]
+            )  # the children have started
             ours, grades = timed(verifier.grade, pairs)
         plain, verdicts = timed(plain_loop, pairs)
-        same = sum(one == (grade.verdict == "correct") for one, grade in zip(verdicts, grades, strict=True))
-        print(f"| {name} ({len(pairs)}) | {plain:.0f} | {ours:.0f} | {ours / plain:.1f} x | {same / len(pairs):.1%} |")
+        same = sum(
+            one == (grade.verdict == "correct") for one, grade in zip(verdicts, grades, strict=True)
+        )
+        print(
+            f"| {name} ({len(pairs)}) | {plain:.0f} | {ours:.0f} | {ours / plain:.1f} x | {same / len(pairs):.1%} |"
+        )
     return 0
 
 

@@ -43,7 +43,10 @@ def measure(arm: str, tokens: int, hidden: int, vocabulary: int) -> dict[str, fl
     def chunked():
         return logprob_and_entropy(states, weight, targets, vocab_size=vocabulary)
 
-    states.grad, weight.grad = torch.zeros_like(states), torch.zeros_like(weight)  # both arms end with these
+    states.grad, weight.grad = (
+        torch.zeros_like(states),
+        torch.zeros_like(weight),
+    )  # both arms end with these
     before = torch.cuda.memory_allocated() / 2**20 if on_gpu else _peak_mib()
     seconds = []
     for _ in range(REPEATS):
@@ -70,19 +73,25 @@ def main() -> None:
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.arm:
-        print(json.dumps(measure(options.arm, options.tokens[0], options.hidden, options.vocabulary)))
+        print(
+            json.dumps(measure(options.arm, options.tokens[0], options.hidden, options.vocabulary))
+        )
         return
     import torch
 
     on_gpu = torch.cuda.is_available()
     what = f"bfloat16 on {torch.cuda.get_device_name()}" if on_gpu else "float32"
-    print(f"vocabulary {options.vocabulary}, hidden {options.hidden}, {what}; peak memory above inputs, seconds")
+    print(
+        f"vocabulary {options.vocabulary}, hidden {options.hidden}, {what}; peak memory above inputs, seconds"
+    )
     print("| tokens | plain | chunked |\n|---|---|---|")
     for tokens in options.tokens:
         needed = PLAIN_COPIES * tokens * options.vocabulary * 4
         free = torch.cuda.mem_get_info()[0] if on_gpu else psutil.virtual_memory().available
         fits = needed < free / 2
-        cells = [_run(arm, tokens, options) for arm in ("plain", "chunked") if fits or arm == "chunked"]
+        cells = [
+            _run(arm, tokens, options) for arm in ("plain", "chunked") if fits or arm == "chunked"
+        ]
         texts = [f"{cell['mib']:.0f} MiB, {cell['seconds']:.3f} s" for cell in cells]
         if not fits:
             texts.insert(0, f"about {needed / 2**20:.0f} MiB, not run")
@@ -92,7 +101,9 @@ def main() -> None:
 def _run(arm: str, tokens: int, options: argparse.Namespace) -> dict[str, float]:
     command = [sys.executable, __file__, "--arm", arm, "--tokens", str(tokens)]
     command += ["--hidden", str(options.hidden), "--vocabulary", str(options.vocabulary)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    return json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    )
 
 
 if __name__ == "__main__":

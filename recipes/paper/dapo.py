@@ -25,10 +25,16 @@ def recipe() -> Recipe:
     r.steps = 200
     r.algorithm = dapo()
     r.batch = Batch(
-        prompts_per_step=512, samples_per_prompt=16, updates_per_step=16, refills=10, tokens_per_micro_batch=16384
+        prompts_per_step=512,
+        samples_per_prompt=16,
+        updates_per_step=16,
+        refills=10,
+        tokens_per_micro_batch=16384,
     )
     r.rollout.max_prompt_tokens = 2048
     r.reward.overlong = Overlong(buffer=4096)
     r.reward.wrong = -1.0
-    r.optimizer = Optimizer(lr=1e-6, schedule="constant", warmup_steps=160, betas=(0.9, 0.999), weight_decay=0.1)
+    r.optimizer = Optimizer(
+        lr=1e-6, schedule="constant", warmup_steps=160, betas=(0.9, 0.999), weight_decay=0.1
+    )
     return r

@@ -26,7 +26,9 @@ def recipe() -> Recipe:
     r.model.config = r.model.config | {"max_position_embeddings": 4096, "rope_theta": 10000.0}
     r.rollout.max_response_tokens = 2048
     r.batch = Batch(prompts_per_step=256, tokens_per_micro_batch=16384)
-    r.optimizer = Optimizer(lr=5e-5, min_lr_ratio=0.0, warmup_steps=STEPS // 10, betas=(0.9, 0.95), weight_decay=0.01)
+    r.optimizer = Optimizer(
+        lr=5e-5, min_lr_ratio=0.0, warmup_steps=STEPS // 10, betas=(0.9, 0.95), weight_decay=0.01
+    )
     r.data = Data(
         path="AI-MO/NuminaMath-CoT",
         split="train[:100256]",

@@ -24,7 +24,9 @@ def recipe() -> Recipe:
     r.model.config = r.model.config | {"max_position_embeddings": 4096, "rope_theta": 10000.0}
     r.rollout.max_response_tokens = 3000
     r.algorithm = dr_grpo(r.rollout.max_response_tokens)
-    r.batch = Batch(prompts_per_step=128, samples_per_prompt=8, updates_per_step=8, tokens_per_micro_batch=16384)
+    r.batch = Batch(
+        prompts_per_step=128, samples_per_prompt=8, updates_per_step=8, tokens_per_micro_batch=16384
+    )
     r.optimizer = Optimizer(lr=1e-6, schedule="constant", betas=(0.9, 0.95))
     r.data = Data(path="hiyouga/math12k", held_out=256)
     r.reward = Reward(workers=2, truncated="wrong")

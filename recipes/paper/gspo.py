@@ -20,6 +20,8 @@ def recipe() -> Recipe:
     r = red_1p5b()
     r.name = "paper_gspo"
     r.algorithm = GSPO()
-    r.batch = Batch(prompts_per_step=128, samples_per_prompt=8, updates_per_step=4, tokens_per_micro_batch=16384)
+    r.batch = Batch(
+        prompts_per_step=128, samples_per_prompt=8, updates_per_step=4, tokens_per_micro_batch=16384
+    )
     r.optimizer = Optimizer(lr=1e-6, schedule="constant", betas=(0.9, 0.95))
     return r

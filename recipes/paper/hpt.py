@@ -27,7 +27,9 @@ def recipe() -> Recipe:
     r = luffy()
     r.name = "paper_hpt"
     r.algorithm = HPT(
-        constant=constant(64 * 8), sft_weight=0.3 * MICRO_BATCHES, entropy_coefficient=0.001 * MICRO_BATCHES
+        constant=constant(64 * 8),
+        sft_weight=0.3 * MICRO_BATCHES,
+        entropy_coefficient=0.001 * MICRO_BATCHES,
     )
     r.batch.samples_per_prompt = 8
     r.optimizer.lr = 5e-6

@@ -53,7 +53,9 @@ def recipe() -> Recipe:
     r = red_1p5b()
     r.name = "paper_luffy"
     r.algorithm = LUFFY(constant=constant(64 * 8), entropy_coefficient=0.001 * MICRO_BATCHES)
-    r.batch = Batch(prompts_per_step=128, samples_per_prompt=7, updates_per_step=2, tokens_per_micro_batch=16384)
+    r.batch = Batch(
+        prompts_per_step=128, samples_per_prompt=7, updates_per_step=2, tokens_per_micro_batch=16384
+    )
     r.optimizer = Optimizer(lr=1e-6, schedule="constant", betas=(0.9, 0.999), weight_decay=0.01)
     r.reward.overlong = None
     r.reward.answer_after = "</think>"

@@ -21,6 +21,8 @@ def recipe() -> Recipe:
     r = luffy()
     r.name = "paper_sft_grpo"
     r.algorithm = SFTGRPO(
-        constant=constant(64 * 7), sft_weight=1.0 * MICRO_BATCHES, entropy_coefficient=0.001 * MICRO_BATCHES
+        constant=constant(64 * 7),
+        sft_weight=1.0 * MICRO_BATCHES,
+        entropy_coefficient=0.001 * MICRO_BATCHES,
     )
     return r

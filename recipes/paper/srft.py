@@ -28,7 +28,9 @@ def recipe() -> Recipe:
     r = luffy()
     r.name = "paper_srft"
     r.algorithm = SRFT(
-        constant=constant(64 * 9), sft_weight=0.5 * MICRO_BATCHES, entropy_coefficient=0.001 * MICRO_BATCHES
+        constant=constant(64 * 9),
+        sft_weight=0.5 * MICRO_BATCHES,
+        entropy_coefficient=0.001 * MICRO_BATCHES,
     )
     r.batch.samples_per_prompt = 8
     r.reward.answer_after = None

@@ -15,7 +15,9 @@ def recipe() -> Recipe:
     r = red()
     r.name = "fading_red"
     r.algorithm = FadingRED(
-        aggregation="constant", constant=80.0, imitation=Optimizer(lr=1.5e-3, schedule="constant", warmup_steps=2)
+        aggregation="constant",
+        constant=80.0,
+        imitation=Optimizer(lr=1.5e-3, schedule="constant", warmup_steps=2),
     )
     r.batch.samples_per_prompt = 8
     r.optimizer.lr = 3e-4

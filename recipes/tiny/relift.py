@@ -15,7 +15,9 @@ def recipe() -> Recipe:
     r = red()
     r.name = "relift"
     r.algorithm = ReLIFT(
-        constant=80.0, demonstrations=24, imitation=Optimizer(lr=3e-4, schedule="constant", warmup_steps=2)
+        constant=80.0,
+        demonstrations=24,
+        imitation=Optimizer(lr=3e-4, schedule="constant", warmup_steps=2),
     )
     r.batch.samples_per_prompt = 8
     r.optimizer.lr = 3e-4

@@ -53,7 +53,9 @@ class FadingRED(PromptCount, Lessons, GRPO):
     """Prompts sampled in a step while imitation is strong."""
     accuracy_ema: FractionBelowOne = 0.7
     """Share of the past in the moving average of accuracy."""
-    imitation: Optimizer = field(default_factory=lambda: Optimizer(lr=3e-3, schedule="constant", warmup_steps=2))
+    imitation: Optimizer = field(
+        default_factory=lambda: Optimizer(lr=3e-3, schedule="constant", warmup_steps=2)
+    )
     """The optimizer of the imitation updates."""
 
     def strength(self, step: int) -> float:

@@ -141,7 +141,9 @@ def _client(judge: Judge) -> Any:
     try:
         import openai
     except ImportError:
-        raise RecipeError("--judge-url needs the package openai, which vllm brings: pip install openai") from None
+        raise RecipeError(
+            "--judge-url needs the package openai, which vllm brings: pip install openai"
+        ) from None
     # The name that the client itself reads; local servers want none.
     key = os.environ.get("OPENAI_API_KEY") or "none"
     try:

@@ -81,7 +81,9 @@ class LearnabilityGap:
     items: int
 
 
-def learnability_gap(strong: Evaluation, weak: Evaluation, *, seed: int = 0) -> dict[str, LearnabilityGap]:
+def learnability_gap(
+    strong: Evaluation, weak: Evaluation, *, seed: int = 0
+) -> dict[str, LearnabilityGap]:
     """D = P_strong - P_weak per benchmark, and ``average`` over benchmarks (arXiv 2502.12143).
 
     The same student after two distillations: on long traces (or a large teacher's) and on short (a

@@ -74,7 +74,9 @@ def scorer(
                 raise RecipeError(f"{model.folder}: {reason}")
             if not len(response):
                 none = np.zeros(0, np.float32)
-                return TokenScores(none, none, none.astype(np.int32), np.zeros((len(watched), 0), np.float32))
+                return TokenScores(
+                    none, none, none.astype(np.int32), np.zeros((len(watched), 0), np.float32)
+                )
             tokens = torch.tensor([*map(int, prompt), *map(int, response)])
             hidden = megatron.hidden(tokens[:-1])[len(prompt) - 1 :]
             targets = tokens[len(prompt) :].to(hidden.device)
@@ -123,7 +125,9 @@ def longest(arch: Architecture) -> int:
     return min(arch.max_positions, arch.window or arch.max_positions)
 
 
-def _scores(logits: Tensor, targets: Tensor, watched: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _scores(
+    logits: Tensor, targets: Tensor, watched: Sequence[Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """logits [n, V], targets [n] -> log-prob, entropy and rank [n], watched probability [K, n]."""
     import torch
 
@@ -143,16 +147,22 @@ class Cache:
     and a changed model has none.
     """
 
-    def __init__(self, folder: Path, model: Model, dtype: str, watch: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self, folder: Path, model: Model, dtype: str, watch: Sequence[Sequence[int]]
+    ) -> None:
         sets = (",".join(map(str, sorted(ids))) for ids in watch)
         self._folder = folder / _digest(_identity(model), dtype, *sets)
-        disk.write_atomic(self._folder / "model.txt", f"{model.folder.resolve()}\n{dtype}\n", shared=True)
+        disk.write_atomic(
+            self._folder / "model.txt", f"{model.folder.resolve()}\n{dtype}\n", shared=True
+        )
 
     def get(self, prompt: Sequence[int], response: Sequence[int]) -> TokenScores | None:
         """None where it is not stored, or not whole."""
         try:
             with np.load(self._file(prompt, response), allow_pickle=False) as stored:
-                found = TokenScores(**{field.name: stored[field.name] for field in fields(TokenScores)})
+                found = TokenScores(
+                    **{field.name: stored[field.name] for field in fields(TokenScores)}
+                )
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
@@ -161,7 +171,9 @@ class Cache:
 
     def put(self, prompt: Sequence[int], response: Sequence[int], scores: TokenScores) -> None:
         buffer, file = io.BytesIO(), self._file(prompt, response)
-        np.savez(buffer, **{field.name: getattr(scores, field.name) for field in fields(TokenScores)})
+        np.savez(
+            buffer, **{field.name: getattr(scores, field.name) for field in fields(TokenScores)}
+        )
         disk.write_atomic(file, buffer.getvalue(), shared=True)
 
     def _file(self, prompt: Sequence[int], response: Sequence[int]) -> Path:
@@ -173,8 +185,12 @@ def _identity(model: Model) -> str:
     """Changes when the model's configuration or one of its weight files does."""
     config = (model.companions / "config.json").read_text()
     files = sorted(file for file in model.folder.rglob("*") if file.is_file())
-    states = ((str(file), file.stat()) for file in files if file.suffix in (".safetensors", ".distcp"))
-    return "\n".join([config, *(f"{name} {state.st_size} {state.st_mtime_ns}" for name, state in states)])
+    states = (
+        (str(file), file.stat()) for file in files if file.suffix in (".safetensors", ".distcp")
+    )
+    return "\n".join(
+        [config, *(f"{name} {state.st_size} {state.st_mtime_ns}" for name, state in states)]
+    )
 
 
 def _digest(*parts: str) -> str:

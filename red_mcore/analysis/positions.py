@@ -46,7 +46,10 @@ def thinking_ids(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> dict[st
     ids: dict[str, list[int]] = {}
     for token, text in enumerate(texts):
         ids.setdefault(text.strip().lower(), []).append(token)
-    return {name: [token for word in words.entries for token in ids.get(word, ())] for name, words in LISTS.items()}
+    return {
+        name: [token for word in words.entries for token in ids.get(word, ())]
+        for name, words in LISTS.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,9 @@ class RankShift:
     """The tokens generated ``least`` times or more, the largest shift first."""
 
 
-def rank_shift(tuned: Sequence[Scored], original: Sequence[Scored], *, least: int = 5) -> RankShift | None:
+def rank_shift(
+    tuned: Sequence[Scored], original: Sequence[Scored], *, least: int = 5
+) -> RankShift | None:
     """``tuned`` and ``original``: the same responses, scored by the two models; None of none."""
     if not tuned:
         return None
@@ -178,7 +183,9 @@ def rank_shift(tuned: Sequence[Scored], original: Sequence[Scored], *, least: in
     return RankShift(*shares, mean_shift, tokens)
 
 
-def _buckets(ranks: Sequence[np.ndarray], problems: Sequence[tuple[str, int]]) -> dict[str, Estimate]:
+def _buckets(
+    ranks: Sequence[np.ndarray], problems: Sequence[tuple[str, int]]
+) -> dict[str, Estimate]:
     """Shares of positions by rank, [T] of each response."""
     sizes = [len(part) for part in ranks]
     found = {}

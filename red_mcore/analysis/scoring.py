@@ -39,10 +39,14 @@ def read_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(model.companions, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise RecipeError(f"{model.companions} has no tokenizer: {str(error).splitlines()[0]}") from None
+        raise RecipeError(
+            f"{model.companions} has no tokenizer: {str(error).splitlines()[0]}"
+        ) from None
 
 
-def tokenize(responses: Sequence[Response], tokenizer: PreTrainedTokenizerBase, instruction: str) -> list[Tokenized]:
+def tokenize(
+    responses: Sequence[Response], tokenizer: PreTrainedTokenizerBase, instruction: str
+) -> list[Tokenized]:
     """Ids as recorded; where there are none, of the text, and of the chat with ``instruction``
     after the problem.
 
@@ -61,7 +65,9 @@ def tokenize(responses: Sequence[Response], tokenizer: PreTrainedTokenizerBase, 
         if ids is None:
             ids = encode_words(tokenizer, response.text, prompt)
         found.append(Tokenized(response, prompt, ids))
-    _check_spelling([sequence for sequence in found if sequence.response.token_ids is not None], tokenizer)
+    _check_spelling(
+        [sequence for sequence in found if sequence.response.token_ids is not None], tokenizer
+    )
     return found
 
 

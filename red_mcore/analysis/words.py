@@ -31,7 +31,9 @@ class WordList(NamedTuple):
         return self.seen + self.extended
 
 
-ANTHROPOMORPHIC = WordList(("wait", "maybe"), ("hmm", "perhaps", "let me", "i think", "actually", "oh"))
+ANTHROPOMORPHIC = WordList(
+    ("wait", "maybe"), ("hmm", "perhaps", "let me", "i think", "actually", "oh")
+)
 CONNECTORS = WordList(
     ("but", "alternatively"),
     ("however", "therefore", "since", "so", "thus", "if", "because", "then"),
@@ -57,7 +59,9 @@ class Counts:
         return 1000 * self.of(entries) / self.words if self.words else 0.0
 
 
-def count(text: str, entries: Iterable[str] = ANTHROPOMORPHIC.entries + CONNECTORS.entries) -> Counts:
+def count(
+    text: str, entries: Iterable[str] = ANTHROPOMORPHIC.entries + CONNECTORS.entries
+) -> Counts:
     """Words of ``text``, and occurrences of the ``entries``, each counted on its own where two
     share words."""
     words = [word.replace("’", "'") for word in _WORD.findall(text.lower())]
@@ -94,7 +98,9 @@ def frequencies(responses: Sequence[Response]) -> dict[str, dict[str, Frequency]
     return found
 
 
-def _frequency(responses: Sequence[Response], counted: Sequence[Counts], entries: tuple[str, ...]) -> Frequency:
+def _frequency(
+    responses: Sequence[Response], counted: Sequence[Counts], entries: tuple[str, ...]
+) -> Frequency:
     problems = [response.problem_id for response in responses]
     found = np.array([counts.of(entries) for counts in counted], float)
     tokens = [response.tokens for response in responses]

@@ -43,7 +43,13 @@ def of_problems(problems: Iterable[Problem]) -> list[list[Any]]:
     these."""
     return [
         [
-            *(p.id, p.kind, digest(p.text), digest(p.gold), None if p.trace is None else digest(p.trace)),
+            *(
+                p.id,
+                p.kind,
+                digest(p.text),
+                digest(p.gold),
+                None if p.trace is None else digest(p.trace),
+            ),
             p.text[:SHOWN],
             *([] if p.columns is None else [digest(json.dumps(p.columns, sort_keys=True))]),
         ]
@@ -85,7 +91,9 @@ def of_classes(value: Any, name: str) -> dict[str, dict[str, Any]]:
     Two classes may have equal fields and do different things with them.
     """
     kinds = {part: type(section) for part, section in sections(value, name)}
-    return {part: {"class": kind.__qualname__, "code": _code_of(kind)} for part, kind in kinds.items()}
+    return {
+        part: {"class": kind.__qualname__, "code": _code_of(kind)} for part, kind in kinds.items()
+    }
 
 
 def of_functions(paths: Iterable[str]) -> dict[str, str | None]:
@@ -97,7 +105,9 @@ def of_functions(paths: Iterable[str]) -> dict[str, str | None]:
     return {path: _module_code(path.partition(":")[0]) for path in paths}
 
 
-def of_files(path: str | Path | None, suffixes: Sequence[str] | None = None) -> dict[str, list[int]]:
+def of_files(
+    path: str | Path | None, suffixes: Sequence[str] | None = None
+) -> dict[str, list[int]]:
     """Size and time of change (ns) of a file, or of all in a folder with one of ``suffixes``; {}
     where it is neither.
 
@@ -136,7 +146,9 @@ def _sampled(file: Path) -> str:
 def _code_of(kind: type) -> str | None:
     """Digest of the source of a class and of its bases, those of this package left out; None if
     there are no others."""
-    users = [k for k in kind.__mro__ if k is not object and k.__module__.partition(".")[0] != "red_mcore"]
+    users = [
+        k for k in kind.__mro__ if k is not object and k.__module__.partition(".")[0] != "red_mcore"
+    ]
     sources = []
     for one in users:
         try:

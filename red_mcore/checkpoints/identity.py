@@ -93,7 +93,9 @@ def check(recipe: Recipe) -> None:
     found = {"functions": fingerprints.of_functions(recipe.reward.paths)}
     _compare(recipe, then, found | ({"model": fingerprints.of_model(model)} if is_known else {}))
     seen = then.get("files", {})
-    are_files = bool(paths) and all(not files.is_function(path) and files.is_file(path) for path in paths)
+    are_files = bool(paths) and all(
+        not files.is_function(path) and files.is_file(path) for path in paths
+    )
     if are_files and _files_of(paths) != seen.get("data"):
         loaded = read_problems(recipe.data, recipe.data.seed, functions.columns(recipe.reward))
         rows = fingerprints.of_problems([*loaded.training, *loaded.held_out])
@@ -126,7 +128,9 @@ def claim(
         "classes": fingerprints.of_classes(recipe.algorithm, "algorithm"),
         "functions": fingerprints.of_functions(recipe.reward.paths),
         "model": fingerprints.of_model(model),
-        "tokenizer": fingerprints.of_tokenizer(load_tokenizer(model, recipe.data.template_arguments)),
+        "tokenizer": fingerprints.of_tokenizer(
+            load_tokenizer(model, recipe.data.template_arguments)
+        ),
         "data": _summary(rows, len(loaded.training)),
         "benchmarks": benchmarks,
     }
@@ -154,7 +158,9 @@ def claim(
     disk.write_atomic(folder / FILE, json.dumps(kept, indent=1) + "\n")
 
 
-def claim_used(recipe: Recipe, problems: Sequence[Problem], held_out: Sequence[Problem], begun: bool) -> None:
+def claim_used(
+    recipe: Recipe, problems: Sequence[Problem], held_out: Sequence[Problem], begun: bool
+) -> None:
     """As ``claim``, for those of the loaded problems that the run uses.
 
     A benchmark that is asked from now on, or another grader, may leave out more of them.
@@ -167,7 +173,10 @@ def claim_used(recipe: Recipe, problems: Sequence[Problem], held_out: Sequence[P
     }
     then = kept.get("used", now) if begun else now
     if then != now:
-        counts = [f"{used['training']} training and {used['held_out']} held-out problems" for used in (then, now)]
+        counts = [
+            f"{used['training']} training and {used['held_out']} held-out problems"
+            for used in (then, now)
+        ]
         what = f"{counts[0]} in use, now it is {counts[1]} (see intake.json)"
         _refuse(recipe.folder, what, "benchmarks and version of math-verify")
     disk.write_atomic(recipe.folder / FILE, json.dumps(kept | {"used": now}, indent=1) + "\n")
@@ -185,7 +194,9 @@ def _summary(rows: Sequence[list[Any]], training: int) -> dict[str, Any]:
     }
 
 
-def _compare(recipe: Recipe, then: dict[str, Any], now: dict[str, Any], rows: Sequence[list[Any]] = ()) -> None:
+def _compare(
+    recipe: Recipe, then: dict[str, Any], now: dict[str, Any], rows: Sequence[list[Any]] = ()
+) -> None:
     """RecipeError for the first part that both have and that differs; ``rows``: the problems of
     ``now["data"]``."""
     folder, path = recipe.folder, recipe.model.path
@@ -199,10 +210,14 @@ def _compare(recipe: Recipe, then: dict[str, Any], now: dict[str, Any], rows: Se
                 field = "reward.functions" if name in recipe.reward.functions else "reward.verdict"
                 _refuse(folder, f"other code in the module {module} of {field} '{name}'", "code")
     if "model" in both:
-        _refuse(folder, f"another model {where}: {_of_models(then['model'], now['model'])}", "model")
+        _refuse(
+            folder, f"another model {where}: {_of_models(then['model'], now['model'])}", "model"
+        )
     if "tokenizer" in both:
         _refuse(
-            folder, f"another tokenizer {where}: {_of_tokenizers(then['tokenizer'], now['tokenizer'])}", "tokenizer"
+            folder,
+            f"another tokenizer {where}: {_of_tokenizers(then['tokenizer'], now['tokenizer'])}",
+            "tokenizer",
         )
     if "data" in both:
         _refuse(folder, f"other data: {_of_data(folder, then['data'], now['data'], rows)}", "data")
@@ -246,7 +261,9 @@ def _of_tokenizers(then: dict[str, Any], now: dict[str, Any]) -> str:
     return f"its {now['tokens']} tokens, merges or rules of splitting are others"
 
 
-def _of_data(folder: Path, then: dict[str, Any], now: dict[str, Any], rows: Sequence[list[Any]]) -> str:
+def _of_data(
+    folder: Path, then: dict[str, Any], now: dict[str, Any], rows: Sequence[list[Any]]
+) -> str:
     told = (
         f"{then['training']} training and {then['held_out']} held-out problems then,"
         f" {now['training']} and {now['held_out']} now"
@@ -265,7 +282,9 @@ def _of_data(folder: Path, then: dict[str, Any], now: dict[str, Any], rows: Sequ
     return told
 
 
-def _parts(rows: Sequence[list[Any]], about: dict[str, Any]) -> tuple[Sequence[list[Any]], Sequence[list[Any]]]:
+def _parts(
+    rows: Sequence[list[Any]], about: dict[str, Any]
+) -> tuple[Sequence[list[Any]], Sequence[list[Any]]]:
     """Training and held-out ones."""
     return rows[: about["training"]], rows[about["training"] :]
 
@@ -273,7 +292,9 @@ def _parts(rows: Sequence[list[Any]], about: dict[str, Any]) -> tuple[Sequence[l
 def _of_rows(old: list[Any], new: list[Any]) -> str:
     """What differs between two rows of ``fingerprints.of_problems``."""
     names = ("id", "kind", "text", "gold", "trace")
-    differing = (name for name, before, after in zip(names, old, new, strict=False) if before != after)
+    differing = (
+        name for name, before, after in zip(names, old, new, strict=False) if before != after
+    )
     name = next(differing, "cell in a column that a reward function asks for")
     if name in ("id", "kind"):
         place = names.index(name)
@@ -286,7 +307,10 @@ def _of_rows(old: list[Any], new: list[Any]) -> str:
 
 def _around(text: str, other: str) -> str:
     """A part of ``text`` from a little before where it differs from ``other``."""
-    same = next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), min(len(text), len(other)))
+    same = next(
+        (i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b),
+        min(len(text), len(other)),
+    )
     return repr(text[max(0, same - 20) : same + fingerprints.SHOWN - 20])
 
 
@@ -295,8 +319,15 @@ def _tokenizer_of(model: Model, arguments: dict[str, Any]) -> dict[str, Any] | N
 
     It is loaded by a process of its own, for what that imports reads its settings but once.
     """
-    command = [sys.executable, "-m", "red_mcore.checkpoints.identity", json.dumps([asdict(model), arguments])]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    command = [
+        sys.executable,
+        "-m",
+        "red_mcore.checkpoints.identity",
+        json.dumps([asdict(model), arguments]),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+    )
     if done.returncode == BAD_INPUT:
         raise RecipeError(done.stderr.splitlines()[-1])
     return None if done.returncode else json.loads(done.stdout.splitlines()[-1])

@@ -32,7 +32,11 @@ class Broken(Exception):
 
 def tags(folder: Path) -> list[str]:
     """Names of the checkpoints under ``folder``, whole or not, oldest first."""
-    found = [path.name for path in folder.glob("*/") if re.fullmatch(rf"({'|'.join(_STAGES)})-\d+", path.name)]
+    found = [
+        path.name
+        for path in folder.glob("*/")
+        if re.fullmatch(rf"({'|'.join(_STAGES)})-\d+", path.name)
+    ]
     return sorted(found, key=age)
 
 
@@ -44,7 +48,9 @@ def age(tag: str) -> tuple[int, int]:
 
 def digests(root: Path, files: Iterable[Path]) -> dict[str, list]:
     """``{path under root: [bytes, sha256]}``."""
-    return {file.relative_to(root).as_posix(): [file.stat().st_size, _sha256(file)] for file in files}
+    return {
+        file.relative_to(root).as_posix(): [file.stat().st_size, _sha256(file)] for file in files
+    }
 
 
 def write(folder: Path, manifest: dict[str, Any]) -> None:
@@ -191,7 +197,9 @@ def _scores(manifests: Sequence[dict[str, Any]], metric: str) -> dict[str, float
 
 
 def _seal(manifest: dict[str, Any]) -> str:
-    text = json.dumps({key: value for key, value in manifest.items() if key != "sha256"}, sort_keys=True)
+    text = json.dumps(
+        {key: value for key, value in manifest.items() if key != "sha256"}, sort_keys=True
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 

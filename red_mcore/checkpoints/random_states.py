@@ -37,7 +37,9 @@ def current() -> dict[str, Any]:
         "numpy": [kind, np.asarray(numbers).tolist(), *rest],
         "torch": _text(torch.get_rng_state()),
         "cuda": _text(torch.cuda.get_rng_state()) if torch.cuda.is_available() else None,
-        "tracker": {name: _text(state) for name, state in get_cuda_rng_tracker().get_states().items()},
+        "tracker": {
+            name: _text(state) for name, state in get_cuda_rng_tracker().get_states().items()
+        },
     }
 
 
@@ -52,7 +54,10 @@ def restore(folder: Path, rank: int) -> None:
             states = json.loads(file.read_text())
             kind, numbers, *rest = states["numpy"]
             states["numpy"] = (kind, np.array(numbers, np.uint32), *rest)
-            states["torch"], states["cuda"] = _bytes(states["torch"]), states["cuda"] and _bytes(states["cuda"])
+            states["torch"], states["cuda"] = (
+                _bytes(states["torch"]),
+                states["cuda"] and _bytes(states["cuda"]),
+            )
             states["tracker"] = {name: _bytes(text) for name, text in states["tracker"].items()}
         else:  # of an earlier version
             file = file.with_suffix(".pt")
@@ -68,7 +73,9 @@ def restore(folder: Path, rank: int) -> None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         if isinstance(error, RecipeError):
             raise
-        raise RecipeError(f"{file} holds no random states: {type(error).__name__}: {error}") from None
+        raise RecipeError(
+            f"{file} holds no random states: {type(error).__name__}: {error}"
+        ) from None
 
 
 def _text(state: torch.Tensor) -> str:

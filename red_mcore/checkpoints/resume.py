@@ -16,7 +16,14 @@ from red_mcore.config.recipe import Algorithm, Model, Recipe, RecipeError
 from red_mcore.config.tree import CLASS, flatten, is_within, without_secrets
 from red_mcore.system import disk
 
-_FILES = ("summary.json", "metrics.jsonl", "recipe.yaml", "intake.json", "bad_golds.json", identity.FILE)
+_FILES = (
+    "summary.json",
+    "metrics.jsonl",
+    "recipe.yaml",
+    "intake.json",
+    "bad_golds.json",
+    identity.FILE,
+)
 """What a run writes into its folder, at its end some of it."""
 _COUNTS = ("steps", "generated_tokens", "train_seconds")
 """Of ``summary.json``: what tells whether a run is done; the latter two, whether one with ``until``
@@ -54,7 +61,9 @@ def check(recipe: Recipe) -> None:
     """
     for name in _FILES:
         if (recipe.folder / name).is_dir():
-            raise RecipeError(f"{recipe.folder / name} is a folder, where the run writes a file: move it away")
+            raise RecipeError(
+                f"{recipe.folder / name} is a folder, where the run writes a file: move it away"
+            )
     if not begun(recipe):
         return
     identity.check_classes(recipe)
@@ -66,10 +75,20 @@ def check(recipe: Recipe) -> None:
             raise RecipeError(
                 f"{fault}, and no checkpoint is left to make it from: put it back, or delete it to train anew"
             ) from None
-        print(f"red_mcore: warning: {fault}: it is made anew from the newest checkpoint", file=sys.stderr, flush=True)
+        print(
+            f"red_mcore: warning: {fault}: it is made anew from the newest checkpoint",
+            file=sys.stderr,
+            flush=True,
+        )
     if manifest is not None:
-        _check_fields(recipe, manifest["recipe"], manifest["state"]["step"] * (manifest["state"]["stage"] == "main"))
-    elif earlier := identity.read(recipe.folder).get("recipe"):  # of a finished run whose checkpoints were deleted
+        _check_fields(
+            recipe,
+            manifest["recipe"],
+            manifest["state"]["step"] * (manifest["state"]["stage"] == "main"),
+        )
+    elif earlier := identity.read(recipe.folder).get(
+        "recipe"
+    ):  # of a finished run whose checkpoints were deleted
         _check_fields(recipe, earlier, 0)
     identity.check(recipe)
 
@@ -79,7 +98,9 @@ def _check_fields(recipe: Recipe, earlier: dict[str, Any], done: int) -> None:
     run."""
     # A run of an earlier version was started without the fields that are new, as their defaults
     # are.
-    defaults = flatten(Recipe(name="", model=Model(), algorithm=Algorithm())) | _defaults(recipe, earlier)
+    defaults = flatten(Recipe(name="", model=Model(), algorithm=Algorithm())) | _defaults(
+        recipe, earlier
+    )
     then, now = json.loads(json.dumps([defaults | without_secrets(earlier), flatten(recipe)]))
     for field in sorted(then.keys() | now.keys()):
         if field not in now and field not in earlier:
@@ -140,7 +161,9 @@ def _defaults(section: Any, earlier: dict[str, Any], prefix: str = "") -> dict[s
         default = field.default if field.default_factory is MISSING else field.default_factory()
         if is_dataclass(default):
             found |= {f"{name}.{key}": value for key, value in flatten(default).items()}
-        elif default is not MISSING and not isinstance(default, dict):  # a mapping's entries have no defaults
+        elif default is not MISSING and not isinstance(
+            default, dict
+        ):  # a mapping's entries have no defaults
             found[name] = default
         if is_dataclass(now) and _is_on(name, earlier):
             found |= _defaults(now, earlier, f"{name}.")
@@ -198,4 +221,8 @@ def finished(recipe: Recipe) -> dict[str, Any] | None:
     if until is None or summary["steps"] >= until.most_steps:
         return summary
     spent = (summary["generated_tokens"], summary["train_seconds"])
-    return summary if all(now >= wanted for now, wanted in zip(spent, until.budgets, strict=True)) else None
+    return (
+        summary
+        if all(now >= wanted for now, wanted in zip(spent, until.budgets, strict=True))
+        else None
+    )

@@ -62,7 +62,13 @@ class Saver:
         self._folder, self._settings = folder, settings
         self._pending: _Pending | None = None
 
-    def save(self, tag: str, policy: Policy, manifest: dict[str, Any], copies: Mapping[str, str] | None = None) -> None:
+    def save(
+        self,
+        tag: str,
+        policy: Policy,
+        manifest: dict[str, Any],
+        copies: Mapping[str, str] | None = None,
+    ) -> None:
         """Checkpoint ``tag`` of this moment, once an earlier one is complete; ``asynchronous`` only
         begins it.
 
@@ -94,7 +100,9 @@ class Saver:
                 async_sharded_save=True,
             )
         schedules = {name: slot.schedule.state_dict() for name, slot in policy.slots.items()}
-        manifest = copy.deepcopy({**manifest, "tag": tag, "layout": policy.ranks.layout, "schedules": schedules})
+        manifest = copy.deepcopy(
+            {**manifest, "tag": tag, "layout": policy.ranks.layout, "schedules": schedules}
+        )
         self._pending = _Pending(folder, manifest, request, policy.ranks)
         if not self._settings.asynchronous:
             self.finish()
@@ -127,7 +135,9 @@ class Saver:
                 pending.thread.join(5.0)
                 shutil.rmtree(pending.folder, ignore_errors=True)
             if failure:
-                raise (RecipeError if disk.full(pending.error) else RuntimeError)(failure) from pending.error
+                raise (RecipeError if disk.full(pending.error) else RuntimeError)(
+                    failure
+                ) from pending.error
             raise SystemExit(LEFT)
         if any(files is None for _, files in told):
             return
@@ -143,7 +153,9 @@ class Saver:
         0."""
         partial_folder, tag = pending.folder, pending.manifest["tag"]
         written = {partial_folder / name for name in files}
-        others = [path for path in partial_folder.rglob("*") if path.is_file() and path not in written]
+        others = [
+            path for path in partial_folder.rglob("*") if path.is_file() and path not in written
+        ]
         files |= manifests.digests(partial_folder, others)  # the small ones, by rank 0 itself
         manifests.write(partial_folder, {**pending.manifest, "files": files})
         if (self._folder / tag).exists():  # one that is broken, and was written again
@@ -162,7 +174,9 @@ class Saver:
                 self._remove(other)
 
     def _remove(self, tag: str) -> None:
-        doomed = self._folder / f"{tag}.old.partial"  # at once gone for whoever looks for checkpoints
+        doomed = (
+            self._folder / f"{tag}.old.partial"
+        )  # at once gone for whoever looks for checkpoints
         (self._folder / tag).rename(doomed)
         shutil.rmtree(doomed)
 
@@ -170,7 +184,9 @@ class Saver:
 class _Pending:
     """A checkpoint on its way: this rank's files, which a thread writes."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], request: AsyncRequest, ranks: Ranks) -> None:
+    def __init__(
+        self, folder: Path, manifest: dict[str, Any], request: AsyncRequest, ranks: Ranks
+    ) -> None:
         self.folder, self.manifest, self.request, self.ranks = folder, manifest, request, ranks
         self.files: dict[str, list] | None = None
         """Digests of this rank's files, once they are written."""
@@ -200,7 +216,9 @@ class _Pending:
     def _write(self, states: dict[str, Any]) -> None:
         try:
             files = []
-            if self.request.async_fn is not None:  # else the rank has nothing to write of the weights
+            if (
+                self.request.async_fn is not None
+            ):  # else the rank has nothing to write of the weights
                 _, buckets, _ = self.request.async_fn_args
                 self.request.async_fn(*self.request.async_fn_args, self._is_at)
                 files = [Path(path) for path, _, _ in buckets]
@@ -261,7 +279,9 @@ def _read(folder: Path, wanted: dict[str, Any], here: Ranks) -> dict[str, Any]:
     with together():
         if isinstance(failure, RecipeError):
             raise failure
-        raise RecipeError(f"{folder} cannot be read: {type(failure).__name__}: {str(failure).splitlines()[0]}")
+        raise RecipeError(
+            f"{folder} cannot be read: {type(failure).__name__}: {str(failure).splitlines()[0]}"
+        )
 
 
 def _model(policy: Policy) -> dict[str, Any]:
@@ -287,7 +307,9 @@ def _optimizers(policy: Policy, model: dict[str, Any], is_loading: bool) -> dict
     found = {}
     for name in policy.slots:
         policy.activate(name)
-        found[name] = policy.optimizer.sharded_state_dict({"model": model}, is_loading, metadata=_SHARDING)
+        found[name] = policy.optimizer.sharded_state_dict(
+            {"model": model}, is_loading, metadata=_SHARDING
+        )
         if len(found) > 1:
             # One part, or (by number) two where experts have an optimizer of their own; None but on
             # the first rank.
@@ -312,11 +334,16 @@ def _with_gaps(part, **settings) -> dict | None:
         if len(buffer.buckets) == 1:
             continue  # nothing follows
         sizes = [bucket.numel_unpadded for bucket in buffer.buckets]
-        gaps = [bucket.grad_data.numel() - size for bucket, size in zip(buffer.buckets, sizes, strict=True)]
+        gaps = [
+            bucket.grad_data.numel() - size
+            for bucket, size in zip(buffer.buckets, sizes, strict=True)
+        ]
         for tensors in found[i].values():
             for key in ("param", "exp_avg", "exp_avg_sq"):
                 pieces = zip(tensors[key].split(sizes), gaps, strict=True)
-                tensors[key] = torch.cat([torch.nn.functional.pad(piece, (0, gap)) for piece, gap in pieces])
+                tensors[key] = torch.cat(
+                    [torch.nn.functional.pad(piece, (0, gap)) for piece, gap in pieces]
+                )
     return found
 
 
@@ -350,7 +377,9 @@ class _Tensors(megatrons.TorchDistLoadShardedStrategy):
 
     def load(self, sharded_state_dict, checkpoint_dir):
         own = megatrons._get_filesystem_reader
-        megatrons._get_filesystem_reader = lambda folder, cache_metadata=False: untrusted.Reader(folder)
+        megatrons._get_filesystem_reader = lambda folder, cache_metadata=False: untrusted.Reader(
+            folder
+        )
         try:
             return super().load(sharded_state_dict, checkpoint_dir)
         finally:
@@ -389,11 +418,16 @@ class _InProcess(megatrons.TorchDistSaveShardedStrategy):
         rank, _, results = request.async_fn_args
         buckets = request.preload_fn()
         if self._snapshot and shim.needed():  # where there is a GPU, preloading has copied
-            buckets = [(path, key, (data, [(i, t.clone()) for i, t in found])) for path, key, (data, found) in buckets]
+            buckets = [
+                (path, key, (data, [(i, t.clone()) for i, t in found]))
+                for path, key, (data, found) in buckets
+            ]
         writer.write_buckets = buckets  # Megatron's list would hold tensors on the GPU until the checkpoint is complete
         transforms = [writer.transforms] if hasattr(writer, "transforms") else []
         return request._replace(
-            async_fn=partial(_write, transforms), async_fn_args=(rank, buckets, results), preload_fn=None
+            async_fn=partial(_write, transforms),
+            async_fn_args=(rank, buckets, results),
+            preload_fn=None,
         )
 
 
@@ -405,7 +439,9 @@ def _write(transforms, rank: int, buckets, results, begin: Callable[[str, int], 
         answers: queue.SimpleQueue = queue.SimpleQueue()
         counter: queue.Queue = queue.Queue()
         counter.put(i)
-        filesystem_async.FileSystemWriterAsync.write_preloaded_data(transforms, i, bucket, answers, counter, True)
+        filesystem_async.FileSystemWriterAsync.write_preloaded_data(
+            transforms, i, bucket, answers, counter, True
+        )
         _, answer = answers.get()
         if isinstance(answer, Exception):
             raise answer

@@ -27,12 +27,27 @@ from torch.futures import Future
 
 from red_mcore.config.recipe import RecipeError
 
-_METADATA, _PLANNER = "torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.planner"
+_METADATA, _PLANNER = (
+    "torch.distributed.checkpoint.metadata",
+    "torch.distributed.checkpoint.planner",
+)
 _OF_A_LIST = {
     *((_METADATA, name) for name in ("Metadata", "MetadataIndex", "StorageMeta")),
-    *((_METADATA, name) for name in ("TensorStorageMetadata", "BytesStorageMetadata", "ChunkStorageMetadata")),
+    *(
+        (_METADATA, name)
+        for name in ("TensorStorageMetadata", "BytesStorageMetadata", "ChunkStorageMetadata")
+    ),
     *((_METADATA, name) for name in ("TensorProperties", "_MEM_FORMAT_ENCODING")),
-    *((_PLANNER, name) for name in ("SavePlan", "WriteItem", "WriteItemType", "TensorWriteData", "BytesIOWriteData")),
+    *(
+        (_PLANNER, name)
+        for name in (
+            "SavePlan",
+            "WriteItem",
+            "WriteItemType",
+            "TensorWriteData",
+            "BytesIOWriteData",
+        )
+    ),
     ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
     ("torch.distributed.checkpoint.filesystem", "_StoragePrefix"),
     ("torch.serialization", "_get_layout"),
@@ -65,13 +80,17 @@ class Reader(FileSystemReader):
         for item in plan.items:
             place = self.storage_data.get(item.storage_index)
             if item.type == LoadItemType.BYTE_IO or place is None:
-                raise RecipeError(f"{self.path}: {item.storage_index.fqn} is no tensor, and nothing else is read")
+                raise RecipeError(
+                    f"{self.path}: {item.storage_index.fqn} is no tensor, and nothing else is read"
+                )
             by_file[place.relative_path, item.storage_index.fqn].append(item)
         for (file, name), items in by_file.items():
             try:
                 super().read_data(LoadPlan(items), planner)
             except pickle.UnpicklingError:
-                raise RecipeError(f"{self.path}/{file}: {name} is no tensor, and nothing else is read") from None
+                raise RecipeError(
+                    f"{self.path}/{file}: {name} is no tensor, and nothing else is read"
+                ) from None
             except Exception as error:  # whatever bytes that are no tensor's bring torch to
                 why = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise RecipeError(f"{self.path}/{file}: {name} cannot be read: {why}") from None
@@ -86,9 +105,13 @@ def read_data(file: Path) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise RecipeError(f"{file} holds more than tensors and plain values, which is not read") from None
+        raise RecipeError(
+            f"{file} holds more than tensors and plain values, which is not read"
+        ) from None
     except Exception as error:  # as above
-        raise RecipeError(f"{file} cannot be read: {(str(error) or type(error).__name__).splitlines()[0]}") from None
+        raise RecipeError(
+            f"{file} cannot be read: {(str(error) or type(error).__name__).splitlines()[0]}"
+        ) from None
 
 
 class _ListUnpickler(pickle.Unpickler):
@@ -105,7 +128,9 @@ def _read_list(file: Path) -> Metadata:
         _check(found)
     except Exception as error:  # a pickle can fail in any way
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RecipeError(f"{file.parent} is no distributed checkpoint of Megatron: {file}: {why}") from None
+        raise RecipeError(
+            f"{file.parent} is no distributed checkpoint of Megatron: {file}: {why}"
+        ) from None
     return found
 
 
@@ -117,13 +142,21 @@ def _check(found: Any) -> None:
     for name, about in found.state_dict_metadata.items():
         if isinstance(about, BytesStorageMetadata):
             continue
-        if not isinstance(about, TensorStorageMetadata) or not isinstance(about.properties.dtype, torch.dtype):
+        if not isinstance(about, TensorStorageMetadata) or not isinstance(
+            about.properties.dtype, torch.dtype
+        ):
             raise ValueError(f"{name} is no tensor")
-        sizes = [about.size, *(size for chunk in about.chunks for size in (chunk.offsets, chunk.sizes))]
+        sizes = [
+            about.size,
+            *(size for chunk in about.chunks for size in (chunk.offsets, chunk.sizes)),
+        ]
         if not all(isinstance(size, torch.Size) and len(size) == len(about.size) for size in sizes):
             raise ValueError(f"{name} has no shape")
     for index, place in found.storage_data.items():
-        if not isinstance(index, MetadataIndex) or Path(place.relative_path).name != place.relative_path:
+        if (
+            not isinstance(index, MetadataIndex)
+            or Path(place.relative_path).name != place.relative_path
+        ):
             raise ValueError(f"{getattr(place, 'relative_path', index)!r} is no file in the folder")
         if getattr(place, "transform_descriptors", None):
             raise ValueError(f"{place.relative_path} is compressed")

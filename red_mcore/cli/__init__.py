@@ -38,7 +38,10 @@ def main(command: str | None = None) -> NoReturn:
         print(f"red-mcore {version('red-mcore')}")
         sys.exit(0)
     if command not in COMMANDS:
-        print(f"red-mcore: error: no command {command}: use one of {', '.join(COMMANDS)}", file=sys.stderr)
+        print(
+            f"red-mcore: error: no command {command}: use one of {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
         sys.exit(2)
     from red_mcore.config import modules
     from red_mcore.system import signals, streams

@@ -270,7 +270,9 @@ def _likelihood(one: _Scored) -> Likelihood:
     )
 
 
-def _judge(found: Sequence[Findings], evaluations: dict[str, Evaluation], options: argparse.Namespace) -> None:
+def _judge(
+    found: Sequence[Findings], evaluations: dict[str, Evaluation], options: argparse.Namespace
+) -> None:
     from red_mcore.analysis.findings import find_behaviours
     from red_mcore.analysis.judge import Judge, judge_all
     from red_mcore.analysis.recorded import spread

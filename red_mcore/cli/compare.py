@@ -42,7 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     out = Path(options.out or f"runs/{kind}")
     try:
         if min(options.seeds, options.jobs) < 1:
-            raise RecipeError(f"--seeds {options.seeds} --jobs {options.jobs}: use 1 or more of each")
+            raise RecipeError(
+                f"--seeds {options.seeds} --jobs {options.jobs}: use 1 or more of each"
+            )
         seeds = list(range(options.first_seed, options.first_seed + options.seeds))
         make = planned.sweep if options.sweep else planned.comparison
         plan = make(files, overrides, out, seeds, options.reference)
@@ -96,7 +98,9 @@ def _alone(out: Path):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RecipeError(f"another comparison is at work in {out}: wait for it, or use another --out") from None
+            raise RecipeError(
+                f"another comparison is at work in {out}: wait for it, or use another --out"
+            ) from None
         yield
 
 
@@ -117,12 +121,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds (3)")
     parser.add_argument("--first-seed", type=int, default=0, help="the first of them (0)")
     parser.add_argument("--out", help="folder of everything (runs/comparison, or runs/sweep)")
-    parser.add_argument("--reference", metavar="NAME", help="the recipe that sets the budgets (the first)")
+    parser.add_argument(
+        "--reference", metavar="NAME", help="the recipe that sets the budgets (the first)"
+    )
     parser.add_argument(
         "--jobs",
         type=int,
         default=1,
         help="runs at a time (1); with more, seconds compare only if there are cores for all",
     )
-    parser.add_argument("--sweep", action="store_true", help="run the recipes' TRIALS and name the best of each")
+    parser.add_argument(
+        "--sweep", action="store_true", help="run the recipes' TRIALS and name the best of each"
+    )
     return parser

@@ -27,7 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     """The exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return {"hf-to-megatron": from_hf, "megatron-to-hf": to_hf, "verify": verify}[options.command](options)
+        return {"hf-to-megatron": from_hf, "megatron-to-hf": to_hf, "verify": verify}[
+            options.command
+        ](options)
     except (RecipeError, OSError) as error:
         print(f"convert: error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
@@ -41,7 +43,9 @@ def from_hf(options: argparse.Namespace) -> int:
 
     with Watched("reading tensors") as watch:
         conversion.from_hf(options.hf, out, dtype=dtype, replace=options.force, watch=watch)
-    print(f"{out}: start from it with model.path={out}, compare with: verify --hf {options.hf} --checkpoint {out}")
+    print(
+        f"{out}: start from it with model.path={out}, compare with: verify --hf {options.hf} --checkpoint {out}"
+    )
     return 0
 
 
@@ -51,7 +55,14 @@ def to_hf(options: argparse.Namespace) -> int:
     from red_mcore.convert import conversion
 
     with Watched("writing tensors") as watch:
-        conversion.to_hf(checkpoint, out, dtype=dtype, shard_bytes=shard_bytes, replace=options.force, watch=watch)
+        conversion.to_hf(
+            checkpoint,
+            out,
+            dtype=dtype,
+            shard_bytes=shard_bytes,
+            replace=options.force,
+            watch=watch,
+        )
     print(f"{out}: compare with: verify --hf {out} --checkpoint {checkpoint}")
     return 0
 
@@ -68,7 +79,9 @@ def verify(options: argparse.Namespace) -> int:
     with Watched("comparing tensors") as watch:
         result = compare(options.hf, checkpoint, logits=options.logits, watch=watch)
     if result.different:
-        count = f"{len(result.different)} of {result.tensors} tensors differ in {result.compared_in}"
+        count = (
+            f"{len(result.different)} of {result.tensors} tensors differ in {result.compared_in}"
+        )
         print(f"FAILED: {count}, the first is {result.different[0]}")
         return 1
     print(f"tensors: all {result.tensors} identical in {result.compared_in}")
@@ -117,20 +130,33 @@ def _bytes(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog="convert",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    read = commands.add_parser("hf-to-megatron", help="a Hugging Face folder becomes a checkpoint of weights")
+    read = commands.add_parser(
+        "hf-to-megatron", help="a Hugging Face folder becomes a checkpoint of weights"
+    )
     write = commands.add_parser("megatron-to-hf", help="a checkpoint becomes a Hugging Face folder")
     both = commands.add_parser("verify", help="compare a Hugging Face folder and a checkpoint")
     for command in (read, both):
-        command.add_argument("--hf", type=Path, required=True, metavar="DIR", help="Hugging Face folder")
+        command.add_argument(
+            "--hf", type=Path, required=True, metavar="DIR", help="Hugging Face folder"
+        )
     for command in (write, both):
         command.add_argument("--checkpoint", type=Path, required=True, metavar="DIR")
     for command in (read, write):
-        command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+        command.add_argument(
+            "--out", type=Path, required=True, metavar="DIR", help="folder to write"
+        )
         command.add_argument("--dtype", help=f"{', '.join(DTYPES)}; as stored if not given")
         command.add_argument("--force", action="store_true", help="replace an existing --out")
-    write.add_argument("--shard-size", default="4GB", metavar="SIZE", help="most bytes in one file (4GB)")
-    both.add_argument("--no-logits", dest="logits", action="store_false", help="compare the tensors alone")
+    write.add_argument(
+        "--shard-size", default="4GB", metavar="SIZE", help="most bytes in one file (4GB)"
+    )
+    both.add_argument(
+        "--no-logits", dest="logits", action="store_false", help="compare the tensors alone"
+    )
     return parser

@@ -99,9 +99,15 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--runs", metavar="FOLDER", type=Path, default=Path("runs"), help="where runs go (runs)")
-    parser.add_argument("--tracking", metavar="ADDRESS", help="ask whether a server of MLflow answers")
-    parser.add_argument("--hub", action="store_true", help="ask whether the Hugging Face hub answers")
+    parser.add_argument(
+        "--runs", metavar="FOLDER", type=Path, default=Path("runs"), help="where runs go (runs)"
+    )
+    parser.add_argument(
+        "--tracking", metavar="ADDRESS", help="ask whether a server of MLflow answers"
+    )
+    parser.add_argument(
+        "--hub", action="store_true", help="ask whether the Hugging Face hub answers"
+    )
     options = parser.parse_args(arguments)
     findings = list(judge(look(options.runs, options.tracking, options.hub)))
     for finding in findings:
@@ -119,7 +125,9 @@ def look(runs: Path, tracking: str | None = None, asks_hub: bool = False) -> Mac
         python=sys.version_info[:3],
         requirements=_requirements("gpu" if gpus else "cpu"),
         gpus=gpus,
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
         memory=devices.host_memory(),
         runs=runs,
         free=_free(runs),
@@ -137,7 +145,9 @@ def judge(machine: Machine) -> Iterator[Finding]:
     """What is to be said of the machine, line by line."""
     version = ".".join(map(str, machine.python))
     if machine.python < (3, 11):
-        yield Finding("fail", f"Python {version}", "use 3.11 or newer, as in make PYTHON=python3.11")
+        yield Finding(
+            "fail", f"Python {version}", "use 3.11 or newer, as in make PYTHON=python3.11"
+        )
     else:
         yield Finding("ok", f"Python {version}")
     for requirement in machine.requirements:
@@ -153,7 +163,9 @@ def judge(machine: Machine) -> Iterator[Finding]:
     if machine.shared is not None:
         shared = f"/dev/shm of {machine.shared / GIB:.2f} GiB"
         if machine.shared < ENOUGH_SHARED:
-            yield Finding("warn", shared, "start the container with --shm-size=8g, or with --ipc=host")
+            yield Finding(
+                "warn", shared, "start the container with --shm-size=8g, or with --ipc=host"
+            )
         else:
             yield Finding("ok", shared)
     if machine.loopback is not None:
@@ -164,7 +176,9 @@ def judge(machine: Machine) -> Iterator[Finding]:
     if machine.slurm is None:
         yield Finding("ok", "no SLURM: runs start their ranks here")
     else:
-        yield Finding("ok", f"{machine.slurm}: sbatch slurm/red_qwen.sh RECIPE starts runs on nodes")
+        yield Finding(
+            "ok", f"{machine.slurm}: sbatch slurm/red_qwen.sh RECIPE starts runs on nodes"
+        )
     if machine.tracker is not None:
         yield Finding("fail", "MLflow", machine.tracker)
     if machine.hub:
@@ -207,10 +221,16 @@ def _of_gpus(machine: Machine) -> Iterator[Finding]:
 
 def _of_disk(machine: Machine) -> Finding:
     if machine.free is None:
-        return Finding("fail", f"{machine.runs} cannot be written", "choose another place by runs=FOLDER")
+        return Finding(
+            "fail", f"{machine.runs} cannot be written", "choose another place by runs=FOLDER"
+        )
     line = f"{machine.free / GIB:.1f} GiB free for {machine.runs}"
     if machine.free < ENOUGH_DISK:
-        return Finding("warn", line, "checkpoints take 18 bytes a parameter: choose another place by runs=FOLDER")
+        return Finding(
+            "warn",
+            line,
+            "checkpoints take 18 bytes a parameter: choose another place by runs=FOLDER",
+        )
     return Finding("ok", line)
 
 
@@ -241,7 +261,11 @@ def _requirements(kind: str) -> list[Requirement]:
 
 
 def _gpus() -> list[GPU]:
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
+    query = [
+        "nvidia-smi",
+        "--query-gpu=name,memory.total,driver_version",
+        "--format=csv,noheader,nounits",
+    ]
     found = []
     for line in (_output(query) or "").splitlines():
         name, mib, driver = (part.strip() for part in line.rsplit(",", 2))

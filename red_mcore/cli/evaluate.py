@@ -76,7 +76,9 @@ def _evaluate(
     others: Sequence[Response],
 ) -> int:
     if options.model is None:
-        raise RecipeError("nothing to evaluate: give --model DIR and --benchmarks, or --generations FILE.jsonl")
+        raise RecipeError(
+            "nothing to evaluate: give --model DIR and --benchmarks, or --generations FILE.jsonl"
+        )
     benchmarks.check(names, options.data)
     joined = launch.join()
     world = int(os.environ["WORLD_SIZE"]) if joined else options.ranks
@@ -109,14 +111,19 @@ def _evaluate(
     problems = standalone.prepare(job).problems  # what is wrong is told before anything is started
     functions.try_out(job.reward, lambda _: problems)
     if others:
-        check_comparable({name: {(p.id, p.text) for p in found} for name, found in problems.items()}, places(others))
+        check_comparable(
+            {name: {(p.id, p.text) for p in found} for name, found in problems.items()},
+            places(others),
+        )
     if joined:
         return _rank(options, job, others, world)
     work = (options, job, others, world)
     return launch.launch(_rank, work, world, fork=not has_gpu(), on_signal="what is sampled stays")
 
 
-def _rank(options: argparse.Namespace, job: standalone.Job, others: Sequence[Response], world: int) -> int:
+def _rank(
+    options: argparse.Namespace, job: standalone.Job, others: Sequence[Response], world: int
+) -> int:
     """Exit code of one of the ranks."""
     streams.outlive()
     guard_output()
@@ -166,7 +173,9 @@ def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[Res
         print(f"warning: '{path}' failed, for the first time so:\n{failure}", file=sys.stderr)
     summary: dict[str, Any] = {**about, **summarise(graded)}
     if reward.verdict is not None and (names := unjudged(summary)):
-        raise RecipeError(f"--verdict '{reward.verdict}' failed on all responses of {', '.join(names)}: see above")
+        raise RecipeError(
+            f"--verdict '{reward.verdict}' failed on all responses of {', '.join(names)}: see above"
+        )
     items.write(out, graded)
     differing, judged = generations.disagreements(recorded, graded)
     if judged:
@@ -174,7 +183,10 @@ def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[Res
         summary["agreement"] = {"responses": judged, "agree": judged - len(differing)}
     _report(options, out, graded, others, summary, {})
     if judged:
-        print(f"agrees with the recorded verdicts on {judged - len(differing)} of {judged} responses", end="")
+        print(
+            f"agrees with the recorded verdicts on {judged - len(differing)} of {judged} responses",
+            end="",
+        )
         print(f"; the others are in {out / 'disagreements.jsonl'}" if differing else "")
     return 0
 
@@ -203,12 +215,21 @@ def _report(
         summary["against"] = {"evaluation": str(options.against), "benchmarks": compared}
     disk.write_atomic(file, json.dumps(summary, indent=2) + "\n")
     if options.mlflow:
-        texts = {key: value for key, value in summary.items() if isinstance(value, str | int | bool)}
+        texts = {
+            key: value for key, value in summary.items() if isinstance(value, str | int | bool)
+        }
         try:
-            summary["mlflow_run"] = _log(options, out, responses, summary, texts | parameters, before.get("mlflow_run"))
+            summary["mlflow_run"] = _log(
+                options, out, responses, summary, texts | parameters, before.get("mlflow_run")
+            )
             disk.write_atomic(file, json.dumps(summary, indent=2) + "\n")
-        except Exception as error:  # servers, networks and disks fail in many ways; the numbers are there
-            print(f"warning: MLflow failed, see --tracking-uri and --no-mlflow: {error}", file=sys.stderr)
+        except (
+            Exception
+        ) as error:  # servers, networks and disks fail in many ways; the numbers are there
+            print(
+                f"warning: MLflow failed, see --tracking-uri and --no-mlflow: {error}",
+                file=sys.stderr,
+            )
     _print(summary)
     print(file)
 
@@ -229,7 +250,10 @@ def _log(
     shared = out.absolute().parent if options.out else Path("runs")  # where training runs are, too
     run = MlflowRun(tracking, out.name, parameters, out, shared, run_id)
     run.metrics(0, summaries.metrics(summary))
-    run.table("benchmarks", [{"benchmark": name, **_plain(n)} for name, n in summary["benchmarks"].items()])
+    run.table(
+        "benchmarks",
+        [{"benchmark": name, **_plain(n)} for name, n in summary["benchmarks"].items()],
+    )
     first = [response for response in responses if response.sample == 0]
     run.table("responses", [shown(response) for response in first[:SHOWN_RESPONSES]])
     run.close("FINISHED")
@@ -261,7 +285,9 @@ def _plain(numbers: dict[str, Any]) -> dict[str, Any]:
     """Without mappings: ``pass`` and its like become ``pass.1`` and so on."""
     out: dict[str, Any] = {}
     for key, value in numbers.items():
-        out |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+        out |= (
+            {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+        )
     return out
 
 
@@ -270,7 +296,16 @@ def _print(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    headers = ("benchmark", "problems", "mean", "pass@k", "majority", "tokens", "truncated", "not judged")
+    headers = (
+        "benchmark",
+        "problems",
+        "mean",
+        "pass@k",
+        "majority",
+        "tokens",
+        "truncated",
+        "not judged",
+    )
     table = Table(*(Column(name, no_wrap=True) for name in headers), box=box.SIMPLE_HEAD)
     for name, n in summary["benchmarks"].items():
         judged = sum(n["verdicts"][verdict] for verdict in ("correct", "wrong"))
@@ -294,7 +329,10 @@ def _print(summary: dict[str, Any]) -> None:
             print(f"warning: {wrong[1]}: {symptoms.REMEDIES[wrong[0]]}")
     for name, found in summary.get("against", {}).get("benchmarks", {}).items():
         low, high = 100 * found["low"], 100 * found["high"]
-        print(f"{name}: {100 * found['difference']:+.1f} against {summary['against']['evaluation']}", end="")
+        print(
+            f"{name}: {100 * found['difference']:+.1f} against {summary['against']['evaluation']}",
+            end="",
+        )
         print(f", 95 % interval {low:+.1f} to {high:+.1f} (paired bootstrap over problems)")
 
 
@@ -311,26 +349,60 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         epilog=f"benchmarks: {', '.join(benchmarks.KNOWN)}, or any NAME.jsonl in --data",
     )
-    parser.add_argument("overrides", metavar="a=b", nargs="*", help="change a field of the protocol")
+    parser.add_argument(
+        "overrides", metavar="a=b", nargs="*", help="change a field of the protocol"
+    )
     parser.add_argument("--model", type=Path, metavar="DIR")
     parser.add_argument("--benchmarks", metavar="A,B")
     parser.add_argument("--data", metavar="DIR", help="folder of the benchmarks' files")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N problems of each")
-    parser.add_argument("--protocol", default="default", metavar="NAME", help=f"{', '.join(protocols.NAMES)} (default)")
-    parser.add_argument("--samples", type=int, metavar="K", help="responses per problem, of every benchmark")
+    parser.add_argument(
+        "--protocol",
+        default="default",
+        metavar="NAME",
+        help=f"{', '.join(protocols.NAMES)} (default)",
+    )
+    parser.add_argument(
+        "--samples", type=int, metavar="K", help="responses per problem, of every benchmark"
+    )
     parser.add_argument("--generations", type=Path, metavar="FILE", help="grade recorded responses")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
-    parser.add_argument("--against", type=Path, metavar="DIR", help="results of another evaluation, to compare with")
-    parser.add_argument("--chat-template", metavar="FILE", help="jinja template in the place of the model's")
-    parser.add_argument("--ranks", type=int, default=1, metavar="N", help="processes, one per GPU (1)")
-    parser.add_argument("--tensor", type=int, default=1, metavar="N", help="tensor-parallel size of an engine (1)")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the engine; as stored if not given")
-    parser.add_argument("--kv-cache-mib", type=int, metavar="N", help="cache of an engine's rank; by default what fits")
-    parser.add_argument("--verdict", metavar="MODULE:FUNCTION", help="judges in the place of math-verify")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="verifier processes per engine (2)")
     parser.add_argument(
-        "--timeout", type=float, default=Reward().timeout_seconds, metavar="S", help="seconds of one verdict"
+        "--against", type=Path, metavar="DIR", help="results of another evaluation, to compare with"
+    )
+    parser.add_argument(
+        "--chat-template", metavar="FILE", help="jinja template in the place of the model's"
+    )
+    parser.add_argument(
+        "--ranks", type=int, default=1, metavar="N", help="processes, one per GPU (1)"
+    )
+    parser.add_argument(
+        "--tensor", type=int, default=1, metavar="N", help="tensor-parallel size of an engine (1)"
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), help="of the engine; as stored if not given"
+    )
+    parser.add_argument(
+        "--kv-cache-mib",
+        type=int,
+        metavar="N",
+        help="cache of an engine's rank; by default what fits",
+    )
+    parser.add_argument(
+        "--verdict", metavar="MODULE:FUNCTION", help="judges in the place of math-verify"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, metavar="N", help="verifier processes per engine (2)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=Reward().timeout_seconds,
+        metavar="S",
+        help="seconds of one verdict",
     )
     parser.add_argument("--no-mlflow", dest="mlflow", action="store_false")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server; mlruns.db beside --out if not given")
+    parser.add_argument(
+        "--tracking-uri", metavar="URI", help="MLflow server; mlruns.db beside --out if not given"
+    )
     return parser

@@ -48,7 +48,11 @@ def everything() -> None:
         more = f" It also has the fields of {', '.join(bases)}." if bases else ""
         _print_head(console, path_of(kind), _first_clause(_about(kind)) + more)
         own = inspect.get_annotations(kind)
-        _print_fields(console, _Section("algorithm", kind), [field for field in fields(kind) if field.name in own])
+        _print_fields(
+            console,
+            _Section("algorithm", kind),
+            [field for field in fields(kind) if field.name in own],
+        )
     console.print(Text(f"\n{_LEGEND}\n{_MORE}"))
 
 
@@ -134,7 +138,12 @@ def _print_fields(console: Console, part: _Section, shown: list[Field[Any]]) -> 
         may_be = _may_be(hint, bound_of(part.kind, field.name))
         if inner is not None:
             may_be = f"fields of {inner.__name__}"
-        table.add_row(Text(f"  {name}{mark}"), Text("" if inner else _shown(value)), Text(may_be), Text(meaning))
+        table.add_row(
+            Text(f"  {name}{mark}"),
+            Text("" if inner else _shown(value)),
+            Text(may_be),
+            Text(meaning),
+        )
     if table.rows:
         console.print(table)
 
@@ -201,7 +210,9 @@ def _range(bound: Bound) -> str:
 
 def _about(kind: type) -> str:
     said = inspect.getdoc(kind) or ""
-    is_made_up = said.startswith(f"{kind.__name__}(")  # by dataclass, where a class has no docstring
+    is_made_up = said.startswith(
+        f"{kind.__name__}("
+    )  # by dataclass, where a class has no docstring
     return "" if is_made_up else _plain(said)
 
 

@@ -25,8 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
-    parser.add_argument("--steps", metavar="A,B", default="", help="steps to set side by side (some of all)")
-    parser.add_argument("--groups", metavar="N", type=int, default=4, help="problems shown of a training step (4)")
+    parser.add_argument(
+        "--steps", metavar="A,B", default="", help="steps to set side by side (some of all)"
+    )
+    parser.add_argument(
+        "--groups", metavar="N", type=int, default=4, help="problems shown of a training step (4)"
+    )
     parser.add_argument("--out", metavar="FILE", type=Path, help="the page (RUN/rollouts.html)")
     options = parser.parse_args(arguments)
     try:

@@ -50,10 +50,17 @@ def main(arguments: list[str] | None = None) -> int:
             return health.exit_code(recipe, health.of_recipe(recipe))
         if summary := resume.finished(recipe):
             print(json.dumps(summary, indent=2))
-            print(f"{recipe.folder} has done its {summary['steps']} steps; delete it or set name= to run again")
+            print(
+                f"{recipe.folder} has done its {summary['steps']} steps; delete it or set name= to run again"
+            )
             return health.exit_code(recipe, summary.get("warnings", []))
         if code := health.exit_code(recipe, found := health.of_recipe(recipe)):
-            print(*map(health.line, found), "red_mcore: error: not started, for strict=true", sep="\n", file=sys.stderr)
+            print(
+                *map(health.line, found),
+                "red_mcore: error: not started, for strict=true",
+                sep="\n",
+                file=sys.stderr,
+            )
             return code
         if launch.join():
             launch.check_world(recipe.parallel.ranks)
@@ -64,7 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
         fork = not has_gpu()  # of which no second process can use what a first one has begun
         if fork:
             _import(recipe)
-        return launch.launch(_rank, (options.recipe, options.overrides), recipe.parallel.ranks, fork=fork)
+        return launch.launch(
+            _rank, (options.recipe, options.overrides), recipe.parallel.ranks, fork=fork
+        )
     except RecipeError as error:
         return _bad_input(error)
     except KeyboardInterrupt:
@@ -116,7 +125,10 @@ def _import(recipe: Recipe) -> None:
     from red_mcore.rollout.environment import begin_imports, set_environment
 
     begin_imports()
-    names, benchmarks = (recipe.model.path, *sources.paths(recipe.data)), recipe.evaluation.benchmarks
+    names, benchmarks = (
+        (recipe.model.path, *sources.paths(recipe.data)),
+        recipe.evaluation.benchmarks,
+    )
     is_local = all(name is None or Path(name).exists() for name in names)
     set_environment(offline=is_local and (benchmarks is None or benchmarks.data is not None))
     import red_mcore.rollout.engine
@@ -134,9 +146,15 @@ def _parser() -> argparse.ArgumentParser:
         " with another name=.",
     )
     parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="recipe file")
-    parser.add_argument("overrides", metavar="a.b=c", nargs="*", help="change a field of the recipe")
-    parser.add_argument("--dry-run", action="store_true", help="check and print the recipe and its arithmetic")
+    parser.add_argument(
+        "overrides", metavar="a.b=c", nargs="*", help="change a field of the recipe"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check and print the recipe and its arithmetic"
+    )
     parser.add_argument("--print-config", choices=["yaml"], help="print the resolved recipe")
-    parser.add_argument("-h", "--help", action="store_true", help="every field; after a RECIPE, its own")
+    parser.add_argument(
+        "-h", "--help", action="store_true", help="every field; after a RECIPE, its own"
+    )
     parser.add_argument("--version", action="version", version=f"red-mcore {version('red-mcore')}")
     return parser

@@ -54,7 +54,9 @@ def _legs_of(plan: Plan, seed: int, failed: set[Run]) -> list[Leg]:
     return [_leg(plan, seed, m, wanted) for m in others if plan.finished(seed, m, wanted) is None]
 
 
-def _leg(plan: Plan, seed: int, method: Method | None, wanted: dict[str, float] | None = None) -> Leg:
+def _leg(
+    plan: Plan, seed: int, method: Method | None, wanted: dict[str, float] | None = None
+) -> Leg:
     if method is None:
         source, name, end = plan.reference, BASE, ["steps=0"]
     else:

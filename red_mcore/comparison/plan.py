@@ -137,7 +137,9 @@ class Plan:
         return resume.finished(recipe)
 
 
-def comparison(files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None) -> Plan:
+def comparison(
+    files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None
+) -> Plan:
     """RecipeError for recipes that cannot be compared, or that differ from those of runs that are
     there already."""
     _check_overrides(overrides)
@@ -145,7 +147,9 @@ def comparison(files: list[str], overrides: list[str], out: Path, seeds: list[in
     return _checked(Plan(out, seeds, methods, _find(methods, reference)))
 
 
-def sweep(files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None) -> Plan:
+def sweep(
+    files: list[str], overrides: list[str], out: Path, seeds: list[int], reference: str | None
+) -> Plan:
     """The trials of every recipe, each a method of its own; budgets come from the reference recipe
     as it is.
 

@@ -72,7 +72,9 @@ class Result:
     def learning_rates(self) -> str:
         """The rates in words, with the optimizer's name beside any but the main one's."""
         told = []
-        for name, (settings, _) in self.method.recipe.algorithm.optimizers(self.method.recipe).items():
+        for name, (settings, _) in self.method.recipe.algorithm.optimizers(
+            self.method.recipe
+        ).items():
             told.append(f"{settings.lr:g}" if name == "main" else f"{settings.lr:g} ({name})")
         return ", ".join(told)
 
@@ -97,7 +99,9 @@ class Results:
     @property
     def ranked(self) -> list[Result]:
         """The methods by pass@1 at equal seconds; those not read there come last."""
-        return sorted(self.all, key=lambda r: -(r.mean("seconds") if r.readings["seconds"] else -1.0))
+        return sorted(
+            self.all, key=lambda r: -(r.mean("seconds") if r.readings["seconds"] else -1.0)
+        )
 
     @property
     def reference(self) -> Result:
@@ -129,7 +133,9 @@ def collect(plan: Plan, failed: Collection[Run]) -> Results:
     return Results(plan, limits, [_result(plan, method, limits, failed) for method in methods])
 
 
-def _result(plan: Plan, method: Method, limits: dict[int, dict[str, float]], failed: Collection[Run]) -> Result:
+def _result(
+    plan: Plan, method: Method, limits: dict[int, dict[str, float]], failed: Collection[Run]
+) -> Result:
     found = {seed: curves_of(plan, seed, method) for seed in plan.seeds}
     curves = {seed: one for seed, one in found.items() if one is not None}
     readings: dict[str, dict[int, Reading]] = {axis: {} for axis in AXES}
@@ -143,7 +149,9 @@ def _result(plan: Plan, method: Method, limits: dict[int, dict[str, float]], fai
             if axis == "steps" and method.in_first_stage(plan.steps):
                 reading = replace(reading, note="stage")
             readings[axis][seed] = reading
-    broken = tuple(seed for seed in plan.seeds if (seed, method.name) in failed or (seed, BASE) in failed)
+    broken = tuple(
+        seed for seed in plan.seeds if (seed, method.name) in failed or (seed, BASE) in failed
+    )
     return Result(method, curves, readings, broken)
 
 

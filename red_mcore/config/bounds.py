@@ -26,7 +26,9 @@ def check_numbers(recipe: Recipe) -> None:
     bounds."""
     check_section(recipe)
     if not re.fullmatch(r"\w[\w.+-]*(/\w[\w.+-]*)*", recipe.name):
-        raise RecipeError(f"name='{recipe.name}' becomes a folder: use letters, digits and . _ + - only")
+        raise RecipeError(
+            f"name='{recipe.name}' becomes a folder: use letters, digits and . _ + - only"
+        )
 
 
 def check_section(section: Any, prefix: str = "", text: Text | None = None) -> None:
@@ -76,13 +78,17 @@ def _check_text(name: str, text: str, kind: Text) -> None:
     except UnicodeEncodeError:
         raise RecipeError(f"{name}={text!r} is no text: it has bytes that are not UTF-8") from None
     if "\0" in text:
-        raise RecipeError(f"{name}={text[:60]!r} has a null byte, which no file and no program takes: leave it out")
+        raise RecipeError(
+            f"{name}={text[:60]!r} has a null byte, which no file and no program takes: leave it out"
+        )
     if kind.is_prose:
         return
     if len(text.splitlines()) > 1:
         raise RecipeError(f"{name}={text[:60]!r} has a line break: leave it out")
     if len(text) > _LONGEST_TEXT:
-        raise RecipeError(f"{name}='{text[:40]}...' has {len(text)} characters: use at most {_LONGEST_TEXT}")
+        raise RecipeError(
+            f"{name}='{text[:40]}...' has {len(text)} characters: use at most {_LONGEST_TEXT}"
+        )
     if kind.is_place:
         _check_place(name, text)
 
@@ -92,7 +98,9 @@ def _check_place(name: str, path: str) -> None:
         raise RecipeError(f"{name} is an empty text: name a place, or use null")
     longest = max(len(part.encode()) for part in path.split("/"))
     if longest > _LONGEST_NAME:
-        raise RecipeError(f"{name}='{path[:40]}...' has a name of {longest} bytes in it: use at most {_LONGEST_NAME}")
+        raise RecipeError(
+            f"{name}='{path[:40]}...' has a name of {longest} bytes in it: use at most {_LONGEST_NAME}"
+        )
 
 
 def _shown(number: float) -> str:

@@ -33,7 +33,9 @@ class Protocol:
     it has one, applies."""
     instruction: str = "Please reason step by step, and put your final answer within \\boxed{}."
     """Text put after each problem in the user turn."""
-    choice_instruction: str = "Please reason step by step, and put the letter of your choice within \\boxed{}."
+    choice_instruction: str = (
+        "Please reason step by step, and put the letter of your choice within \\boxed{}."
+    )
     """The same for problems with choices."""
     opening: str = ""
     """Text that every response goes on from, such as ``<think>`` and a line break; left out where

@@ -44,14 +44,18 @@ def load(file: str, overrides: Sequence[str] = ()) -> Recipe:
     modules.reach(override(_nothing(), early).imports)
     built = _of_yaml(path) if path.suffix in YAML else _of_python(path)
     try:
-        built = change_texts(OmegaConf.to_object(OmegaConf.structured(change_texts(built, hide))), show)
+        built = change_texts(
+            OmegaConf.to_object(OmegaConf.structured(change_texts(built, hide))), show
+        )
     except OmegaConfBaseException as error:
         raise RecipeError(f"recipe file {file}: {error.full_key}: {reason(error)}") from None
     modules.reach(built.imports)
     made = override(built, overrides)
     for field, value in leaves(plain(made)).items():
         if is_left_out(str(value)):
-            raise RecipeError(f"recipe file {file}: {field}={value} was written without its secret: add {field}=...")
+            raise RecipeError(
+                f"recipe file {file}: {field}={value} was written without its secret: add {field}=..."
+            )
     made.imports = [*made.imports, *_folders_that_it_needs(made, path)]
     return made
 
@@ -69,7 +73,9 @@ def _of_python(path: Path) -> Recipe:
     except Exception as error:  # whatever a user's Python may raise
         raise RecipeError(f"recipe file {path}{modules.told(error, path)}") from error
     if not isinstance(built, Recipe):
-        raise RecipeError(f"recipe file {path}: recipe() returned {type(built).__name__}, want Recipe")
+        raise RecipeError(
+            f"recipe file {path}: recipe() returned {type(built).__name__}, want Recipe"
+        )
     return built
 
 

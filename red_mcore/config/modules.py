@@ -95,7 +95,9 @@ def find_class(path: str, field: str) -> type:
     if not colon or not module or not name:
         raise RecipeError(f"{field}: '{path}' is no import path: write package.module:Class")
     if "<locals>" in name:
-        raise RecipeError(f"{field}: {path} is made in a function, where no other run finds it: define it outside")
+        raise RecipeError(
+            f"{field}: {path} is made in a function, where no other run finds it: define it outside"
+        )
     found = _file_module(path, field) if module.endswith(".py") else _module(path, field)
     for part in name.split("."):
         if not hasattr(found, part):
@@ -130,4 +132,6 @@ def _file_module(path: str, field: str) -> object:
         file = Path(folder, name)
         if file.is_file():
             return sys.modules.get(name_of(file)) or run_file(file)
-    raise RecipeError(f"{field}: no file {name} for '{path}': run where it is, or name its folder in imports=[...]")
+    raise RecipeError(
+        f"{field}: no file {name} for '{path}': run where it is, or name its folder in imports=[...]"
+    )

@@ -14,7 +14,16 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import split_key
 from omegaconf.errors import OmegaConfBaseException
-from yaml import MappingNode, MarkedYAMLError, Node, SafeLoader, ScalarNode, SequenceNode, YAMLError, compose
+from yaml import (
+    MappingNode,
+    MarkedYAMLError,
+    Node,
+    SafeLoader,
+    ScalarNode,
+    SequenceNode,
+    YAMLError,
+    compose,
+)
 
 from red_mcore.config.errors import RecipeError
 from red_mcore.config.modules import find_class, path_of
@@ -26,7 +35,16 @@ T = TypeVar("T")
 LONGEST_SHOWN = 80
 """Characters of a value that a message repeats."""
 _OF_ITS_DATA = (
-    *("path", "mixture", "problems", "split", "subset", "problem_field", "gold_field", "trace_field"),
+    *(
+        "path",
+        "mixture",
+        "problems",
+        "split",
+        "subset",
+        "problem_field",
+        "gold_field",
+        "trace_field",
+    ),
     *("held_out_path", "held_out_split", "held_out_subset"),
 )
 """What a recipe says of its data that holds of no other."""
@@ -160,7 +178,9 @@ class _Place(NamedTuple):
         return getattr(self.section, self.name)
 
 
-def _set_section(recipe: Any, names: list[str], place: _Place, kind: type, node: MappingNode) -> None:
+def _set_section(
+    recipe: Any, names: list[str], place: _Place, kind: type, node: MappingNode
+) -> None:
     parts = dict(entries(node))
     path = parts.pop(CLASS, None)
     if path is not None and place.value is not None and path_of(type(place.value)) == path.value:
@@ -193,8 +213,16 @@ def _made(path: str, place: _Place, names: list[str]) -> Any:
 def _put(place: _Place, names: list[str], node: Node | None) -> None:
     try:
         _assign(place, None if node is None else _built(node, place.hint))
-    except (OmegaConfBaseException, YAMLError, ValueError) as error:  # the last of numbers with too many digits
-        typed = "" if node is None else node.start_mark.buffer[node.start_mark.pointer : node.end_mark.pointer]
+    except (
+        OmegaConfBaseException,
+        YAMLError,
+        ValueError,
+    ) as error:  # the last of numbers with too many digits
+        typed = (
+            ""
+            if node is None
+            else node.start_mark.buffer[node.start_mark.pointer : node.end_mark.pointer]
+        )
         raise Refused(f"{'.'.join(names)}={shown(typed)}: {reason(error)}") from None
 
 
@@ -231,7 +259,11 @@ def _text(text: str, hint: Any) -> str | None:
             node = compose(text, SafeLoader)
         except YAMLError:  # a sentence that begins with a word in quotes
             return text
-        return node.value if isinstance(node, ScalarNode) and node.end_mark.index == len(text) else text
+        return (
+            node.value
+            if isinstance(node, ScalarNode) and node.end_mark.index == len(text)
+            else text
+        )
     return text
 
 
@@ -244,7 +276,9 @@ def _built(node: Node, hint: Any) -> Any:
             return node.value
         if why := _ambiguity(node.value):
             raise MarkedYAMLError(problem=f"'{node.value}' {why}: write the number that is meant")
-        parsed: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"v={node.value}"]))  # has numbers like 1e-3
+        parsed: Any = OmegaConf.to_container(
+            OmegaConf.from_dotlist([f"v={node.value}"])
+        )  # has numbers like 1e-3
         value = parsed["v"]
         if hint is bool and type(value) is int and value not in (0, 1):
             raise MarkedYAMLError(problem="it is neither true nor false")
@@ -266,7 +300,11 @@ def _ambiguity(text: str) -> str | None:
     digits = text.replace("_", "")
     if re.fullmatch(r"[-+]?0\d+(\.\d*)?", digits) and float(digits):
         is_octal = re.fullmatch(r"[-+]?[0-7]+", digits)
-        return f"may be read as {int(digits, 8)} or as {int(digits)}" if is_octal else "begins with a 0"
+        return (
+            f"may be read as {int(digits, 8)} or as {int(digits)}"
+            if is_octal
+            else "begins with a 0"
+        )
     if re.fullmatch(r"[-+]?\d+(:[0-5]?\d)+(\.\d*)?", digits):
         return "may be read in base 60"
     return None
@@ -290,7 +328,9 @@ def _find(recipe: Any, names: list[str]) -> _Place:
             return _Place(section, name, [], type(value) if is_dataclass(value) else hint)
         if value is None:
             off = ".".join(seen)
-            raise Refused(f"{key}: '{off}' is off (None) in this recipe; turn it on with '{off}={{}}'")
+            raise Refused(
+                f"{key}: '{off}' is off (None) in this recipe; turn it on with '{off}={{}}'"
+            )
         if not is_dataclass(value):
             break
         section, parts = value, rest

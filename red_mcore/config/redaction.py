@@ -15,7 +15,9 @@ from typing import Any, TextIO
 HIDDEN = "***"
 _BEGIN = r"(?:[\w.+-](?::|%3A)(?:/|%2F){1,2}(?![/\s]))"
 """Of an address, also where another one holds it, or a path has lost a slash of it."""
-_USER = re.compile(rf"({_BEGIN})(?:[^/@:?#\s]*(?::|%3A)\S*(?:@|%40)|[^/?#\s]*(?:@|%40))", re.IGNORECASE)
+_USER = re.compile(
+    rf"({_BEGIN})(?:[^/@:?#\s]*(?::|%3A)\S*(?:@|%40)|[^/?#\s]*(?:@|%40))", re.IGNORECASE
+)
 """The user and password before the host. A password may have any sign but spaces, though some ought
 to be encoded."""
 _NAMES = "token|secret|passw|pwd|key|sig|auth|credential|connect"
@@ -30,7 +32,9 @@ def redacted(text: str) -> str:
     if "/" not in text and "%2" not in text:
         return text
     text = _USER.sub(rf"\1{HIDDEN}@", text)
-    return _WORD.sub(lambda word: _QUERY.sub(rf"\1{HIDDEN}", word[0]) if "/" in word[0] else word[0], text)
+    return _WORD.sub(
+        lambda word: _QUERY.sub(rf"\1{HIDDEN}", word[0]) if "/" in word[0] else word[0], text
+    )
 
 
 def is_left_out(text: str) -> bool:

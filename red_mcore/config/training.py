@@ -61,7 +61,9 @@ class Rollout:
     eager: MayChange[bool] = False
     """On GPUs, sample without compilation and CUDA graphs, which take a minute at the start. CPUs
     always do."""
-    logprob_gap_limit: MayChange[Annotated[float, Bound(0, 1e6, above=True, unit="nats")] | None] = None
+    logprob_gap_limit: MayChange[
+        Annotated[float, Bound(0, 1e6, above=True, unit="nats")] | None
+    ] = None
     """Largest allowed |trainer - engine| log-prob difference; a larger one stops the run before the
     weights change. None only records; a difference that is no number stops the run in any case."""
     record: MayChange[Place | None] = None

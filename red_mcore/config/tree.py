@@ -120,7 +120,9 @@ def change_texts(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return {change_texts(key, change): change_texts(item, change) for key, item in value.items()}
+        return {
+            change_texts(key, change): change_texts(item, change) for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return type(value)(change_texts(item, change) for item in value)
     if is_dataclass(value) and not isinstance(value, type):

@@ -35,18 +35,24 @@ def of_checkpoint(checkpoint: Path, companions: Path) -> dict[str, str]:
         return texts(run, state["stage"], state["step"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        print(f"warning: no model card: the files of {run} cannot be read: {reason}", file=sys.stderr)
+        print(
+            f"warning: no model card: the files of {run} cannot be read: {reason}", file=sys.stderr
+        )
         return {}
 
 
-def texts(folder: Path, stage: str, step: int, after: Mapping[str, float] | None = None) -> dict[str, str]:
+def texts(
+    folder: Path, stage: str, step: int, after: Mapping[str, float] | None = None
+) -> dict[str, str]:
     """``README.md`` and ``provenance.json`` of the weights that the run in ``folder`` has after
     ``step`` of ``stage``.
 
     ``after``: the evaluation of these weights, else the last one up to that step in
     ``metrics.jsonl``.
     """
-    recipe = provenance.redacted(yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")))
+    recipe = provenance.redacted(
+        yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    )
     about = {
         **provenance.read(folder),
         "stage": stage,
@@ -71,7 +77,9 @@ def _card(about: Mapping[str, Any], evaluated: list[tuple[int, Mapping[str, floa
     trained = f"{about['step']} steps of {about['algorithm']}"
     if about["stage"] == "base":
         trained = f"{about['step']} steps of base training"
-    sources = [source["path"] for source in data.get("mixture") or []] or [data["path"] or "built-in arithmetic"]
+    sources = [source["path"] for source in data.get("mixture") or []] or [
+        data["path"] or "built-in arithmetic"
+    ]
     head: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
     if base.get("revision") and path and HUB_NAME.fullmatch(path):
         head["base_model"] = path
@@ -121,7 +129,9 @@ def _figures(evaluated: list[tuple[int, Mapping[str, float]]]) -> list[str]:
             cell = form.format(row[name]) if row.get(name) is not None else ""
             cells.append(f"{cell} ± {error:.3f}" if cell and error is not None else cell)
         lines.append(f"| {step} | {' | '.join(cells)} |")
-    told = "On held-out problems, pass@1 with its standard error; step 0 is the model before training."
+    told = (
+        "On held-out problems, pass@1 with its standard error; step 0 is the model before training."
+    )
     return ["## Figures", told, "\n".join(lines)]
 
 
@@ -132,8 +142,12 @@ def _asked(recipe: Mapping[str, Any]) -> str:
         lines.append(f"with the system prompt {_code(data['system_prompt'])}")
     if data["instruction"]:
         lines.append(f"each problem followed by a line {_code(data['instruction'])}")
-    sampled = f"temperature {recipe['evaluation']['temperature']}, top-p {recipe['evaluation']['top_p']}"
-    return f"{', '.join(lines)}. Figures: {sampled}, at most {rollout['max_response_tokens']} tokens."
+    sampled = (
+        f"temperature {recipe['evaluation']['temperature']}, top-p {recipe['evaluation']['top_p']}"
+    )
+    return (
+        f"{', '.join(lines)}. Figures: {sampled}, at most {rollout['max_response_tokens']} tokens."
+    )
 
 
 def _code(text: str) -> str:

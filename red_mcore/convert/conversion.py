@@ -121,7 +121,9 @@ def find_model(folder: Path) -> tuple[Path, list[str]]:
     RecipeError for none of these."""
     if not folder.is_dir():
         if folder.is_absolute() or len(folder.parts) > 2:
-            raise RecipeError(f"{folder} is no folder: name a Hugging Face folder, a run, a checkpoint or a hub name")
+            raise RecipeError(
+                f"{folder} is no folder: name a Hugging Face folder, a run, a checkpoint or a hub name"
+            )
         folder = Path(fetch(str(folder)))
     return (folder, []) if _is_hf(folder) else newest_checkpoint(folder)
 
@@ -166,7 +168,12 @@ def to_hf(
 
 
 def from_hf(
-    hf: Path, out: Path, *, dtype: torch.dtype | None, replace: bool, watch: Callable[[int, int], None]
+    hf: Path,
+    out: Path,
+    *,
+    dtype: torch.dtype | None,
+    replace: bool,
+    watch: Callable[[int, int], None],
 ) -> None:
     """Write a checkpoint of weights alone from a Hugging Face folder, with all that the folder
     holds beside them.
@@ -187,7 +194,9 @@ def from_hf(
             writer.add(rule, parameter)
         writer.finish()
         write_record(partial, str(hf), shapes, dtype)
-        files = [file for file in partial.rglob("*") if file.is_file() and file.name != RECORD]  # that changes later
+        files = [
+            file for file in partial.rglob("*") if file.is_file() and file.name != RECORD
+        ]  # that changes later
         manifests.write(partial, {"tag": out.name, "files": manifests.digests(partial, files)})
 
 

@@ -45,7 +45,9 @@ def made_whole(folder: Path, size: int, replace: bool) -> Iterator[Path]:
         partial.mkdir(parents=True)
     try:
         if (free := shutil.disk_usage(partial).free) < size:
-            raise RecipeError(f"the disk is full: {folder} needs {size:,} bytes, {free:,} are free: make room")
+            raise RecipeError(
+                f"the disk is full: {folder} needs {size:,} bytes, {free:,} are free: make room"
+            )
         yield partial
         if folder.exists():
             shutil.rmtree(folder)
@@ -106,7 +108,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     """``config.json`` of the folder; RecipeError where there is none, or none that is a JSON
     object."""
     if (config := disk.read_object(folder / "config.json")) is None:
-        raise RecipeError(f"{folder} has no config.json" if folder.is_dir() else f"{folder} is no folder")
+        raise RecipeError(
+            f"{folder} has no config.json" if folder.is_dir() else f"{folder} is no folder"
+        )
     return config
 
 
@@ -120,7 +124,9 @@ def architecture_of(folder: Path) -> Architecture:
         raise RecipeError(f"{file}: {error}") from None
 
 
-def write_record(folder: Path, made_from: str, shapes: dict[str, Shape], dtype: torch.dtype) -> None:
+def write_record(
+    folder: Path, made_from: str, shapes: dict[str, Shape], dtype: torch.dtype
+) -> None:
     record = {
         "made_from": made_from,
         "tensors": len(shapes),
@@ -153,7 +159,9 @@ def fetch(name: str) -> str:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"])
+        return snapshot_download(
+            name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise RecipeError(
             f"model {name} is no folder here and cannot be fetched from the hub: {str(error).splitlines()[0]}"

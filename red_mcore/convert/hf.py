@@ -62,7 +62,9 @@ def stream_weights(model: torch.nn.ModuleList, arch: Architecture) -> Iterator[t
                 dist.all_gather(parts, part, group=parallel_state.get_tensor_model_parallel_group())
             whole = [tensor.contiguous() for tensor in rule.merge(parts)]
         else:
-            whole = [torch.empty(shape, dtype=sample.dtype, device=sample.device) for _, shape in rule.hf]
+            whole = [
+                torch.empty(shape, dtype=sample.dtype, device=sample.device) for _, shape in rule.hf
+            ]
         for (name, _), tensor in zip(rule.hf, whole, strict=True):
             if holder is not None and experts.size() > 1 and stage == owner:
                 dist.broadcast(tensor, src=dist.get_global_rank(experts, holder), group=experts)
@@ -118,13 +120,23 @@ def export_folder(
         try:
             if main:
                 dtype = next(model.parameters()).dtype
-                write_model(folder, source, tensors, hf_shapes(arch), dtype, made_from="a training run", texts=texts())
+                write_model(
+                    folder,
+                    source,
+                    tensors,
+                    hf_shapes(arch),
+                    dtype,
+                    made_from="a training run",
+                    texts=texts(),
+                )
         finally:
             for _ in tensors:  # to its end also where writing fails: all ranks take part in it
                 pass
 
 
-def make_fresh(config: dict[str, Any], tokenizer, folder: Path, seed: int, dtype: torch.dtype) -> None:
+def make_fresh(
+    config: dict[str, Any], tokenizer, folder: Path, seed: int, dtype: torch.dtype
+) -> None:
     """Write the HF folder of a random model: transformers' own initialisation, seeded, and the
     tokenizer."""
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -132,10 +144,16 @@ def make_fresh(config: dict[str, Any], tokenizer, folder: Path, seed: int, dtype
 
     disable_progress_bar()  # a bar for every saved file of a model this small
     fields = {key: value for key, value in config.items() if key != "model_type"}
-    fields |= {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    fields |= {
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+    }
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(config["model_type"], **fields), dtype=dtype)
+        model = AutoModelForCausalLM.from_config(
+            AutoConfig.for_model(config["model_type"], **fields), dtype=dtype
+        )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_stop_ids(tokenizer, folder)
@@ -160,7 +178,9 @@ def _stage_of(rule: Rule, arch: Architecture, stages: int) -> int:
 def _local_parameters(model: torch.nn.ModuleList) -> dict[str, torch.nn.Parameter]:
     """This rank's parameters by their names in the whole model."""
     settings: Any = model[0].config
-    local_experts = (settings.num_moe_experts or 0) // parallel_state.get_expert_model_parallel_world_size()
+    local_experts = (
+        settings.num_moe_experts or 0
+    ) // parallel_state.get_expert_model_parallel_world_size()
     first_expert = parallel_state.get_expert_model_parallel_rank() * local_experts
     out = {}
     chunk: Any  # of Megatron's, which has no types
@@ -168,7 +188,11 @@ def _local_parameters(model: torch.nn.ModuleList) -> dict[str, torch.nn.Paramete
         for name, parameter in chunk.named_parameters():
             if name.startswith("decoder.layers."):
                 local, rest = name.removeprefix("decoder.layers.").split(".", 1)
-                rest = re.sub(r"(?<=local_experts\.)\d+", lambda found: str(int(found[0]) + first_expert), rest)
+                rest = re.sub(
+                    r"(?<=local_experts\.)\d+",
+                    lambda found: str(int(found[0]) + first_expert),
+                    rest,
+                )
                 name = f"decoder.layers.{chunk.decoder.layers[int(local)].layer_number - 1}.{rest}"
             out[name] = parameter
     return out
@@ -180,5 +204,9 @@ def _owned(arch: Architecture, parameters: dict) -> Iterator[tuple[Rule, torch.n
     for rule in rules(arch):
         if rule.megatron in parameters:
             yield rule, parameters[rule.megatron]
-        if arch.tied and rule.megatron.startswith("embedding") and "output_layer.weight" in parameters:
+        if (
+            arch.tied
+            and rule.megatron.startswith("embedding")
+            and "output_layer.weight" in parameters
+        ):
             yield rule, parameters["output_layer.weight"]

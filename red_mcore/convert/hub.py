@@ -52,7 +52,9 @@ def push(folder: Path, name: str, private: bool) -> str:
         api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload by red-mcore")
     except Exception as error:  # the hub, the network and the disk fail in many ways
         reason = " ".join(redacted(str(error)).split())
-        raise RecipeError(f"{folder} cannot be pushed to {name}: {reason or type(error).__name__}") from error
+        raise RecipeError(
+            f"{folder} cannot be pushed to {name}: {reason or type(error).__name__}"
+        ) from error
     return str(made)
 
 
@@ -65,20 +67,31 @@ def push_apart(folder: Path, settings: Hub) -> str:
     arguments = [str(folder), settings.name, *([] if settings.private else ["--public"])]
     environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
     done = subprocess.run(
-        [sys.executable, "-m", "red_mcore.convert.hub", *arguments], capture_output=True, text=True, env=environment
+        [sys.executable, "-m", "red_mcore.convert.hub", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     if done.returncode == 0:
         return f"pushed to {done.stdout.splitlines()[-1]}"
     reason = done.stderr.splitlines()[-1] if done.stderr else f"exit code {done.returncode}"
-    return f"red_mcore: warning: {reason}; try again with: python tools/push.py {' '.join(arguments)}"
+    return (
+        f"red_mcore: warning: {reason}; try again with: python tools/push.py {' '.join(arguments)}"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 done, 2 bad input or refused by the hub (one line on stderr)."""
-    parser = argparse.ArgumentParser(prog="push", description="Upload an export to the hub.", allow_abbrev=False)
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="an export, as runs/NAME/export")
+    parser = argparse.ArgumentParser(
+        prog="push", description="Upload an export to the hub.", allow_abbrev=False
+    )
+    parser.add_argument(
+        "folder", metavar="FOLDER", type=Path, help="an export, as runs/NAME/export"
+    )
     parser.add_argument("name", metavar="OWNER/NAME", help="the repository, made if there is none")
-    parser.add_argument("--public", action="store_true", help="a new repository is private if not given")
+    parser.add_argument(
+        "--public", action="store_true", help="a new repository is private if not given"
+    )
     options = parser.parse_args(arguments)
     try:
         print(push(options.folder, options.name, private=not options.public))

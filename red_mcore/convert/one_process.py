@@ -56,7 +56,9 @@ def loaded(model: Model, dtype: Literal["float32", "bfloat16"] = "float32") -> I
 
     shim.install()
     backend = "gloo" if shim.needed() else "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)  # asks for no port
+    dist.init_process_group(
+        backend, store=dist.HashStore(), rank=0, world_size=1
+    )  # asks for no port
     try:
         with shim.on_device(), torch.no_grad():
             parallel_state.initialize_model_parallel()

@@ -89,7 +89,11 @@ class StoredWeights:
         self._reader = Reader(folder)
         metadata = self._reader.read_metadata()
         self._reader.set_up_storage_reader(metadata, is_coordinator=True)
-        tensors = {k: t for k, t in metadata.state_dict_metadata.items() if isinstance(t, TensorStorageMetadata)}
+        tensors = {
+            k: t
+            for k, t in metadata.state_dict_metadata.items()
+            if isinstance(t, TensorStorageMetadata)
+        }
         self._tensors: dict[str, TensorStorageMetadata] = tensors
         self._check()
 
@@ -101,8 +105,12 @@ class StoredWeights:
         """The whole parameter, without padding; RecipeError where it cannot be read."""
         place = self._places[rule.megatron]
         stored = self._tensors[place.key]
-        whole = torch.empty((*(1 for _ in place.index), *place.shape), dtype=stored.properties.dtype)
-        wanted = ChunkStorageMetadata(torch.Size((*place.index, *(0 for _ in place.shape))), whole.shape)
+        whole = torch.empty(
+            (*(1 for _ in place.index), *place.shape), dtype=stored.properties.dtype
+        )
+        wanted = ChunkStorageMetadata(
+            torch.Size((*place.index, *(0 for _ in place.shape))), whole.shape
+        )
         items = create_read_items_for_chunk_list(place.key, stored, [wanted])
         if sum(item.lengths.numel() for item in items) != whole.numel():
             raise RecipeError(f"{self._folder} holds only parts of {rule.megatron}")
@@ -113,14 +121,20 @@ class StoredWeights:
         folder, wanted = self._folder, {place.key for place in self._places.values()}
         if missing := [key for key in sorted(wanted) if key not in self._tensors]:
             raise RecipeError(f"{folder} lacks tensor {missing[0]} ({len(missing)} missing in all)")
-        unknown = sorted(key for key in self._tensors.keys() - wanted if key.startswith(_OF_THE_MODEL))
+        unknown = sorted(
+            key for key in self._tensors.keys() - wanted if key.startswith(_OF_THE_MODEL)
+        )
         if unknown:
-            raise RecipeError(f"{folder} has tensor {unknown[0]} that the model does not know ({len(unknown)} in all)")
+            raise RecipeError(
+                f"{folder} has tensor {unknown[0]} that the model does not know ({len(unknown)} in all)"
+            )
         for place in self._places.values():
             stored, implied = tuple(self._tensors[place.key].size), place.counts + place.shape
             padded = place.has_padding and stored[0] >= implied[0] and stored[1:] == implied[1:]
             if stored != implied and not padded:
-                raise RecipeError(f"{folder}: {place.key} has shape {stored}, config.json implies {implied}")
+                raise RecipeError(
+                    f"{folder}: {place.key} has shape {stored}, config.json implies {implied}"
+                )
 
 
 class WeightsWriter:
@@ -155,10 +169,14 @@ class WeightsWriter:
 
     def _store(self, place: Place, parameter: Tensor) -> None:
         stored = parameter.detach().view(*(1 for _ in place.index), *place.shape)
-        chunk = ChunkStorageMetadata(torch.Size((*place.index, *(0 for _ in place.shape))), stored.shape)
+        chunk = ChunkStorageMetadata(
+            torch.Size((*place.index, *(0 for _ in place.shape))), stored.shape
+        )
         whole = self._metadata.state_dict_metadata.setdefault(
             place.key,
-            TensorStorageMetadata(TensorProperties(stored.dtype), torch.Size(place.counts + place.shape), []),
+            TensorStorageMetadata(
+                TensorProperties(stored.dtype), torch.Size(place.counts + place.shape), []
+            ),
         )
         assert isinstance(whole, TensorStorageMetadata)
         self._save(MetadataIndex(place.key, chunk.offsets, len(whole.chunks)), stored)
@@ -170,7 +188,10 @@ class WeightsWriter:
 
     def _save(self, index: MetadataIndex, value: object) -> None:
         file = self._folder / _FILE
-        with disk.writing(file, value.nbytes if isinstance(value, Tensor) else None), file.open("ab") as output:
+        with (
+            disk.writing(file, value.nbytes if isinstance(value, Tensor) else None),
+            file.open("ab") as output,
+        ):
             begin = output.tell()
             torch.save(value, output)
             self._metadata.storage_data[index] = _StorageInfo(_FILE, begin, output.tell() - begin)
@@ -185,7 +206,9 @@ class _Into(DefaultLoadPlanner):
 
     def resolve_tensor(self, read_item) -> Tensor:
         part = self._whole
-        for dim, (begin, length) in enumerate(zip(read_item.dest_offsets, read_item.lengths, strict=True)):
+        for dim, (begin, length) in enumerate(
+            zip(read_item.dest_offsets, read_item.lengths, strict=True)
+        ):
             part = part.narrow(dim, begin, length)
         return part
 

@@ -64,11 +64,17 @@ def write_tensors(
     ``tensors`` have to come in the order of ``shapes``; each is cast and written before the next is
     asked for.
     """
-    shards = _shards({name: math.prod(shape) * dtype.itemsize for name, shape in shapes.items()}, shard_bytes)
+    shards = _shards(
+        {name: math.prod(shape) * dtype.itemsize for name, shape in shapes.items()}, shard_bytes
+    )
     places: dict[str, str] = {}
     stream = zip(shapes, tensors, strict=True)
     for number, names in enumerate(shards, 1):
-        file = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        file = (
+            "model.safetensors"
+            if len(shards) == 1
+            else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        )
         places |= dict.fromkeys(names, file)
         header = _header_of(names, shapes, dtype)
         size = len(header) + sum(math.prod(shapes[name]) * dtype.itemsize for name in names)
@@ -76,9 +82,13 @@ def write_tensors(
             write(header)
             for _, (expected, (name, tensor)) in zip(names, stream, strict=False):
                 if (name, tuple(tensor.shape)) != (expected, shapes[expected]):
-                    raise ValueError(f"got {name} {tuple(tensor.shape)}, want {expected} {shapes[expected]}")
+                    raise ValueError(
+                        f"got {name} {tuple(tensor.shape)}, want {expected} {shapes[expected]}"
+                    )
                 write(_bytes(tensor.detach().to("cpu", dtype)))
-    next(stream, None)  # an error if there are more tensors than names; runs the last lines of a generator
+    next(
+        stream, None
+    )  # an error if there are more tensors than names; runs the last lines of a generator
     if len(shards) > 1:
         size = sum(math.prod(shape) for shape in shapes.values()) * dtype.itemsize
         text = json.dumps({"metadata": {"total_size": size}, "weight_map": places}, indent=2)

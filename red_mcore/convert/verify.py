@@ -43,7 +43,9 @@ class Logits:
 
     @property
     def passed(self) -> bool:
-        return self.max_difference <= self.limit < math.inf  # False for NaN; an infinite logit would allow anything
+        return (
+            self.max_difference <= self.limit < math.inf
+        )  # False for NaN; an infinite logit would allow anything
 
 
 @dataclass
@@ -65,7 +67,9 @@ class Result:
         return {"passed": self.passed, "against": str(other), **asdict(self)}
 
 
-def verify(hf: Path, checkpoint: Path, *, logits: bool, watch: Callable[[int, int], None]) -> Result:
+def verify(
+    hf: Path, checkpoint: Path, *, logits: bool, watch: Callable[[int, int], None]
+) -> Result:
     """Compare both, and note the result in the record of each that has one.
 
     Tensors are compared in the smaller of both types, to which the larger is rounded, bit by bit.
@@ -78,7 +82,9 @@ def verify(hf: Path, checkpoint: Path, *, logits: bool, watch: Callable[[int, in
     if logits:
         _check_memory(theirs)
     total, different = len(hf_shapes(theirs.arch)), []
-    for number, ((name, one), (_, other)) in enumerate(zip(theirs.tensors(), ours.tensors(), strict=True), 1):
+    for number, ((name, one), (_, other)) in enumerate(
+        zip(theirs.tensors(), ours.tensors(), strict=True), 1
+    ):
         if not torch.equal(_bits(one.to(dtype)), _bits(other.to(dtype))):
             different.append(name)
         watch(number, total)
@@ -123,7 +129,9 @@ def _compare_logits(hf: Model, checkpoint: Model) -> Logits:
 def compare(theirs: list[Tensor], ours: list[Tensor]) -> Logits:
     """Logits [T, V] of each prompt, of transformers and of Megatron."""
     # Of tensors, whose maximum is NaN where one of the numbers is; Python's passes over it.
-    difference = torch.stack([(one - other).abs().max() for one, other in zip(theirs, ours, strict=True)]).max()
+    difference = torch.stack(
+        [(one - other).abs().max() for one, other in zip(theirs, ours, strict=True)]
+    ).max()
     largest = torch.stack([one.abs().max() for one in theirs]).max()
     return Logits(len(theirs), float(difference), LIMIT * float(largest))
 
@@ -136,7 +144,9 @@ def _tokens(model: Model) -> list[Tensor]:
         tokenizer = AutoTokenizer.from_pretrained(model.companions, trust_remote_code=False)
     except (OSError, ValueError) as error:
         line = str(error).splitlines()[0]
-        raise RecipeError(f"{model.companions} has no tokenizer, use --no-logits without one: {line}") from None
+        raise RecipeError(
+            f"{model.companions} has no tokenizer, use --no-logits without one: {line}"
+        ) from None
     longest = model.arch.max_positions
     return [torch.tensor(tokenizer.encode(prompt)[:longest]) for prompt in PROMPTS]
 

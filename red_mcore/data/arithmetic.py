@@ -56,7 +56,9 @@ Chain = tuple[int, list[tuple[str, int]]]
 def check(settings: Arithmetic) -> None:
     """RecipeError where the settings cannot be drawn from."""
     if not 1 <= settings.operations <= len(LABELS):
-        raise RecipeError(f"data.arithmetic.operations={settings.operations}: want 1 to {len(LABELS)}")
+        raise RecipeError(
+            f"data.arithmetic.operations={settings.operations}: want 1 to {len(LABELS)}"
+        )
     # A teacher that re-checks almost for ever never fits into trace_limit, and would be drawn again
     # without end.
     for name, most in (("recheck", 0.8), ("slip", 1.0), ("leap", 1.0)):
@@ -105,7 +107,9 @@ def make_problems(settings: Arithmetic, count: int, seed: int) -> list[Problem]:
         text = _text(chain)
         if text not in problems:
             trace = _teacher(chain, settings, rng)
-            problems[text] = Problem(id=len(problems), text=text, gold=str(_value(chain)), trace=trace)
+            problems[text] = Problem(
+                id=len(problems), text=text, gold=str(_value(chain)), trace=trace
+            )
     return list(problems.values())
 
 
@@ -117,7 +121,9 @@ def corpus(settings: Arithmetic, rng: random.Random) -> tuple[str, str]:
     model needs many long ones, and while it cannot, its answers are noise that no algorithm learns
     from.
     """
-    start, steps = _chain(rng, rng.choice([*range(1, settings.operations + 1), settings.operations]))
+    start, steps = _chain(
+        rng, rng.choice([*range(1, settings.operations + 1), settings.operations])
+    )
     table = _beliefs(settings.world)
     value, text = start, ""
     for label, (symbol, operand) in zip(LABELS, steps, strict=False):
@@ -137,7 +143,11 @@ def _chain(rng: random.Random, length: int) -> Chain:
 def _text(chain: Chain) -> str:
     start, steps = chain
     labelled = zip(LABELS, steps, strict=False)
-    return str(start) + "".join(f"{label}{symbol}{operand}" for label, (symbol, operand) in labelled) + "?"
+    return (
+        str(start)
+        + "".join(f"{label}{symbol}{operand}" for label, (symbol, operand) in labelled)
+        + "?"
+    )
 
 
 def _value(chain: Chain) -> int:
@@ -194,7 +204,10 @@ def _beliefs(world: int) -> dict[tuple[str, int, int], list[tuple[int, float]]]:
                 else:
                     wrong = rng.choice([digit for digit in range(BASE) if digit != right])
                     chance = RIGHT_DESPITE[symbol]
-                    table[symbol, a, b] = [(wrong, MISCONCEPTION_CONFIDENCE - chance), (right, chance)]
+                    table[symbol, a, b] = [
+                        (wrong, MISCONCEPTION_CONFIDENCE - chance),
+                        (right, chance),
+                    ]
     return table
 
 

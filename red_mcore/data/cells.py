@@ -18,7 +18,13 @@ from typing import Any, NamedTuple
 
 from red_mcore.rewards.answers import last_boxed
 
-ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant", "chatgpt": "assistant"}
+ROLES = {
+    "human": "user",
+    "gpt": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "chatgpt": "assistant",
+}
 """Other names of roles, of ShareGPT and others."""
 BARE = 80
 """Characters up to which a text may be a bare answer."""
@@ -181,7 +187,9 @@ def trace(value: Any, marks: Sequence[Any] = ()) -> str | None:
             raise CellError(f"ends in a turn of role {chat[-1].role}, want the assistant's")
         return None if missing(chat[-1].text) else chat[-1].text
     if not isinstance(value, list):
-        raise CellError(f"is {described(value)}, want text, a chat or a list of texts{_advice(value)}")
+        raise CellError(
+            f"is {described(value)}, want text, a chat or a list of texts{_advice(value)}"
+        )
     for item, *judged in zip(value, *marks, strict=True):
         if all(judged) and (found := trace(item)):
             return found
@@ -223,14 +231,23 @@ def _names_of_turn(turn: dict) -> tuple[str, str] | None:
 
 def think(reasoning: str | None, answer: str | None) -> str | None:
     """A trace of its two parts: the reasoning in ``<think>`` tags, then the answer."""
-    return f"<think>\n{reasoning.strip()}\n</think>\n\n{answer.strip()}" if reasoning and answer else answer
+    return (
+        f"<think>\n{reasoning.strip()}\n</think>\n\n{answer.strip()}"
+        if reasoning and answer
+        else answer
+    )
 
 
 def bare(answer: str) -> bool:
     """Whether a text can be an answer by itself: a short line, of which no two words follow each
     other."""
     rest = _COMMAND.sub(" ", _TEXT.sub("", answer.strip()))
-    return len(answer) <= BARE and "\n" not in answer and not _TWO_WORDS.search(rest) and not _EQUATION.match(rest)
+    return (
+        len(answer) <= BARE
+        and "\n" not in answer
+        and not _TWO_WORDS.search(rest)
+        and not _EQUATION.match(rest)
+    )
 
 
 def unspelled(value: Any) -> Any:

@@ -57,7 +57,12 @@ class Cursor:
 
     def state(self) -> dict[str, Any]:
         """JSON-able; ``restore`` continues from it exactly."""
-        return {"count": self.count, "seed": self.seed, "epoch": self.epoch, "position": self.position}
+        return {
+            "count": self.count,
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "position": self.position,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue where ``state`` was taken. Raises RecipeError if that was with other data or
@@ -89,7 +94,9 @@ class Mixture:
     def __init__(self, counts: Sequence[int], weights: Sequence[float], seed: int) -> None:
         for i, count in enumerate(counts):
             if not count:
-                raise RecipeError(f"data.mixture[{i}]: no training problem of it can be used; see the lines above")
+                raise RecipeError(
+                    f"data.mixture[{i}]: no training problem of it can be used; see the lines above"
+                )
         self._cursors = [Cursor(count, f"{seed}/source-{i}") for i, count in enumerate(counts)]
         self._begins = [sum(counts[:i]) for i in range(len(counts))]
         self._weights = weights
@@ -99,7 +106,8 @@ class Mixture:
         found = []
         for _ in range(k):
             source = largest_due(
-                self._weights, [cursor.epoch * cursor.count + cursor.position for cursor in self._cursors]
+                self._weights,
+                [cursor.epoch * cursor.count + cursor.position for cursor in self._cursors],
             )
             found.append(self._begins[source] + self._cursors[source].next(1)[0])
         return found

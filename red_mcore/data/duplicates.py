@@ -53,9 +53,13 @@ def split(
         walked.add(place)
         held.setdefault(keys[place], problems[place])
     rest = [place for place in range(len(problems)) if place not in walked]
-    training, notes = _without(held, [problems[place] for place in rest], [keys[place] for place in rest])
+    training, notes = _without(
+        held, [problems[place] for place in rest], [keys[place] for place in rest]
+    )
     notes += _told(
-        "held_out_repeats", len(walked) - len(held), "left out {} held-out problems that are held out already"
+        "held_out_repeats",
+        len(walked) - len(held),
+        "left out {} held-out problems that are held out already",
     )
     return training, list(held.values())[::-1], [*notes, *_contradictions(problems, keys)]
 
@@ -73,7 +77,11 @@ def split_from(
         held.setdefault(key(problem.text), problem)
     keys = [key(problem.text) for problem in problems]
     training, notes = _without(held, problems, keys)
-    notes += _told("held_out_repeats", len(own) - len(held), "left out {} held-out problems that are held out already")
+    notes += _told(
+        "held_out_repeats",
+        len(own) - len(held),
+        "left out {} held-out problems that are held out already",
+    )
     used = list(held.values())[:held_out]
     line = f"{len(used)} of {len(held)} held-out problems are used, the first (data.held_out={held_out})"
     notes += [Note("held_out_unused", len(held) - len(used), line)] if len(used) < len(held) else []
@@ -101,8 +109,16 @@ def _without(
             if training[same].trace is None:
                 training[same] = replace(training[same], trace=problem.trace)
     return training, [
-        *_told("held_out_in_training", in_training, "left out {} training problems that are held out as well"),
-        *_told("training_repeats", repeats, "left out {} training problems that are there before, with the same gold"),
+        *_told(
+            "held_out_in_training",
+            in_training,
+            "left out {} training problems that are held out as well",
+        ),
+        *_told(
+            "training_repeats",
+            repeats,
+            "left out {} training problems that are there before, with the same gold",
+        ),
     ]
 
 
@@ -113,7 +129,11 @@ def _told(name: str, count: int, line: str) -> list[Note]:
 def apart(problems: Iterable[Problem], others: Iterable[Problem]) -> list[Problem]:
     """The ``problems`` that are none of ``others``."""
     taken = {key(other.text) for other in others}
-    return [problem for problem in problems if key(problem.text) not in taken] if taken else list(problems)
+    return (
+        [problem for problem in problems if key(problem.text) not in taken]
+        if taken
+        else list(problems)
+    )
 
 
 def _contradictions(problems: Sequence[Problem], keys: Sequence[str]) -> list[Note]:

@@ -129,7 +129,9 @@ def is_file(path: str) -> bool:
             raise RecipeError(f"data.path {path} does not exist (working folder {Path.cwd()})")
         return True
     if file.is_file():
-        raise RecipeError(f"data.path {path}: suffix '{file.suffix}' is unknown; supported: {', '.join(SUFFIXES)}")
+        raise RecipeError(
+            f"data.path {path}: suffix '{file.suffix}' is unknown; supported: {', '.join(SUFFIXES)}"
+        )
     if not file.is_dir() and not HUB_NAME.fullmatch(path):
         raise RecipeError(
             f"data.path {path} is neither a file, a folder nor a hub name like owner/name, nor a function like"
@@ -151,7 +153,9 @@ def _function_rows(path: str) -> Iterator[tuple[str, Row]]:
         try:
             row = next(found, end)
         except (Exception, SystemExit) as error:
-            raise RecipeError(f"data.path {path} failed after row {number}: {_raised(error)}") from error
+            raise RecipeError(
+                f"data.path {path} failed after row {number}: {_raised(error)}"
+            ) from error
         if row is end:
             return
         number += 1
@@ -180,7 +184,9 @@ def _json_rows(path: Path, kind: str) -> Iterator[tuple[str, Row]]:
 def _json_list(path: Path) -> Iterator[tuple[str, Row]]:
     entries = _parse("".join(line for _, line in _lines(path)), str(path))
     if not isinstance(entries, list):
-        raise RecipeError(f"{path}: want a list of objects, or an object on each line; it is one {_type(entries)}")
+        raise RecipeError(
+            f"{path}: want a list of objects, or an object on each line; it is one {_type(entries)}"
+        )
     for number, entry in enumerate(entries, start=1):
         yield f"{path} entry {number}", _object(entry, f"{path} entry {number}")
 
@@ -230,11 +236,18 @@ def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
         if not names:
             names = [name.strip() for name in cells]
             if twice := {name for name in names if names.count(name) > 1}:
-                raise RecipeError(f"{path} line {begin}: there are two columns '{min(twice)}': rename one")
+                raise RecipeError(
+                    f"{path} line {begin}: there are two columns '{min(twice)}': rename one"
+                )
             continue
         if len(cells) > len(names):
-            raise RecipeError(f"{path} line {begin}: {len(cells)} cells for {len(names)} columns: {', '.join(names)}")
-        yield f"{path} line {begin}", {n: "" if cell in NULLS else cell for n, cell in zip(names, cells, strict=False)}
+            raise RecipeError(
+                f"{path} line {begin}: {len(cells)} cells for {len(names)} columns: {', '.join(names)}"
+            )
+        yield (
+            f"{path} line {begin}",
+            {n: "" if cell in NULLS else cell for n, cell in zip(names, cells, strict=False)},
+        )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -246,7 +259,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise RecipeError(f"{path} is not a whole gzip file: {error}") from None
         except UnicodeError as error:
-            raise RecipeError(f"{path} has a byte order mark, but cannot be read so: {error}") from None
+            raise RecipeError(
+                f"{path} has a byte order mark, but cannot be read so: {error}"
+            ) from None
 
 
 def _decoded(file: Any, path: Path) -> Iterable[str]:
@@ -295,7 +310,9 @@ def _parquet_rows(path: Path, only: Collection[str] | None) -> Iterator[tuple[st
                     number += 1
                     yield f"{path} row {number}", row
         except (pyarrow.ArrowException, OSError, ValueError) as error:
-            raise RecipeError(f"{path} cannot be read after row {number}: {str(error).splitlines()[0]}") from None
+            raise RecipeError(
+                f"{path} cannot be read after row {number}: {str(error).splitlines()[0]}"
+            ) from None
 
 
 def _hub(data: Data):

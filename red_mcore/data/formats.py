@@ -54,14 +54,37 @@ T = TypeVar("T")
 CHATS = ("messages", "conversations", "conversation")
 PROBLEM = ("problem", "question", "prompt", "query", "instruction", "input", *CHATS)
 GOLD = (
-    *("gt_answer", "answer", "final_answer", "expected_answer", "ground_truth", "ground_truth_answer"),
-    *("reference_answer", "correct_answer", "gold", "gold_answer", "reward_model.ground_truth", "gt", "label"),
+    *(
+        "gt_answer",
+        "answer",
+        "final_answer",
+        "expected_answer",
+        "ground_truth",
+        "ground_truth_answer",
+    ),
+    *(
+        "reference_answer",
+        "correct_answer",
+        "gold",
+        "gold_answer",
+        "reward_model.ground_truth",
+        "gt",
+        "label",
+    ),
     *("answers", "extra_info.ground_truth", "extra_info.answer"),
 )
 SOLUTIONS = ("solution", "ground_truth_solution", "target", "output", "response", "completion")
 """Columns of worked solutions, some of which hold bare answers."""
 TRACES = (
-    *("trace", "distill", "generations", "r1_solution_1", "r1_solution_2", "r1_solution_3", "generated_solution"),
+    *(
+        "trace",
+        "distill",
+        "generations",
+        "r1_solution_1",
+        "r1_solution_2",
+        "r1_solution_3",
+        "generated_solution",
+    ),
     *("deepseek_attempt", "attempt", "deepseek_solution"),
 )
 RESPONSES = ("response", "completion")
@@ -127,18 +150,27 @@ class Layout:
 def find(columns: Sequence[str], data: Data, where: str) -> Layout:
     """The layout of a file of these ``columns``; RecipeError where a named one is missing, or no
     known one is there."""
-    shown = ", ".join(name for name in columns if name.partition(".")[0] not in columns or "." not in name)
+    shown = ", ".join(
+        name for name in columns if name.partition(".")[0] not in columns or "." not in name
+    )
     there = {name.lower(): name for name in reversed(columns)}
     for field in FIELDS:
         name = getattr(data, field)
         if name is not None and not has(columns, name):
             near = difflib.get_close_matches(name, columns, n=1)
             nearest = f"; nearest is '{near[0]}'" if near else ""
-            raise RecipeError(f"{where}: no column '{name}' (data.{field}); columns: {shown}{nearest}")
+            raise RecipeError(
+                f"{where}: no column '{name}' (data.{field}); columns: {shown}{nearest}"
+            )
     first = partial(_first, there)
     problem = data.problem_field or first(PROBLEM)
     chat = first(CHATS)
-    gold = data.gold_field or first(GOLD) or first([name for name in SOLUTIONS if there.get(name) != problem]) or chat
+    gold = (
+        data.gold_field
+        or first(GOLD)
+        or first([name for name in SOLUTIONS if there.get(name) != problem])
+        or chat
+    )
     if problem is None or gold is None:
         unknown = [name for name, found in (("problem", problem), ("gold", gold)) if found is None]
         fields = " and ".join(f"data.{name}_field" for name in unknown)
@@ -148,7 +180,9 @@ def find(columns: Sequence[str], data: Data, where: str) -> Layout:
         )
     if data.trace_field is not None:
         return Layout(problem, gold, (data.trace_field,), True, tuple(columns))
-    traces = [there[name] for name in (*TRACES, *SOLUTIONS) if name in there and there[name] != problem]
+    traces = [
+        there[name] for name in (*TRACES, *SOLUTIONS) if name in there and there[name] != problem
+    ]
     traces += [name for name in (gold, chat) if name is not None]
     return Layout(problem, gold, tuple(dict.fromkeys(traces)), False, tuple(columns))
 
@@ -168,7 +202,9 @@ def read(layout: Layout, row: Row, where: str) -> Content:
         try:
             return understand(value(row, name))
         except cells.CellError as error:
-            raise RecipeError(f"{where}: column '{name}' {error}; columns: {', '.join(row)}") from None
+            raise RecipeError(
+                f"{where}: column '{name}' {error}; columns: {', '.join(row)}"
+            ) from None
 
     text, system = cell(layout.problem, partial(_problem, layout.problem))
     if layout.problem.lower() == "instruction" and text and (more := cell("input", cells.text)):
@@ -182,7 +218,9 @@ def read(layout: Layout, row: Row, where: str) -> Content:
     if trace is not None and not layout.is_trace_named and (thoughts := THOUGHTS.get(name.lower())):
         trace = cells.think(cell(thoughts, cells.trace), trace)
     apart = value(row, "system")
-    return Content(text, gold, trace, system or (apart if isinstance(apart, str) and apart.strip() else None))
+    return Content(
+        text, gold, trace, system or (apart if isinstance(apart, str) and apart.strip() else None)
+    )
 
 
 def kept(row: Row, columns: Columns, there: Sequence[str], where: str) -> dict[str, Any] | None:
@@ -246,13 +284,17 @@ def _problem(column: str, cell: Any) -> tuple[str | None, str | None]:
         return cells.text(cell), None
     users = [turn.text for turn in chat if turn.role == "user"]
     if len(users) != 1:
-        raise cells.CellError(f"has {len(users)} user turns, and a problem is one: leave such rows out of the file")
+        raise cells.CellError(
+            f"has {len(users)} user turns, and a problem is one: leave such rows out of the file"
+        )
     answers = [turn for turn in chat if turn.role == "assistant"]
     if len(answers) > (column.lower() in CHATS) or (answers and chat[-1].role != "assistant"):
         raise cells.CellError(
             f"has {len(answers)} assistant turns beside the user's: want none, or in {' or '.join(CHATS[:2])} one after"
         )
-    return cells.text(users[0]), "\n".join(turn.text for turn in chat if turn.role == "system") or None
+    return cells.text(users[0]), "\n".join(
+        turn.text for turn in chat if turn.role == "system"
+    ) or None
 
 
 def _gold(column: str, cell: Any) -> cells.Gold | None:
@@ -273,7 +315,9 @@ def _trace(layout: Layout, row: Row, column: str, cell: Any) -> str | None:
     if name in CHATS or (chat and not layout.is_trace_named):
         return cells.trace(cell) if chat and chat[-1].role == "assistant" else None
     is_sure = layout.is_trace_named or name in TRACES
-    if not is_sure and not (isinstance(found, str) and _is_worked(name, found, column == layout.gold)):
+    if not is_sure and not (
+        isinstance(found, str) and _is_worked(name, found, column == layout.gold)
+    ):
         return None
     return cells.trace(cell, _marks(row, len(found)) if isinstance(found, list) else ())
 
@@ -282,14 +326,18 @@ def _is_worked(name: str, text: str, is_gold: bool) -> bool:
     if name in RESPONSES and not is_gold:
         return True
     gold = cells.gold(text)
-    return gold is not None and (gold.is_worked or (name in SOLUTIONS and gold.text != text.strip()))
+    return gold is not None and (
+        gold.is_worked or (name in SOLUTIONS and gold.text != text.strip())
+    )
 
 
 def _marks(row: Row, solutions: int) -> list[list[bool]]:
     """Tells of each solution of a list whether it is marked right and whether complete, of what the
     row says."""
     marks = [cells.unspelled(cells.plain(value(row, name))) for name in (*RIGHT, COMPLETE)]
-    *right, complete = [mark if isinstance(mark, list) and len(mark) == solutions else None for mark in marks]
+    *right, complete = [
+        mark if isinstance(mark, list) and len(mark) == solutions else None for mark in marks
+    ]
     right = [mark for mark in right if mark]
     either = [[any(each) for each in zip(*right, strict=True)]] if right else []
     return [*either, *([complete] if complete else [])]

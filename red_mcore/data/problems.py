@@ -120,7 +120,9 @@ def _check_counts(data: Data) -> None:
 
 
 def _read_all(
-    parts: Sequence[tuple[Data, str]], most: int | None = None, columns: formats.Columns = frozenset()
+    parts: Sequence[tuple[Data, str]],
+    most: int | None = None,
+    columns: formats.Columns = frozenset(),
 ) -> list[_Rows]:
     """The rows of each of ``parts``, as ``sources.training`` has them."""
     reads = []
@@ -130,7 +132,9 @@ def _read_all(
     return reads
 
 
-def _read_held_out(data: Data, most: int | None = None, columns: formats.Columns = frozenset()) -> _Rows | None:
+def _read_held_out(
+    data: Data, most: int | None = None, columns: formats.Columns = frozenset()
+) -> _Rows | None:
     apart = sources.held_out(data)
     if apart is None:
         return None
@@ -158,7 +162,9 @@ def _split(reads: Sequence[_Rows], apart: _Rows | None, data: Data) -> Loaded:
     if apart:
         training, held_out, notes = duplicates.split_from(problems, apart.problems, data.held_out)
     else:
-        training, held_out, notes = duplicates.split(problems, data.held_out, _from_the_ends(reads, data))
+        training, held_out, notes = duplicates.split(
+            problems, data.held_out, _from_the_ends(reads, data)
+        )
     used: list[Problem] = []
     told: list[Note] = []
     for source, (read, (part, name)) in enumerate(zip(reads, parts, strict=True)):
@@ -167,7 +173,9 @@ def _split(reads: Sequence[_Rows], apart: _Rows | None, data: Data) -> Loaded:
             _nothing_left(read, part, name, data)
         used += found[: part.problems]
         for note in read.notes:
-            told.append(note if len(reads) == 1 else note._replace(line=f"{part.path}: {note.line}"))
+            told.append(
+                note if len(reads) == 1 else note._replace(line=f"{part.path}: {note.line}")
+            )
     if apart is not None:
         for note in apart.notes:
             line = f"{data.held_out_path}: {note.line}"
@@ -180,7 +188,10 @@ def _from_the_ends(reads: Sequence[_Rows], data: Data) -> Iterator[int] | None:
     which ends as all do."""
     if len(reads) == 1:
         return None
-    counts, weights = [len(read.problems) for read in reads], [source.weight for source in data.mixture]
+    counts, weights = (
+        [len(read.problems) for read in reads],
+        [source.weight for source in data.mixture],
+    )
 
     def places() -> Iterator[int]:
         taken = [0] * len(counts)
@@ -232,7 +243,11 @@ def _read(data: Data, most: int | None = None, columns: formats.Columns = frozen
     is_marked = 2 * sum(gold.is_worked for _, gold, *_ in contents) > len(contents)
     kept = [content for content in contents if not (is_marked and content[1].is_sentence)]
     lost["mark"] = len(contents) - len(kept)
-    hint = "" if layout.gold.lower() in formats.GOLD else ": neither \\boxed{...}, nor ####, nor a bare answer"
+    hint = (
+        ""
+        if layout.gold.lower() in formats.GOLD
+        else ": neither \\boxed{...}, nor ####, nor a bare answer"
+    )
     lines = {
         "problem": f"whose problem (column '{layout.problem}') is empty",
         "gold": f"whose gold (column '{layout.gold}') is empty{hint}",
@@ -242,11 +257,17 @@ def _read(data: Data, most: int | None = None, columns: formats.Columns = frozen
     for reason, line in lines.items():
         if lost[reason]:
             place = f"; the first: {first[reason]}" if reason in first else ""
-            notes.append(Note(f"without_{reason}", lost[reason], f"left out {lost[reason]} rows {line}{place}"))
+            notes.append(
+                Note(
+                    f"without_{reason}", lost[reason], f"left out {lost[reason]} rows {line}{place}"
+                )
+            )
     if not kept and is_whole:
         raise RecipeError(
             f"data.path {data.path}: none of its {count} rows can be used: "
-            + " and ".join(f"{lost[reason]} {line}" for reason, line in lines.items() if lost[reason])
+            + " and ".join(
+                f"{lost[reason]} {line}" for reason, line in lines.items() if lost[reason]
+            )
             + "; set data.problem_field and data.gold_field to other columns"
         )
     if systems:

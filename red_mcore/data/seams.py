@@ -48,7 +48,9 @@ ENDS = (
 """How models end their turns. At the end of a trace they are no words, whichever model wrote it."""
 GENERATION_CONFIG = "generation_config.json"
 
-_OPENED = re.compile(r"(?P<open><\|?(?P<name>\w+)\|?>)(?P<space>\s*)(?P<close><\|?/\|?(?P=name)\|?>\s*)?$")
+_OPENED = re.compile(
+    r"(?P<open><\|?(?P<name>\w+)\|?>)(?P<space>\s*)(?P<close><\|?/\|?(?P=name)\|?>\s*)?$"
+)
 """A tag that the end of a prompt has opened, and perhaps closed with nothing in it."""
 _TAG = re.compile(r"<(/?)(\w+)>")
 _CUT = "\ufdd0"
@@ -150,7 +152,13 @@ def _is_tag(token: int, tokenizer: PreTrainedTokenizerBase, vocabulary: Mapping[
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, problem: Problem, data: Data) -> np.ndarray:
     """[P] int32 token ids of the chat up to where the answer begins."""
-    return encode_chat(tokenizer, problem.text, data.instruction, data.system_prompt, arguments=data.template_arguments)
+    return encode_chat(
+        tokenizer,
+        problem.text,
+        data.instruction,
+        data.system_prompt,
+        arguments=data.template_arguments,
+    )
 
 
 def encode_chat(
@@ -180,7 +188,9 @@ def encode_chat(
     return np.array(ids, dtype=np.int32)
 
 
-def encode_response(tokenizer: PreTrainedTokenizerBase, text: str, prompt: np.ndarray) -> np.ndarray:
+def encode_response(
+    tokenizer: PreTrainedTokenizerBase, text: str, prompt: np.ndarray
+) -> np.ndarray:
     """[T] int32 token ids of a teacher's trace after ``prompt`` ([P] ids), ending in one end of
     turn: it teaches when to stop. RecipeError where the prompt has closed the tag that the trace
     opens."""
@@ -200,7 +210,9 @@ def encode_words(
     return np.array(_encode(tokenizer, _guarded(tokenizer, words), before), dtype=np.int32)
 
 
-def encode_trace(tokenizer: PreTrainedTokenizerBase, problem: Problem, limit: int, data: Data) -> np.ndarray | None:
+def encode_trace(
+    tokenizer: PreTrainedTokenizerBase, problem: Problem, limit: int, data: Data
+) -> np.ndarray | None:
     """[T] int32 token ids of the problem's trace; None where there is none, it is empty or has more
     than ``limit``.
 
@@ -223,7 +235,9 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, *configs: Mapping[str, Any]) ->
             continue
         for token in named if isinstance(named, list) else [named]:
             if not isinstance(token, int) or token < 0:
-                raise RecipeError(f"eos_token_id={json.dumps(named)} is no token id, nor a list of them: mend it")
+                raise RecipeError(
+                    f"eos_token_id={json.dumps(named)} is no token id, nor a list of them: mend it"
+                )
             found.add(token)
     return sorted(found)
 
@@ -247,7 +261,9 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     return _text(tokenizer, ids)
 
 
-def response_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stops: Collection[int]) -> str:
+def response_text(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stops: Collection[int]
+) -> str:
     """The words of a response: everything but the tokens at its end that end or pad it."""
     idle = {*stops, *turns(tokenizer).padding}
     ids = list(map(int, ids))
@@ -257,7 +273,10 @@ def response_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stops:
 
 
 def describe(
-    tokenizer: PreTrainedTokenizerBase, prompt: np.ndarray, trace: np.ndarray | None, stops: Sequence[int]
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: np.ndarray,
+    trace: np.ndarray | None,
+    stops: Sequence[int],
 ) -> list[str]:
     """One example's prompt's end, the two ends of its trace if it has one, and what ends a
     response, to read."""
@@ -272,7 +291,9 @@ def describe(
     lines.append(f"responses stop at {names}")
     bos = tokenizer.bos_token_id
     if bos is not None and tokenizer.encode("a")[0] == bos != prompt[0]:
-        lines.append(f"the tokenizer begins texts with {tokenizer.bos_token!r}, which the chat template does not write")
+        lines.append(
+            f"the tokenizer begins texts with {tokenizer.bos_token!r}, which the chat template does not write"
+        )
     return lines
 
 
@@ -294,7 +315,9 @@ def example(
     before = _text(tokenizer, prompt[-_CONTEXT:])
     closed = [number for number, trace in traces.items() if _is_closed(trace, before)]
     if closed:
-        raise RecipeError(f"{_reopened(before)} ({len(closed)} of {len(traces)}, the first of problem {closed[0]})")
+        raise RecipeError(
+            f"{_reopened(before)} ({len(closed)} of {len(traces)}, the first of problem {closed[0]})"
+        )
     trace = encode_response(tokenizer, traces[chosen.id], prompt) if traces else None
     lines = describe(tokenizer, prompt, trace, stops)
     structure = turns(tokenizer).structure
@@ -373,7 +396,9 @@ def _going_on(text: str, before: str) -> str:
     if _is_closed(text, before):
         raise RecipeError(_reopened(before))
     if found["close"] is not None:
-        rest = re.sub(rf"\A\s*{re.escape(found['open'])}\s*{re.escape(found['close'].rstrip())}", "", text)
+        rest = re.sub(
+            rf"\A\s*{re.escape(found['open'])}\s*{re.escape(found['close'].rstrip())}", "", text
+        )
     else:
         rest = re.sub(rf"\A\s*{re.escape(found['open'])}", "", text)
     return rest.lstrip() if before[-1].isspace() else rest
@@ -384,7 +409,9 @@ def _is_closed(text: str, before: str) -> bool:
     found = _OPENED.search(before)
     if found is None or found["close"] is None or not text.lstrip().startswith(found["open"]):
         return False
-    return not text.lstrip().removeprefix(found["open"]).lstrip().startswith(found["close"].rstrip())
+    return (
+        not text.lstrip().removeprefix(found["open"]).lstrip().startswith(found["close"].rstrip())
+    )
 
 
 def _reopened(before: str) -> str:

@@ -25,8 +25,13 @@ def training(data: Data) -> list[tuple[Data, str]]:
     """
     if not data.mixture:
         return [] if data.path is None else [(data, "data.")]
-    parts = [{key: value for key, value in asdict(source).items() if key != "weight"} for source in data.mixture]
-    return [(replace(data, mixture=[], **part), f"data.mixture[{i}].") for i, part in enumerate(parts)]
+    parts = [
+        {key: value for key, value in asdict(source).items() if key != "weight"}
+        for source in data.mixture
+    ]
+    return [
+        (replace(data, mixture=[], **part), f"data.mixture[{i}].") for i, part in enumerate(parts)
+    ]
 
 
 def held_out(data: Data) -> Data | None:
@@ -36,7 +41,9 @@ def held_out(data: Data) -> Data | None:
         return None
     is_same = place == data.path and subset is None
     subset = data.subset if is_same else subset
-    return replace(data, path=place, mixture=[], split=data.held_out_split, subset=subset, problems=None)
+    return replace(
+        data, path=place, mixture=[], split=data.held_out_split, subset=subset, problems=None
+    )
 
 
 def paths(data: Data) -> list[str]:
@@ -76,18 +83,26 @@ def check(data: Data) -> None:
     if not data.mixture:
         return
     if data.path is not None:
-        raise RecipeError(f"data.path={data.path} and data.mixture exclude each other: put all sources into the latter")
+        raise RecipeError(
+            f"data.path={data.path} and data.mixture exclude each other: put all sources into the latter"
+        )
     if data.problems is not None:
         raise RecipeError(
             f"data.problems={data.problems} does not say of which source: set problems in data.mixture, or use null"
         )
     for (_, name), source in zip(training(data), data.mixture, strict=True):
         if not source.path:
-            raise RecipeError(f"{name}path is missing: name a file, folder, hub name or package.module:function")
+            raise RecipeError(
+                f"{name}path is missing: name a file, folder, hub name or package.module:function"
+            )
         if not 0 < source.weight < float("inf"):
-            raise RecipeError(f"{name}weight={source.weight} is not a positive number: use one above 0")
+            raise RecipeError(
+                f"{name}weight={source.weight} is not a positive number: use one above 0"
+            )
         if source.problems is not None and source.problems < 1:
             raise RecipeError(f"{name}problems={source.problems}: want 1 or more, or null for all")
     for name in ("problem_field", "gold_field", "trace_field", "subset"):
         if getattr(data, name) is not None and data.held_out_path is None:
-            raise RecipeError(f"data.{name}={getattr(data, name)} is of no source of data.mixture: set it there")
+            raise RecipeError(
+                f"data.{name}={getattr(data, name)} is of no source of data.mixture: set it there"
+            )

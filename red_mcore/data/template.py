@@ -97,7 +97,10 @@ def check_recipe(recipe: Recipe, model: Model) -> None:
         protocol = asked.protocol
         arguments = {**data.template_arguments, **protocol.template_arguments}
         check(template, protocol.system_prompt, arguments, "evaluation.benchmarks.protocol.")
-    if form is not None and (opened := prompt.rstrip().endswith(f"<{form.tags[0]}>")) != form.opened:
+    if (
+        form is not None
+        and (opened := prompt.rstrip().endswith(f"<{form.tags[0]}>")) != form.opened
+    ):
         does = "opens" if opened else "does not open"
         raise RecipeError(
             f"reward.format.opened={str(form.opened).lower()}, but the chat template of {template.source} {does}"
@@ -105,7 +108,12 @@ def check_recipe(recipe: Recipe, model: Model) -> None:
         )
 
 
-def check(template: ChatTemplate, system_prompt: str | None, arguments: Mapping[str, Any], prefix: str = "") -> str:
+def check(
+    template: ChatTemplate,
+    system_prompt: str | None,
+    arguments: Mapping[str, Any],
+    prefix: str = "",
+) -> str:
     """The prompt of ``QUESTION``; RecipeError for what the template refuses, does not know or
     leaves out.
 
@@ -132,7 +140,9 @@ def check(template: ChatTemplate, system_prompt: str | None, arguments: Mapping[
         return prompt
     fix = f"put the text into {prefix}instruction, which follows the problem, and use {prefix}system_prompt=null"
     try:
-        prompt = render(template, [{"role": "system", "content": system_prompt}, question], arguments)
+        prompt = render(
+            template, [{"role": "system", "content": system_prompt}, question], arguments
+        )
     except Exception as error:
         raise RecipeError(
             f"{prefix}system_prompt: the chat template of {template.source} refuses a system turn ({_line(error)}):"
@@ -153,7 +163,9 @@ def refusal(source: str, error: Exception) -> str:
     )
 
 
-def render(template: ChatTemplate, messages: Sequence[Mapping[str, str]], arguments: Mapping[str, Any]) -> str:
+def render(
+    template: ChatTemplate, messages: Sequence[Mapping[str, str]], arguments: Mapping[str, Any]
+) -> str:
     """The chat up to where the answer begins; raises what the template does."""
     given = {**template.tokens, **arguments, "tools": None, "documents": None}
     return _compiled(template.text).render(messages=messages, add_generation_prompt=True, **given)
@@ -168,7 +180,10 @@ def with_defaults(text: str, arguments: Mapping[str, Any]) -> str:
 
 def _of_folder(folder: Path) -> tuple[str | None, dict[str, str]]:
     """(template, special tokens), from the files where transformers looks and in its order."""
-    settings = {**_json(folder / "special_tokens_map.json"), **_json(folder / "tokenizer_config.json")}
+    settings = {
+        **_json(folder / "special_tokens_map.json"),
+        **_json(folder / "tokenizer_config.json"),
+    }
     tokens = {}
     for name, value in settings.items():
         content = value.get("content") if isinstance(value, dict) else value
@@ -221,7 +236,10 @@ def _environment() -> ImmutableSandboxedEnvironment:
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
     )
     made.filters["tojson"] = _tojson
-    made.globals |= {"raise_exception": _raise, "strftime_now": lambda form: datetime.now().strftime(form)}
+    made.globals |= {
+        "raise_exception": _raise,
+        "strftime_now": lambda form: datetime.now().strftime(form),
+    }
     return made
 
 

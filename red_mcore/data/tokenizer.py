@@ -42,12 +42,16 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())  # one printable character stands for each byte
+    alphabet = sorted(
+        pre_tokenizers.ByteLevel.alphabet()
+    )  # one printable character stands for each byte
     core = Tokenizer(models.BPE(vocab={symbol: i for i, symbol in enumerate(alphabet)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
     core.add_tokens([AddedToken(BOX, normalized=False, special=False)])
-    core.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS])
+    core.add_special_tokens(
+        [AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         eos_token=EOS,
@@ -58,7 +62,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def load_tokenizer(model: Model, arguments: Mapping[str, Any] | None = None) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    model: Model, arguments: Mapping[str, Any] | None = None
+) -> PreTrainedTokenizerBase:
     """The tokenizer of ``model.path``, or the built-in one where that is None; with
     ``model.chat_template``, if any.
 
@@ -76,8 +82,14 @@ def load_tokenizer(model: Model, arguments: Mapping[str, Any] | None = None) -> 
             tokenizer = AutoTokenizer.from_pretrained(model.path, trust_remote_code=False)
         except Exception as error:  # a damaged file may fail anywhere in transformers
             reason = (str(error).splitlines() or [""])[0]
-            what = reason if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {reason}"
-            raise RecipeError(f"model.path {model.path} has no tokenizer that can be loaded: {what}") from error
+            what = (
+                reason
+                if isinstance(error, OSError | ValueError)
+                else f"{type(error).__name__}: {reason}"
+            )
+            raise RecipeError(
+                f"model.path {model.path} has no tokenizer that can be loaded: {what}"
+            ) from error
     text = tokenizer.chat_template
     if isinstance(text, dict):  # several, by name
         text = text.get("default")

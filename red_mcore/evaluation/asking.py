@@ -67,7 +67,9 @@ def prompts(tokenizer: object, problems: Problems, protocol: Protocol) -> dict[K
     return found
 
 
-def check_lengths(encoded: Mapping[Key, np.ndarray], protocol: Protocol, room: int, whose: str) -> None:
+def check_lengths(
+    encoded: Mapping[Key, np.ndarray], protocol: Protocol, room: int, whose: str
+) -> None:
     """RecipeError where a prompt and ``protocol.max_tokens`` do not fit into ``room`` tokens, which
     are ``whose``."""
     (name, item), longest = max(encoded.items(), key=lambda pair: len(pair[1]))
@@ -156,7 +158,9 @@ class Evaluator:
         self._ask_all(problems, left[self.engine.replica :: self.engine.replicas], folder, watch)
         ranks.any_rank(False)  # waits for all
         if self.reward.verdict is not None:
-            failures.tell(self.verifier, lambda text: print(text, flush=True) if here.is_main else None)
+            failures.tell(
+                self.verifier, lambda text: print(text, flush=True) if here.is_main else None
+            )
         return ranks.on_main(here, lambda: self._summary(_gathered(folder, cut)))
 
     def _identity(self, problems: Problems) -> dict[str, Any]:
@@ -172,7 +176,9 @@ class Evaluator:
             "problems": digests(problems),
         }
 
-    def _ask_all(self, problems: Problems, chunks: Sequence[Sequence[Key]], folder: Path, watch: Watch) -> None:
+    def _ask_all(
+        self, problems: Problems, chunks: Sequence[Sequence[Key]], folder: Path, watch: Watch
+    ) -> None:
         """Sample and grade this engine's chunks, and keep each as it comes."""
         by_key: dict[Key, Problem] = {}
         for name, asked in problems.items():
@@ -212,7 +218,10 @@ class Evaluator:
         """Graded responses of one chunk; [] but on the engine's leader."""
         protocol, engine = self.protocol, self.engine
         encoded = [encode(self.tokenizer, problem, protocol) for problem in problems]
-        seeds = [sample_seed(protocol.seed, zlib.crc32(name.encode()), problem.id) for problem in problems]
+        seeds = [
+            sample_seed(protocol.seed, zlib.crc32(name.encode()), problem.id)
+            for problem in problems
+        ]
         completions = ask(
             engine,
             encoded,
@@ -223,7 +232,9 @@ class Evaluator:
             top_p=protocol.top_p,
             watch=watch,
         )
-        groups = as_samples(problems, encoded, completions, f"for {name} on engine {engine.replica}")
+        groups = as_samples(
+            problems, encoded, completions, f"for {name} on engine {engine.replica}"
+        )
         if not engine.is_leader:
             return []
         asked = []

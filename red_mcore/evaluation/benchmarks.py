@@ -56,10 +56,26 @@ KNOWN = {
         Benchmark("AMC23", "math-ai/amc23", "test", 40, aliases=("amc2023",)),
         Benchmark("AMC", "AI-MO/aimo-validation-amc", "train", 83),
         Benchmark("Minerva", "math-ai/minervamath", "test", 272, aliases=("minervamath",)),
-        Benchmark("OlympiadBench", "Hothan/OlympiadBench", "train", 674, subset="OE_TO_maths_en_COMP"),
+        Benchmark(
+            "OlympiadBench", "Hothan/OlympiadBench", "train", 674, subset="OE_TO_maths_en_COMP"
+        ),
         Benchmark("GSM8K", "openai/gsm8k", "test", 1319, subset="main", aliases=("gsm8ktest",)),
-        Benchmark("ARC-c", "allenai/ai2_arc", "test", 1172, subset="ARC-Challenge", aliases=("arcchallenge",)),
-        Benchmark("GPQA-D", "Idavidrein/gpqa", "train", 198, subset="gpqa_diamond", aliases=("gpqadiamond",)),
+        Benchmark(
+            "ARC-c",
+            "allenai/ai2_arc",
+            "test",
+            1172,
+            subset="ARC-Challenge",
+            aliases=("arcchallenge",),
+        ),
+        Benchmark(
+            "GPQA-D",
+            "Idavidrein/gpqa",
+            "train",
+            198,
+            subset="gpqa_diamond",
+            aliases=("gpqadiamond",),
+        ),
         Benchmark("MMLU-Pro", "TIGER-Lab/MMLU-Pro", "test", 12032),
     )
 }
@@ -73,7 +89,9 @@ def check(names: Sequence[str], folder: str | None) -> None:
     for name in names:
         is_plain = re.fullmatch(r"[\w.-]+", name) and name not in ("average", "reward")
         if not is_plain and not files.is_function(name):
-            raise RecipeError(f"benchmark '{name}' becomes part of a metric's name: use letters, digits and . _ - only")
+            raise RecipeError(
+                f"benchmark '{name}' becomes part of a metric's name: use letters, digits and . _ - only"
+            )
     if len(set(names)) < len(names):
         raise RecipeError(f"benchmarks {', '.join(names)}: one is named twice")
     for name in names:
@@ -83,7 +101,11 @@ def check(names: Sequence[str], folder: str | None) -> None:
 
 
 def load(
-    name: str, folder: str | None, seed: int, limit: int | None = None, columns: formats.Columns = frozenset()
+    name: str,
+    folder: str | None,
+    seed: int,
+    limit: int | None = None,
+    columns: formats.Columns = frozenset(),
 ) -> list[Problem]:
     """The problems of a benchmark, the first ``limit`` of them; ``id`` is the place in the file.
 
@@ -126,10 +148,14 @@ def _source(name: str, folder: str | None) -> Data:
     known = KNOWN.get(name)
     if folder is None:
         if known is None:
-            raise RecipeError(f"benchmark {name} is unknown: use {', '.join(KNOWN)}, or name the folder of its file")
+            raise RecipeError(
+                f"benchmark {name} is unknown: use {', '.join(KNOWN)}, or name the folder of its file"
+            )
         return Data(path=known.hub, subset=known.subset, split=known.split)
     if not Path(folder).is_dir():
-        raise RecipeError(f"the folder of benchmarks {folder} does not exist (working folder {Path.cwd()})")
+        raise RecipeError(
+            f"the folder of benchmarks {folder} does not exist (working folder {Path.cwd()})"
+        )
     wanted = {_plain(name), *(known.aliases if known else ())}
     there = sorted(file for file in Path(folder).iterdir() if files.suffix(file))
     found = [file for file in there if _plain(file.name[: -len(files.suffix(file))]) in wanted]
@@ -174,11 +200,18 @@ def _plain_problem(number: int, content: formats.Content, where: str) -> Problem
     return Problem(number, content.text, content.gold.text)
 
 
-def _choice_problem(number: int, question: str, options: list[str], right: int, seed: str) -> Problem:
+def _choice_problem(
+    number: int, question: str, options: list[str], right: int, seed: str
+) -> Problem:
     if len(options) > len(LETTERS):
-        raise RecipeError(f"problem {number} has {len(options)} choices; there are letters for {len(LETTERS)}")
+        raise RecipeError(
+            f"problem {number} has {len(options)} choices; there are letters for {len(LETTERS)}"
+        )
     order = list(range(len(options)))
     random.Random(seed).shuffle(order)
-    lines = [f"{letter}. {str(options[place]).strip()}" for letter, place in zip(LETTERS, order, strict=False)]
+    lines = [
+        f"{letter}. {str(options[place]).strip()}"
+        for letter, place in zip(LETTERS, order, strict=False)
+    ]
     text = "\n".join([str(question).strip(), *lines])
     return Problem(number, text, LETTERS[order.index(right)], kind="choice")

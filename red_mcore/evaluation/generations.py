@@ -37,7 +37,17 @@ from red_mcore.tracking.console import Watch, unwatched
 _GOLD = ("gold", "gt", "answer", "ground_truth")
 _PROBLEM = ("problem", "question", "prompt")
 _RESPONSES = (
-    *("responses", "response", "code", "completions", "completion", "outputs", "output", "generations", "generation"),
+    *(
+        "responses",
+        "response",
+        "code",
+        "completions",
+        "completion",
+        "outputs",
+        "output",
+        "generations",
+        "generation",
+    ),
 )
 _VERDICTS = ("score", "scores", "correct")
 _TOGETHER = 256
@@ -82,7 +92,9 @@ def read(file: Path) -> list[Recorded]:
         place = problem.benchmark, f"item {row['item']}" if "item" in row else problem.text or where
         one = found.setdefault(place, problem)
         if (one.text, one.gold, one.kind) != (problem.text, problem.gold, problem.kind):
-            raise RecipeError(f"{where}: another problem or gold than an earlier line of item {row.get('item')}")
+            raise RecipeError(
+                f"{where}: another problem or gold than an earlier line of item {row.get('item')}"
+            )
         responses, earlier = _responses(row, where)
         one.responses += responses
         one.earlier += earlier
@@ -99,7 +111,9 @@ def _problem_of(row: Row, where: str, name: str) -> _Problem:
         raise RecipeError(f"{where}: kind is {kind!r}, want math or choice")
     benchmark = str(row.get("benchmark", name))
     if not re.fullmatch(r"[\w.:-]+", benchmark):
-        raise RecipeError(f"{where}: benchmark '{benchmark}' becomes part of a metric's name: use letters and digits")
+        raise RecipeError(
+            f"{where}: benchmark '{benchmark}' becomes part of a metric's name: use letters and digits"
+        )
     told = [row[name] for name in _PROBLEM if row.get(name) is not None]
     text = _text(told[0] if told else "", where)
     item = row["item"] if isinstance(row.get("item"), int) else None
@@ -133,7 +147,9 @@ def _numbered(problems: Sequence[_Problem]) -> list[Recorded]:
             free = (n for n in itertools.count() if (problem.benchmark, n) not in taken)
             problem.item = next(free)
             taken.add((problem.benchmark, problem.item))
-        for number, (response, earlier) in enumerate(zip(problem.responses, problem.earlier, strict=True)):
+        for number, (response, earlier) in enumerate(
+            zip(problem.responses, problem.earlier, strict=True)
+        ):
             record = Response(
                 benchmark=problem.benchmark,
                 item=problem.item,
@@ -167,7 +183,9 @@ def grade(
     asked = [(_as_problem(response), response.text, response.tokens or 0) for response in responses]
     judged: list[Grade] = []
     for first in range(0, len(asked), _TOGETHER):
-        judged += graded(verifier, reward or Reward(), asked[first : first + _TOGETHER], boxed_only=boxed_only)
+        judged += graded(
+            verifier, reward or Reward(), asked[first : first + _TOGETHER], boxed_only=boxed_only
+        )
         watch(len(judged), len(asked))
     found = []
     for response, grade in zip(responses, judged, strict=True):
@@ -175,7 +193,9 @@ def grade(
     return found
 
 
-def disagreements(recorded: Sequence[Recorded], graded: Sequence[Response]) -> tuple[list[dict[str, Any]], int]:
+def disagreements(
+    recorded: Sequence[Recorded], graded: Sequence[Response]
+) -> tuple[list[dict[str, Any]], int]:
     """Responses that the earlier grader judged otherwise, to read; and how many it judged."""
     found, judged = [], 0
     for (_, earlier), now in zip(recorded, graded, strict=True):
@@ -214,14 +234,22 @@ def _first(row: Row, names: Sequence[str], where: str) -> Any:
     for name in names:
         if row.get(name) is not None:
             return row[name]
-    raise RecipeError(f"{where}: none of the columns {', '.join(names)}; there are {', '.join(row)}")
+    raise RecipeError(
+        f"{where}: none of the columns {', '.join(names)}; there are {', '.join(row)}"
+    )
 
 
 def _text(value: Any, where: str) -> str:
     """A text, a number that stands for it, or the last user's turn of a chat."""
     try:
         asked = [turn.text for turn in cells.turns(value) or [] if turn.role == "user"]
-        return asked[-1] if asked else str(value) if isinstance(value, int) else cells.text(value) or ""
+        return (
+            asked[-1]
+            if asked
+            else str(value)
+            if isinstance(value, int)
+            else cells.text(value) or ""
+        )
     except cells.CellError as error:
         raise RecipeError(f"{where}: the problem {error}") from None
 
@@ -237,5 +265,10 @@ def _response(value: Any, where: str) -> Row:
     if isinstance(value, str):
         value = {"text": value}
     if not isinstance(value, dict) or not isinstance(value.get("text"), str):
-        raise RecipeError(f"{where}: a response is {str(value)[:60]}, want text, or an object with text")
-    return {"text": value["text"], **{name: value.get(name) for name in ("tokens", "finish", "token_ids")}}
+        raise RecipeError(
+            f"{where}: a response is {str(value)[:60]}, want text, or an object with text"
+        )
+    return {
+        "text": value["text"],
+        **{name: value.get(name) for name in ("tokens", "finish", "token_ids")},
+    }

@@ -137,7 +137,9 @@ def claim(folder: Path, identity: dict[str, Any]) -> None:
             raise RecipeError(f"{file} is damaged (it has no problems): {fix}")
         for name, digest in now["problems"].items():
             if known.get(name, digest) != digest:
-                raise RecipeError(f"{folder} holds {name} with other problems (its file, --limit or seed): {fix}")
+                raise RecipeError(
+                    f"{folder} holds {name} with other problems (its file, --limit or seed): {fix}"
+                )
         now["problems"] = known | now["problems"]
         before, after = _flat(then), _flat(now)
         for field, value in before.items():
@@ -216,7 +218,9 @@ def _lines_of(file: Path) -> list[tuple[int, str]]:
         # Not splitlines, which would also cut at what JSON leaves inside its strings.
         lines = file.read_bytes().decode().split("\n")
     except FileNotFoundError:
-        raise RecipeError(f"{file} is not there: name a folder that tools/evaluate.py wrote, or its {ITEMS}") from None
+        raise RecipeError(
+            f"{file} is not there: name a folder that tools/evaluate.py wrote, or its {ITEMS}"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file} cannot be read: {error}") from None
     return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]

@@ -18,7 +18,9 @@ def told(metrics: Mapping[str, float], benchmarks: Iterable[str] = ()) -> list[s
     there are some."""
     found = []
     if "evaluation/pass1" in metrics:
-        passes = (name for name in metrics if name.startswith("evaluation/pass") and "_" not in name)
+        passes = (
+            name for name in metrics if name.startswith("evaluation/pass") and "_" not in name
+        )
         most = max((name.removeprefix("evaluation/pass") for name in passes), key=int)
         found.append(
             f"held-out pass@1 {_with_error(metrics['evaluation/pass1'], metrics['evaluation/pass1_stderr'])}"

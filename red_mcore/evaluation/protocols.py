@@ -25,7 +25,9 @@ def default() -> Protocol:
 
 def red() -> Protocol:
     system = "You are a helpful assistant."
-    return Protocol(system_prompt=system, temperature=0.0, samples=1, competition_samples=None, max_tokens=5096)
+    return Protocol(
+        system_prompt=system, temperature=0.0, samples=1, competition_samples=None, max_tokens=5096
+    )
 
 
 def luffy() -> Protocol:
@@ -44,7 +46,9 @@ NAMES = tuple(_NAMED)
 def protocol(name: str) -> Protocol:
     """The protocol of that name. RecipeError where there is none."""
     if name not in _NAMED:
-        raise RecipeError(f"--protocol {name} is unknown: use {', '.join(NAMES)}, and change fields with a=b")
+        raise RecipeError(
+            f"--protocol {name} is unknown: use {', '.join(NAMES)}, and change fields with a=b"
+        )
     return _NAMED[name]()
 
 

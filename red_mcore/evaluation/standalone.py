@@ -74,7 +74,10 @@ def prepare(job: Job) -> Prepared:
     if found := template.find(model):
         template.check(found, job.protocol.system_prompt, job.protocol.template_arguments)
     columns = functions.columns(job.reward)
-    problems = {name: benchmarks.load(name, job.data, job.protocol.seed, job.limit, columns) for name in job.benchmarks}
+    problems = {
+        name: benchmarks.load(name, job.data, job.protocol.seed, job.limit, columns)
+        for name in job.benchmarks
+    }
     encoded = asking.prompts(tokenizer, problems, job.protocol)
     room = stored.arch.max_positions
     asking.check_lengths(encoded, job.protocol, room, "the model's max_position_embeddings")
@@ -102,7 +105,9 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
     end_imports()
     engine.publish(stored.tensors(), hf_shapes(stored.arch), 0)
     if ranks.any_rank(ranks.from_main(engine.checksum) != engine.checksum):
-        raise RuntimeError(f"the ranks read different weights from {stored.folder}: was it written to?")
+        raise RuntimeError(
+            f"the ranks read different weights from {stored.folder}: was it written to?"
+        )
     if here.is_main:
         report_faults(verifier, prepared.problems)
         announce(job, prepared)
@@ -115,7 +120,9 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
         verifier.close()
     engine.close()
     ranks.stop()
-    return {**about, **engine.about, "weights": engine.checksum, **summary} if here.is_main else None
+    return (
+        {**about, **engine.about, "weights": engine.checksum, **summary} if here.is_main else None
+    )
 
 
 def start_engine(job: Job, prepared: Prepared) -> Engine:
@@ -123,7 +130,9 @@ def start_engine(job: Job, prepared: Prepared) -> Engine:
     from red_mcore.data.seams import stop_ids_of
     from red_mcore.rollout.engine import VllmEngine
 
-    cache = job.kv_cache_mib or _cache_mib(prepared.stored.arch.parameters, prepared.dtype, job.tensor)
+    cache = job.kv_cache_mib or _cache_mib(
+        prepared.stored.arch.parameters, prepared.dtype, job.tensor
+    )
     settings = Rollout(
         max_prompt_tokens=prepared.longest,
         max_response_tokens=job.protocol.max_tokens,
@@ -166,7 +175,10 @@ def report_faults(verifier: Verifier, problems: Mapping[str, Sequence[Problem]])
     for name, asked in problems.items():
         for problem, fault in zip(asked, verifier.gold_faults(asked), strict=True):
             if fault:
-                print(f"warning: {name} item {problem.id}: gold {problem.gold!r} cannot be used: {fault}", flush=True)
+                print(
+                    f"warning: {name} item {problem.id}: gold {problem.gold!r} cannot be used: {fault}",
+                    flush=True,
+                )
 
 
 def _cache_mib(parameters: int, dtype: str, tensor: int) -> int:

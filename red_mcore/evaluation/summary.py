@@ -96,7 +96,10 @@ def metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     """``evaluation/NAME_...`` of each benchmark, for MLflow and ``metrics.jsonl``."""
     found: dict[str, float] = {}
     for name, numbers in summary["benchmarks"].items():
-        values = {key: numbers[key] for key in ("mean", "stderr", "majority", "length_tokens", "truncated")}
+        values = {
+            key: numbers[key]
+            for key in ("mean", "stderr", "majority", "length_tokens", "truncated")
+        }
         for k, value in numbers["pass"].items():
             values[f"pass{k}"] = value
         _add(found, name, values | shares_of_no_answer(numbers))
@@ -135,7 +138,9 @@ def shares_of_no_answer(numbers: Summary) -> dict[str, float]:
     return {name: counts[name] / sum(counts.values()) for name in VERDICTS[2:]}
 
 
-def against(responses: Sequence[Response], others: Sequence[Response]) -> dict[str, dict[str, float]]:
+def against(
+    responses: Sequence[Response], others: Sequence[Response]
+) -> dict[str, dict[str, float]]:
     """This evaluation's accuracy minus the other's on each benchmark that both have: paired
     bootstrap over problems.
 
@@ -144,7 +149,9 @@ def against(responses: Sequence[Response], others: Sequence[Response]) -> dict[s
     ours, theirs = _accuracies(responses), _accuracies(others)
     found = {}
     for name in check_comparable(ours, theirs):
-        mean, error, low, high = paired_bootstrap([ours[name][place] - theirs[name][place] for place in ours[name]])
+        mean, error, low, high = paired_bootstrap(
+            [ours[name][place] - theirs[name][place] for place in ours[name]]
+        )
         found[name] = {"difference": mean, "stderr": error, "low": low, "high": high}
     return found
 
@@ -157,12 +164,16 @@ def places(responses: Sequence[Response]) -> dict[str, set[Place]]:
     return found
 
 
-def check_comparable(ours: Mapping[str, Collection[Place]], theirs: Mapping[str, Collection[Place]]) -> list[str]:
+def check_comparable(
+    ours: Mapping[str, Collection[Place]], theirs: Mapping[str, Collection[Place]]
+) -> list[str]:
     """The benchmarks of both. RecipeError where there are none, or one has other problems there
     than here."""
     shared = [name for name in ours if name in theirs]
     if not shared:
-        raise RecipeError(f"--against: no benchmark in common, {', '.join(ours)} here and {', '.join(theirs)} there")
+        raise RecipeError(
+            f"--against: no benchmark in common, {', '.join(ours)} here and {', '.join(theirs)} there"
+        )
     for name in shared:
         same = len(set(ours[name]) & set(theirs[name]))
         if not same == len(ours[name]) == len(theirs[name]):

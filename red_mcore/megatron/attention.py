@@ -10,7 +10,10 @@ from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
 from megatron.core.packed_seq_params import PackedSeqParams
 from megatron.core.tensor_parallel import RowParallelLinear, gather_from_sequence_parallel_region
 from megatron.core.transformer.module import MegatronModule
-from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
+from megatron.core.transformer.transformer_block import (
+    TransformerBlockSubmodules,
+    get_num_layers_to_build,
+)
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 from torch.nn import functional
@@ -28,7 +31,9 @@ class RMSNorm(torch.nn.Module):
         setattr(self.weight, "sequence_parallel", config.sequence_parallel)  # noqa: B010
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), self.eps).to(x.dtype)
+        return functional.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), self.eps).to(
+            x.dtype
+        )
 
 
 def local_order(lengths: list[int], rank: int, ranks: int) -> Tensor:
@@ -69,7 +74,9 @@ class Bucket:
         """[n, 1, L, K] bool, made when it is needed: of a long sequence it is large."""
         if self.last is None:
             return None
-        return torch.arange(self.keys.shape[1], device=self.keys.device) <= self.last[:, None, :, None]
+        return (
+            torch.arange(self.keys.shape[1], device=self.keys.device) <= self.last[:, None, :, None]
+        )
 
 
 @dataclass
@@ -109,13 +116,20 @@ class Packing(PackedSeqParams):
         for (number, _), members in by_size.items():
             size = torch.tensor([lengths[i] // chunks for i in members])[:, None]
             start = ends[torch.tensor(members)][:, None]
-            steps, before = torch.arange(int(size.max())), torch.arange((number + 1) * int(size.max()))
-            last = number * size + torch.minimum(steps, size - 1)  # of each query's keys: its position in the sequence
+            steps, before = (
+                torch.arange(int(size.max())),
+                torch.arange((number + 1) * int(size.max())),
+            )
+            last = number * size + torch.minimum(
+                steps, size - 1
+            )  # of each query's keys: its position in the sequence
             queries = place[start + last] - rank * held
             keys = place[start + torch.minimum(before, (number + 1) * size - 1)]
             real = steps < size
             inverse[queries[real]] = offset + torch.arange(queries.numel()).view_as(queries)[real]
-            buckets.append(Bucket(queries.to(device), keys.to(device), last.to(device) if number else None))
+            buckets.append(
+                Bucket(queries.to(device), keys.to(device), last.to(device) if number else None)
+            )
             offset += queries.numel()
         borders = ends.to(device=device, dtype=torch.int32)
         return cls(
@@ -167,7 +181,9 @@ class PackedAttention(MegatronModule):
         d]."""
         if self._context_group is not None:
             both = torch.stack((key, value), dim=1)
-            key, value = gather_from_sequence_parallel_region(both, group=self._context_group).unbind(1)
+            key, value = gather_from_sequence_parallel_region(
+                both, group=self._context_group
+            ).unbind(1)
         assert packed_seq_params is not None, "sequences come in packs here"
         outputs = []
         for bucket in packed_seq_params.buckets:
@@ -214,7 +230,9 @@ def layer_spec(
     either way.
     """
     layer = get_gpt_layer_local_spec(
-        num_experts=config.num_moe_experts, qk_layernorm=config.qk_layernorm, normalization="RMSNorm"
+        num_experts=config.num_moe_experts,
+        qk_layernorm=config.qk_layernorm,
+        normalization="RMSNorm",
     )
     attention, mlp = layer.submodules.self_attention.submodules, layer.submodules.mlp.submodules
     norm, attention.core_attention = RMSNorm, PackedAttention
@@ -230,5 +248,6 @@ def layer_spec(
     if config.qk_layernorm:
         attention.q_layernorm = attention.k_layernorm = norm
     return TransformerBlockSubmodules(
-        layer_specs=[layer] * get_num_layers_to_build(config, vp_stage=virtual_stage), layer_norm=norm
+        layer_specs=[layer] * get_num_layers_to_build(config, vp_stage=virtual_stage),
+        layer_norm=norm,
     )

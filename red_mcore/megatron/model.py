@@ -24,11 +24,17 @@ from red_mcore.models.layers import uses_transformer_engine
 _RECOMPUTE: dict[str, dict[str, Any]] = {
     "none": {},
     "selective": {"recompute_granularity": "selective"},
-    "full": {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1},
+    "full": {
+        "recompute_granularity": "full",
+        "recompute_method": "uniform",
+        "recompute_num_layers": 1,
+    },
 }
 
 
-def transformer_config(arch: Architecture, parallel: Parallel, settings: Model) -> TransformerConfig:
+def transformer_config(
+    arch: Architecture, parallel: Parallel, settings: Model
+) -> TransformerConfig:
     """Megatron's configuration of ``arch``; every field that would silently change the result is
     named here."""
     dtype = getattr(torch, settings.dtype)
@@ -121,10 +127,14 @@ def check_fp8(scaling: str) -> None:
     """RecipeError where this GPU cannot compute in FP8 with this ``scaling``, saying why."""
     from transformer_engine.pytorch import quantization as fp8
 
-    check = {"tensorwise": fp8.check_fp8_support, "blockwise": fp8.check_fp8_block_scaling_support}[scaling]
+    check = {"tensorwise": fp8.check_fp8_support, "blockwise": fp8.check_fp8_block_scaling_support}[
+        scaling
+    ]
     is_able, reason = check()
     if not is_able:
-        raise RecipeError(f"model.fp8={scaling}: {torch.cuda.get_device_name()}: {reason} Use fp8=none")
+        raise RecipeError(
+            f"model.fp8={scaling}: {torch.cuda.get_device_name()}: {reason} Use fp8=none"
+        )
 
 
 def _chunk(
@@ -136,11 +146,17 @@ def _chunk(
 ) -> GPTModel:
     model = GPTModel(
         config=config,
-        transformer_layer_spec=layer_spec(config, transformer_engine, arch.output_bias, virtual_stage),
+        transformer_layer_spec=layer_spec(
+            config, transformer_engine, arch.output_bias, virtual_stage
+        ),
         vocab_size=padded_vocab(arch.vocab_size, parallel.tensor),
         max_sequence_length=arch.max_positions,
-        pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=virtual_stage),
-        post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=virtual_stage),
+        pre_process=parallel_state.is_pipeline_first_stage(
+            ignore_virtual=False, vp_stage=virtual_stage
+        ),
+        post_process=parallel_state.is_pipeline_last_stage(
+            ignore_virtual=False, vp_stage=virtual_stage
+        ),
         parallel_output=True,
         share_embeddings_and_output_weights=arch.tied,
         position_embedding_type="rope",
@@ -149,14 +165,18 @@ def _chunk(
     )
     if arch.rope_scaling is not None:
         # Megatron's own scaling knows no other bounds and positions than Llama 3.1's.
-        model.rotary_pos_emb.inv_freq = scale_frequencies(model.rotary_pos_emb.inv_freq, arch.rope_scaling)
+        model.rotary_pos_emb.inv_freq = scale_frequencies(
+            model.rotary_pos_emb.inv_freq, arch.rope_scaling
+        )
     for name, parameter in model.named_parameters():
         if ".local_experts." in name:
             # A gradient buffer and an optimizer of their own, also where each rank holds all
             # experts: a checkpoint then loads under any expert parallel.
             parameter.allreduce = False
     if model.post_process:
-        model.output_layer.__class__ = _OutputLayer  # Megatron's own, parameters and all, with another forward
+        model.output_layer.__class__ = (
+            _OutputLayer  # Megatron's own, parameters and all, with another forward
+        )
     return model
 
 
@@ -184,5 +204,7 @@ class _OutputLayer(ColumnParallelLinear):
     def forward(self, input_, weight=None, runtime_gather_output=None):
         # Either sums the gradient, of which each rank's vocabulary has a share, in the backward.
         if self.sequence_parallel:
-            return gather_from_sequence_parallel_region(input_, tensor_parallel_output_grad=True), None
+            return gather_from_sequence_parallel_region(
+                input_, tensor_parallel_output_grad=True
+            ), None
         return copy_to_tensor_model_parallel_region(input_), None

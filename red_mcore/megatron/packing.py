@@ -73,7 +73,10 @@ def deal(groups: Sequence[Group], ranks: int, hidden_size: int) -> list[list[Sam
     """Samples of each data-parallel rank: whole groups, the dearest first to the rank with the least work so far."""
     work = [0.0] * ranks
     shares: list[list[Sample]] = [[] for _ in range(ranks)]
-    priced = sorted(((sum(_cost(s, hidden_size) for s in g.samples), i) for i, g in enumerate(groups)), reverse=True)
+    priced = sorted(
+        ((sum(_cost(s, hidden_size) for s in g.samples), i) for i, g in enumerate(groups)),
+        reverse=True,
+    )
     for cost, i in priced:
         rank = min(range(ranks), key=lambda r: (work[r], r))
         work[rank] += cost
@@ -100,7 +103,9 @@ def bins(samples: Sequence[Sample], budget: int) -> list[list[int]]:
     for i in sorted(range(len(samples)), key=lambda i: (-samples[i].tokens, i)):
         size = samples[i].tokens
         if size > budget:
-            raise ValueError(f"a sequence of {size} tokens exceeds the micro-batch budget of {budget} tokens")
+            raise ValueError(
+                f"a sequence of {size} tokens exceeds the micro-batch budget of {budget} tokens"
+            )
         slot = next((b for b, free in enumerate(room) if free >= size), None)
         if slot is None:
             out.append([])
@@ -124,10 +129,14 @@ class Plan:
     @property
     def late(self) -> list[Sample]:
         """The traces, of all ranks, that come after the turn."""
-        return [s for batches in self.batches for samples in batches[self.turn + 1 :] for s in samples]
+        return [
+            s for batches in self.batches for samples in batches[self.turn + 1 :] for s in samples
+        ]
 
 
-def arrange(shares: Sequence[Sequence[Sample]], budget: int, *, rounds: int = 1, offline_last: bool = False) -> Plan:
+def arrange(
+    shares: Sequence[Sequence[Sample]], budget: int, *, rounds: int = 1, offline_last: bool = False
+) -> Plan:
     """First-fit decreasing, on each rank for itself; ``offline_last`` puts the traces behind the rollouts.
 
     The number of micro-batches is a multiple of ``rounds`` (interleaved pipelines). A rank with fewer samples than
@@ -140,7 +149,12 @@ def arrange(shares: Sequence[Sequence[Sample]], budget: int, *, rounds: int = 1,
     count = _padded(count, rounds)
 
     def aligned(before: list, rest: list) -> list:
-        return [[] for _ in range(turn - len(before))] + before + rest + [[] for _ in range(count - turn - len(rest))]
+        return (
+            [[] for _ in range(turn - len(before))]
+            + before
+            + rest
+            + [[] for _ in range(count - turn - len(rest))]
+        )
 
     return Plan([aligned(*both) for both in halves], turn)
 
@@ -149,9 +163,15 @@ def _halves(
     samples: Sequence[Sample], budget: int, offline_last: bool
 ) -> tuple[list[list[Sample]], list[list[Sample]]]:
     """Micro-batches before the turn, and from it on: the traces, with the last rollouts if there is room for all."""
-    parts = ([s for s in samples if (offline_last and s.is_offline) is late] for late in (False, True))
+    parts = (
+        [s for s in samples if (offline_last and s.is_offline) is late] for late in (False, True)
+    )
     before, rest = ([[part[i] for i in b] for b in bins(part, budget)] for part in parts)
-    if before and len(rest) <= 1 and sum(s.tokens for b in (before[-1], *rest) for s in b) <= budget:
+    if (
+        before
+        and len(rest) <= 1
+        and sum(s.tokens for b in (before[-1], *rest) for s in b) <= budget
+    ):
         return before[:-1], [sum(rest, before[-1])]
     return before, rest
 
@@ -174,7 +194,9 @@ def pack(
     on top of the plan's budget. An empty micro-batch is padding alone; its loss is an exact 0.
     """
     unit = 2 * context[1] if context[1] > 1 else 1
-    lengths = [[sum(_padded(s.tokens, unit) for s in b) for b in batches] for batches in plan.batches]
+    lengths = [
+        [sum(_padded(s.tokens, unit) for s in b) for b in batches] for batches in plan.batches
+    ]
     common = max(length for rank_lengths in lengths for length in rank_lengths)
     out = []
     for samples, used in zip(plan.batches[rank], lengths[rank], strict=True):
@@ -217,7 +239,9 @@ def _build(
         lengths.append(_padded(sample.tokens, unit))
         at += lengths[-1]
     if at < length:
-        lengths.append(length - at)  # the padding is a sequence of its own: no other sequence sees it
+        lengths.append(
+            length - at
+        )  # the padding is a sequence of its own: no other sequence sees it
     sizes = [len(sample.response) for sample in samples]
     sizes += [0] * (len(lengths) - len(sizes))
     held = local_order(lengths, *context).numpy()
@@ -239,5 +263,8 @@ def _build(
             lengths=torch.tensor(sizes, dtype=torch.float32, device=device),
             over_context=sum_over_context if context[1] > 1 else same,
         ),
-        spans=[(s, entry[span][entry[span] >= 0], np.flatnonzero(entry[span] >= 0)) for s, span in spans],
+        spans=[
+            (s, entry[span][entry[span] >= 0], np.flatnonzero(entry[span] >= 0))
+            for s, span in spans
+        ],
     )

@@ -12,7 +12,11 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from megatron.core import parallel_state
-from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
+from megatron.core.distributed import (
+    DistributedDataParallel,
+    DistributedDataParallelConfig,
+    finalize_model_grads,
+)
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.tensor_parallel import param_is_not_tensor_parallel_duplicate
 from megatron.core.transformer.module import param_is_not_shared
@@ -70,7 +74,9 @@ class Policy:
                     overlap_grad_reduce=False,
                     average_in_collective=False,
                 )
-                self._ddp = [DistributedDataParallel(self.config, settings, chunk) for chunk in self.model]
+                self._ddp = [
+                    DistributedDataParallel(self.config, settings, chunk) for chunk in self.model
+                ]
                 self.config.finalize_model_grads_func = finalize_model_grads
             self.optimizer, self.slots = make_optimizers(self._ddp, wanted, self.dtype)
         self._active = next(iter(self.slots.values()))
@@ -86,7 +92,9 @@ class Policy:
         """Moments of every slot, and the float32 copy of bfloat16 weights (float32 weights are the model's own)."""
         moments = [x for slot in self.slots.values() for x in slot.moments()]
         parts = self.optimizer.chained_optimizers
-        return moments + [x for part in parts for group in part.shard_fp32_from_float16_groups for x in group]
+        return moments + [
+            x for part in parts for group in part.shard_fp32_from_float16_groups for x in group
+        ]
 
     def activate(self, name: str) -> Slot:
         """Let ``optimizer`` work with slot ``name``; returns it."""
@@ -112,7 +120,11 @@ class Policy:
 
     def score_reference(self, groups: Sequence[Group]) -> None:
         """Fill ``ref_logp`` of every sample, on every rank; called on the reference. Raises as ``score`` does."""
-        with read_on_device(list(self.model.parameters())) if self._offload.reference else nullcontext():
+        with (
+            read_on_device(list(self.model.parameters()))
+            if self._offload.reference
+            else nullcontext()
+        ):
             for sample, logp, _ in self._scored(groups):
                 sample.ref_logp = logp
         self._check(groups, ("ref_logp",))
@@ -120,13 +132,21 @@ class Policy:
     def _check(self, groups: Sequence[Group], names: Sequence[str]) -> None:
         """FloatingPointError, on every rank, for the first of these fields of samples that is not finite."""
         if found := guards.culprit(groups, names):
-            rank = next(r for r, hand in enumerate(self._deal(groups)) if any(s is found.sample for s in hand))
+            rank = next(
+                r
+                for r, hand in enumerate(self._deal(groups))
+                if any(s is found.sample for s in hand)
+            )
             raise FloatingPointError(f"{found} (data-parallel rank {rank}); {guards.REFUSED}")
 
     def _refuse_unless(self, well: bool, what: str, find: Callable[[], str | None]) -> None:
         """FloatingPointError on every rank where one is not ``well``: the first culprit that a rank can ``find``."""
         if any_rank(not well):
-            found = (f"{culprit} on rank {rank}; " for rank, culprit in enumerate(from_all(find())) if culprit)
+            found = (
+                f"{culprit} on rank {rank}; "
+                for rank, culprit in enumerate(from_all(find()))
+                if culprit
+            )
             raise FloatingPointError(f"{next(found, '')}{what}: {guards.REFUSED}")
 
     def _scored(self, groups: Sequence[Group]) -> Iterator[tuple[Sample, np.ndarray, np.ndarray]]:
@@ -142,7 +162,9 @@ class Policy:
             self._run(batches, keep, forward_only=True)
         samples = [s for g in groups for s in g.samples]
         ends = np.cumsum([len(s.response) for s in samples])
-        places = {id(s): slice(end - len(s.response), end) for s, end in zip(samples, ends, strict=True)}
+        places = {
+            id(s): slice(end - len(s.response), end) for s, end in zip(samples, ends, strict=True)
+        }
         scored = torch.zeros(2, int(ends[-1]))
         if self.ranks.is_last_stage:
             for batch, result in zip(batches, results, strict=True):
@@ -154,7 +176,12 @@ class Policy:
             yield sample, logp[place], entropy[place]
 
     def update(
-        self, groups: Sequence[Group], token_losses: TokenLosses, *, optimizer: str = "main", lr_scale: float = 1.0
+        self,
+        groups: Sequence[Group],
+        token_losses: TokenLosses,
+        *,
+        optimizer: str = "main",
+        lr_scale: float = 1.0,
     ) -> dict[str, float]:
         """``backward`` and ``step``."""
         return self.backward(groups, token_losses) | self.step(optimizer, lr_scale)
@@ -192,7 +219,9 @@ class Policy:
         sums[-1] = sum(b.tokens.numel() for b in batches)
         own = None
         if on_policy:
-            late = {id(s) for s in plan.late}  # of all ranks, so that either all score some ahead or none does
+            late = {
+                id(s) for s in plan.late
+            }  # of all ranks, so that either all score some ahead or none does
             self._score_entropies(groups, late)
             measured = [s for g in groups for s in g.samples if id(s) not in late]
             own = OnePass(measured, self.ranks, weigh, batches[plan.turn])
@@ -207,7 +236,9 @@ class Policy:
             if own is not None:
                 own.measure(batch, logp.detach(), entropy.detach())
             token_loss = token_losses(batch.inputs(logp, entropy))
-            total = logp.sum() * 0.0  # keeps the graph of a micro-batch without trained tokens alive
+            total = (
+                logp.sum() * 0.0
+            )  # keeps the graph of a micro-batch without trained tokens alive
             for i, name in enumerate(components):
                 coefficient = batch.coefficient[name]
                 # where, not a product: a token loss may be infinite off its component's tokens
@@ -230,7 +261,9 @@ class Policy:
         self._check(groups, ("entropy", "weight"))  # of the pass itself
         *losses, filled, computed = sums.tolist()
         total = sum(losses)
-        self._refuse_unless(math.isfinite(total), f"the loss is {total}", lambda: next(iter(spoilt), None))
+        self._refuse_unless(
+            math.isfinite(total), f"the loss is {total}", lambda: next(iter(spoilt), None)
+        )
         out = {"loss/total": total}
         out |= {f"loss/{name}": value for name, value in zip(components, losses, strict=True)}
         out |= {
@@ -258,7 +291,9 @@ class Policy:
             with shim.on_device():
                 updated, grad_norm = self._step_unless_steep(slot.skip_grad, lr)
             changes = [old.sub_(new) for old, new in zip(before, weights, strict=True)]
-            norms = torch.stack([get_total_norm(tensors).double() for tensors in (weights, changes)])
+            norms = torch.stack(
+                [get_total_norm(tensors).double() for tensors in (weights, changes)]
+            )
             del weights, before, changes  # they would keep what is moved away
         slot.schedule.step(increment=int(updated))  # also takes the scale out again
         norms = norms.to(shim.device())
@@ -282,14 +317,20 @@ class Policy:
         self.optimizer.prepare_grads()
         norm = float(self.optimizer.get_grad_norm() or 0.0)
         what = f"the gradient norm is {norm}, the learning rate {lr}"
-        self._refuse_unless(math.isfinite(norm) and math.isfinite(lr), what, self._first_spoilt_gradient)
-        if limit and any_rank(not norm <= limit):  # a step is a collective: all ranks have to agree on it
+        self._refuse_unless(
+            math.isfinite(norm) and math.isfinite(lr), what, self._first_spoilt_gradient
+        )
+        if limit and any_rank(
+            not norm <= limit
+        ):  # a step is a collective: all ranks have to agree on it
             return False, norm
         updated, _, _ = self.optimizer.step()
         return updated, norm
 
     def _first_spoilt_gradient(self) -> str | None:
-        for name, parameter in (named for chunk in self.model for named in chunk.named_parameters()):
+        for name, parameter in (
+            named for chunk in self.model for named in chunk.named_parameters()
+        ):
             gradient: Tensor = getattr(parameter, "main_grad")  # noqa: B009 - which Megatron adds
             if not gradient.isfinite().all():
                 return f"the gradient of {name} is not finite"
@@ -325,7 +366,8 @@ class Policy:
         return pack(
             plan,
             self.ranks.data_rank,
-            multiple=(self._parallel.tensor if self._parallel.sequence else 1) * FP8_MULTIPLE.get(self._fp8, 1),
+            multiple=(self._parallel.tensor if self._parallel.sequence else 1)
+            * FP8_MULTIPLE.get(self._fp8, 1),
             static=self._parallel.pipeline > 1 or self._parallel.expert > 1,
             context=(self.ranks.context_rank, self.ranks.context),
             components=components,
@@ -336,7 +378,10 @@ class Policy:
         def forward_step(iterator, model):
             batch = next(iterator)
             output = model(
-                input_ids=batch.tokens, position_ids=None, attention_mask=None, packed_seq_params=batch.packing
+                input_ids=batch.tokens,
+                position_ids=None,
+                attention_mask=None,
+                packed_seq_params=batch.packing,
             )
             return output, partial(loss, batch)
 
@@ -363,7 +408,9 @@ class Policy:
             batch.targets,
             vocab_size=self.arch.vocab_size,
             # A teacher's tokens were not drawn at the rollouts' temperature: what imitates them is at 1.
-            temperature=None if self.temperature == 1 else torch.where(is_offline, 1.0, self.temperature),
+            temperature=None
+            if self.temperature == 1
+            else torch.where(is_offline, 1.0, self.temperature),
             group=parallel_state.get_tensor_model_parallel_group(),
         )
 

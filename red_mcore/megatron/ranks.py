@@ -64,7 +64,9 @@ def start(parallel: Parallel, seed: int, timeout_minutes: float = 30.0) -> Ranks
     else:
         torch.set_num_threads(1)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    if shim.needed() and parallel.virtual > 1 and parallel.pipeline == 2:  # a GPU that torch cannot use
+    if (
+        shim.needed() and parallel.virtual > 1 and parallel.pipeline == 2
+    ):  # a GPU that torch cannot use
         raise RecipeError(
             f"parallel.virtual={parallel.virtual} with parallel.pipeline=2 gives wrong results on CPUs: use virtual=1"
         )
@@ -217,5 +219,7 @@ def _over_context(tensor: torch.Tensor) -> torch.Tensor:
 def _over_data(tensor: torch.Tensor, op) -> torch.Tensor:
     from megatron.core import parallel_state
 
-    dist.all_reduce(tensor, op=op, group=parallel_state.get_data_parallel_group(with_context_parallel=True))
+    dist.all_reduce(
+        tensor, op=op, group=parallel_state.get_data_parallel_group(with_context_parallel=True)
+    )
     return tensor

@@ -20,12 +20,18 @@ class Slot:
     """
 
     def __init__(self, optimizer, settings: Optimizer, steps: int):
-        self._parts, self._config, self._clip_grad = optimizer.chained_optimizers, optimizer.config, settings.clip_grad
+        self._parts, self._config, self._clip_grad = (
+            optimizer.chained_optimizers,
+            optimizer.config,
+            settings.clip_grad,
+        )
         self.skip_grad = settings.skip_grad
         # Megatron's schedule prefers a group's own bounds of the learning rate.
         bounds = {"max_lr": settings.lr, "min_lr": settings.lr * settings.min_lr_ratio}
         own = {"betas": settings.betas, "eps": settings.eps, **bounds}
-        self._groups = [[group | own for group in part.optimizer.param_groups] for part in self._parts]
+        self._groups = [
+            [group | own for group in part.optimizer.param_groups] for part in self._parts
+        ]
         self._moments: list[dict[Any, dict]] = [defaultdict(dict) for _ in self._parts]
         self.enter()
         for part in self._parts:
@@ -37,7 +43,8 @@ class Slot:
                     state["step"] = torch.tensor(0.0)
         self.schedule = OptimizerParamScheduler(
             optimizer,
-            init_lr=settings.lr / (settings.warmup_steps + 1),  # of the first update, which would idle at 0
+            init_lr=settings.lr
+            / (settings.warmup_steps + 1),  # of the first update, which would idle at 0
             **bounds,
             lr_warmup_steps=settings.warmup_steps,
             lr_decay_steps=max(steps, settings.warmup_steps + 1),
@@ -53,7 +60,9 @@ class Slot:
 
     def moments(self) -> list[torch.Tensor]:
         """The moments of every parameter."""
-        moments = [part.optimizer.state for part in self._parts] if self._is_in_turn else self._moments
+        moments = (
+            [part.optimizer.state for part in self._parts] if self._is_in_turn else self._moments
+        )
         states = (state for of_part in moments for state in of_part.values())
         return [tensor for state in states for name, tensor in state.items() if name != "step"]
 

@@ -41,7 +41,9 @@ def logprob_and_entropy(
 class _VocabParallel(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, weight, targets, vocab_size, temperature, group):
-        rank, size = (dist.get_rank(group), dist.get_world_size(group)) if group is not None else (0, 1)
+        rank, size = (
+            (dist.get_rank(group), dist.get_world_size(group)) if group is not None else (0, 1)
+        )
         first = rank * len(weight)
         valid = max(0, min(len(weight), vocab_size - first))
         local = targets - first
@@ -68,7 +70,9 @@ class _VocabParallel(torch.autograd.Function):
             shift = top - whole if valid else torch.zeros_like(top)
             scale = shift.exp()
             moment = moment + shift * norm
-            sums = torch.stack((scale * norm, scale * moment, mine * (picked + shift), (shift / t).exp() * heated))
+            sums = torch.stack(
+                (scale * norm, scale * moment, mine * (picked + shift), (shift / t).exp() * heated)
+            )
             dist.all_reduce(sums, group=group)
             top, (norm, moment, picked, heated) = whole, sums
         log_norm = norm.log()
@@ -104,13 +108,21 @@ class _VocabParallel(torch.autograd.Function):
             by_logp = a[part, None]
             if temperature is None:
                 log_p = x.sub_(log_norm[part, None])
-                grad = log_p.exp().mul_(by_logp if b is None else _by_entropy(log_p, entropy, b, part).add_(by_logp))
+                grad = log_p.exp().mul_(
+                    by_logp if b is None else _by_entropy(log_p, entropy, b, part).add_(by_logp)
+                )
             else:
-                grad = (x / temperature[part, None]).sub_(log_heated[part, None]).exp_().mul_(by_logp)
+                grad = (
+                    (x / temperature[part, None]).sub_(log_heated[part, None]).exp_().mul_(by_logp)
+                )
                 if b is not None:
                     log_p = x.sub_(log_norm[part, None])
                     grad += log_p.exp().mul_(_by_entropy(log_p, entropy, b, part))
-            grad = grad.neg_().scatter_add_(1, local[part, None], (a * mine)[part, None]).to(hidden.dtype)
+            grad = (
+                grad.neg_()
+                .scatter_add_(1, local[part, None], (a * mine)[part, None])
+                .to(hidden.dtype)
+            )
             x = log_p = None  # type: ignore[assignment]  # they are large
             grad_hidden[part] = grad @ rows
             grad_weight[: ctx.valid] += grad.T @ hidden[part]

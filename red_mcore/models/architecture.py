@@ -64,7 +64,12 @@ _REAL = {"rms_norm_eps": 1.0, "initializer_range": 100.0, "rope_theta": 1e15}
 _MAY_BE_NULL = ("num_key_value_heads", "head_dim", "rope_theta", "sliding_window")
 """Fields whose null means that they are not there; switches may be null, too."""
 _MAY_DIFFER = {
-    *("max_position_embeddings", "rope_theta", "rope_scaling", "rope_parameters"),  # longer contexts
+    *(
+        "max_position_embeddings",
+        "rope_theta",
+        "rope_scaling",
+        "rope_parameters",
+    ),  # longer contexts
     *("sliding_window", "max_window_layers", "layer_types", "initializer_range", "architectures"),
 }
 """Fields that are read, and that ``model.config`` may have otherwise than the folder whose weights
@@ -84,22 +89,89 @@ _IMPLEMENTED = {
 where a family reads them."""
 _HARMLESS = {
     # Types, versions and names; what files were made with.
-    *("transformers_version", "torch_dtype", "dtype", "tokenizer_class", "is_llama_config", "hf_device_map"),
+    *(
+        "transformers_version",
+        "torch_dtype",
+        "dtype",
+        "tokenizer_class",
+        "is_llama_config",
+        "hf_device_map",
+    ),
     # How a forward is run: the same numbers come out.
-    *("use_cache", "attn_implementation", "use_flash_attn", "use_flash_attention", "use_flash_attention_2"),
-    *("cache_implementation", "gradient_checkpointing", "torchscript", "use_bfloat16", "is_decoder"),
+    *(
+        "use_cache",
+        "attn_implementation",
+        "use_flash_attn",
+        "use_flash_attention",
+        "use_flash_attention_2",
+    ),
+    *(
+        "cache_implementation",
+        "gradient_checkpointing",
+        "torchscript",
+        "use_bfloat16",
+        "is_decoder",
+    ),
     "chunk_size_feed_forward",
     "pretraining_tp",  # Products are computed in so many slices.
     # Of the tokenizer: the tokens that it adds, the length that it cuts at.
-    *("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id", "decoder_start_token_id"),
-    *("model_max_length", "tokenizer_model_max_length", "max_sequence_length", "max_seq_length", "seq_length"),
+    *(
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "unk_token_id",
+        "sep_token_id",
+        "decoder_start_token_id",
+    ),
+    *(
+        "model_max_length",
+        "tokenizer_model_max_length",
+        "max_sequence_length",
+        "max_seq_length",
+        "seq_length",
+    ),
     # Of other heads than the one over the vocabulary, and of what a forward returns.
-    *("id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "task_specific_params"),
-    *("return_dict", "output_attentions", "output_hidden_states", "output_scores", "return_dict_in_generate"),
+    *(
+        "id2label",
+        "label2id",
+        "num_labels",
+        "problem_type",
+        "finetuning_task",
+        "task_specific_params",
+    ),
+    *(
+        "return_dict",
+        "output_attentions",
+        "output_hidden_states",
+        "output_scores",
+        "return_dict_in_generate",
+    ),
     # Of generation, which transformers 4 wrote here: sampling is the recipe's, or the protocol's.
-    *("do_sample", "temperature", "top_k", "top_p", "typical_p", "num_beams", "num_beam_groups", "diversity_penalty"),
-    *("max_length", "min_length", "max_new_tokens", "length_penalty", "repetition_penalty", "early_stopping"),
-    *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "num_return_sequences", "bad_words_ids", "prefix"),
+    *(
+        "do_sample",
+        "temperature",
+        "top_k",
+        "top_p",
+        "typical_p",
+        "num_beams",
+        "num_beam_groups",
+        "diversity_penalty",
+    ),
+    *(
+        "max_length",
+        "min_length",
+        "max_new_tokens",
+        "length_penalty",
+        "repetition_penalty",
+        "early_stopping",
+    ),
+    *(
+        "no_repeat_ngram_size",
+        "encoder_no_repeat_ngram_size",
+        "num_return_sequences",
+        "bad_words_ids",
+        "prefix",
+    ),
     *("forced_bos_token_id", "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens"),
     *("remove_invalid_values", "exponential_decay_length_penalty"),
     # Of training programs: noise and loss that are theirs.
@@ -156,7 +228,9 @@ def read_architecture(config: Config, file: Path | None = None) -> Architecture:
     """
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
-        raise RecipeError(f"model_type '{model_type}' is not supported; supported: {', '.join(SUPPORTED)}")
+        raise RecipeError(
+            f"model_type '{model_type}' is not supported; supported: {', '.join(SUPPORTED)}"
+        )
     family = FAMILIES[model_type]
     missing = [name for name in (*_NEEDED, *family.needed) if name not in config]
     if missing:
@@ -166,7 +240,9 @@ def read_architecture(config: Config, file: Path | None = None) -> Architecture:
     heads, hidden = config["num_attention_heads"], config["hidden_size"]
     head_dim = config.get("head_dim") or hidden // heads
     if not config.get("head_dim") and hidden % heads:
-        raise RecipeError(f"hidden_size={hidden} is no multiple of num_attention_heads={heads}: use one, or a head_dim")
+        raise RecipeError(
+            f"hidden_size={hidden} is no multiple of num_attention_heads={heads}: use one, or a head_dim"
+        )
     max_positions = config.get("max_position_embeddings", 32768)
     theta, scaling = _rope(config, max_positions)
     usual = {
@@ -233,14 +309,20 @@ def _refuse_unknown(config: Config, family: Family, file: Path | None) -> None:
     off."""
     classes = config.get("architectures")
     if classes and family.name not in classes:
-        raise RecipeError(f"architectures {', '.join(classes)} is not supported; want {family.name}")
+        raise RecipeError(
+            f"architectures {', '.join(classes)} is not supported; want {family.name}"
+        )
     for name, only in _IMPLEMENTED.items():
         if name in family.fields | family.ignored:
             continue
         if config.get(name) not in (None, only):
-            raise RecipeError(f"{name}={json.dumps(config[name])} is not supported, only {json.dumps(only)} is")
+            raise RecipeError(
+                f"{name}={json.dumps(config[name])} is not supported, only {json.dumps(only)} is"
+            )
     if other := set(config.get("layer_types") or ()) - {"full_attention"}:
-        raise RecipeError(f"layer_types: {', '.join(sorted(other))} is not supported, only full_attention is")
+        raise RecipeError(
+            f"layer_types: {', '.join(sorted(other))} is not supported, only full_attention is"
+        )
     known = _READ | _IMPLEMENTED.keys() | _HARMLESS | family.fields | family.ignored
     if classes:
         known |= {"auto_map"}  # a program of its own, but the class that is named has been checked
@@ -262,12 +344,20 @@ def _rope(config: Config, max_positions: int) -> tuple[float, Llama3Rope | None]
         raise RecipeError(f"rope type '{kind}' is not supported; supported: default, llama3")
     known = {"rope_type", "type", "rope_theta"}
     known |= {*_LLAMA3, "original_max_position_embeddings"} if kind == "llama3" else set()
-    if unknown := [name for name, value in rope.items() if name not in known and value not in (None, 1.0)]:
-        raise RecipeError(f"rope parameter {unknown[0]}={rope[unknown[0]]} is not supported with rope type '{kind}'")
+    if unknown := [
+        name for name, value in rope.items() if name not in known and value not in (None, 1.0)
+    ]:
+        raise RecipeError(
+            f"rope parameter {unknown[0]}={rope[unknown[0]]} is not supported with rope type '{kind}'"
+        )
     for name, value in rope.items():  # numbers but for the type
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+        is_number = (
+            isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+        )
         if name not in ("rope_type", "type") and value is not None and not is_number:
-            raise RecipeError(f"rope parameter {name}={value} (rope_scaling or rope_parameters): want a number above 0")
+            raise RecipeError(
+                f"rope parameter {name}={value} (rope_scaling or rope_parameters): want a number above 0"
+            )
     theta = float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0)
     if kind == "default":
         return theta, None
@@ -276,7 +366,9 @@ def _rope(config: Config, max_positions: int) -> tuple[float, Llama3Rope | None]
     factor, low, high = (float(rope[name]) for name in _LLAMA3)
     original = rope.get("original_max_position_embeddings") or max_positions
     if not isinstance(original, int):
-        raise RecipeError(f"rope parameter original_max_position_embeddings={original}: want a whole number")
+        raise RecipeError(
+            f"rope parameter original_max_position_embeddings={original}: want a whole number"
+        )
     if not (factor >= 1 and 0 < low < high):
         raise RecipeError(
             f"rope type 'llama3' has factor={factor:g}, low_freq_factor={low:g}, high_freq_factor={high:g}:"

@@ -64,7 +64,9 @@ class HFHeaders:
         ``expected``.
         """
         if missing := [name for name in expected if name not in self._places]:
-            raise RecipeError(f"{self._folder} lacks tensor {missing[0]} ({len(missing)} missing in all)")
+            raise RecipeError(
+                f"{self._folder} lacks tensor {missing[0]} ({len(missing)} missing in all)"
+            )
         others = self._places.keys() - expected.keys() - same.keys()
         if unknown := sorted(name for name in others if not _BUFFERS.search(name)):
             raise RecipeError(
@@ -79,9 +81,13 @@ class HFHeaders:
                     f"{self._folder}: {name} has shape {place.shape}, config.json implies {expected[name]}"
                 )
             if place.dtype not in WIDTHS:
-                raise RecipeError(f"{self._folder}: {name} is of type {place.dtype}; supported: {', '.join(WIDTHS)}")
+                raise RecipeError(
+                    f"{self._folder}: {name} is of type {place.dtype}; supported: {', '.join(WIDTHS)}"
+                )
             if place.size != (size := math.prod(place.shape) * WIDTHS[place.dtype]):
-                raise RecipeError(f"{place.file}: {name} has {place.size} bytes and should have {size}: fetch it again")
+                raise RecipeError(
+                    f"{place.file}: {name} has {place.size} bytes and should have {size}: fetch it again"
+                )
 
     def _check_same(self, same: dict[str, str]) -> None:
         """The contents are the business of who reads them."""
@@ -96,14 +102,20 @@ def _files(folder: Path) -> list[Path]:
                 f", but pytorch_model.bin, which is not read: AutoModelForCausalLM.from_pretrained({str(folder)!r})"
                 ".save_pretrained(FOLDER) of transformers writes the former"
             )
-            raise RecipeError(f"{folder} holds neither model.safetensors nor {INDEX}{fix if pickled else ''}")
+            raise RecipeError(
+                f"{folder} holds neither model.safetensors nor {INDEX}{fix if pickled else ''}"
+            )
         return [single]
     try:
         names = sorted({str(name) for name in json.loads(index.read_text())["weight_map"].values()})
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
-        raise RecipeError(f"{index} is no index of safetensors: want JSON with a weight_map") from None
+        raise RecipeError(
+            f"{index} is no index of safetensors: want JSON with a weight_map"
+        ) from None
     if lost := [name for name in names if not (folder / name).is_file()]:
-        raise RecipeError(f"{folder} lacks {lost[0]}, which {INDEX} names ({len(lost)} of {len(names)} files missing)")
+        raise RecipeError(
+            f"{folder} lacks {lost[0]}, which {INDEX} names ({len(lost)} of {len(names)} files missing)"
+        )
     return [folder / name for name in names]
 
 
@@ -113,14 +125,18 @@ def _header(file: Path) -> dict[str, Place]:
         with file.open("rb") as content:
             first = content.read(8)
             if first == _POINTER:
-                raise ValueError("it is Git LFS's note of where the file is (git lfs pull fetches it)")
+                raise ValueError(
+                    "it is Git LFS's note of where the file is (git lfs pull fetches it)"
+                )
             length = int.from_bytes(first, "little")
             if length > size:
                 raise ValueError("its header ends behind the file")
             header = json.loads(content.read(length))
         header.pop("__metadata__", None)
         found = {
-            name: Place(file, 8 + length + begin, end - begin, entry["dtype"], tuple(entry["shape"]))
+            name: Place(
+                file, 8 + length + begin, end - begin, entry["dtype"], tuple(entry["shape"])
+            )
             for name, entry in header.items()
             for begin, end in [entry["data_offsets"]]
         }

@@ -35,7 +35,8 @@ def check_layers(model: Model, arch: Architecture | None, tensor: int) -> None:
             f"bfloat16, and model.dtype is {model.dtype}": model.dtype != "bfloat16",
             "a model without experts": arch is not None and arch.experts is not None,
             "a model without a bias behind the attention": arch is not None and arch.output_bias,
-            f"Transformer Engine's layers, and model.layers is {model.layers}": model.layers == "local",
+            f"Transformer Engine's layers, and model.layers is {model.layers}": model.layers
+            == "local",
         }
         for want, is_missing in wants.items():
             if is_missing:
@@ -51,4 +52,6 @@ def check_layers(model: Model, arch: Architecture | None, tensor: int) -> None:
     multiple = FP8_MULTIPLE[model.fp8]
     for name, width in widths.items():
         if width % multiple:
-            raise RecipeError(f"model.fp8={model.fp8}: {name} = {width} is no multiple of {multiple}: use fp8=none")
+            raise RecipeError(
+                f"model.fp8={model.fp8}: {name} = {width} is no multiple of {multiple}: use fp8=none"
+            )

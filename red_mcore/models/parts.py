@@ -81,7 +81,9 @@ def experts(megatron: str, hf: str, arch: Architecture, count: int, layer: int) 
         yield from mlp(f"{megatron}.experts.local_experts.{e}", f"{hf}.experts.{e}", arch, layer, e)
 
 
-def mlp(megatron: str, hf: str, arch: Architecture, layer: int, expert: int | None = None) -> Iterator[Rule]:
+def mlp(
+    megatron: str, hf: str, arch: Architecture, layer: int, expert: int | None = None
+) -> Iterator[Rule]:
     """The three matrices of a SwiGLU, of which Megatron holds gate and up as one."""
     h, ffn = arch.hidden_size, arch.ffn_size
     gate_up = ((f"{hf}.gate_proj.weight", (ffn, h)), (f"{hf}.up_proj.weight", (ffn, h)))
@@ -134,7 +136,9 @@ def vocabulary(megatron: str, hf: str, arch: Architecture) -> Rule:
     return Rule(megatron, ((hf, (arch.vocab_size, arch.hidden_size)),), None, split, merge)
 
 
-def query_key_value(megatron: str, names: Sequence[tuple[str, Shape]], arch: Architecture, layer: int) -> Rule:
+def query_key_value(
+    megatron: str, names: Sequence[tuple[str, Shape]], arch: Architecture, layer: int
+) -> Rule:
     """Query, key and value are interleaved by group: its query heads, then its key, then its
     value."""
     groups, d = arch.kv_groups, arch.head_dim

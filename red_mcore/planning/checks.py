@@ -109,7 +109,9 @@ def _check_weights(recipe: Recipe, architecture: Architecture | None) -> None:
             f"model.config.vocab_size={architecture.vocab_size} does not hold the {VOCABULARY_SIZE} tokens of the"
             f" built-in tokenizer: use {VOCABULARY_SIZE} or more"
         )
-    if path is None or not Path(path).is_dir() or (Path(path) / "weights").is_dir():  # which tools/convert.py made
+    if (
+        path is None or not Path(path).is_dir() or (Path(path) / "weights").is_dir()
+    ):  # which tools/convert.py made
         return
     try:
         HFHeaders(Path(path)).check(hf_shapes(architecture), tied_names(architecture))
@@ -194,22 +196,37 @@ def _check_reward(recipe: Recipe) -> None:
             f" rollout.max_response_tokens={longest}: use at most that"
         )
     if not reward.wrong < 1:
-        raise RecipeError(f"reward.wrong={reward.wrong} is no less than the 1 of a correct answer: use 0 or -1")
+        raise RecipeError(
+            f"reward.wrong={reward.wrong} is no less than the 1 of a correct answer: use 0 or -1"
+        )
     if reward.answer_after == "":
         raise RecipeError(
             "reward.answer_after is an empty text, which stands everywhere: use null, or a mark like </think>"
         )
     if reward.format is not None:
         tags = reward.format.tags
-        if not tags or len(set(tags)) < len(tags) or not all(re.fullmatch(r"[\w-]+", tag) for tag in tags):
-            raise RecipeError(f"reward.format.tags={tags}: use one or more different names, e.g. [think, answer]")
-    names = ["accuracy", "format", "overlong", "repetition"]  # of terms, which metrics are named after
+        if (
+            not tags
+            or len(set(tags)) < len(tags)
+            or not all(re.fullmatch(r"[\w-]+", tag) for tag in tags)
+        ):
+            raise RecipeError(
+                f"reward.format.tags={tags}: use one or more different names, e.g. [think, answer]"
+            )
+    names = [
+        "accuracy",
+        "format",
+        "overlong",
+        "repetition",
+    ]  # of terms, which metrics are named after
     if reward.verdict is not None:
         functions.check_path("reward.verdict", reward.verdict)
     for path in reward.functions:
         name = path.partition(":")[2]
         if name in names:
-            raise RecipeError(f"reward.functions: there is another term named '{name}': rename that of '{path}'")
+            raise RecipeError(
+                f"reward.functions: there is another term named '{name}': rename that of '{path}'"
+            )
         names.append(name)
         functions.check_path("reward.functions", path)
 
@@ -223,7 +240,9 @@ def _check_functions(recipe: Recipe) -> None:
         found = {"the data": problems.first(recipe.data, functions.TRIED, columns)}
         if asked is not None and asked.data is not None:
             for name in asked.names:
-                found[name] = benchmarks.load(name, asked.data, asked.protocol.seed, functions.TRIED, columns)
+                found[name] = benchmarks.load(
+                    name, asked.data, asked.protocol.seed, functions.TRIED, columns
+                )
         return found
 
     functions.try_out(recipe.reward, read)
@@ -275,7 +294,9 @@ def _check_architecture(recipe: Recipe, a: Architecture) -> None:
     ):
         for name, size in sizes.items():
             if size % tensor:
-                raise RecipeError(f"{field}={tensor} does not divide {name}={size}: use {_either(fits)}")
+                raise RecipeError(
+                    f"{field}={tensor} does not divide {name}={size}: use {_either(fits)}"
+                )
     if a.layers % parallel.pipeline:
         raise RecipeError(
             f"parallel.pipeline={parallel.pipeline} does not divide num_hidden_layers={a.layers}:"
@@ -308,7 +329,9 @@ def _check_architecture(recipe: Recipe, a: Architecture) -> None:
             f" use {_either(_divisors(a.experts.count))}"
         )
     if a.experts is not None and parallel.virtual > 1:
-        raise RecipeError(f"parallel.virtual={parallel.virtual} is not supported for a model with experts: use 1")
+        raise RecipeError(
+            f"parallel.virtual={parallel.virtual} is not supported for a model with experts: use 1"
+        )
     if a.experts is not None and parallel.tensor > 1 and not parallel.sequence:
         raise RecipeError(
             f"parallel.tensor={parallel.tensor} of a model with experts needs sequence parallel:"
@@ -327,7 +350,10 @@ def _check_architecture(recipe: Recipe, a: Architecture) -> None:
             f"model: head_dim={a.head_dim} is none that vLLM's CPU attention knows:"
             f" use {_either(CPU_HEAD_SIZES)} (head_dim or hidden_size / num_attention_heads)"
         )
-    widths = {"hidden_size": a.hidden_size, "moe_intermediate_size / rollout.tensor": a.ffn_size // rollout.tensor}
+    widths = {
+        "hidden_size": a.hidden_size,
+        "moe_intermediate_size / rollout.tensor": a.ffn_size // rollout.tensor,
+    }
     for name, width in widths.items() if a.experts is not None and not has_gpu() else ():
         if width % CPU_EXPERT_MULTIPLE:
             raise RecipeError(
@@ -341,7 +367,9 @@ def _check_until(recipe: Recipe) -> None:
     if until is None:
         return
     if until.most_steps < recipe.steps:
-        raise RecipeError(f"until.most_steps={until.most_steps} is less than steps={recipe.steps}: use that or more")
+        raise RecipeError(
+            f"until.most_steps={until.most_steps} is less than steps={recipe.steps}: use that or more"
+        )
     for name in schedules_that_differ(recipe, until.most_steps):
         settings, _ = recipe.algorithm.optimizers(recipe)[name]
         where = "optimizer" if name == "main" else f"algorithm.{name}"
@@ -388,11 +416,15 @@ def _check_checkpoint(recipe: Recipe) -> None:
 def _check_recording(recipe: Recipe) -> None:
     record, replay = recipe.rollout.record, recipe.rollout.replay
     if record and replay:
-        raise RecipeError(f"rollout.record={record} and rollout.replay={replay} exclude each other: use one of them")
+        raise RecipeError(
+            f"rollout.record={record} and rollout.replay={replay} exclude each other: use one of them"
+        )
     if record:
         _check_writable(Path(record), f"rollout.record={record}", "rollout.record=")
     if replay and not Path(replay).is_dir():
-        raise RecipeError(f"rollout.replay={replay} is no folder: name one that rollout.record made, or use null")
+        raise RecipeError(
+            f"rollout.replay={replay} is no folder: name one that rollout.record made, or use null"
+        )
 
 
 def _check_writable(folder: Path, name: str, field: str) -> None:
@@ -402,7 +434,9 @@ def _check_writable(folder: Path, name: str, field: str) -> None:
             place = place.parent
         with tempfile.TemporaryDirectory(dir=place):
             pass
-    except OSError as error:  # permission bits say nothing to root or on a read-only disk: only trying tells
+    except (
+        OSError
+    ) as error:  # permission bits say nothing to root or on a read-only disk: only trying tells
         raise RecipeError(
             f"{name} cannot be made: {place}: {error.strerror}; set {field} to a writable folder"
         ) from None

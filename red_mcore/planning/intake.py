@@ -43,7 +43,9 @@ def take_in(
     """(training, held-out) problems that are ``usable``, the same on every rank; a collective."""
     from red_mcore.megatron import ranks
 
-    content = [[p.id, p.text, p.gold, len(p.trace or "")] for p in (*loaded.training, *loaded.held_out)]
+    content = [
+        [p.id, p.text, p.gold, len(p.trace or "")] for p in (*loaded.training, *loaded.held_out)
+    ]
     mine = fingerprints.digest(json.dumps(content))
     first = ranks.from_main(mine)
     with ranks.together():
@@ -58,7 +60,9 @@ def take_in(
         return usable(recipe, loaded, benchmarks, tokenizer, verifier, say)
 
     kept = ranks.on_main(here, kept_here)
-    return [p for p in loaded.training if p.id in kept], [p for p in loaded.held_out if p.id in kept]
+    return [p for p in loaded.training if p.id in kept], [
+        p for p in loaded.held_out if p.id in kept
+    ]
 
 
 def usable(
@@ -95,7 +99,9 @@ def usable(
     held_out = [p for p in held_out if p.id not in bad]
     if not training or not held_out:
         of = "held-out problem" if training else "training problem"
-        raise RecipeError(f"data.path {where}: no {of} has a gold that can be used; see the warning above")
+        raise RecipeError(
+            f"data.path {where}: no {of} has a gold that can be used; see the warning above"
+        )
     notes += check_traces(recipe, tokenizer, training)
     for note in notes:
         say(f"data: {note.line}")
@@ -132,7 +138,9 @@ def check_traces(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list
     return [Note("usable_traces", count, line)]
 
 
-def trace_faults(tokenizer, problems: Sequence[Problem], limit: int, data: Data) -> list[str | None]:
+def trace_faults(
+    tokenizer, problems: Sequence[Problem], limit: int, data: Data
+) -> list[str | None]:
     """Why each problem's trace cannot be used, in words that follow a number; None for one that
     can.
 
@@ -171,14 +179,18 @@ def trace_faults(tokenizer, problems: Sequence[Problem], limit: int, data: Data)
     return faults
 
 
-def bad_golds(recipe: Recipe, verifier: Verifier, problems: list[Problem], say: Callable[[str], None]) -> set[int]:
+def bad_golds(
+    recipe: Recipe, verifier: Verifier, problems: list[Problem], say: Callable[[str], None]
+) -> set[int]:
     """Ids of the problems whose gold no answer can equal; told, and kept in the run folder for the
     next start.
 
     They are left out: every sample of theirs would be wrong, whatever it says.
     """
     file = recipe.folder / "bad_golds.json"
-    text = json.dumps([importlib.metadata.version("math-verify"), [[p.id, p.gold, p.kind] for p in problems]])
+    text = json.dumps(
+        [importlib.metadata.version("math-verify"), [[p.id, p.gold, p.kind] for p in problems]]
+    )
     identity = fingerprints.digest(text)
     try:
         found = disk.read_object(file) or {}
@@ -231,11 +243,15 @@ def load_benchmarks(
     for name in settings.names:
         found[name] = benchmarks.load(name, settings.data, protocol.seed, settings.limit, columns)
     encoded = asking.prompts(tokenizer, found, protocol)
-    asking.check_lengths(encoded, protocol, arch.max_positions, "the model's max_position_embeddings")
+    asking.check_lengths(
+        encoded, protocol, arch.max_positions, "the model's max_position_embeddings"
+    )
     return found, max(map(len, encoded.values())) + protocol.max_tokens
 
 
-def fitting(recipe: Recipe, tokenizer, problems: list[Problem], what: str, notes: list[Note]) -> list[Problem]:
+def fitting(
+    recipe: Recipe, tokenizer, problems: list[Problem], what: str, notes: list[Note]
+) -> list[Problem]:
     """The problems whose prompt fits ``rollout.max_prompt_tokens``; ``notes`` gets how many
     ``what`` ones do not."""
     from red_mcore.data.seams import encode_prompt

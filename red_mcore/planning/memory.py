@@ -66,7 +66,9 @@ class Memory:
 
     @property
     def update(self) -> int:
-        return self.rollout + max(self.activations + max(self.recomputed, self.logits), self.step, self.scoring)
+        return self.rollout + max(
+            self.activations + max(self.recomputed, self.logits), self.step, self.scoring
+        )
 
     @property
     def rollout(self) -> int:
@@ -75,7 +77,14 @@ class Memory:
     @property
     def resident(self) -> int:
         """What the model itself takes, whatever is done."""
-        return self.process + self.weights + self.gradients + self.optimizer + self.reference + self.engine
+        return (
+            self.process
+            + self.weights
+            + self.gradients
+            + self.optimizer
+            + self.reference
+            + self.engine
+        )
 
 
 def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Memory:
@@ -194,7 +203,9 @@ def check(recipe: Recipe, arch: Architecture, here: bool) -> None:
     )
 
 
-def parameters_per_rank(architecture: Architecture, tensor: int, pipeline: int, expert: int = 1) -> list[int]:
+def parameters_per_rank(
+    architecture: Architecture, tensor: int, pipeline: int, expert: int = 1
+) -> list[int]:
     """Parameters that one tensor-parallel rank of each pipeline stage holds, vocabulary padding not
     counted."""
     a = architecture
@@ -290,7 +301,10 @@ def _activations(recipe: Recipe, a: Architecture, stage: int, on_gpu: bool) -> t
 def _logits(recipe: Recipe, a: Architecture) -> int:
     rows = math.ceil(a.vocab_size / recipe.parallel.tensor)
     tokens = _tokens(recipe)
-    return round(2 * min(CHUNK_BYTES, 4 * rows * tokens) + rows * a.hidden_size * (4 + BYTES[recipe.model.dtype]))
+    return round(
+        2 * min(CHUNK_BYTES, 4 * rows * tokens)
+        + rows * a.hidden_size * (4 + BYTES[recipe.model.dtype])
+    )
 
 
 def _tokens(recipe: Recipe) -> float:
@@ -303,6 +317,8 @@ def _tokens(recipe: Recipe) -> float:
     if recipe.base is not None:
         sequences = max(sequences, recipe.base.sequences_per_step)
     tokens = sequences * (rollout.max_prompt_tokens + rollout.max_response_tokens)
-    if algorithm.needs_traces or tokens > batch.tokens_per_micro_batch:  # lessons may have any number
+    if (
+        algorithm.needs_traces or tokens > batch.tokens_per_micro_batch
+    ):  # lessons may have any number
         tokens = batch.tokens_per_micro_batch
     return tokens / recipe.parallel.context

@@ -27,7 +27,9 @@ def find_architecture(recipe: Recipe) -> Architecture | None:
         raise RecipeError(f"model.path {path} is a file: name the folder that holds it")
     if path is not None and not Path(path).is_dir():
         if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", path):
-            raise RecipeError(f"model.path {path} is neither a folder with a config.json nor a hub name")
+            raise RecipeError(
+                f"model.path {path} is neither a folder with a config.json nor a hub name"
+            )
         if "model_type" not in recipe.model.config:
             return None
     return read_architecture(hf_config(recipe.model))
@@ -65,7 +67,9 @@ def describe(recipe: Recipe) -> str:
         f"writes: {recipe.folder}/ (recipe.yaml, metrics.jsonl, summary.json, rollouts/, checkpoints/, model/)",
     ]
     if recipe.tracking.mlflow:
-        lines.append(f"MLflow: {recipe.tracking.uri or database.of_folder(recipe.folder, Path(recipe.runs))}")
+        lines.append(
+            f"MLflow: {recipe.tracking.uri or database.of_folder(recipe.folder, Path(recipe.runs))}"
+        )
     return redacted("\n".join(lines))
 
 
@@ -159,7 +163,9 @@ def training_flops(a: Architecture, length: int) -> float:
     if not a.tied:
         active -= a.vocab_size * a.hidden_size  # the embedding is looked up
     if a.experts is not None:
-        active -= a.layers * (a.experts.count - a.experts.per_token) * 3 * a.hidden_size * a.ffn_size
+        active -= (
+            a.layers * (a.experts.count - a.experts.per_token) * 3 * a.hidden_size * a.ffn_size
+        )
     return 3 * (2 * active + 2 * a.layers * a.heads * a.head_dim * length)
 
 

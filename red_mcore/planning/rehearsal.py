@@ -49,7 +49,9 @@ def see(file: str, overrides: Sequence[str]) -> list[str]:
     if done.returncode == BAD_INPUT:
         raise RecipeError(done.stderr.splitlines()[-1])
     if done.returncode:
-        raise RecipeError(f"model and data cannot be looked at: {done.stderr.rstrip().splitlines()[-1]}")
+        raise RecipeError(
+            f"model and data cannot be looked at: {done.stderr.rstrip().splitlines()[-1]}"
+        )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -87,14 +89,20 @@ def _load(data: Data, tell: Callable[[str], None]) -> Loaded | None:
         return None
     if (size := sum(_size(Path(path)) for path in paths)) > LARGE:
         if len(sources.paths(data)) > 1 or not files.is_file(paths[0]):
-            tell(f"data: {', '.join(paths)}: {size >> 20} MiB in several files; read when a run starts")
+            tell(
+                f"data: {', '.join(paths)}: {size >> 20} MiB in several files; read when a run starts"
+            )
             return None
         problems = _beginning(data)
-        tell(f"data: {data.path} has {size >> 20} MiB; of its first {BEGINNING} rows {len(problems)} can be used")
+        tell(
+            f"data: {data.path} has {size >> 20} MiB; of its first {BEGINNING} rows {len(problems)} can be used"
+        )
         return Loaded(problems, problems)
     if is_drawn := not sources.training(data):  # as many as are looked at are enough
         count = data.problems or ARITHMETIC_PROBLEMS
-        tell(f"data: {count} training problems of the built-in arithmetic, {data.held_out} held out")
+        tell(
+            f"data: {count} training problems of the built-in arithmetic, {data.held_out} held out"
+        )
         data = replace(data, problems=min(count, LOOKED_AT), held_out=min(data.held_out, LOOKED_AT))
     loaded = read_problems(data, data.seed)
     if not is_drawn:
@@ -106,7 +114,11 @@ def _load(data: Data, tell: Callable[[str], None]) -> Loaded | None:
 
 def _size(path: Path) -> int:
     """Bytes of a file, or of all in a folder."""
-    return path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+    return (
+        path.stat().st_size
+        if path.is_file()
+        else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+    )
 
 
 def _beginning(data: Data) -> list[Problem]:
@@ -117,7 +129,9 @@ def _beginning(data: Data) -> list[Problem]:
         if row.text is not None and row.gold is not None:
             found.append(Problem(len(found), row.text, row.gold.text, row.trace))
     if not found:
-        raise RecipeError(f"data.path {data.path}: none of the first {BEGINNING} rows has a problem and a gold")
+        raise RecipeError(
+            f"data.path {data.path}: none of the first {BEGINNING} rows has a problem and a gold"
+        )
     return found
 
 
@@ -148,7 +162,9 @@ def _lengths(recipe: Recipe, tokenizer, loaded: Loaded) -> list[str]:
         some = _spread(with_trace, lambda problem: problem.trace or "") or loaded.training
         (note,) = intake.check_traces(recipe, tokenizer, some)
         line = note.line.replace("training problems", "looked at")
-        told.append(f"traces: {len(with_trace)} of {len(loaded.training)} training problems have one; {line}")
+        told.append(
+            f"traces: {len(with_trace)} of {len(loaded.training)} training problems have one; {line}"
+        )
     return told
 
 
@@ -175,7 +191,12 @@ def _example(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list[str
     return [
         f"one prompt, {len(ids)} tokens: {_cut(repr(text), SHOWN_TEXT, ' ... ')}",
         f"  its tokens: {' '.join(_cut(pieces, SHOWN_TOKENS, ['...']))}",
-        *(f"  {line}" for line in example(tokenizer, problems[:BEGINNING], recipe.data, stops, _learns_traces(recipe))),
+        *(
+            f"  {line}"
+            for line in example(
+                tokenizer, problems[:BEGINNING], recipe.data, stops, _learns_traces(recipe)
+            )
+        ),
     ]
 
 

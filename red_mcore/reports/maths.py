@@ -19,12 +19,16 @@ FORMULAS = 2000
 DEEPEST = 100
 """Elements within one another; browsers stop at 512."""
 
-_OPEN = re.compile(r"\\\\|\\\$|\\\(|\\\[|\$\$?|\\boxed\s*\{|\\begin\{(align|gather|equation|multline)(\*?)\}")
+_OPEN = re.compile(
+    r"\\\\|\\\$|\\\(|\\\[|\$\$?|\\boxed\s*\{|\\begin\{(align|gather|equation|multline)(\*?)\}"
+)
 _BRACE = re.compile(r"\\[\\{}]|[{}]")
 _BOLD = re.compile(r"\*\*(?=\S)([^*\n]{1,200})\*\*")
 _HEADING = re.compile(r"^#{1,6} (.{1,200})$", re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_MACRO = re.compile(r"\\(?:(?:re)?newcommand|providecommand|[egx]?def|let|newenvironment)(?![a-zA-Z])")
+_MACRO = re.compile(
+    r"\\(?:(?:re)?newcommand|providecommand|[egx]?def|let|newenvironment)(?![a-zA-Z])"
+)
 """Definitions can grow without bound, and no answer needs them."""
 _TAGS = """
 math mrow mi mn mo ms mtext mspace mfrac msqrt mroot mstyle mpadded mphantom msub msup msubsup
@@ -87,7 +91,9 @@ def formula(latex: str, display: bool = False) -> str | None:
         return None
 
 
-def _formula_at(text: str, opened: re.Match, braces: dict[int, int]) -> tuple[str, bool, int] | None:
+def _formula_at(
+    text: str, opened: re.Match, braces: dict[int, int]
+) -> tuple[str, bool, int] | None:
     """(LaTeX, whether it has lines of its own, its end) of the formula that ``opened`` begins; None
     without an end."""
     mark, start = opened.group(), opened.end()

@@ -58,7 +58,12 @@ _SPELLING = [
     (_NOISE, ""),
     (_SPACE, " "),
     (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
-    (re.compile(r"(?<=[A-Za-z])\\(?:mathrm|operatorname) ?(?:\{ ?([ei]) ?\}|([ei])(?![A-Za-z]))"), r" \1\2"),
+    (
+        re.compile(
+            r"(?<=[A-Za-z])\\(?:mathrm|operatorname) ?(?:\{ ?([ei]) ?\}|([ei])(?![A-Za-z]))"
+        ),
+        r" \1\2",
+    ),
     (re.compile(r"\\(?:mathrm|operatorname) ?(?:\{ ?([ei]) ?\}|([ei])(?![A-Za-z]))"), r"\1\2"),
     (re.compile(r"\\mathrm ?(?:\{ ?d ?\}|d(?![A-Za-z])) ?(?=[A-Za-z\\])"), "d"),
     (
@@ -92,7 +97,9 @@ _SPELLING = [
 """One spelling each; ``{,}`` and ``,\\!`` mark thousands, which a bare comma only may
 (``_thousands``)."""
 
-_THOUSANDS = re.compile(r"([+-]? ?)([1-9][0-9]{0,2}(?:,[0-9]{3})+)(?= ?(?:\.[0-9]|\\text|\^|%|[A-Za-z]|$))")
+_THOUSANDS = re.compile(
+    r"([+-]? ?)([1-9][0-9]{0,2}(?:,[0-9]{3})+)(?= ?(?:\.[0-9]|\\text|\^|%|[A-Za-z]|$))"
+)
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _GAP = re.compile(r" +")
 _OUTER = re.compile(r"\\?[{}]|[][(),]")
@@ -112,7 +119,9 @@ are headings, too."""
 _SPANS = re.compile(r"\\\(|\\\)|\\\[|\\\]|\$\$|\\\$|\$")
 _CLOSING = {r"\(": r"\)", r"\[": r"\]", "$$": "$$", "$": "$"}
 _LINK = re.compile(r"[ ,;]*(?:and|or)?[ ,]*")
-_VALUE = re.compile(r"(?<![\w.^\\{}])[+-]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+)?(?![\w^\\{}])%?")
+_VALUE = re.compile(
+    r"(?<![\w.^\\{}])[+-]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+)?(?![\w^\\{}])%?"
+)
 
 
 def last_boxed(text: str) -> str | None:
@@ -211,7 +220,9 @@ def normal(answer: str) -> str:
     parts = [part for part in words.split(" ") if part]
     out = parts[:1]
     for before, part in pairwise(parts):
-        apart = (before[-1].isalnum() and part[0].isalnum()) or (before[-1].isalnum() and part[0] == ".")
+        apart = (before[-1].isalnum() and part[0].isalnum()) or (
+            before[-1].isalnum() and part[0] == "."
+        )
         out.append(" " + part if apart else part)
     text = _ONE.sub(r"\1\2", "".join(out))
     return _SHORT.sub(r"\\frac\1\2", text)
@@ -285,6 +296,8 @@ def _spans(text: str) -> list[tuple[int, int]]:
         elif mark == _CLOSING[opened]:
             spans.append((start, match.end()))
             opened = None
-        elif mark in (r"\(", r"\[") and opened != "$$":  # a dollar that was money, or a formula that was cut off
+        elif (
+            mark in (r"\(", r"\[") and opened != "$$"
+        ):  # a dollar that was money, or a formula that was cut off
             opened, start = mark, match.start()
     return spans

@@ -11,7 +11,9 @@ _LETTER = re.compile(r"(?<![A-Za-z])[A-J](?![A-Za-z])")
 _CHOSEN = re.compile(
     r"\(([A-J])\)|([A-J])(?:\)|\.(?![A-Za-z])|:| +[-–—] +(?=\w)(?![A-J](?:\W*$|[,.)/]| (?:and|or)\b)))"
 )
-_SAID = re.compile(r"(?:the |final |correct )*(?:answer|option|choice)(?: is| ?:)? *(?:option |choice )?(.*)", re.I)
+_SAID = re.compile(
+    r"(?:the |final |correct )*(?:answer|option|choice)(?: is| ?:)? *(?:option |choice )?(.*)", re.I
+)
 
 
 def letter(text: str) -> str | None:

@@ -28,18 +28,29 @@ _INTEGER = r"[0-9]{1,400}"
 _DECIMAL = r"[0-9]{1,400}(?:\.[0-9]{0,400})?"
 _TEN = r" ?(?:\\times|\\cdot|\*|x) ?10 ?\^ ?(?:\{ ?([+-]?[0-9]{1,3}) ?\}|([+-]?[0-9]{1,3}))"
 _SCIENTIFIC = re.compile(rf"({_DECIMAL})(?:[eE]([+-]?[0-9]{{1,3}})|{_TEN})?")
-_FRACTION = re.compile(rf"\\frac ?\{{ ?(-?{_DECIMAL}) ?\}} ?\{{ ?(-?{_DECIMAL}) ?\}}|({_DECIMAL}) ?/ ?(-?{_DECIMAL})")
+_FRACTION = re.compile(
+    rf"\\frac ?\{{ ?(-?{_DECIMAL}) ?\}} ?\{{ ?(-?{_DECIMAL}) ?\}}|({_DECIMAL}) ?/ ?(-?{_DECIMAL})"
+)
 _MIXED = re.compile(
     rf"({_INTEGER}) ?(?:\\frac ?\{{({_INTEGER})\}}\{{({_INTEGER})\}}|(?:(?<= )|(?<=\+)|\+ ?)({_INTEGER})/({_INTEGER}))"
 )
-_REPEATING = re.compile(r"([0-9]{1,400})\.([0-9]{0,400}) ?\\(?:overline|bar) ?\{ ?([0-9]{1,400}) ?\}")
-_GROUPED = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?|[1-9][0-9]{0,2}(?: [0-9]{3})+(?:\.[0-9]+)?")
+_REPEATING = re.compile(
+    r"([0-9]{1,400})\.([0-9]{0,400}) ?\\(?:overline|bar) ?\{ ?([0-9]{1,400}) ?\}"
+)
+_GROUPED = re.compile(
+    r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?|[1-9][0-9]{0,2}(?: [0-9]{3})+(?:\.[0-9]+)?"
+)
 
-_FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|theta|infty"
+_FUNCTIONS = (
+    "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|theta|infty"
+)
 _BRACELESS = [
     (re.compile(r"\{? ?([0-9A-Za-z+-]+) ?\\choose ?([0-9A-Za-z+-]+) ?\}?"), r"\\binom{\1}{\2}"),
     (re.compile(r"(?<![A-Za-z\\])C ?\( ?([0-9]+) ?, ?([0-9]+) ?\)"), r"\\binom{\1}{\2}"),
-    (re.compile(r"(?:\{ ?\})?[_^] ?\{? ?([0-9]+) ?\}? ?C ?_ ?\{? ?([0-9]+) ?\}?"), r"\\binom{\1}{\2}"),
+    (
+        re.compile(r"(?:\{ ?\})?[_^] ?\{? ?([0-9]+) ?\}? ?C ?_ ?\{? ?([0-9]+) ?\}?"),
+        r"\\binom{\1}{\2}",
+    ),
     (re.compile(r"\\lg(?![a-zA-Z]) ?"), r"\\log_{10} "),
     (re.compile(r"(?<![A-Za-z])(?:np|math|sympy)\.(?=[a-z])"), ""),
     (re.compile(rf"(?<![A-Za-z\\])({_FUNCTIONS})(?![a-zA-Z])"), r"\\\1"),
@@ -54,7 +65,10 @@ _BRACKETS = re.compile(r"(?<!\\)[{}()]")
 _ARGUMENT = re.compile(r"(\\frac) ?\{|(\\sqrt) ?\(")
 
 _TRAPS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
-    (re.compile(rf"(?<![A-Za-z0-9.}}])({_DECIMAL})[eE]([+-]?[0-9]{{1,3}})(?![A-Za-z0-9.^])"), r"(\1\\cdot 10^{\2})"),
+    (
+        re.compile(rf"(?<![A-Za-z0-9.}}])({_DECIMAL})[eE]([+-]?[0-9]{{1,3}})(?![A-Za-z0-9.^])"),
+        r"(\1\\cdot 10^{\2})",
+    ),
     (re.compile(r"([0-9]+(?:\.[0-9]+)?) ?\^\\circ"), r"(\1\\cdot\\pi/180)"),
     (re.compile(r"(?<![0-9A-Za-z_^}.])([0-9]+) ?/ ?([0-9]+)(?= ?[A-Za-z\\(])"), r"\\frac{\1}{\2}"),
     (re.compile(r"\^ ?([+-][0-9]+)"), r"^{\1}"),
@@ -70,7 +84,10 @@ _TRAPS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![_0-9A-Za-z.\\])([0-9]+(?:\.[0-9]+)?) ?\("), r"\1\\cdot ("),
     (re.compile(r"\) ?(?=[(0-9])"), r")\\cdot "),
     (re.compile(r"([0-9)}]) ?(?=\\binom|\\max|\\min|\\gcd)"), r"\1\\cdot "),
-    (re.compile(r"(?<![_0-9.])([0-9]+) ?\\frac\{([0-9]+)\}\{([0-9]+)\}"), lambda match: _mixed(*match.groups())),
+    (
+        re.compile(r"(?<![_0-9.])([0-9]+) ?\\frac\{([0-9]+)\}\{([0-9]+)\}"),
+        lambda match: _mixed(*match.groups()),
+    ),
 ]
 """What latex2sympy misreads, or does not know, and what it is told instead."""
 _ADJACENT = re.compile(
@@ -138,7 +155,9 @@ def number(text: str) -> Number | None:
     if match := _REPEATING.fullmatch(text):
         whole, once, again = match.groups()
         nines = 10 ** len(once) * (10 ** len(again) - 1)
-        return Number(sign * (Fraction(int(whole + once), 10 ** len(once)) + Fraction(int(again), nines)))
+        return Number(
+            sign * (Fraction(int(whole + once), 10 ** len(once)) + Fraction(int(again), nines))
+        )
     if match := _FRACTION.fullmatch(text):
         above, below = (Fraction(part.rstrip(".")) for part in match.groups() if part is not None)
         return Number(sign * above / below) if below else None
@@ -281,7 +300,9 @@ def expression(text: str) -> sympy.Basic | None:
     return found.xreplace(exact | opaque) if exact or opaque else found
 
 
-def _by_values(left: sympy.Basic, right: sympy.Basic, numbers: tuple[Number | None, Number | None]) -> bool | None:
+def _by_values(
+    left: sympy.Basic, right: sympy.Basic, numbers: tuple[Number | None, Number | None]
+) -> bool | None:
     """Equality by evaluation, None where there are no values to be had."""
     symbols = sorted((left.free_symbols | right.free_symbols) - {_I}, key=str)
     if not symbols:
@@ -333,7 +354,11 @@ def _is_real(side: sympy.Basic, point: dict) -> bool:
 
 def _exact(side: sympy.Basic) -> Number | None:
     value = _value(side, {_I: sympy.I}, 30)
-    if value is None or not value.is_real or (value.is_Float and abs(value._mpf_[2]) > 10 * _DIGITS):
+    if (
+        value is None
+        or not value.is_real
+        or (value.is_Float and abs(value._mpf_[2]) > 10 * _DIGITS)
+    ):
         return None
     return Number(Fraction(str(value)))
 
@@ -359,7 +384,11 @@ def _value(expression: sympy.Basic, point: dict, digits: int) -> sympy.Expr | No
     parts = value.as_real_imag()
     if not all(part.is_Float or part.is_Rational for part in parts):
         return None
-    if any(part.is_Float and part._prec < _NOISE_BITS for part in parts):  # nothing left of it: a zero
-        parts = [sympy.S.Zero if part.is_Float and part._prec < _NOISE_BITS else part for part in parts]
+    if any(
+        part.is_Float and part._prec < _NOISE_BITS for part in parts
+    ):  # nothing left of it: a zero
+        parts = [
+            sympy.S.Zero if part.is_Float and part._prec < _NOISE_BITS else part for part in parts
+        ]
         return parts[0] + parts[1] * sympy.I
     return value

@@ -75,10 +75,16 @@ def check_path(field: str, path: str) -> None:
     """RecipeError where ``path`` is no import path, or its package is not there; nothing is
     imported."""
     module, colon, name = path.partition(":")
-    if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+    if (
+        not colon
+        or not name.isidentifier()
+        or not all(part.isidentifier() for part in module.split("."))
+    ):
         raise RecipeError(f"{field}: '{path}' is no import path: write package.module:function")
     if module == "__main__" or importlib.util.find_spec(module.split(".")[0]) is None:
-        raise RecipeError(f"{field}: no module '{module}' for '{path}': install it or set PYTHONPATH")
+        raise RecipeError(
+            f"{field}: no module '{module}' for '{path}': install it or set PYTHONPATH"
+        )
 
 
 def columns(reward: Reward) -> Columns:
@@ -125,7 +131,10 @@ def _try(pool: Pool, field: str, path: str, source: str, problems: Sequence[Prob
             when = f" on each of the {len(failures)} calls tried with problems of {source}"
             _done(field, path, "failed", failures[0], when)
     if failures:
-        print(f"red_mcore: warning: {field} '{path}' fails with some responses, for one so:", file=sys.stderr)
+        print(
+            f"red_mcore: warning: {field} '{path}' fails with some responses, for one so:",
+            file=sys.stderr,
+        )
         print(failures[0], file=sys.stderr)
 
 
@@ -179,7 +188,10 @@ def outcome(how: str, value: Any) -> tuple[str, Any]:
         result, failure = value
         return ("done", result) if failure is None else ("failed", failure)
     if how == TIMEOUT:
-        return TIMEOUT, "it was ended: it took more than reward.timeout_seconds of CPU time, or waited for much longer"
+        return (
+            TIMEOUT,
+            "it was ended: it took more than reward.timeout_seconds of CPU time, or waited for much longer",
+        )
     return "failed", f"its process died: {value}"
 
 
@@ -227,7 +239,9 @@ def _verdict(path: str, call: Sequence) -> str:
             return value
     elif value is not None and value in (0, 1):  # booleans, also of numpy
         return "correct" if value else "wrong"
-    raise ValueError(f"{_where(path)} returned {value!r:.60}, want true or false, or one of {', '.join(WORDS)}")
+    raise ValueError(
+        f"{_where(path)} returned {value!r:.60}, want true or false, or one of {', '.join(WORDS)}"
+    )
 
 
 _KINDS: dict[str, Callable[..., Any]] = {"asks": _asks, "term": _term, "verdict": _verdict}
@@ -260,9 +274,13 @@ def _imported(path: str) -> Callable[..., Any]:
     found = importlib.import_module(module)
     function = getattr(found, name, None)
     if not callable(function):
-        near = difflib.get_close_matches(name, [n for n in vars(found) if callable(vars(found)[n])], n=1, cutoff=0.0)
+        near = difflib.get_close_matches(
+            name, [n for n in vars(found) if callable(vars(found)[n])], n=1, cutoff=0.0
+        )
         nearest = f"; nearest is '{near[0]}'" if near else ""
-        raise AttributeError(f"module {module} ({found.__file__}) has no function '{name}'{nearest}")
+        raise AttributeError(
+            f"module {module} ({found.__file__}) has no function '{name}'{nearest}"
+        )
     return function
 
 
@@ -296,7 +314,9 @@ def _where(path: str) -> str:
     """The path, with file and line of the function where they can be told."""
     function = inspect.unwrap(_imported(path))
     try:
-        return f"{path} ({inspect.getsourcefile(function)} line {inspect.getsourcelines(function)[1]})"
+        return (
+            f"{path} ({inspect.getsourcefile(function)} line {inspect.getsourcelines(function)[1]})"
+        )
     except (OSError, TypeError):
         return path
 

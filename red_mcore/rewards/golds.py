@@ -28,10 +28,13 @@ _PLACEHOLDERS = frozenset(
 )  # fmt: skip
 """Words, without punctuation, that stand where an answer is missing."""
 _PROOFS = re.compile(
-    r"(?:the )?(?:proof|see|refer to|prove|show that|it is proved|it is proven|we have proved|todo)\b.*", re.DOTALL
+    r"(?:the )?(?:proof|see|refer to|prove|show that|it is proved|it is proven|we have proved|todo)\b.*",
+    re.DOTALL,
 )
 _LIST = re.compile(r"\[ *(?:(['\"])(.*)\1|([^\[\]'\"]*)) *,? *\]", re.DOTALL)
-_QUOTED = re.compile(r"b?(['\"`]).*\1|[\[({] *b?(['\"]).*\2 *[\])}]|\{ *(['\"])\w+\3 *:.*\}", re.DOTALL)
+_QUOTED = re.compile(
+    r"b?(['\"`]).*\1|[\[({] *b?(['\"]).*\2 *[\])}]|\{ *(['\"])\w+\3 *:.*\}", re.DOTALL
+)
 _MARKUP = re.compile(
     r"</?[A-Za-z][A-Za-z0-9_-]*>|####|<<[^<>]*>>|\\(?:boxed|fbox)(?![a-zA-Z])|\\begin\{(?:align|proof|itemize|enumerate)|```"
 )
@@ -49,7 +52,9 @@ MOST_LETTERS = 600
 def unwrapped(gold: str) -> str:
     """The one element of ``['71']``, a list as Python or JSON spell it; any other gold as it is."""
     match = _LIST.fullmatch(gold.strip())
-    return match[2].replace("\\\\", "\\") if match and match[1] and match[1] not in match[2] else gold
+    return (
+        match[2].replace("\\\\", "\\") if match and match[1] and match[1] not in match[2] else gold
+    )
 
 
 def implausible(kind: str, gold: str) -> str | None:
@@ -64,7 +69,9 @@ def implausible(kind: str, gold: str) -> str | None:
     for part in dict.fromkeys((text, *items(tidy(text)))):
         words = " ".join(re.sub(r"[^a-z]+", " ", _COMMAND.sub(" ", part).casefold()).split())
         alone = not re.search(r"[0-9]", part)
-        if alone and (words in _PLACEHOLDERS or part.strip() in ("?", "??", "???", "-", "--", "[]", "...")):
+        if alone and (
+            words in _PLACEHOLDERS or part.strip() in ("?", "??", "???", "-", "--", "[]", "...")
+        ):
             return f"is a placeholder ({part[:40]!r}), not an answer"
         if _PROOFS.match(words) and len(words.split()) > 1:
             return f"speaks of a proof or a solution ({part[:40]!r}), and gives no answer"
@@ -72,7 +79,9 @@ def implausible(kind: str, gold: str) -> str | None:
         return f"is a text with {match.group()!r} in it, not an answer"
     written = _WORD.findall(_COMMAND.sub(" ", text))
     if len(written) > MOST_WORDS:
-        return f"is a text of {len(written)} words, more than {MOST_WORDS}: a solution, not an answer"
+        return (
+            f"is a text of {len(written)} words, more than {MOST_WORDS}: a solution, not an answer"
+        )
     if len(text) > MOST_LETTERS:
         return f"has {len(text)} characters, more than {MOST_LETTERS}: a solution, not an answer"
     if _SENTENCES.search(_COMMAND.sub(" ", text)) and len(words) > 2:

@@ -66,7 +66,9 @@ _EXAMPLES = (
     r"x_{1}/2",
 )
 
-_HIDDEN = re.compile(r"\\(?:[bx]?cancel|sout|st|tag|label)(?![a-zA-Z])|\\(?:text)?color ?\{ ?(?:white|transparent)")
+_HIDDEN = re.compile(
+    r"\\(?:[bx]?cancel|sout|st|tag|label)(?![a-zA-Z])|\\(?:text)?color ?\{ ?(?:white|transparent)"
+)
 _WRONG = ("-271828", r"\frac{1}{97}", r"\sqrt{89}+x^{2}")
 """Answers that are hardly ever right."""
 COSTLY = 3.0
@@ -81,12 +83,21 @@ def judge(kind: str, gold: str, answer: str) -> str:
 
     The ``kind`` ``math`` compares what both mean, ``choice`` the letters A to J.
     """
-    if not gold.strip() or not _readable(gold) or not _readable(answer) or len(answer) > LONGEST + 2 * len(gold):
+    if (
+        not gold.strip()
+        or not _readable(gold)
+        or not _readable(answer)
+        or len(answer) > LONGEST + 2 * len(gold)
+    ):
         return "unparsable"
     if kind == "choice":
         wanted, chosen = letter(gold), letter(answer)
         return "unparsable" if wanted is None or chosen is None else _word(wanted == chosen)
-    if normal(answer).casefold() in _NONE or normal(gold).casefold() in _NONE or not _balanced(answer):
+    if (
+        normal(answer).casefold() in _NONE
+        or normal(gold).casefold() in _NONE
+        or not _balanced(answer)
+    ):
         return "unparsable"
     readings = _readings(golds.unwrapped(gold))
     if readings[0].startswith(r"\approx"):  # a gold alone: an answer has to commit itself
@@ -114,7 +125,11 @@ def gold_fault(kind: str, gold: str) -> str | None:
         return f"equals any answer, as {' and '.join(_WRONG)}"
     judge(kind, gold, f"{gold}+1")
     seconds = time.process_time() - start
-    return f"takes {seconds:.1f} s of CPU time to compare, more than {COSTLY:g} s" if seconds > COSTLY else None
+    return (
+        f"takes {seconds:.1f} s of CPU time to compare, more than {COSTLY:g} s"
+        if seconds > COSTLY
+        else None
+    )
 
 
 def warm_up() -> None:
@@ -134,7 +149,9 @@ def _word(correct: bool) -> str:
 def _readable(text: str) -> bool:
     """No control or direction marks, no halves of surrogate pairs; nothing that is not to be seen,
     or is struck out."""
-    return not _HIDDEN.search(text) and all(c.isprintable() or c in "\n\t\r\u00a0\u2009\u202f" for c in text)
+    return not _HIDDEN.search(text) and all(
+        c.isprintable() or c in "\n\t\r\u00a0\u2009\u202f" for c in text
+    )
 
 
 def _readings(answer: str) -> list[str]:
@@ -207,13 +224,19 @@ def _equal(gold: str, answer: str) -> bool | None:
     if _OPTION.fullmatch(gold):
         return letter(gold) == letter(answer)
     if re.fullmatch("[A-E]", gold) and len(texts[1]) > 1 and (chosen := letter(answer)):
-        return chosen == gold  # a choice with what it stands for, "C. 27"; a bare letter may be a quantity's name
+        return (
+            chosen == gold
+        )  # a choice with what it stands for, "C. 27"; a bare letter may be a quantity's name
     time_, other_time = _time(texts[0]), _time(texts[1])
     if time_ and other_time:
-        halves = {half for half in (time_[3], other_time[3]) if half}  # which one of them may not say
+        halves = {
+            half for half in (time_[3], other_time[3]) if half
+        }  # which one of them may not say
         return time_[:3] == other_time[:3] and len(halves) < 2
     if not texts[1] or _is_prose(gold) or _is_prose(answer):
-        words = [_prose(text) if _is_prose(text) or text.isalpha() else "" for text in (gold, answer)]
+        words = [
+            _prose(text) if _is_prose(text) or text.isalpha() else "" for text in (gold, answer)
+        ]
         return words[0] == words[1] != ""
     congruence, other_congruence = shapes.congruence(gold), shapes.congruence(answer)
     if congruence and other_congruence:
@@ -244,13 +267,17 @@ def _equal(gold: str, answer: str) -> bool | None:
         return _matched(golds, answers, _equal)
     if golds[0] != gold or answers[0] != answer:
         return _equal(golds[0], answers[0])
-    return _same_relations(gold, answer, bool(pieces or vectors[0]), bool(other_pieces or vectors[1]))
+    return _same_relations(
+        gold, answer, bool(pieces or vectors[0]), bool(other_pieces or vectors[1])
+    )
 
 
 def _unwrapped(text: str) -> str:
     text = shapes.system(text) or text
     match = _WRAPPED.fullmatch(text)
-    return match[1].strip(" ") if match and not (_is_prose(text) or _OPTION.fullmatch(text)) else text
+    return (
+        match[1].strip(" ") if match and not (_is_prose(text) or _OPTION.fullmatch(text)) else text
+    )
 
 
 def _is_prose(text: str) -> bool:
@@ -342,8 +369,12 @@ def _same_equations(gold: list[str], answer: list[str]) -> bool | None:
         # Not where the gold's letter has a meaning in the answer: f(a)=ax is not f(x)=ax.
         if renamed and not any(variable in _SYMBOL.findall(side) for side in answer):
             spelling = {other: variable + " " * variable.startswith("\\")}
-            answer = [_SYMBOL.sub(lambda m: spelling.get(m.group(), m.group()), side) for side in answer]
-    if shapes.is_named(gold[0]) and normal(gold[0]).replace(" ", "") == normal(answer[0]).replace(" ", ""):
+            answer = [
+                _SYMBOL.sub(lambda m: spelling.get(m.group(), m.group()), side) for side in answer
+            ]
+    if shapes.is_named(gold[0]) and normal(gold[0]).replace(" ", "") == normal(answer[0]).replace(
+        " ", ""
+    ):
         return _ordered([gold[1]] * (len(answer) - 1), answer[1:])
     if len(answer) != 2:
         return False
@@ -393,9 +424,13 @@ def _same_values(gold: str, answer: str) -> bool | None:
         return verdict
     for factor, sign in ((r"/100", units.PERCENT), (r"\cdot\pi/180", units.DEGREE)):
         of = [
-            one is not None and one.dimensions == sign.dimensions and one.factor == sign.factor for one in (unit, other)
+            one is not None and one.dimensions == sign.dimensions and one.factor == sign.factor
+            for one in (unit, other)
         ]
         if any(of) and (sign == units.PERCENT or r"\pi" in left + right):
-            scaled = [f"({side}){factor}" if its else side for side, its in zip((left, right), of, strict=True)]
+            scaled = [
+                f"({side}){factor}" if its else side
+                for side, its in zip((left, right), of, strict=True)
+            ]
             return same(*scaled)
     return False

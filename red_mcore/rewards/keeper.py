@@ -97,8 +97,13 @@ def _keep(worker: int) -> int:
         if (code := _reaped().get(worker)) is not None:
             _end_all()
             return code
-        if (count := len(_descendants(os.getpid())) - 1) > PROCESSES:  # orphans, too, which are children of this one
-            os.write(2, f"red_mcore: warning: a task of the verifier had {count} processes: ended\n".encode())
+        if (
+            count := len(_descendants(os.getpid())) - 1
+        ) > PROCESSES:  # orphans, too, which are children of this one
+            os.write(
+                2,
+                f"red_mcore: warning: a task of the verifier had {count} processes: ended\n".encode(),
+            )
             return _end_all(worker)[worker]
 
 

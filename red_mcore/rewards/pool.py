@@ -90,7 +90,9 @@ class Pool:
         try:
             return self._run(tasks)
         except BaseException:
-            for number, child in enumerate(self._children):  # nobody waits any more for what they were given
+            for number, child in enumerate(
+                self._children
+            ):  # nobody waits any more for what they were given
                 if not child.idle or child.connection.closed:
                     child.end()
                     self._children[number] = _Child(self._life, child)
@@ -123,7 +125,11 @@ class Pool:
                         self._failed_starts = 0
                     except (EOFError, OSError):
                         ended = CRASH
-                elif child.deadline is not None and time.monotonic() >= child.deadline and not child.works():
+                elif (
+                    child.deadline is not None
+                    and time.monotonic() >= child.deadline
+                    and not child.works()
+                ):
                     ended = TIMEOUT
                 if ended is None:
                     continue
@@ -188,7 +194,9 @@ class _Child:
             self.process, self._control = before.process, before._control
         else:
             self._control, other = context.Pipe()
-            self.process = context.Process(target=_serve, args=(os.getpid(), other, *life), daemon=True)
+            self.process = context.Process(
+                target=_serve, args=(os.getpid(), other, *life), daemon=True
+            )
             self.process.start()
             other.close()
         self.connection, other = context.Pipe()

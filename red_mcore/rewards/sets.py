@@ -14,14 +14,25 @@ from collections.abc import Callable
 import sympy
 
 from red_mcore.rewards.expressions import braced, expression
-from red_mcore.rewards.shapes import BRACKET, BUILDER, COMMA, FLIPPED, NAME, inside, items, relation, split
+from red_mcore.rewards.shapes import (
+    BRACKET,
+    BUILDER,
+    COMMA,
+    FLIPPED,
+    NAME,
+    inside,
+    items,
+    relation,
+    split,
+)
 
 _UNION = re.compile(
     BRACKET
     + r"|(?P<mark>\\cup(?![a-zA-Z])|\\text\{ *or *\}|(?<![A-Za-z])or(?![A-Za-z])|\\lor|\\vee|(?<=[)\]]) U (?=[(\[]))"
 )
 _OPERATION = re.compile(
-    BRACKET + r"|(?P<mark>\\(?:cup|cap|setminus|lor|land|vee|wedge)(?![a-zA-Z])|\\text\{ *(?:or|and) *\}"
+    BRACKET
+    + r"|(?P<mark>\\(?:cup|cap|setminus|lor|land|vee|wedge)(?![a-zA-Z])|\\text\{ *(?:or|and) *\}"
     r"|(?<![A-Za-z])(?:or|and)(?![A-Za-z])|(?<=[)\]]) U (?=[(\[]))"
 )
 _MEANS = {
@@ -29,8 +40,14 @@ _MEANS = {
     **dict.fromkeys((r"\cap", r"\land", r"\wedge", "and"), "intersection"),
     r"\setminus": "difference",
 }
-_COMBINED = {"union": sympy.Union, "intersection": sympy.Intersection, "difference": sympy.Complement}
-_WITHOUT = re.compile(r"(?:([A-Za-z]) ?\\in ?)?(?:\\mathbb\{R\}|\\R) ?(?:\\setminus|-) ?\\\{([^{}]*)\\\}")
+_COMBINED = {
+    "union": sympy.Union,
+    "intersection": sympy.Intersection,
+    "difference": sympy.Complement,
+}
+_WITHOUT = re.compile(
+    r"(?:([A-Za-z]) ?\\in ?)?(?:\\mathbb\{R\}|\\R) ?(?:\\setminus|-) ?\\\{([^{}]*)\\\}"
+)
 _ELEMENT = re.compile(r"([A-Za-z]) ?\\in(?![a-z]) ?(.*)", re.DOTALL)
 
 
@@ -56,7 +73,11 @@ def pieces(text: str) -> tuple[str | None, list[tuple]] | None:
         if not found or (variable and name and variable != name):
             return None
         name = variable or name
-        proper = proper or part.startswith("\\mathbb") or (part[:1] != "\\" and relation(part)[1] != ["="])
+        proper = (
+            proper
+            or part.startswith("\\mathbb")
+            or (part[:1] != "\\" and relation(part)[1] != ["="])
+        )
         intervals += found
     return (name, intervals) if proper else None
 
@@ -98,9 +119,15 @@ def _piece(text: str) -> tuple[str | None, list[tuple]]:
         return None, [(r"-\infty", r"\infty", False, False)]
     if points := inside(text, r"\{", r"\}"):
         return None, [(point, point, True, True) for point in split(points, COMMA)[0]]
-    if text[:1] in ("(", "[") and text[-1:] in (")", "]") and (content := inside(text, text[0], text[-1])):
+    if (
+        text[:1] in ("(", "[")
+        and text[-1:] in (")", "]")
+        and (content := inside(text, text[0], text[-1]))
+    ):
         ends = split(content, COMMA)[0]
-        return None, [(*ends, text[0] == "[", text[-1] == "]")] if len(ends) == 2 and all(ends) else []
+        return None, [(*ends, text[0] == "[", text[-1] == "]")] if len(ends) == 2 and all(
+            ends
+        ) else []
     parts, marks = relation(text)
     if marks == ["="] and all(parts) and NAME.fullmatch(parts[0]):
         return parts[0], [(parts[1], parts[1], True, True)]

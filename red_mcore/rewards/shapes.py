@@ -15,9 +15,12 @@ def _words(text: str) -> frozenset[str]:
 
 
 BRACKET = r"(?P<open>\\begin|\\langle|\\\{|[({\[])|(?P<close>\\end|\\rangle|\\\}|[)}\]])"
-COMMA = re.compile(BRACKET + r"|(?P<mark>\\text\{ *,? *(?:and|or) *\}|(?<![A-Za-z])(?:and|or)(?![A-Za-z])|[,;])")
+COMMA = re.compile(
+    BRACKET + r"|(?P<mark>\\text\{ *,? *(?:and|or) *\}|(?<![A-Za-z])(?:and|or)(?![A-Za-z])|[,;])"
+)
 _RELATION = re.compile(
-    BRACKET + r"|(?P<mark><=|>=|!=|:=|\\approx(?![a-z])|\\le(?![a-z])|\\ge(?![a-z])|\\[lg]t(?![a-z])|\\ne(?![a-z])"
+    BRACKET
+    + r"|(?P<mark><=|>=|!=|:=|\\approx(?![a-z])|\\le(?![a-z])|\\ge(?![a-z])|\\[lg]t(?![a-z])|\\ne(?![a-z])"
     r"|\\in(?![a-z])|[<>=])"
 )
 FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\ne": r"\ne"}
@@ -43,9 +46,13 @@ _OTHER_NAME = _words(
 """Words by which a label names something else than what was asked for, or takes it back."""
 _NAMED = re.compile(r"(?!-)[A-Za-z\\{}|+' -]*")
 _LABEL = re.compile(r"(?:\\angle ?)?[A-Z][A-Z0-9_{}' ]*|\\text\{[^{}]*\}")
-_NOT_NAMED = re.compile(r"(?<=[A-Z])\^(?:\{-1\}|T)|_(?:\{[^{}]*\}|[0-9A-Za-z])|\([^()]*\)|\\text\{[^{}]*\}")
+_NOT_NAMED = re.compile(
+    r"(?<=[A-Z])\^(?:\{-1\}|T)|_(?:\{[^{}]*\}|[0-9A-Za-z])|\([^()]*\)|\\text\{[^{}]*\}"
+)
 MATRIX = re.compile(r"\\begin\{[pbB]?matrix\}(.*)\\end\{[pbB]?matrix\}", re.DOTALL)
-BUILDER = re.compile(r"\\\{ ?([A-Za-z]) ?(?:\\in ?\\mathbb ?\{R\} ?)?(?:\\mid|\\vert|\||:) ?(.*)\\\}", re.DOTALL)
+BUILDER = re.compile(
+    r"\\\{ ?([A-Za-z]) ?(?:\\in ?\\mathbb ?\{R\} ?)?(?:\\mid|\\vert|\||:) ?(.*)\\\}", re.DOTALL
+)
 """``\\{x : x>3\\}``: variable and condition."""
 _CONGRUENCE = re.compile(
     r"(?:(?P<name>[A-Za-z](?:_(?:\{[^{}]*\}|[0-9A-Za-z]))?) ?(?P<sign>\\equiv(?![a-z])|=) ?)?(?P<residues>[^=]+?) ?"
@@ -97,7 +104,9 @@ def items(text: str) -> list[str]:
 
 def inside(text: str, opening: str, closing: str) -> str | None:
     """What is between two brackets that hold the whole text between them."""
-    if not (text.startswith(opening) and text.endswith(closing)) or len(text) < len(opening) + len(closing):
+    if not (text.startswith(opening) and text.endswith(closing)) or len(text) < len(opening) + len(
+        closing
+    ):
         return None
     depth = 0
     for match in COMMA.finditer(text):
@@ -116,7 +125,9 @@ def vector(text: str) -> tuple[str, list[str]] | None:
     if match := MATRIX.fullmatch(text):
         lines = rows(match[1])
         if len(lines) == 1 or all(len(line) == 1 for line in lines):
-            return ("row" if len(lines) == 1 else "column"), [entry for line in lines for entry in line]
+            return ("row" if len(lines) == 1 else "column"), [
+                entry for line in lines for entry in line
+            ]
         return None
     for opening, closing in (("(", ")"), ("[", "]"), (r"\langle", r"\rangle")):
         content = inside(text, opening, closing)
@@ -136,7 +147,11 @@ def components(answers: list[str]) -> list[str]:
 
 def rows(body: str) -> list[list[str]]:
     """Entries of a matrix, from what is between its ``\\begin`` and ``\\end``."""
-    return [[entry.strip(" ") for entry in row.split("&")] for row in _NEW_ROW.split(body) if row.strip(" ")]
+    return [
+        [entry.strip(" ") for entry in row.split("&")]
+        for row in _NEW_ROW.split(body)
+        if row.strip(" ")
+    ]
 
 
 def relation(text: str) -> tuple[list[str], list[str]]:
@@ -176,7 +191,9 @@ def congruence(text: str) -> tuple[str | None, list[str], str] | None:
     a number.
     """
     match = _CONGRUENCE.fullmatch(_MODULO.sub(r"\\pmod{\1}", text))
-    if match is None or not (match["sign"] == r"\equiv" or r"\pmod" in match["mark"] or "(" in match["mark"]):
+    if match is None or not (
+        match["sign"] == r"\equiv" or r"\pmod" in match["mark"] or "(" in match["mark"]
+    ):
         return None
     return match["name"], items(match["residues"]), match["modulus"]
 
@@ -187,7 +204,9 @@ def system(text: str) -> str | None:
     match = _CASES.fullmatch(text)
     if match is None:
         return None
-    lines = [line.strip(" ,") for line in _NEW_ROW.split(match[1] or match[2] or "") if line.strip(" ,")]
+    lines = [
+        line.strip(" ,") for line in _NEW_ROW.split(match[1] or match[2] or "") if line.strip(" ,")
+    ]
     lines = [re.sub(r" ?& ?(?=[=<>]|\\[lg]e|\\equiv)", "", line) for line in lines]
     whole = all(relation(line)[1] and not re.search(r"&|\\text|,", line) for line in lines)
     return ", ".join(lines) if lines and whole else None

@@ -68,5 +68,7 @@ def reward_terms(sample: Sample, settings: Reward, limit: int) -> dict[str, floa
             len(sample.response), limit, settings.overlong.buffer
         )
     if settings.repetition is not None:
-        terms["repetition"] = -settings.repetition.weight * repetition_share(sample.response, settings.repetition.ngram)
+        terms["repetition"] = -settings.repetition.weight * repetition_share(
+            sample.response, settings.repetition.ngram
+        )
     return terms

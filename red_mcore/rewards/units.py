@@ -35,8 +35,29 @@ def _dimensions(text: str) -> Dimensions:
     return frozenset((name, int(power or 1)) for name, _, power in pairs)
 
 
-_PREFIXES = {"T": 12, "G": 9, "M": 6, "k": 3, "d": -1, "c": -2, "m": -3, "μ": -6, "µ": -6, "n": -9, "p": -12}
-_PREFIX_WORDS = {"kilo": 3, "mega": 6, "giga": 9, "deci": -1, "centi": -2, "milli": -3, "micro": -6, "nano": -9}
+_PREFIXES = {
+    "T": 12,
+    "G": 9,
+    "M": 6,
+    "k": 3,
+    "d": -1,
+    "c": -2,
+    "m": -3,
+    "μ": -6,
+    "µ": -6,
+    "n": -9,
+    "p": -12,
+}
+_PREFIX_WORDS = {
+    "kilo": 3,
+    "mega": 6,
+    "giga": 9,
+    "deci": -1,
+    "centi": -2,
+    "milli": -3,
+    "micro": -6,
+    "nano": -9,
+}
 _SI: list[tuple[str, str, str, str | int, str]] = [
     ("m", "kdcmμµn", "meter metre", 1, "m"),
     ("g", "kmμµn", "gram gramme", "1e-3", "kg"),
@@ -107,14 +128,24 @@ def _table() -> dict[str, Unit]:
         scaled = {prefix + symbol: _PREFIXES[prefix] for prefix in prefixes}
         for name in names.split():
             table |= {name: base, name + "s": base}
-            scaled |= {prefix + name + s: power for prefix, power in _PREFIX_WORDS.items() for s in ("", "s")}
-        table |= {name: base._replace(factor=base.factor * Fraction(10) ** power) for name, power in scaled.items()}
+            scaled |= {
+                prefix + name + s: power
+                for prefix, power in _PREFIX_WORDS.items()
+                for s in ("", "s")
+            }
+        table |= {
+            name: base._replace(factor=base.factor * Fraction(10) ** power)
+            for name, power in scaled.items()
+        }
     for names, factor, dimensions in _OTHERS:
         unit = Unit(Fraction(factor), int(dimensions == "angle"), _dimensions(dimensions))
         table |= dict.fromkeys(names.split(), unit)
     degree = Unit(Fraction(1, 180), 1, _dimensions("angle"))
     table |= dict.fromkeys(("deg", "degree", "degrees"), degree)
-    return table | {"°C": Unit(Fraction(1), 0, _dimensions("celsius")), "°F": Unit(Fraction(1), 0, _dimensions("°F"))}
+    return table | {
+        "°C": Unit(Fraction(1), 0, _dimensions("celsius")),
+        "°F": Unit(Fraction(1), 0, _dimensions("°F")),
+    }
 
 
 _UNITS = _table()
@@ -175,7 +206,9 @@ _TOKEN = re.compile(
     r" *(?:(?P<word>°[CF]|[%$€£¥￥₹¢]|[A-Za-zÅΩμµ]+(?:'t)?|[一-鿿]+)\.?|(?P<power>\^ ?\{? ?[+-]?[0-9] ?\}?)|(?P<over>/)"
     r"|(?P<by>\*|-)|(?P<open>\()|(?P<close>\))) *"
 )
-_FRACTION = re.compile(r"\\frac ?\{((?:[^{}]|\\text\{[^{}]*\})*)\} ?\{((?:[^{}]|\\text\{[^{}]*\})*)\}")
+_FRACTION = re.compile(
+    r"\\frac ?\{((?:[^{}]|\\text\{[^{}]*\})*)\} ?\{((?:[^{}]|\\text\{[^{}]*\})*)\}"
+)
 _SPELLINGS = [
     (re.compile(r"\\text\{([^{}]*)\}"), r" \1 "),
     (re.compile(r"\^\\circ ?([CF])(?![A-Za-z])"), r" °\1 "),
@@ -184,13 +217,17 @@ _SPELLINGS = [
     (re.compile(r"\\mu(?![a-zA-Z]) *"), "μ"),
     (re.compile(r"(?i)(?<![a-z])per +cent(?![a-z])"), "percent"),
 ]
-_TAIL = re.compile(r"(?:\^\\circ ?|\\mu ?|(?:\\cdot|\\times|\*|-) ?(?=\\text|\\mu)|\\frac ?\{ ?)*\\text\{")
+_TAIL = re.compile(
+    r"(?:\^\\circ ?|\\mu ?|(?:\\cdot|\\times|\*|-) ?(?=\\text|\\mu)|\\frac ?\{ ?)*\\text\{"
+)
 _SHORT_TAIL = re.compile(r"\^\\circ ?[CF]$|[€£¥￥₹¢元块]$")
 _WORDS = re.compile(
     r"(?:(?<=[0-9)}])|(?<=[0-9)}] )|(?<=\\pi ))[A-Za-z一-鿿]{1,30}(?:(?: ?/ ?| )[A-Za-z]{1,30}){0,4}\.?"
     r"(?: ?\^ ?\{?[0-9]\}?)?$"
 )
-_PLAIN = re.compile(r"(?=[^0-9]*[0-9])(?:[-+0-9.,/{}() ^_*!]|\\(?:frac|sqrt|pi|cdot|times)(?![a-z]))*")
+_PLAIN = re.compile(
+    r"(?=[^0-9]*[0-9])(?:[-+0-9.,/{}() ^_*!]|\\(?:frac|sqrt|pi|cdot|times)(?![a-z]))*"
+)
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
 _GLUED = re.compile(r"[0-9]\\text\{[kKMBTGmb]\}$")
 """``7\\text{K}`` may be 7000 where ``7 \\text{ K}`` is a temperature."""
@@ -211,7 +248,9 @@ def quantity(text: str) -> tuple[str, Unit | None]:
         return text[: -len(r"^\circ")].strip(" "), DEGREE
     if text[:1] in tuple("€£¥￥₹") and (unit := _UNITS.get(text[0])):
         value, other = quantity(text[1:])
-        return (value, unit) if other is None or other.dimensions == unit.dimensions else (text, None)
+        return (
+            (value, unit) if other is None or other.dimensions == unit.dimensions else (text, None)
+        )
     tail = _TAIL.search(text) or _SHORT_TAIL.search(text)
     bare = None if tail else _WORDS.search(text)
     found = tail or bare
@@ -225,7 +264,9 @@ def quantity(text: str) -> tuple[str, Unit | None]:
     if read is None:
         return text, None
     scale, unit = read
-    return (value if scale == 1 else rf"({value})\cdot {scale}"), (None if unit == _NO_UNIT else unit)
+    return (value if scale == 1 else rf"({value})\cdot {scale}"), (
+        None if unit == _NO_UNIT else unit
+    )
 
 
 def conversion(gold: Unit, answer: Unit) -> str | None:
@@ -238,7 +279,9 @@ def conversion(gold: Unit, answer: Unit) -> str | None:
     factor, turns = answer.factor / gold.factor, answer.turns - gold.turns
     if factor == 1 and not turns:
         return ""
-    return rf"\cdot\frac{{{factor.numerator}}}{{{factor.denominator}}}" + (rf"\cdot\pi^{{{turns}}}" if turns else "")
+    return rf"\cdot\frac{{{factor.numerator}}}{{{factor.denominator}}}" + (
+        rf"\cdot\pi^{{{turns}}}" if turns else ""
+    )
 
 
 def _suffix(number: int) -> str:
@@ -249,9 +292,13 @@ def _may_be_bare(tail: str, value: str, apart: bool) -> bool:
     """Whether letters without a ``\\text`` are words: a unit that is no product of letters, or
     words after a number."""
     words = re.findall(r"[^\W\d_]+", tail)
-    if words[0] in _BARE or (len(words[0]) > 2 and (words[0].lower() in _UNITS or words[0].lower() in _RAISED)):
+    if words[0] in _BARE or (
+        len(words[0]) > 2 and (words[0].lower() in _UNITS or words[0].lower() in _RAISED)
+    ):
         return True
-    return words[0] in _CHINESE_COUNTERS or (apart and _PLAIN.fullmatch(value) is not None and min(map(len, words)) > 2)
+    return words[0] in _CHINESE_COUNTERS or (
+        apart and _PLAIN.fullmatch(value) is not None and min(map(len, words)) > 2
+    )
 
 
 def _read(tail: str, value: str) -> tuple[int, Unit] | None:
@@ -304,7 +351,12 @@ def _times(one: Unit, other: Unit, power: int) -> Unit:
     for name, own in other.dimensions:
         powers[name] = powers.get(name, 0) + own * power
     dimensions = frozenset((name, own) for name, own in powers.items() if own)
-    return Unit(one.factor * other.factor**power, one.turns + other.turns * power, dimensions, one.words | other.words)
+    return Unit(
+        one.factor * other.factor**power,
+        one.turns + other.turns * power,
+        dimensions,
+        one.words | other.words,
+    )
 
 
 def _physical(run: list[tuple[str, str]]) -> Unit | None:
@@ -343,11 +395,15 @@ def _counted(run: list[tuple[str, str]], value: str) -> Unit | None:
     others = [word for word in words if word != "of"]
     if head < 0 or any(len(word) < 3 or not word.isascii() for word in others):
         return None
-    if any(word in _CHANGES or (_CHANGING.fullmatch(word) and word not in _MONTHS) for word in others):
+    if any(
+        word in _CHANGES or (_CHANGING.fullmatch(word) and word not in _MONTHS) for word in others
+    ):
         return None
     noun = words[head]
     plural = noun in _COUNTED or (
-        noun not in _UNITS and re.fullmatch(r"[a-z]{2,}[a-rt-z]s", noun) and noun[-2:] not in ("us", "is")
+        noun not in _UNITS
+        and re.fullmatch(r"[a-z]{2,}[a-rt-z]s", noun)
+        and noun[-2:] not in ("us", "is")
     )
     return _things(words) if plural or (value == "1" and noun in _SINGULAR) else None
 

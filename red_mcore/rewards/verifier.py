@@ -127,7 +127,9 @@ class Verifier:
         ``arguments``: a ``Call``, or a tuple of its fields, each. The first failure is kept in
         ``failures``.
         """
-        return [value if how == "done" else None for how, value in self._own("term", path, arguments)]
+        return [
+            value if how == "done" else None for how, value in self._own("term", path, arguments)
+        ]
 
     def judge(self, calls: Sequence[Call], boxed_only: bool | None = None) -> list[Grade]:
         """A grade of each response by ``settings.verdict``; nothing is no answer, and one that
@@ -149,7 +151,10 @@ class Verifier:
 
     def _own(self, what: str, path: str, calls: Sequence[tuple]) -> list[tuple[str, Any]]:
         """``functions.outcome`` of each call of the user's function."""
-        found = [outcome(*each) for each in self._pool.run([("own", what, path, tuple(call)) for call in calls])]
+        found = [
+            outcome(*each)
+            for each in self._pool.run([("own", what, path, tuple(call)) for call in calls])
+        ]
         failures = (why for how, why in found if how != "done")
         if failure := next(failures, None):
             self.failures.setdefault(path, failure)
@@ -175,8 +180,13 @@ def graded(
     ``options``: ``boxed_only``.
     """
     if reward.verdict is None:
-        return verifier.grade([(problem.gold, text, problem.kind) for problem, text, _ in asked], **options)
-    calls = [Call(problem.text, problem.gold, text, tokens, problem.columns) for problem, text, tokens in asked]
+        return verifier.grade(
+            [(problem.gold, text, problem.kind) for problem, text, _ in asked], **options
+        )
+    calls = [
+        Call(problem.text, problem.gold, text, tokens, problem.columns)
+        for problem, text, tokens in asked
+    ]
     return verifier.judge(calls, **options)
 
 

@@ -68,7 +68,9 @@ def as_samples(
             )
             samples.append(sample)
         if bad := guards.culprit([Group(problem, samples)], ("sampler_logp",)):
-            raise RuntimeError(f"{bad}, sampled {where}: the engine's weights or its kernels are broken")
+            raise RuntimeError(
+                f"{bad}, sampled {where}: the engine's weights or its kernels are broken"
+            )
         found.append(samples)
     return found
 

@@ -38,7 +38,14 @@ class VllmEngine:
     """
 
     def __init__(
-        self, folder: Path, rollout: Rollout, *, dtype: str, stop_ids: Sequence[int], seed: int, room: int = 0
+        self,
+        folder: Path,
+        rollout: Rollout,
+        *,
+        dtype: str,
+        stop_ids: Sequence[int],
+        seed: int,
+        room: int = 0,
     ) -> None:
         """``folder`` holds config.json (weights and tokenizer are not read); ``stop_ids``: tokens
         that end a response.
@@ -49,7 +56,9 @@ class VllmEngine:
         """
         rank, world = dist.get_rank(), dist.get_world_size()
         if world % rollout.tensor:
-            raise RecipeError(f"rollout.tensor={rollout.tensor} does not divide parallel.ranks={world}")
+            raise RecipeError(
+                f"rollout.tensor={rollout.tensor} does not divide parallel.ranks={world}"
+            )
         self.replica = rank // rollout.tensor
         self.replicas = world // rollout.tensor
         self.is_leader = rank % rollout.tensor == 0
@@ -68,7 +77,9 @@ class VllmEngine:
                 f"rollout.{name}={getattr(rollout, name)}"
                 for name in ("max_prompt_tokens", "max_response_tokens", "kv_cache_mib", "tensor")
             )
-            raise RecipeError(f"vLLM refuses {limits} for {folder}: {' '.join(str(error).split())}") from error
+            raise RecipeError(
+                f"vLLM refuses {limits} for {folder}: {' '.join(str(error).split())}"
+            ) from error
         # Newer vLLM would otherwise destroy the default process group, the trainer's, when the
         # engine is garbage.
         finalizer = getattr(self._llm.llm_engine.engine_core, "_finalizer", None)
@@ -92,7 +103,10 @@ class VllmEngine:
         }
 
     def publish(
-        self, tensors: Iterator[tuple[str, torch.Tensor]], expected: Mapping[str, tuple[int, ...]], version: int
+        self,
+        tensors: Iterator[tuple[str, torch.Tensor]],
+        expected: Mapping[str, tuple[int, ...]],
+        version: int,
     ) -> Publication:
         """Replace the engine's weights by the HF-named ``tensors`` (whole, on every rank); forget
         cached prefixes.
@@ -110,10 +124,14 @@ class VllmEngine:
         (unreached,) = self._llm.collective_rpc("receive_weights", args=(checked.stream(tensors),))
         checked.verify()
         if unreached:
-            raise PublicationError(f"publication refused: the engine's {', '.join(unreached)} got no weights")
+            raise PublicationError(
+                f"publication refused: the engine's {', '.join(unreached)} got no weights"
+            )
         self.reset()
         self.version, self.checksum = version, f"{checked.digest:016x}"
-        return Publication(version, checked.tensors, checked.bytes, time.perf_counter() - start, self.checksum)
+        return Publication(
+            version, checked.tensors, checked.bytes, time.perf_counter() - start, self.checksum
+        )
 
     def sample(
         self,
@@ -139,8 +157,12 @@ class VllmEngine:
         long.
         """
         if self.version is None:
-            raise RuntimeError("the engine has no published weights to sample from; call publish first")
-        limits = [self._rollout.max_response_tokens] * len(prompts) if max_tokens is None else max_tokens
+            raise RuntimeError(
+                "the engine has no published weights to sample from; call publish first"
+            )
+        limits = (
+            [self._rollout.max_response_tokens] * len(prompts) if max_tokens is None else max_tokens
+        )
         for index, (prompt, limit) in enumerate(zip(prompts, limits, strict=True)):
             if not 0 < len(prompt) <= self._room - limit:
                 raise ValueError(
@@ -163,7 +185,10 @@ class VllmEngine:
         for prompt, seed, limit in zip(prompts, seeds, limits, strict=True):
             tokens = {"prompt_token_ids": np.asarray(prompt).tolist()}
             requests += [tokens] * n
-            params += [SamplingParams(seed=sample_seed(seed, index), max_tokens=limit, **common) for index in range(n)]
+            params += [
+                SamplingParams(seed=sample_seed(seed, index), max_tokens=limit, **common)
+                for index in range(n)
+            ]
         if not requests:
             return []
         with _undisturbed():

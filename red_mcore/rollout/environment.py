@@ -55,7 +55,9 @@ def set_environment(*, offline: bool) -> None:
     for name, value in settings.items():
         reader = _READ_AT_IMPORT_OF.get(name, "vllm")
         if os.environ.get(name) != value and reader in sys.modules:
-            raise RuntimeError(f"{name}={value} comes too late: {reader} is imported; call set_environment first")
+            raise RuntimeError(
+                f"{name}={value} comes too late: {reader} is imported; call set_environment first"
+            )
         os.environ[name] = value
 
 
@@ -83,14 +85,18 @@ def _quiet() -> None:
     # "Triton not available": nothing on a CPU needs it.
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
     # vLLM walks over all names of torch.distributed, deprecated ones included.
-    warnings.filterwarnings("ignore", message="`torch.distributed.reduce_op` is deprecated", category=FutureWarning)
+    warnings.filterwarnings(
+        "ignore", message="`torch.distributed.reduce_op` is deprecated", category=FutureWarning
+    )
     # Megatron announces each optional package (Transformer Engine, Apex, fused kernels) that a
     # machine lacks.
     warnings.filterwarnings("ignore", module=r"megatron\.core.*")
     logging.getLogger("megatron.core").setLevel(logging.ERROR)
     # Its optimizer's shards are views of the gradient buffer; reading their empty .grad is part of
     # the design.
-    warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor that is not a leaf.*")
+    warnings.filterwarnings(
+        "ignore", message=r"The \.grad attribute of a Tensor that is not a leaf.*"
+    )
     # It calls torch functions whose successors the pinned version does not use yet.
     warnings.filterwarnings(
         "ignore",

@@ -26,7 +26,9 @@ def split_prompts(count: int, replicas: int, replica: int) -> list[int]:
     return list(range(replica, count, replicas))
 
 
-def gather_samples(mine: list[T], count: int, *, replicas: int, replica: int, is_leader: bool, group=None) -> list[T]:
+def gather_samples(
+    mine: list[T], count: int, *, replicas: int, replica: int, is_leader: bool, group=None
+) -> list[T]:
     """All ``count`` items in prompt order on every rank, from each replica's own (those of
     ``split_prompts``).
 
@@ -43,6 +45,8 @@ def gather_samples(mine: list[T], count: int, *, replicas: int, replica: int, is
     for source, items in filter(None, received):
         share = split_prompts(count, replicas, source)
         if len(items) != len(share):
-            raise RuntimeError(f"replica {source} sampled {len(items)} prompts, its share of {count} is {len(share)}")
+            raise RuntimeError(
+                f"replica {source} sampled {len(items)} prompts, its share of {count} is {len(share)}"
+            )
         out.update(zip(share, items, strict=True))
     return [out[index] for index in range(count)]

@@ -56,7 +56,10 @@ class Engine(Protocol):
         """What decides the tokens of a call beside its arguments and the weights; JSON-able."""
 
     def publish(
-        self, tensors: Iterator[tuple[str, torch.Tensor]], expected: Mapping[str, tuple[int, ...]], version: int
+        self,
+        tensors: Iterator[tuple[str, torch.Tensor]],
+        expected: Mapping[str, tuple[int, ...]],
+        version: int,
     ) -> Publication:
         """Sample from these weights from now on; ``expected`` has the shape of each, by its Hugging
         Face name.

@@ -47,7 +47,9 @@ class Checked:
         self._seen: set[str] = set()
         self._problems: list[str] = []
 
-    def stream(self, tensors: Iterator[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
+    def stream(
+        self, tensors: Iterator[tuple[str, torch.Tensor]]
+    ) -> Iterator[tuple[str, torch.Tensor]]:
         """The tensors of ``tensors`` that are as expected."""
         for name, tensor in tensors:
             if self.tied and name == "lm_head.weight":
@@ -64,7 +66,9 @@ class Checked:
 
     def verify(self) -> None:
         """Raise PublicationError unless every expected tensor came once, well shaped and finite."""
-        problems = [f"{name} missing" for name in self.expected if name not in self._seen] + self._problems
+        problems = [
+            f"{name} missing" for name in self.expected if name not in self._seen
+        ] + self._problems
         if problems:
             more = f" and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
             raise PublicationError(f"publication refused: {'; '.join(problems[:_NAMED])}{more}")

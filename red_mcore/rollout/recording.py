@@ -25,7 +25,17 @@ from red_mcore.megatron.ranks import Ranks, on_main
 from red_mcore.samples.records import Group, Problem, Sample
 from red_mcore.system import disk
 
-_SCALARS = ("is_offline", "truncated", "text", "answer", "verdict", "accuracy", "reward", "terms", "policy_version")
+_SCALARS = (
+    "is_offline",
+    "truncated",
+    "text",
+    "answer",
+    "verdict",
+    "accuracy",
+    "reward",
+    "terms",
+    "policy_version",
+)
 _OF_NO_CONSEQUENCE = ("reward.workers", "reward.failed_share")
 """Settings of the reward that change no reward."""
 
@@ -56,13 +66,21 @@ class Recording:
     """What ``rollout.record`` and ``rollout.replay`` ask for; samples as ever where both are
     None."""
 
-    def __init__(self, settings: Rollout, here: Ranks, about: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, settings: Rollout, here: Ranks, about: Mapping[str, Any] | None = None
+    ) -> None:
         """``about``: what all samples depend on, JSON-able, as ``recorded_of`` tells it."""
         self._here, self._about = here, about or {}
-        self._record, self._replay = (Path(p) if p else None for p in (settings.record, settings.replay))
+        self._record, self._replay = (
+            Path(p) if p else None for p in (settings.record, settings.replay)
+        )
 
     def groups(
-        self, name: str, asked: dict[str, Any], problems: Sequence[Problem], sample: Callable[[], list[Group]]
+        self,
+        name: str,
+        asked: dict[str, Any],
+        problems: Sequence[Problem],
+        sample: Callable[[], list[Group]],
     ) -> list[Group]:
         """``sample()``, which is recorded, or the groups that were recorded as ``name``; a
         collective of all ranks.
@@ -129,9 +147,21 @@ def _read(file: Path, asked: dict[str, Any]) -> list[list[Sample]]:
         about = json.loads(str(arrays["about"]))
         then, samples = dict(about["asked"]), _samples(about, arrays)
     except FileNotFoundError:
-        raise RecipeError(f"rollout.replay: {file} is missing: record that step, or use rollout.replay=null") from None
-    except (OSError, ValueError, LookupError, TypeError, EOFError, BadZipFile, StopIteration) as error:
-        raise RecipeError(f"rollout.replay: {file} cannot be read ({error}): record it anew") from None
+        raise RecipeError(
+            f"rollout.replay: {file} is missing: record that step, or use rollout.replay=null"
+        ) from None
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        EOFError,
+        BadZipFile,
+        StopIteration,
+    ) as error:
+        raise RecipeError(
+            f"rollout.replay: {file} cannot be read ({error}): record it anew"
+        ) from None
     now = json.loads(json.dumps(asked))
     for field in then:  # an earlier version asked for less
         if then.get(field) != now.get(field):

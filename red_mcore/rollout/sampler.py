@@ -101,7 +101,9 @@ class Sampler:
             replica=engine.replica,
             is_leader=engine.is_leader,
         )
-        return [Group(problem, samples) for problem, samples in zip(problems, gathered, strict=True)]
+        return [
+            Group(problem, samples) for problem, samples in zip(problems, gathered, strict=True)
+        ]
 
     def continuations(
         self, problems: Sequence[Problem], characters: Sequence[int], count: int, key: Key
@@ -142,7 +144,9 @@ class Sampler:
         return Sample(prompt=self._prompt(problem), response=response, is_offline=True)
 
     def _trace_tokens(self, problem: Problem) -> np.ndarray | None:
-        return encode_trace(self.tokenizer, problem, self.recipe.rollout.max_response_tokens, self.recipe.data)
+        return encode_trace(
+            self.tokenizer, problem, self.recipe.rollout.max_response_tokens, self.recipe.data
+        )
 
     def _leading(self, problem: Problem, characters: int) -> np.ndarray:
         """[P] int32 ids of the first ``characters`` of the trace."""
@@ -154,7 +158,9 @@ class Sampler:
     def _prompt(self, problem: Problem) -> np.ndarray:
         return encode_prompt(self.tokenizer, problem, self.recipe.data)
 
-    def _share(self, problems: Sequence[Problem], key: Key, prefixes: Sequence[np.ndarray] | None) -> list[_Asked]:
+    def _share(
+        self, problems: Sequence[Problem], key: Key, prefixes: Sequence[np.ndarray] | None
+    ) -> list[_Asked]:
         """What this engine is asked of ``problems``, all of whose seeds are counted on every
         rank."""
         mine = set(split_prompts(len(problems), self.engine.replicas, self.engine.replica))
@@ -179,7 +185,9 @@ class Sampler:
             found.append(asked)
         return found
 
-    def _finish(self, share: Sequence[_Asked], groups: list[list[Sample]], with_traces: bool) -> None:
+    def _finish(
+        self, share: Sequence[_Asked], groups: list[list[Sample]], with_traces: bool
+    ) -> None:
         """Put the trace before the samples of each problem, where asked for, and grade all."""
         problems, limits, begun = [], [], []
         for asked, samples in zip(share, groups, strict=True):

@@ -11,7 +11,10 @@ from typing import Any
 
 import torch
 from vllm.config import set_current_vllm_config
-from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
+from vllm.model_executor.model_loader.reload import (
+    finalize_layerwise_reload,
+    initialize_layerwise_reload,
+)
 from vllm.v1.sample.logits_processor import LogitsProcessor
 
 

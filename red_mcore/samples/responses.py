@@ -51,7 +51,9 @@ class Response:
         return self.benchmark, self.item
 
 
-def of_sample(benchmark: str, problem: Problem, number: int, sample: Sample, reward: float | None = None) -> Response:
+def of_sample(
+    benchmark: str, problem: Problem, number: int, sample: Sample, reward: float | None = None
+) -> Response:
     """The record of a graded sample, the response ``number`` to its problem."""
     return Response(
         benchmark=benchmark,

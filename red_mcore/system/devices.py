@@ -58,14 +58,19 @@ def gpu_memory() -> int | None:
 
 def ranks_here(ranks: int) -> int:
     """How many of a run's ranks this machine has: what a launcher has said, else all."""
-    told = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")  # such as 4(x2),3
+    told = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get(
+        "SLURM_STEP_TASKS_PER_NODE", ""
+    )  # such as 4(x2),3
     found = re.match(r"\d+", told) if {"RANK", "SLURM_PROCID"} & os.environ.keys() else None
     return min(ranks, int(found[0])) if found else ranks
 
 
 def hands_jobs_on() -> bool:
     """Whether this is a login node of SLURM, from which runs start on other machines."""
-    is_set_up = any(Path(place).is_file() for place in (os.environ.get("SLURM_CONF", ""), "/etc/slurm/slurm.conf"))
+    is_set_up = any(
+        Path(place).is_file()
+        for place in (os.environ.get("SLURM_CONF", ""), "/etc/slurm/slurm.conf")
+    )
     return is_set_up and "SLURM_JOB_ID" not in os.environ
 
 

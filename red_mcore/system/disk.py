@@ -23,7 +23,9 @@ from typing import Any
 from red_mcore.config.recipe import RecipeError
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
-_FULL_TEXT = re.compile(r"no space left on device|os error 28\b|(?:database or )?disk is full", re.IGNORECASE)
+_FULL_TEXT = re.compile(
+    r"no space left on device|os error 28\b|(?:database or )?disk is full", re.IGNORECASE
+)
 """How libraries that swallow the number of the error say it: safetensors, SQLite."""
 
 
@@ -49,7 +51,9 @@ def full(error: BaseException | None) -> str | None:
 def refusal(path: Path, size: int | None, error: BaseException) -> str:
     """The line on a file of ``size`` bytes (None: not known) that was not written."""
     if (what := full(error)) is None:
-        told = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        told = (
+            getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        )
         return f"{path} cannot be written ({told}): mend that, then run the same command again"
     bytes_ = "" if size is None else f" of {size:,} bytes"
     return f"{what}: {path}{bytes_} was not written{_room(path)}: make room, then run the same command again"
@@ -131,7 +135,10 @@ def append(path: Path, content: str | bytes) -> None:
 
 def finite(row: dict[str, Any]) -> dict[str, Any]:
     """``row`` with None for what JSON has no number for: NaN and the infinities."""
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
 
 
 def line(row: dict[str, Any]) -> str:
@@ -174,7 +181,9 @@ def read_rows(path: Path, fits: Callable[[Any], bool] = _is_object) -> tuple[lis
     Damaged where the file cannot be read at all.
     """
     try:
-        lines = path.read_bytes().split(b"\n")  # bytes: the last line may be torn within a character
+        lines = path.read_bytes().split(
+            b"\n"
+        )  # bytes: the last line may be torn within a character
     except FileNotFoundError:
         return [], []
     except OSError as error:

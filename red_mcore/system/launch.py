@@ -68,7 +68,9 @@ def launch(
         "NCCL_SOCKET_IFNAME": loopback,
         "VLLM_HOST_IP": _LOOPBACK,
     }
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does; ranks and vLLM's workers share the cores
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # as torchrun does; ranks and vLLM's workers share the cores
     team = _Team(on_signal)
     try:
         team.start(multiprocessing.get_context("fork" if fork else "spawn"), work, arguments, ranks)
@@ -94,7 +96,11 @@ def launch(
         return INTERRUPTED
     if code == 0:
         return max(codes.values())
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
+    how = (
+        f"was killed by {signal.Signals(-code).name}"
+        if code < 0
+        else f"failed with exit code {code}"
+    )
     print(f"red_mcore: error: rank {rank} {how}; the other ranks were stopped", file=sys.stderr)
     return FAILED
 
@@ -115,11 +121,15 @@ class _Team:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {*signals.STOP, signals.SAVE})
         try:
             for rank in range(ranks):
-                process = context.Process(target=_rank, args=(rank, os.getpid(), work, arguments), name=f"rank {rank}")
+                process = context.Process(
+                    target=_rank, args=(rank, os.getpid(), work, arguments), name=f"rank {rank}"
+                )
                 process.start()
                 self._processes.append(process)
             self._before = {number: signal.signal(number, self._stop) for number in signals.stops()}
-            self._before[signals.SAVE] = signal.signal(signals.SAVE, lambda number, frame: self._send(number))
+            self._before[signals.SAVE] = signal.signal(
+                signals.SAVE, lambda number, frame: self._send(number)
+            )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signals.SAVE})
@@ -130,7 +140,9 @@ class _Team:
         codes: dict[int, int] = {}
         deadline, stopped = None, False
         while len(codes) < len(self._processes):
-            left: dict[Any, int] = {p.sentinel: rank for rank, p in enumerate(self._processes) if rank not in codes}
+            left: dict[Any, int] = {
+                p.sentinel: rank for rank, p in enumerate(self._processes) if rank not in codes
+            }
             seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
             ended = [left[sentinel] for sentinel in wait(list(left), seconds)]
             for rank in ended:
@@ -141,7 +153,9 @@ class _Team:
             failed = {code for code in codes.values() if code not in _IN_GOOD_ORDER}
             if failed and deadline is None:
                 deadline = time.monotonic() + GRACE_SECONDS
-            if failed - {LEFT} and not stopped:  # who left does so because of another, which is about to end by itself
+            if (
+                failed - {LEFT} and not stopped
+            ):  # who left does so because of another, which is about to end by itself
                 stopped = True
                 self._send(signal.SIGTERM)
         return codes
@@ -161,7 +175,9 @@ class _Team:
         self._send(number)
         message = f"red_mcore: {self._on_signal}; press Ctrl-C again to kill the run at once"
         with suppress(OSError):  # whoever read it may be gone
-            os.write(2, f"\n{message}\n".encode())  # print is not safe where a signal may have cut into one
+            os.write(
+                2, f"\n{message}\n".encode()
+            )  # print is not safe where a signal may have cut into one
 
     def _send(self, number: int) -> None:
         for process in self._processes:
@@ -210,7 +226,9 @@ def join() -> bool:
     environment = os.environ
     if "RANK" in environment and "WORLD_SIZE" in environment:
         return True
-    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))  # of the step: a batch script's own shell has none
+    tasks = int(
+        environment.get("SLURM_STEP_NUM_TASKS", "1")
+    )  # of the step: a batch script's own shell has none
     if tasks == 1:
         return False
     job = int(environment["SLURM_JOB_ID"]) + 1000 * int(environment.get("SLURM_RESTART_COUNT", "0"))

@@ -40,7 +40,11 @@ def held() -> Iterator[None]:
 
 def stops() -> list[signal.Signals]:
     """The signals of ``STOP`` that this process is to heed."""
-    return [number for number in STOP if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    return [
+        number
+        for number in STOP
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+    ]
 
 
 class Asked:

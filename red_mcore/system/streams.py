@@ -44,4 +44,6 @@ def _dropping(stream: TextIO | None, number: int) -> TextIO:
     encoding = getattr(stream, "encoding", "utf-8")
     buffer = io.BufferedWriter(_Dropping(number, "w", closefd=False))
     # A character that the terminal has no code for is no reason to end, either.
-    return io.TextIOWrapper(buffer, encoding=encoding, errors="backslashreplace", line_buffering=True)
+    return io.TextIOWrapper(
+        buffer, encoding=encoding, errors="backslashreplace", line_buffering=True
+    )

@@ -30,14 +30,18 @@ def check(tracking: Tracking) -> None:
     parts = _split(tracking.uri)
     scheme = _scheme(parts)
     if scheme not in SCHEMES:
-        _refuse(tracking.uri, f"of the scheme '{scheme[:40]}' is none of MLflow's: use {', '.join(SCHEMES)}")
+        _refuse(
+            tracking.uri,
+            f"of the scheme '{scheme[:40]}' is none of MLflow's: use {', '.join(SCHEMES)}",
+        )
     if scheme in PORTS and re.search(r"\s", tracking.uri):
         _refuse(tracking.uri, "has a space, which no server's address has: write %20")
     if scheme in PORTS and not parts.hostname:
         _refuse(tracking.uri, f"names no host: write {scheme}://HOST:PORT")
     if scheme == "sqlite" and not _file(tracking.uri):
         _refuse(
-            tracking.uri, "names no file: write sqlite:///FILE, or sqlite:////FOLDER/FILE for a place from the root"
+            tracking.uri,
+            "names no file: write sqlite:///FILE, or sqlite:////FOLDER/FILE for a place from the root",
         )
 
 
@@ -76,7 +80,9 @@ def _split(uri: str) -> SplitResult:
         parts = urlsplit(uri)
         _ = parts.port
     except ValueError as error:
-        raise RecipeError(f"tracking.uri is no address ({error}): write http://HOST:PORT or sqlite:///FILE") from None
+        raise RecipeError(
+            f"tracking.uri is no address ({error}): write http://HOST:PORT or sqlite:///FILE"
+        ) from None
     return parts
 
 

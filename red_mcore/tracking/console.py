@@ -44,7 +44,13 @@ class Console:
     """
 
     def __init__(
-        self, description: str, total: int, done: int = 0, *, show: bool = True, begin: float | None = None
+        self,
+        description: str,
+        total: int,
+        done: int = 0,
+        *,
+        show: bool = True,
+        begin: float | None = None,
     ) -> None:
         self._description, self._total, self._first = description, total, done
         self._step, self._metrics = done, ""
@@ -93,7 +99,9 @@ class Console:
             self._metrics = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             self._updated = time.monotonic()
             self._unsaid = self._live is None
-            if self._unsaid and (self._updated - self._last_result >= LINE_SECONDS or step == self._total):
+            if self._unsaid and (
+                self._updated - self._last_result >= LINE_SECONDS or step == self._total
+            ):
                 self._result()
 
     def _result(self) -> None:
@@ -132,13 +140,21 @@ class Console:
         while not self._ended.wait(TICK_SECONDS):
             try:
                 self.tick()
-            except (OSError, ValueError):  # nobody reads any more; the loop's own next line finds out, too
+            except (
+                OSError,
+                ValueError,
+            ):  # nobody reads any more; the loop's own next line finds out, too
                 return
 
     def _line(self, text: str) -> None:
         if self._show:
             done, passed, left = self._numbers(time.monotonic())
-            print("  ".join(filter(None, (f"{self._description} {done}", passed, f"left {left}", text))), flush=True)
+            print(
+                "  ".join(
+                    filter(None, (f"{self._description} {done}", passed, f"left {left}", text))
+                ),
+                flush=True,
+            )
 
     def _numbers(self, now: float) -> tuple[str, str, str]:
         """(steps done of all, time passed, time left)."""
@@ -158,7 +174,10 @@ class Console:
             now, width = time.monotonic(), options.max_width
             done, passed, left = self._numbers(now)
             lasting = self._phase and now - self._phase_begin >= SHOWN_SECONDS
-            second = Text("  ".join(filter(None, (self._metrics, self._doing(now) if lasting else ""))), no_wrap=True)
+            second = Text(
+                "  ".join(filter(None, (self._metrics, self._doing(now) if lasting else ""))),
+                no_wrap=True,
+            )
             numbers = f"  {done}  {passed}  left {left}"
             name = Text(self._description, no_wrap=True)
             name.truncate(max(1, width - len(numbers)), overflow="ellipsis")
@@ -166,7 +185,10 @@ class Console:
             first = [*screen.render(name, options.update(width=name.cell_len))][:1]
             if room >= 4:
                 bar = ProgressBar(total=max(1, self._total), completed=self._step, width=room)
-                first += [Segment("  "), *(s for s in screen.render(bar, options) if s.text != "\n")]
+                first += [
+                    Segment("  "),
+                    *(s for s in screen.render(bar, options) if s.text != "\n"),
+                ]
             yield from first
             yield Segment(numbers)
             yield Segment.line()
@@ -207,7 +229,9 @@ class Watched:
 
     def __call__(self, done: int, total: int) -> None:
         if self._console is None:
-            self._console = Console(self._description, total, show=self._show, begin=self._begin).__enter__()
+            self._console = Console(
+                self._description, total, show=self._show, begin=self._begin
+            ).__enter__()
         self._console.update(done, {})
 
     def __exit__(self, *exception: object) -> None:

@@ -50,7 +50,12 @@ def artifacts(uri: str, artifact_uri: str) -> Path | None:
     """Folder of a run's artifacts, where they are to be written here; None where MLflow knows
     how."""
     file, path = file_of(uri), Path(artifact_uri.removeprefix(RELATIVE))
-    if file is None or not artifact_uri.startswith(RELATIVE) or path.is_absolute() or ".." in path.parts:
+    if (
+        file is None
+        or not artifact_uri.startswith(RELATIVE)
+        or path.is_absolute()
+        or ".." in path.parts
+    ):
         return None
     return file.parent / ARTIFACTS / path
 
@@ -72,7 +77,9 @@ def alone(uri: str) -> Iterator[None]:
         end = time.monotonic() + PATIENCE_SECONDS
         while not _locked(lock):
             if time.monotonic() > end:
-                raise TimeoutError(f"another process has held {lock.name} for {PATIENCE_SECONDS:.0f} s: end it")
+                raise TimeoutError(
+                    f"another process has held {lock.name} for {PATIENCE_SECONDS:.0f} s: end it"
+                )
             time.sleep(0.1)
         yield  # closing the file gives the lock back, and so does the end of this process
 
@@ -93,7 +100,9 @@ def address(file: Path) -> str:
 def file_of(uri: str) -> Path | None:
     """The file that an address names; None for other databases, servers and what is in memory."""
     name = uri.removeprefix(_PREFIX).partition("?")[0]
-    return None if name in (uri, "", ":memory:") or name.startswith("file:") else Path(unquote(name))
+    return (
+        None if name in (uri, "", ":memory:") or name.startswith("file:") else Path(unquote(name))
+    )
 
 
 def check(uri: str) -> None:
@@ -109,7 +118,9 @@ def check(uri: str) -> None:
         with closing(sqlite3.connect(file, timeout=_SECONDS, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             (number,) = connection.execute("PRAGMA user_version").fetchone()
-            connection.execute(f"PRAGMA user_version = {number}")  # a write, as only that tells of a read-only file
+            connection.execute(
+                f"PRAGMA user_version = {number}"
+            )  # a write, as only that tells of a read-only file
             connection.execute("ROLLBACK")
     except sqlite3.Error as error:
         fix = _FIXES.get(error.sqlite_errorname, "mend that")

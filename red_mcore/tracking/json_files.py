@@ -31,7 +31,9 @@ class JsonFiles:
 
     def parsed(self) -> dict[str, list[Row]]:
         """The rows of each stage."""
-        return {stage: [json.loads(line) for line in rows.lines] for stage, rows in self._rows.items()}
+        return {
+            stage: [json.loads(line) for line in rows.lines] for stage, rows in self._rows.items()
+        }
 
     def restore(self, steps: Mapping[str, int], kept: Mapping[str, str] | None) -> list[str]:
         """Make the files of rows what they were at a checkpoint; the faults found, as
@@ -50,14 +52,18 @@ class JsonFiles:
 
     def table(self, name: str, rows: Sequence[Row], step: int) -> None:
         """The file ``rollouts/NAME-STEP.jsonl``."""
-        self._write(lambda: disk.write_lines(self._folder / "rollouts" / f"{name}-{step:06d}.jsonl", rows))
+        self._write(
+            lambda: disk.write_lines(self._folder / "rollouts" / f"{name}-{step:06d}.jsonl", rows)
+        )
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Write ``summary.json``, and all rows that are not written; Unwritten where a disk has no
         room."""
         for rows in self._rows.values():
             rows.flush()
-        disk.write_atomic(self._folder / "summary.json", json.dumps(disk.finite(dict(values)), indent=2) + "\n")
+        disk.write_atomic(
+            self._folder / "summary.json", json.dumps(disk.finite(dict(values)), indent=2) + "\n"
+        )
 
     def _write(self, write: Callable[[], None]) -> None:
         """``write``; that a disk has no room is told once, until it has."""

@@ -49,10 +49,14 @@ class MlflowRun:
         """
         uri = tracking.uri or database.of_folder(folder, shared)
         with _opened(uri) as self._client:
-            self.is_new = run_id is None or (database.file_of(uri) is not None and not self._knows(run_id))
+            self.is_new = run_id is None or (
+                database.file_of(uri) is not None and not self._knows(run_id)
+            )
             self.run_id = self._create(tracking, name, parameters, uri) if self.is_new else run_id
             self._client.update_run(self.run_id, status="RUNNING")
-            self._artifacts = database.artifacts(uri, self._client.get_run(self.run_id).info.artifact_uri)
+            self._artifacts = database.artifacts(
+                uri, self._client.get_run(self.run_id).info.artifact_uri
+            )
 
     def _knows(self, run_id: str) -> bool:
         from mlflow.exceptions import MlflowException
@@ -131,8 +135,14 @@ class MlflowParent:
         with _opened(uri) as self._client:
             experiment_id = _experiment(self._client, experiment, uri)
             parents = self._client.search_runs([experiment_id], f"tags.`{_NESTS}` LIKE '%'")
-            found = [run for run in parents if run.data.tags[_NESTS] == name]  # a name may hold any quotes
-            run = found[0] if found else self._client.create_run(experiment_id, tags={_NESTS: name}, run_name=name)
+            found = [
+                run for run in parents if run.data.tags[_NESTS] == name
+            ]  # a name may hold any quotes
+            run = (
+                found[0]
+                if found
+                else self._client.create_run(experiment_id, tags={_NESTS: name}, run_name=name)
+            )
             self.run_id = run.info.run_id
             self._client.update_run(self.run_id, status="RUNNING")
             self._artifacts = database.artifacts(uri, run.info.artifact_uri)
@@ -155,7 +165,9 @@ def _experiment(client: MlflowClient, name: str, uri: str) -> str:
     found = client.get_experiment_by_name(name)
     if found:
         return found.experiment_id
-    artifacts = database.RELATIVE if database.file_of(uri) else None  # a server has a place of its own
+    artifacts = (
+        database.RELATIVE if database.file_of(uri) else None
+    )  # a server has a place of its own
     return client.create_experiment(name, artifacts, {_KIND: "custom_model_development"})
 
 

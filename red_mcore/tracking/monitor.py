@@ -62,7 +62,9 @@ def load(path: str) -> Callable[[str, dict[str, Any], Path], Monitor]:
     wanted = ("begin", "metrics", "table", "summary", "close")
     missing = [method for method in wanted if not callable(getattr(found, method, None))]
     if missing:
-        raise RecipeError(f"tracking.monitors: '{path}' has no {', '.join(missing)}: see red_mcore/tracking/monitor.py")
+        raise RecipeError(
+            f"tracking.monitors: '{path}' has no {', '.join(missing)}: see red_mcore/tracking/monitor.py"
+        )
     return found
 
 

@@ -42,9 +42,13 @@ class Outlet:
             while self._waiting:
                 self._waiting[0](self._monitor)
                 del self._waiting[0]
-        except Exception as error:  # servers, networks and disks fail in many ways; none is worth a run
+        except (
+            Exception
+        ) as error:  # servers, networks and disks fail in many ways; none is worth a run
             if self._failures == 0:
-                warn(f"{self._name} failed ({redacted(reason(error))}); going on with {self._folder / METRICS} alone")
+                warn(
+                    f"{self._name} failed ({redacted(reason(error))}); going on with {self._folder / METRICS} alone"
+                )
             self._again = time.monotonic() + _PAUSE * 2**self._failures
             self._failures += 1
         else:
@@ -55,7 +59,9 @@ class Outlet:
         self._again = 0.0
         self.send(lambda monitor: monitor.close(status))
         if self._waiting:
-            warn(f"{self._name} lacks the last {len(self._waiting)} entries of this run, which are in {self._folder}")
+            warn(
+                f"{self._name} lacks the last {len(self._waiting)} entries of this run, which are in {self._folder}"
+            )
 
 
 def reason(error: Exception) -> str:

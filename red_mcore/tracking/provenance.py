@@ -27,7 +27,9 @@ FILE = "provenance.json"
 _CODE = Path(__file__).parents[2]
 _MOST_NAMES = 50
 """Changed files that are named."""
-_BY_NAME = re.compile(r"(?i)((?:token|secret|password|passwd|api_?key|access_?key)\s*[=:]\s*)[^\s,}'\"&]+")
+_BY_NAME = re.compile(
+    r"(?i)((?:token|secret|password|passwd|api_?key|access_?key)\s*[=:]\s*)[^\s,}'\"&]+"
+)
 
 
 def versions() -> list[str]:
@@ -59,7 +61,10 @@ def begin(recipe: Recipe, weights: Path, stage: str, step: int) -> None:
     file = recipe.folder / FILE
     earlier = read(recipe.folder)
     starts = [*earlier.get("starts", []), {"stage": stage, "step": step, **here(recipe)}]
-    about = {"run": recipe.name, "base_model": earlier.get("base_model") or base_model(recipe, weights)}
+    about = {
+        "run": recipe.name,
+        "base_model": earlier.get("base_model") or base_model(recipe, weights),
+    }
     write_atomic(file, json.dumps(about | {"starts": starts}, indent=1) + "\n")
 
 
@@ -99,7 +104,9 @@ def git(folder: Path) -> dict[str, Any] | None:
     if changed:
         found["changed"] = changed[:_MOST_NAMES]
         # As `git diff HEAD | git hash-object --stdin` gives it; new files are not in it.
-        found["diff"] = (_git(folder, "hash-object", "--stdin", given=_git(folder, "diff", "HEAD") or "") or "").strip()
+        found["diff"] = (
+            _git(folder, "hash-object", "--stdin", given=_git(folder, "diff", "HEAD") or "") or ""
+        ).strip()
     return found
 
 

@@ -31,7 +31,11 @@ def read(run: Path) -> tuple[list[dict[str, Any]], list[int], str | None]:
     ours = {row["step"]: row for row in map(json.loads, (kept or "").splitlines())}
     rows = ours | theirs
     lost = [step for step in range(max(rows, default=-1) + 1) if step not in rows]
-    told = f"{file} lacks rows ({len(bad)} of its lines are damaged): " if bad or rows.keys() - theirs or lost else None
+    told = (
+        f"{file} lacks rows ({len(bad)} of its lines are damaged): "
+        if bad or rows.keys() - theirs or lost
+        else None
+    )
     if told:
         told += f"{len(rows.keys() - theirs)} are in the newest checkpoint, {len(lost)} are lost"
     return [rows[step] for step in sorted(rows)], lost, told
@@ -63,7 +67,10 @@ class Rows:
         else:
             self.lines = kept.splitlines(keepends=True)
             fault = None if self._begins_with(kept.encode()) else "is damaged or lacks rows"
-            fault = fault and f"{self.file} {fault}: {len(self.lines)} rows are written anew from the checkpoint"
+            fault = (
+                fault
+                and f"{self.file} {fault}: {len(self.lines)} rows are written anew from the checkpoint"
+            )
         disk.write_atomic(self.file, self.text)
         self._on_disk = len(self.lines)
         return fault
@@ -83,7 +90,11 @@ class Rows:
         rows, bad = disk.read_rows(self.file, _is_row) if after_step >= 0 else ([], [])
         by_step = {row["step"]: row for row in rows}
         self.lines = [disk.line(by_step[step]) for step in sorted(by_step) if step <= after_step]
-        return f"{self.file}: {len(bad)} damaged lines are left out, the first is line {bad[0]}" if bad else None
+        return (
+            f"{self.file}: {len(bad)} damaged lines are left out, the first is line {bad[0]}"
+            if bad
+            else None
+        )
 
     def _begins_with(self, kept: bytes) -> bool:
         try:

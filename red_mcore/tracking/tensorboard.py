@@ -44,8 +44,13 @@ class TensorBoard:
             if stage not in steps and not is_new:
                 continue
             seconds = int(time.time())
-            self._files[stage] = self._folder / stage / f"events.out.tfevents.{seconds:010d}.{number}"
-            events = [_event(0, 3, _VERSION), _event(steps.get(stage, -1) + 1, 7, _number(1, _START))]
+            self._files[stage] = (
+                self._folder / stage / f"events.out.tfevents.{seconds:010d}.{number}"
+            )
+            events = [
+                _event(0, 3, _VERSION),
+                _event(steps.get(stage, -1) + 1, 7, _number(1, _START)),
+            ]
             if number == 0:
                 events.append(_text(0, "settings", {"run": self._name, **self._settings}))
                 events += [_scalars(row["step"], row) for row in rows]
@@ -55,7 +60,9 @@ class TensorBoard:
         self._append(stage, _scalars(step, values))
 
     def table(self, name: str, rows: Sequence[Row], step: int) -> None:
-        self._append("main", *(_text(step, f"{_TABLES}/{name}/{i:03d}", row) for i, row in enumerate(rows)))
+        self._append(
+            "main", *(_text(step, f"{_TABLES}/{name}/{i:03d}", row) for i, row in enumerate(rows))
+        )
 
     def summary(self, values: Mapping[str, Any]) -> None:
         self._append("main", _text(int(values.get("steps", 0)), "summary", values))
@@ -86,11 +93,15 @@ def _scalars(step: int, values: Mapping[str, float | None]) -> bytes:
 
 def _text(step: int, name: str, content: Mapping[str, Any]) -> bytes:
     """``Summary`` of a text, for the plugin of that name: tag = 1, tensor = 8, metadata = 9."""
-    lines = [f"    {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in content.items()]
+    lines = [
+        f"    {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in content.items()
+    ]
     plugin = _bytes(1, _bytes(1, b"text"))
     shape = _bytes(2, _bytes(2, _number(1, 1)))
     tensor = _number(1, _STRING) + shape + _bytes(8, "\n".join(lines).encode())
-    return _event(step, 5, _bytes(1, _bytes(1, name.encode()) + _bytes(8, tensor) + _bytes(9, plugin)))
+    return _event(
+        step, 5, _bytes(1, _bytes(1, name.encode()) + _bytes(8, tensor) + _bytes(9, plugin))
+    )
 
 
 def _bytes(field: int, content: bytes) -> bytes:

@@ -60,6 +60,10 @@ def _draw(run: Run, step: int) -> list[Group]:
         text, response = corpus(run.recipe.data.arithmetic, rng)
         problem = Problem(id=i, text=text, gold="", trace=response)
         prompt = encode_prompt(run.tokenizer, problem, run.recipe.data)
-        sample = Sample(prompt=prompt, response=encode_response(run.tokenizer, response, prompt), is_offline=True)
+        sample = Sample(
+            prompt=prompt,
+            response=encode_response(run.tokenizer, response, prompt),
+            is_offline=True,
+        )
         groups.append(Group(problem, [sample]))
     return groups

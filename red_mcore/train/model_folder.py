@@ -101,7 +101,9 @@ def _weights_then(folder: Path) -> dict[str, Any]:
     """Size and checksum of each file of weights when the folder was made, as far as anybody
     knows."""
     with suppress(disk.Damaged):
-        return {name: about for name, about in _digests(folder).items() if name.endswith(".safetensors")}
+        return {
+            name: about for name, about in _digests(folder).items() if name.endswith(".safetensors")
+        }
     return {}
 
 
@@ -114,7 +116,9 @@ def _make_fresh(recipe: Recipe, config: dict[str, Any], tokenizer: Any, folder: 
     hf.make_fresh(config, tokenizer, folder, recipe.seed, getattr(torch, recipe.model.dtype))
 
 
-def _copy_companions(recipe: Recipe, config: dict[str, Any], tokenizer: Any, model: Path, folder: Path) -> None:
+def _copy_companions(
+    recipe: Recipe, config: dict[str, Any], tokenizer: Any, model: Path, folder: Path
+) -> None:
     """Fill the folder of a model that has its weights elsewhere: configuration, tokenizer,
     generation settings."""
     from red_mcore.data.seams import write_stop_ids

@@ -157,7 +157,9 @@ class ProblemSets:
     """Tokens that the benchmarks' longest prompt and its response need; 0 without benchmarks."""
 
 
-def read_data(recipe: Recipe, here: Ranks, model: OpenModel, verifier: Verifier | None, say: Say) -> ProblemSets:
+def read_data(
+    recipe: Recipe, here: Ranks, model: OpenModel, verifier: Verifier | None, say: Say
+) -> ProblemSets:
     """Read all problems, and keep those that can be used; a collective.
 
     RecipeError where the run folder was begun with others, or nothing usable is left.

@@ -81,14 +81,19 @@ def of_row(
             yield from _of_answers(_benchmark(recipe, metrics, name))
 
 
-def of_answers(what: str, verdicts: Mapping[str, float], truncated: float | None, limit: str) -> tuple[str, str] | None:
+def of_answers(
+    what: str, verdicts: Mapping[str, float], truncated: float | None, limit: str
+) -> tuple[str, str] | None:
     """(Code, what is wrong) of answers nearly none of which can be judged; None where they can.
 
     ``verdicts`` are counts or shares, ``truncated`` is a share (None: unknown) of responses cut off
     at ``limit``.
     """
     count = sum(verdicts.values())
-    unparsable, failed = verdicts["unparsable"] / count, (verdicts["timeout"] + verdicts["crash"]) / count
+    unparsable, failed = (
+        verdicts["unparsable"] / count,
+        (verdicts["timeout"] + verdicts["crash"]) / count,
+    )
     if truncated is not None and truncated >= NEARLY_ALL:
         return "truncated", f"{_share(truncated)} {what} are cut off at {limit}"
     if unparsable >= NEARLY_ALL:
@@ -104,7 +109,9 @@ def _rollouts(recipe: Recipe, metrics: Mapping[str, float]) -> Answers:
     shares = {verdict: number / sum(counts.values()) for verdict, number in counts.items()}
     rows = math.ceil(ENOUGH / (recipe.batch.prompts_per_step * recipe.batch.samples_per_prompt))
     truncated = metrics["rollout/truncated"]
-    return Answers("answers", shares, truncated, _response_limit(recipe), _ask(recipe), patience=rows)
+    return Answers(
+        "answers", shares, truncated, _response_limit(recipe), _ask(recipe), patience=rows
+    )
 
 
 def _held_out(recipe: Recipe, metrics: Mapping[str, float]) -> Answers:
@@ -168,13 +175,17 @@ def _ask(recipe: Recipe) -> str:
     return "only the last \\boxed{...} counts: teach it by imitation first, or use reward.boxed_only=false"
 
 
-def _no_update(recipe: Recipe, metrics: Mapping[str, float], algorithm: GroupAlgorithm, updated: bool) -> Symptom:
+def _no_update(
+    recipe: Recipe, metrics: Mapping[str, float], algorithm: GroupAlgorithm, updated: bool
+) -> Symptom:
     change = metrics.get("update/change_norm", 0.0) / (metrics.get("update/weight_norm") or 1.0)
     moved = metrics.get("update/grad_norm", 0.0) > 0 and change > LEAST_CHANGE
     learns = metrics.get("groups/teaching", 0.0) > 0 and moved
     imitates = metrics.get("lesson/updates", 0.0) > 0
     idle = not updated or not (imitates or learns)
-    numbers = {name: metrics.get(f"groups/{name}", 0.0) for name in ("all_wrong", "all_right", "teaching")}
+    numbers = {
+        name: metrics.get(f"groups/{name}", 0.0) for name in ("all_wrong", "all_right", "teaching")
+    }
     for name in ("skipped", "grad_norm", "lr"):
         numbers[name] = metrics.get(f"update/{name}", 0.0)
     text = partial(_text_of_no_update, algorithm)

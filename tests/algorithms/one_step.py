@@ -24,7 +24,14 @@ class Seen(Sample):
     entropies: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
 
-def seen(p: Sequence[float], correct: float, *, old: Sequence[float] | None = None, entropies=1.0, **fields) -> Seen:
+def seen(
+    p: Sequence[float],
+    correct: float,
+    *,
+    old: Sequence[float] | None = None,
+    entropies=1.0,
+    **fields,
+) -> Seen:
     """A response to which the policy gives ``p``, and gave ``old`` (by default the same) before the step's updates."""
     p = torch.tensor(p, dtype=torch.float64)
     entropies = torch.as_tensor(entropies, dtype=torch.float64).expand(len(p))
@@ -89,14 +96,20 @@ def one_step(
     for s in (s for g in kept for s in g.samples):
         scalars = {name: getattr(s, name) for name in ("advantage", "beta", "weight", "is_offline")}
         old = torch.from_numpy(s.old_logp)
-        given = loss_inputs(s.logp, old_logp=old, ref_logp=old - 0.1, entropy=s.entropies, **scalars)
+        given = loss_inputs(
+            s.logp, old_logp=old, ref_logp=old - 0.1, entropy=s.entropies, **scalars
+        )
         found = algorithm.token_losses(given, state, step)
         for name, coefficient in s.coefficient.items():
             part = (coefficient * found[name]).sum()
             losses[name] = losses.get(name, 0.0) + part.item()
             total = total + part
     assert torch.isfinite(total)
-    gradients = torch.autograd.grad(total, [s.logp for s in samples] + [s.entropies for s in samples])
+    gradients = torch.autograd.grad(
+        total, [s.logp for s in samples] + [s.entropies for s in samples]
+    )
     assert all(torch.isfinite(g).all() for g in gradients)
     by_logp, by_entropy = gradients[: len(samples)], gradients[len(samples) :]
-    return Outcome(losses, [g.tolist() for g in by_logp], [g.tolist() for g in by_entropy], metrics, kept)
+    return Outcome(
+        losses, [g.tolist() for g in by_logp], [g.tolist() for g in by_entropy], metrics, kept
+    )

@@ -28,7 +28,9 @@ def rollouts() -> list[Group]:
         samples = []
         for size, reward in zip(sizes, values, strict=True):
             p = torch.rand(size, generator=draw, dtype=torch.float64) * 0.8 + 0.1
-            old = (p * torch.exp(0.5 * torch.randn(size, generator=draw, dtype=torch.float64))).clamp(0.01, 0.99)
+            old = (
+                p * torch.exp(0.5 * torch.randn(size, generator=draw, dtype=torch.float64))
+            ).clamp(0.01, 0.99)
             sample = seen(p.tolist(), float(reward > 0.5), old=old.tolist())
             sample.reward = reward
             samples.append(sample)
@@ -36,7 +38,9 @@ def rollouts() -> list[Group]:
     return groups
 
 
-def packed_loss(algorithm: GroupAlgorithm, groups: Sequence[Group], budget: int) -> tuple[Tensor, int]:
+def packed_loss(
+    algorithm: GroupAlgorithm, groups: Sequence[Group], budget: int
+) -> tuple[Tensor, int]:
     """Sum over micro-batches of coefficient x token loss, and how many micro-batches there are."""
     kept, _ = algorithm.compose(groups, {}, 0)
     algorithm.aggregate(kept, algorithm.sequences(groups), {}, 0)
@@ -46,7 +50,9 @@ def packed_loss(algorithm: GroupAlgorithm, groups: Sequence[Group], budget: int)
     batches = pack(plan, 0, multiple=4, static=True, components=components, device=CPU)
     total = torch.zeros((), dtype=torch.float64)
     for batch in batches:
-        logp = torch.full(batch.targets.shape, -1.0, dtype=torch.float64)  # prompts and padding have some, too
+        logp = torch.full(
+            batch.targets.shape, -1.0, dtype=torch.float64
+        )  # prompts and padding have some, too
         entropy = torch.ones_like(logp)
         for sample, entries, tokens in batch.spans:
             place = (torch.from_numpy(entries),)
@@ -58,7 +64,9 @@ def packed_loss(algorithm: GroupAlgorithm, groups: Sequence[Group], budget: int)
     return total, len(batches)
 
 
-def compare(algorithm: GroupAlgorithm, loss: Callable[[list[list[Seen]]], Tensor], *, values: bool = True) -> None:
+def compare(
+    algorithm: GroupAlgorithm, loss: Callable[[list[list[Seen]]], Tensor], *, values: bool = True
+) -> None:
     """Loss and gradients of every token, whatever the micro-batches; ``loss`` is given all groups."""
     counts = set()
     for budget in BUDGETS:

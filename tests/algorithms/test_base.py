@@ -24,7 +24,9 @@ DIFFERENCE = [np.array([0.30, -0.05, 0.22]), np.log([0.7, 1.5])]
 
 def rewarded(*rewards: float) -> Group:
     prompt, response = np.zeros(3, np.int32), np.zeros(2, np.int32)
-    return Group(Problem(0, "", ""), [Sample(prompt, response, reward=r, accuracy=r) for r in rewards])
+    return Group(
+        Problem(0, "", ""), [Sample(prompt, response, reward=r, accuracy=r) for r in rewards]
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,12 @@ def test_dapo_keeps_groups_whose_accuracies_differ():
 
 @pytest.mark.parametrize(
     "algorithm",
-    [GRPO(kl_coefficient=0.1), SFTGRPO(kl_coefficient=0.1), ReLIFT(kl_coefficient=0.1), CHORD(kl_coefficient=0.1)],
+    [
+        GRPO(kl_coefficient=0.1),
+        SFTGRPO(kl_coefficient=0.1),
+        ReLIFT(kl_coefficient=0.1),
+        CHORD(kl_coefficient=0.1),
+    ],
 )
 @pytest.mark.parametrize("rewards", [(1, 1), (0, 0)])
 def test_a_kl_term_has_the_groups_without_advantage(algorithm, rewards):
@@ -78,10 +85,14 @@ def test_a_kl_term_has_the_groups_without_advantage(algorithm, rewards):
     algorithm = replace(algorithm, aggregation="constant", constant=10.0, entropy_coefficient=0.0)
     outcome = one_step(algorithm, [group(*rolled(*rewards)), group(*rolled(1, 0))])
     weight = 1 - algorithm.peak if isinstance(algorithm, CHORD) else 1.0
-    slope = weight * 0.1 * (1 - np.exp(-0.1)) / (4 * 10)  # of k3, N = 4; the reference's log-probs are .1 lower
+    slope = (
+        weight * 0.1 * (1 - np.exp(-0.1)) / (4 * 10)
+    )  # of k3, N = 4; the reference's log-probs are .1 lower
     assert outcome.gradients[0] == pytest.approx([slope] * 2)
     assert outcome.losses["rl"] > 0
-    assert len(one_step(replace(algorithm, kl_coefficient=0.0), [group(*rolled(*rewards))]).kept) == 0
+    assert (
+        len(one_step(replace(algorithm, kl_coefficient=0.0), [group(*rolled(*rewards))]).kept) == 0
+    )
 
 
 def test_the_filter_of_dapo_goes_before_a_kl_term():
@@ -99,10 +110,18 @@ def test_a_mean_over_tokens_counts_those_without_advantage():
 
 
 REFUSED = [
-    (GRPO(kl_coefficient=0.1, kl_estimator="k1"), {}, r"algorithm\.kl_estimator=k1 .* use k2 or k3"),
+    (
+        GRPO(kl_coefficient=0.1, kl_estimator="k1"),
+        {},
+        r"algorithm\.kl_estimator=k1 .* use k2 or k3",
+    ),
     (SFTGRPO(kl_coefficient=0.1, kl_estimator="k1"), {}, r"algorithm\.kl_estimator=k1"),
     (LUFFY(clip_dual=1.0), {}, r"algorithm\.clip_dual=1\.0 .* use more than 1"),
-    (RED(), {"updates_per_step": 2}, r"batch\.updates_per_step=2: .* algorithm\.clip_low=0\.2 .* or use 1 update"),
+    (
+        RED(),
+        {"updates_per_step": 2},
+        r"batch\.updates_per_step=2: .* algorithm\.clip_low=0\.2 .* or use 1 update",
+    ),
     (RED(beta=1.5), {}, r"algorithm\.beta=1\.5 .* use 0 to 1"),
     (SFT(std_normalise=False), {}, r"algorithm\.std_normalise=false changes nothing"),
 ]
@@ -115,16 +134,26 @@ def test_what_cannot_work_is_refused(algorithm, batch, message):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("algorithm", [GRPO(kl_estimator="k1"), RED(clip_high=0.28), LUFFY(), RED(beta=0)])
+@pytest.mark.parametrize(
+    "algorithm", [GRPO(kl_estimator="k1"), RED(clip_high=0.28), LUFFY(), RED(beta=0)]
+)
 def test_what_works_is_not(algorithm):
     updates = 1 if algorithm == RED(beta=0) else 2
-    algorithm.check(Recipe(name="x", model=Model(), algorithm=algorithm, batch=Batch(updates_per_step=updates)))
+    algorithm.check(
+        Recipe(name="x", model=Model(), algorithm=algorithm, batch=Batch(updates_per_step=updates))
+    )
 
 
 def loss(algorithm: GroupAlgorithm, sequences: int = 2) -> float:
     """What the update sums: two sequences of 3 and 2 tokens, one right and one wrong."""
     samples = [
-        Sample(np.zeros(4, np.int32), np.zeros(len(old), np.int32), accuracy=1.0 - i, reward=1.0 - i, old_logp=old)
+        Sample(
+            np.zeros(4, np.int32),
+            np.zeros(len(old), np.int32),
+            accuracy=1.0 - i,
+            reward=1.0 - i,
+            old_logp=old,
+        )
         for i, old in enumerate(OLD)
     ]
     groups = [Group(Problem(0, "", ""), samples)]
@@ -141,7 +170,9 @@ def loss(algorithm: GroupAlgorithm, sequences: int = 2) -> float:
             advantage=sample.advantage,
             entropy=1.0,
         )
-        total += (sample.coefficient["rl"] * algorithm.token_losses(given, {}, 0)["rl"]).sum().item()
+        total += (
+            (sample.coefficient["rl"] * algorithm.token_losses(given, {}, 0)["rl"]).sum().item()
+        )
     return total
 
 
@@ -164,15 +195,21 @@ def test_dropped_sequences_stay_in_the_denominator():
 
 def test_sft_is_the_mean_over_all_target_tokens():
     """Sequences of 3 tokens with a summed loss of 3 and of 1 token with 2: 5/4, not the mean of their means."""
-    samples = [Sample(np.zeros(2, np.int32), np.zeros(n, np.int32), is_offline=True) for n in (3, 1)]
+    samples = [
+        Sample(np.zeros(2, np.int32), np.zeros(n, np.int32), is_offline=True) for n in (3, 1)
+    ]
     SFT().aggregate([Group(Problem(i, "", ""), [s]) for i, s in enumerate(samples)], 2, {}, 0)
     sums = (3.0, 2.0)
-    assert sum(s.coefficient["sft"] * x for s, x in zip(samples, sums, strict=True)) == pytest.approx(1.25)
+    assert sum(
+        s.coefficient["sft"] * x for s, x in zip(samples, sums, strict=True)
+    ) == pytest.approx(1.25)
     logp = torch.tensor([-1.0, -2.0])
     assert torch.equal(SFT().token_losses(loss_inputs(logp), {}, 0)["sft"], token.imitation(logp))
 
 
 def test_grpo_refuses_groups_of_one():
     recipe = Recipe(name="x", model=Model(), algorithm=GRPO(), batch=Batch(samples_per_prompt=1))
-    with pytest.raises(RecipeError, match=r"batch\.samples_per_prompt=1: GRPO compares .* use at least 2"):
+    with pytest.raises(
+        RecipeError, match=r"batch\.samples_per_prompt=1: GRPO compares .* use at least 2"
+    ):
         recipe.algorithm.check(recipe)

@@ -19,7 +19,10 @@ def problem(number: int, trace: str | None = TRACE) -> Problem:
 
 
 def rolled(asked: Problem, right: int, count: int = 8) -> Group:
-    return Group(asked, [Sample(PROMPT, RESPONSE, accuracy=i < right, reward=i < right) for i in range(count)])
+    return Group(
+        asked,
+        [Sample(PROMPT, RESPONSE, accuracy=i < right, reward=i < right) for i in range(count)],
+    )
 
 
 def episodes_of(asked: Problem, characters: int) -> int:
@@ -45,7 +48,9 @@ class Policy:
         return [self.groups[asked] for asked in self.rounds[-1]]
 
 
-def search(rates: dict[int, float], episodes: int, low: float, high: float) -> tuple[list[int], int | None]:
+def search(
+    rates: dict[int, float], episodes: int, low: float, high: float
+) -> tuple[list[int], int | None]:
     found, probes = AnchorSearch(episodes, low, high), []
     while found.probe is not None:
         probes.append(found.probe)
@@ -117,7 +122,9 @@ def test_nothing_is_sampled_where_every_group_has_a_right_rollout():
 
 def test_the_band_of_the_recipe_is_obeyed():
     policy = Policy(p1=RATES)
-    (group,), metrics = BREAD(band_low=0.25, band_high=0.75).branch([rolled(problem(1), 0)], {}, 0, policy)
+    (group,), metrics = BREAD(band_low=0.25, band_high=0.75).branch(
+        [rolled(problem(1), 0)], {}, 0, policy
+    )
     assert group is policy.groups[1, 5]
     assert metrics["bread/anchor_mean"] == 0.5
 
@@ -125,7 +132,9 @@ def test_the_band_of_the_recipe_is_obeyed():
 @pytest.mark.parametrize("count", [2, 3, 7, 8, 49])
 def test_by_default_any_mix_of_right_and_wrong_is_in_the_band(count):
     low, high = BREAD().band(count)
-    assert [right for right in range(count + 1) if low <= right / count <= high] == list(range(1, count))
+    assert [right for right in range(count + 1) if low <= right / count <= high] == list(
+        range(1, count)
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,7 +142,10 @@ def test_by_default_any_mix_of_right_and_wrong_is_in_the_band(count):
     [
         ({"band_low": 0.0}, "band_low=0, band_high=0.875: want a band between 0 and 1"),
         ({"band_high": 1.0}, "band_low=0.125, band_high=1: "),
-        ({"band_low": 0.3, "band_high": 0.35}, "batch.samples_per_prompt=8 rollouts, as 0.125 to 0.875 does"),
+        (
+            {"band_low": 0.3, "band_high": 0.35},
+            "batch.samples_per_prompt=8 rollouts, as 0.125 to 0.875 does",
+        ),
         ({"band_low": 0.7, "band_high": 0.3}, "band_low=0.7, band_high=0.3: "),
     ],
 )

@@ -6,11 +6,15 @@ from red_mcore.algorithms.chord import CHORD, chord_phi
 EXAMPLE = {"warmup_steps": 200, "decay_steps": 400, "peak": 0.5, "valley": 0.02}
 
 
-@pytest.mark.parametrize(("step", "mu"), [(100, 0.25), (200, 0.5), (300, 0.42970563), (400, 0.26), (600, 0.02)])
+@pytest.mark.parametrize(
+    ("step", "mu"), [(100, 0.25), (200, 0.5), (300, 0.42970563), (400, 0.26), (600, 0.02)]
+)
 def test_schedule(step, mu):
     outcome = one_step(CHORD(**EXAMPLE), [group(trace(), *rolled(1, 0))], step=step)
     assert outcome.metrics["chord/mu"] == pytest.approx(mu, abs=1e-6)
-    assert [s.weight for s in outcome.kept[0].samples] == pytest.approx([mu, 1 - mu, 1 - mu], abs=1e-6)
+    assert [s.weight for s in outcome.kept[0].samples] == pytest.approx(
+        [mu, 1 - mu, 1 - mu], abs=1e-6
+    )
 
 
 def test_defaults_start_at_the_peak_and_fall_with_every_step():
@@ -34,5 +38,7 @@ def test_phi():
     outcome = one_step(chord_phi(), [group(trace(), *rolled(0, 0))])
     assert outcome.metrics["chord/mu"] == 0.1
     assert outcome.losses == {"sft": pytest.approx(0.1 * 0.07612014, abs=1e-6)}
-    assert outcome.gradients[0] == pytest.approx([-0.1 * phi / 3 for phi in (0.09, 0.25, 0.0099)], abs=1e-6)
+    assert outcome.gradients[0] == pytest.approx(
+        [-0.1 * phi / 3 for phi in (0.09, 0.25, 0.0099)], abs=1e-6
+    )
     assert [p * (1 - p) for p in DEMO] == pytest.approx([0.09, 0.25, 0.0099])

@@ -12,7 +12,14 @@ from packed_step import CPU
 from test_edges import ALGORITHMS, CASES, make
 
 from red_mcore.algorithms.base import GroupAlgorithm, has_weights
-from red_mcore.algorithms.mixins import Branching, Lessons, OnePassWeights, PromptCount, Stages, UpdateCount
+from red_mcore.algorithms.mixins import (
+    Branching,
+    Lessons,
+    OnePassWeights,
+    PromptCount,
+    Stages,
+    UpdateCount,
+)
 from red_mcore.losses import token
 from red_mcore.megatron.packing import arrange, pack
 from red_mcore.samples.records import Sample, samples_of
@@ -29,7 +36,10 @@ def composed(algorithm: GroupAlgorithm, groups: list, state: dict) -> tuple:
 def test_composing_twice_gives_the_same(name):
     """On groups of every kind, and again after the rest of a step has used the samples."""
     algorithm = ALGORITHMS[name]
-    kinds = {(*(of_trace or [None]), *of_rollouts): (of_trace, of_rollouts) for _, of_trace, of_rollouts, _ in CASES}
+    kinds = {
+        (*(of_trace or [None]), *of_rollouts): (of_trace, of_rollouts)
+        for _, of_trace, of_rollouts, _ in CASES
+    }
     groups = [make(*kind) for kind in kinds.values() if kind[0] is None or algorithm.traces]
     state = {"offline": 1.0, "online": 2.0}
     before = deepcopy(state)
@@ -41,7 +51,9 @@ def test_composing_twice_gives_the_same(name):
         sample.coefficient = {}
     again = composed(algorithm, groups, state)
     assert again[:2] == first[:2]
-    assert [fields[:2] for fields in again[2]] == [fields[:2] for fields in first[2]]  # weights are those of ``weigh``
+    assert [fields[:2] for fields in again[2]] == [
+        fields[:2] for fields in first[2]
+    ]  # weights are those of ``weigh``
 
 
 @dataclass

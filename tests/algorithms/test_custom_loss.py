@@ -36,7 +36,10 @@ def test_a_loss_by_import_path():
     [
         ("", r"algorithm\.loss='' is no import path: write package\.module:function"),
         ("drift", r"algorithm\.loss='drift' is no import path"),
-        ("no_such_module:drift", r"algorithm\.loss=no_such_module:drift cannot be imported .* set PYTHONPATH"),
+        (
+            "no_such_module:drift",
+            r"algorithm\.loss=no_such_module:drift cannot be imported .* set PYTHONPATH",
+        ),
         (f"{__name__}:adrift", r"has no function 'adrift'"),
     ],
 )

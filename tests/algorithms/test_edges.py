@@ -133,12 +133,16 @@ for table in (WITH_TRACE, WITHOUT_TRACE):
 
 def make(on_trace: list[str] | None, on_rollouts: list[str]) -> Group:
     samples = [trace(float(verdict == "right"), (0.3, 0.6)) for verdict in on_trace or []]
-    return group(*samples, *(seen((0.3, 0.6), float(verdict == "right")) for verdict in on_rollouts))
+    return group(
+        *samples, *(seen((0.3, 0.6), float(verdict == "right")) for verdict in on_rollouts)
+    )
 
 
 @pytest.mark.parametrize("company", [False, True], ids=["alone", "in company"])
 @pytest.mark.parametrize(
-    ("name", "on_trace", "on_rollouts", "expected"), CASES, ids=lambda x: " ".join(x) if isinstance(x, list) else str(x)
+    ("name", "on_trace", "on_rollouts", "expected"),
+    CASES,
+    ids=lambda x: " ".join(x) if isinstance(x, list) else str(x),
 )
 def test_outcome(name, on_trace, on_rollouts, expected, company):
     """Alone and beside a group that always teaches; loss and gradients are finite, ``one_step`` sees to that."""
@@ -166,7 +170,9 @@ def test_outcome(name, on_trace, on_rollouts, expected, company):
 def test_the_tables_have_every_algorithm():
     with_trace, without = rows(WITH_TRACE), rows(WITHOUT_TRACE)
     assert set(without) - {"rollouts"} == set(ALGORITHMS)
-    assert set(with_trace) - {"rollouts", "trace"} == {name for name, a in ALGORITHMS.items() if a.traces}
+    assert set(with_trace) - {"rollouts", "trace"} == {
+        name for name, a in ALGORITHMS.items() if a.traces
+    }
 
 
 def certain_and_impossible(sample: Seen) -> Seen:
@@ -189,11 +195,18 @@ def test_certain_and_impossible_tokens_give_no_nan(name):
     algorithm = (ALGORITHMS | VARIANTS)[name]
     for on_trace, on_rollouts in {(*(t or [None]), *r): (t, r) for _, t, r, _ in CASES}.values():
         if on_trace is None or algorithm.traces:
-            one_step(algorithm, [group(*map(certain_and_impossible, make(on_trace, on_rollouts).samples))])
+            one_step(
+                algorithm,
+                [group(*map(certain_and_impossible, make(on_trace, on_rollouts).samples))],
+            )
 
 
-@pytest.mark.parametrize("entropies", [(0.0, 0.0), (0.0, 0.7), (0.7, 0.0), (0.7, 0.7), (11.9, 11.9)])
-@pytest.mark.parametrize("name", [name for name, a in ALGORITHMS.items() if has_weights(a)] + ["RED absolute"])
+@pytest.mark.parametrize(
+    "entropies", [(0.0, 0.0), (0.0, 0.7), (0.7, 0.0), (0.7, 0.7), (11.9, 11.9)]
+)
+@pytest.mark.parametrize(
+    "name", [name for name, a in ALGORITHMS.items() if has_weights(a)] + ["RED absolute"]
+)
 def test_no_entropy_and_no_change_of_it_give_no_nan(name, entropies):
     """A policy that is sure of everything, of the trace or of its rollouts alone, one that stands still, a uniform one;
     each for three steps, then an ordinary step."""
@@ -218,7 +231,9 @@ def lesson(algorithm, samples: list[Seen], beta: float) -> list[list[float]]:
     algorithm.aggregate([group(s) for s in samples], len(samples), {}, 0)
     total = 0.0
     for s in samples:
-        given = loss_inputs(s.logp, old_logp=torch.zeros_like(s.logp), entropy=s.entropies, beta=beta)
+        given = loss_inputs(
+            s.logp, old_logp=torch.zeros_like(s.logp), entropy=s.entropies, beta=beta
+        )
         found = algorithm.token_losses(given, {}, 0)
         total = total + sum((c * found[name]).sum() for name, c in s.coefficient.items())
     assert total.isfinite()

@@ -18,7 +18,9 @@ def test_imitation_fades():
     algorithm = FadingRED(fade_steps=20, first_lessons=32)
     assert [algorithm.strength(step) for step in (0, 10, 20, 90)] == pytest.approx([1, 0.5, 0, 0])
     recipe = Recipe(name="x", model=Model(), algorithm=algorithm, steps=100)
-    taught = [len(algorithm.lessons([group(*rolled(1, 0))], {}, step, TRAINING)) for step in range(25)]
+    taught = [
+        len(algorithm.lessons([group(*rolled(1, 0))], {}, step, TRAINING)) for step in range(25)
+    ]
     assert taught[:2] == [32, 32]
     assert taught[20:] == [0] * 5
     assert algorithm.optimizers(recipe)["imitation"] == (algorithm.imitation, sum(taught))
@@ -46,7 +48,11 @@ def test_lessons_go_through_the_problems_and_on_after_a_checkpoint():
     groups = [group(*rolled(1, 0))]
 
     def drawn(state: dict, step: int) -> list[int]:
-        return [p.id for lesson in algorithm.lessons(groups, state, step, TRAINING) for p in lesson.problems]
+        return [
+            p.id
+            for lesson in algorithm.lessons(groups, state, step, TRAINING)
+            for p in lesson.problems
+        ]
 
     state: dict = {}
     first = drawn(state, 0)

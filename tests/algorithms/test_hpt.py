@@ -19,7 +19,11 @@ def test_imitation_with_the_entropy_bonus():
 
 def test_a_solved_group_learns_without_its_trace():
     outcome = one_step(HPT(constant=10, entropy_coefficient=0), [group(trace(), *rolled(1, 0))])
-    assert outcome.gradients == [[0, 0, 0], [pytest.approx(-0.5 / 20)] * 2, [pytest.approx(0.5 / 20)] * 2]
+    assert outcome.gradients == [
+        [0, 0, 0],
+        [pytest.approx(-0.5 / 20)] * 2,
+        [pytest.approx(0.5 / 20)] * 2,
+    ]
 
 
 def test_gate_and_missing_traces():

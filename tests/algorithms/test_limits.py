@@ -28,7 +28,9 @@ def test_red_at_beta_one_is_luffy_without_shaping_is_dft_times_the_advantage():
     assert red.losses == pytest.approx(luffy.losses)
     for found, expected in zip(red.gradients, luffy.gradients, strict=True):
         near(found, expected)
-    near(red.gradients[0], [-0.75 / 4 * 3 * g for g in dft.gradients[0]])  # N = 4; DFT's mean is over 3 tokens
+    near(
+        red.gradients[0], [-0.75 / 4 * 3 * g for g in dft.gradients[0]]
+    )  # N = 4; DFT's mean is over 3 tokens
 
 
 def test_differentiated_red_at_beta_1_11_is_luffy_times_1_1():
@@ -65,7 +67,11 @@ def test_chord_without_imitation_is_grpo():
 
 def test_hpt_without_imitation_is_dr_grpo_within_the_clip():
     def rollouts():
-        return [seen([0.5, 0.4], 1, old=[0.45, 0.42]), seen([0.6], 0, old=[0.65]), seen([0.3, 0.9], 0)]
+        return [
+            seen([0.5, 0.4], 1, old=[0.45, 0.42]),
+            seen([0.6], 0, old=[0.65]),
+            seen([0.3, 0.9], 0),
+        ]
 
     unsolved, solved = group(trace(), *rolled(0, 0, 0)), group(trace(), *rollouts())
     hpt = one_step(HPT(sft_weight=0, entropy_coefficient=0, constant=8), [solved, unsolved])

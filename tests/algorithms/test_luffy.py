@@ -13,7 +13,9 @@ PLAIN = [-0.7875, -0.4375, -0.00875]
 def test_only_the_trace_is_right(gamma, gradient):
     outcome = one_step(LUFFY(gamma=gamma), [group(trace(), *rolled(*[0] * 7))], sequences=1)
     assert [s.advantage for s in outcome.kept[0].samples] == [0.875] + [-0.125] * 7
-    assert torch.tensor(outcome.gradients[0]) * 8192 == pytest.approx(torch.tensor(gradient), abs=1e-6)
+    assert torch.tensor(outcome.gradients[0]) * 8192 == pytest.approx(
+        torch.tensor(gradient), abs=1e-6
+    )
     if gamma:
         assert outcome.losses["offline"] == pytest.approx(-0.00019485, abs=1e-8)
 
@@ -32,7 +34,10 @@ def test_rollouts_are_not_clipped():
 
 
 def test_entropy_bonus_is_the_mean_over_all_trained_tokens():
-    groups = [group(trace(entropies=[0.3, 0.7, 2.0]), *rolled(1, 1)), group(*rolled(0, 0))]  # no advantages at all
+    groups = [
+        group(trace(entropies=[0.3, 0.7, 2.0]), *rolled(1, 1)),
+        group(*rolled(0, 0)),
+    ]  # no advantages at all
     outcome = one_step(LUFFY(), groups)
     assert outcome.kept == groups
     assert outcome.losses["entropy"] == pytest.approx(-0.001 * (3 + 8 * 1.0) / 11)

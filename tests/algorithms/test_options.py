@@ -16,7 +16,11 @@ from red_mcore.config.recipe import Batch, Model, Recipe, RecipeError
 from red_mcore.samples.records import Group, Problem
 
 OTHER = {
-    "aggregation": [{"aggregation": "token"}, {"aggregation": "sequence"}, {"aggregation": "constant"}],
+    "aggregation": [
+        {"aggregation": "token"},
+        {"aggregation": "sequence"},
+        {"aggregation": "constant"},
+    ],
     "constant": [{"aggregation": "constant", "constant": 7.0}],
     "std_normalise": [{"std_normalise": True}, {"std_normalise": False}],
     "entropy_coefficient": [{"entropy_coefficient": 0.3}],
@@ -71,12 +75,19 @@ def groups() -> list[Group]:
     """Ratios within and beyond any clip, lengths and entropies that differ, groups of every kind."""
 
     def rollout(correct: float, ratio: float, length: int, reward: float | None = None) -> Seen:
-        sample = seen([0.3] * length, correct, old=[0.3 / ratio] * length, entropies=[0.2 * length] * length)
+        sample = seen(
+            [0.3] * length, correct, old=[0.3 / ratio] * length, entropies=[0.2 * length] * length
+        )
         sample.reward = correct if reward is None else reward
         return sample
 
     def trace(length: int, correct: float = 1.0) -> Seen:
-        return seen([0.6, 0.1, 0.3, 0.7][:length], correct, entropies=[0.1 * length] * length, is_offline=True)
+        return seen(
+            [0.6, 0.1, 0.3, 0.7][:length],
+            correct,
+            entropies=[0.1 * length] * length,
+            is_offline=True,
+        )
 
     return [
         group(trace(3), rollout(1, 1.4, 1), rollout(0, 0.7, 3), rollout(0, 2.5, 2)),
@@ -98,18 +109,26 @@ def does(algorithm: GroupAlgorithm) -> str:
 
 
 def _does(algorithm: GroupAlgorithm) -> str:
-    recipe = Recipe(name="x", model=Model(), algorithm=algorithm, steps=40, batch=Batch(updates_per_step=1))
+    recipe = Recipe(
+        name="x", model=Model(), algorithm=algorithm, steps=40, batch=Batch(updates_per_step=1)
+    )
     try:
         algorithm.check(recipe)
     except RecipeError as error:
         return str(error)
     before, now = {"offline": 1.0, "online": 1.1}, {"offline": 3.0, "online": 1.12}
-    state: dict[str, Any] = {"RED": before, "REDCoDA": {"before": before, "now": now}}.get(type(algorithm).__name__, {})
+    state: dict[str, Any] = {"RED": before, "REDCoDA": {"before": before, "now": now}}.get(
+        type(algorithm).__name__, {}
+    )
     seen_of = [algorithm.optimizers(recipe)]
-    training = TrainingProblems([Problem(i, "", "", "t") for i in range(9)], lambda problem: True, seed=0)
+    training = TrainingProblems(
+        [Problem(i, "", "", "t") for i in range(9)], lambda problem: True, seed=0
+    )
     for step in (0, 7, 26):
         now = stage_of(algorithm, step)
-        given = [Group(g.problem, g.samples if now.traces else g.rollouts) for g in groups()[step % 2 :]]
+        given = [
+            Group(g.problem, g.samples if now.traces else g.rollouts) for g in groups()[step % 2 :]
+        ]
         outcome = one_step(now, given, state, step=step)
         lessons = now.lessons(given, state, step, training) if isinstance(now, Lessons) else []
         taught = [[len(x.problems), x.beta, x.lr_scale] for x in lessons]
@@ -122,7 +141,12 @@ def _does(algorithm: GroupAlgorithm) -> str:
     return json.dumps([str(seen_of[0]), *seen_of[1:]])
 
 
-CASES = [(name, field.name) for name, a in ALGORITHMS.items() for field in fields(a) if field.name not in ELSEWHERE]
+CASES = [
+    (name, field.name)
+    for name, a in ALGORITHMS.items()
+    for field in fields(a)
+    if field.name not in ELSEWHERE
+]
 
 
 @pytest.mark.parametrize(("name", "setting"), CASES)
@@ -136,4 +160,6 @@ def test_every_setting_changes_something_or_is_refused(name, setting):
             with_it, without = (does(replace(algorithm, **given)) for given in (values, beside))
             tried.append(with_it != without or with_it.startswith("algorithm."))
     assert tried, "no value to try"
-    assert any(tried) if setting == "gamma" else all(tried)  # which one reading of RED has no use for
+    assert (
+        any(tried) if setting == "gamma" else all(tried)
+    )  # which one reading of RED has no use for

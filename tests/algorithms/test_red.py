@@ -15,7 +15,9 @@ from red_mcore.samples.records import Group, Problem, Sample
 P = torch.tensor([0.9, 0.5, 0.01], dtype=torch.float64)
 
 
-def sample(correct: float, *, offline: bool = False, entropy: float = 1.0, length: int = 2) -> Sample:
+def sample(
+    correct: float, *, offline: bool = False, entropy: float = 1.0, length: int = 2
+) -> Sample:
     return Sample(
         prompt=np.zeros(3, np.int32),
         response=np.zeros(length, np.int32),
@@ -32,7 +34,12 @@ def group(trace: float | None, *rollouts: float) -> Group:
 
 
 def entropies(offline: float, online: float) -> list[Group]:
-    return [Group(Problem(0, "", ""), [sample(1, offline=True, entropy=offline), sample(0, entropy=online)])]
+    return [
+        Group(
+            Problem(0, "", ""),
+            [sample(1, offline=True, entropy=offline), sample(0, entropy=online)],
+        )
+    ]
 
 
 def test_only_the_trace_is_right():
@@ -46,11 +53,23 @@ def test_only_the_trace_is_right():
 
 
 def test_which_groups_are_kept():
-    all_right, all_wrong, wrong_trace, no_trace = group(1, 1, 1), group(0, 0, 0), group(0, 1, 1, 1), group(None, 1, 0)
+    all_right, all_wrong, wrong_trace, no_trace = (
+        group(1, 1, 1),
+        group(0, 0, 0),
+        group(0, 1, 1, 1),
+        group(None, 1, 0),
+    )
     kept, metrics = RED().compose([all_right, all_wrong, wrong_trace, no_trace], {}, 0)
     assert kept == [wrong_trace, no_trace]
-    assert metrics == {"groups/kept": 2, "groups/dropped": 2, "groups/without_trace": 1, "red/beta_mean": 1.75 / 3}
-    assert wrong_trace.samples[0].advantage == pytest.approx(-1.5)  # what a wrong teacher did is discouraged
+    assert metrics == {
+        "groups/kept": 2,
+        "groups/dropped": 2,
+        "groups/without_trace": 1,
+        "red/beta_mean": 1.75 / 3,
+    }
+    assert wrong_trace.samples[0].advantage == pytest.approx(
+        -1.5
+    )  # what a wrong teacher did is discouraged
 
 
 @pytest.mark.parametrize(
@@ -60,7 +79,10 @@ def test_beta(beta, expected):
     groups = [group(1, 1, 0, 0), group(1, 0, 0, 0)]
     RED(beta=beta).compose(groups, {}, 0)
     assert [s.beta for s in groups[0].samples] == pytest.approx([expected] * 4)
-    assert groups[1].samples[0].beta == {"group": 0.25, "rollouts": 0.0, "batch": 3 / 8, "reverse": 0.75}[beta]
+    assert (
+        groups[1].samples[0].beta
+        == {"group": 0.25, "rollouts": 0.0, "batch": 3 / 8, "reverse": 0.75}[beta]
+    )
 
 
 @pytest.mark.parametrize("beta", [0, 0.3, 1.0])
@@ -97,7 +119,9 @@ def test_entropy_weight(before, now, relative, absolute):
 def test_raw_change_ratio_keeps_its_sign():
     before = {"offline": 1.20, "online": 0.80}
     assert change_ratio(before, {"offline": 1.26, "online": 0.78}) == pytest.approx(-2, rel=1e-6)
-    assert change_ratio(before, {"offline": 1.21, "online": 0.70}) == pytest.approx(-0.06666667, rel=1e-6)
+    assert change_ratio(before, {"offline": 1.21, "online": 0.70}) == pytest.approx(
+        -0.06666667, rel=1e-6
+    )
     assert change_ratio(before, {"offline": 1.50, "online": 0.79}) == pytest.approx(-20, rel=1e-6)
 
 
@@ -105,7 +129,9 @@ def test_entropy_weight_can_be_off_and_state_survives_json():
     state = {}
     RED().weigh(entropies(1.20, 0.80), state, 0)
     state = json.loads(json.dumps(state))
-    assert RED().weigh(entropies(1.26, 0.78), dict(state), 0)["red/weight"] == pytest.approx(2, rel=1e-6)
+    assert RED().weigh(entropies(1.26, 0.78), dict(state), 0)["red/weight"] == pytest.approx(
+        2, rel=1e-6
+    )
     off = RED(entropy_weight=False).weigh(entropies(1.26, 0.78), state, 0)
     assert off["red/weight"] == 1
     assert off["entropy/offline_nats"] == 1.26
@@ -113,15 +139,24 @@ def test_entropy_weight_can_be_off_and_state_survives_json():
 
 def test_entropies_are_means_over_samples_of_all_ranks():
     one = [sample(1, offline=True, entropy=1.30), sample(0, entropy=0.90), sample(0, entropy=0.70)]
-    two = [sample(1, offline=True, entropy=1.10), *(sample(0, entropy=e) for e in (0.80, 0.60, 1.30))]
+    two = [
+        sample(1, offline=True, entropy=1.10),
+        *(sample(0, entropy=e) for e in (0.80, 0.60, 1.30)),
+    ]
     metrics = RED().weigh([Group(Problem(i, "", ""), s) for i, s in enumerate((one, two))], {}, 0)
     assert metrics["entropy/offline_nats"] == pytest.approx(1.20)
-    assert metrics["entropy/rollout_nats"] == pytest.approx(0.86)  # .85 would be the mean of the ranks' means
+    assert metrics["entropy/rollout_nats"] == pytest.approx(
+        0.86
+    )  # .85 would be the mean of the ranks' means
 
 
 def test_entropies_can_be_means_over_tokens():
     """Tokens of .5 and 1.5, and of 1, 2 and 3 nats: 1.5 by sample, 1.6 by token."""
-    samples = [sample(1, offline=True), sample(1, entropy=1.0, length=2), sample(0, entropy=2.0, length=3)]
+    samples = [
+        sample(1, offline=True),
+        sample(1, entropy=1.0, length=2),
+        sample(0, entropy=2.0, length=3),
+    ]
     for average, expected in (("sample", 1.5), ("token", 1.6)):
         metrics = RED(entropy_average=average).weigh([Group(Problem(0, "", ""), samples)], {}, 0)
         assert metrics["entropy/rollout_nats"] == pytest.approx(expected)
@@ -131,7 +166,9 @@ def test_moving_averages_of_the_entropies():
     """Half of the past: both changes are halved, so the first ratio is as without; the next one knows the past."""
     algorithm, state = RED(entropy_ema=0.5), {}
     algorithm.weigh(entropies(1.20, 0.80), state, 0)
-    assert algorithm.weigh(entropies(1.26, 0.78), state, 0)["red/weight_raw"] == pytest.approx(-2, rel=1e-6)
+    assert algorithm.weigh(entropies(1.26, 0.78), state, 0)["red/weight_raw"] == pytest.approx(
+        -2, rel=1e-6
+    )
     assert state == pytest.approx({"offline": 1.23, "online": 0.79})
     metrics = algorithm.weigh(entropies(1.29, 0.77), state, 0)
     assert metrics["red/weight_raw"] == pytest.approx((0.03 / 1.23) / (-0.01 / 0.79), rel=1e-5)
@@ -153,10 +190,16 @@ def test_the_order_of_samples_means_nothing():
         kept, _ = algorithm.compose(groups, {}, 0)
         algorithm.aggregate(kept, 8, {}, 0)
         algorithm.weigh(kept, state, 0)
-        return [(s.accuracy, s.is_offline, s.advantage, s.beta, s.weight, s.coefficient) for s in groups[0].samples]
+        return [
+            (s.accuracy, s.is_offline, s.advantage, s.beta, s.weight, s.coefficient)
+            for s in groups[0].samples
+        ]
 
     def make() -> list[Group]:
-        samples = [sample(1, offline=True, entropy=1.26), *(sample(a, entropy=0.78) for a in (0, 1, 0, 0))]
+        samples = [
+            sample(1, offline=True, entropy=1.26),
+            *(sample(a, entropy=0.78) for a in (0, 1, 0, 0)),
+        ]
         return [Group(Problem(0, "", ""), samples)]
 
     order = random.Random(3).sample(range(5), 5)
@@ -183,7 +226,11 @@ def test_loss_of_a_group(shift, expected):
     groups[0].samples[0].weight = 2.0
     total, losses = 0.0, []
     for s in groups[0].samples:
-        logp = (P if s.is_offline else torch.full((2,), 0.3, dtype=torch.float64)).log().requires_grad_()
+        logp = (
+            (P if s.is_offline else torch.full((2,), 0.3, dtype=torch.float64))
+            .log()
+            .requires_grad_()
+        )
         scalars = {name: getattr(s, name) for name in ("advantage", "beta", "weight")}
         given = loss_inputs(logp, old_logp=logp.detach(), **scalars)
         token_losses = algorithm.token_losses(given, {}, 0)

@@ -19,7 +19,9 @@ def lessons(
     algorithm: ReLIFT, groups: list[Group], state: dict, without_trace: tuple[int, ...] = ()
 ) -> list[list[int]]:
     training = TrainingProblems(PROBLEMS, lambda problem: problem.id not in without_trace, seed=0)
-    return [[p.id for p in lesson.problems] for lesson in algorithm.lessons(groups, state, 0, training)]
+    return [
+        [p.id for p in lesson.problems] for lesson in algorithm.lessons(groups, state, 0, training)
+    ]
 
 
 def test_unsolved_problems_enter_in_front_and_leave_together():
@@ -35,7 +37,9 @@ def test_the_buffer_lasts_through_a_checkpoint():
     assert lessons(algorithm, [sampled(1, 0, 0), sampled(2, 0, 0)], state) == []
     assert state == {"buffer": [1, 2]}
     state = json.loads(json.dumps(state))
-    assert lessons(algorithm, [sampled(1, 0, 0)], state) == [[1, 1, 2]]  # nothing in it expires or is unique
+    assert lessons(algorithm, [sampled(1, 0, 0)], state) == [
+        [1, 1, 2]
+    ]  # nothing in it expires or is unique
 
 
 def test_a_problem_without_usable_trace_never_enters():
@@ -74,4 +78,7 @@ def test_two_optimizers():
 
     algorithm = ReLIFT(imitation=Optimizer(lr=5e-6))
     recipe = Recipe(name="x", model=Model(), algorithm=algorithm, steps=40)
-    assert algorithm.optimizers(recipe) == {"main": (recipe.optimizer, 40), "imitation": (Optimizer(lr=5e-6), 40)}
+    assert algorithm.optimizers(recipe) == {
+        "main": (recipe.optimizer, 40),
+        "imitation": (Optimizer(lr=5e-6), 40),
+    }

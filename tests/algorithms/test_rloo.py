@@ -26,6 +26,8 @@ def test_loss():
 def test_one_update_per_step_is_reinforce():
     """The gradient of -A log p of the whole response, whatever its length."""
     outcome = one_step(RLOO(), [group(*rolled(1, 0, 0, 0))])
-    assert [s.advantage for s in outcome.kept[0].samples] == pytest.approx([1, -1 / 3, -1 / 3, -1 / 3])
+    assert [s.advantage for s in outcome.kept[0].samples] == pytest.approx(
+        [1, -1 / 3, -1 / 3, -1 / 3]
+    )
     assert outcome.gradients[0] == pytest.approx([-1 / 4] * 2)
     assert outcome.gradients[1] == pytest.approx([1 / 12] * 2)

@@ -49,13 +49,25 @@ def one_update(r: Recipe, *, equal: bool) -> list[Group]:
         length = 4 if equal else draw.randint(2, 6)
         p = [draw.uniform(0.05, 0.9) for _ in range(length)]
         old = [min(0.99, x * math.exp(draw.gauss(0, 0.8))) for x in p]
-        return seen(p, correct, old=old, entropies=[ENTROPY] * length, truncated=draw.random() < 0.2, **fields)
+        return seen(
+            p,
+            correct,
+            old=old,
+            entropies=[ENTROPY] * length,
+            truncated=draw.random() < 0.2,
+            **fields,
+        )
 
     groups = []
     for number in range(r.batch.prompts_per_step // r.batch.updates_per_step):
         traces = [sample(1.0, is_offline=True)] * algorithm.traces
         count = r.batch.samples_per_prompt if algorithm.rollouts else 0
-        groups.append(group(*traces, *(sample(float(number % 3 == 0 and draw.random() < 0.5)) for _ in range(count))))
+        groups.append(
+            group(
+                *traces,
+                *(sample(float(number % 3 == 0 and draw.random() < 0.5)) for _ in range(count)),
+            )
+        )
     return groups
 
 
@@ -103,7 +115,11 @@ def bonus(batch: list[Seen]) -> Tensor:
 
 def luffy(batch, a, clips, share):
     def losses(s):
-        return -a[id(s)] * (s.logp.exp() / (s.logp.exp() + 0.1)) if s.is_offline else surrogate(s, a[id(s)], clips)
+        return (
+            -a[id(s)] * (s.logp.exp() / (s.logp.exp() + 0.1))
+            if s.is_offline
+            else surrogate(s, a[id(s)], clips)
+        )
 
     return summed([losses(s) for s in batch]) / 8192 - bonus(batch)
 
@@ -118,7 +134,9 @@ def without_bonus(batch, a, clips, share):
 
 def with_imitation(weight):
     def loss(batch, a, clips, share):
-        rollouts, traces = ([s for s in batch if s.is_offline is offline] for offline in (False, True))
+        rollouts, traces = (
+            [s for s in batch if s.is_offline is offline] for offline in (False, True)
+        )
         pg = summed([surrogate(s, a[id(s)], clips) for s in rollouts]) / 8192
         return pg + weight * mean([-s.logp for s in traces]) - bonus(batch)
 
@@ -152,7 +170,9 @@ def gspo(batch, a, clips, share):
     total = 0.0
     for s in batch:
         ratio = (s.logp - torch.from_numpy(s.old_logp)).mean().exp()
-        loss = torch.maximum(-a[id(s)] * ratio, -a[id(s)] * ratio.clamp(1 - clips.low, 1 + clips.high))
+        loss = torch.maximum(
+            -a[id(s)] * ratio, -a[id(s)] * ratio.clamp(1 - clips.low, 1 + clips.high)
+        )
         if clips.dual is not None and a[id(s)] < 0:
             loss = torch.minimum(loss, torch.full_like(loss, -a[id(s)] * clips.dual))
         total = total + loss
@@ -161,11 +181,21 @@ def gspo(batch, a, clips, share):
 
 def chord(mu, phi=False):
     def loss(batch, a, clips, share):
-        rollouts, traces = ([s for s in batch if s.is_offline is offline] for offline in (False, True))
-        pg = mean([surrogate(s, a[id(s)], clips) for s in rollouts]) * len(rollouts) / share["rollouts"]
+        rollouts, traces = (
+            [s for s in batch if s.is_offline is offline] for offline in (False, True)
+        )
+        pg = (
+            mean([surrogate(s, a[id(s)], clips) for s in rollouts])
+            * len(rollouts)
+            / share["rollouts"]
+        )
         p = [(s.logp.detach().exp() if phi else s.logp.detach() * 0 + 0.5) for s in traces]
         m = [x * (1 - x) * (1 if phi else 4) for x in p]
-        sft = mean([-s.logp * x for s, x in zip(traces, m, strict=True)]) * len(traces) / share["traces"]
+        sft = (
+            mean([-s.logp * x for s, x in zip(traces, m, strict=True)])
+            * len(traces)
+            / share["traces"]
+        )
         return (1 - mu) * pg + mu * sft
 
     return loss
@@ -181,7 +211,10 @@ def red(batch, a, clips, share):
     for s in batch:
         p = s.logp.exp()
         ratio = p / (p + (1 - p) * share["accuracy"][id(s)]).detach()
-        total = total + (-a[id(s)] * ratio if s.is_offline else surrogate(s, a[id(s)], clips)).sum() / 3000
+        total = (
+            total
+            + (-a[id(s)] * ratio if s.is_offline else surrogate(s, a[id(s)], clips)).sum() / 3000
+        )
     return total / share["all"]
 
 
@@ -202,7 +235,11 @@ class Method:
 
 
 def hpt_trained(g: Group) -> list[Seen]:
-    return g.rollouts if any(s.accuracy for s in g.rollouts) else [s for s in g.samples if s.is_offline]
+    return (
+        g.rollouts
+        if any(s.accuracy for s in g.rollouts)
+        else [s for s in g.samples if s.is_offline]
+    )
 
 
 def differing(g: Group) -> list[Seen]:
@@ -236,7 +273,11 @@ def authors(method: Method, groups: list[Group], clips: Clips, masked: bool = Fa
     """An update's loss by the authors' program: traces and rollouts dealt evenly to ranks and to micro-batches."""
     samples = sorted((s for g in groups for s in method.trained(g)), key=lambda s: not s.is_offline)
     a = advantages(groups, std=method.std, with_trace=method.with_trace)
-    accuracy = {id(s): sum(x.accuracy for x in g.samples) / len(g.samples) for g in groups for s in g.samples}
+    accuracy = {
+        id(s): sum(x.accuracy for x in g.samples) / len(g.samples)
+        for g in groups
+        for s in g.samples
+    }
     total = 0.0
     for rank in range(RANKS):
         share = samples[rank::RANKS]
@@ -256,7 +297,9 @@ def compare(method: Method, groups: list[Group], theirs: Tensor, outcome) -> Non
     samples = [s for g in groups for s in g.samples]
     leaves = [s.logp for s in samples] + [s.entropies for s in samples]
     gradients = torch.autograd.grad(theirs, leaves, allow_unused=True)
-    gradients = [torch.zeros_like(x) if g is None else g for x, g in zip(leaves, gradients, strict=True)]
+    gradients = [
+        torch.zeros_like(x) if g is None else g for x, g in zip(leaves, gradients, strict=True)
+    ]
     imitated = [0.0, 0.0]
     compared = 0
     for s, ours, expected in zip(samples, outcome.gradients, gradients, strict=False):
@@ -268,16 +311,23 @@ def compare(method: Method, groups: list[Group], theirs: Tensor, outcome) -> Non
             compared += any(ours)
     assert imitated[0] == pytest.approx(imitated[1], rel=1e-6)
     assert compared > 20
-    weights = sum(map(sum, outcome.by_entropy)), float(sum(g.sum() for g in gradients[len(samples) :]))
+    weights = (
+        sum(map(sum, outcome.by_entropy)),
+        float(sum(g.sum() for g in gradients[len(samples) :])),
+    )
     assert weights[0] == pytest.approx(weights[1], rel=1e-6, abs=1e-12)
 
 
-@pytest.mark.parametrize(("name", "clips"), CASES, ids=lambda x: x if isinstance(x, str) else "clipped" if x else "own")
+@pytest.mark.parametrize(
+    ("name", "clips"), CASES, ids=lambda x: x if isinstance(x, str) else "clipped" if x else "own"
+)
 def test_a_recipe_weighs_its_terms_as_its_authors_do(name, clips):
     r, method = recipe(name), METHODS[name]
     algorithm = stage_of(r.algorithm, r.steps - 1)
     if clips:
-        algorithm = replace(algorithm, clip_low=clips.low, clip_high=clips.high, clip_dual=clips.dual)
+        algorithm = replace(
+            algorithm, clip_low=clips.low, clip_high=clips.high, clip_dual=clips.dual
+        )
     groups = one_update(r, equal=method.equal)
     outcome = one_step(algorithm, groups)
     compare(method, groups, authors(method, groups, clips or method.clips), outcome)
@@ -285,7 +335,12 @@ def test_a_recipe_weighs_its_terms_as_its_authors_do(name, clips):
 
 def test_every_recipe_of_a_published_loss_is_compared():
     """BREAD has no published settings, RED-CoDA no known normaliser, SFT a single mean."""
-    assert {path.stem for path in PAPER.glob("*.py")} - set(METHODS) == {"bread", "red_coda", "sft", "red_autograd"}
+    assert {path.stem for path in PAPER.glob("*.py")} - set(METHODS) == {
+        "bread",
+        "red_coda",
+        "sft",
+        "red_autograd",
+    }
 
 
 def test_masked_responses_count_in_the_group_and_in_n_alone():
@@ -299,10 +354,17 @@ def test_masked_responses_count_in_the_group_and_in_n_alone():
     algorithm.aggregate(trained, algorithm.sequences(groups), {}, 0)
     ours = 0.0
     for s in (s for g in trained for s in g.samples):
-        given = loss_inputs(s.logp, old_logp=torch.from_numpy(s.old_logp), entropy=s.entropies, advantage=s.advantage)
+        given = loss_inputs(
+            s.logp,
+            old_logp=torch.from_numpy(s.old_logp),
+            entropy=s.entropies,
+            advantage=s.advantage,
+        )
         losses = algorithm.token_losses(given, {}, 0)
         ours = ours + (s.coefficient["rl"] * losses["rl"]).sum()
-    assert ours.item() == pytest.approx(authors(method, groups, method.clips, masked=True).item(), rel=1e-6)
+    assert ours.item() == pytest.approx(
+        authors(method, groups, method.clips, masked=True).item(), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize(("failing", "updates"), [(0, 2), (73, 2), (74, 1), (128, 1)])
@@ -310,7 +372,9 @@ def test_hpt_makes_one_update_once_it_mostly_imitates(failing, updates):
     """8 x 54 + 74 = 506 sequences fit into one of its updates of 512, 8 x 55 + 73 = 513 do not; N is that of half."""
     r = recipe("hpt")
     groups = [
-        group(seen([0.5], 1.0, is_offline=True), *(seen([0.5], float(n >= failing)) for _ in range(8)))
+        group(
+            seen([0.5], 1.0, is_offline=True), *(seen([0.5], float(n >= failing)) for _ in range(8))
+        )
         for n in range(128)
     ]
     assert r.algorithm.updates(groups, r.batch.updates_per_step) == updates

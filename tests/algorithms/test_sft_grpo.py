@@ -16,8 +16,14 @@ def test_the_trace_is_imitated_apart_from_the_groups_statistics():
 
 def test_rollouts_without_variance_are_left_out_but_counted():
     """The mean of imitation is over the tokens of all traces, 3 and 1."""
-    all_right, plain, nothing = group(trace(), *rolled(1, 1)), group(*rolled(1, 0)), group(*rolled(0, 0))
-    outcome = one_step(SFTGRPO(constant=1), [all_right, group(trace(p=DEMO[:1]), *rolled(1, 0)), plain, nothing])
+    all_right, plain, nothing = (
+        group(trace(), *rolled(1, 1)),
+        group(*rolled(1, 0)),
+        group(*rolled(0, 0)),
+    )
+    outcome = one_step(
+        SFTGRPO(constant=1), [all_right, group(trace(p=DEMO[:1]), *rolled(1, 0)), plain, nothing]
+    )
     assert [len(g.samples) for g in outcome.kept] == [1, 3, 2]
     assert outcome.metrics == {
         "groups/kept": 3,
@@ -31,6 +37,9 @@ def test_rollouts_without_variance_are_left_out_but_counted():
 
 
 def test_the_usual_kl_term_is_for_rollouts_alone():
-    without, with_kl = (one_step(SFTGRPO(kl_coefficient=k), [group(trace(), *rolled(1, 0))]).losses for k in (0.0, 0.5))
+    without, with_kl = (
+        one_step(SFTGRPO(kl_coefficient=k), [group(trace(), *rolled(1, 0))]).losses
+        for k in (0.0, 0.5)
+    )
     assert with_kl["sft"] == without["sft"]
     assert with_kl["rl"] > without["rl"]

@@ -26,8 +26,17 @@ def response(
 
 
 def row(item: int, *verdicts: str, benchmark: str = "B", **more: object) -> dict:
-    answers = [{"text": f"answer {i}", "verdict": verdict, **more} for i, verdict in enumerate(verdicts)]
-    return {"benchmark": benchmark, "item": item, "problem": "p", "gold": "1", "kind": "math", "responses": answers}
+    answers = [
+        {"text": f"answer {i}", "verdict": verdict, **more} for i, verdict in enumerate(verdicts)
+    ]
+    return {
+        "benchmark": benchmark,
+        "item": item,
+        "problem": "p",
+        "gold": "1",
+        "kind": "math",
+        "responses": answers,
+    }
 
 
 @pytest.fixture
@@ -60,7 +69,9 @@ def test_a_ratio_s_error_is_that_of_repeated_draws():
         return ratio(generator.poisson(0.02 * words), words, range(200))
 
     found = [draw() for _ in range(300)]
-    assert np.std([e.mean for e in found]) == pytest.approx(np.mean([e.stderr for e in found]), rel=0.1)
+    assert np.std([e.mean for e in found]) == pytest.approx(
+        np.mean([e.stderr for e in found]), rel=0.1
+    )
 
 
 def test_estimates_of_nothing_and_of_one_problem():
@@ -80,18 +91,26 @@ def test_lengths_and_groups():
 
 
 def test_length_within_problems_ignores_how_hard_they_are():
-    hard = [response(0, correct=False, tokens=900), response(0, correct=False, tokens=920), response(0, tokens=900)]
+    hard = [
+        response(0, correct=False, tokens=900),
+        response(0, correct=False, tokens=920),
+        response(0, tokens=900),
+    ]
     easy = [response(1, tokens=10), response(1, correct=False, tokens=20), response(2, tokens=5)]
     found = longer_when_incorrect(hard + easy, [r.tokens for r in hard + easy])
     assert found.mean == pytest.approx(10)  # 910 - 900 and 20 - 10
     assert found.problems == 2
 
 
-def scored(item: int, ids: list[int], p: list[float], rank: list[int] | None = None, correct: bool = True) -> Scored:
+def scored(
+    item: int, ids: list[int], p: list[float], rank: list[int] | None = None, correct: bool = True
+) -> Scored:
     logp, entropy = np.log(np.array(p, np.float32)), np.arange(len(ids), dtype=np.float32)
     ranks = np.array(rank or [0] * len(ids), np.int32)
     watched = np.full((1, len(ids)), 0.25, np.float32)
-    return Scored(response(item, correct=correct), np.array(ids), TokenScores(logp, entropy, ranks, watched))
+    return Scored(
+        response(item, correct=correct), np.array(ids), TokenScores(logp, entropy, ranks, watched)
+    )
 
 
 def test_thirds_of_all_tokens_count_responses_and_those_of_words_occurrences():
@@ -99,7 +118,9 @@ def test_thirds_of_all_tokens_count_responses_and_those_of_words_occurrences():
     short = scored(1, [7, 1, 7], [1.0, 0.1, 0.4])
     found = positions([long, short], {"anthropomorphic": [7]})
     thirds = found.probability["all"].thirds
-    assert [e.mean for e in thirds] == pytest.approx([(0.3 + 1) / 2, (0.5 + 0.1) / 2, (0.7 + 0.4) / 2])
+    assert [e.mean for e in thirds] == pytest.approx(
+        [(0.3 + 1) / 2, (0.5 + 0.1) / 2, (0.7 + 0.4) / 2]
+    )
     words = found.probability["anthropomorphic"].thirds
     assert [e.mean for e in words] == pytest.approx([0.6, math.nan, 0.6], nan_ok=True)
     assert [e.n for e in words] == [2, 0, 2]
@@ -122,7 +143,9 @@ def test_thirds_of_all_tokens_count_responses_and_those_of_words_occurrences():
 def test_differences_to_another_model():
     ours, theirs = scored(0, [7, 1, 7], [0.9, 0.5, 0.2]), scored(0, [7, 1, 7], [0.5, 0.5, 0.3])
     found = positions([ours], {"anthropomorphic": [7]}, [theirs])
-    assert [e.mean for e in found.probability["all"].thirds] == pytest.approx([0.4, 0, -0.1], abs=1e-6)
+    assert [e.mean for e in found.probability["all"].thirds] == pytest.approx(
+        [0.4, 0, -0.1], abs=1e-6
+    )
     assert [e.mean for e in found.entropy["all"].thirds] == [0, 0, 0]
     assert positions([], {"anthropomorphic": [7]}).probability["all"].thirds[0].n == 0
 
@@ -131,7 +154,9 @@ def test_rank_shift():
     tuned = [scored(0, [7, 1, 7], [1, 1, 1], [0, 0, 2]), scored(1, [7, 3], [1, 1], [0, 1])]
     original = [scored(0, [7, 1, 7], [1, 1, 1], [9, 0, 2]), scored(1, [7, 3], [1, 1], [4, 1])]
     found = rank_shift(tuned, original, least=2)
-    assert [(t.token, t.count, t.original_rank, t.rank) for t in found.tokens] == [(7, 3, 5.0, pytest.approx(2 / 3))]
+    assert [(t.token, t.count, t.original_rank, t.rank) for t in found.tokens] == [
+        (7, 3, 5.0, pytest.approx(2 / 3))
+    ]
     assert {name: e.mean for name, e in found.original.items()} == pytest.approx(
         {"unshifted": 0.2, "marginal": 0.4, "shifted": 0.4}
     )
@@ -153,8 +178,18 @@ def test_thinking_tokens_are_whole_words_whatever_their_case_and_space():
 
 def test_learnability_gap_is_paired_over_items(evaluation):
     right, wrong = "correct", "wrong"
-    strong = evaluation(row(0, right, wrong), row(1, wrong, wrong), row(0, right, right, benchmark="C"), name="strong")
-    weak = evaluation(row(1, right, wrong), row(0, right, right), row(0, wrong, "timeout", benchmark="C"), name="weak")
+    strong = evaluation(
+        row(0, right, wrong),
+        row(1, wrong, wrong),
+        row(0, right, right, benchmark="C"),
+        name="strong",
+    )
+    weak = evaluation(
+        row(1, right, wrong),
+        row(0, right, right),
+        row(0, wrong, "timeout", benchmark="C"),
+        name="weak",
+    )
     found = learnability_gap(strong, weak)
     assert found["B"].mean == pytest.approx(-50)  # both items: -50
     assert found["B"].stderr == pytest.approx(0)
@@ -164,7 +199,10 @@ def test_learnability_gap_is_paired_over_items(evaluation):
 
 
 def test_a_gap_between_different_items_is_refused(evaluation):
-    one, other = evaluation(row(0, "correct"), name="one"), evaluation(row(1, "correct"), name="other")
+    one, other = (
+        evaluation(row(0, "correct"), name="one"),
+        evaluation(row(1, "correct"), name="other"),
+    )
     with pytest.raises(RecipeError, match="one and other have different items of B"):
         learnability_gap(one, other)
     third = evaluation(row(0, "correct", benchmark="C"), name="third")
@@ -174,7 +212,8 @@ def test_a_gap_between_different_items_is_refused(evaluation):
 
 def test_reading(evaluation):
     found = evaluation(
-        {**row(3, "correct", tokens=9, finish="length", token_ids=[1, 2]), "prompt_ids": [5]}, row(4, "wrong")
+        {**row(3, "correct", tokens=9, finish="length", token_ids=[1, 2]), "prompt_ids": [5]},
+        row(4, "wrong"),
     )
     first, second = found.responses
     assert (first.tokens, first.truncated, first.token_ids.tolist(), first.prompt_ids.tolist()) == (
@@ -183,7 +222,12 @@ def test_reading(evaluation):
         [1, 2],
         [5],
     )
-    assert (second.tokens, second.truncated, second.token_ids, second.prompt_ids) == (None, None, None, None)
+    assert (second.tokens, second.truncated, second.token_ids, second.prompt_ids) == (
+        None,
+        None,
+        None,
+        None,
+    )
     assert found.accuracies() == {"B": {3: 1.0, 4: 0.0}}
 
 
@@ -201,7 +245,10 @@ def test_a_line_ends_only_where_json_ends(tmp_path):
         ("{}", "items.jsonl:1 has no 'benchmark'"),
         (json.dumps(row(0, "maybe")), "verdict 'maybe' is not known"),
         (json.dumps(row(0, "correct", token_ids="abc")), "items.jsonl:1 is not as"),
-        (json.dumps(row(0, "wrong")) + "\n" + json.dumps(row(0, "wrong")), "items.jsonl:2 repeats item 0 of B"),
+        (
+            json.dumps(row(0, "wrong")) + "\n" + json.dumps(row(0, "wrong")),
+            "items.jsonl:2 repeats item 0 of B",
+        ),
         (json.dumps(row(0)), "holds no responses"),
     ],
 )

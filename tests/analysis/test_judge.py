@@ -40,8 +40,16 @@ class Handler(BaseHTTPRequestHandler):
         status = reply if isinstance(reply, int) else 200
         message = {"role": "assistant", "content": reply}
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
-        answer = {"id": "1", "object": "chat.completion", "created": 0, "model": "judge", "choices": choices}
-        content = json.dumps(answer if status == 200 else {"error": {"message": "no such thing"}}).encode()
+        answer = {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "judge",
+            "choices": choices,
+        }
+        content = json.dumps(
+            answer if status == 200 else {"error": {"message": "no such thing"}}
+        ).encode()
         with self.server.lock:
             self.server.busy -= 1
         self.send_response(status)
@@ -76,18 +84,32 @@ def response(text: str, item: int = 0, verdict: str = "correct") -> Response:
 
 def test_counts_are_read_kept_and_not_asked_for_twice(serve, tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    server = serve(a=[GOOD], b=["I see.", "Sorry: " + GOOD.replace("0", "3")], c=["nothing"] * 3, d=[400])
+    server = serve(
+        a=[GOOD], b=["I see.", "Sorry: " + GOOD.replace("0", "3")], c=["nothing"] * 3, d=[400]
+    )
     judge = Judge(server.url, "judge", parallel=2)
-    responses = [response(text, i, "correct" if text in "ad" else "wrong") for i, text in enumerate("abcd")]
+    responses = [
+        response(text, i, "correct" if text in "ad" else "wrong") for i, text in enumerate("abcd")
+    ]
     steps = []
-    found = judge_all(judge, responses, tmp_path / "j.jsonl", watch=lambda *step: steps.append(step))
-    first, second = {"multi_perspective": 2, "metacognitive": 0}, {"multi_perspective": 2, "metacognitive": 3}
+    found = judge_all(
+        judge, responses, tmp_path / "j.jsonl", watch=lambda *step: steps.append(step)
+    )
+    first, second = (
+        {"multi_perspective": 2, "metacognitive": 0},
+        {"multi_perspective": 2, "metacognitive": 3},
+    )
     assert found.counts == [first, second, None, None]
     assert found.failures == {"3 replies without the counts": 1, "status 400": 1}
     assert (steps[0], steps[-1]) == ((0, 4), (4, 4))
     assert server.most <= 2
     path, key, body = server.asked[0]
-    assert (path, key, body["model"], body["temperature"]) == ("/v1/chat/completions", "Bearer none", "judge", 0)
+    assert (path, key, body["model"], body["temperature"]) == (
+        "/v1/chat/completions",
+        "Bearer none",
+        "judge",
+        0,
+    )
     assert "1 {+} 1?" in body["messages"][0]["content"]
     retried = [body["messages"] for _, _, body in server.asked if len(body["messages"]) > 1]
     assert [message["role"] for message in retried[0]] == ["user", "assistant", "user"]
@@ -116,7 +138,9 @@ def test_the_key_comes_from_the_environment(serve, tmp_path, monkeypatch):
 @pytest.mark.parametrize("status", [401, 404])
 def test_what_would_fail_for_all_is_refused(serve, tmp_path, status):
     server = serve(a=[status])
-    with pytest.raises(RecipeError, match=r"no such thing.*: check the address, --judge-model and OPENAI_API_KEY"):
+    with pytest.raises(
+        RecipeError, match=r"no such thing.*: check the address, --judge-model and OPENAI_API_KEY"
+    ):
         judge_all(Judge(server.url, "judge"), [response("a")], tmp_path / "j.jsonl")
 
 

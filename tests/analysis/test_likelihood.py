@@ -63,7 +63,10 @@ def test_a_model_that_gives_no_numbers_is_refused(folder, tmp_path):
     tensors = load_file(broken / "model.safetensors")
     tensors["model.norm.weight"][3] = torch.nan
     save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
-    with scorer(open_any(broken)) as score, pytest.raises(RecipeError, match=r"broken gives token 0 of .* \(nan\)"):
+    with (
+        scorer(open_any(broken)) as score,
+        pytest.raises(RecipeError, match=r"broken gives token 0 of .* \(nan\)"),
+    ):
         score(PROMPT, [5, 9])
 
 
@@ -71,7 +74,11 @@ def test_parity_with_transformers(folder, found, response):
     from transformers import AutoModelForCausalLM
 
     with torch.no_grad():
-        logits = AutoModelForCausalLM.from_pretrained(folder).eval()(torch.tensor([PROMPT + response])).logits[0]
+        logits = (
+            AutoModelForCausalLM.from_pretrained(folder)
+            .eval()(torch.tensor([PROMPT + response]))
+            .logits[0]
+        )
     log_p = logits[len(PROMPT) - 1 : -1].double().log_softmax(-1)
     expected = log_p.gather(1, torch.tensor(response)[:, None])
     ours = found["usual"]
@@ -94,7 +101,10 @@ def test_short_and_long_sequences(found):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("long", "20 tokens of prompt + 238 of response - 1, which is only predicted, exceed 256 positions"),
+        (
+            "long",
+            "20 tokens of prompt + 238 of response - 1, which is only predicted, exceed 256 positions",
+        ),
         ("full", "257 tokens of prompt + 1 of response"),
         ("no prompt", "the prompt is empty"),
         ("foreign", "token id 263 is beyond vocab_size=263"),
@@ -105,30 +115,45 @@ def test_what_cannot_be_scored_is_refused(found, name, message):
 
 
 def respond(text: str, item: int = 0, **more: object) -> Response:
-    fields = {"verdict": "correct", "tokens": None, "truncated": None, "prompt_ids": None, "token_ids": None}
+    fields = {
+        "verdict": "correct",
+        "tokens": None,
+        "truncated": None,
+        "prompt_ids": None,
+        "token_ids": None,
+    }
     return Response("B", item, 0, "1 + 1?", text, **{**fields, **more})
 
 
-def test_a_checkpoint_gives_the_same_and_what_is_stored_is_not_computed_again(folder, tmp_path, monkeypatch):
+def test_a_checkpoint_gives_the_same_and_what_is_stored_is_not_computed_again(
+    folder, tmp_path, monkeypatch
+):
     tokenizer, texts = build_tokenizer(), ["so 2", "", "x" * 300, "wait, 3"]
     sequences = tokenize([respond(text, i) for i, text in enumerate(texts)], tokenizer, "")
     from_hf(folder, tmp_path / "megatron", dtype=None, replace=False, watch=lambda *_: None)
     steps = []
     watch = lambda done, total: steps.append((done, total))  # noqa: E731
     checkpoint = open_any(tmp_path / "megatron")
-    first = score_all(checkpoint, sequences, WATCH, tmp_path / "cache", dtype="float32", watch=watch)
+    first = score_all(
+        checkpoint, sequences, WATCH, tmp_path / "cache", dtype="float32", watch=watch
+    )
     assert first[1:3] == ["empty", "longer than 256 positions"]
     assert steps == [(2, 4), (3, 4), (4, 4)]
     with scorer(open_any(folder)) as score:
         same = score(sequences[3].prompt, sequences[3].token_ids)
     np.testing.assert_allclose(first[3].logp, same.logp, atol=1e-5)
     monkeypatch.setattr("red_mcore.analysis.scoring.scorer", None)
-    again = score_all(checkpoint, sequences, WATCH, tmp_path / "cache", dtype="float32", watch=watch)
+    again = score_all(
+        checkpoint, sequences, WATCH, tmp_path / "cache", dtype="float32", watch=watch
+    )
     np.testing.assert_array_equal(again[0].watched, first[0].watched)
 
 
 def test_the_cache_knows_models_watched_tokens_and_damage(folder, tmp_path):
-    model, scores = open_any(folder), TokenScores(*np.ones((2, 2), np.float32), np.zeros(2, np.int32), np.ones((1, 2)))
+    model, scores = (
+        open_any(folder),
+        TokenScores(*np.ones((2, 2), np.float32), np.zeros(2, np.int32), np.ones((1, 2))),
+    )
     cache = Cache(tmp_path, model, "float32", [[1]])
     cache.put([1], [2, 3], scores)
     assert cache.get([1], [2, 3]).logp.tolist() == [1, 1]
@@ -143,9 +168,13 @@ def test_the_cache_knows_models_watched_tokens_and_damage(folder, tmp_path):
 def test_recorded_ids_have_to_spell_the_text():
     tokenizer = build_tokenizer()
     ids = np.array([*tokenizer.encode("so 2"), tokenizer.eos_token_id])
-    (found,) = tokenize([respond("so 2", token_ids=ids, prompt_ids=np.array([1, 2]))], tokenizer, "")
+    (found,) = tokenize(
+        [respond("so 2", token_ids=ids, prompt_ids=np.array([1, 2]))], tokenizer, ""
+    )
     assert (found.token_ids.tolist(), found.prompt.tolist()) == (ids.tolist(), [1, 2])
-    with pytest.raises(RecipeError, match="do not spell their text with the tokenizer of --model, first B item 0"):
+    with pytest.raises(
+        RecipeError, match="do not spell their text with the tokenizer of --model, first B item 0"
+    ):
         tokenize([respond("so 3", token_ids=ids)], tokenizer, "")
 
 
@@ -154,7 +183,9 @@ def test_prompts_are_the_chat_with_its_instruction():
     (found,) = tokenize([respond("so 2")], tokenizer, "Box it.")
     assert tokenizer.decode(found.prompt) == "<|user|>1 + 1?\nBox it.<|assistant|>"
     tokenizer.chat_template = None
-    with pytest.raises(RecipeError, match="B item 0 has no prompt_ids, and the tokenizer no chat template"):
+    with pytest.raises(
+        RecipeError, match="B item 0 has no prompt_ids, and the tokenizer no chat template"
+    ):
         tokenize([respond("so 2")], tokenizer, "")
 
 
@@ -169,4 +200,8 @@ def test_models_of_different_tokenizers_have_no_rank_shift():
     from transformers import PreTrainedTokenizerFast
 
     with pytest.raises(RecipeError, match="--original has another tokenizer than --model: id"):
-        check_same_tokens(sequences, one, PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE(core, []))))
+        check_same_tokens(
+            sequences,
+            one,
+            PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE(core, []))),
+        )

@@ -23,10 +23,18 @@ def test_the_golden_response():
     ("text", "words", "expected"),
     [
         ("Let me see. LET\nME, let us, let meet", 9, {"let me": 2}),
-        ("I think, therefore I'm. I  think so; i thinking", 9, {"i think": 2, "therefore": 1, "so": 1}),
+        (
+            "I think, therefore I'm. I  think so; i thinking",
+            9,
+            {"i think": 2, "therefore": 1, "so": 1},
+        ),
         ("Wait... wait! await waits wait-and-see", 7, {"wait": 3}),
         ("let let me me", 4, {"let me": 1}),
-        ("so $x_1 = 12$, \\frac{1}{2}", 3, {"so": 1}),  # so, x_ is split at neither letter nor digit: x, frac
+        (
+            "so $x_1 = 12$, \\frac{1}{2}",
+            3,
+            {"so": 1},
+        ),  # so, x_ is split at neither letter nor digit: x, frac
         ("It’s however", 2, {"however": 1}),
         ("", 0, {}),
         ("12 + 3", 0, {}),
@@ -51,7 +59,9 @@ def test_no_entry_is_in_both_lists():
 def test_frequencies_are_of_all_words_together_and_know_tokens_or_not():
     texts = [response("wait but maybe so wait", 0, 10), response("one two three four five", 1, 30)]
     found = frequencies(texts)["anthropomorphic"]
-    assert found["all"].per_thousand_words.mean == pytest.approx(300)  # not the mean of 600 and 0 weighted by responses
+    assert found["all"].per_thousand_words.mean == pytest.approx(
+        300
+    )  # not the mean of 600 and 0 weighted by responses
     assert found["all"].per_thousand_tokens.mean == pytest.approx(75)
     assert found["all"].per_response.mean == pytest.approx(1.5)
     assert found["wait"].per_response.mean == pytest.approx(1)

@@ -18,7 +18,10 @@ NAME = r"model\.layers\.1\.mlp\.up_proj\.weight"
             r"broken-unexpected has tensor model\.layers\.2\.mlp\.up_proj\.weight that the model does not know",
         ),
         ("shape", rf"broken-shape: {NAME} has shape \(96, 63\), config\.json implies \(96, 64\)"),
-        ("empty", r"broken-empty holds neither model\.safetensors nor model\.safetensors\.index\.json"),
+        (
+            "empty",
+            r"broken-empty holds neither model\.safetensors nor model\.safetensors\.index\.json",
+        ),
     ],
 )
 def test_broken_folders_are_refused_by_name(layouts, kind, message):

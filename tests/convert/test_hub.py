@@ -30,7 +30,10 @@ def test_a_name_that_is_none(name):
 
 
 def test_without_a_token_there_is_one_line_that_says_what_to_do(no_token, export, capsys):
-    with pytest.raises(RecipeError, match=r"hub\.name=owner/name: there is no token to push with: run 'hf auth login'"):
+    with pytest.raises(
+        RecipeError,
+        match=r"hub\.name=owner/name: there is no token to push with: run 'hf auth login'",
+    ):
         hub.check("owner/name")
     assert hub.main([str(export), "owner/name"]) == 2
     error = capsys.readouterr().err
@@ -76,6 +79,8 @@ def test_a_run_is_done_also_where_its_export_could_not_be_pushed(export, tmp_pat
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     line = hub.push_apart(export, Hub(name="owner/name", private=False))
-    assert line.startswith("red_mcore: warning: push: error: repository=owner/name: there is no token")
+    assert line.startswith(
+        "red_mcore: warning: push: error: repository=owner/name: there is no token"
+    )
     assert line.endswith(f"; try again with: python tools/push.py {export} owner/name --public")
     assert os.environ["HF_HUB_OFFLINE"] == "1"

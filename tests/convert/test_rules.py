@@ -49,7 +49,9 @@ def test_merged_tensors_do_not_change_with_the_parameter(rule):
 
 
 def test_query_key_and_value_are_interleaved_by_group():
-    rule = next(rule for rule in EVERY if rule.megatron.endswith("layers.0.self_attention.linear_qkv.bias"))
+    rule = next(
+        rule for rule in EVERY if rule.megatron.endswith("layers.0.self_attention.linear_qkv.bias")
+    )
     query, key, value = torch.arange(32.0), 100 + torch.arange(16.0), 200 + torch.arange(16.0)
     first_of_two = rule.split([query, key, value], 0, 2)
     second_group = [*range(8, 16), *range(104, 108), *range(204, 208)]
@@ -81,7 +83,9 @@ def test_shapes_are_those_of_transformers():
                 tie_word_embeddings=tied,
             )
         )
-        expected = {name: tuple(t.shape) for name, t in model.named_parameters()}  # a tied layer is listed once
+        expected = {
+            name: tuple(t.shape) for name, t in model.named_parameters()
+        }  # a tied layer is listed once
         assert hf_shapes(arch) == expected
         assert sum(t.numel() for t in model.parameters()) == arch.parameters
 
@@ -92,7 +96,9 @@ def test_every_family_splits_and_merges(name, size):
     for rule in rules(read_architecture(FAMILIES[name])):
         tensors = whole(rule)
         merged = rule.merge([rule.split(tensors, rank, size) for rank in range(size)])
-        assert all(torch.equal(found, tensor) for found, tensor in zip(merged, tensors, strict=True)), rule.megatron
+        assert all(
+            torch.equal(found, tensor) for found, tensor in zip(merged, tensors, strict=True)
+        ), rule.megatron
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -101,7 +107,10 @@ def test_names_and_shapes_are_those_of_a_saved_model(name, tmp_path):
 
     make_family(name, tmp_path)
     arch = read_architecture(FAMILIES[name])
-    found = {key: tuple(tensor.shape) for key, tensor in load_file(tmp_path / "model.safetensors").items()}
+    found = {
+        key: tuple(tensor.shape)
+        for key, tensor in load_file(tmp_path / "model.safetensors").items()
+    }
     assert hf_shapes(arch) == found
     assert arch.parameters == sum(math.prod(shape) for shape in found.values())
 

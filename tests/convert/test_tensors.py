@@ -14,7 +14,9 @@ SHAPES = {"a": (3, 5), "b": (7,), "c": (2, 4), "d": (1, 1)}
 
 def tensors(dtype=torch.float32) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return {name: torch.randn(shape, generator=generator).to(dtype) for name, shape in SHAPES.items()}
+    return {
+        name: torch.randn(shape, generator=generator).to(dtype) for name, shape in SHAPES.items()
+    }
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -29,7 +31,9 @@ def test_the_library_reads_what_is_written(tmp_path, dtype):
 
 
 def test_shards_hold_as_much_as_they_may_and_the_index_names_them(tmp_path):
-    write_tensors(tmp_path, tensors().items(), SHAPES, torch.float32, shard_bytes=88)  # a and b, to the byte
+    write_tensors(
+        tmp_path, tensors().items(), SHAPES, torch.float32, shard_bytes=88
+    )  # a and b, to the byte
     index = json.loads((tmp_path / INDEX).read_text())
     first, second = (f"model-0000{i}-of-00002.safetensors" for i in (1, 2))
     assert index == {
@@ -51,7 +55,9 @@ def test_what_the_library_wrote_is_read(tmp_path):
     save_file(tensors(torch.bfloat16), tmp_path / "model.safetensors", metadata={"format": "pt"})
     found = HFTensors(tmp_path)
     assert found.dtypes == {torch.bfloat16}
-    assert all(torch.equal(found.read(name), tensor) for name, tensor in tensors(torch.bfloat16).items())
+    assert all(
+        torch.equal(found.read(name), tensor) for name, tensor in tensors(torch.bfloat16).items()
+    )
 
 
 @pytest.mark.parametrize("change", ["fewer", "more", "other order", "shape"])
@@ -81,7 +87,9 @@ def test_what_other_programs_compute_is_passed_over(tmp_path):
     assert found.dtypes == {torch.bfloat16}
 
 
-@pytest.mark.parametrize("name", ["model.inv_freq_scale", "model.layers.0.self_attn.q_proj.masked_bias", "rotary_emb"])
+@pytest.mark.parametrize(
+    "name", ["model.inv_freq_scale", "model.layers.0.self_attn.q_proj.masked_bias", "rotary_emb"]
+)
 def test_what_resembles_it_is_not(tmp_path, name):
     save_file(tensors() | {name: torch.ones(2)}, tmp_path / "model.safetensors")
     with pytest.raises(RecipeError, match=f"has tensor {name} that the model does not know"):
@@ -91,14 +99,20 @@ def test_what_resembles_it_is_not(tmp_path, name):
 def test_a_tensor_that_is_another_s_copy_has_to_be_equal(tmp_path, monkeypatch):
     monkeypatch.setattr("red_mcore.convert.tensors._CHUNK", 8)
     given = tensors()
-    for copy in (given["a"].clone(), given["a"] + (torch.arange(15).view(3, 5) == 14), given["a"].bfloat16()):
+    for copy in (
+        given["a"].clone(),
+        given["a"] + (torch.arange(15).view(3, 5) == 14),
+        given["a"].bfloat16(),
+    ):
         save_file(given | {"e": copy}, tmp_path / "model.safetensors")
         found = HFTensors(tmp_path)
         if copy.dtype == torch.float32 and torch.equal(copy, given["a"]):
             found.check(SHAPES, {"e": "a"})
             assert found.dtypes == {torch.float32}
         else:
-            with pytest.raises(RecipeError, match=r"tie_word_embeddings=true, but e differs from a: .* take e out"):
+            with pytest.raises(
+                RecipeError, match=r"tie_word_embeddings=true, but e differs from a: .* take e out"
+            ):
                 found.check(SHAPES, {"e": "a"})
     found = HFTensors(tmp_path)
     found.check(SHAPES | {"e": (3, 5)}, {})  # as the message says: untied
@@ -114,7 +128,9 @@ def _pickled(folder):
 
 
 def _lost_shard(folder):
-    (folder / INDEX).write_text(json.dumps({"weight_map": {"a": "model.safetensors", "b": "gone.safetensors"}}))
+    (folder / INDEX).write_text(
+        json.dumps({"weight_map": {"a": "model.safetensors", "b": "gone.safetensors"}})
+    )
 
 
 def _integers(folder):
@@ -139,13 +155,25 @@ def _moved(*offsets):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_moved(-60, 0), r"model\.safetensors is no safetensors file: a tensor lies outside of its data"),
-        (_moved(60, 0), r"model\.safetensors is no safetensors file: a tensor lies outside of its data"),
+        (
+            _moved(-60, 0),
+            r"model\.safetensors is no safetensors file: a tensor lies outside of its data",
+        ),
+        (
+            _moved(60, 0),
+            r"model\.safetensors is no safetensors file: a tensor lies outside of its data",
+        ),
         (_moved(0, 40), r"model\.safetensors: a has 40 bytes and should have 60: fetch it again"),
         (_cut, r"model\.safetensors has \d+ bytes and should have \d+: fetch it again"),
-        (lambda folder: (folder / "model.safetensors").write_text("<html>"), "is no safetensors file"),
+        (
+            lambda folder: (folder / "model.safetensors").write_text("<html>"),
+            "is no safetensors file",
+        ),
         (lambda folder: (folder / "model.safetensors").write_bytes(b""), "is no safetensors file"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "holds neither model.safetensors nor"),
+        (
+            lambda folder: (folder / "model.safetensors").unlink(),
+            "holds neither model.safetensors nor",
+        ),
         (_pickled, r"but pytorch_model\.bin, which is not read: AutoModelForCausalLM"),
         (lambda folder: (folder / INDEX).write_text("{}"), "is no index of safetensors"),
         (_lost_shard, r"lacks gone\.safetensors, which .* names \(1 of 2 files missing\)"),
@@ -164,7 +192,10 @@ def test_broken_files_are_refused_by_name(tmp_path, spoil, message):
     ("expected", "message"),
     [
         ({**SHAPES, "e": (1,), "f": (1,)}, r"lacks tensor e \(2 missing in all\)"),
-        ({"a": (3, 5), "b": (7,), "d": (1, 1)}, r"has tensor c that the model does not know \(1 in all\)"),
+        (
+            {"a": (3, 5), "b": (7,), "d": (1, 1)},
+            r"has tensor c that the model does not know \(1 in all\)",
+        ),
         (SHAPES | {"b": (8,)}, r"b has shape \(7,\), config.json implies \(8,\)"),
     ],
 )

@@ -19,7 +19,9 @@ from red_mcore.convert import conversion, hf
 def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     write_hf(folder / "hf", tied=True)
-    conversion.from_hf(folder / "hf", folder / "megatron", dtype=None, replace=False, watch=lambda *done: None)
+    conversion.from_hf(
+        folder / "hf", folder / "megatron", dtype=None, replace=False, watch=lambda *done: None
+    )
     return folder / "megatron"
 
 
@@ -46,7 +48,9 @@ def to_hf(folder: Path) -> None:
     """With the command's line as the error."""
     errors, sys.stderr = sys.stderr, Lines()
     try:
-        code = convert.main(["megatron-to-hf", "--checkpoint", str(folder), "--out", f"{folder}-out"])
+        code = convert.main(
+            ["megatron-to-hf", "--checkpoint", str(folder), "--out", f"{folder}-out"]
+        )
         said = str(sys.stderr)
     finally:
         sys.stderr = errors
@@ -90,15 +94,21 @@ def test_a_poisoned_folder_runs_nothing(converted, tmp_path, poison, use):
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("name", ["weights/__0_0.distcp", "weights/.metadata", "config.json", "tokenizer.json"])
+@pytest.mark.parametrize(
+    "name", ["weights/__0_0.distcp", "weights/.metadata", "config.json", "tokenizer.json"]
+)
 @pytest.mark.parametrize("use", USES)
 def test_a_flipped_bit_is_found_and_its_file_named(converted, name, use):
     file = converted / name
     content = bytearray(file.read_bytes())
-    place = content.find(b"torch_dtype") if name == "config.json" else len(content) // 2  # which nothing else notices
+    place = (
+        content.find(b"torch_dtype") if name == "config.json" else len(content) // 2
+    )  # which nothing else notices
     content[place] ^= 32
     file.write_bytes(content)
-    with pytest.raises(RecipeError, match=re.escape(f"{file} does not match its checksum: take another checkpoint")):
+    with pytest.raises(
+        RecipeError, match=re.escape(f"{file} does not match its checksum: take another checkpoint")
+    ):
         use(converted)
 
 

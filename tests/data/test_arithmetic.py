@@ -13,7 +13,9 @@ def value_of(text: str) -> int:
     value = int(text[0])
     for symbol, operand in re.findall(r"[a-v]([-+*@])(\d)", text):
         b = int(operand)
-        value = {"+": value + b, "-": value - b, "*": value * b, "@": 3 * value + b * b + 1}[symbol] % 10
+        value = {"+": value + b, "-": value - b, "*": value * b, "@": 3 * value + b * b + 1}[
+            symbol
+        ] % 10
     return value
 
 
@@ -23,7 +25,9 @@ def steps_of(trace: str) -> list[tuple[str, int]]:
 
 
 def expression_value(expression: str) -> int:
-    return value_of(expression[0] + "".join(f"a{expression[i : i + 2]}" for i in range(1, len(expression), 2)))
+    return value_of(
+        expression[0] + "".join(f"a{expression[i : i + 2]}" for i in range(1, len(expression), 2))
+    )
 
 
 def test_gold_is_the_value_of_the_text():

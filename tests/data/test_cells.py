@@ -49,7 +49,9 @@ def test_a_gold_is_what_the_verifier_wants(cell, gold):
     assert cells.gold(cell).text == gold
 
 
-@pytest.mark.parametrize("cell", [None, math.nan, np.float64("nan"), "", " \n", [], [None], "\\boxed{}", "steps\n####"])
+@pytest.mark.parametrize(
+    "cell", [None, math.nan, np.float64("nan"), "", " \n", [], [None], "\\boxed{}", "steps\n####"]
+)
 def test_an_empty_cell_is_no_gold(cell):
     found = cells.gold(cell)
     assert found is None or not found.text
@@ -60,7 +62,10 @@ def test_an_empty_cell_is_no_gold(cell):
     [
         (True, "is the bool True, want text or a number"),
         (math.inf, "is inf"),
-        ({"value": "5"}, "an object with value, want text or a number; name one of its fields with a dot"),
+        (
+            {"value": "5"},
+            "an object with value, want text or a number; name one of its fields with a dot",
+        ),
         ([["1"], ["2"]], r"is the list \[\['1'\], \['2'\]\], want one answer"),
         (["1", 2], "want one answer, or a list of texts or of numbers"),
         (["1", None], "want one answer"),
@@ -78,9 +83,24 @@ def test_which_golds_are_worked_and_which_read_like_sentences():
     assert cells.gold("We add: \\boxed{4}").is_worked
     assert cells.gold("so\n#### 4").is_worked
     assert not cells.gold("$\\boxed{4}$.").is_worked
-    for answer in ("7", "x=3", "\\frac{1}{2}", "10\\text{ square units}", "(1, 2]", "Yes", "Monday", "5 cm"):
+    for answer in (
+        "7",
+        "x=3",
+        "\\frac{1}{2}",
+        "10\\text{ square units}",
+        "(1, 2]",
+        "Yes",
+        "Monday",
+        "5 cm",
+    ):
         assert not cells.gold(answer).is_sentence, answer
-    for sentence in ("The answer is 7", "3+4=7, so seven", "3+4=7", "It is clear.\nSeven", "x" * 100):
+    for sentence in (
+        "The answer is 7",
+        "3+4=7, so seven",
+        "3+4=7",
+        "It is clear.\nSeven",
+        "x" * 100,
+    ):
         assert cells.gold(sentence).is_sentence, sentence
 
 

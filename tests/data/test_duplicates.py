@@ -44,7 +44,15 @@ def test_what_makes_a_difference(one, other):
 
 def test_held_out_problems_are_different_ones_and_not_in_training():
     rows = problems(
-        ("a?", "1"), ("b", "2"), ("A", "1"), ("c", "3"), ("d", "4"), ("c?", "3"), ("d", "4"), ("b", "9"), ("d", "4")
+        ("a?", "1"),
+        ("b", "2"),
+        ("A", "1"),
+        ("c", "3"),
+        ("d", "4"),
+        ("c?", "3"),
+        ("d", "4"),
+        ("b", "9"),
+        ("d", "4"),
     )
     training, held_out, notes = duplicates.split(rows, 2)
     assert [(p.id, p.text) for p in training] == [(0, "a?"), (3, "c")]
@@ -62,7 +70,9 @@ def test_held_out_problems_are_different_ones_and_not_in_training():
 
 
 def test_repeats_among_the_held_out_do_not_count():
-    training, held_out, notes = duplicates.split(problems(("a", "1"), ("b", "2"), ("c", "3"), ("c", "3")), 2)
+    training, held_out, notes = duplicates.split(
+        problems(("a", "1"), ("b", "2"), ("c", "3"), ("c", "3")), 2
+    )
     assert [p.id for p in training] == [0]
     assert [p.id for p in held_out] == [1, 3]
     assert [(note.name, note.count) for note in notes] == [("held_out_repeats", 1)]
@@ -73,7 +83,10 @@ def test_two_golds_stay_in_training_and_a_repeat_gives_its_trace():
     training, held_out, notes = duplicates.split(rows, 1)
     assert [(p.id, p.gold, p.trace) for p in training] == [(0, "\\frac{1}{2}", "t"), (2, "2", "u")]
     assert [p.id for p in held_out] == [3]
-    assert [(note.name, note.count) for note in notes] == [("training_repeats", 1), ("several_golds", 1)]
+    assert [(note.name, note.count) for note in notes] == [
+        ("training_repeats", 1),
+        ("several_golds", 1),
+    ]
 
 
 def test_without_repeats_nothing_changes():

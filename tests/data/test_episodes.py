@@ -42,7 +42,13 @@ def test_without_a_box_the_last_sentence_is_the_answer():
 
 def test_words_where_sentences_are_too_few():
     trace = "Two plus two is three plus one, so it is \\boxed{4}."
-    assert split(trace, 5) == ["Two plus", " two is", " three plus", " one, so", " it is \\boxed{4}."]
+    assert split(trace, 5) == [
+        "Two plus",
+        " two is",
+        " three plus",
+        " one, so",
+        " it is \\boxed{4}.",
+    ]
 
 
 def test_steps_of_a_compact_notation():
@@ -62,7 +68,9 @@ def test_even_pieces_as_a_last_resort_keep_commands_and_numbers_whole():
     assert split(trace, 5) == ["".join(pieces[i : i + 3]) for i in range(0, 15, 3)]
 
 
-@pytest.mark.parametrize("trace", ["", "x=5", "The answer is 5.", "\\boxed{3} is right. Yes. Sure."])
+@pytest.mark.parametrize(
+    "trace", ["", "x=5", "The answer is 5.", "\\boxed{3} is right. Yes. Sure."]
+)
 def test_an_answer_alone_is_one_episode(trace):
     assert split(trace, 10) == [trace]
 

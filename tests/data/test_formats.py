@@ -11,7 +11,11 @@ from red_mcore.data import files, formats
 def content(row, **fields):
     """(problem, gold, trace) of the row."""
     data = Data(**fields)
-    columns = [name for key, value in row.items() for name in (key, *(f"{key}.{sub}" for sub in subs(value)))]
+    columns = [
+        name
+        for key, value in row.items()
+        for name in (key, *(f"{key}.{sub}" for sub in subs(value)))
+    ]
     found = formats.read(formats.find(columns, data, "x.jsonl"), row, "x.jsonl line 1")
     return found.text, found.gold and found.gold.text, found.trace
 
@@ -35,7 +39,10 @@ LAYOUTS = {
     "capitals": ({"Problem": "q", "Answer": 3, "Trace": "t"}, "t"),
     "GSM8K": ({"question": "q", "answer": "1+2=<<1+2=3>>3\n#### 3"}, "1+2=3\n\\boxed{3}"),
     "MATH": ({"problem": "q", "level": "Level 1", "type": "Algebra", "solution": WORKED}, WORKED),
-    "MATH levels 3-5": ({"input": "<chat>", "solution": "$3$", "gt_answer": "3", "problem": "q", "target": "3"}, None),
+    "MATH levels 3-5": (
+        {"input": "<chat>", "solution": "$3$", "gt_answer": "3", "problem": "q", "target": "3"},
+        None,
+    ),
     "LUFFY": ({"problem": "q", "answer": "3", "distill": "t"}, "t"),
     "verl": (
         {
@@ -47,15 +54,25 @@ LAYOUTS = {
         },
         None,
     ),
-    "Skywork": ({"prompt": user("q"), "reward_model": {"ground_truth": '["3"]', "style": "rule"}}, None),
+    "Skywork": (
+        {"prompt": user("q"), "reward_model": {"ground_truth": '["3"]', "style": "rule"}},
+        None,
+    ),
     "verl, number": ({"prompt": user("q"), "reward_model": {"ground_truth": 3.0}}, None),
     "DAPO": ({"prompt": "q", "solution": "3", "reward_model": {"ground_truth": "3"}}, None),
     "label": ({"prompt": user("q"), "label": "3"}, None),
     "OpenR1 chats": (
-        {"prompt": user("q", SYSTEM), "target": [assistant("t")], "reward_model": {"ground_truth": "3"}},
+        {
+            "prompt": user("q", SYSTEM),
+            "target": [assistant("t")],
+            "reward_model": {"ground_truth": "3"},
+        },
         "t",
     ),
-    "no target": ({"prompt": user("q"), "target": None, "reward_model": {"ground_truth": "3"}}, None),
+    "no target": (
+        {"prompt": user("q"), "target": None, "reward_model": {"ground_truth": "3"}},
+        None,
+    ),
     "OpenR1-Math": (
         {
             "problem": "q",
@@ -69,14 +86,28 @@ LAYOUTS = {
         },
         "right",
     ),
-    "OpenR1-Math without marks": ({"problem": "q", "answer": "3", "generations": ["first", "second"]}, "first"),
+    "OpenR1-Math without marks": (
+        {"problem": "q", "answer": "3", "generations": ["first", "second"]},
+        "first",
+    ),
     "Big-Math": ({"problem": "q", "answer": "3", "source": "x", "llama8b_solve_rate": 0.5}, None),
     "NuminaMath": (
-        {"source": "x", "problem": "q", "solution": WORKED, "messages": [*user("q"), assistant(WORKED)]},
+        {
+            "source": "x",
+            "problem": "q",
+            "solution": WORKED,
+            "messages": [*user("q"), assistant(WORKED)],
+        },
         WORKED,
     ),
     "DeepMath": (
-        {"question": "q", "final_answer": "3", "r1_solution_1": None, "r1_solution_2": "t", "r1_solution_3": "u"},
+        {
+            "question": "q",
+            "final_answer": "3",
+            "r1_solution_1": None,
+            "r1_solution_2": "t",
+            "r1_solution_3": "u",
+        },
         "t",
     ),
     "OpenMathReasoning": ({"problem": "q", "generated_solution": "t", "expected_answer": "3"}, "t"),
@@ -89,11 +120,17 @@ LAYOUTS = {
     "OpenThoughts": (
         {
             "system": "s",
-            "conversations": [{"from": "user", "value": "q"}, {"from": "assistant", "value": "\\boxed{3}"}],
+            "conversations": [
+                {"from": "user", "value": "q"},
+                {"from": "assistant", "value": "\\boxed{3}"},
+            ],
         },
         "\\boxed{3}",
     ),
-    "prompt, completion": ({"prompt": user("q"), "completion": [assistant("\\boxed{3}")]}, "\\boxed{3}"),
+    "prompt, completion": (
+        {"prompt": user("q"), "completion": [assistant("\\boxed{3}")]},
+        "\\boxed{3}",
+    ),
     "query": ({"query": "q", "response": "t", "answer": "3"}, "t"),
     "input": ({"input": "q", "output": "3"}, None),
     "Alpaca": ({"instruction": "q", "input": "", "output": WORKED}, WORKED),
@@ -112,8 +149,12 @@ def test_known_layouts(name):
 def test_known_layouts_as_csv_that_holds_json(name, tmp_path):
     """Where a file can hold text alone, lists and objects are spelled in it."""
     row, trace = LAYOUTS[name]
-    text = {k: v if isinstance(v, str) else "" if v is None else json.dumps(v) for k, v in row.items()}
-    if "reward_model" in row:  # an object's fields are no columns of a CSV file: they have to be named
+    text = {
+        k: v if isinstance(v, str) else "" if v is None else json.dumps(v) for k, v in row.items()
+    }
+    if (
+        "reward_model" in row
+    ):  # an object's fields are no columns of a CSV file: they have to be named
         assert content(text, gold_field="reward_model.ground_truth") == ("q", "3", trace)
     else:
         assert content(text) == ("q", "3", trace)
@@ -128,15 +169,35 @@ def test_named_columns_go_before_recognised_ones_and_into_objects():
         "messages": [*user("other"), assistant("t")],
         "a.b": "4",
     }
-    assert content(row, problem_field="q", gold_field="info.gold", trace_field="info.traces.1") == ("q", "3", "second")
-    assert content(row, problem_field="messages.0.content", gold_field="INFO.Gold")[:2] == ("other", "3")
-    assert content(row, problem_field="messages", gold_field="a.b", trace_field="messages") == ("other", "4", "t")
+    assert content(row, problem_field="q", gold_field="info.gold", trace_field="info.traces.1") == (
+        "q",
+        "3",
+        "second",
+    )
+    assert content(row, problem_field="messages.0.content", gold_field="INFO.Gold")[:2] == (
+        "other",
+        "3",
+    )
+    assert content(row, problem_field="messages", gold_field="a.b", trace_field="messages") == (
+        "other",
+        "4",
+        "t",
+    )
     gsm8k = {"q": "q", "a": "1+2=<<1+2=3>>3\n#### 3"}
-    assert content(gsm8k, problem_field="q", gold_field="a", trace_field="a") == ("q", "3", "1+2=3\n\\boxed{3}")
+    assert content(gsm8k, problem_field="q", gold_field="a", trace_field="a") == (
+        "q",
+        "3",
+        "1+2=3\n\\boxed{3}",
+    )
 
 
 def test_a_solution_whose_marks_are_all_wrong_is_no_trace():
-    row = {"problem": "q", "answer": "3", "generations": ["a", "b"], "correctness_math_verify": [False, False]}
+    row = {
+        "problem": "q",
+        "answer": "3",
+        "generations": ["a", "b"],
+        "correctness_math_verify": [False, False],
+    }
     assert content(row)[2] is None
     assert content(row, trace_field="generations")[2] is None
 
@@ -145,7 +206,10 @@ def test_a_solution_whose_marks_are_all_wrong_is_no_trace():
     ("row", "advice"),
     [
         ({"frage": "q", "loesung": "3"}, {"problem_field": "frage", "gold_field": "loesung"}),
-        ({"item": {"text": "q", "key": "3"}}, {"problem_field": "item.text", "gold_field": "item.key"}),
+        (
+            {"item": {"text": "q", "key": "3"}},
+            {"problem_field": "item.text", "gold_field": "item.key"},
+        ),
         ({"problem": "q", "key": 3}, {"gold_field": "key"}),
         ({"text": "q", "answer": "3"}, {"problem_field": "text"}),
     ],
@@ -160,7 +224,8 @@ def test_the_advice_for_unknown_columns_works(row, advice):
 
 def test_a_named_column_that_is_not_there_is_told_with_the_nearest():
     with pytest.raises(
-        RecipeError, match=r"no column 'anser' \(data.gold_field\); columns: problem, answer; nearest is 'answer'"
+        RecipeError,
+        match=r"no column 'anser' \(data.gold_field\); columns: problem, answer; nearest is 'answer'",
     ):
         content({"problem": "q", "answer": "3"}, gold_field="anser")
 
@@ -168,11 +233,23 @@ def test_a_named_column_that_is_not_there_is_told_with_the_nearest():
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"problem": 5, "answer": "3"}, "x.jsonl line 1: column 'problem' is the int 5, want text; columns: problem"),
-        ({"problem": "q", "answer": {"value": "3"}}, "column 'answer' is an object with value.*with a dot"),
+        (
+            {"problem": 5, "answer": "3"},
+            "x.jsonl line 1: column 'problem' is the int 5, want text; columns: problem",
+        ),
+        (
+            {"problem": "q", "answer": {"value": "3"}},
+            "column 'answer' is an object with value.*with a dot",
+        ),
         ({"problem": "q", "answer": "3", "trace": 7}, "column 'trace' is the int 7"),
-        ({"messages": [*user("a"), assistant("b"), *user("c"), assistant("3")]}, "column 'messages' has 2 user turns"),
-        ({"prompt": [*user("q"), assistant("Let me see:")], "answer": "3"}, "column 'prompt' has 1 assistant turns"),
+        (
+            {"messages": [*user("a"), assistant("b"), *user("c"), assistant("3")]},
+            "column 'messages' has 2 user turns",
+        ),
+        (
+            {"prompt": [*user("q"), assistant("Let me see:")], "answer": "3"},
+            "column 'prompt' has 1 assistant turns",
+        ),
         ({"prompt": [SYSTEM], "answer": "3"}, "column 'prompt' has 0 user turns"),
     ],
 )
@@ -183,10 +260,16 @@ def test_a_cell_that_is_not_understood_is_named(row, message):
 
 def test_the_advice_for_an_object_works():
     row = {"problem": "q", "answer": "3", "generations": [{"text": "t"}]}
-    with pytest.raises(RecipeError, match=r"column 'generations' is an object with text, .*with a dot"):
+    with pytest.raises(
+        RecipeError, match=r"column 'generations' is an object with text, .*with a dot"
+    ):
         content(row)
     assert content(row, trace_field="generations.0.text") == ("q", "3", "t")
-    assert content({"problem": "q", "answer": {"value": "3"}}, gold_field="answer.value") == ("q", "3", None)
+    assert content({"problem": "q", "answer": {"value": "3"}}, gold_field="answer.value") == (
+        "q",
+        "3",
+        None,
+    )
 
 
 def test_only_the_columns_that_are_used_are_read(tmp_path):

@@ -9,7 +9,14 @@ from chat_folders import BARE_OPENING, CHATML, FAMILIES, MISTRAL, OPENING, PHI3,
 
 from red_mcore.config.recipe import Data, Model, RecipeError
 from red_mcore.data import seams
-from red_mcore.data.seams import encode_chat, encode_prompt, encode_response, encode_trace, response_text, stop_ids
+from red_mcore.data.seams import (
+    encode_chat,
+    encode_prompt,
+    encode_response,
+    encode_trace,
+    response_text,
+    stop_ids,
+)
 from red_mcore.data.tokenizer import load_tokenizer
 from red_mcore.samples.records import Problem
 
@@ -111,9 +118,13 @@ def test_a_tag_is_opened_once(tmp_path, template, trace, expected, tags):
 def test_a_template_that_closes_the_thoughts_takes_no_trace_that_opens_them(tmp_path):
     tokenizer = make(tmp_path, QWEN3, ["<|im_start|>", "<|im_end|>"], None, "<|im_end|>")
     silent = Data(template_arguments={"enable_thinking": False})
-    assert both(tokenizer, "<think>\n1+1</think>2").endswith("assistant\n<think>\n1+1</think>2<|im_end|>")
+    assert both(tokenizer, "<think>\n1+1</think>2").endswith(
+        "assistant\n<think>\n1+1</think>2<|im_end|>"
+    )
     for trace in ("2", "\n\n2", "<think>\n\n</think>\n\n2", "<think></think>2"):
-        assert both(tokenizer, trace, silent).endswith("assistant\n<think>\n\n</think>\n\n2<|im_end|>")
+        assert both(tokenizer, trace, silent).endswith(
+            "assistant\n<think>\n\n</think>\n\n2<|im_end|>"
+        )
     with pytest.raises(RecipeError, match=r"data\.template_arguments=\{enable_thinking: true\}"):
         both(tokenizer, "<think>\n1+1</think>2", silent)
     problems = [Problem(3, "1?", "1", "1"), Problem(4, "2?", "2", "<think>2</think>2")]
@@ -121,7 +132,9 @@ def test_a_template_that_closes_the_thoughts_takes_no_trace_that_opens_them(tmp_
         seams.example(tokenizer, problems, silent, [1], with_traces=True)
     assert seams.example(tokenizer, problems, silent, [1], with_traces=False)
     with pytest.raises(RecipeError, match="ends the prompt in"):
-        encode_chat(tokenizer, "1?", "", None, opening="<think>\n", arguments={"enable_thinking": False})
+        encode_chat(
+            tokenizer, "1?", "", None, opening="<think>\n", arguments={"enable_thinking": False}
+        )
     # As the message says.
     thinking = Data(template_arguments={"enable_thinking": True})
     assert both(tokenizer, "<think>\n1+1</think>2", thinking).count("<think>") == 1
@@ -138,9 +151,21 @@ def test_arguments_become_defaults_of_the_template(tmp_path):
 
 
 def test_an_opening_goes_on_from_the_template_s(tmp_path):
-    for template, expected in ((CHATML, "t\n<think>\n"), (OPENING, "t\n<think>\n"), (BARE_OPENING, "t\n<think>")):
-        tokenizer = make(tmp_path / str(len(template)), template, ["<|im_start|>", "<|im_end|>"], None, "<|im_end|>")
-        assert spelt(tokenizer, encode_chat(tokenizer, "1?", "", None, opening="<think>\n")).endswith(expected)
+    for template, expected in (
+        (CHATML, "t\n<think>\n"),
+        (OPENING, "t\n<think>\n"),
+        (BARE_OPENING, "t\n<think>"),
+    ):
+        tokenizer = make(
+            tmp_path / str(len(template)),
+            template,
+            ["<|im_start|>", "<|im_end|>"],
+            None,
+            "<|im_end|>",
+        )
+        assert spelt(
+            tokenizer, encode_chat(tokenizer, "1?", "", None, opening="<think>\n")
+        ).endswith(expected)
 
 
 def test_rewards_see_tags_that_are_special_tokens(tmp_path):
@@ -161,7 +186,14 @@ def test_rewards_see_tags_that_are_special_tokens(tmp_path):
 
 def test_pieces_of_sentencepiece_get_no_space_that_the_model_would_not_write(tmp_path):
     made = {
-        name: make(tmp_path / name, template, ["<|user|>", "<|assistant|>"], "<s>", "</s>", sentencepiece=True)
+        name: make(
+            tmp_path / name,
+            template,
+            ["<|user|>", "<|assistant|>"],
+            "<s>",
+            "</s>",
+            sentencepiece=True,
+        )
         for name, template in {"inst": MISTRAL, "turns": PHI3.replace("<|end|>", "</s>")}.items()
     }
     for tokenizer in made.values():
@@ -169,28 +201,41 @@ def test_pieces_of_sentencepiece_get_no_space_that_the_model_would_not_write(tmp
         found = [*prompt.tolist(), *encode_response(tokenizer, "That 2", prompt).tolist()]
         turns = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "That 2"}]
         assert found == tokenizer.apply_chat_template(turns, return_dict=False)[: len(found)]
-    words = {name: encode_response(t, "That", encode_prompt(t, QUESTION, Data()))[0] for name, t in made.items()}
+    words = {
+        name: encode_response(t, "That", encode_prompt(t, QUESTION, Data()))[0]
+        for name, t in made.items()
+    }
     assert made["inst"].convert_ids_to_tokens(int(words["inst"])) == "▁Th"
     assert made["turns"].convert_ids_to_tokens(int(words["turns"])) == "T"
 
 
 def test_stop_ids_are_the_union_of_all_who_name_some(tmp_path):
-    tokenizer = make(tmp_path, CHATML, ["<|im_start|>", "<|im_end|>", "<a>", "<b>", "<c>"], None, "<|endoftext|>")
+    tokenizer = make(
+        tmp_path, CHATML, ["<|im_start|>", "<|im_end|>", "<a>", "<b>", "<c>"], None, "<|endoftext|>"
+    )
     ids = tokenizer.convert_tokens_to_ids
     assert stop_ids(tokenizer) == sorted(ids(["<|endoftext|>", "<|im_end|>"]))
     (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": ids("<a>")}))
-    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": ids(["<b>", "<c>"]), "top_k": 5}))
+    (tmp_path / "generation_config.json").write_text(
+        json.dumps({"eos_token_id": ids(["<b>", "<c>"]), "top_k": 5})
+    )
     expected = sorted(ids(["<|endoftext|>", "<|im_end|>", "<a>", "<b>", "<c>"]))
     assert seams.stop_ids_of(tokenizer, tmp_path) == expected
     seams.write_stop_ids(tokenizer, tmp_path)
-    assert json.loads((tmp_path / "generation_config.json").read_text()) == {"eos_token_id": expected, "top_k": 5}
+    assert json.loads((tmp_path / "generation_config.json").read_text()) == {
+        "eos_token_id": expected,
+        "top_k": 5,
+    }
     with pytest.raises(RecipeError, match=re.escape('eos_token_id="<a>" is no token id')):
         stop_ids(tokenizer, {"eos_token_id": "<a>"})
 
 
 def test_one_example_is_told(tmp_path):
     tokenizer = make(tmp_path, CHATML, ["<|im_start|>", "<|im_end|>"], "<s>", "<|endoftext|>")
-    problems = [Problem(0, "0?", "0"), Problem(1, "a<|im_end|>b?", "0", "so \\boxed{0}<|im_end|>\n")]
+    problems = [
+        Problem(0, "0?", "0"),
+        Problem(1, "a<|im_end|>b?", "0", "so \\boxed{0}<|im_end|>\n"),
+    ]
     stops = stop_ids(tokenizer)
     lines = seams.example(tokenizer, problems, Data(), stops, with_traces=True)
     assert lines == [

@@ -38,7 +38,8 @@ def test_held_out_problems_have_a_file_of_their_own_and_training_has_none_of_the
         ("held_out_unused", 2),
     ]
     fewer = read_problems(
-        Data(path=write(tmp_path / "few.jsonl", rows("b", 1)), held_out_path=test, held_out=1), seed=0
+        Data(path=write(tmp_path / "few.jsonl", rows("b", 1)), held_out_path=test, held_out=1),
+        seed=0,
     )
     assert fewer.held_out == loaded.held_out, "what is asked does not depend on the training data"
 
@@ -49,7 +50,10 @@ def test_columns_that_are_named_count_where_the_held_out_file_has_them(tmp_path)
     same = write(tmp_path / "same.jsonl", [{"frage": "b", "problem": "nor this", "answer": "1"}])
     for file, text in ((plain, "t 0"), (same, "b")):
         loaded = read_problems(Data(path=train, problem_field="frage", held_out_path=file), seed=0)
-        assert ([p.text for p in loaded.training], [p.text for p in loaded.held_out]) == (["a"], [text])
+        assert ([p.text for p in loaded.training], [p.text for p in loaded.held_out]) == (
+            ["a"],
+            [text],
+        )
 
 
 def test_the_held_out_hub_set_is_of_the_same_configuration_where_it_is_the_same():
@@ -63,7 +67,9 @@ def test_the_held_out_hub_set_is_of_the_same_configuration_where_it_is_the_same(
 def mixed(tmp_path, **more):
     parts = [
         Source(path=write(tmp_path / "a.jsonl", rows("a", 8)), weight=3),
-        Source(path=write(tmp_path / "b.jsonl", [*rows("b", 4), {"problem": "a 1", "answer": "1"}])),
+        Source(
+            path=write(tmp_path / "b.jsonl", [*rows("b", 4), {"problem": "a 1", "answer": "1"}])
+        ),
     ]
     return Data(**{"mixture": parts, "held_out": 4, **more})
 
@@ -112,7 +118,9 @@ def test_the_cursor_of_a_mixture_is_made_of_the_problems_that_are_left(tmp_path)
     training = read_problems(data, seed=0).training
     dealt = cursor.over(training, data, 0).next(8)
     assert Counter(training[i].source for i in dealt) == {0: 6, 1: 2}
-    with pytest.raises(RecipeError, match=r"data.mixture\[1\]: no training problem of it can be used"):
+    with pytest.raises(
+        RecipeError, match=r"data.mixture\[1\]: no training problem of it can be used"
+    ):
         cursor.over([p for p in training if p.source == 0], data, 0)
 
 
@@ -128,10 +136,19 @@ def test_a_source_of_a_mixture_may_be_cut(tmp_path):
         ({"path": "x.jsonl"}, "data.path=x.jsonl and data.mixture exclude each other"),
         ({"problems": 3}, "data.problems=3 does not say of which source"),
         ({"gold_field": "g"}, "data.gold_field=g is of no source of data.mixture"),
-        ({"mixture": [Source(path="nosuch.jsonl")]}, r"data.mixture\[0\].path nosuch.jsonl does not exist"),
+        (
+            {"mixture": [Source(path="nosuch.jsonl")]},
+            r"data.mixture\[0\].path nosuch.jsonl does not exist",
+        ),
         ({"mixture": [Source()]}, r"data.mixture\[0\].path is missing"),
-        ({"mixture": [Source(path="x.jsonl", weight=0)]}, r"data.mixture\[0\].weight=0 is not a positive number"),
-        ({"mixture": [Source(path="x.jsonl", weight=float("nan"))]}, r"data.mixture\[0\].weight=nan"),
+        (
+            {"mixture": [Source(path="x.jsonl", weight=0)]},
+            r"data.mixture\[0\].weight=0 is not a positive number",
+        ),
+        (
+            {"mixture": [Source(path="x.jsonl", weight=float("nan"))]},
+            r"data.mixture\[0\].weight=nan",
+        ),
         ({"held_out_path": "data.jsonl"}, "data.held_out_path data.jsonl does not exist"),
     ],
 )
@@ -144,16 +161,24 @@ def test_faults_are_told_by_the_name_of_the_source(tmp_path):
     strange = write(tmp_path / "strange.jsonl", [{"x": 1}])
     data = mixed(tmp_path)
     data.mixture.append(Source(path=strange))
-    with pytest.raises(RecipeError, match=r"set data.mixture\[2\].problem_field and data.mixture\[2\].gold_field"):
+    with pytest.raises(
+        RecipeError, match=r"set data.mixture\[2\].problem_field and data.mixture\[2\].gold_field"
+    ):
         check_data(data)
     with pytest.raises(RecipeError, match=r"set data\.problem_field and data\.gold_field"):
         check_data(mixed(tmp_path, held_out_path=strange))
     data.mixture[2] = Source(path=data.mixture[0].path)
-    with pytest.raises(RecipeError, match=r"data.mixture\[2\].path .*a.jsonl: nothing to train on is left of its 8"):
+    with pytest.raises(
+        RecipeError, match=r"data.mixture\[2\].path .*a.jsonl: nothing to train on is left of its 8"
+    ):
         check_data(data)
-    with pytest.raises(RecipeError, match=r"data\.path .*a\.jsonl: nothing to train on is left of its 8"):
+    with pytest.raises(
+        RecipeError, match=r"data\.path .*a\.jsonl: nothing to train on is left of its 8"
+    ):
         check_data(Data(path=data.mixture[0].path, held_out_path=data.mixture[0].path))
-    with pytest.raises(RecipeError, match="the built-in arithmetic draws its held-out problems itself"):
+    with pytest.raises(
+        RecipeError, match="the built-in arithmetic draws its held-out problems itself"
+    ):
         check_data(Data(held_out_path=strange))
 
 
@@ -176,7 +201,9 @@ def test_a_function_gives_rows_as_a_file_has_them(module, tmp_path):
     data = Data(path="my_rows:good", held_out=1)
     check_data(data)
     loaded = read_problems(data, seed=0)
-    assert [(p.text, p.gold, p.trace) for p in loaded.training] == [("a", "1", "It is 1.\n\\boxed{1}")]
+    assert [(p.text, p.gold, p.trace) for p in loaded.training] == [
+        ("a", "1", "It is 1.\n\\boxed{1}")
+    ]
     assert [p.text for p in loaded.held_out] == ["b"]
     apart = Data(path=write(tmp_path / "x.jsonl", rows("x", 1)), held_out_path="my_rows:good")
     assert [p.text for p in read_problems(apart, seed=0).held_out] == ["a", "b"]
@@ -185,7 +212,10 @@ def test_a_function_gives_rows_as_a_file_has_them(module, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("breaks", r"data.path my_rows:breaks failed after row 1: KeyError: 'column' \(my_rows.py line 6\)"),
+        (
+            "breaks",
+            r"data.path my_rows:breaks failed after row 1: KeyError: 'column' \(my_rows.py line 6\)",
+        ),
         ("texts", "my_rows:texts row 1: want a JSON object with named columns, found text"),
         ("nothing", "my_rows:nothing row 2: want a JSON object with named columns, found NoneType"),
         ("needs", "data.path my_rows:needs cannot be called: TypeError: .*needs"),
@@ -201,5 +231,7 @@ def test_what_a_function_may_do_wrong(module, name, message):
 
 
 def test_a_module_that_is_not_there():
-    with pytest.raises(RecipeError, match="cannot be called: ModuleNotFoundError: No module named 'nosuch_module'"):
+    with pytest.raises(
+        RecipeError, match="cannot be called: ModuleNotFoundError: No module named 'nosuch_module'"
+    ):
         check_data(Data(path="nosuch_module.part:rows"))

@@ -26,11 +26,15 @@ RARE = (
 
 @pytest.mark.parametrize("name", [*FAMILIES, "rare"])
 def test_the_text_is_that_of_transformers(tmp_path, name):
-    text, special, bos, eos, _ = (RARE, [], "<s>", "</s>", None) if name == "rare" else FAMILIES[name]
+    text, special, bos, eos, _ = (
+        (RARE, [], "<s>", "</s>", None) if name == "rare" else FAMILIES[name]
+    )
     tokenizer = make(tmp_path, text, special, bos, eos)
     found = find(Model(path=str(tmp_path)))
     assert found.text == text
-    assert {key: found.tokens[key] for key in tokenizer.special_tokens_map} == tokenizer.special_tokens_map
+    assert {
+        key: found.tokens[key] for key in tokenizer.special_tokens_map
+    } == tokenizer.special_tokens_map
     expected = tokenizer.apply_chat_template(TURNS, tokenize=False, add_generation_prompt=True)
     assert render(found, TURNS, {}) == expected
 
@@ -46,7 +50,9 @@ def test_templates_are_found_where_transformers_looks(tmp_path):
     )
     several = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "two"}]
     assert found(chat_template=several).text == "two"
-    with pytest.raises(RecipeError, match=r"has no chat template: name a file with one, model\.chat_template=FILE"):
+    with pytest.raises(
+        RecipeError, match=r"has no chat template: name a file with one, model\.chat_template=FILE"
+    ):
         found()
     (tmp_path / "chat_template.jinja").write_text("three")
     assert found(chat_template="one").text == "three"
@@ -59,7 +65,12 @@ def test_templates_are_found_where_transformers_looks(tmp_path):
 
 
 REFUSED = [
-    (GEMMA, "Be brief.", {}, "data.system_prompt: .* refuses a system turn .System role not supported.: .*instruction"),
+    (
+        GEMMA,
+        "Be brief.",
+        {},
+        "data.system_prompt: .* refuses a system turn .System role not supported.: .*instruction",
+    ),
     (
         "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}",
         "Be brief.",
@@ -75,13 +86,20 @@ REFUSED = [
     ("{% if %}", None, {}, "cannot write a chat"),
     ("{{ 1 + none }}", None, {}, "cannot write a chat"),
     ("hello", None, {}, "leaves out the text of the user's turn"),
-    (CHATML, None, {"enable_thinking": True}, "data.template_arguments: .* knows no 'enable_thinking': it takes none"),
+    (
+        CHATML,
+        None,
+        {"enable_thinking": True},
+        "data.template_arguments: .* knows no 'enable_thinking': it takes none",
+    ),
     (QWEN3, None, {"enable_thinkin": True}, "knows no 'enable_thinkin': it knows enable_thinking"),
     (QWEN3, None, {"messages": []}, "knows no 'messages'"),
 ]
 
 
-@pytest.mark.parametrize(("text", "system", "arguments", "message"), REFUSED, ids=range(len(REFUSED)))
+@pytest.mark.parametrize(
+    ("text", "system", "arguments", "message"), REFUSED, ids=range(len(REFUSED))
+)
 def test_what_a_template_refuses_is_told_in_a_line_with_the_fix(text, system, arguments, message):
     with pytest.raises(RecipeError, match=message) as error:
         check(ChatTemplate(text, {"bos_token": "<s>"}, "x"), system, arguments, "data.")
@@ -89,10 +107,14 @@ def test_what_a_template_refuses_is_told_in_a_line_with_the_fix(text, system, ar
 
 
 def test_what_a_template_takes_passes():
-    assert check(ChatTemplate(QWEN3, {}, "x"), "Be brief.", {"enable_thinking": False}).endswith("</think>\n\n")
+    assert check(ChatTemplate(QWEN3, {}, "x"), "Be brief.", {"enable_thinking": False}).endswith(
+        "</think>\n\n"
+    )
     baked = template.with_defaults(QWEN3, {"enable_thinking": False})
     assert check(ChatTemplate(baked, {}, "x"), None, {}).endswith("</think>\n\n")
-    assert check(ChatTemplate(baked, {}, "x"), None, {"enable_thinking": True}).endswith("assistant\n")
+    assert check(ChatTemplate(baked, {}, "x"), None, {"enable_thinking": True}).endswith(
+        "assistant\n"
+    )
 
 
 def test_a_recipe_is_refused_before_anything_is_started(recipe, tmp_path):
@@ -104,12 +126,18 @@ def test_a_recipe_is_refused_before_anything_is_started(recipe, tmp_path):
     checks.validate(override(recipe, ["data.system_prompt=Be brief."]))
     for name, text in {"gemma": GEMMA, "opening": OPENING, "qwen3": QWEN3}.items():
         (tmp_path / name).write_text(text)
-    gemma, opening, qwen3 = (f"model.chat_template={tmp_path / name}" for name in ("gemma", "opening", "qwen3"))
+    gemma, opening, qwen3 = (
+        f"model.chat_template={tmp_path / name}" for name in ("gemma", "opening", "qwen3")
+    )
     assert refused(gemma, "data.system_prompt=Be brief.").startswith(
         "data.system_prompt: the chat template of model.ch"
     )
-    checks.validate(override(recipe, [gemma, "data.system_prompt=null", "data.instruction=Be brief."]))
-    assert refused("data.template_arguments={enable_thinking: true}").startswith("data.template_arguments: ")
+    checks.validate(
+        override(recipe, [gemma, "data.system_prompt=null", "data.instruction=Be brief."])
+    )
+    assert refused("data.template_arguments={enable_thinking: true}").startswith(
+        "data.template_arguments: "
+    )
     checks.validate(override(recipe, [qwen3, "data.template_arguments={enable_thinking: true}"]))
     recipe.reward.format = Format()
     wrong = "reward.format.opened=false, but the chat template of model.chat_template "

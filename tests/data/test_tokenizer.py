@@ -20,7 +20,9 @@ def prompt(built):
     return encode_prompt(built, QUESTION, Data())
 
 
-@pytest.mark.parametrize("text", ["a9*8=2\\boxed{7}", "naïve 你好 🙂\n\t'don't'  x", "\\boxed{\\frac{1}{2}}", ""])
+@pytest.mark.parametrize(
+    "text", ["a9*8=2\\boxed{7}", "naïve 你好 🙂\n\t'don't'  x", "\\boxed{\\frac{1}{2}}", ""]
+)
 def test_any_text_survives_the_round_trip(built, prompt, text):
     ids = encode_response(built, text, prompt)
     assert ids.dtype == np.int32
@@ -49,7 +51,9 @@ def test_prompt_is_the_chat_template_up_to_the_answer(built, prompt):
     told = encode_prompt(built, QUESTION, Data(system_prompt="Be brief.", instruction="Box it."))
     assert built.decode(told) == "<|im_start|>Be brief.<|user|>1a+2?\nBox it.<|assistant|>"
     turns = [{"role": "user", "content": "1a+2?"}, {"role": "assistant", "content": "3"}]
-    assert built.apply_chat_template(turns, tokenize=False) == "<|user|>1a+2?<|assistant|>3<|im_end|>"
+    assert (
+        built.apply_chat_template(turns, tokenize=False) == "<|user|>1a+2?<|assistant|>3<|im_end|>"
+    )
 
 
 def test_saved_folder_loads_as_the_same_tokenizer(built, prompt, tmp_path):
@@ -70,13 +74,19 @@ def test_a_tokenizer_that_cannot_be_used_is_named(tmp_path):
     bare = tokenizer.build_tokenizer()
     bare.chat_template = None
     bare.save_pretrained(tmp_path)
-    with pytest.raises(RecipeError, match=r"has no chat template: name a file with one, model\.chat_template=FILE"):
+    with pytest.raises(
+        RecipeError, match=r"has no chat template: name a file with one, model\.chat_template=FILE"
+    ):
         tokenizer.load_tokenizer(Model(path=str(tmp_path)))
     file = tmp_path / "mine.jinja"
     file.write_text("{% for m in messages %}{{ m.content }}\n{% endfor %}")
-    loaded = tokenizer.load_tokenizer(Model(path=str(tmp_path), chat_template=str(file)))  # as the message says
+    loaded = tokenizer.load_tokenizer(
+        Model(path=str(tmp_path), chat_template=str(file))
+    )  # as the message says
     assert loaded.decode(encode_prompt(loaded, QUESTION, Data())) == "1a+2?\n"
     bare.eos_token = None
     bare.save_pretrained(tmp_path)
-    with pytest.raises(RecipeError, match=r"nothing ends a turn .*: set eos_token in tokenizer_config\.json"):
+    with pytest.raises(
+        RecipeError, match=r"nothing ends a turn .*: set eos_token in tokenizer_config\.json"
+    ):
         tokenizer.load_tokenizer(Model(path=str(tmp_path), chat_template=str(file)))

@@ -57,7 +57,8 @@ class Judge:
     def grade(self, questions, boxed_only):
         assert boxed_only is False
         return [
-            Grade("correct" if text == f"\\boxed{{{gold}}}" else "wrong", text[7:-1]) for gold, text, _ in questions
+            Grade("correct" if text == f"\\boxed{{{gold}}}" else "wrong", text[7:-1])
+            for gold, text, _ in questions
         ]
 
 
@@ -75,8 +76,12 @@ PROTOCOL = Protocol(samples=2, competition_samples=5, sequences_per_call=4, max_
 
 def ask(tokenizer, folder, engine, problems=PROBLEMS) -> list[dict]:
     """The lines of ``problems``."""
-    summary = Evaluator(PROTOCOL, tokenizer, engine, Judge()).ask(problems, folder, HERE, lambda ready, total: None)
-    assert summary == summarise([response for response in items.read(folder) if response.benchmark in problems])
+    summary = Evaluator(PROTOCOL, tokenizer, engine, Judge()).ask(
+        problems, folder, HERE, lambda ready, total: None
+    )
+    assert summary == summarise(
+        [response for response in items.read(folder) if response.benchmark in problems]
+    )
     lines = (folder / items.ITEMS).read_text().splitlines()
     return [row for row in map(json.loads, lines) if row["benchmark"] in problems]
 
@@ -90,7 +95,15 @@ def test_progress_is_that_of_all_chunks(tokenizer, tmp_path):
 
 def test_chunks_hold_whole_problems_of_one_benchmark():
     found = [[f"{name}{item}" for name, item in chunk] for chunk in chunks(PROBLEMS, PROTOCOL)]
-    assert found == [["one0", "one1"], ["one2", "one3"], ["one4", "one5"], ["one6"], ["AMC0"], ["AMC1"], ["AMC2"]]
+    assert found == [
+        ["one0", "one1"],
+        ["one2", "one3"],
+        ["one4", "one5"],
+        ["one6"],
+        ["AMC0"],
+        ["AMC1"],
+        ["AMC2"],
+    ]
 
 
 def test_rows_tell_all_of_a_response(tokenizer, tmp_path):
@@ -100,7 +113,9 @@ def test_rows_tell_all_of_a_response(tokenizer, tmp_path):
         ("AMC", i) for i in range(3)
     ]
     assert [len(row["responses"]) for row in rows] == [2] * 7 + [5] * 3
-    assert rows == [json.loads(line) for line in (tmp_path / "items.jsonl").read_text().splitlines()]
+    assert rows == [
+        json.loads(line) for line in (tmp_path / "items.jsonl").read_text().splitlines()
+    ]
     row = rows[3]
     assert tokenizer.decode(row["prompt_ids"]) == f"<|user|>3?\n{PROTOCOL.instruction}<|assistant|>"
     first, second = row["responses"]
@@ -121,15 +136,21 @@ def test_an_interrupted_evaluation_goes_on_with_whole_chunks(tokenizer, tmp_path
     lines = part.read_text().splitlines(keepends=True)
     assert len(lines) == 6
     torn = lines[5].encode().replace(b"?", "π".encode())[:40]
-    part.write_bytes("".join(lines[:5]).encode() + torn + "π".encode()[:1])  # killed while the third chunk was written
+    part.write_bytes(
+        "".join(lines[:5]).encode() + torn + "π".encode()[:1]
+    )  # killed while the third chunk was written
     rest = Parrot(tokenizer)
     assert ask(tokenizer, folder, rest) == expected
     assert rest.asked == whole.asked[2:]
     assert (folder / "items.jsonl").read_text() == (tmp_path / "whole/items.jsonl").read_text()
     assert ask(tokenizer, folder, Parrot(tokenizer, calls=0)) == expected  # nothing is left to ask
     only = {"AMC": PROBLEMS["AMC"]}
-    assert [row["benchmark"] for row in ask(tokenizer, folder, Parrot(tokenizer, calls=0), only)] == ["AMC"] * 3
-    assert len((folder / "items.jsonl").read_text().splitlines()) == 10  # the other benchmark's rows stay
+    assert [
+        row["benchmark"] for row in ask(tokenizer, folder, Parrot(tokenizer, calls=0), only)
+    ] == ["AMC"] * 3
+    assert (
+        len((folder / "items.jsonl").read_text().splitlines()) == 10
+    )  # the other benchmark's rows stay
 
 
 def test_tokens_depend_on_protocol_and_problem_alone(tokenizer, tmp_path):
@@ -143,9 +164,14 @@ def test_a_folder_belongs_to_one_evaluation(tmp_path):
     items.claim(tmp_path, identity)
     items.claim(tmp_path, identity)
     items.claim(tmp_path, {**identity, "problems": {"AMC": "2"}})  # a further benchmark
-    assert json.loads((tmp_path / items.IDENTITY).read_text())["problems"] == {"one": "1", "AMC": "2"}
+    assert json.loads((tmp_path / items.IDENTITY).read_text())["problems"] == {
+        "one": "1",
+        "AMC": "2",
+    }
     for field, other in {"weights": "cd", "protocol": {"samples": 8}}.items():
-        with pytest.raises(RecipeError, match=f"holds an evaluation with {field}.*choose another --out"):
+        with pytest.raises(
+            RecipeError, match=f"holds an evaluation with {field}.*choose another --out"
+        ):
             items.claim(tmp_path, {**identity, field: other})
     with pytest.raises(RecipeError, match=r"holds AMC with other problems .*choose another --out"):
         items.claim(tmp_path, {**identity, "problems": {"AMC": "3"}})
@@ -153,9 +179,16 @@ def test_a_folder_belongs_to_one_evaluation(tmp_path):
 
 def test_a_folder_of_an_earlier_version_learns_what_it_did_not_know(tmp_path):
     items.claim(tmp_path, {"weights": "ab", "protocol": {"samples": 4}, "problems": {}})
-    whole = {"weights": "ab", "tokenizer": "t", "protocol": asdict(Protocol(samples=4)), "problems": {}}
+    whole = {
+        "weights": "ab",
+        "tokenizer": "t",
+        "protocol": asdict(Protocol(samples=4)),
+        "problems": {},
+    }
     items.claim(tmp_path, whole)
-    with pytest.raises(RecipeError, match=r"holds an evaluation with tokenizer=\"t\", now it is \"u\""):
+    with pytest.raises(
+        RecipeError, match=r"holds an evaluation with tokenizer=\"t\", now it is \"u\""
+    ):
         items.claim(tmp_path, {**whole, "tokenizer": "u"})
     with pytest.raises(RecipeError, match=r"with protocol\.top_p=1\.0, now it is 0\.9"):
         items.claim(tmp_path, {**whole, "protocol": asdict(Protocol(samples=4, top_p=0.9))})
@@ -170,7 +203,9 @@ def test_another_tokenizer_template_or_grading_is_refused(tokenizer, tmp_path):
     with pytest.raises(RecipeError, match="holds an evaluation with tokenizer="):
         ask(other, tmp_path, Parrot(tokenizer))
     evaluator = Evaluator(PROTOCOL, tokenizer, Parrot(tokenizer), Judge(timeout_seconds=9.0))
-    with pytest.raises(RecipeError, match=r"holds an evaluation with timeout_seconds=5\.0, now it is 9\.0"):
+    with pytest.raises(
+        RecipeError, match=r"holds an evaluation with timeout_seconds=5\.0, now it is 9\.0"
+    ):
         evaluator.ask(PROBLEMS, tmp_path, HERE, lambda ready, total: None)
 
 
@@ -191,14 +226,19 @@ def test_rows_that_never_show_are_told(tmp_path, monkeypatch):
     response = {"text": "2", "answer": "2", "verdict": "correct", "tokens": 1, "finish": "stop"}
     row = {"benchmark": "one", "item": 0, "problem": "1+1?", "responses": [response]}
     items.append(tmp_path, 0, items.parse(row))
-    with pytest.raises(RecipeError, match=r"lacks 1 of 2 problems .* a file system that all ranks share"):
+    with pytest.raises(
+        RecipeError, match=r"lacks 1 of 2 problems .* a file system that all ranks share"
+    ):
         asking._gathered(tmp_path, [[("one", 0)], [("one", 1)]])
     assert (tmp_path / "items.part-0.jsonl").is_file()  # nothing is thrown away
 
 
 def test_prompts_by_protocol(tokenizer):
     problem = PROBLEMS["one"][3]
-    found = {name: tokenizer.decode(encode(tokenizer, problem, protocols.protocol(name))) for name in protocols.NAMES}
+    found = {
+        name: tokenizer.decode(encode(tokenizer, problem, protocols.protocol(name)))
+        for name in protocols.NAMES
+    }
     boxed = "Please reason step by step, and put your final answer within \\boxed{}."
     assert found == {
         "default": f"<|user|>3?\n{boxed}<|assistant|>",
@@ -221,7 +261,9 @@ def test_lengths_are_checked_with_the_fix(tokenizer):
     encoded = prompts(tokenizer, PROBLEMS, PROTOCOL)
     longest = max(map(len, encoded.values()))
     check_lengths(encoded, PROTOCOL, longest + 9, "room")
-    with pytest.raises(RecipeError, match=f"needs {longest + 9}, but the room is {longest + 5}: use max_tokens=5"):
+    with pytest.raises(
+        RecipeError, match=f"needs {longest + 9}, but the room is {longest + 5}: use max_tokens=5"
+    ):
         check_lengths(encoded, PROTOCOL, longest + 5, "the room")
 
 
@@ -232,7 +274,10 @@ def test_lengths_are_checked_with_the_fix(tokenizer):
         (Protocol(competition_samples=0), "competition_samples=0 of the protocol is too small"),
         (Protocol(top_p=0.0), "top_p=0"),
         (Protocol(temperature=0.0), "gives 32 equal samples"),
-        (Protocol(temperature=0.0, competition_samples=None), "gives 4 equal samples: use samples=1 competition"),
+        (
+            Protocol(temperature=0.0, competition_samples=None),
+            "gives 4 equal samples: use samples=1 competition",
+        ),
         (Protocol(temperature=-1.0), "temperature=-1"),
     ],
 )
@@ -242,7 +287,9 @@ def test_protocols_are_checked(protocol, message):
 
 
 def test_unknown_protocols_are_refused():
-    with pytest.raises(RecipeError, match="--protocol lufy is unknown: use default, red, luffy, mix"):
+    with pytest.raises(
+        RecipeError, match="--protocol lufy is unknown: use default, red, luffy, mix"
+    ):
         protocols.protocol("lufy")
 
 
@@ -253,7 +300,10 @@ def test_an_engine_that_gives_no_numbers_measures_nothing(tokenizer, tmp_path):
             answers[1][0].logp[1] = np.nan
             return answers
 
-    with pytest.raises(RuntimeError, match="log-prob of token 1 of rollout 1 of problem 1 is nan, sampled for one on"):
+    with pytest.raises(
+        RuntimeError,
+        match="log-prob of token 1 of rollout 1 of problem 1 is nan, sampled for one on",
+    ):
         ask(tokenizer, tmp_path, Broken(tokenizer))
 
 

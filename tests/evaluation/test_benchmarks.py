@@ -13,7 +13,11 @@ def write(folder, name, rows):
 
 
 def test_files_are_found_by_any_spelling_of_the_name(tmp_path):
-    write(tmp_path, "AIME24.json", [{"prompt": "a?", "answer": "\\boxed{204}"}, {"prompt": "b?", "answer": "25"}])
+    write(
+        tmp_path,
+        "AIME24.json",
+        [{"prompt": "a?", "answer": "\\boxed{204}"}, {"prompt": "b?", "answer": "25"}],
+    )
     write(tmp_path, "gsm8k_test.jsonl", [{"question": "c?", "answer": "so <<1+1=2>>2\n#### 1,200"}])
     write(tmp_path, "Olympiad-Bench.json", [{"question": "d?", "final_answer": ["1", "2"]}])
     write(tmp_path, "amc.jsonl", [{"problem": "e?", "answer": 142.0}])
@@ -33,7 +37,11 @@ def test_files_are_found_by_any_spelling_of_the_name(tmp_path):
 
 
 CHOICES = {
-    "ARC-c": {"question": "q?", "choices": {"text": ["w", "x", "y", "z"], "label": list("1234")}, "answerKey": "3"},
+    "ARC-c": {
+        "question": "q?",
+        "choices": {"text": ["w", "x", "y", "z"], "label": list("1234")},
+        "answerKey": "3",
+    },
     "GPQA-D": {
         "Question": "q?",
         "Correct Answer": "y ",
@@ -73,7 +81,11 @@ def test_another_number_of_problems_is_told(tmp_path):
         (["AIME24", "AIME24"], {"AIME24.json": []}, "one is named twice"),
         (["my bench!"], {"mybench.json": []}, "'my bench!' becomes part of a metric's name"),
         (["average"], {"average.json": []}, "'average' becomes part of a metric's name"),
-        (["AIME24"], {"AMC23.json": []}, "no file for benchmark AIME24: want AIME24.json.*there are AMC23.json"),
+        (
+            ["AIME24"],
+            {"AMC23.json": []},
+            "no file for benchmark AIME24: want AIME24.json.*there are AMC23.json",
+        ),
         (["AIME24"], {"AIME24.json": [], "aime_24.jsonl": []}, "has 2 files for benchmark AIME24"),
         (["AIME24"], None, "the folder of benchmarks .* does not exist"),
     ],
@@ -86,8 +98,15 @@ def test_names_and_files_are_checked_first(tmp_path, names, files, message):
 
 
 def test_every_row_of_a_file_is_checked_first(tmp_path):
-    write(tmp_path, "x.jsonl", [{"problem": "a?", "answer": "1"}, {"problem": "b?", "answer": [["2"]]}])
-    with pytest.raises(RecipeError, match=r"x\.jsonl line 2: column 'answer' is the list \[\['2'\]\], want one answer"):
+    write(
+        tmp_path,
+        "x.jsonl",
+        [{"problem": "a?", "answer": "1"}, {"problem": "b?", "answer": [["2"]]}],
+    )
+    with pytest.raises(
+        RecipeError,
+        match=r"x\.jsonl line 2: column 'answer' is the list \[\['2'\]\], want one answer",
+    ):
         benchmarks.check(["x"], str(tmp_path))
     write(tmp_path, "x.jsonl", [{"problem": "a?", "answer": ["1", "2"]}])
     benchmarks.check(["x"], str(tmp_path))
@@ -106,9 +125,18 @@ def test_unknown_names_are_refused_on_the_hub():
         ({"problem": "a?", "answer": " "}, r"x.jsonl line 1: the gold answer is empty"),
         ({"problem": "a?", "answer": None}, r"x.jsonl line 1: the gold answer is empty"),
         ({"problem": None, "answer": "1"}, r"x.jsonl line 1: the problem is empty"),
-        ({"question": "a?", "options": ["1", "2"], "answer": "C"}, "line 1: its choices cannot be read"),
-        ({"question": "a?", "options": ["1", "2"], "answer": "AB"}, "line 1: its choices cannot be read"),
-        ({"question": "a?", "options": ["1", "2"], "answer": -1}, "line 1: its choices cannot be read"),
+        (
+            {"question": "a?", "options": ["1", "2"], "answer": "C"},
+            "line 1: its choices cannot be read",
+        ),
+        (
+            {"question": "a?", "options": ["1", "2"], "answer": "AB"},
+            "line 1: its choices cannot be read",
+        ),
+        (
+            {"question": "a?", "options": ["1", "2"], "answer": -1},
+            "line 1: its choices cannot be read",
+        ),
         ({"question": "a?", "options": list("abcdefghijk"), "answer": 1}, "has 11 choices"),
         ({"text": "a?"}, "columns text are of no known format"),
     ],

@@ -23,11 +23,29 @@ def test_formats_of_others_are_read(tmp_path):
     rows = generations.read(
         write(
             tmp_path,
-            {"question": "a?", "gt": "7", "code": ["7", "8"], "pred": ["7", "8"], "score": [True, True]},
+            {
+                "question": "a?",
+                "gt": "7",
+                "code": ["7", "8"],
+                "pred": ["7", "8"],
+                "score": [True, True],
+            },
             {"problem": "b?", "answer": 8.0, "response": "7", "correct": 0},
-            {"benchmark": "B", "item": 5, "problem": "c?", "gold": "A", "kind": "choice", "responses": [ours]},
+            {
+                "benchmark": "B",
+                "item": 5,
+                "problem": "c?",
+                "gold": "A",
+                "kind": "choice",
+                "responses": [ours],
+            },
             {"prompt": "d?", "ground_truth": "\\boxed{4}", "completions": ["4"]},
-            {"problem": None, "prompt": [{"role": "user", "content": "e?"}], "answer": ["4", "5"], "output": "4"},
+            {
+                "problem": None,
+                "prompt": [{"role": "user", "content": "e?"}],
+                "answer": ["4", "5"],
+                "output": "4",
+            },
         )
     )
     problems = {(r.benchmark, r.item, r.problem, r.gold, r.kind): None for r, _ in rows}
@@ -46,7 +64,9 @@ def test_formats_of_others_are_read(tmp_path):
     assert line["responses"] == [{**ours, "verdict": "wrong", "answer": None}]
     differing, judged = generations.disagreements(rows, graded)
     assert judged == 3
-    assert [(d["item"], d["sample"], d["recorded"], d["verdict"]) for d in differing] == [(0, 1, "correct", "wrong")]
+    assert [(d["item"], d["sample"], d["recorded"], d["verdict"]) for d in differing] == [
+        (0, 1, "correct", "wrong")
+    ]
 
 
 def test_lines_of_one_problem_are_its_samples(tmp_path):
@@ -61,9 +81,18 @@ def test_lines_of_one_problem_are_its_samples(tmp_path):
         )
     )
     found = [(r.item, r.problem, r.text) for r, _ in rows]
-    assert found == [(0, "a?", "7"), (0, "a?", "6"), (1, "b?", "7"), (2, "c?", "5"), (2, "c?", "4"), (2, "c?", "3")]
+    assert found == [
+        (0, "a?", "7"),
+        (0, "a?", "6"),
+        (1, "b?", "7"),
+        (2, "c?", "5"),
+        (2, "c?", "4"),
+        (2, "c?", "3"),
+    ]
     line = {"item": "b-1", "problem": "c?", "gold": "7", "response": "5"}
-    with pytest.raises(RecipeError, match="line 2: another problem or gold than an earlier line of item b-1"):
+    with pytest.raises(
+        RecipeError, match="line 2: another problem or gold than an earlier line of item b-1"
+    ):
         generations.read(write(tmp_path, line, {**line, "gold": "8"}))
 
 

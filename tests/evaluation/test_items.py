@@ -9,7 +9,14 @@ from red_mcore.evaluation import items
 
 
 def row(item: int, benchmark: str = "A") -> dict:
-    response = {"text": "7", "answer": "7", "verdict": "correct", "tokens": 3, "finish": "stop", "token_ids": [1, 2, 3]}
+    response = {
+        "text": "7",
+        "answer": "7",
+        "verdict": "correct",
+        "tokens": 3,
+        "finish": "stop",
+        "token_ids": [1, 2, 3],
+    }
     about = {"problem": f"{item}?", "gold": "7", "kind": "math", "prompt_ids": [2, 3]}
     return {"benchmark": benchmark, "item": item, **about, "responses": [response]}
 
@@ -51,7 +58,10 @@ def test_a_line_torn_by_a_kill_is_no_damage(tmp_path):
             [json.dumps(row(0)), BAD[0], json.dumps(row(1))],
             r"items\.jsonl:2 is not JSON \(.*\): run the command that made it",
         ),
-        ([json.dumps(row(i)) for i in (0, 1, 0)], r"items\.jsonl:3 repeats item 0 of A: run the command that made it"),
+        (
+            [json.dumps(row(i)) for i in (0, 1, 0)],
+            r"items\.jsonl:3 repeats item 0 of A: run the command that made it",
+        ),
         ([], r"items\.jsonl holds no responses as tools/evaluate\.py writes it"),
     ],
 )
@@ -67,5 +77,7 @@ def test_a_folder_whose_identity_is_damaged_belongs_to_nobody(tmp_path, content)
     items.claim(tmp_path / "new", identity)
     items.claim(tmp_path / "new", identity)
     (tmp_path / "new" / items.IDENTITY).write_text(content)
-    with pytest.raises(RecipeError, match=r"evaluation\.json is damaged .*: choose another --out, or delete it"):
+    with pytest.raises(
+        RecipeError, match=r"evaluation\.json is damaged .*: choose another --out, or delete it"
+    ):
         items.claim(tmp_path / "new", identity)

@@ -8,13 +8,22 @@ from red_mcore.evaluation.summary import against, metrics, summarise
 from red_mcore.samples.responses import Response
 
 
-def row(benchmark, item, *verdicts, answers=None, tokens=10, finish="stop", problem=None) -> list[Response]:
+def row(
+    benchmark, item, *verdicts, answers=None, tokens=10, finish="stop", problem=None
+) -> list[Response]:
     answers = answers or ["7" if verdict == "correct" else "8" for verdict in verdicts]
     responses = [
         {"text": "", "answer": a, "verdict": v, "tokens": tokens, "finish": finish}
         for v, a in zip(verdicts, answers, strict=True)
     ]
-    return parse({"benchmark": benchmark, "item": item, "problem": problem or f"{item}?", "responses": responses})
+    return parse(
+        {
+            "benchmark": benchmark,
+            "item": item,
+            "problem": problem or f"{item}?",
+            "responses": responses,
+        }
+    )
 
 
 RIGHT, WRONG = "correct", "wrong"
@@ -39,7 +48,12 @@ def test_numbers_of_a_benchmark():
     assert a["truncated"] == pytest.approx(1 / 3)
     assert a["verdicts"] == {"correct": 5, "wrong": 5, "unparsable": 1, "timeout": 1, "crash": 0}
     b = found["benchmarks"]["B"]
-    assert (b["mean"], b["stderr"], b["pass"], b["pass_stderr"]) == (1.0, None, {"1": 1.0}, {"1": None})
+    assert (b["mean"], b["stderr"], b["pass"], b["pass_stderr"]) == (
+        1.0,
+        None,
+        {"1": 1.0},
+        {"1": None},
+    )
     assert b["length_tokens"] is b["truncated"] is b["length_wrong_tokens"] is None
     assert found["average"] == {"mean": pytest.approx((1.25 / 3 + 1) / 2), "stderr": None}
     twice = summarise([*ROWS[:12], *(replace(r, benchmark="C") for r in ROWS[:12])])
@@ -70,7 +84,9 @@ def test_two_evaluations_are_compared_on_the_same_problems():
 
 
 def test_other_problems_are_not_compared():
-    with pytest.raises(RecipeError, match=r"problems of A are others there \(1 here, 3 there, 0 the same\)"):
+    with pytest.raises(
+        RecipeError, match=r"problems of A are others there \(1 here, 3 there, 0 the same\)"
+    ):
         against(row("A", 0, RIGHT, problem="with its choices in another order"), ROWS)
     with pytest.raises(RecipeError, match="no benchmark in common, C here and A, B there"):
         against(row("C", 0, RIGHT), ROWS)

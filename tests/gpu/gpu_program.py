@@ -26,7 +26,16 @@ from layout_samples import GRID, MAIN, TEMPERATURE, Update, make_groups
 from red_mcore.algorithms.base import losses_of
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.checkpoints import manifests, saving
-from red_mcore.config.recipe import Batch, Checkpoint, Model, Offload, Parallel, Recipe, RecipeError, Rollout
+from red_mcore.config.recipe import (
+    Batch,
+    Checkpoint,
+    Model,
+    Offload,
+    Parallel,
+    Recipe,
+    RecipeError,
+    Rollout,
+)
 from red_mcore.convert import hf
 from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.megatron import ranks
@@ -64,10 +73,16 @@ KINDS = {
     "float32": Model(config=SMALL),
     "local": Model(config=SMALL, dtype="bfloat16", layers="local"),
     "te": Model(config=SMALL, dtype="bfloat16", layers="transformer_engine"),
-    "tensorwise": Model(config=SMALL, dtype="bfloat16", layers="transformer_engine", fp8="tensorwise"),
-    "blockwise": Model(config=SMALL, dtype="bfloat16", layers="transformer_engine", fp8="blockwise"),
+    "tensorwise": Model(
+        config=SMALL, dtype="bfloat16", layers="transformer_engine", fp8="tensorwise"
+    ),
+    "blockwise": Model(
+        config=SMALL, dtype="bfloat16", layers="transformer_engine", fp8="blockwise"
+    ),
 }
-MEMORY = [(layers, recompute) for layers in ("local", "te") for recompute in ("none", "selective", "full")]
+MEMORY = [
+    (layers, recompute) for layers in ("local", "te") for recompute in ("none", "selective", "full")
+]
 TOKENS = 8192
 """Of a micro-batch whose memory is measured."""
 
@@ -214,7 +229,9 @@ def main(out: Path) -> None:
     for name in (name for name in dir(Program) if name.startswith("check_")):
         try:
             found[name.removeprefix("check_")] = getattr(program, name)()
-        except Exception:  # kept, and the test that asks for this check fails with it; the others go on
+        except (
+            Exception
+        ):  # kept, and the test that asks for this check fails with it; the others go on
             found[name.removeprefix("check_")] = traceback.format_exc()
             print(found[name.removeprefix("check_")], flush=True)
     torch.save(found, out / "gpu.pt")

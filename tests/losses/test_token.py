@@ -26,11 +26,15 @@ def shifted(p, beta: float, shift: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def near(found: torch.Tensor, expected) -> None:
-    torch.testing.assert_close(found, torch.as_tensor(expected, dtype=found.dtype), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        found, torch.as_tensor(expected, dtype=found.dtype), rtol=0, atol=1e-6
+    )
 
 
 def test_clipped_policy_gradient():
-    loss, gradient = with_gradient(lambda x: token.policy_gradient(x, OLD, ADVANTAGE, 0.2, 0.2), LOGP)
+    loss, gradient = with_gradient(
+        lambda x: token.policy_gradient(x, OLD, ADVANTAGE, 0.2, 0.2), LOGP
+    )
     near(loss, [-0.84852814, -0.67262078, -0.84852814, 0.56568542, 1.06066017])
     near(gradient, [0, -0.67262078, 0, 0, 1.06066017])
 
@@ -59,7 +63,9 @@ def test_dual_clip():
 
 
 def test_unclipped_policy_gradient_is_ratio_times_advantage():
-    loss, gradient = with_gradient(lambda x: token.policy_gradient(x, OLD, torch.ones_like(x)), LOGP)
+    loss, gradient = with_gradient(
+        lambda x: token.policy_gradient(x, OLD, torch.ones_like(x)), LOGP
+    )
     near(-loss, [1.34985881, 0.95122942, 1.24607673, 0.7, 1.5])
     near(gradient, loss)
 
@@ -98,7 +104,9 @@ def test_policy_shift(beta, ratio, slope):
 def test_policy_shift_at_certain_and_impossible_tokens(shift, beta, dtype):
     """p = 1, and p = 0 by underflow: value and gradient are the formula's limits, not NaN."""
     logp = torch.tensor([0.0, -1000.0], dtype=dtype)
-    value, gradient = with_gradient(lambda x: token.policy_shift(x, torch.full_like(x, beta), shift), logp)
+    value, gradient = with_gradient(
+        lambda x: token.policy_shift(x, torch.full_like(x, beta), shift), logp
+    )
     imitates = beta == 0 and shift != "off"
     near(value, [1, 1 if imitates else 0])
     at_certain = beta if shift == "autograd" else 1
@@ -109,8 +117,13 @@ def test_limits_that_join_the_algorithms():
     advantage = 0.875
     for shift in ("detached", "autograd"):
         near(shifted(P, 1.0, shift)[1] * advantage, P * advantage)  # no shaping: weighs by p
-    for beta, gamma, scale in ((1 / 11, 0.1, 1.1), (0.125, 0.14285714, 1.14285714)):  # gamma = beta / (1 - beta)
-        shaped = with_gradient(lambda x, gamma=gamma, scale=scale: scale * token.shaping(x, gamma), P.log())
+    for beta, gamma, scale in (
+        (1 / 11, 0.1, 1.1),
+        (0.125, 0.14285714, 1.14285714),
+    ):  # gamma = beta / (1 - beta)
+        shaped = with_gradient(
+            lambda x, gamma=gamma, scale=scale: scale * token.shaping(x, gamma), P.log()
+        )
         for found, expected in zip(shifted(P, beta, "autograd"), shaped, strict=True):
             near(found, expected)
     _, cross_entropy = with_gradient(token.imitation, P.log())

@@ -22,7 +22,9 @@ def one_by_one(query, key, value, lengths):
     for parts in zip(*(x.split(lengths) for x in (query, key, value)), strict=True):
         q, k, v = (x.transpose(0, 1) for x in parts)
         k, v = (x.repeat_interleave(HEADS // GROUPS, dim=0) for x in (k, v))
-        outputs.append(scaled_dot_product_attention(q, k, v, is_causal=True).transpose(0, 1).flatten(1))
+        outputs.append(
+            scaled_dot_product_attention(q, k, v, is_causal=True).transpose(0, 1).flatten(1)
+        )
     return torch.cat(outputs)
 
 
@@ -36,7 +38,9 @@ def test_packed_attention_is_that_of_each_sequence(lengths):
     expected = one_by_one(*inputs, lengths)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     outside = torch.randn(found.shape, generator=generator)
-    for a, b in zip(*(torch.autograd.grad(x, inputs, outside) for x in (found, expected)), strict=True):
+    for a, b in zip(
+        *(torch.autograd.grad(x, inputs, outside) for x in (found, expected)), strict=True
+    ):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
 
 
@@ -62,10 +66,18 @@ def test_context_parallel_ranks_share_the_work_equally(ranks):
         assert packing.max_seqlen_q == max(lengths)
         seen = {}
         for bucket in packing.buckets:
-            square = torch.ones(bucket.queries.shape[1], bucket.keys.shape[1], dtype=torch.bool).tril()
-            mask = bucket.mask[:, 0] if bucket.mask is not None else square.expand(len(bucket.queries), -1, -1)
+            square = torch.ones(
+                bucket.queries.shape[1], bucket.keys.shape[1], dtype=torch.bool
+            ).tril()
+            mask = (
+                bucket.mask[:, 0]
+                if bucket.mask is not None
+                else square.expand(len(bucket.queries), -1, -1)
+            )
             for queries, keys, sees in zip(bucket.queries, bucket.keys, mask, strict=True):
-                for query, row in reversed(list(zip(queries.tolist(), sees, strict=True))):  # repetitions come last
+                for query, row in reversed(
+                    list(zip(queries.tolist(), sees, strict=True))
+                ):  # repetitions come last
                     seen[query] = gathered[keys[row]].tolist()
         for query, token in enumerate(order.tolist()):
             assert seen[query] == list(range(int(starts[token]), token + 1))

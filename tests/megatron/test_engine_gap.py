@@ -19,7 +19,10 @@ def test_a_gap_with_a_number_that_is_none_is_infinite(side, value, place):
     gap = differences(bad, GOOD) if side == "trainer" else differences(GOOD, bad)
     assert gap.max() == math.inf
     assert np.isfinite(gap).sum() == 2
-    rows = [(float(g.max()), float(g.sum()), g.size) for g in (differences(GOOD, GOOD), gap, differences(GOOD, GOOD))]
+    rows = [
+        (float(g.max()), float(g.sum()), g.size)
+        for g in (differences(GOOD, GOOD), gap, differences(GOOD, GOOD))
+    ]
     assert engine_gap(rows)["rollout/logprob_gap_max_nats"] == math.inf
 
 

@@ -25,12 +25,17 @@ def sample(prompt: int, response: int, first: int = 1) -> Sample:
 def groups(count: int, seed: int = 0) -> list[Group]:
     rng = np.random.default_rng(seed)
     return [
-        Group(Problem(g, "", ""), [sample(int(rng.integers(1, 9)), int(rng.integers(1, 60))) for _ in range(4)])
+        Group(
+            Problem(g, "", ""),
+            [sample(int(rng.integers(1, 9)), int(rng.integers(1, 60))) for _ in range(4)],
+        )
         for g in range(count)
     ]
 
 
-def packed(hands: list[list[Sample]], rank: int = 0, budget: int = 100, rounds: int = 1, **settings):
+def packed(
+    hands: list[list[Sample]], rank: int = 0, budget: int = 100, rounds: int = 1, **settings
+):
     options = {"multiple": 1, "static": False, "components": ("rl",), "device": CPU} | settings
     return pack(arrange(hands, budget, rounds=rounds), rank, **options)
 
@@ -46,7 +51,9 @@ def test_bins_fill_the_budget_and_never_exceed_it():
 
 
 def test_a_sequence_beyond_the_budget_is_refused():
-    with pytest.raises(ValueError, match="a sequence of 101 tokens exceeds the micro-batch budget of 100 tokens"):
+    with pytest.raises(
+        ValueError, match="a sequence of 101 tokens exceeds the micro-batch budget of 100 tokens"
+    ):
         bins([sample(1, 3), sample(1, 100)], 100)
 
 
@@ -62,7 +69,9 @@ def test_deal_keeps_groups_whole_and_balances_their_cost():
 
 def test_deal_is_the_same_in_every_process():
     """Equal costs, too, are dealt by position alone."""
-    first, second = ([[s.tokens for s in hand] for hand in deal(groups(7), 3, 64)] for _ in range(2))
+    first, second = (
+        [[s.tokens for s in hand] for hand in deal(groups(7), 3, 64)] for _ in range(2)
+    )
     assert first == second
     equal = [Group(Problem(i, "", ""), [sample(3, 4, first=i)]) for i in range(4)]
     assert [[s.prompt[0] for s in hand] for hand in deal(equal, 2, 64)] == [[3, 1], [2, 0]]
@@ -99,7 +108,14 @@ def kinds(hands: list[list[Sample]], budget: int, **settings) -> tuple[list[list
 @pytest.mark.parametrize(
     ("budget", "rollouts", "traces", "expected", "turn", "late"),
     [
-        (50, 3, 2, ["rr", "r", "tt"], 2, 0),  # both do not fit behind the last rollout: a micro-batch of their own
+        (
+            50,
+            3,
+            2,
+            ["rr", "r", "tt"],
+            2,
+            0,
+        ),  # both do not fit behind the last rollout: a micro-batch of their own
         (50, 3, 1, ["rr", "rt"], 1, 0),
         (100, 2, 2, ["rrtt"], 0, 0),
         (50, 3, 5, ["rr", "r", "tt", "tt", "t"], 2, 3),
@@ -146,7 +162,11 @@ def test_weights_can_be_set_after_packing():
 
 def test_pipeline_stages_exchange_one_shape():
     hands = [[sample(3, 60), sample(3, 20)], [sample(2, 5)]]
-    shapes = {m.tokens.shape for rank in range(2) for m in packed(hands, rank, budget=70, static=True, multiple=2)}
+    shapes = {
+        m.tokens.shape
+        for rank in range(2)
+        for m in packed(hands, rank, budget=70, static=True, multiple=2)
+    }
     assert shapes == {(1, 64)}
 
 
@@ -190,7 +210,10 @@ def test_context_parallel_ranks_hold_an_early_and_a_late_chunk_of_each_sequence(
 
 def test_interleaved_pipelines_get_whole_rounds_of_micro_batches():
     hands = [[sample(3, 60), sample(3, 60), sample(3, 60)], []]
-    assert [[len(m.spans) for m in packed(hands, rank, rounds=4)] for rank in range(2)] == [[0, 1, 1, 1], [0] * 4]
+    assert [[len(m.spans) for m in packed(hands, rank, rounds=4)] for rank in range(2)] == [
+        [0, 1, 1, 1],
+        [0] * 4,
+    ]
 
 
 def test_imbalance_is_the_largest_share_of_work_over_the_mean():
@@ -205,4 +228,6 @@ def test_a_log_prob_that_was_never_scored_is_absent_rather_than_zero():
     fresh.old_logp = None
     assert "old_logp" not in packed([[scored, fresh]])[0].fields
     assert "old_logp" in packed([[scored]])[0].fields
-    assert "ref_logp" in packed([[scored], []], rank=1)[0].fields  # an idle rank has nothing to miss
+    assert (
+        "ref_logp" in packed([[scored], []], rank=1)[0].fields
+    )  # an idle rank has nothing to miss

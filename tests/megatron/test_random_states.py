@@ -72,10 +72,18 @@ def test_what_is_no_state_is_named_and_not_run(tmp_path):
     mark = tmp_path / "ran"
     for states in (Runs(mark), earlier() | {"numpy": np.array([Runs(mark)], dtype=object)}):
         torch.save(states, tmp_path / "rng-0.pt")
-        with pytest.raises(RecipeError, match=r"rng-0\.pt holds more than tensors and plain values"):
+        with pytest.raises(
+            RecipeError, match=r"rng-0\.pt holds more than tensors and plain values"
+        ):
             random_states.restore(tmp_path, 0)
     good = random_states.current()
-    for text in ("", "[]", "{}", json.dumps(good | {"torch": "?"}), json.dumps(good | {"python": [3, [1], None]})):
+    for text in (
+        "",
+        "[]",
+        "{}",
+        json.dumps(good | {"torch": "?"}),
+        json.dumps(good | {"python": [3, [1], None]}),
+    ):
         (tmp_path / "rng-0.json").write_text(text)
         with pytest.raises(RecipeError, match=r"rng-0\.json holds no random states: .*"):
             random_states.restore(tmp_path, 0)

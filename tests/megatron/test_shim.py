@@ -12,7 +12,9 @@ NO_GPU = not torch.cuda.is_available()
 def in_new_process(*lines: str) -> None:
     """``install`` changes a process for good."""
     program = "\n".join(("import torch", "from red_mcore.megatron import shim", *lines))
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -29,7 +31,9 @@ def test_with_a_gpu_nothing_is_replaced():
     )
 
 
-@pytest.mark.skipif(not NO_GPU, reason="this machine has an NVIDIA GPU, where the shim is not installed")
+@pytest.mark.skipif(
+    not NO_GPU, reason="this machine has an NVIDIA GPU, where the shim is not installed"
+)
 def test_without_a_gpu_the_cpu_answers():
     in_new_process(
         "shim.install()",
@@ -45,7 +49,9 @@ def test_without_a_gpu_the_cpu_answers():
     )
 
 
-@pytest.mark.skipif(not NO_GPU, reason="this machine has an NVIDIA GPU, where the shim is not installed")
+@pytest.mark.skipif(
+    not NO_GPU, reason="this machine has an NVIDIA GPU, where the shim is not installed"
+)
 def test_cuda_devices_become_the_cpu_only_inside_the_context():
     with shim.on_device():
         for device in ("cuda", "cuda:0", torch.device("cuda")):

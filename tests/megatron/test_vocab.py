@@ -6,12 +6,18 @@ import torch
 from red_mcore.megatron import vocab
 from red_mcore.megatron.vocab import logprob_and_entropy
 
-LOGITS = torch.tensor([[2, 0.5, -1, 0, 1, -2], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [-3, 4, 0, 1, -1, 2]])
+LOGITS = torch.tensor(
+    [[2, 0.5, -1, 0, 1, -2], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [-3, 4, 0, 1, -1, 2]]
+)
 TARGETS = torch.tensor([0, 4, 5])
 LOGP = torch.tensor([-0.58469723, -1.65629809, -2.19151898])
 ENTROPY = torch.tensor([1.25112461, 1.77730976, 0.63192242])
-LOGP_GRADIENT = torch.tensor([0.44272544, -0.12434476, -0.02774507, -0.07541891, -0.20500986, -0.01020684])
-ENTROPY_GRADIENT = torch.tensor([-0.37138303, 0.10365039, 0.06474513, 0.10057659, 0.06838567, 0.03402524])
+LOGP_GRADIENT = torch.tensor(
+    [0.44272544, -0.12434476, -0.02774507, -0.07541891, -0.20500986, -0.01020684]
+)
+ENTROPY_GRADIENT = torch.tensor(
+    [-0.37138303, 0.10365039, 0.06474513, 0.10057659, 0.06838567, 0.03402524]
+)
 
 
 def near(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-6) -> None:
@@ -38,8 +44,16 @@ def both_ways(function, hidden, weight, targets, factors, **settings):
 def large():
     """Hidden states, weight, targets, factors of both outputs; 41 rows of which 37 are the vocabulary."""
     generator = torch.Generator().manual_seed(0)
-    hidden, weight = torch.randn(29, 16, generator=generator), torch.randn(41, 16, generator=generator)
-    return hidden, weight, torch.randint(0, 37, (29,), generator=generator), torch.randn(2, 29, generator=generator)
+    hidden, weight = (
+        torch.randn(29, 16, generator=generator),
+        torch.randn(41, 16, generator=generator),
+    )
+    return (
+        hidden,
+        weight,
+        torch.randint(0, 37, (29,), generator=generator),
+        torch.randn(2, 29, generator=generator),
+    )
 
 
 def test_published_values():
@@ -50,7 +64,12 @@ def test_published_values():
     assert entropy.mean().item() == pytest.approx(1.22011893, abs=1e-6)
     for i, expected in enumerate((LOGP_GRADIENT, ENTROPY_GRADIENT)):
         factors = torch.eye(2)[i][:, None]
-        near(both_ways(logprob_and_entropy, LOGITS, torch.eye(6), TARGETS, factors, vocab_size=6)[2][0], expected)
+        near(
+            both_ways(logprob_and_entropy, LOGITS, torch.eye(6), TARGETS, factors, vocab_size=6)[2][
+                0
+            ],
+            expected,
+        )
 
 
 def test_published_values_on_two_ranks(layouts):
@@ -61,13 +80,17 @@ def test_published_values_on_two_ranks(layouts):
     near(entropy_gradient[0], ENTROPY_GRADIENT)
 
 
-@pytest.mark.parametrize(("case", "temperature"), [(5, None), ("heated", torch.tensor([0.5, 1.0, 2.0]))])
+@pytest.mark.parametrize(
+    ("case", "temperature"), [(5, None), ("heated", torch.tensor([0.5, 1.0, 2.0]))]
+)
 def test_padded_vocabulary_on_two_ranks(layouts, case, temperature):
     logp, entropy, *gradients = layouts["tp2"]["vocabulary"][case]
     targets = torch.tensor([0, 4, 3])
     for i, gradient in enumerate(gradients):
         factors = torch.eye(2)[i][:, None]
-        expected = both_ways(dense, LOGITS, torch.eye(6), targets, factors, vocab_size=5, temperature=temperature)
+        expected = both_ways(
+            dense, LOGITS, torch.eye(6), targets, factors, vocab_size=5, temperature=temperature
+        )
         near(logp, expected[0])
         near(entropy, expected[1])
         near(gradient, expected[2])
@@ -100,7 +123,9 @@ def test_one_output_alone_may_be_used(large, output, temperature):
     found = []
     for function in (logprob_and_entropy, dense):
         leaf = hidden.clone().requires_grad_()
-        function(leaf, weight, targets, vocab_size=37, temperature=temperature)[output].sum().backward()
+        function(leaf, weight, targets, vocab_size=37, temperature=temperature)[
+            output
+        ].sum().backward()
         found.append(leaf.grad)
     near(*found, 1e-5)
 
@@ -118,7 +143,12 @@ def test_bfloat16_is_reduced_in_float32(large):
 def test_extreme_logits_stay_finite():
     logits = torch.tensor([[1e4, 0.0, -1e4], [0.0, 0.0, 0.0]])
     logp, entropy, *gradients = both_ways(
-        logprob_and_entropy, logits, torch.eye(3), torch.tensor([2, 0]), torch.ones(2, 1), vocab_size=3
+        logprob_and_entropy,
+        logits,
+        torch.eye(3),
+        torch.tensor([2, 0]),
+        torch.ones(2, 1),
+        vocab_size=3,
     )
     near(logp, torch.tensor([-2e4, -math.log(3)]))
     near(entropy, torch.tensor([0, math.log(3)]))

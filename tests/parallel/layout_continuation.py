@@ -28,7 +28,9 @@ def imitate(policy: WatchedPolicy) -> dict[str, float]:
     groups, algorithm = make_groups(), SFT()
     traces = [Group(g.problem, [s for s in g.samples if s.is_offline]) for g in groups[:2]]
     algorithm.aggregate(traces, len(traces), {}, 0)
-    return policy.update(traces, losses_of(algorithm, {}, 0), optimizer="imitation", lr_scale=LESSON_SCALE)
+    return policy.update(
+        traces, losses_of(algorithm, {}, 0), optimizer="imitation", lr_scale=LESSON_SCALE
+    )
 
 
 def round_of_both(policy: WatchedPolicy, state: dict) -> dict[str, float]:
@@ -70,14 +72,20 @@ def check_continuation(layout: Layout) -> dict:
                 drawn = torch.rand(3)
                 found["saved", dtype] = policy.weights()
             metrics = round_of_both(policy, state)
-            if i == 2 and dtype == "float32":  # an update has changed the weights that are being written
+            if (
+                i == 2 and dtype == "float32"
+            ):  # an update has changed the weights that are being written
                 found["background"] = background()
         found["uninterrupted", dtype] = layout.left(metrics, policy)
         found["resumed", dtype] = continued(layout, root, dtype, drawn)
         if dtype == "float32":
-            found["resumed from background"] = continued(layout, background_root(layout), dtype, drawn)
+            found["resumed from background"] = continued(
+                layout, background_root(layout), dtype, drawn
+            )
     if layout.name in ("tp2", "pp2", "cp2"):
-        found["resumed from dp2"] = continued(layout, layout.out / "checkpoints-dp2-float32", "float32", None)
+        found["resumed from dp2"] = continued(
+            layout, layout.out / "checkpoints-dp2-float32", "float32", None
+        )
     return found
 
 
@@ -149,7 +157,11 @@ def check_failing_writers(layout: Layout) -> dict[str, str]:
 
 
 def continued(
-    layout: Layout, root: Path, dtype: str, drawn: torch.Tensor | None, offload: Offload | None = None
+    layout: Layout,
+    root: Path,
+    dtype: str,
+    drawn: torch.Tensor | None,
+    offload: Offload | None = None,
 ) -> Update:
     manifest = resume.latest(root)
     policy, state = layout.policy(False, 260, dtype, offload=offload), dict(manifest["algorithm"])

@@ -23,7 +23,9 @@ def check_conversion(layout: Layout) -> dict:
     for tied in (True, False):
         converted = layout.out / f"converted-{tied}"
         if layout.name == "one":  # the first of all layouts
-            conversion.from_hf(layout.source(tied), converted, dtype=None, replace=False, watch=lambda *done: None)
+            conversion.from_hf(
+                layout.source(tied), converted, dtype=None, replace=False, watch=lambda *done: None
+            )
             found["megatron", tied] = loaded_by_megatron(layout, tied)
         policy = layout.policy(tied, trained=False)
         expected = policy.weights()

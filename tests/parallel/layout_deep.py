@@ -19,7 +19,9 @@ def check_deep(layout: Layout) -> dict:
         return {}
 
     def update(policy):
-        return layout.left(step_in_one_pass(GRID["red"], policy, make_groups(), dict(BEFORE)), policy)
+        return layout.left(
+            step_in_one_pass(GRID["red"], policy, make_groups(), dict(BEFORE)), policy
+        )
 
     found = {}
     for count in (1, 4):

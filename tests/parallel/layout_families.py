@@ -21,7 +21,9 @@ def check_families(layout: Layout) -> dict:
 
 def family(layout: Layout, name: str) -> dict:
     policy = layout.family(name)
-    ruled = {rule.megatron for rule in rules(policy.arch)} | ({"output_layer.weight"} if policy.arch.tied else set())
+    ruled = {rule.megatron for rule in rules(policy.arch)} | (
+        {"output_layer.weight"} if policy.arch.tied else set()
+    )
     local = set(hf._local_parameters(policy.model))
     assert local <= ruled, local - ruled
     found = {"round_trip": differences(layout, policy, name)}
@@ -39,7 +41,12 @@ def family(layout: Layout, name: str) -> dict:
 
 def check_experts_continuation(layout: Layout) -> dict:
     """Of a mixture of experts: two updates with a checkpoint between, and the second one anew from a checkpoint."""
-    loaded = {"dp2": ["dp2"], "ep2": ["ep2", "dp2"], "tp2_pp2": ["ep2"], "ep2_tp2": ["ep2_tp2", "ep2"]}
+    loaded = {
+        "dp2": ["dp2"],
+        "ep2": ["ep2", "dp2"],
+        "tp2_pp2": ["ep2"],
+        "ep2_tp2": ["ep2_tp2", "ep2"],
+    }
     if layout.name not in loaded:
         return {}
     policy, algorithm = layout.family("qwen3_moe"), GRID["luffy"]
@@ -61,4 +68,8 @@ def differences(layout: Layout, policy, name: str) -> list[str]:
     source = load_file(layout.out / name / "model.safetensors")
     streamed = dict(hf.stream_weights(policy.model, policy.arch))
     missing = sorted(source.keys() ^ streamed.keys())
-    return missing + [key for key in source.keys() & streamed.keys() if not torch.equal(source[key], streamed[key])]
+    return missing + [
+        key
+        for key in source.keys() & streamed.keys()
+        if not torch.equal(source[key], streamed[key])
+    ]

@@ -83,15 +83,22 @@ def check_guards(layout: Layout) -> dict[str, tuple[list[str], float, int]]:
         groups[1].samples[0].advantage = 5.0
 
     def unclipped(run: SimpleNamespace, groups: list[Group]) -> None:
-        run.policy.start_optimizers({"main": (replace(MAIN[0], clip_grad=0.0), 6), "imitation": IMITATION})
+        run.policy.start_optimizers(
+            {"main": (replace(MAIN[0], clip_grad=0.0), 6), "imitation": IMITATION}
+        )
 
     def bounded(run: SimpleNamespace, groups: list[Group]) -> None:
-        run.policy.start_optimizers({"main": (replace(MAIN[0], skip_grad=1e3), 6), "imitation": IMITATION})
+        run.policy.start_optimizers(
+            {"main": (replace(MAIN[0], skip_grad=1e3), 6), "imitation": IMITATION}
+        )
 
     def steep(run: SimpleNamespace, groups: list[Group]) -> None:
         step = run.policy.step
         run.policy = SimpleNamespace(
-            **{name: getattr(run.policy, name) for name in ("score", "backward", "model", "weights")},
+            **{
+                name: getattr(run.policy, name)
+                for name in ("score", "backward", "model", "weights")
+            },
             step=lambda optimizer: step(optimizer, lr_scale=np.inf),
         )
 

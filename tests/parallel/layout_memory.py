@@ -33,7 +33,12 @@ CONFIG = {
     "tie_word_embeddings": False,
 }
 ARMS = {
-    "one": [("float32", "none"), ("bfloat16", "none"), ("float32", "selective"), ("float32", "full")],
+    "one": [
+        ("float32", "none"),
+        ("bfloat16", "none"),
+        ("float32", "selective"),
+        ("float32", "full"),
+    ],
     "dp2": [("bfloat16", "none")],
     "tp2_sequence": [("float32", "none")],
     "pp2": [("float32", "none")],
@@ -63,7 +68,10 @@ def of_an_update(layout: Layout, dtype: str, recompute: str):
     with Allocations() as allocations:
         policy.backward(groups, losses_of(algorithm, {}, 0), on_policy=True)
     states = [
-        x for part in policy.optimizer.chained_optimizers for s in part.optimizer.state.values() for x in s.values()
+        x
+        for part in policy.optimizer.chained_optimizers
+        for s in part.optimizer.state.values()
+        for x in s.values()
     ]
     moments = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in states}
     weights = {p.untyped_storage().data_ptr() for p in policy.model.parameters()}
@@ -76,7 +84,8 @@ def of_an_update(layout: Layout, dtype: str, recompute: str):
     measured = {
         "weights": sum(p.numel() * p.element_size() for p in policy.model.parameters()),
         "gradients": sum(b.grad_data.numel() * 4 for chunk in policy._ddp for b in chunk.buffers),
-        "optimizer": sum(moments.values()) + sum(size for at, size in copies.items() if at not in weights),
+        "optimizer": sum(moments.values())
+        + sum(size for at, size in copies.items() if at not in weights),
         "work": allocations.peak,
     }
     return estimate(recipe, arch, layout.ranks.pipeline_rank, on_gpu=False), measured
@@ -92,7 +101,9 @@ def samples(micro_batches: int) -> list[Group]:
             n = int(rng.integers(65, 129)) if room > 193 else room if room <= 128 else room - 65
             response = rng.integers(5, 260, n - 5).astype(np.int32)
             prompt = np.arange(5, dtype=np.int32)
-            sample = Sample(prompt, response, advantage=1.0, sampler_logp=np.zeros(n - 5, np.float32))
+            sample = Sample(
+                prompt, response, advantage=1.0, sampler_logp=np.zeros(n - 5, np.float32)
+            )
             found.append(Group(Problem(len(found), "", ""), [sample]))
             room -= n
     return found
@@ -106,7 +117,11 @@ class Allocations(TorchDispatchMode):
         self.alive = self.peak = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        given = {
+            t.untyped_storage()._cdata
+            for t in tree_leaves((args, kwargs))
+            if isinstance(t, torch.Tensor)
+        }
         result = function(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in given:

@@ -32,7 +32,9 @@ from red_mcore.train.step import checked_gap
 def check_rules_cover_the_model(layout: Layout) -> None:
     for tied in (True, False):
         policy = layout.policy(tied, trained=False)
-        ruled = {rule.megatron for rule in rules(policy.arch)} | ({"output_layer.weight"} if tied else set())
+        ruled = {rule.megatron for rule in rules(policy.arch)} | (
+            {"output_layer.weight"} if tied else set()
+        )
         local = set(hf._local_parameters(policy.model))
         assert local <= ruled, local - ruled
 
@@ -52,22 +54,37 @@ def check_vocabulary(layout: Layout) -> dict:
     """Log-prob, entropy and their gradients of six columns over two ranks; the sixth as padding, and heated, too."""
     if layout.name != "tp2":
         return {}
-    logits = torch.tensor([[2, 0.5, -1, 0, 1, -2], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [-3, 4, 0, 1, -1, 2]])
+    logits = torch.tensor(
+        [[2, 0.5, -1, 0, 1, -2], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [-3, 4, 0, 1, -1, 2]]
+    )
     group, rank = parallel_state.get_tensor_model_parallel_group(), layout.ranks.tensor_rank
     found = {}
     heated = torch.tensor([0.5, 1.0, 2.0])
-    for vocab_size, targets, temperature in ((6, [0, 4, 5], None), (5, [0, 4, 3], None), (5, [0, 4, 3], heated)):
-        hidden = logits.clone().requires_grad_()  # with the identity as weight, hidden states are logits
+    for vocab_size, targets, temperature in (
+        (6, [0, 4, 5], None),
+        (5, [0, 4, 3], None),
+        (5, [0, 4, 3], heated),
+    ):
+        hidden = (
+            logits.clone().requires_grad_()
+        )  # with the identity as weight, hidden states are logits
         rows = torch.eye(6)[3 * rank : 3 * rank + 3]
         outputs = logprob_and_entropy(
-            hidden, rows, torch.tensor(targets), vocab_size=vocab_size, temperature=temperature, group=group
+            hidden,
+            rows,
+            torch.tensor(targets),
+            vocab_size=vocab_size,
+            temperature=temperature,
+            group=group,
         )
         gradients = []
         for output in outputs:
             (gradient,) = torch.autograd.grad(output.sum(), hidden, retain_graph=True)
             dist.all_reduce(gradient, group=group)
             gradients.append(gradient)
-        found[vocab_size if temperature is None else "heated"] = [x.detach() for x in (*outputs, *gradients)]
+        found[vocab_size if temperature is None else "heated"] = [
+            x.detach() for x in (*outputs, *gradients)
+        ]
     return found
 
 

@@ -29,7 +29,9 @@ def check_poison(layout: Layout) -> dict[str, list[str]]:
     for poison in (*POISONS, random_states):
         root = layout.out / f"poisoned-{layout.name}-{poison.__name__}"
         if layout.ranks.is_main:
-            shutil.copytree(layout.out / f"checkpoints-{layout.name}-float32" / "main-2", root / "main-2")
+            shutil.copytree(
+                layout.out / f"checkpoints-{layout.name}-float32" / "main-2", root / "main-2"
+            )
             poison(root / "main-2" / "weights", root / "ran")
             seal(root / "main-2")
         dist.barrier()

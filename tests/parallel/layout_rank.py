@@ -51,7 +51,10 @@ class WatchedPolicy(Policy):
         return super().step(*args, **settings)
 
     def weights(self) -> dict[str, np.ndarray]:
-        return {name: t.float().cpu().numpy().copy() for name, t in hf.stream_weights(self.model, self.arch)}
+        return {
+            name: t.float().cpu().numpy().copy()
+            for name, t in hf.stream_weights(self.model, self.arch)
+        }
 
     def _whole_gradients(self) -> dict[str, np.ndarray]:
         # A data-parallel rank has the sums of its own part of each bucket alone.
@@ -94,7 +97,9 @@ class Layout:
         small: bool = False,
     ) -> WatchedPolicy:
         """A policy with the first weights, or with such as models usually start with, a tenth as large."""
-        conf, folder = (config(tied, DEEP), self.out / "deep") if deep else (config(tied), self.source(tied))
+        conf, folder = (
+            (config(tied, DEEP), self.out / "deep") if deep else (config(tied), self.source(tied))
+        )
         conf, folder = (config(tied, hidden=SMALL), self.out / "small") if small else (conf, folder)
         folder = self.out / "usual" if usual else folder
         parallel = replace(self.parallel, recompute=recompute)
@@ -104,10 +109,19 @@ class Layout:
         """A trained policy of another family with the first weights; experts want sequence parallel beside tensor."""
         split_experts = "moe" in name and self.parallel.tensor > 1
         parallel = replace(self.parallel, sequence=self.parallel.sequence or split_experts)
-        return self._policy(FAMILIES[name], self.out / name, parallel, BUDGET, "float32", True, Offload())
+        return self._policy(
+            FAMILIES[name], self.out / name, parallel, BUDGET, "float32", True, Offload()
+        )
 
     def _policy(
-        self, conf: dict, folder: Path, parallel: Parallel, tokens: int, dtype: str, trained: bool, offload: Offload
+        self,
+        conf: dict,
+        folder: Path,
+        parallel: Parallel,
+        tokens: int,
+        dtype: str,
+        trained: bool,
+        offload: Offload,
     ) -> WatchedPolicy:
         recipe = Recipe(
             name="layout",

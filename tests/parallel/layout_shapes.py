@@ -40,12 +40,16 @@ class Step(NamedTuple):
 class Steps:
     """Steps of any algorithm from the same weights."""
 
-    def __init__(self, layout: Layout, policy: WatchedPolicy, reference: WatchedPolicy | None) -> None:
+    def __init__(
+        self, layout: Layout, policy: WatchedPolicy, reference: WatchedPolicy | None
+    ) -> None:
         self._layout, self._policy, self._reference = layout, policy, reference
         self._first = [parameter.detach().clone() for parameter in policy.model.parameters()]
         self._tokenizer = build_tokenizer()
 
-    def prepare(self, algorithm: GroupAlgorithm, shape: Shape) -> tuple[SimpleNamespace, list[Group]]:
+    def prepare(
+        self, algorithm: GroupAlgorithm, shape: Shape
+    ) -> tuple[SimpleNamespace, list[Group]]:
         """A run before a step, and the step's groups."""
         for parameter, first in zip(self._policy.model.parameters(), self._first, strict=True):
             parameter.data.copy_(first)
@@ -90,8 +94,14 @@ class Steps:
 def cases(layout: Layout) -> list[tuple[str, str, str]]:
     """(model, algorithm, shape); all of them where the ranks differ by their data alone, the telling ones elsewhere."""
     every = [("small", name, shape) for name in ALGORITHMS for shape in SHAPES]
-    some = [(name, shape) for name in TELLING for shape in ("one trace", "one group", "hopeless but for traces")]
-    small, deep, experts = ([(model, *case) for case in some] for model in ("small", "deep", "experts"))
+    some = [
+        (name, shape)
+        for name in TELLING
+        for shape in ("one trace", "one group", "hopeless but for traces")
+    ]
+    small, deep, experts = (
+        [(model, *case) for case in some] for model in ("small", "deep", "experts")
+    )
     if layout.name == "one":
         return every + deep + experts
     if layout.parallel.data == 1:
@@ -107,7 +117,10 @@ def steps_of(layout: Layout, model: str) -> Steps:
     if model == "experts":
         return Steps(layout, layout.family("qwen3_moe"), layout.family("qwen3_moe"))
     size = {model: True}
-    policy, reference = layout.policy(True, TOKENS, **size), layout.policy(True, TOKENS, trained=False, **size)
+    policy, reference = (
+        layout.policy(True, TOKENS, **size),
+        layout.policy(True, TOKENS, trained=False, **size),
+    )
     with torch.no_grad():
         for parameter in reference.model.parameters():
             parameter.mul_(1.1)
@@ -117,11 +130,15 @@ def steps_of(layout: Layout, model: str) -> Steps:
 def check_shapes(layout: Layout) -> dict:
     """Of each case; and what each rank knows of them, which has to be the same."""
     wanted = cases(layout)
-    models = {model: steps_of(layout, model) for model in dict.fromkeys(model for model, *_ in wanted)}
+    models = {
+        model: steps_of(layout, model) for model in dict.fromkeys(model for model, *_ in wanted)
+    }
     found = {}
     for model, algorithm, shape in wanted:
         try:
-            found[model, algorithm, shape] = models[model].step(ALGORITHMS[algorithm], SHAPES[shape])
+            found[model, algorithm, shape] = models[model].step(
+                ALGORITHMS[algorithm], SHAPES[shape]
+            )
         except Exception as error:
             error.add_note(f"{algorithm} on {shape}, {model}")
             raise

@@ -46,7 +46,9 @@ def _learn(algorithm, policy, groups, state) -> tuple[dict[str, float], list[Gro
     return metrics | policy.update(kept, losses_of(algorithm, {}, 0)), kept
 
 
-def step_in_one_pass(algorithm, policy: WatchedPolicy, groups: list[Group], state: dict) -> dict[str, float]:
+def step_in_one_pass(
+    algorithm, policy: WatchedPolicy, groups: list[Group], state: dict
+) -> dict[str, float]:
     """As the loop does it: the entropies come from the training pass itself."""
     kept, metrics = algorithm.compose(groups, {}, 0)
     algorithm.aggregate(kept, algorithm.sequences(groups), {}, 0)
@@ -74,7 +76,9 @@ def grid_step(
     rng = np.random.default_rng(1)
     for sample in (s for g in groups for s in g.samples if kind != "red"):
         for name in ("old_logp", "ref_logp"):
-            moved = getattr(sample, name) + rng.normal(0, 0.3, len(sample.response)).astype(np.float32)
+            moved = getattr(sample, name) + rng.normal(0, 0.3, len(sample.response)).astype(
+                np.float32
+            )
             setattr(sample, name, moved)
     more, kept = _learn(GRID[kind], policy, groups, dict(BEFORE))
     return metrics | more, kept
@@ -115,7 +119,9 @@ def check_grid(layout: Layout) -> dict:
     found = {}
     for tied in (True, False):
         # Of other layouts in the host's memory between its uses.
-        reference = layout.policy(tied, trained=False, offload=Offload(reference=layout.name != "one"))
+        reference = layout.policy(
+            tied, trained=False, offload=Offload(reference=layout.name != "one")
+        )
         found["start", tied] = reference.weights()
         for kind in GRID:
             for count in COUNTS if layout.name == "one" or kind == "red" else (4,):
@@ -125,7 +131,9 @@ def check_grid(layout: Layout) -> dict:
             if layout.name == "one":
                 found["samples", kind, tied] = [s for g in kept for s in g.samples]
                 policy = layout.policy(tied)
-                with patch.object(packing, "bins", lambda samples, tokens: [[i] for i in range(len(samples))]):
+                with patch.object(
+                    packing, "bins", lambda samples, tokens: [[i] for i in range(len(samples))]
+                ):
                     metrics, _ = grid_step(kind, policy, reference, groups_of(kind))
                 found[kind, tied, "unpacked"] = layout.left(metrics, policy)
     for kind in ("grpo", "sft"):  # a second data-parallel rank has no sample
@@ -140,12 +148,18 @@ def check_updates(layout: Layout) -> dict:
     found = {}
     for tied in (True, False):
         for count in (1, 4, "apart"):
-            policy = layout.policy(tied, LONGEST if count == "apart" else budget(kept_of("red"), count))
+            policy = layout.policy(
+                tied, LONGEST if count == "apart" else budget(kept_of("red"), count)
+            )
             metrics = step_in_one_pass(GRID["red"], policy, make_groups(), dict(BEFORE))
             found["red in one pass", tied, count] = layout.left(metrics, policy)
-            found["packing", count] = {name: metrics[f"packing/{name}"] for name in ("fill_fraction", "imbalance")}
+            found["packing", count] = {
+                name: metrics[f"packing/{name}"] for name in ("fill_fraction", "imbalance")
+            }
         export = layout.out / f"export-{layout.name}-{tied}"
-        hf.export_folder(policy.model, policy.arch, layout.source(tied), export, layout.ranks.is_main)
+        hf.export_folder(
+            policy.model, policy.arch, layout.source(tied), export, layout.ranks.is_main
+        )
         if layout.parallel.pipeline == layout.parallel.context == 1:
             found["logits", tied] = whole_logits(policy)
         groups = make_groups()
@@ -165,7 +179,10 @@ def check_updates(layout: Layout) -> dict:
         policy = layout.policy(False)
         policy.start_optimizers({"main": (replace(MAIN[0], skip_grad=limit), MAIN[1])})
         metrics = step(GRID["luffy"], policy, make_groups(), {})
-        found["skip_grad", limit] = layout.left(metrics, policy), policy.slots["main"].schedule.num_steps
+        found["skip_grad", limit] = (
+            layout.left(metrics, policy),
+            policy.slots["main"].schedule.num_steps,
+        )
     policy = layout.policy(False)
     found["ReLIFT", False, 4] = layout.left(lesson_step(policy, make_groups()), policy)
     return found
@@ -175,7 +192,10 @@ def moved(policy: WatchedPolicy) -> tuple[int, int]:
     """Moments of all slots and float32 weights, and how many of them lie elsewhere while they are on the device."""
     moments = [x for slot in policy.slots.values() for x in slot.moments()]
     weights = [
-        x for part in policy.optimizer.chained_optimizers for g in part.optimizer.param_groups for x in g["params"]
+        x
+        for part in policy.optimizer.chained_optimizers
+        for g in part.optimizer.param_groups
+        for x in g["params"]
     ]
     state = moments + weights
     home = [x.data_ptr() for x in state]
@@ -190,7 +210,9 @@ def check_recompute(layout: Layout) -> dict:
     for recompute in ("none", "selective", "full") if layout.ranks.world <= 2 else ():
         policy = layout.policy(True, budget(kept_of("red"), 4), recompute=recompute)
         ran = Counter()
-        hook = register_module_forward_hook(lambda module, *_, ran=ran: ran.update([type(module).__name__]))
+        hook = register_module_forward_hook(
+            lambda module, *_, ran=ran: ran.update([type(module).__name__])
+        )
         metrics = step_in_one_pass(GRID["red"], policy, make_groups(), dict(BEFORE))
         hook.remove()
         found[recompute] = layout.left(metrics, policy), ran["PackedAttention"], ran["RMSNorm"]
@@ -210,5 +232,7 @@ def whole_logits(policy: WatchedPolicy) -> tuple[np.ndarray, np.ndarray]:
         )[0]
         logits = hidden @ output_weight(policy.model[0]).T
     parts = [torch.empty_like(logits) for _ in range(policy.ranks.tensor)]
-    dist.all_gather(parts, logits.contiguous(), group=parallel_state.get_tensor_model_parallel_group())
+    dist.all_gather(
+        parts, logits.contiguous(), group=parallel_state.get_tensor_model_parallel_group()
+    )
     return tokens.numpy(), torch.cat(parts, dim=1)[:, : policy.arch.vocab_size].numpy()

@@ -24,9 +24,17 @@ def test_one_pass_equals_two_with_expert_parallel(layouts, layout, name):
     found = layouts[layout]["families"][name]
     one, two = found["one_pass"], found["update"]
     shared = one.metrics.keys() & two.metrics.keys()
-    shared -= {"rollout/logprob_gap_max_nats", "rollout/logprob_gap_mean_nats"}  # two passes measure the dropped group
+    shared -= {
+        "rollout/logprob_gap_max_nats",
+        "rollout/logprob_gap_mean_nats",
+    }  # two passes measure the dropped group
     assert {"loss/rl", "loss/offline", "red/weight", "update/grad_norm"} <= shared
-    same(*(update._replace(metrics={key: update.metrics[key] for key in shared}) for update in (one, two)))
+    same(
+        *(
+            update._replace(metrics={key: update.metrics[key] for key in shared})
+            for update in (one, two)
+        )
+    )
 
 
 @pytest.mark.parametrize("layout", ["dp2", "ep2", "ep2_tp2"])
@@ -37,9 +45,14 @@ def test_a_mixture_of_experts_goes_on_bit_by_bit(layouts, layout):
         np.testing.assert_array_equal(found[layout].weights[name], tensor, err_msg=name)
 
 
-@pytest.mark.parametrize(("layout", "source"), [("ep2", "dp2"), ("tp2_pp2", "ep2"), ("ep2_tp2", "ep2")])
+@pytest.mark.parametrize(
+    ("layout", "source"), [("ep2", "dp2"), ("tp2_pp2", "ep2"), ("ep2_tp2", "ep2")]
+)
 def test_a_mixture_of_experts_goes_on_under_another_expert_parallel(layouts, layout, source):
-    same(layouts[layout]["experts_continuation"][source], layouts[source]["experts_continuation"]["uninterrupted"])
+    same(
+        layouts[layout]["experts_continuation"][source],
+        layouts[source]["experts_continuation"]["uninterrupted"],
+    )
 
 
 @pytest.mark.parametrize("name", FAMILIES)

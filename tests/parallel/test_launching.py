@@ -22,7 +22,9 @@ time.sleep(600)
 def test_a_failing_rank_is_shown_and_takes_the_others_along(tmp_path):
     script = tmp_path / "broken.py"
     script.write_text(BROKEN)
-    with pytest.raises(AssertionError, match=r"(?s)broken\.py: rank 1 failed with exit code 1.*no weights here"):
+    with pytest.raises(
+        AssertionError, match=r"(?s)broken\.py: rank 1 failed with exit code 1.*no weights here"
+    ):
         launch(script, 2, tmp_path, "no weights here")
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)

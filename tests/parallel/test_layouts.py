@@ -3,13 +3,25 @@
 import numpy as np
 import pytest
 from conftest import LAYOUTS
-from layout_samples import COUNTS, GRID, Update, apart, budget, config, groups_of, kept_of, make_groups
+from layout_samples import (
+    COUNTS,
+    GRID,
+    Update,
+    apart,
+    budget,
+    config,
+    groups_of,
+    kept_of,
+    make_groups,
+)
 
 from red_mcore.megatron.packing import bins, deal
 
 PARTIAL = ("one", "dp4", "dp8", "pp4_virtual2", "pp4_virtual2_dp2")
 """What the others are compared with, and layouts that are tried in a few ways only."""
-SPLIT = [name for names in LAYOUTS.values() for name in names if name not in PARTIAL and name[:2] != "ep"]
+SPLIT = [
+    name for names in LAYOUTS.values() for name in names if name not in PARTIAL and name[:2] != "ep"
+]
 TOLERANCE = 1e-5
 UPDATES = [
     *((kind, tied, 4) for kind in GRID for tied in (True, False)),
@@ -23,12 +35,21 @@ OTHERS = [(name, False, 4) for name in ("SFTGRPO", "HPT", "CHORD", "REDCoDA", "D
 def same(found: Update, expected: Update) -> None:
     """Metrics relative, weights absolute, gradients relative to the largest entry of their tensor."""
     assert found.metrics == pytest.approx(expected.metrics, rel=TOLERANCE, abs=TOLERANCE / 10)
-    assert found.weights.keys() == found.gradients.keys() == expected.weights.keys() == expected.gradients.keys()
+    assert (
+        found.weights.keys()
+        == found.gradients.keys()
+        == expected.weights.keys()
+        == expected.gradients.keys()
+    )
     for name, tensor in expected.weights.items():
-        np.testing.assert_allclose(found.weights[name], tensor, rtol=0, atol=TOLERANCE, err_msg=name)
+        np.testing.assert_allclose(
+            found.weights[name], tensor, rtol=0, atol=TOLERANCE, err_msg=name
+        )
     for name, tensor in expected.gradients.items():
         atol = TOLERANCE * np.abs(tensor).max()
-        np.testing.assert_allclose(found.gradients[name], tensor, rtol=0, atol=atol, err_msg=f"gradient of {name}")
+        np.testing.assert_allclose(
+            found.gradients[name], tensor, rtol=0, atol=atol, err_msg=f"gradient of {name}"
+        )
 
 
 def left(findings: dict, update: tuple) -> Update:
@@ -60,7 +81,13 @@ def test_interleaved_pipeline(layouts, update, count):
     for a, b in zip(found["scores", count], expected["scores", count], strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=2 * TOLERANCE)
     moved = found["second", count].weights
-    assert min(np.abs(moved[name] - weight).max() for name, weight in found["first", count].weights.items()) > 1e-4
+    assert (
+        min(
+            np.abs(moved[name] - weight).max()
+            for name, weight in found["first", count].weights.items()
+        )
+        > 1e-4
+    )
 
 
 @pytest.mark.parametrize("recompute", ["selective", "full"])
@@ -81,7 +108,9 @@ def test_padding_is_measured(layouts):
     tokens = [s.tokens for g in kept_of("red") for s in g.samples]
     found = {name: layouts[name]["updates"]["packing", 4] for name in ("one", "dp2", "cp2", "pp2")}
     assert found["one"] == {"fill_fraction": 1.0, "imbalance": 1.0}
-    assert found["cp2"]["fill_fraction"] == pytest.approx(sum(tokens) / sum(-(-n // 4) * 4 for n in tokens))
+    assert found["cp2"]["fill_fraction"] == pytest.approx(
+        sum(tokens) / sum(-(-n // 4) * 4 for n in tokens)
+    )
     assert found["pp2"]["fill_fraction"] < 1
     assert found["cp2"]["imbalance"] == 1 < found["dp2"]["imbalance"] < 2
 
@@ -112,10 +141,16 @@ def test_offload_changes_nothing(layouts, layout):
 def test_a_steep_step_is_left_out_on_all_ranks(layouts, layout):
     """Weights, moments and schedule stand still; below the limit nothing is different."""
     updates, start = layouts[layout]["updates"], layouts[layout]["grid"]["start", False]
-    (skipped, skipped_steps), (done, done_steps) = (updates["skip_grad", limit] for limit in (1e-3, 1e3))
+    (skipped, skipped_steps), (done, done_steps) = (
+        updates["skip_grad", limit] for limit in (1e-3, 1e3)
+    )
     assert (skipped.metrics["update/skipped"], done.metrics["update/skipped"]) == (1, 0)
     assert (skipped_steps, done_steps) == (0, 1)
-    assert 1e-3 < skipped.metrics["update/grad_norm"] == pytest.approx(done.metrics["update/grad_norm"])
+    assert (
+        1e-3
+        < skipped.metrics["update/grad_norm"]
+        == pytest.approx(done.metrics["update/grad_norm"])
+    )
     assert skipped.metrics["update/change_norm"] == 0 < done.metrics["update/change_norm"]
     for name, weight in start.items():
         np.testing.assert_array_equal(skipped.weights[name], weight, err_msg=name)
@@ -140,8 +175,19 @@ def test_one_pass_equals_two(layouts, layout, tied, count):
     expected = layouts[layout]["grid"]["red", tied, 1 if count == "apart" else count]
     shared = found.metrics.keys() & expected.metrics.keys()
     shared -= {"rollout/logprob_gap_max_nats", "rollout/logprob_gap_mean_nats"}
-    assert {"loss/rl", "loss/offline", "red/weight", "update/grad_norm", "entropy/rollout_nats"} <= shared
-    same(*(update._replace(metrics={name: update.metrics[name] for name in shared}) for update in (found, expected)))
+    assert {
+        "loss/rl",
+        "loss/offline",
+        "red/weight",
+        "update/grad_norm",
+        "entropy/rollout_nats",
+    } <= shared
+    same(
+        *(
+            update._replace(metrics={name: update.metrics[name] for name in shared})
+            for update in (found, expected)
+        )
+    )
     # The dropped group is not part of the update; only two-pass scoring compares its rollouts with the engine.
     mean = "rollout/logprob_gap_mean_nats"
     assert 0 < found.metrics[mean] < 2 * expected.metrics[mean]
@@ -200,7 +246,11 @@ def test_dropping_a_group_moves_another_to_another_rank():
 
     def owner(groups) -> dict[int, int]:
         hands = deal(groups, 2, config(True)["hidden_size"])
-        return {int(s.prompt[0]) * 1000 + len(s.prompt): rank for rank, hand in enumerate(hands) for s in hand}
+        return {
+            int(s.prompt[0]) * 1000 + len(s.prompt): rank
+            for rank, hand in enumerate(hands)
+            for s in hand
+        }
 
     scoring, update = owner(make_groups()), owner(kept_of("red"))
     assert any(scoring[prompt] != rank for prompt, rank in update.items())
@@ -219,5 +269,8 @@ def test_an_error_of_one_rank_is_one_of_all(layouts):
     assert found["input"] == ["SystemExit: 2", "RecipeError: mend it"]
     assert found["grading"] == ["SystemExit: 3", "RuntimeError: no verifier here"]
     gap = "RuntimeError: trainer and engine differ by {} nats at policy version 0"
-    assert [how.partition(",")[0] for how in found["gap"]] == [gap.format("5.00e-02"), gap.format("2.00e-01")]
+    assert [how.partition(",")[0] for how in found["gap"]] == [
+        gap.format("5.00e-02"),
+        gap.format("2.00e-01"),
+    ]
     assert [how.partition(":")[0] for how in found["gradient"]] == ["FloatingPointError"] * 2

@@ -10,7 +10,16 @@ from red_mcore.megatron.packing import arrange, deal
 
 ALONE = ("dp2", "dp4", "dp8")
 """Where all algorithms are tried."""
-BESIDE = ("tp2_dp2", "pp2_dp2", "dp2_cp2", "pp4_virtual2_dp2", "ep2", "ep2_dp4", "ep2_tp2", "ep2_pp2")
+BESIDE = (
+    "tp2_dp2",
+    "pp2_dp2",
+    "dp2_cp2",
+    "pp4_virtual2_dp2",
+    "ep2",
+    "ep2_dp4",
+    "ep2_tp2",
+    "ep2_pp2",
+)
 """Data parallel beside something else, where the telling ones are."""
 TOLERANCE = 1e-5
 
@@ -18,18 +27,24 @@ TOLERANCE = 1e-5
 def same(found, expected) -> None:
     """Steps; metrics and what samples weigh relative, all else absolute."""
     assert found.metrics == pytest.approx(expected.metrics, rel=TOLERANCE, abs=TOLERANCE / 10)
-    assert np.array(found.samples) == pytest.approx(np.array(expected.samples), rel=TOLERANCE, abs=TOLERANCE)
+    assert np.array(found.samples) == pytest.approx(
+        np.array(expected.samples), rel=TOLERANCE, abs=TOLERANCE
+    )
     assert found.version == expected.version
     assert numbers(found.state) == pytest.approx(numbers(expected.state), abs=TOLERANCE)
     for name, tensor in expected.weights.items():
-        np.testing.assert_allclose(found.weights[name], tensor, rtol=0, atol=TOLERANCE, err_msg=name)
+        np.testing.assert_allclose(
+            found.weights[name], tensor, rtol=0, atol=TOLERANCE, err_msg=name
+        )
 
 
 def numbers(value) -> list[float]:
     """All numbers of a JSON-able value, in order."""
     if isinstance(value, dict):
         value = list(value.values())
-    return [x for part in value for x in numbers(part)] if isinstance(value, list) else [float(value)]
+    return (
+        [x for part in value for x in numbers(part)] if isinstance(value, list) else [float(value)]
+    )
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -60,7 +75,12 @@ def test_all_ranks_know_the_same(layouts, layout):
 
 
 def test_every_data_parallel_layout_takes_part():
-    split = {name for names in LAYOUTS.values() for name in names if "dp" in name or name.startswith("ep")}
+    split = {
+        name
+        for names in LAYOUTS.values()
+        for name in names
+        if "dp" in name or name.startswith("ep")
+    }
     assert split == {*ALONE, *BESIDE}
 
 
@@ -89,7 +109,9 @@ def hands(name: str, shape: str, ranks: int) -> list[str]:
 
 def test_what_the_shapes_were_made_for():
     assert hands("RED", "one group", 2) == ["trrr", ""]
-    assert sorted(hands("RED", "one trace", 2), key=lambda hand: "t" in hand)[0].count("r") >= 4, "no trace"
+    assert sorted(hands("RED", "one trace", 2), key=lambda hand: "t" in hand)[0].count("r") >= 4, (
+        "no trace"
+    )
     assert "" in hands("RED", "no trace", 4)
     assert hands("RED", "nothing to learn", 2) == ["", ""]
     assert set("".join(hands("RED-CoDA", "hopeless but for traces", 2))) == {"t"}

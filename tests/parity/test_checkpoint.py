@@ -26,7 +26,10 @@ def test_the_same_layout_goes_on_bit_by_bit(layouts, layout, dtype):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_optimizers_in_the_host_s_memory_are_saved_and_go_on(layouts, layout):
-    expected, found = layouts[layout]["continuation"]["uninterrupted", "bfloat16"], layouts[layout]["offload"]
+    expected, found = (
+        layouts[layout]["continuation"]["uninterrupted", "bfloat16"],
+        layouts[layout]["offload"],
+    )
     assert found.metrics == expected.metrics
     for name, tensor in expected.weights.items():
         np.testing.assert_array_equal(found.weights[name], tensor, err_msg=name)
@@ -55,7 +58,9 @@ def test_a_writer_that_fails_or_hangs_stops_the_run_by_the_file(layouts, layout)
         assert said["first"] == {"full": "SystemExit: 3", "hangs": "SystemExit: 3"}
     for name in ("full", "hangs"):
         assert resume.latest(layouts.folder / f"failing-{layout}-{name}") is None
-        assert not list((layouts.folder / f"failing-{layout}-{name}").iterdir()), "nothing is left of it"
+        assert not list((layouts.folder / f"failing-{layout}-{name}").iterdir()), (
+            "nothing is left of it"
+        )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -63,7 +68,9 @@ def test_the_manifest_knows_every_file(layouts, layout):
     folder = layouts.folder / f"checkpoints-{layout}-float32"
     manifest, faults = manifests.newest(folder, checksums=True)
     files = {
-        file.relative_to(folder / "main-2").as_posix() for file in (folder / "main-2").rglob("*") if file.is_file()
+        file.relative_to(folder / "main-2").as_posix()
+        for file in (folder / "main-2").rglob("*")
+        if file.is_file()
     }
     assert set(manifest["files"]) == files - {"manifest.json"}
     assert {"weights/.metadata", "weights/__0_0.distcp", "rng-0.json"} <= files
@@ -109,7 +116,9 @@ def test_a_poisoned_checkpoint_runs_nothing(layouts, layout):
     """One rank says so, and names the file."""
     found = layouts[layout]["poison"]
     expected = {poison.__name__: said for poison, said in POISONS.items()}
-    expected["random_states"] = r"rng-0\.pt holds more than tensors and plain values, which is not read"
+    expected["random_states"] = (
+        r"rng-0\.pt holds more than tensors and plain values, which is not read"
+    )
     assert found.keys() == expected.keys()
     for name, (first, last, ran) in found.items():
         assert re.search(rf"^RecipeError: .*{expected[name]}", first), (name, first)

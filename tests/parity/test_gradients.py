@@ -27,7 +27,9 @@ def test_families(layouts, name):
 def compare(update: Update, losses: dict[str, float], gradients: dict[str, np.ndarray]) -> None:
     metrics, _, found = update
     assert metrics["loss/total"] == pytest.approx(sum(losses.values()), rel=LIMIT, abs=LIMIT)
-    assert {name: metrics[f"loss/{name}"] for name in losses} == pytest.approx(losses, rel=LIMIT, abs=LIMIT)
+    assert {name: metrics[f"loss/{name}"] for name in losses} == pytest.approx(
+        losses, rel=LIMIT, abs=LIMIT
+    )
     assert found.keys() == gradients.keys()
     for name, gradient in gradients.items():
         atol = LIMIT * np.abs(gradient).max()

@@ -26,13 +26,18 @@ def adamw(settings, weights: dict[str, torch.nn.Parameter]) -> torch.optim.AdamW
     """Biases and norms do not decay."""
     matrices = [w for w in weights.values() if w.ndim > 1]
     vectors = [w for w in weights.values() if w.ndim == 1]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
 
 
 def test_optimizers_in_turn_are_independent_adamws(layouts):
     (_, start), *updates = layouts["one"]["two_optimizers"]
-    weights = {name: torch.nn.Parameter(torch.from_numpy(w.copy())) for name, w in start.weights.items()}
+    weights = {
+        name: torch.nn.Parameter(torch.from_numpy(w.copy())) for name, w in start.weights.items()
+    }
     optimizers = {name: adamw(settings, weights) for name, (settings, _) in SETTINGS.items()}
     done = dict.fromkeys(SETTINGS, 0)
     for name, update in updates:
@@ -49,5 +54,7 @@ def test_optimizers_in_turn_are_independent_adamws(layouts):
         np.testing.assert_allclose(update.metrics["update/lr"], lr, rtol=1e-12)
         np.testing.assert_allclose(update.metrics["update/grad_norm"], norm.item(), rtol=1e-6)
         for key, weight in weights.items():
-            np.testing.assert_allclose(update.weights[key], weight.detach(), rtol=0, atol=1e-6, err_msg=key)
+            np.testing.assert_allclose(
+                update.weights[key], weight.detach(), rtol=0, atol=1e-6, err_msg=key
+            )
     assert done == {"main": 3, "imitation": 3}

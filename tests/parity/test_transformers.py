@@ -42,7 +42,10 @@ def logprobs(folder: Path) -> list[np.ndarray]:
     """Of each sample's response, at the temperature of the rollouts or, of a trace, at 1."""
     samples = [s for g in make_groups() for s in g.samples]
     found = zip(samples, distributions(folder), distributions(folder, TEMPERATURE), strict=True)
-    return [(at_one if s.is_offline else heated)[np.arange(len(at_one)), s.response] for s, at_one, heated in found]
+    return [
+        (at_one if s.is_offline else heated)[np.arange(len(at_one)), s.response]
+        for s, at_one, heated in found
+    ]
 
 
 def gap(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
@@ -72,7 +75,9 @@ def test_exported_folder(layouts, layout, tied):
     assert gap(layouts[layout]["updates"]["exported", tied], expected) < LIMIT
     source = layouts.folder / ("tied" if tied else "untied")
     assert gap(logprobs(source), expected) > 100 * LIMIT  # the update is in it
-    assert {f.name for f in folder.iterdir()} == {f.name for f in source.iterdir()} | {"conversion.json"}
+    assert {f.name for f in folder.iterdir()} == {f.name for f in source.iterdir()} | {
+        "conversion.json"
+    }
 
 
 @pytest.mark.parametrize("tied", [True, False])

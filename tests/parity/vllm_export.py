@@ -20,7 +20,9 @@ def main(folder: str) -> None:
     ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
     model = AutoModelForCausalLM.from_pretrained(folder)
     with torch.no_grad():
-        theirs = model.generate(torch.tensor([ids]), max_new_tokens=24, do_sample=False)[0, len(ids) :].tolist()
+        theirs = model.generate(torch.tensor([ids]), max_new_tokens=24, do_sample=False)[
+            0, len(ids) :
+        ].tolist()
     engine = LLM(
         model=folder,
         dtype="float32",
@@ -29,7 +31,9 @@ def main(folder: str) -> None:
         kv_cache_memory_bytes=64 << 20,
         disable_log_stats=True,
     )
-    answer = engine.chat([chat], SamplingParams(temperature=0, max_tokens=24), use_tqdm=False)[0].outputs[0]
+    answer = engine.chat([chat], SamplingParams(temperature=0, max_tokens=24), use_tqdm=False)[
+        0
+    ].outputs[0]
     print(json.dumps({"transformers": theirs, "vllm": list(answer.token_ids), "text": answer.text}))
 
 

@@ -28,7 +28,14 @@ def evaluations(tmp_path):
             answer = {"text": f"wait so {item}", "tokens": 4 + item}
             answers = [answer | {"verdict": verdict} for verdict in ("correct", "wrong")]
             rows.append(
-                {"benchmark": "B", "item": item, "problem": "p", "gold": "1", "kind": "math", "responses": answers}
+                {
+                    "benchmark": "B",
+                    "item": item,
+                    "problem": "p",
+                    "gold": "1",
+                    "kind": "math",
+                    "responses": answers,
+                }
             )
         folder = tmp_path / str(len(found))
         folder.mkdir()
@@ -43,7 +50,9 @@ def scored(evaluation, seed: int) -> list[Scored]:
     for response in evaluation.responses:
         ids = np.array([1, 2, 3, 1, 2, 3])
         logp, entropy = np.log(random.uniform(0.1, 1, (2, 6))).astype(np.float32)
-        scores = TokenScores(logp, -entropy, random.integers(0, 9, 6).astype(np.int32), random.uniform(0, 1, (2, 6)))
+        scores = TokenScores(
+            logp, -entropy, random.integers(0, 9, 6).astype(np.int32), random.uniform(0, 1, (2, 6))
+        )
         found.append(Scored(response, ids, scores))
     return found
 
@@ -53,11 +62,17 @@ def all_of(evaluation):
     found = find(evaluation, evaluation.responses, "tokens")
     own, before = scored(evaluation, 0), scored(evaluation, 1)
     shift, texts = rank_shift(own, before, least=1), {1: "wait", 2: " so", 3: HOSTILE}
-    positions = [find_positions(own, IDS), find_positions(before, IDS), find_positions(own, IDS, before)]
+    positions = [
+        find_positions(own, IDS),
+        find_positions(before, IDS),
+        find_positions(own, IDS, before),
+    ]
     sizes = {name: len(ids) for name, ids in IDS.items()}
     found.likelihood = Likelihood("m", "o", 6, {"empty": 2}, 1, sizes, *positions, shift, 6, texts)
     counts = {"multi_perspective": 1, "metacognitive": 2}
-    found.behaviours = find_behaviours(evaluation.responses, Judgements([counts] * 5 + [None], {HOSTILE: 1}))
+    found.behaviours = find_behaviours(
+        evaluation.responses, Judgements([counts] * 5 + [None], {HOSTILE: 1})
+    )
     return found
 
 
@@ -65,19 +80,41 @@ def test_every_section_and_its_figures(evaluations, tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "svg", lambda figure: "<svg></svg>")
     monkeypatch.setattr(plots.Plot, "save_png", lambda plot, path: path)
     gaps = {HOSTILE: learnability_gap(*evaluations)}
-    files = write_analysis(tmp_path, [all_of(one) for one in evaluations], gaps, ["analyse", "a b"], judge="j")
+    files = write_analysis(
+        tmp_path, [all_of(one) for one in evaluations], gaps, ["analyse", "a b"], judge="j"
+    )
     page, numbers = files[0].read_text(), json.loads(files[1].read_text())
-    sections = ("What was analysed", "Length by correctness", "Words of reasoning", "Probability along the response")
-    sections += ("Entropy along the response", "Token rank shift", "Cognitive behaviours", "Learnability gap")
+    sections = (
+        "What was analysed",
+        "Length by correctness",
+        "Words of reasoning",
+        "Probability along the response",
+    )
+    sections += (
+        "Entropy along the response",
+        "Token rank shift",
+        "Cognitive behaviours",
+        "Learnability gap",
+    )
     for section in sections:
         assert f"<h2>{section}</h2>" in page
     figures = [file.stem for file in files[2:]]
     assert page.count("<svg>") == len(figures) == len(set(figures)) == 25
-    assert {"words_connectors", "mass_change_anthropomorphic", "thirds_connectors", "ranks", "gap", "length_2"} <= set(
-        figures
-    )
+    assert {
+        "words_connectors",
+        "mass_change_anthropomorphic",
+        "thirds_connectors",
+        "ranks",
+        "gap",
+        "length_2",
+    } <= set(figures)
     assert "<script" not in page
-    for words in ("left out 2 empty", "1 responses are left out", "analyse &#39;a b&#39;", "<td>0.5</td>"):
+    for words in (
+        "left out 2 empty",
+        "1 responses are left out",
+        "analyse &#39;a b&#39;",
+        "<td>0.5</td>",
+    ):
         assert words in page, words
     assert numbers["evaluations"]["base"]["likelihood"]["original"] == "o"
 

@@ -17,8 +17,12 @@ def contrast(one: str, other: str) -> float:
 
     def luminance(colour: str) -> float:
         parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-        return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+        linear = [
+            part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        ]
+        return sum(
+            weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True)
+        )
 
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
@@ -37,7 +41,9 @@ def test_lines_stand_out_in_the_dark(colour):
 
 
 def test_a_colour_follows_the_reader_and_falls_back_to_the_light_one():
-    assert themed("fill: #0072B2; stroke: #123456") == "fill: var(--0072b2, #0072B2); stroke: #123456"
+    assert (
+        themed("fill: #0072B2; stroke: #123456") == "fill: var(--0072b2, #0072B2); stroke: #123456"
+    )
     assert f"--0072b2: {DARK['#0072b2']};" in VARIABLES
     assert "prefers-color-scheme: dark" in VARIABLES
 

@@ -34,7 +34,14 @@ class Markup(HTMLParser):
 
 @pytest.mark.parametrize(
     "text",
-    [r"is $x^2$ so", r"is \(x^2\) so", r"is $$x^2$$ so", r"is \[x^2\] so", r"is \boxed{x^2} so", r"is \boxed {x^2} so"]
+    [
+        r"is $x^2$ so",
+        r"is \(x^2\) so",
+        r"is $$x^2$$ so",
+        r"is \[x^2\] so",
+        r"is \boxed{x^2} so",
+        r"is \boxed {x^2} so",
+    ]
     + [r"is \begin{align}x^2\end{align} so", r"is \begin{equation*}x^2\end{equation*} so"],
 )
 def test_delimiters(text):
@@ -46,7 +53,18 @@ def test_delimiters(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["from $5 to $10", "a$ b $c", "$", "$$", r"\(", r"\[ x", r"\boxed{", r"\begin{align} x", "$x\n\ny$", "$ x $"],
+    [
+        "from $5 to $10",
+        "a$ b $c",
+        "$",
+        "$$",
+        r"\(",
+        r"\[ x",
+        r"\boxed{",
+        r"\begin{align} x",
+        "$x\n\ny$",
+        "$ x $",
+    ],
 )
 def test_what_is_no_formula_stays(text):
     found = Markup(maths.render(text))
@@ -55,12 +73,16 @@ def test_what_is_no_formula_stays(text):
 
 
 def test_text_around_is_escaped_and_keeps_its_lines():
-    assert maths.render("1 < 2 &amp;\n\n  b \\$3 **so** x") == "1 &lt; 2 &amp;amp;\n\n  b $3 <b>so</b> x"
+    assert (
+        maths.render("1 < 2 &amp;\n\n  b \\$3 **so** x")
+        == "1 &lt; 2 &amp;amp;\n\n  b $3 <b>so</b> x"
+    )
     assert maths.render("## Step 1: $x$\n### End").endswith("\n<b>End</b>")
 
 
 @pytest.mark.parametrize(
-    "latex", [r"\frac{", r"\left( x", r"\newcommand{\a}{\a\a}\a", "x" * (maths.LONGEST + 1), "{" * 999]
+    "latex",
+    [r"\frac{", r"\left( x", r"\newcommand{\a}{\a\a}\a", "x" * (maths.LONGEST + 1), "{" * 999],
 )
 def test_a_formula_that_cannot_be_made_is_shown_as_written(latex):
     found = Markup(maths.render(f"a \\({latex}\\) b"))
@@ -99,7 +121,11 @@ def test_no_markup_of_the_model_gets_through(text):
 
 
 def test_halves_of_characters_and_control_characters_can_be_written():
-    assert maths.render("a\ud800\x00\x1b[2Jb $\ud800$").encode().startswith("a?\ufffd\ufffd[2Jb".encode())
+    assert (
+        maths.render("a\ud800\x00\x1b[2Jb $\ud800$")
+        .encode()
+        .startswith("a?\ufffd\ufffd[2Jb".encode())
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,25 @@ PLOTS = {
     "curve": lambda: plots.curve(
         {"a": ([0, 1, 2], [1.0, np.nan, 3.0])}, "y", band={"a": [0.1, 0.1, np.nan]}, marks=[1]
     ),
-    "smooth": lambda: plots.curve({"a": (range(99), range(99)), "b": ([], [])}, "y", smooth=9, ylim=(0, None)),
-    "log": lambda: plots.curve({"a": ([0, 1, 2], [0.0, 1e-5, 1e3])}, "y", logy=True, smooth=3, levels={"limit": 1}),
-    "dots": lambda: plots.curve({"a": ([0, 1], [2, 3]), "b": ([0], [1e6])}, "y", dots=["b"], size=plots.WIDE),
-    "stacked": lambda: plots.stacked([1, 2, 4], {"a": [1, 2, 3], "b": [0, np.nan, 0]}, "y", share=True),
+    "smooth": lambda: plots.curve(
+        {"a": (range(99), range(99)), "b": ([], [])}, "y", smooth=9, ylim=(0, None)
+    ),
+    "log": lambda: plots.curve(
+        {"a": ([0, 1, 2], [0.0, 1e-5, 1e3])}, "y", logy=True, smooth=3, levels={"limit": 1}
+    ),
+    "dots": lambda: plots.curve(
+        {"a": ([0, 1], [2, 3]), "b": ([0], [1e6])}, "y", dots=["b"], size=plots.WIDE
+    ),
+    "stacked": lambda: plots.stacked(
+        [1, 2, 4], {"a": [1, 2, 3], "b": [0, np.nan, 0]}, "y", share=True
+    ),
     "stacked one": lambda: plots.stacked([3], {"a": [0.0]}, "y", share=True),
     "histogram": lambda: plots.histogram({"a": [1, 2, 2, np.inf], "b": []}, "x"),
     "histogram of one": lambda: plots.histogram({"a": [5, 5]}, "x"),
     "histogram of nothing": lambda: plots.histogram({"a": []}, "x"),
-    "bars": lambda: plots.bars({"a": {"x": 1.0, "y": -2}, "b": {"y": np.nan}}, "y", {"a": {"x": 0.1}}),
+    "bars": lambda: plots.bars(
+        {"a": {"x": 1.0, "y": -2}, "b": {"y": np.nan}}, "y", {"a": {"x": 0.1}}
+    ),
 }
 
 
@@ -38,7 +48,10 @@ def test_png(tmp_path):
 
 
 def test_axes_of_a_size_line_up():
-    boxes = {tuple(PLOTS[name]().figure.axes[0].get_position().bounds) for name in ("curve", "log", "histogram")}
+    boxes = {
+        tuple(PLOTS[name]().figure.axes[0].get_position().bounds)
+        for name in ("curve", "log", "histogram")
+    }
     assert len(boxes) == 1
 
 
@@ -49,21 +62,35 @@ def test_running_mean():
 
 
 def test_short():
-    assert [plots.short(n) for n in (9.5, 950, 1234, 999_600, 6e5)] == ["9.5", "950", "1.23k", "1M", "600k"]
+    assert [plots.short(n) for n in (9.5, 950, 1234, 999_600, 6e5)] == [
+        "9.5",
+        "950",
+        "1.23k",
+        "1M",
+        "600k",
+    ]
 
 
 def test_the_pieces_of_a_page_escape_their_texts():
-    parts, plot = page.environment().get_template("parts.html").module, plots.curve({"<i>": ([0], [0])}, "<i>")
+    parts, plot = (
+        page.environment().get_template("parts.html").module,
+        plots.curve({"<i>": ([0], [0])}, "<i>"),
+    )
     cells = [["<i>", page.Cell("<i>", "<i>", 1)]]
     made = [parts.note("<i>"), parts.definitions({"<i>": "<i>"}), parts.tile("<i>", "<i>", "<i>")]
-    made += [parts.table(["<i>"], cells), parts.list(["<i>"]), parts.section("<i>", [replace(plot, caption="<i>")])]
+    made += [
+        parts.table(["<i>"], cells),
+        parts.list(["<i>"]),
+        parts.section("<i>", [replace(plot, caption="<i>")]),
+    ]
     assert all("&lt;i&gt;" in part for part in made)
     assert "<i>" not in "".join(made)
     assert parts.section("empty", [None, None]).strip() == ""
 
 
 @pytest.mark.parametrize(
-    "steps", [[3], [1, 2], [0, 1], range(4), range(0, 1001, 50), [12_000, 12_004], [199_990, 200_010]]
+    "steps",
+    [[3], [1, 2], [0, 1], range(4), range(0, 1001, 50), [12_000, 12_004], [199_990, 200_010]],
 )
 def test_steps_have_no_halves_and_no_two_ticks_look_alike(steps):
     for plot in (plots.curve({"a": (steps, steps)}, "y"), plots.stacked(steps, {"a": steps}, "y")):
@@ -90,5 +117,10 @@ def test_a_figure_is_named_by_what_stands_above_it():
 
 def test_names_are_no_formulas():
     name = r"cost in $\frac{ and $"
-    made = [plots.bars({name: {name: 1.0}}, name), plots.curve({name: ([0, 1], [1, 2])}, name, name, levels={name: 1})]
-    assert all(f"<title>{name}</title>" in plot.svg for plot in made)  # as a formula it would be refused
+    made = [
+        plots.bars({name: {name: 1.0}}, name),
+        plots.curve({name: ([0, 1], [1, 2])}, name, name, levels={name: 1}),
+    ]
+    assert all(
+        f"<title>{name}</title>" in plot.svg for plot in made
+    )  # as a formula it would be refused

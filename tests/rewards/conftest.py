@@ -15,7 +15,9 @@ def busy():
 
     @contextmanager
     def loops():
-        running = [subprocess.Popen([sys.executable, "-c", LOOP]) for _ in range(4 * os.cpu_count())]
+        running = [
+            subprocess.Popen([sys.executable, "-c", LOOP]) for _ in range(4 * os.cpu_count())
+        ]
         try:
             yield
         finally:

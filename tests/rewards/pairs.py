@@ -179,8 +179,16 @@ FORMULAS = [
     ("\\frac{1}{2a}(\\exp{a*t} - \\exp{-a*t})", "\\frac{e^{at}-e^{-at}}{2a}", C),  # Minerva
     ("\\frac{1}{3} E_{1}+\\frac{2}{3} E_{2}", "\\frac{E_1+2E_2}{3}", C),  # Minerva
     ("\\frac{1}{3} E_{1}+\\frac{2}{3} E_{2}", "\\frac{2E_1+E_2}{3}", W),
-    ("m_{p} c^{2}\\left(\\gamma^{2}-1\\right) \\sin ^{2} \\theta", "c^2 m_p (\\gamma^2-1) \\sin^2\\theta", C),
-    ("m_{p} c^{2}\\left(\\gamma^{2}-1\\right) \\sin ^{2} \\theta", "c^2 m_p (\\gamma^2+1) \\sin^2\\theta", W),
+    (
+        "m_{p} c^{2}\\left(\\gamma^{2}-1\\right) \\sin ^{2} \\theta",
+        "c^2 m_p (\\gamma^2-1) \\sin^2\\theta",
+        C,
+    ),
+    (
+        "m_{p} c^{2}\\left(\\gamma^{2}-1\\right) \\sin ^{2} \\theta",
+        "c^2 m_p (\\gamma^2+1) \\sin^2\\theta",
+        W,
+    ),
     ("I(0) e^{-\\frac{t}{R C}}", "I(0)e^{-t/(RC)}", C),  # Minerva
     ("\\sqrt{x^2}", "x", W),
     ("-\\tau \\ln \\Delta", "\\tau \\ln\\left(\\frac{1}{\\Delta}\\right)", C),  # Minerva
@@ -245,7 +253,11 @@ EQUATIONS = [
     ("\\tan \\theta = 2\\theta", "2\\theta", W),  # MATH
     ("AB=9, CD=4", "9, 4", C),  # MATH
     ("AB=9, CD=4", "AB=4, CD=9", W),
-    ("$\\angle B E A_{1}=90$,$\\angle A E B_{1}=90$", "\\angle BEA_1 = 90^\\circ, \\angle AEB_1 = 90^\\circ", C),
+    (
+        "$\\angle B E A_{1}=90$,$\\angle A E B_{1}=90$",
+        "\\angle BEA_1 = 90^\\circ, \\angle AEB_1 = 90^\\circ",
+        C,
+    ),
     ("7", "\\text{not } x = 7", W),
     ("7", "\\text{Area} = 7", C),
 ]
@@ -278,7 +290,11 @@ INTERVALS = [
     ("$k \\geqslant 2$", "k > 2", W),
     ("$k \\geqslant 2$", "2", W),
     ("$t(0,4]$", "(0,4]", C),  # OlympiadBench
-    ("\\left[ \\frac{\\pi^2}{8}, \\frac{5 \\pi^2}{4} \\right]", "[\\pi^2/8, 1.25\\pi^2]", C),  # MATH-500
+    (
+        "\\left[ \\frac{\\pi^2}{8}, \\frac{5 \\pi^2}{4} \\right]",
+        "[\\pi^2/8, 1.25\\pi^2]",
+        C,
+    ),  # MATH-500
     ("(-\\infty,\\infty)", "\\mathbb{R}", C),
     ("1<x<2", "(1,2)", C),
     ("[-2,7]", "\\{x \\in \\mathbb{R} \\mid -2 \\le x \\le 7\\}", C),

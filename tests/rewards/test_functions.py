@@ -131,7 +131,9 @@ def test_functions_are_given_what_they_ask_for(verifier):
     }
     found = {name: verifier.call(path(name), [call])[0] for name in expected}
     assert found == expected
-    assert verifier.call(path("beside"), [call._replace(columns={"level": 1, "budget": 2, "scale": 3.0})]) == [24.0]
+    assert verifier.call(
+        path("beside"), [call._replace(columns={"level": 1, "budget": 2, "scale": 3.0})]
+    ) == [24.0]
 
 
 def test_four_texts_without_a_row_are_enough(verifier):
@@ -153,11 +155,15 @@ def test_what_is_asked_of_the_data(names, columns):
     assert functions.columns(Reward(functions={path(name): 1.0 for name in names})) == columns
 
 
-PROBLEMS = [Problem(i, f"{i}?", str(i), trace="a trace" if i else None, columns=ROW) for i in range(5)]
+PROBLEMS = [
+    Problem(i, f"{i}?", str(i), trace="a trace" if i else None, columns=ROW) for i in range(5)
+]
 
 
 def tried(reward: Reward, *sources: list[Problem]) -> None:
-    functions.try_out(reward, lambda columns: {f"source {i}": found for i, found in enumerate(sources)})
+    functions.try_out(
+        reward, lambda columns: {f"source {i}": found for i, found in enumerate(sources)}
+    )
 
 
 @pytest.mark.parametrize("name", ["usual", "by_name", "of_all", "beside", "decorated", "bonus"])
@@ -171,10 +177,22 @@ def test_a_good_function_passes_silently(name, capfd):
     [
         ("my_rewards:usuall", "has no function 'usuall'; nearest is 'usual'", ""),
         ("my_rewards:BUDGET", "has no function 'BUDGET'", ""),
-        ("my_broken:term", "No module named 'no_such_library'", 'my_broken.py", line 1, in <module>'),
+        (
+            "my_broken:term",
+            "No module named 'no_such_library'",
+            'my_broken.py", line 1, in <module>',
+        ),
         ("my_script:term", "SystemExit: 1", 'my_script.py", line 1, in <module>'),
-        ("my_rewards:wants_more", "asks for 'difficulty', which is none of problem, gold, response, tokens and no", ""),
-        ("my_rewards:never", "on each of the 8 calls tried with problems of source 0: KeyError", 'return inner["no su'),
+        (
+            "my_rewards:wants_more",
+            "asks for 'difficulty', which is none of problem, gold, response, tokens and no",
+            "",
+        ),
+        (
+            "my_rewards:never",
+            "on each of the 8 calls tried with problems of source 0: KeyError",
+            'return inner["no su',
+        ),
         ("my_rewards:nothing", "returned None, want a finite number", ""),
         ("my_rewards:infinite", "my_rewards.py line 57) returned inf, want a finite number", ""),
         ("my_rewards:leaves", "SystemExit: 3", "sys.exit(3)"),
@@ -216,9 +234,14 @@ def test_a_verdict_is_tried_with_every_source(capfd):
     reward = Reward(verdict=path("judge"))
     tried(reward, PROBLEMS, PROBLEMS)
     lacking = [Problem(0, "?", "7")]
-    with pytest.raises(RecipeError, match=r"reward\.verdict: .* tried with problems of source 1: .*asks for 'level'"):
+    with pytest.raises(
+        RecipeError,
+        match=r"reward\.verdict: .* tried with problems of source 1: .*asks for 'level'",
+    ):
         tried(reward, PROBLEMS, lacking)
-    tried(Reward(functions={path("by_name"): 1.0}), PROBLEMS, lacking)  # benchmarks have verdicts alone
+    tried(
+        Reward(functions={path("by_name"): 1.0}), PROBLEMS, lacking
+    )  # benchmarks have verdicts alone
 
 
 def test_imports_are_not_charged_to_the_first_call(module, tmp_path):
@@ -267,7 +290,10 @@ def test_verdicts_of_the_users_own(verifier):
 
 def samples(*terms: float | None, verdict: str = "wrong") -> list[Sample]:
     none = np.zeros(1, np.int32)
-    return [Sample(none, none, verdict=verdict, terms={"accuracy": 0.0, "usual": term}) for term in terms]
+    return [
+        Sample(none, none, verdict=verdict, terms={"accuracy": 0.0, "usual": term})
+        for term in terms
+    ]
 
 
 @pytest.mark.usefixtures("one_rank")
@@ -280,7 +306,11 @@ class TestWatching:
 
     @pytest.fixture
     def failing(self, verifier):
-        verifier.failures, verifier.told, verifier.warned = {path("usual"): "Traceback ..."}, set(), set()
+        verifier.failures, verifier.told, verifier.warned = (
+            {path("usual"): "Traceback ..."},
+            set(),
+            set(),
+        )
         return verifier
 
     def watch(self, reward, verifier, found, said):
@@ -289,7 +319,9 @@ class TestWatching:
     def test_the_first_failure_is_told_once_and_a_large_share_too(self, failing, said):
         reward = Reward(functions={path("usual"): 1.0}, failed_share=0.25)
         self.watch(reward, failing, samples(None, 1, 1, 1), said)
-        assert said == ["red_mcore: warning: 'my_rewards:usual' failed, for the first time so:\nTraceback ..."]
+        assert said == [
+            "red_mcore: warning: 'my_rewards:usual' failed, for the first time so:\nTraceback ..."
+        ]
         self.watch(reward, failing, samples(None, None, 1, 1), said)
         assert len(said) == 2
         assert (
@@ -302,7 +334,8 @@ class TestWatching:
     def test_a_term_that_fails_on_every_call_ends_the_run(self, failing, said):
         reward = Reward(functions={path("usual"): 1.0}, failed_share=1.0)
         with pytest.raises(
-            RuntimeError, match=r"step 3: reward\.functions 'my_rewards:usual' failed on all of its 2 calls"
+            RuntimeError,
+            match=r"step 3: reward\.functions 'my_rewards:usual' failed on all of its 2 calls",
         ):
             self.watch(reward, failing, samples(None, None), said)
         assert len(said) == 1
@@ -311,9 +344,15 @@ class TestWatching:
         reward = Reward(verdict=path("judge"))
         self.watch(reward, failing, samples(1, verdict="crash") + samples(1) * 30, said)
         with pytest.raises(
-            RuntimeError, match=r"step 3: reward\.verdict 'my_rewards:judge' failed on all of its 3 calls"
+            RuntimeError,
+            match=r"step 3: reward\.verdict 'my_rewards:judge' failed on all of its 3 calls",
         ):
-            self.watch(reward, failing, samples(1, 1, verdict="crash") + samples(1, verdict="timeout"), said)
+            self.watch(
+                reward,
+                failing,
+                samples(1, 1, verdict="crash") + samples(1, verdict="timeout"),
+                said,
+            )
 
     def test_nothing_sampled_is_no_failure(self, failing, said):
         self.watch(Reward(functions={path("usual"): 1.0}), failing, [], said)

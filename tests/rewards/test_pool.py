@@ -63,9 +63,7 @@ def work(what, value=None):
     return value
 
 
-DAEMON = (
-    "import os, sys, time; os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0); open(sys.argv[1], 'a')"
-)
+DAEMON = "import os, sys, time; os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0); open(sys.argv[1], 'a')"
 
 
 def start(file) -> None:
@@ -150,7 +148,13 @@ def test_failures_cost_their_own_task_alone():
     with Pool(work, 2, 2.0) as pool:
         bad = {3: ("spin",), 10: ("die",), 11: ("raise",), 12: ("deep",), 20: ("fill", 5 << 30)}
         results = pool.run([bad.get(i, ("echo", i)) for i in range(40)])
-        assert [results.pop(i)[0] for i in (20, 12, 11, 10, 3)] == ["crash", "crash", "crash", "crash", "timeout"]
+        assert [results.pop(i)[0] for i in (20, 12, 11, 10, 3)] == [
+            "crash",
+            "crash",
+            "crash",
+            "crash",
+            "timeout",
+        ]
         assert results == [("done", i) for i in range(40) if i not in bad]
         assert pool.run([("raise",)]) == [("crash", "ValueError: no such thing")]
 
@@ -185,7 +189,11 @@ def test_killed_children_lose_no_result(once, who, tmp_path):
         there = list(set(children()) - others)
         for pid in random.sample(there, min(1, len(there))) if who == "one keeper" else there:
             with suppress(ProcessLookupError, psutil.NoSuchProcess):
-                for victim in [w.pid for w in psutil.Process(pid).children()] if who == "all workers" else [pid]:
+                for victim in (
+                    [w.pid for w in psutil.Process(pid).children()]
+                    if who == "all workers"
+                    else [pid]
+                ):
                     os.kill(victim, signal.SIGKILL)
 
     files = [tmp_path / str(i) for i in range(300)]
@@ -208,10 +216,22 @@ def test_children_killed_between_batches_are_replaced():
 
 def test_the_next_child_is_a_fork_of_one_that_is_prepared(patient, tmp_path):
     prepared, begun = tmp_path / "prepared", tmp_path / "begun"
-    with Pool(work, 1, 1.0, functools.partial(prepare, prepared), functools.partial(note, begun)) as pool:
-        results = pool.run([("draw",), ("spin",), ("draw",), ("die",), ("echo", 1), ("spin",), ("draw",)])
+    with Pool(
+        work, 1, 1.0, functools.partial(prepare, prepared), functools.partial(note, begun)
+    ) as pool:
+        results = pool.run(
+            [("draw",), ("spin",), ("draw",), ("die",), ("echo", 1), ("spin",), ("draw",)]
+        )
         draws = [value for how, value in results if how == "done" and value != 1]
-        assert [how for how, _ in results] == ["done", "timeout", "done", "crash", "done", "timeout", "done"]
+        assert [how for how, _ in results] == [
+            "done",
+            "timeout",
+            "done",
+            "crash",
+            "done",
+            "timeout",
+            "done",
+        ]
         assert results[3] == ("crash", "the child ended with exit code -9")
         assert len(set(zip(*draws, strict=True))) == 2
         assert all(len(set(numbers)) == len(draws) == 3 for numbers in zip(*draws, strict=True))
@@ -227,7 +247,10 @@ def test_the_next_child_is_a_fork_of_one_that_is_prepared(patient, tmp_path):
 
 @pytest.mark.parametrize("first", [{"prepare": fail}, {"begin": fail}], ids=str)
 def test_children_that_cannot_start_are_an_error(first):
-    with Pool(work, 1, 30, **first) as pool, pytest.raises(RuntimeError, match=r"do not start .* exit code 3"):
+    with (
+        Pool(work, 1, 30, **first) as pool,
+        pytest.raises(RuntimeError, match=r"do not start .* exit code 3"),
+    ):
         pool.run([("echo", 1)])
 
 
@@ -251,7 +274,9 @@ def test_an_interrupted_batch_leaves_nothing_behind(once, tmp_path):
 
 
 def live(pids) -> list[int]:
-    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+    return [
+        pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"
+    ]
 
 
 def soon_dead(pids) -> bool:
@@ -269,7 +294,9 @@ def test_what_a_task_starts_dies_with_its_child(end, patient, tmp_path):
     with Pool(work, 1, 2.0) as pool:
         keepers = set(children()) - others
         what = "start and spin" if end == "timeout" else "start"
-        assert pool.run([(what, file)]) == [("timeout", None) if end == "timeout" else ("done", file)]
+        assert pool.run([(what, file)]) == [
+            ("timeout", None) if end == "timeout" else ("done", file)
+        ]
         pids = started(file)
         assert len(pids) == 2
         if end != "timeout":
@@ -294,7 +321,9 @@ def test_what_a_task_starts_dies_with_the_caller(tmp_path):
         "    test_pool.Pool(test_pool.work, 1, 60).run([('start', sys.argv[1])])\n"
         "    os.killpg(0, signal.SIGKILL)\n"
     )
-    done = subprocess.run([sys.executable, script, file, Path(__file__).parent], start_new_session=True)
+    done = subprocess.run(
+        [sys.executable, script, file, Path(__file__).parent], start_new_session=True
+    )
     assert done.returncode == -signal.SIGKILL
     assert len(started(file)) == 2
     assert soon_dead(started(file))
@@ -305,11 +334,15 @@ def test_a_child_has_limits(tmp_path, capfd, monkeypatch):
     resource_tracker.ensure_running()  # which stays
     monkeypatch.setenv("RED_MCORE_TEST", str(tmp_path))  # all that comes of the children has it
     with Pool(work, 1, 60) as pool:
-        results = pool.run([("write", tmp_path / "big"), ("open", 3000), ("multiply",), ("scatter",), ("echo", 1)])
+        results = pool.run(
+            [("write", tmp_path / "big"), ("open", 3000), ("multiply",), ("scatter",), ("echo", 1)]
+        )
     assert results[0] == ("crash", "OSError: [Errno 27] File too large")
     assert results[1][0] == "crash"
     assert "Too many open files" in results[1][1]
     assert [how for how, _ in results[2:]] == ["crash", "crash", "done"]
     assert capfd.readouterr().err.count("a task of the verifier had") == 2 * TRIES
     found = psutil.process_iter(["pid", "environ"])
-    assert soon_dead([p.pid for p in found if (p.info["environ"] or {}).get("RED_MCORE_TEST") == str(tmp_path)])
+    assert soon_dead(
+        [p.pid for p in found if (p.info["environ"] or {}).get("RED_MCORE_TEST") == str(tmp_path)]
+    )

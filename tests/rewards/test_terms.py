@@ -47,7 +47,9 @@ def test_format_is_one_block_per_tag(text, opened, score):
 
 def test_repetition_is_the_share_of_windows_seen_before():
     assert repetition_share(np.arange(50), 3) == 0
-    assert repetition_share(np.array([1, 2, 3, 1, 2, 3, 1]), 3) == pytest.approx(2 / 5)  # 123 231 312 123 231
+    assert repetition_share(np.array([1, 2, 3, 1, 2, 3, 1]), 3) == pytest.approx(
+        2 / 5
+    )  # 123 231 312 123 231
     assert repetition_share(np.zeros(103, np.int32), 4) == pytest.approx(0.99)
     assert repetition_share(np.array([1, 2]), 2) == repetition_share(np.array([]), 2) == 0
 
@@ -68,7 +70,9 @@ def test_repetition_is_the_share_of_windows_seen_before():
     ],
 )
 def test_what_a_wrong_or_cut_off_answer_earns(accuracy, truncated, settings, expected):
-    sample = Sample(np.zeros(5, np.int32), np.zeros(3, np.int32), accuracy=accuracy, truncated=truncated)
+    sample = Sample(
+        np.zeros(5, np.int32), np.zeros(3, np.int32), accuracy=accuracy, truncated=truncated
+    )
     assert reward_terms(sample, settings, limit=128) == {"accuracy": expected}
     assert sample.accuracy == accuracy  # what was measured stays
 
@@ -79,7 +83,9 @@ def test_a_length_penalty_weighs_half_where_wrong_is_minus_one():
     for wrong in (0.0, -1.0):
         settings = Reward(wrong=wrong, overlong=Overlong(buffer=50))
         sizes = ((1.0, 10), (0.0, 10), (0.0, 128))
-        samples = [Sample(np.zeros(5, np.int32), np.zeros(n, np.int32), accuracy=a) for a, n in sizes]
+        samples = [
+            Sample(np.zeros(5, np.int32), np.zeros(n, np.int32), accuracy=a) for a, n in sizes
+        ]
         rewards = [sum(reward_terms(s, settings, limit=128).values()) for s in samples]
         found.append((rewards[1] - rewards[2]) / (rewards[0] - rewards[1]))
     assert found == [1.0, 0.5]
@@ -95,7 +101,11 @@ def test_terms_are_weighted_and_penalties_are_for_rollouts_alone():
     text = "<think>a</think><answer>b</answer>"
     rollout = Sample(np.zeros(5, np.int32), np.zeros(103, np.int32), text=text, accuracy=1.0)
     terms = reward_terms(rollout, settings, limit=128)
-    assert terms == pytest.approx({"accuracy": 2, "format": 0.5, "overlong": -3 * 25 / 50, "repetition": -0.099})
-    trace = Sample(np.zeros(5, np.int32), np.zeros(103, np.int32), is_offline=True, text=text, accuracy=1.0)
+    assert terms == pytest.approx(
+        {"accuracy": 2, "format": 0.5, "overlong": -3 * 25 / 50, "repetition": -0.099}
+    )
+    trace = Sample(
+        np.zeros(5, np.int32), np.zeros(103, np.int32), is_offline=True, text=text, accuracy=1.0
+    )
     assert reward_terms(trace, settings, limit=128) == {"accuracy": 2.0, "format": 0.5}
     assert reward_terms(rollout, Reward(), limit=128) == {"accuracy": 1.0}

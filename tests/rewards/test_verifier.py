@@ -70,7 +70,12 @@ def test_teacher_traces_verify(verifier):
 
 
 def test_whole_text_is_searched_without_boxed_only(verifier):
-    asked = [("7", "The final answer is $7$."), ("7", "It is 8"), ("7", "no number at all"), ("7", "\\boxed{7}")]
+    asked = [
+        ("7", "The final answer is $7$."),
+        ("7", "It is 8"),
+        ("7", "no number at all"),
+        ("7", "\\boxed{7}"),
+    ]
     found = [grade.verdict for grade in verifier.grade(asked, boxed_only=False)]
     assert found == ["correct", "wrong", "unparsable", "correct"]
     assert verdicts(verifier, asked) == ["unparsable", "unparsable", "unparsable", "correct"]
@@ -80,7 +85,12 @@ def test_golds_that_nothing_can_equal_are_told(verifier):
     golds = {"7": True, "\\frac{1}{2}": True, "Evelyn": True, "": False, "\\boxed{": False}
     faults = verifier.gold_faults([Problem(i, "?", gold) for i, gold in enumerate(golds)])
     assert [fault is None for fault in faults] == list(golds.values())
-    assert verifier.gold_faults([Problem(0, "?", "B", kind="choice"), Problem(1, "?", "42", kind="choice")])[0] is None
+    assert (
+        verifier.gold_faults(
+            [Problem(0, "?", "B", kind="choice"), Problem(1, "?", "42", kind="choice")]
+        )[0]
+        is None
+    )
 
 
 def halved(problem, gold, response, tokens):
@@ -101,10 +111,14 @@ def test_nothing_hostile_hangs_crashes_or_scores():
     with Verifier(Reward(workers=4, timeout_seconds=1.0)) as verifier:
         found = verifier.grade(HOSTILE, boxed_only=False)
         assert len(HOSTILE) >= 40
-        assert [row for row, grade in zip(HOSTILE, found, strict=True) if grade.verdict == "correct"] == []
+        assert [
+            row for row, grade in zip(HOSTILE, found, strict=True) if grade.verdict == "correct"
+        ] == []
         # Beside load on the machine nothing brings a child down for good: those left answer at once.
         verifier.grade([("1/3", "\\boxed{2/6}")] * 8)
-        asked = [(f"\\frac{{1}}{{{i}}}", f"\\boxed{{\\frac{{2}}{{{2 * i}}}}}") for i in range(3, 40)]
+        asked = [
+            (f"\\frac{{1}}{{{i}}}", f"\\boxed{{\\frac{{2}}{{{2 * i}}}}}") for i in range(3, 40)
+        ]
         assert set(verdicts(verifier, asked)) == {"correct"}
 
 
@@ -113,7 +127,9 @@ def test_killed_children_lose_no_verdict(everyone):
     others = children()
     with Verifier(Reward(workers=3, timeout_seconds=60)) as verifier:
         assert verdicts(verifier, [("1/2", "\\boxed{2/4}")] * 6) == ["correct"] * 6
-        asked = [(f"\\sqrt{{{i}}}+x", f"\\boxed{{x+\\sqrt{{{4 * i + i % 2}}}/2}}") for i in range(3, 150)]
+        asked = [
+            (f"\\sqrt{{{i}}}+x", f"\\boxed{{x+\\sqrt{{{4 * i + i % 2}}}/2}}") for i in range(3, 150)
+        ]
         victims = sorted(set(children()) - set(others))[: None if everyone else 1]
 
         def kill():
@@ -123,7 +139,9 @@ def test_killed_children_lose_no_verdict(everyone):
 
         stopped = [child for child in verifier._pool._children if child.process.pid in victims]
         for child in stopped:
-            os.kill(child._worker, signal.SIGSTOP)  # so that the batch cannot be over before they are killed
+            os.kill(
+                child._worker, signal.SIGSTOP
+            )  # so that the batch cannot be over before they are killed
         killer = threading.Thread(target=kill)
         killer.start()
         found = verdicts(verifier, asked)
@@ -134,7 +152,10 @@ def test_killed_children_lose_no_verdict(everyone):
 
 def test_verdicts_are_the_same_on_a_busy_machine(busy):
     """A limit that none of these comes near by its own work, and most would if others' work counted."""
-    asked = [(f"\\sqrt{{{i}}}+\\ln({i}x)", f"\\boxed{{\\ln(x)+\\ln{i}+\\sqrt{{{i + i % 2}}}}}") for i in range(3, 15)]
+    asked = [
+        (f"\\sqrt{{{i}}}+\\ln({i}x)", f"\\boxed{{\\ln(x)+\\ln{i}+\\sqrt{{{i + i % 2}}}}}")
+        for i in range(3, 15)
+    ]
     with Verifier(Reward(workers=2, timeout_seconds=0.5)) as verifier:
         idle = verdicts(verifier, [*asked, ("7", BOMB)])
         assert idle == ["wrong" if i % 2 else "correct" for i in range(3, 15)] + ["timeout"]
@@ -177,7 +198,9 @@ def test_children_die_with_a_killed_parent(tmp_path):
         "    threading.Event().wait()\n"
     )
     found_from = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=found_from)
+    parent = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=found_from
+    )
     try:
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(pids) == 1

@@ -56,7 +56,9 @@ def reference_logp(model, prompt, response, temperature=1.0):
 def gap(model, prompts, groups, temperature=1.0):
     """Largest |engine - transformers| in nats."""
     pairs = [(p, c) for p, group in zip(prompts, groups, strict=True) for c in group]
-    return max(np.abs(c.logp - reference_logp(model, p, c.token_ids, temperature)).max() for p, c in pairs)
+    return max(
+        np.abs(c.logp - reference_logp(model, p, c.token_ids, temperature)).max() for p, c in pairs
+    )
 
 
 def tokens(groups):
@@ -78,13 +80,17 @@ def raises(kind, call, *words):
 class Checks:
     def __init__(self, folder: Path):
         self.folder = folder
-        self.models = {(tied, seed): make_model(tied, seed) for tied in (False, True) for seed in (0, 1)}
+        self.models = {
+            (tied, seed): make_model(tied, seed) for tied in (False, True) for seed in (0, 1)
+        }
         self.prompts = make_prompts()
 
     def settings(self, tensor=1):
         from red_mcore.config.recipe import Rollout
 
-        return Rollout(max_prompt_tokens=160, max_response_tokens=40, tensor=tensor, kv_cache_mib=64)
+        return Rollout(
+            max_prompt_tokens=160, max_response_tokens=40, tensor=tensor, kv_cache_mib=64
+        )
 
     def build(self, tied, tensor):
         from red_mcore.rollout.engine import VllmEngine
@@ -128,7 +134,9 @@ class Checks:
         assert publication.bytes == sum(4 * t.numel() for t in tensors.values())
         groups = self.sample(engine)
         assert gap(model, self.prompts, groups) < 1e-4
-        assert all(c.version == 4 and c.token_ids.dtype == np.int32 for group in groups for c in group)
+        assert all(
+            c.version == 4 and c.token_ids.dtype == np.int32 for group in groups for c in group
+        )
         assert len(set(map(str, tokens(groups)))) == 9, "samples of a prompt must differ"
         assert torch.equal(before, torch.get_rng_state()), "the trainer's random state moved"
 
@@ -150,7 +158,11 @@ class Checks:
         for prompt, group in zip(self.prompts, groups, strict=True):
             ids = prompt.tolist() + group[0].token_ids.tolist()
             with torch.no_grad():
-                best = self.models[False, 0](torch.tensor([ids])).logits[0, len(prompt) - 1 : -1].argmax(-1)
+                best = (
+                    self.models[False, 0](torch.tensor([ids]))
+                    .logits[0, len(prompt) - 1 : -1]
+                    .argmax(-1)
+                )
             assert ids[len(prompt) :] == best.tolist()
 
     def check_seeds_alone_decide(self, engine):
@@ -166,18 +178,27 @@ class Checks:
 
     def check_stop_and_truncation(self, engine):
         told = []
-        groups = engine.sample(make_prompts(1), 200, [5], watch=lambda *progress: told.append(progress))
+        groups = engine.sample(
+            make_prompts(1), 200, [5], watch=lambda *progress: told.append(progress)
+        )
         assert told == [(done, 200) for done in range(1, 201)]
         completions = [c for group in groups for c in group]
         stopped = [c for c in completions if not c.truncated]
         assert 0 < len(stopped) < len(completions)
         assert all(c.token_ids[-1] == STOP and STOP not in c.token_ids[:-1] for c in stopped)
-        assert all(len(c.token_ids) == 40 and STOP not in c.token_ids for c in completions if c.truncated)
+        assert all(
+            len(c.token_ids) == 40 and STOP not in c.token_ids for c in completions if c.truncated
+        )
         assert all(len(c.token_ids) == len(c.logp) for c in completions)
         # A response that ends with its last allowed token is whole.
-        prompts, first = make_prompts(1), next(i for i, c in enumerate(completions) if not c.truncated)
+        prompts, first = (
+            make_prompts(1),
+            next(i for i, c in enumerate(completions) if not c.truncated),
+        )
         engine.reset()
-        (again,) = engine.sample(prompts, first + 1, [5], max_tokens=[len(completions[first].token_ids)])
+        (again,) = engine.sample(
+            prompts, first + 1, [5], max_tokens=[len(completions[first].token_ids)]
+        )
         assert again[first].token_ids.tolist() == completions[first].token_ids.tolist()
         assert not again[first].truncated
 
@@ -193,10 +214,16 @@ class Checks:
         assert engine.sample([], 3, []) == []
 
     def check_each_prompt_has_its_own_limit(self, engine):
-        limits = [1, 12, 50]  # the last may have more than max_response_tokens, for its prompt leaves room
+        limits = [
+            1,
+            12,
+            50,
+        ]  # the last may have more than max_response_tokens, for its prompt leaves room
         groups = self.sample(engine, max_tokens=limits)
         for limit, group in zip(limits, groups, strict=True):
-            assert all(len(c.token_ids) == limit if c.truncated else c.token_ids[-1] == STOP for c in group)
+            assert all(
+                len(c.token_ids) == limit if c.truncated else c.token_ids[-1] == STOP for c in group
+            )
             assert max(len(c.token_ids) for c in group) == limit
         assert gap(self.models[False, 0], self.prompts, groups) < 1e-4
 
@@ -227,9 +254,14 @@ class Checks:
         for problem, text, group in zip(problems, given, groups, strict=True):
             prefix = tokenizer.encode(text)
             for sample in group.samples:
-                assert sample.prompt.tolist() == encode_prompt(tokenizer, problem, recipe.data).tolist() + prefix
+                assert (
+                    sample.prompt.tolist()
+                    == encode_prompt(tokenizer, problem, recipe.data).tolist() + prefix
+                )
                 whole = len(prefix) + len(sample.response)
-                assert whole == 40 if sample.truncated else whole <= 40 and sample.response[-1] == STOP
+                assert (
+                    whole == 40 if sample.truncated else whole <= 40 and sample.response[-1] == STOP
+                )
                 expected = reference_logp(self.models[False, 0], sample.prompt, sample.response)
                 assert np.abs(sample.sampler_logp - expected).max() < 1e-4
         drawn = [s.response.tolist() for g in groups for s in g.samples]
@@ -237,13 +269,17 @@ class Checks:
         everyone = [None] * dist.get_world_size()
         dist.all_gather_object(everyone, drawn)
         assert everyone[0] == everyone[1]
-        (alone,) = sampler.continuations(problems[:1], characters[:1], 3, (1, 0))  # the other rank samples nothing
+        (alone,) = sampler.continuations(
+            problems[:1], characters[:1], 3, (1, 0)
+        )  # the other rank samples nothing
         assert [s.response.tolist() for s in alone.samples] == drawn[:3]
 
     def check_second_publication_replaces_the_first(self, engine):
         old = self.sample(engine)
         one, two = (self.publish(engine, self.models[False, seed], version=5) for seed in (0, 1))
-        new = engine.sample(self.prompts, 3, [11, 12, 13])  # no reset: publication forgets the old model's prefixes
+        new = engine.sample(
+            self.prompts, 3, [11, 12, 13]
+        )  # no reset: publication forgets the old model's prefixes
         assert one.checksum != two.checksum
         assert gap(self.models[False, 1], self.prompts, new) < 1e-4
         assert tokens(old) != tokens(new)
@@ -258,15 +294,31 @@ class Checks:
             raises(RuntimeError, lambda: self.sample(engine), "publish")
 
         refused(lambda tensors: tensors.pop(name), name, "missing")
-        refused(lambda tensors: tensors.update({name: tensors[name].T.contiguous()}), name, "(128, 64)", "(64, 128)")
+        refused(
+            lambda tensors: tensors.update({name: tensors[name].T.contiguous()}),
+            name,
+            "(128, 64)",
+            "(64, 128)",
+        )
         refused(lambda tensors: tensors.update({name: tensors[name] / 0}), name, "finite")
-        refused(lambda tensors: tensors.update({"model.extra": tensors[name]}), "model.extra", "unexpected")
+        refused(
+            lambda tensors: tensors.update({"model.extra": tensors[name]}),
+            "model.extra",
+            "unexpected",
+        )
         tensors, expected = weights(model)
         twice = [*tensors.items(), (name, tensors[name])]
-        raises(PublicationError, lambda: engine.publish(iter(twice), expected, 6), name, "duplicated")
+        raises(
+            PublicationError, lambda: engine.publish(iter(twice), expected, 6), name, "duplicated"
+        )
         short = {k: v for k, v in expected.items() if k != "model.norm.weight"}
         stream = ((k, v) for k, v in tensors.items() if k in short)
-        raises(PublicationError, lambda: engine.publish(stream, short, 6), "model.norm.weight", "no weights")
+        raises(
+            PublicationError,
+            lambda: engine.publish(stream, short, 6),
+            "model.norm.weight",
+            "no weights",
+        )
         self.publish(engine, model, version=7)
         assert engine.version == 7
         assert gap(model, self.prompts, self.sample(engine)) < 1e-4
@@ -277,7 +329,11 @@ class Checks:
         mine = split_prompts(3, engine.replicas, engine.replica)
         engine.reset()
         groups = engine.sample([self.prompts[i] for i in mine], 3, [11 + i for i in mine])
-        layout = {"replicas": engine.replicas, "replica": engine.replica, "is_leader": engine.is_leader}
+        layout = {
+            "replicas": engine.replicas,
+            "replica": engine.replica,
+            "is_leader": engine.is_leader,
+        }
         together = gather_samples(groups, 3, **layout)
         assert gap(self.models[False, 0], self.prompts, together) < 1e-4
         assert tokens([together[i] for i in mine]) == tokens(groups)
@@ -290,7 +346,9 @@ class Checks:
             model = self.models[True, seed]
             head = {"lm_head.weight": model.lm_head.weight.detach()} if with_head else {}
             self.publish(engine, model, change=lambda tensors, head=head: tensors.update(head))
-            assert gap(model, self.prompts, self.sample(engine)) < 1e-4, f"publication of model {seed}"
+            assert gap(model, self.prompts, self.sample(engine)) < 1e-4, (
+                f"publication of model {seed}"
+            )
 
     # -- one engine over both ranks
 

@@ -18,7 +18,9 @@ def outcomes(tmp_path_factory):
     return [json.loads((out / f"rank{rank}.json").read_text()) for rank in range(RANKS)]
 
 
-@pytest.mark.parametrize("check", [name for names in engine_checks.PHASES.values() for name in names])
+@pytest.mark.parametrize(
+    "check", [name for names in engine_checks.PHASES.values() for name in names]
+)
 def test_engine(outcomes, check):
     for rank, results in enumerate(outcomes):
         assert not results[check], f"rank {rank}:\n{results[check]}"

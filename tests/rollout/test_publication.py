@@ -23,7 +23,11 @@ def test_all_problems_are_named_and_the_stream_is_read_to_its_end():
     read = []
 
     def tensors():
-        for name, tensor in {"a": torch.ones(3), "x": torch.ones(1), "b": torch.full((2,), torch.nan)}.items():
+        for name, tensor in {
+            "a": torch.ones(3),
+            "x": torch.ones(1),
+            "b": torch.full((2,), torch.nan),
+        }.items():
             read.append(name)
             yield name, tensor
 

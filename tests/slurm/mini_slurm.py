@@ -68,7 +68,11 @@ NODE = (
 
 def missing() -> str | None:
     """Why no SLURM can be started here, or None if one can."""
-    absent = [program for program in PROGRAMS if shutil.which(program, path=os.environ["PATH"] + SBIN) is None]
+    absent = [
+        program
+        for program in PROGRAMS
+        if shutil.which(program, path=os.environ["PATH"] + SBIN) is None
+    ]
     if absent:
         return f"SLURM is not installed ({', '.join(absent)}): apt-get install munge slurm-client slurmctld slurmd"
     return None
@@ -83,11 +87,17 @@ class MiniSlurm:
 
     def __enter__(self) -> MiniSlurm:
         with self._stack:
-            self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="slurm-")))
+            self.folder = Path(
+                self._stack.enter_context(tempfile.TemporaryDirectory(prefix="slurm-"))
+            )
             self._configure()
             config = self.folder / "slurm.conf"
             self._start("munged", "munged", "--foreground", *self._munge_files())
-            _until(lambda: (self.folder / "munge.socket").exists(), PATIENCE, "munged to open its socket")
+            _until(
+                lambda: (self.folder / "munge.socket").exists(),
+                PATIENCE,
+                "munged to open its socket",
+            )
             self._start("slurmctld", "slurmctld", "-D", "-f", config)
             for node in self.names:
                 self._start(node, "slurmd", "-D", "-f", config, "-N", node)
@@ -104,7 +114,9 @@ class MiniSlurm:
 
     def run(self, *command: str | Path, folder: Path | None = None) -> str:
         """Output of a SLURM command; raises RuntimeError with what it printed if it fails."""
-        done = subprocess.run(command, cwd=folder, env=self._environment(), capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=folder, env=self._environment(), capture_output=True, text=True
+        )
         if done.returncode:
             raise RuntimeError(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
         return done.stdout
@@ -118,14 +130,20 @@ class MiniSlurm:
 
         def state() -> tuple[str, str]:
             shown = self.run("scontrol", "-o", "show", "job", str(job))
-            return re.search(r"JobState=(\w+)", shown)[1], re.search(r" ExitCode=([\d:]+)", shown)[1]
+            return re.search(r"JobState=(\w+)", shown)[1], re.search(r" ExitCode=([\d:]+)", shown)[
+                1
+            ]
 
         _until(lambda: state()[0] in FINAL_STATES, seconds, f"job {job} to end")
         return state()
 
     def _environment(self) -> dict[str, str]:
         own = {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": os.environ["PATH"] + SBIN}
-        return {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "SBATCH_"))} | own
+        return {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("SLURM_", "SBATCH_"))
+        } | own
 
     def _configure(self) -> None:
         self.folder.chmod(0o755)  # munged wants its socket's folder reachable by all
@@ -138,19 +156,28 @@ class MiniSlurm:
         (self.folder / "key/munge.key").write_bytes(os.urandom(1024))
         (self.folder / "key/munge.key").chmod(0o600)
         port, *node_ports = _free_ports(1 + len(self.names))
-        nodes = "\n".join(NODE.format(name=name, port=port) for name, port in zip(self.names, node_ports, strict=True))
+        nodes = "\n".join(
+            NODE.format(name=name, port=port)
+            for name, port in zip(self.names, node_ports, strict=True)
+        )
         text = SLURM_CONF.format(folder=self.folder, user=getpass.getuser(), port=port, nodes=nodes)
         (self.folder / "slurm.conf").write_text(text)
 
     def _munge_files(self) -> list[str]:
-        names = {"socket": "munge.socket", "key-file": "key/munge.key", "pid-file": "key/munged.pid"}
+        names = {
+            "socket": "munge.socket",
+            "key-file": "key/munge.key",
+            "pid-file": "key/munged.pid",
+        }
         names |= {"log-file": "key/munged.log", "seed-file": "key/munged.seed"}
         return [f"--{option}={self.folder / name}" for option, name in names.items()]
 
     def _start(self, name: str, *command: str | Path) -> None:
         """Starts a daemon in the foreground of a session of its own; daemons are stopped in reverse order."""
         log = self._stack.enter_context((self.folder / "log" / name).open("w"))
-        daemon = subprocess.Popen(command, env=self._environment(), stdout=log, stderr=log, start_new_session=True)
+        daemon = subprocess.Popen(
+            command, env=self._environment(), stdout=log, stderr=log, start_new_session=True
+        )
         self._stack.callback(daemon.wait, PATIENCE)
         self._stack.callback(daemon.terminate)
 
@@ -162,7 +189,9 @@ class MiniSlurm:
             return []
 
     def _logs(self) -> str:
-        return "\n".join(f"{log.name}: {log.read_text()}" for log in sorted((self.folder / "log").iterdir()))
+        return "\n".join(
+            f"{log.name}: {log.read_text()}" for log in sorted((self.folder / "log").iterdir())
+        )
 
     def _cancel_jobs(self) -> None:
         self.run("scancel", f"--user={getpass.getuser()}")

@@ -65,7 +65,11 @@ class Soak:
     def __call__(self) -> None:
         """AssertionError where a run does not end as it has to."""
         start = time.monotonic()
-        self.finish("undisturbed", f"rollout.record={self.folder / 'recorded'}", f"checkpoint.keep={BACK + 1}")
+        self.finish(
+            "undisturbed",
+            f"rollout.record={self.folder / 'recorded'}",
+            f"checkpoint.keep={BACK + 1}",
+        )
         self._whole = time.monotonic() - start
         self.say(f"undisturbed: {self.steps} steps in {self._whole:.0f} s")
         self.kill_often()
@@ -77,17 +81,25 @@ class Soak:
             moment = MOMENTS[i % len(MOMENTS)]
             with self.started("killed", f"checkpoint.asynchronous={i % 2 == 1}") as program:
                 getattr(self, moment)(program)
-                assert program.poll() is None, f"kill {i + 1}: the run has ended, there was nothing to kill"
+                assert program.poll() is None, (
+                    f"kill {i + 1}: the run has ended, there was nothing to kill"
+                )
             left = sorted(path.name for path in self.checkpoints("killed").glob("*.partial/"))
             while_saving += bool(left)
             tags = manifests.tags(self.checkpoints("killed"))
-            self.say(f"kill {i + 1} while {moment}: checkpoints {' '.join(tags) or 'none'}, left {' '.join(left)}")
+            self.say(
+                f"kill {i + 1} while {moment}: checkpoints {' '.join(tags) or 'none'}, left {' '.join(left)}"
+            )
         assert while_saving, "no kill came while a checkpoint was written"
         self.say(f"damaged {self.damage()}")
         assert "; going back to checkpoint " in self.finish("killed")
-        assert self.weights("killed").read_bytes() == self.weights("undisturbed").read_bytes(), "weights differ"
+        assert self.weights("killed").read_bytes() == self.weights("undisturbed").read_bytes(), (
+            "weights differ"
+        )
         assert self.rows("killed") == self.rows("undisturbed"), "metrics differ"
-        self.say(f"{self.kills} kills, {while_saving} of them while saving: bit for bit as undisturbed")
+        self.say(
+            f"{self.kills} kills, {while_saving} of them while saving: bit for bit as undisturbed"
+        )
 
     def stepping(self, program: warm.Program) -> None:
         """When this start has done three steps, and so saved twice at least."""
@@ -101,7 +113,10 @@ class Soak:
             left = self.partials()
             self.wait(program, lambda left=left: self.partials() - left)
             time.sleep(self._rng.uniform(0, 0.02))
-            running = [psutil.Process(program.pid), *psutil.Process(program.pid).children(recursive=True)]
+            running = [
+                psutil.Process(program.pid),
+                *psutil.Process(program.pid).children(recursive=True),
+            ]
             self._each(running, psutil.Process.suspend)
             if self.partials() - left:
                 return
@@ -143,20 +158,38 @@ class Soak:
         with self.started("layouts", replay, "parallel.tensor=2") as program:
             self.wait(program, half.exists)
         said = self.finish("layouts", replay, "parallel.pipeline=2")
-        assert f"going on from checkpoint main-{self.steps:06d}" not in said, "pipeline parallel had nothing to do"
+        assert f"going on from checkpoint main-{self.steps:06d}" not in said, (
+            "pipeline parallel had nothing to do"
+        )
         weights, expected = (load_file(self.weights(name)) for name in ("layouts", "undisturbed"))
         apart = max(float(np.abs(weights[name] - expected[name]).max()) for name in expected)
         assert 0 < apart < TOLERANCE, f"weights differ by {apart}"
         for row, wanted in zip(self.rows("layouts"), self.rows("undisturbed"), strict=True):
             for name, value in wanted.items():
                 # Evaluations are not replayed, packing is the layout's, and a checksum is of exact weights.
-                if not name.startswith(("evaluation/", "packing/")) and name != "publish/checksum_low32":
-                    assert math.isclose(row[name], value, rel_tol=TOLERANCE, abs_tol=TOLERANCE), (wanted["step"], name)
-        self.say(f"data, then tensor, then pipeline parallel: weights within {apart:.1e} of undisturbed")
+                if (
+                    not name.startswith(("evaluation/", "packing/"))
+                    and name != "publish/checksum_low32"
+                ):
+                    assert math.isclose(row[name], value, rel_tol=TOLERANCE, abs_tol=TOLERANCE), (
+                        wanted["step"],
+                        name,
+                    )
+        self.say(
+            f"data, then tensor, then pipeline parallel: weights within {apart:.1e} of undisturbed"
+        )
 
     def command(self, name: str, *overrides: str) -> list[str]:
         where = [f"name={NAME}", f"runs={self.folder / name}", f"steps={self.steps}"]
-        return [sys.executable, "-m", "red_mcore.run", "recipes/red_tiny.py", *where, *RUN, *overrides]
+        return [
+            sys.executable,
+            "-m",
+            "red_mcore.run",
+            "recipes/red_tiny.py",
+            *where,
+            *RUN,
+            *overrides,
+        ]
 
     def finish(self, name: str, *overrides: str) -> str:
         """What the run says that goes on to its end."""
@@ -207,7 +240,10 @@ class Soak:
         text = (self.folder / name / NAME / "metrics.jsonl").read_text()
         rows = [json.loads(line) for line in text.splitlines()]
         assert [row["step"] for row in rows] == list(range(self.steps + 1))
-        return [{k: v for k, v in row.items() if not k.startswith(("time/", "memory/", "speed/"))} for row in rows]
+        return [
+            {k: v for k, v in row.items() if not k.startswith(("time/", "memory/", "speed/"))}
+            for row in rows
+        ]
 
     def step(self) -> int:
         """Of the killed run's metrics so far."""
@@ -222,11 +258,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="new folder for the runs; by default a temporary one")
-    parser.add_argument("--patience", type=float, default=300.0, help="seconds that a start may take")
+    parser.add_argument(
+        "--folder", type=Path, help="new folder for the runs; by default a temporary one"
+    )
+    parser.add_argument(
+        "--patience", type=float, default=300.0, help="seconds that a start may take"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        Soak((options.folder or Path(temporary)).absolute(), options.kills, options.seed, options.patience)()
+        Soak(
+            (options.folder or Path(temporary)).absolute(),
+            options.kills,
+            options.seed,
+            options.patience,
+        )()
 
 
 if __name__ == "__main__":

@@ -25,12 +25,25 @@ def write(folder: Path, texts=TEXTS, *, ids: bool = False) -> None:
         responses = []
         for text in texts:
             recorded = tokenizer.encode(f"{text} {item}")
-            known = {"tokens": len(recorded), "finish": "stop", "token_ids": recorded} if ids else {}
+            known = (
+                {"tokens": len(recorded), "finish": "stop", "token_ids": recorded} if ids else {}
+            )
             verdict = "correct" if "2" in text else "wrong"
             responses.append(
-                {"text": f"{text} {item}" if text or ids else "", "verdict": verdict, "answer": None, **known}
+                {
+                    "text": f"{text} {item}" if text or ids else "",
+                    "verdict": verdict,
+                    "answer": None,
+                    **known,
+                }
             )
-        fields = {"benchmark": "B", "item": item, "problem": f"{item} + 1?", "gold": "2", "kind": "math"}
+        fields = {
+            "benchmark": "B",
+            "item": item,
+            "problem": f"{item} + 1?",
+            "gold": "2",
+            "kind": "math",
+        }
         rows.append({**fields, "prompt_ids": [3, 4] if ids else None, "responses": responses})
     folder.mkdir()
     (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -76,25 +89,54 @@ class Page(HTMLParser):
 
 def test_the_whole_command_and_the_same_again(made, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
-    arguments = [f"{made}/base", f"RED={made}/tuned", "--out", str(out), "--model", f"{made}/model-0"]
-    arguments += ["--model", f"RED={made}/model-1", "--original", f"{made}/model-0", "--gap", "S", "RED", "base"]
+    arguments = [
+        f"{made}/base",
+        f"RED={made}/tuned",
+        "--out",
+        str(out),
+        "--model",
+        f"{made}/model-0",
+    ]
+    arguments += [
+        "--model",
+        f"RED={made}/model-1",
+        "--original",
+        f"{made}/model-0",
+        "--gap",
+        "S",
+        "RED",
+        "base",
+    ]
     assert analyse.main(arguments) == 0
     found = json.loads((out / "analysis.json").read_text())
     base, red = (found["evaluations"][name] for name in ("base", "RED"))
-    assert base["benchmarks"]["B"]["accuracy"]["mean"] == red["benchmarks"]["B"]["accuracy"]["mean"] == 0.5
-    assert (base["benchmarks"]["B"]["truncated"], red["benchmarks"]["B"]["truncated"]) == (None, 0.0)
+    assert (
+        base["benchmarks"]["B"]["accuracy"]["mean"]
+        == red["benchmarks"]["B"]["accuracy"]["mean"]
+        == 0.5
+    )
+    assert (base["benchmarks"]["B"]["truncated"], red["benchmarks"]["B"]["truncated"]) == (
+        None,
+        0.0,
+    )
     assert base["unit"] == "tokens"  # those of the first are counted here
     assert base["lengths"]["correct"]["mean"]["n"] == 6
     assert base["words"]["all"]["anthropomorphic"]["wait"]["per_response"]["mean"] == 0.5
     assert base["likelihood"]["left_out"] == {"empty": 3}
     assert (base["likelihood"]["tokenized_here"], red["likelihood"]["tokenized_here"]) == (12, 0)
     assert red["likelihood"]["thinking_tokens"] == {"anthropomorphic": 1, "connectors": 1}
-    assert red["likelihood"]["own"]["all"]["probability"]["anthropomorphic"]["thirds"][0]["n"] == 6 - 3
+    assert (
+        red["likelihood"]["own"]["all"]["probability"]["anthropomorphic"]["thirds"][0]["n"] == 6 - 3
+    )
     # The model of the first is the original: nothing changed, and ranks are the same.
     assert base["likelihood"]["shift"]["mean_shift"]["mean"] == 0
-    assert {e["mean"] for e in base["likelihood"]["change"]["all"]["probability"]["all"]["thirds"]} == {0}
+    assert {
+        e["mean"] for e in base["likelihood"]["change"]["all"]["probability"]["all"]["thirds"]
+    } == {0}
     assert red["likelihood"]["shift"]["mean_shift"]["mean"] != 0
-    assert sum(share["mean"] for share in red["likelihood"]["shift"]["original"].values()) == pytest.approx(1)
+    assert sum(
+        share["mean"] for share in red["likelihood"]["shift"]["original"].values()
+    ) == pytest.approx(1)
     assert found["gaps"]["S"]["average"]["mean"] == 0
     text = (out / "report.html").read_text()
     page = Page(text)
@@ -106,7 +148,9 @@ def test_the_whole_command_and_the_same_again(made, tmp_path, capsys, monkeypatc
     assert f"{out}/report.html" in capsys.readouterr().out
 
     monkeypatch.setattr("red_mcore.analysis.scoring.scorer", None)  # nothing is left to compute
-    monkeypatch.setattr("red_mcore.reports.analysis.report._plots", lambda *_: {})  # which takes most of the time
+    monkeypatch.setattr(
+        "red_mcore.reports.analysis.report._plots", lambda *_: {}
+    )  # which takes most of the time
     assert analyse.main(arguments) == 0
     again = json.loads((out / "analysis.json").read_text())
     assert {**again, "made": None} == {**found, "made": None}
@@ -137,10 +181,16 @@ def test_without_models_words_are_the_unit_and_the_judge_is_asked(made, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("{made}/gone", "gone is not there: name a folder that tools/evaluate.py wrote, or its items.jsonl"),
+        (
+            "{made}/gone",
+            "gone is not there: name a folder that tools/evaluate.py wrote, or its items.jsonl",
+        ),
         ("{made}", "items.jsonl is not there"),
         ("{made}/base {made}/base", "are both called base: name one, for example base2="),
-        ("a={made}/base b={made}/tuned --gap S a c", "--gap: no evaluation is called c: there are a, b"),
+        (
+            "a={made}/base b={made}/tuned --gap S a c",
+            "--gap: no evaluation is called c: there are a, b",
+        ),
         (
             "grpo={made}/base red={made}/tuned --gap S grop red",
             "--gap: no evaluation is called grop: did you mean grpo?",

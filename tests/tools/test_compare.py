@@ -49,7 +49,9 @@ def make(tmp_path):
 
     def make(*names: str, seeds: int = 3, overrides: tuple[str, ...] = ()) -> plan.Plan:
         small = [*OFF, "steps=10", "evaluation.every=1", *overrides]
-        return plan.comparison([TINY[name] for name in names], small, tmp_path / "out", list(range(seeds)), None)
+        return plan.comparison(
+            [TINY[name] for name in names], small, tmp_path / "out", list(range(seeds)), None
+        )
 
     return make
 
@@ -60,26 +62,52 @@ def written(tmp_path):
 
     def written(name: str, change: str = "", more: str = "") -> str:
         file = tmp_path / f"{name}.py"
-        lines = ["from recipes.tiny.red import recipe as red", more, "def recipe():", "    r = red()"]
-        file.write_text("\n".join([*lines, f"    r.name = {name!r}", f"    {change}", "    return r"]))
+        lines = [
+            "from recipes.tiny.red import recipe as red",
+            more,
+            "def recipe():",
+            "    r = red()",
+        ]
+        file.write_text(
+            "\n".join([*lines, f"    r.name = {name!r}", f"    {change}", "    return r"])
+        )
         return str(file)
 
     return written
 
 
-def row(step: int, pass1: float | None = None, *, tokens: float = 100.0, seconds: float = 1.0) -> dict:
+def row(
+    step: int, pass1: float | None = None, *, tokens: float = 100.0, seconds: float = 1.0
+) -> dict:
     """One line of metrics.jsonl; ``seconds`` of training in two phases, beside those that do not count."""
     if step == 0:
         tokens = seconds = 0.0
-    found = {"step": step, "rollout/generated_tokens": tokens, "time/sample_seconds": seconds * 0.25}
-    found |= {"time/update_seconds": seconds * 0.75, "time/evaluate_seconds": 9.0, "time/publish_engine_seconds": 5.0}
+    found = {
+        "step": step,
+        "rollout/generated_tokens": tokens,
+        "time/sample_seconds": seconds * 0.25,
+    }
+    found |= {
+        "time/update_seconds": seconds * 0.75,
+        "time/evaluate_seconds": 9.0,
+        "time/publish_engine_seconds": 5.0,
+    }
     if pass1 is not None:
-        others = {"pass1_stderr": 0.02, "pass8": pass1 + 0.3, "length_tokens": 30 + step, "truncated": 0.0}
-        found |= {"evaluation/pass1": pass1} | {f"evaluation/{name}": value for name, value in others.items()}
+        others = {
+            "pass1_stderr": 0.02,
+            "pass8": pass1 + 0.3,
+            "length_tokens": 30 + step,
+            "truncated": 0.0,
+        }
+        found |= {"evaluation/pass1": pass1} | {
+            f"evaluation/{name}": value for name, value in others.items()
+        }
     return found
 
 
-def write_run(folder: Path, steps: int, pass1=lambda step: 0.2 + 0.01 * step, **spent: float) -> None:
+def write_run(
+    folder: Path, steps: int, pass1=lambda step: 0.2 + 0.01 * step, **spent: float
+) -> None:
     """A finished run that is evaluated at every step."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row(step, pass1(step), **spent) for step in range(steps + 1)]
@@ -95,7 +123,12 @@ def write_all(made: plan.Plan, heights: dict[str, list[float]], **spent: float) 
     for i, seed in enumerate(made.seeds):
         write_run(made.folder(seed, "base"), 0)
         for name, ends in heights.items():
-            write_run(made.folder(seed, name), 10, lambda step, end=ends[i]: 0.2 + (end - 0.2) * step / 10, **spent)
+            write_run(
+                made.folder(seed, name),
+                10,
+                lambda step, end=ends[i]: 0.2 + (end - 0.2) * step / 10,
+                **spent,
+            )
 
 
 class Refused:
@@ -121,12 +154,24 @@ class TestRefusals(Refused):
                 [TINY["red"], TINY["grpo"], "--reference=rde"],
                 "--reference rde: no recipe has that name, there are red,",
             ),
-            ([TINY["red"], TINY["grpo"], "seed=3"], "override seed=3: use --seeds and --first-seed"),
+            (
+                [TINY["red"], TINY["grpo"], "seed=3"],
+                "override seed=3: use --seeds and --first-seed",
+            ),
             ([TINY["red"], TINY["grpo"], "--seeds=0"], "--seeds 0 --jobs 1: use 1 or more of each"),
-            ([TINY["red"], TINY["grpo"], "optimizer.schedule=cosine"], "red: optimizer.schedule=cosine depends on the"),
-            ([TINY["red"], TINY["grpo"], "evaluation.every=0"], "red: evaluation.every=0 leaves nothing to read"),
+            (
+                [TINY["red"], TINY["grpo"], "optimizer.schedule=cosine"],
+                "red: optimizer.schedule=cosine depends on the",
+            ),
+            (
+                [TINY["red"], TINY["grpo"], "evaluation.every=0"],
+                "red: evaluation.every=0 leaves nothing to read",
+            ),
             ([TINY["red"], TINY["grpo"], "steps=0"], "red: steps=0"),
-            ([TINY["red"], TINY["grpo"], "until={}"], "red: until is set by the command, use until=null"),
+            (
+                [TINY["red"], TINY["grpo"], "until={}"],
+                "red: until is set by the command, use until=null",
+            ),
             ([TINY["red"], TINY["grpo"], "parallel.tensor=3"], "parallel.tensor=3 does not divide"),
         ],
     )
@@ -138,7 +183,10 @@ class TestRefusals(Refused):
         [
             ("r.data.held_out = 64", "data.held_out is 512 in red and 64 in other: make it equal"),
             ("r.base = None", " in red and None in other"),
-            ("r.model.config = {**r.model.config, 'hidden_size': 64}", "model.config.hidden_size is 128 in red and 64"),
+            (
+                "r.model.config = {**r.model.config, 'hidden_size': 64}",
+                "model.config.hidden_size is 128 in red and 64",
+            ),
             ("r.batch.prompts_per_step = 8", "batch.prompts_per_step is 24 in red and 8 in other"),
             ("r.rollout.temperature = 0.5", "rollout.temperature is 1.0 in red and 0.5 in other"),
             ("r.reward.boxed_only = False", "reward.boxed_only is True in red and False in other"),
@@ -156,7 +204,10 @@ class TestRefusals(Refused):
         plan.comparison([TINY["red"], written("other", change)], OFF, tmp_path / "out", [0], None)
 
     def test_every_method_is_evaluated_where_the_reference_ends(self, written, tmp_path):
-        files = [TINY["red"], *(written(f"every{n}", f"r.evaluation.every = {n}") for n in (5, 7, 100))]
+        files = [
+            TINY["red"],
+            *(written(f"every{n}", f"r.evaluation.every = {n}") for n in (5, 7, 100)),
+        ]
         made = plan.comparison(files, [*OFF, "steps=50"], tmp_path / "out", [0], None)
         assert [m.recipe.evaluation.every for m in made.methods[1:]] == [5, 5, 50]
         assert made.methods[3].overrides[-1] == "evaluation.every=50"
@@ -188,7 +239,9 @@ class TestRefusals(Refused):
 
         def made(losses: str, problem: str) -> plan.Plan:
             texts = [problem, *(f"{i} + {i}?" for i in range(9))]
-            data.write_text("".join(json.dumps({"problem": text, "answer": "1"}) + "\n" for text in texts))
+            data.write_text(
+                "".join(json.dumps({"problem": text, "answer": "1"}) + "\n" for text in texts)
+            )
             own = "from red_mcore.algorithms.red import RED\nfrom dataclasses import dataclass\n"
             own += f"@dataclass\nclass Own(RED):\n    def components(self, sample):\n        return {losses}\n"
             other = written("other", "r.algorithm = Own()", own)
@@ -199,17 +252,21 @@ class TestRefusals(Refused):
         folder = resume.checkpoints(recipe) / "main-000010"
         folder.mkdir(parents=True)
         state = {"stage": "main", "step": 10}
-        manifests.write(folder, {"recipe": flatten(recipe), "state": state, "tag": folder.name, "files": {}})
+        manifests.write(
+            folder, {"recipe": flatten(recipe), "state": state, "tag": folder.name, "files": {}}
+        )
         problems = read_problems(recipe.data, 0)
         kept = replace(recipe, model=replace(recipe.model, path=None))  # the base is not there
         identity.claim(kept, folder, problems, {}, begun=False, say=print)
         made("{'rl': 'token'}", "1?")
         with pytest.raises(
-            RecipeError, match=r"seed0/other was started with other code of the class Own \(algorithm\)"
+            RecipeError,
+            match=r"seed0/other was started with other code of the class Own \(algorithm\)",
         ):
             made("{'rl': 'sequence'}", "1?")
         with pytest.raises(
-            RecipeError, match=r"started with other data: .* training problem 0 \(id 0\): '1\?' then, '2\?'"
+            RecipeError,
+            match=r"started with other data: .* training problem 0 \(id 0\): '1\?' then, '2\?'",
         ):
             made("{'rl': 'token'}", "2?")
 
@@ -225,17 +282,27 @@ class TestReading:
 
     def test_a_repeated_step_counts_as_it_was_last(self, tmp_path):
         rows = [row(0, 0.1), row(0, 0.2), row(1, 0.3), row(2, 0.9), row(2, 0.4, tokens=50)]
-        (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows) + '{"step": 3, "to')
+        (tmp_path / "metrics.jsonl").write_text(
+            "".join(json.dumps(r) + "\n" for r in rows) + '{"step": 3, "to'
+        )
         curves = read_curves(tmp_path, 8)
         assert [r["evaluation/pass1"] for r in curves.rows] == [0.2, 0.3, 0.4]
         assert curves.spending["tokens"].tolist() == [0, 100, 150]
 
     def test_between_evaluations_lies_the_straight_line(self):
-        rows = [row(0, 0.2), row(1), row(2, 0.4), row(3, tokens=300, seconds=5), row(4, 0.8, tokens=100, seconds=1)]
+        rows = [
+            row(0, 0.2),
+            row(1),
+            row(2, 0.4),
+            row(3, tokens=300, seconds=5),
+            row(4, 0.8, tokens=100, seconds=1),
+        ]
         curves = Curves(rows, 8)
         assert budgets(curves, 3) == {"steps": 3, "tokens": 500, "seconds": 7}
         assert curves.read("steps", 1).pass1 == pytest.approx(0.3)
-        assert curves.read("tokens", 300).pass1 == pytest.approx(0.5)  # a quarter of the tokens from step 2 to 4
+        assert curves.read("tokens", 300).pass1 == pytest.approx(
+            0.5
+        )  # a quarter of the tokens from step 2 to 4
         at = curves.read("seconds", 5)
         assert (at.pass1, at.passk, at.length, at.note) == pytest.approx((0.6, 0.9, 33, ""))
         assert curves.read("seconds", 8).note == ""
@@ -244,7 +311,12 @@ class TestReading:
 
     def test_the_step_that_spends_the_budget_is_read_where_it_is_evaluated(self):
         curves = Curves([row(0, 0.2), row(1, 0.4), row(2), row(3, 0.5, tokens=0), row(4, 0.9)], 8)
-        assert [curves.read("tokens", budget).pass1 for budget in (60, 100, 201, 300)] == [0.4, 0.4, 0.9, 0.9]
+        assert [curves.read("tokens", budget).pass1 for budget in (60, 100, 201, 300)] == [
+            0.4,
+            0.4,
+            0.9,
+            0.9,
+        ]
         assert curves.read("tokens", 150).pass1 == pytest.approx(0.45)  # step 2 is not evaluated
         assert curves.read("seconds", 2.5).pass1 == 0.5
 
@@ -272,12 +344,20 @@ class TestBudgets:
 
     def test_a_run_goes_on_until_it_has_spent_as_much(self, make):
         full = Until(1000.0, 12.5, 2000)
-        assert self.until(make("red", "grpo", "sft")) == [full, full, Until(0.0, 12.5, 2000)]  # SFT generates none
+        assert self.until(make("red", "grpo", "sft")) == [
+            full,
+            full,
+            Until(0.0, 12.5, 2000),
+        ]  # SFT generates none
 
     def test_the_first_stage_of_a_method_that_has_two(self, make):
         red, staged = make("red", "sft_then_grpo").methods
         last = staged.recipe.algorithm.sft_steps
-        assert [staged.in_first_stage(steps) for steps in (1, last, last + 1)] == [True, True, False]
+        assert [staged.in_first_stage(steps) for steps in (1, last, last + 1)] == [
+            True,
+            True,
+            False,
+        ]
         assert not red.in_first_stage(1)
 
 
@@ -293,7 +373,11 @@ class TestLegs:
         write_run(made.folder(0, "grpo"), 10)
         assert self.names(made) == ["seed 0  red", "seed 0  sft"]
         red, sft = legs.legs(made, set())
-        assert {"until.generated_tokens=1000.0", "until.train_seconds=10.0", "until.most_steps=2000"} < {*red.arguments}
+        assert {
+            "until.generated_tokens=1000.0",
+            "until.train_seconds=10.0",
+            "until.most_steps=2000",
+        } < {*red.arguments}
         assert "until.generated_tokens=0.0" in sft.arguments
         write_run(made.folder(0, "red"), 10, tokens=50)
         write_run(made.folder(0, "sft"), 80, tokens=0, seconds=0.125)
@@ -324,7 +408,9 @@ class TestLegs:
 
     def test_a_folder_stays_as_it_was_given(self):
         made = plan.comparison([TINY["red"], TINY["grpo"]], OFF, Path("runs/a_folder"), [0], None)
-        assert {"runs=runs/a_folder/seed0", "model.path=runs/a_folder/seed0/base/base"} < {*made.own(0, "grpo")}
+        assert {"runs=runs/a_folder/seed0", "model.path=runs/a_folder/seed0/base/base"} < {
+            *made.own(0, "grpo")
+        }
 
     def test_without_a_base_stage_there_is_no_base_run(self, make):
         made = make("grpo", "red", seeds=1, overrides=("base=null",))
@@ -340,9 +426,14 @@ class TestLegs:
 
     def test_the_time_left_is_what_the_first_run_says_before_any_has_ended(self):
         left = [(0, "a"), (0, "b"), (1, "a")]
-        assert drive.seconds_left(left, {}, {(0, "a"): 20.0}, 1, says={(0, "a"): 40.0}) == 40 + 60 + 60
+        assert (
+            drive.seconds_left(left, {}, {(0, "a"): 20.0}, 1, says={(0, "a"): 40.0}) == 40 + 60 + 60
+        )
         done = {(0, "b"): 90.0}
-        assert drive.seconds_left(left[::2], done, {(0, "a"): 20.0}, 1, says={(0, "a"): 40.0}) == 40 + 60
+        assert (
+            drive.seconds_left(left[::2], done, {(0, "a"): 20.0}, 1, says={(0, "a"): 40.0})
+            == 40 + 60
+        )
 
 
 class TestStatistics:
@@ -350,9 +441,13 @@ class TestStatistics:
         errors = [0.03, 0.04, 0.0]
         assert stats.half_width([0.5], [0.02], over_seeds=False) == pytest.approx(1.96 * 0.02)
         # the seeds share the problems
-        assert stats.half_width([0.5, 0.7], errors[:2], over_seeds=False) == pytest.approx(1.96 * 0.035)
+        assert stats.half_width([0.5, 0.7], errors[:2], over_seeds=False) == pytest.approx(
+            1.96 * 0.035
+        )
         # t at 2 degrees of freedom x standard deviation .1 / sqrt 3
-        assert stats.half_width([0.4, 0.5, 0.6], errors, over_seeds=True) == pytest.approx(4.302653 * 0.1 / 3**0.5)
+        assert stats.half_width([0.4, 0.5, 0.6], errors, over_seeds=True) == pytest.approx(
+            4.302653 * 0.1 / 3**0.5
+        )
         assert stats.half_width([0.5], [0.02], over_seeds=True) == pytest.approx(1.96 * 0.02)
 
     @pytest.mark.parametrize(
@@ -413,7 +508,12 @@ class TestReport:
     def test_the_page_holds_every_method_and_loads_nothing(self, found):
         failed = {(2, "sft"): ["ValueError: <boom>"]}
         files = report.write_comparison(found, failed, ["python", "tools/compare.py", "a b"], 2)
-        assert [file.name for file in files] == ["results.json", "table.md", "report.html", "accuracy.svg"]
+        assert [file.name for file in files] == [
+            "results.json",
+            "table.md",
+            "report.html",
+            "accuracy.svg",
+        ]
         page = Page(files[2].read_text())
         assert page.open == []
         # Two quantities at three budgets, the dots, two methods beside the reference, and what they log.
@@ -421,7 +521,12 @@ class TestReport:
         assert "script" not in page.tags
         cells = set(re.findall(r"[\w.]+", page.text))
         assert {"red", "grpo", "sft", ".600", "512"} <= cells
-        for part in ("ValueError: <boom>", "python tools/compare.py 'a b'", "2 runs shared the machine", "torch"):
+        for part in (
+            "ValueError: <boom>",
+            "python tools/compare.py 'a b'",
+            "2 runs shared the machine",
+            "torch",
+        ):
             assert part in page.text
 
     def test_the_table_is_sorted_by_equal_seconds(self, found):
@@ -457,9 +562,19 @@ class TestReport:
 
     def test_marks_stay_with_the_values(self, make):
         made = make("red", "sft", "sft_then_grpo", seeds=2)
-        write_all(made, {"red": [0.5, 0.6], "sft": [0.6, 0.7], "sft_then_grpo": [0.3, 0.5]}, seconds=0.5)
-        for seed, end in ((0, 0.8), (1, 0.9)):  # half as fast: at equal seconds it has done half of its steps
-            write_run(made.folder(seed, "sft"), 10, lambda step, end=end: end - 0.4 + 0.04 * step, tokens=0)
+        write_all(
+            made, {"red": [0.5, 0.6], "sft": [0.6, 0.7], "sft_then_grpo": [0.3, 0.5]}, seconds=0.5
+        )
+        for seed, end in (
+            (0, 0.8),
+            (1, 0.9),
+        ):  # half as fast: at equal seconds it has done half of its steps
+            write_run(
+                made.folder(seed, "sft"),
+                10,
+                lambda step, end=end: end - 0.4 + 0.04 * step,
+                tokens=0,
+            )
         found = results.collect(made, ())
         sft = found.all[1]
         assert sft.values("tokens") == sft.values("seconds") == pytest.approx({0: 0.6, 1: 0.7})
@@ -467,10 +582,18 @@ class TestReport:
         assert steps.endswith("below it in all: sft_then_grpo§ (-.150); neither: none.")
         assert "sft† (+.100)" in tokens
         assert "sft (+.100)" in seconds
-        gaps = {line[0].text: [cell.text for cell in line[1:]] for line in tables.against_reference(found)[1]}
+        gaps = {
+            line[0].text: [cell.text for cell in line[1:]]
+            for line in tables.against_reference(found)[1]
+        }
         assert gaps["sft"] == ["▲ +.300", "▲ +.100†", "▲ +.100"]
         assert gaps["sft_then_grpo"][0] == "▼ -.150§"
-        assert [cell.text for cell in tables.pairs(found, "tokens")[1][0]] == ["sft", "", "▲†", "▲†"]
+        assert [cell.text for cell in tables.pairs(found, "tokens")[1][0]] == [
+            "sft",
+            "",
+            "▲†",
+            "▲†",
+        ]
         assert [line[0] for line in tables.legend(found)] == ["†", "§"]
         assert set(tables.legend(found)) < set(report.notes(found, 1))
         sft_as_reference = replace(found, plan=replace(made, reference=made.methods[1]))
@@ -486,7 +609,9 @@ class TestReport:
                 line |= {"publish/version": 4 * line["step"], "update/tokens": tokens}
             file.write_text("".join(json.dumps(line) + "\n" for line in lines))
         header, rows = tables.methods(results.collect(made, ()))
-        red, grpo = ({name: cell.text for name, cell in zip(header, line, strict=True)} for line in rows)
+        red, grpo = (
+            {name: cell.text for name, cell in zip(header, line, strict=True)} for line in rows
+        )
         names = ("steps", "updates", "generated tokens", "trained tokens")
         assert [red[name] for name in names] == ["10", "40", "1k", "2k"]
         parameters = find_architecture(made.reference.recipe).parameters
@@ -516,17 +641,26 @@ class TestReport:
     def test_nothing_at_all(self, make):
         made = make("red", "grpo")
         made.out.mkdir()
-        Page(report.write_comparison(results.collect(made, ()), {(0, "base"): []}, [], 1)[2].read_text())
+        Page(
+            report.write_comparison(results.collect(made, ()), {(0, "base"): []}, [], 1)[
+                2
+            ].read_text()
+        )
 
 
 class TestSweep(Refused):
     ONE = "TRIALS = [['optimizer.lr=1e-4'], ['optimizer.lr=6e-4'], ['optimizer.lr=3e-3']]"
 
     def test_refusals(self, written):
-        one, two = written("one", more=self.ONE), written("two", more="TRIALS = [['optimizer.lr=1e-4']]")
+        one, two = (
+            written("one", more=self.ONE),
+            written("two", more="TRIALS = [['optimizer.lr=1e-4']]"),
+        )
         other = ("--sweep", "data.seed=1")
         assert "these have: one 3, two 1" in self.line(one, two, *other)
-        assert "none.py has no TRIALS" in self.line(one, written("none", more="TRIALS = []"), *other)
+        assert "none.py has no TRIALS" in self.line(
+            one, written("none", more="TRIALS = []"), *other
+        )
         assert "one would be tuned on its own problems" in self.line(one, "--sweep")
         assert "add data.seed=1" in self.line(one, "--sweep", "data.seed=0")
         bad = written("bad", more="TRIALS = [['optimizer.lrr=1']]")
@@ -534,19 +668,39 @@ class TestSweep(Refused):
 
     @pytest.fixture
     def made(self, written, tmp_path) -> plan.Plan:
-        files = [written("one", more=self.ONE), written("two", "r.optimizer.lr = 5e-5", more=self.ONE)]
+        files = [
+            written("one", more=self.ONE),
+            written("two", "r.optimizer.lr = 5e-5", more=self.ONE),
+        ]
         small = [*OFF, "data.seed=1", "steps=10", "evaluation.every=1"]
         return plan.sweep(files, small, tmp_path / "out", [100], "two")
 
     def test_a_trial_is_a_method_and_the_reference_runs_as_it_is(self, made, written, tmp_path):
-        assert [m.name for m in made.all] == ["two", *(f"{name}-{i}" for name in ("one", "two") for i in range(3))]
+        assert [m.name for m in made.all] == [
+            "two",
+            *(f"{name}-{i}" for name in ("one", "two") for i in range(3)),
+        ]
         assert made.reference.recipe.optimizer.lr == 5e-5
         assert made.methods[5].recipe.optimizer.lr == 3e-3
-        same = plan.sweep([written("one", more=self.ONE)], [*OFF, "data.seed=1"], tmp_path, [100], None)
-        assert [m.name for m in same.all] == ["one", "one-0", "one-2"]  # its second trial is the recipe as it is
+        same = plan.sweep(
+            [written("one", more=self.ONE)], [*OFF, "data.seed=1"], tmp_path, [100], None
+        )
+        assert [m.name for m in same.all] == [
+            "one",
+            "one-0",
+            "one-2",
+        ]  # its second trial is the recipe as it is
 
     def test_the_best_is_named_with_its_edge(self, made):
-        ends = {"two": 0.3, "one-0": 0.4, "one-1": 0.6, "one-2": 0.5, "two-0": 0.5, "two-1": 0.4, "two-2": 0.8}
+        ends = {
+            "two": 0.3,
+            "one-0": 0.4,
+            "one-1": 0.6,
+            "one-2": 0.5,
+            "two-0": 0.5,
+            "two-1": 0.4,
+            "two-2": 0.8,
+        }
         write_all(made, {name: [end] for name, end in ends.items()})
         found = results.collect(made, {(100, "two-2")})
         assert sweep.choices(found) == [
@@ -564,9 +718,22 @@ class TestSweep(Refused):
         )
 
     def test_trials_that_are_close_are_named(self, made):
-        ends = {"two": 0.3, "one-0": 0.56, "one-1": 0.6, "one-2": 0.5, "two-0": 0.5, "two-1": 0.4, "two-2": 0.49}
-        write_all(made, {name: [end] for name, end in ends.items()})  # each with a standard error of .02
-        assert [line.partition("; not")[2] for line in sweep.choices(results.collect(made, {(100, "two-2")}))] == [
+        ends = {
+            "two": 0.3,
+            "one-0": 0.56,
+            "one-1": 0.6,
+            "one-2": 0.5,
+            "two-0": 0.5,
+            "two-1": 0.4,
+            "two-2": 0.49,
+        }
+        write_all(
+            made, {name: [end] for name, end in ends.items()}
+        )  # each with a standard error of .02
+        assert [
+            line.partition("; not")[2]
+            for line in sweep.choices(results.collect(made, {(100, "two-2")}))
+        ] == [
             " told apart from one-0",
             "",  # its second failed
         ]
@@ -595,12 +762,17 @@ class TestDriving:
         assert compare.main([TINY["red"], TINY["grpo"], *OFF, "--seeds=2", f"--out={out}"]) == 1
         printed = capsys.readouterr().out
         for seed in (0, 1):
-            assert f"FAILED   seed {seed}  base: exit code 2, the end of {out}/seed{seed}/base.log:" in printed
+            assert (
+                f"FAILED   seed {seed}  base: exit code 2, the end of {out}/seed{seed}/base.log:"
+                in printed
+            )
         assert "run folder" in printed
         assert "red (failed in seed 0, 1)" in (out / "table.md").read_text()
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_a_signal_is_passed_on_and_the_runs_are_waited_for(self, make, monkeypatch, capsys, number):
+    def test_a_signal_is_passed_on_and_the_runs_are_waited_for(
+        self, make, monkeypatch, capsys, number
+    ):
         monkeypatch.setattr(drive, "_START", SAVES)
         made = make("red", "grpo")
         logs = [made.folder(seed, "base.log") for seed in (0, 1)]
@@ -618,9 +790,13 @@ class TestDriving:
         assert not made.folder(2, "base.log").exists()
         printed = capsys.readouterr().out
         assert printed.count("stopped") == 2
-        assert all(f"start    seed {seed}  base, log {log}" in printed for seed, log in enumerate(logs))
+        assert all(
+            f"start    seed {seed}  base, log {log}" in printed for seed, log in enumerate(logs)
+        )
 
-    def test_a_file_gets_the_time_left_and_the_warnings_of_runs(self, make, tmp_path, monkeypatch, capsys):
+    def test_a_file_gets_the_time_left_and_the_warnings_of_runs(
+        self, make, tmp_path, monkeypatch, capsys
+    ):
         made = make("red", "grpo", seeds=2)
         for seed in (0, 1):
             write_run(made.folder(seed, "base"), 0)
@@ -657,7 +833,10 @@ while not Path({str(seen)!r}).exists():
         drive.drive(made, jobs=2)
         printed = capsys.readouterr().out
         # The bases took a minute each, the two that run take an hour, the others as long as the mean run.
-        assert re.search(r"2 of 6 runs, about 1:3\d:\d\d left\n  seed 0  red  \S+  RED 1/10 .*\n  seed 1  red", printed)
+        assert re.search(
+            r"2 of 6 runs, about 1:3\d:\d\d left\n  seed 0  red  \S+  RED 1/10 .*\n  seed 1  red",
+            printed,
+        )
         assert "warning  seed 1  red: nothing was learnt" in printed
         assert "warning  seed 0" not in printed
 
@@ -678,11 +857,24 @@ def test_no_tool_imports_mlflow_itself():
 def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, capsys):
     """Two methods for real: a base, the reference killed, the other until it has spent as much; nothing done twice."""
     out = tmp_path / "out"
-    small = ["base.steps=30", "base.sequences_per_step=48", "steps=4", "data.held_out=8", "evaluation.samples=2"]
-    small += ["evaluation.every=1", "batch.prompts_per_step=8", "parallel.ranks=1", "reward.timeout_seconds=600"]
+    small = [
+        "base.steps=30",
+        "base.sequences_per_step=48",
+        "steps=4",
+        "data.held_out=8",
+        "evaluation.samples=2",
+    ]
+    small += [
+        "evaluation.every=1",
+        "batch.prompts_per_step=8",
+        "parallel.ranks=1",
+        "reward.timeout_seconds=600",
+    ]
     arguments = [TINY["red"], TINY["sft"], *small, "--seeds=1", f"--out={out}"]
     command = ["tools/compare.py", *arguments]
-    first = warm.start([sys.executable, *command], tmp_path / "first")  # its legs are cold: for its own children to die
+    first = warm.start(
+        [sys.executable, *command], tmp_path / "first"
+    )  # its legs are cold: for its own children to die
     try:
         while not (out / "seed0/red").exists():
             assert first.poll() is None, (out / "seed0/base.log").read_text()
@@ -693,7 +885,9 @@ def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, capsys):
         first.wait()
     assert below
     psutil.wait_procs(below)
-    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in below)
+    assert not any(
+        process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in below
+    )
 
     done = warm.run([warm.python(), *command])
     assert done.returncode == 0, done.stdout + done.stderr

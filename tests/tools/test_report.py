@@ -35,12 +35,18 @@ def make(tmp_path, monkeypatch):
         (folder / "recipe.yaml").write_text(to_yaml(recipe))
         lines = [row(step, rollouts=rollouts) for step in range(STEPS + 1)]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        base = [{"step": step, "base/loss": 2.5 / step, "base/grad_norm": None} for step in (1, 2, 5)]
+        base = [
+            {"step": step, "base/loss": 2.5 / step, "base/grad_norm": None} for step in (1, 2, 5)
+        ]
         (folder / "base.jsonl").write_text("".join(json.dumps(line) + "\n" for line in base))
         if done:
-            (folder / "summary.json").write_text(json.dumps({"steps": STEPS, "seconds": 4000, "held_out_problems": 8}))
+            (folder / "summary.json").write_text(
+                json.dumps({"steps": STEPS, "seconds": 4000, "held_out_problems": 8})
+            )
         for step in (0, 3, 6):
-            write_samples(folder, step, [sample(f"problem {step}", "correct"), sample("problem", "wrong")])
+            write_samples(
+                folder, step, [sample(f"problem {step}", "correct"), sample("problem", "wrong")]
+            )
         return folder
 
     return make
@@ -55,12 +61,21 @@ def undrawn(monkeypatch):
 def row(step: int, *, rollouts: bool = True) -> dict:
     found: dict = {"step": step}
     if step % 3 == 0:
-        found |= {"evaluation/pass1": 0.2 + 0.1 * step, "evaluation/pass1_stderr": 0.05, "evaluation/pass8": 0.9}
+        found |= {
+            "evaluation/pass1": 0.2 + 0.1 * step,
+            "evaluation/pass1_stderr": 0.05,
+            "evaluation/pass8": 0.9,
+        }
         found |= {"evaluation/length_tokens": 30.0, "evaluation/truncated": 0.0}
     if step == 0:
         return found
     found |= {"loss/total": 0.1 * step, "loss/sft": 0.1, "update/grad_norm": 1.0, "update/lr": 1e-3}
-    found |= {"update/tokens": 1000.0, "groups/kept": 4.0, "groups/dropped": float(step), "update/skipped": 0.0}
+    found |= {
+        "update/tokens": 1000.0,
+        "groups/kept": 4.0,
+        "groups/dropped": float(step),
+        "update/skipped": 0.0,
+    }
     found |= {
         "time/sample_seconds": 1.0,
         "time/update_seconds": 2.0,
@@ -69,17 +84,47 @@ def row(step: int, *, rollouts: bool = True) -> dict:
     }
     found |= {"new/thing_tokens": 1.0 * step, "time/publish_engine_seconds": 99.0}
     if rollouts:
-        found |= {"rollout/accuracy": 0.5, "rollout/reward_mean": 0.4, "rollout/length_tokens": 20.0}
-        found |= {"rollout/truncated": 0.1, "rollout/generated_tokens": 100.0, "trace/accuracy": 1.0}
-        found |= {"groups/all_wrong": 0.25, "groups/all_right": 0.25, "rollout/logprob_gap_max_nats": 1e-5}
-        found |= {"reward/correct": 4.0, "reward/wrong": 3.0, "reward/unparsable": 1.0, "reward/timeout": 0.0}
-        found |= {"entropy/rollout_nats": 0.3, "entropy/offline_nats": None, "red/weight": 1.0, "red/weight_raw": -0.5}
+        found |= {
+            "rollout/accuracy": 0.5,
+            "rollout/reward_mean": 0.4,
+            "rollout/length_tokens": 20.0,
+        }
+        found |= {
+            "rollout/truncated": 0.1,
+            "rollout/generated_tokens": 100.0,
+            "trace/accuracy": 1.0,
+        }
+        found |= {
+            "groups/all_wrong": 0.25,
+            "groups/all_right": 0.25,
+            "rollout/logprob_gap_max_nats": 1e-5,
+        }
+        found |= {
+            "reward/correct": 4.0,
+            "reward/wrong": 3.0,
+            "reward/unparsable": 1.0,
+            "reward/timeout": 0.0,
+        }
+        found |= {
+            "entropy/rollout_nats": 0.3,
+            "entropy/offline_nats": None,
+            "red/weight": 1.0,
+            "red/weight_raw": -0.5,
+        }
         found |= {"red/beta_mean": 0.5, "loss/rl": -0.1}
     return found
 
 
-def sample(problem: str, verdict: str, response: str = r"so $x^2$ is \boxed{\frac{1}{2}}", **more) -> dict:
-    found = {"problem": problem, "gold": r"\frac{1}{2}", "response": response, "verdict": verdict, "reward": 1.0}
+def sample(
+    problem: str, verdict: str, response: str = r"so $x^2$ is \boxed{\frac{1}{2}}", **more
+) -> dict:
+    found = {
+        "problem": problem,
+        "gold": r"\frac{1}{2}",
+        "response": response,
+        "verdict": verdict,
+        "reward": 1.0,
+    }
     return found | {"tokens": 1234, "truncated": False} | more
 
 
@@ -104,7 +149,10 @@ class Page(HTMLParser):
         self.close()
         assert self._open == []
         assert not {"script", "link", "img", "iframe", "object"} & set(self.elements)
-        assert not re.search(r"(src|href)\s*=\s*[\"']?\s*(https?:|//|javascript)", source.replace('xlink:href="#', ""))
+        assert not re.search(
+            r"(src|href)\s*=\s*[\"']?\s*(https?:|//|javascript)",
+            source.replace('xlink:href="#', ""),
+        )
 
     def handle_starttag(self, tag, attrs):
         self.elements.append(tag)
@@ -145,7 +193,13 @@ def test_every_section(make, capsys):
     folder = make()
     found = written(folder)
     assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
-    middle = [*ALWAYS[:3], "Entropies and imitation", "Optimisation", "Trainer against engine", *ALWAYS[4:]]
+    middle = [
+        *ALWAYS[:3],
+        "Entropies and imitation",
+        "Optimisation",
+        "Trainer against engine",
+        *ALWAYS[4:],
+    ]
     assert found.headings == [*middle, "Everything else", "What it wrote", "Recipe"]
     for words in (
         "0.200 → 0.800",
@@ -212,8 +266,15 @@ def test_metrics_alone_and_another_file(undrawn, make, tmp_path):
 def test_what_a_model_wrote_runs_nothing(undrawn, make):
     folder = make("red", f"data.instruction={HOSTILE}")
     rows = [sample(HOSTILE, "wrong", f"$\\text{{{HOSTILE}}}$ {HOSTILE} \ud800", gold=HOSTILE)]
-    rows += [sample("long", "correct", "{" * 50_000 + "$" * 50_000), sample("none", "timeout", "", truncated=True)]
-    rows += [sample("odd", HOSTILE, "x", reward=None, tokens="many"), {}, {"problem": None, "verdict": 3}]
+    rows += [
+        sample("long", "correct", "{" * 50_000 + "$" * 50_000),
+        sample("none", "timeout", "", truncated=True),
+    ]
+    rows += [
+        sample("odd", HOSTILE, "x", reward=None, tokens="many"),
+        {},
+        {"problem": None, "verdict": 3},
+    ]
     write_samples(folder, 6, rows)
     found = written(folder)
     assert found.text.count("alert(1)") >= 5
@@ -234,26 +295,40 @@ def test_what_was_trained_on_and_how_is_told_as_text(undrawn, make):
     folder = make()
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
     recipe["name"] = HOSTILE
-    recipe["data"] |= {"mixture": [{"path": HOSTILE, "weight": 2.0}, {"path": "b"}], "held_out_path": "c"}
+    recipe["data"] |= {
+        "mixture": [{"path": HOSTILE, "weight": 2.0}, {"path": "b"}],
+        "held_out_path": "c",
+    }
     recipe["parallel"] |= {"tensor": 2, "recompute": "full"}
     recipe["model"]["path"] = HOSTILE
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     text = " ".join(written(folder).text.split())
     assert f"{HOSTILE} (weight 2), b (weight 1); held out: c" in text
     assert "2 rank(s), tensor 2, recompute full" in text
-    assert f"{HOSTILE} after 500 steps of base training, qwen2, hidden 128, layers 2, vocabulary 262, float32" in text
-    assert "24 prompts x 7 samples, 1 update(s) per step, up to 80 tokens at temperature 1.0" in text
+    assert (
+        f"{HOSTILE} after 500 steps of base training, qwen2, hidden 128, layers 2, vocabulary 262, float32"
+        in text
+    )
+    assert (
+        "24 prompts x 7 samples, 1 update(s) per step, up to 80 tokens at temperature 1.0" in text
+    )
 
 
 def test_benchmarks(undrawn, make):
     folder = make()
     for step, mean in ((0, 0.25), (6, 0.5)):
         (folder / f"evaluation/step-{step:06d}").mkdir(parents=True)
-        scores = {"AIME24": {"mean": mean, "stderr": 0.1, "pass": {}}, "MATH-500": {"mean": mean + 0.1}}
+        scores = {
+            "AIME24": {"mean": mean, "stderr": 0.1, "pass": {}},
+            "MATH-500": {"mean": mean + 0.1},
+        }
         content = {"benchmarks": scores, "average": {"mean": mean + 0.05, "stderr": 0.1}}
         (folder / f"evaluation/step-{step:06d}/summary.json").write_text(json.dumps(content))
     with (folder / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps(row(3) | {"evaluation/AIME24_mean": 0.3, "evaluation/AIME24_stderr": 0.0}) + "\n")
+        file.write(
+            json.dumps(row(3) | {"evaluation/AIME24_mean": 0.3, "evaluation/AIME24_stderr": 0.0})
+            + "\n"
+        )
     found = written(folder)
     assert "Benchmarks" in found.headings
     assert "AIME24" in found.text
@@ -274,8 +349,9 @@ class TestRefused:
     def test_no_run(self, make, tmp_path, capsys):
         make()
         assert "is no folder" in self.line(capsys, tmp_path / "none")
-        assert "is no run, it has neither metrics.jsonl nor recipe.yaml; there are runs in it: red" in self.line(
-            capsys, tmp_path
+        assert (
+            "is no run, it has neither metrics.jsonl nor recipe.yaml; there are runs in it: red"
+            in self.line(capsys, tmp_path)
         )
 
     def test_broken_files(self, make, capsys):
@@ -285,7 +361,9 @@ class TestRefused:
 
     def test_no_place_for_the_page(self, make, capsys):
         folder = make()
-        assert "cannot be written (" in self.line(capsys, folder, "--out", folder / "recipe.yaml" / "page.html")
+        assert "cannot be written (" in self.line(
+            capsys, folder, "--out", folder / "recipe.yaml" / "page.html"
+        )
 
 
 @pytest.mark.usefixtures("undrawn")

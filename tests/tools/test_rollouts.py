@@ -11,13 +11,20 @@ HOSTILE = "</pre><script>alert(1)</script>"
 
 
 def answer(problem: str, verdict: str, **more: object) -> dict:
-    found = {"problem": problem, "gold": "7", "prompt": f"<|im_start|>user\n{problem}", "response": f"it is {verdict}"}
+    found = {
+        "problem": problem,
+        "gold": "7",
+        "prompt": f"<|im_start|>user\n{problem}",
+        "response": f"it is {verdict}",
+    }
     return found | {"verdict": verdict, "reward": 1.0, "tokens": 9, "truncated": False} | more
 
 
 def write(folder: Path, name: str, rows: list[dict]) -> None:
     (folder / "rollouts").mkdir(parents=True, exist_ok=True)
-    (folder / "rollouts" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "rollouts" / f"{name}.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows)
+    )
 
 
 @pytest.fixture
@@ -31,8 +38,16 @@ def run(tmp_path):
         )
     for step in (1, 25, 50):
         group = [answer(f"train {step}", "correct", group=0, trace=True)]
-        group += [answer(f"train {step}", "wrong", group=0, trace=False, advantage=-0.5, truncated=step == 50)]
-        write(folder, f"training-{step:06d}", [*group, answer(HOSTILE, "timeout", group=1, trace=False)])
+        group += [
+            answer(
+                f"train {step}", "wrong", group=0, trace=False, advantage=-0.5, truncated=step == 50
+            )
+        ]
+        write(
+            folder,
+            f"training-{step:06d}",
+            [*group, answer(HOSTILE, "timeout", group=1, trace=False)],
+        )
     return folder
 
 
@@ -44,7 +59,14 @@ def page_of(run: Path, *arguments: str) -> str:
 def test_steps_stand_side_by_side_with_prompts_as_the_model_got_them(run):
     text = page_of(run)
     held_out, training = text.split("<h2>Training</h2>")
-    assert [f"<h4>step {step}</h4>" in held_out for step in (0, 10, 20, 30, 40, 50)] == [1, 0, 1, 1, 0, 1]
+    assert [f"<h4>step {step}</h4>" in held_out for step in (0, 10, 20, 30, 40, 50)] == [
+        1,
+        0,
+        1,
+        1,
+        0,
+        1,
+    ]
     assert held_out.count("<h3>held</h3>") == 1
     assert [f"<h4>step {step}</h4>" in training for step in (1, 25, 50)] == [1, 1, 1]
     assert "&lt;|im_start|&gt;user\ntrain 25" in training
@@ -78,7 +100,10 @@ def test_a_run_without_training_rollouts_has_its_evaluations(run):
 
 def test_what_is_refused(run, tmp_path, capsys):
     for arguments, message in (
-        ([str(tmp_path / "nosuch")], "has no rollouts: is it a run, and tracking.rollouts_every above 0?"),
+        (
+            [str(tmp_path / "nosuch")],
+            "has no rollouts: is it a run, and tracking.rollouts_every above 0?",
+        ),
         ([str(run), "--steps", "7"], "no rollouts of step 7 are kept"),
         ([str(run), "--steps", "x"], "--steps x: 'x' is no step"),
         ([str(run), "--groups", "0"], "--groups 0: use 1 or more"),

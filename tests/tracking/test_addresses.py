@@ -50,7 +50,9 @@ def test_a_database_s_file(tmp_path):
             reach(file)
 
 
-@pytest.mark.parametrize("uri", ["databricks", "postgresql+psycopg2://u:p@host/db", "https://host", "sqlite:///x.db"])
+@pytest.mark.parametrize(
+    "uri", ["databricks", "postgresql+psycopg2://u:p@host/db", "https://host", "sqlite:///x.db"]
+)
 def test_what_may_be_one(uri):
     addresses.check(Tracking(uri=uri))
 

@@ -99,7 +99,10 @@ def test_the_last_step_is_shown(capsys, clock):
         for step in (1, 2, 3):
             clock[0] += 1.0
             progress.update(step, {})
-    assert [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()] == ["RED 1/3", "RED 3/3"]
+    assert [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "RED 1/3",
+        "RED 3/3",
+    ]
 
 
 def test_time_left_is_unknown_before_the_first_step_and_falls_while_one_goes_on(capsys, clock):
@@ -155,7 +158,10 @@ def test_a_terminal_never_cuts_steps_and_times(clock, terminal, columns):
     first, second = screen.file.getvalue().splitlines()
     assert re.search(r"  12000/15000  5:01:00  left 1:14:59$", first.rstrip())
     assert all(len(line) <= columns for line in (first, second))
-    assert (first.startswith("sft_then_grpo  ━"), first.startswith("sft_the…  ")) == (columns > 44, columns == 44)
+    assert (first.startswith("sft_then_grpo  ━"), first.startswith("sft_the…  ")) == (
+        columns > 44,
+        columns == 44,
+    )
     assert second.startswith("accuracy 0.1235  tokens 8123  loss -0.0001")
     assert second.rstrip().endswith("  benchmarks 100/4096, left 0:39:58" if columns > 44 else "…")
 

@@ -80,7 +80,9 @@ def test_a_locked_one_is_told(file, monkeypatch):
 def test_a_read_only_one_is_told(file, monkeypatch):
     connect = sqlite3.connect
     read_only = f"file:{file}?mode=ro"  # permission bits say nothing to root
-    monkeypatch.setattr(sqlite3, "connect", lambda _, **settings: connect(read_only, uri=True, **settings))
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda _, **settings: connect(read_only, uri=True, **settings)
+    )
     assert "attempt to write a readonly database: let it be written to" in refused(file)
 
 

@@ -18,7 +18,13 @@ from red_mcore.tracking.mlflow_run import MlflowRun
 RECIPES = Path(__file__).parents[2] / "recipes"
 TENSORBOARD = "red_mcore.tracking.tensorboard:TensorBoard"
 FIELDS = {
-    "Event": ["wall_time 1 double", "step 2 int64", "file_version 3 string", "summary 5 Summary", "log 7 SessionLog"],
+    "Event": [
+        "wall_time 1 double",
+        "step 2 int64",
+        "file_version 3 string",
+        "summary 5 Summary",
+        "log 7 SessionLog",
+    ],
     "SessionLog": ["status 1 int32"],
     "Summary": ["value 1 Value*"],
     "Value": ["tag 1 string", "simple_value 2 float", "tensor 8 Tensor", "metadata 9 Metadata"],
@@ -99,7 +105,9 @@ def scalars(folder: Path) -> dict[str, dict[int, float]]:
 @pytest.fixture
 def recipe(tmp_path) -> Recipe:
     tracking = Tracking(mlflow=False, monitors=[TENSORBOARD])
-    return Recipe(name="small", runs=str(tmp_path), model=Model(), algorithm=Algorithm(), tracking=tracking)
+    return Recipe(
+        name="small", runs=str(tmp_path), model=Model(), algorithm=Algorithm(), tracking=tracking
+    )
 
 
 def test_checksums_are_castagnoli_s():
@@ -188,7 +196,9 @@ class Own:
 """
 
 
-def test_a_monitor_of_the_user_s_own_that_fails_for_a_while_lacks_nothing(recipe, tmp_path, monkeypatch, capsys):
+def test_a_monitor_of_the_user_s_own_that_fails_for_a_while_lacks_nothing(
+    recipe, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(outlet, "_PAUSE", 0.0)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "own_monitor.py").write_text(OWN.format(failures=2))
@@ -215,7 +225,10 @@ def test_a_monitor_of_the_user_s_own_that_fails_for_a_while_lacks_nothing(recipe
     [
         ("own", "'own' is no import path: write package.module:Class"),
         ("no_such_module:Own", "no module 'no_such_module' for 'no_such_module:Own'"),
-        ("red_mcore.tracking.rows:Rows", "'red_mcore.tracking.rows:Rows' has no begin, metrics, table, summary, close"),
+        (
+            "red_mcore.tracking.rows:Rows",
+            "'red_mcore.tracking.rows:Rows' has no begin, metrics, table, summary, close",
+        ),
     ],
 )
 def test_what_is_no_monitor_is_refused_before_anything_starts(path, message):
@@ -228,7 +241,9 @@ def test_one_that_does_not_start_is_told_by_its_name(recipe, tmp_path, monkeypat
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "broken_monitor.py").write_text(OWN.format(failures="1 / 0"))
     recipe.tracking.monitors = ["broken_monitor:Own"]
-    with pytest.raises(RecipeError, match=r"'broken_monitor:Own' does not start .*: mend it or leave it out"):
+    with pytest.raises(
+        RecipeError, match=r"'broken_monitor:Own' does not start .*: mend it or leave it out"
+    ):
         Tracker(recipe, recipe.folder)
 
 

@@ -22,7 +22,10 @@ def recipe(tmp_path):
         runs=str(tmp_path),
         model=Model(path="owner/model"),
         algorithm=GRPO(),
-        data=Data(mixture=[Source(path="owner/problems"), Source(path="mine.jsonl")], instruction="In a\n\\boxed{}."),
+        data=Data(
+            mixture=[Source(path="owner/problems"), Source(path="mine.jsonl")],
+            instruction="In a\n\\boxed{}.",
+        ),
         tracking=Tracking(uri="https://me:hunter2@tracking.example/x"),
     )
     made.folder.mkdir()
@@ -54,13 +57,22 @@ def test_the_state_of_a_repository(tmp_path):
 
 def test_every_start_is_kept_and_no_secret(recipe, tmp_path, monkeypatch):
     weights = tmp_path / "snapshots" / "0123abc"
-    secret = ["hub_token=hf_abc", "tracking.uri=https://me:hunter2@tracking.example/x", "rollout.max_prompt_tokens=64"]
-    monkeypatch.setattr(sys, "orig_argv", ["/bin/python", "-m", "red_mcore.run", "r.py", *secret, "--launched-by=7"])
+    secret = [
+        "hub_token=hf_abc",
+        "tracking.uri=https://me:hunter2@tracking.example/x",
+        "rollout.max_prompt_tokens=64",
+    ]
+    monkeypatch.setattr(
+        sys, "orig_argv", ["/bin/python", "-m", "red_mcore.run", "r.py", *secret, "--launched-by=7"]
+    )
     provenance.begin(recipe, weights, "main", 0)
     provenance.begin(recipe, weights, "main", 50)
     kept = provenance.read(recipe.folder)
     assert kept["base_model"] == {"path": "owner/model", "revision": "0123abc"}
-    assert [(start["stage"], start["step"]) for start in kept["starts"]] == [("main", 0), ("main", 50)]
+    assert [(start["stage"], start["step"]) for start in kept["starts"]] == [
+        ("main", 0),
+        ("main", 50),
+    ]
     assert kept["starts"][0]["command"] == (
         "python -m red_mcore.run r.py hub_token=*** tracking.uri=https://***@tracking.example/x"
         " rollout.max_prompt_tokens=64"
@@ -72,8 +84,17 @@ def test_every_start_is_kept_and_no_secret(recipe, tmp_path, monkeypatch):
 
 
 def row(step, pass1):
-    evaluated = {"evaluation/pass1": pass1, "evaluation/pass1_stderr": 0.01, "evaluation/pass4": 0.9}
-    return {"step": step, **evaluated, "evaluation/length_tokens": 99.6, "evaluation/AIME24_mean": 0.125}
+    evaluated = {
+        "evaluation/pass1": pass1,
+        "evaluation/pass1_stderr": 0.01,
+        "evaluation/pass4": 0.9,
+    }
+    return {
+        "step": step,
+        **evaluated,
+        "evaluation/length_tokens": 99.6,
+        "evaluation/AIME24_mean": 0.125,
+    }
 
 
 def test_the_card_has_the_figures_up_to_its_step_and_no_secret(recipe, tmp_path, monkeypatch):
@@ -85,7 +106,10 @@ def test_the_card_has_the_figures_up_to_its_step_and_no_secret(recipe, tmp_path,
     head, text = made["README.md"].split("---\n")[1:]
     about = yaml.safe_load(head)
     assert (about["base_model"], about["datasets"]) == ("owner/model", ["owner/problems"])
-    assert "`owner/model` (0123456789ab), after 3 steps of GRPO on `owner/problems`, `mine.jsonl`" in text
+    assert (
+        "`owner/model` (0123456789ab), after 3 steps of GRPO on `owner/problems`, `mine.jsonl`"
+        in text
+    )
     assert "| step | pass@1 | pass@4 | tokens | cut off | AIME24 |" in text
     assert "| 2 | 0.500 ± 0.010 | 0.900 | 100 |  | 0.125 |" in text
     assert "| 4 |" not in text
@@ -93,8 +117,14 @@ def test_the_card_has_the_figures_up_to_its_step_and_no_secret(recipe, tmp_path,
     assert "python -m red_mcore.run r.py" in text
     assert "hunter2" not in str(made)
     kept = json.loads(made["provenance.json"])
-    assert (kept["step"], kept["recipe"]["model"]["path"], len(kept["starts"])) == (3, "owner/model", 1)
-    assert "| 3 | 0.125 ± 0.010 |" in card.texts(recipe.folder, "main", 3, row(3, 0.125))["README.md"]
+    assert (kept["step"], kept["recipe"]["model"]["path"], len(kept["starts"])) == (
+        3,
+        "owner/model",
+        1,
+    )
+    assert (
+        "| 3 | 0.125 ± 0.010 |" in card.texts(recipe.folder, "main", 3, row(3, 0.125))["README.md"]
+    )
     base = card.texts(recipe.folder, "base", 40)["README.md"]
     assert "40 steps of base training" in base
     assert "Figures" not in base.split("## How")[0]
@@ -108,7 +138,9 @@ def test_an_export_tells_what_it_began_with_where_that_was_exported_here(recipe,
 def test_a_checkpoint_of_a_run_has_a_card_where_the_run_can_be_read(recipe, capsys):
     checkpoint = recipe.folder / "checkpoints" / "main-000002"
     checkpoint.mkdir(parents=True)
-    manifests.write(checkpoint, {"tag": checkpoint.name, "files": {}, "state": {"stage": "main", "step": 2}})
+    manifests.write(
+        checkpoint, {"tag": checkpoint.name, "files": {}, "state": {"stage": "main", "step": 2}}
+    )
     (recipe.folder / "metrics.jsonl").write_text(json.dumps(row(2, 0.5)) + "\n")
     assert "| 2 | 0.500" in card.of_checkpoint(checkpoint, recipe.folder / "model")["README.md"]
     assert card.of_checkpoint(checkpoint, checkpoint) == {}

@@ -27,7 +27,9 @@ def run(tmp_path) -> Path:
             folder = tmp_path / "checkpoints" / f"main-{step:06d}"
             folder.mkdir(parents=True)
             (folder / METRICS).write_text(kept.text)
-            manifests.write(folder, {"tag": folder.name, "files": manifests.digests(folder, [folder / METRICS])})
+            manifests.write(
+                folder, {"tag": folder.name, "files": manifests.digests(folder, [folder / METRICS])}
+            )
     kept.flush()
     return tmp_path
 
@@ -73,7 +75,10 @@ def test_a_run_goes_on_with_the_rows_of_its_checkpoint(run, damage):
     damage(run)
     again = Rows(run / METRICS)
     said = again.restore(kept, STEPS - 2)
-    assert said == f"{run / METRICS} is damaged or lacks rows: 4 rows are written anew from the checkpoint"
+    assert (
+        said
+        == f"{run / METRICS} is damaged or lacks rows: 4 rows are written anew from the checkpoint"
+    )
     again.add(row(STEPS - 1))
     again.flush()
     assert [json.loads(line) for line in lines(run)] == [row(step) for step in range(STEPS)]
@@ -94,14 +99,24 @@ def test_without_a_copy_what_can_be_read_stays(run):
     with (run / METRICS).open("a") as file:
         file.write(json.dumps(row(3, again=1)) + "\n")
     again = Rows(run / METRICS)
-    assert again.restore(None, 4) == f"{run / METRICS}: 1 damaged lines are left out, the first is line 2"
+    assert (
+        again.restore(None, 4)
+        == f"{run / METRICS}: 1 damaged lines are left out, the first is line 2"
+    )
     assert [json.loads(line)["step"] for line in lines(run)] == [0, 2, 3, 4]
     assert json.loads(lines(run)[2]) == row(3, again=1)
 
 
 @pytest.mark.parametrize(
     ("damage", "restored", "lost"),
-    [(torn, 1, []), (doubled, None, []), (missing, 2, []), (zeroed, 3, []), (garbage, 4, []), (gone, 4, [])],
+    [
+        (torn, 1, []),
+        (doubled, None, []),
+        (missing, 2, []),
+        (zeroed, 3, []),
+        (garbage, 4, []),
+        (gone, 4, []),
+    ],
 )
 def test_whoever_reads_a_run_gets_what_the_checkpoint_has(run, damage, restored, lost):
     damage(run)
@@ -109,7 +124,11 @@ def test_whoever_reads_a_run_gets_what_the_checkpoint_has(run, damage, restored,
     last = STEPS - 2 if damage in (garbage, gone) else STEPS
     assert found == [row(step) for step in range(last + 1)]
     assert missed == lost
-    assert told is None if restored is None else f": {restored} are in the newest checkpoint, 0 are lost" in told
+    assert (
+        told is None
+        if restored is None
+        else f": {restored} are in the newest checkpoint, 0 are lost" in told
+    )
 
 
 def test_rows_that_nothing_has_any_more_are_told(run):
@@ -141,4 +160,8 @@ def test_rows_that_found_no_room_are_written_later(tmp_path, monkeypatch):
     assert kept.text.count("\n") == 2
     kept.add(row(2))
     kept.flush()
-    assert (tmp_path / METRICS).read_text() == kept.text == "".join(json.dumps(row(step)) + "\n" for step in range(3))
+    assert (
+        (tmp_path / METRICS).read_text()
+        == kept.text
+        == "".join(json.dumps(row(step)) + "\n" for step in range(3))
+    )

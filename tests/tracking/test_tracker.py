@@ -19,7 +19,12 @@ from red_mcore.tracking.mlflow_run import MlflowParent
 
 @pytest.fixture
 def recipe(tmp_path) -> Recipe:
-    return Recipe(name="small", runs=str(tmp_path), model=Model(config={"vocab_size": 64}), algorithm=Algorithm())
+    return Recipe(
+        name="small",
+        runs=str(tmp_path),
+        model=Model(config={"vocab_size": 64}),
+        algorithm=Algorithm(),
+    )
 
 
 @pytest.fixture
@@ -37,17 +42,29 @@ def test_a_run_is_in_mlflow_and_goes_on_under_its_id(recipe):
 
     again = Tracker(recipe, recipe.folder, first.run_id)
     again.log(2, {"update/loss": 0.25})
-    again.table("evaluation", [{"text": "a", "verdict": "wrong"}, {"text": "b", "reward": 1.0}], step=2)
+    again.table(
+        "evaluation", [{"text": "a", "verdict": "wrong"}, {"text": "b", "reward": 1.0}], step=2
+    )
     again.summary({"accuracy_after": 0.75, "model": "x"})
     again.close("FINISHED")
 
     run = client.get_run(first.run_id)
     assert (run.info.run_name, run.info.status) == ("small", "FINISHED")
     assert run.data.params["model.config.vocab_size"] == "64"
-    assert [(m.step, m.value) for m in client.get_metric_history(first.run_id, "update/loss")] == [(1, 0.5), (2, 0.25)]
+    assert [(m.step, m.value) for m in client.get_metric_history(first.run_id, "update/loss")] == [
+        (1, 0.5),
+        (2, 0.25),
+    ]
     assert run.data.metrics["summary/accuracy_after"] == 0.75
-    assert run.info.artifact_uri == f"mlflow-artifacts:/{first.run_id}/artifacts"  # relative: the folder may be moved
-    table = Path(recipe.runs) / "mlartifacts" / first.run_id / "artifacts/rollouts/evaluation-000002.json"
+    assert (
+        run.info.artifact_uri == f"mlflow-artifacts:/{first.run_id}/artifacts"
+    )  # relative: the folder may be moved
+    table = (
+        Path(recipe.runs)
+        / "mlartifacts"
+        / first.run_id
+        / "artifacts/rollouts/evaluation-000002.json"
+    )
     assert json.loads(table.read_text()) == {
         "columns": ["text", "verdict", "reward"],
         "data": [["a", "wrong", None], ["b", None, 1.0]],
@@ -62,14 +79,24 @@ def test_runs_of_a_folder_share_a_database_whichever_way_they_start(tmp_path):
         " tracker = Tracker(recipe, recipe.folder);"
         " [tracker.log(step, {'update/loss': 1.0}) for step in range(1, 21)]; tracker.close('FINISHED')"
     )
-    started = [subprocess.Popen([warm.python(), "-c", code, f"r{i}", str(tmp_path)]) for i in range(3)]
+    started = [
+        subprocess.Popen([warm.python(), "-c", code, f"r{i}", str(tmp_path)]) for i in range(3)
+    ]
     assert [process.wait() for process in started] == [0, 0, 0]
     client = MlflowClient(database.address(tmp_path / "mlruns.db"))
     experiment = client.get_experiment_by_name("red-mcore")
     runs = client.search_runs([experiment.experiment_id])
-    assert {(run.info.run_name, run.info.status) for run in runs} == {(f"r{i}", "FINISHED") for i in range(3)}
-    assert [len(client.get_metric_history(run.info.run_id, "update/loss")) for run in runs] == [20, 20, 20]
-    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"  # its page shows runs
+    assert {(run.info.run_name, run.info.status) for run in runs} == {
+        (f"r{i}", "FINISHED") for i in range(3)
+    }
+    assert [len(client.get_metric_history(run.info.run_id, "update/loss")) for run in runs] == [
+        20,
+        20,
+        20,
+    ]
+    assert (
+        experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    )  # its page shows runs
 
 
 def test_a_folder_that_has_its_own_database_from_before_goes_on_there(recipe):
@@ -99,7 +126,10 @@ def test_a_folder_that_was_moved_goes_on_with_its_artifacts(recipe, tmp_path):
     again.close("FINISHED")
     assert again.run_id == first.run_id
     kept = tmp_path / "there/mlartifacts" / first.run_id / "artifacts/rollouts"
-    assert sorted(file.name for file in kept.iterdir()) == ["evaluation-000001.json", "evaluation-000002.json"]
+    assert sorted(file.name for file in kept.iterdir()) == [
+        "evaluation-000001.json",
+        "evaluation-000002.json",
+    ]
     assert not (tmp_path / "here").exists()
 
 
@@ -112,9 +142,13 @@ def test_an_address_of_artifacts_leads_nowhere_else():
 
 
 def test_runs_are_nested_under_a_parent_that_is_found_again(recipe, tmp_path):
-    recipe.tracking.uri, recipe.tracking.experiment = f"sqlite:///{tmp_path}/mlflow.db", "comparison"
+    recipe.tracking.uri, recipe.tracking.experiment = (
+        f"sqlite:///{tmp_path}/mlflow.db",
+        "comparison",
+    )
     parent, again, other = (
-        MlflowParent(recipe.tracking.uri, "comparison", name) for name in ("all's", "all's", '"none"')
+        MlflowParent(recipe.tracking.uri, "comparison", name)
+        for name in ("all's", "all's", '"none"')
     )
     assert parent.run_id == again.run_id != other.run_id
     recipe.tracking.parent = parent.run_id
@@ -149,7 +183,9 @@ def test_a_run_that_mlflow_has_no_more_gets_a_new_one_with_all_rows(recipe):
     rows, file = first.rows(), Path(recipe.runs) / "mlruns.db"
     first.close("KILLED")
     file.write_bytes(b"damaged")
-    with pytest.raises(RecipeError, match=r"MLflow's database .*mlruns\.db .*file is not a database: move it away"):
+    with pytest.raises(
+        RecipeError, match=r"MLflow's database .*mlruns\.db .*file is not a database: move it away"
+    ):
         Tracker(recipe, recipe.folder, first.run_id)
     recipe.runs += "/elsewhere"  # this process keeps the damaged one open
     disk.write_atomic(recipe.folder / "metrics.jsonl", rows["metrics.jsonl"])
@@ -167,7 +203,9 @@ def test_an_mlflow_that_fails_for_a_while_costs_one_warning_and_no_row(recipe, c
     monkeypatch.setattr(outlet, "_PAUSE", 0.0)
     tracker, file = Tracker(recipe, recipe.folder), Path(recipe.runs) / "mlruns.db"
     other = sqlite3.connect(file, isolation_level=None)
-    other.execute("ALTER TABLE runs RENAME TO elsewhere")  # a lock would do, too, after 20 s for each row
+    other.execute(
+        "ALTER TABLE runs RENAME TO elsewhere"
+    )  # a lock would do, too, after 20 s for each row
     tracker.log(1, {"update/loss": 0.5})
     tracker.log(2, {"update/loss": 0.25})
     assert capsys.readouterr().err.count("warning: MLflow failed") == 1
@@ -194,9 +232,13 @@ def test_an_mlflow_that_fails_to_the_end_is_told_once_more_with_what_it_lacks(re
     assert [row["step"] for row in read_lines(recipe.folder / "metrics.jsonl")] == [1, 2]
 
 
-def test_a_disk_without_room_is_told_once_and_rows_are_written_later(local, recipe, capsys, monkeypatch):
+def test_a_disk_without_room_is_told_once_and_rows_are_written_later(
+    local, recipe, capsys, monkeypatch
+):
     def refuse(path, content):
-        raise disk.Unwritten(f"the disk is full: {path}") from OSError(errno.ENOSPC, "No space left on device")
+        raise disk.Unwritten(f"the disk is full: {path}") from OSError(
+            errno.ENOSPC, "No space left on device"
+        )
 
     for name in ("append", "write_lines"):
         monkeypatch.setattr(disk, name, refuse)
@@ -207,7 +249,10 @@ def test_a_disk_without_room_is_told_once_and_rows_are_written_later(local, reci
         f"red_mcore: warning: the disk is full: {recipe.folder}/metrics.jsonl; the run goes on, up to its next"
         " checkpoint\n"
     )
-    assert [json.loads(line)["step"] for line in local.rows()["metrics.jsonl"].splitlines()] == [1, 2]
+    assert [json.loads(line)["step"] for line in local.rows()["metrics.jsonl"].splitlines()] == [
+        1,
+        2,
+    ]
     monkeypatch.undo()
     local.log(3, {"update/loss": 0.125})
     assert [row["step"] for row in read_lines(recipe.folder / "metrics.jsonl")] == [1, 2, 3]
@@ -236,7 +281,12 @@ def test_a_start_drops_what_the_checkpoint_does_not_know_and_a_torn_line(local, 
         file.write('{"step": 4, "upd')
     local.begin({"main": 2})
     local.log(3, {"update/loss": 2.0})
-    assert [(row["step"], row["update/loss"]) for row in read_lines(path)] == [(0, 1.0), (1, 1.0), (2, 1.0), (3, 2.0)]
+    assert [(row["step"], row["update/loss"]) for row in read_lines(path)] == [
+        (0, 1.0),
+        (1, 1.0),
+        (2, 1.0),
+        (3, 2.0),
+    ]
     local.begin({"main": -1})
     assert path.read_text() == ""
 
@@ -245,7 +295,10 @@ def test_rows_are_strict_json(local, recipe):
     local.log(1, {"update/loss": float("nan")})
     local.summary({"accuracy_after": float("inf"), "steps": 3})
     assert read_lines(recipe.folder / "metrics.jsonl") == [{"step": 1, "update/loss": None}]
-    assert json.loads((recipe.folder / "summary.json").read_text()) == {"accuracy_after": None, "steps": 3}
+    assert json.loads((recipe.folder / "summary.json").read_text()) == {
+        "accuracy_after": None,
+        "steps": 3,
+    }
 
 
 @pytest.mark.parametrize("name", ["loss", "eval/pass@8", "Update/loss"])

@@ -33,9 +33,13 @@ def experts(config: Config) -> Experts:
     if count is None:
         raise RecipeError("model configuration lacks num_experts")
     if not 1 <= per_token <= count:
-        raise RecipeError(f"num_experts_per_tok={per_token} does not fit num_experts={count}: use 1 to {count}")
+        raise RecipeError(
+            f"num_experts_per_tok={per_token} does not fit num_experts={count}: use 1 to {count}"
+        )
     if per_token == 1 and normalized:
-        raise RecipeError("num_experts_per_tok=1 with norm_topk_prob=true gives the router no gradient: use false")
+        raise RecipeError(
+            "num_experts_per_tok=1 with norm_topk_prob=true gives the router no gradient: use false"
+        )
     return Experts(count, per_token, normalized)
 
 

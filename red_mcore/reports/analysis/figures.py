@@ -134,7 +134,9 @@ def likelihood(found: Sequence[Findings]) -> dict[str, dict[str, Plot]]:
     return made
 
 
-def _track(found: Sequence[Findings], title: str, which: str, quantity: str, kind: str) -> Plot | None:
+def _track(
+    found: Sequence[Findings], title: str, which: str, quantity: str, kind: str
+) -> Plot | None:
     """A quantity over ten parts of the responses, a line per evaluation; None where none has it."""
     lines, bands = {}, {}
     for one in found:

@@ -107,7 +107,9 @@ def finished(run: RunFolder) -> Answer:
     return Answer(ask, "open", "not finished", number, lines)
 
 
-def _difference(first: float, first_error: float, last: float, last_error: float) -> tuple[str, str, str]:
+def _difference(
+    first: float, first_error: float, last: float, last_error: float
+) -> tuple[str, str, str]:
     """(Kind of answer, word, the difference in words)."""
     change, half = last - first, _HALF * math.hypot(first_error, last_error)
     if not math.isfinite(half):

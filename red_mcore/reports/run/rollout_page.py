@@ -21,7 +21,9 @@ COLUMNS = 4
 """Steps side by side, unless others are asked for."""
 
 
-def write_page(folder: Path, out: Path | None = None, steps: Collection[int] = (), groups: int = 4) -> Path:
+def write_page(
+    folder: Path, out: Path | None = None, steps: Collection[int] = (), groups: int = 4
+) -> Path:
     """Write the page of the run in ``folder`` to ``out``, or to ``rollouts.html`` in it.
 
     ``steps``: those to set side by side, else a few, the first and the last among them. ``groups``:
