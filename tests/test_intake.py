@@ -29,7 +29,10 @@ def test_methods_that_learn_from_traces_need_one_that_fits(algorithm):
         Problem(1, "1+1", "2", trace=""),
         Problem(2, "1+1", "2", trace="12345678"),
     ]
-    message = r"none of the 3 problems has one of at most rollout.max_response_tokens=8 tokens \(2 are missing, 1 are longer"
+    message = (
+        r"none of the 3 problems has one of at most rollout.max_response_tokens=8 tokens "
+        r"\(2 are missing, 1 are longer"
+    )
     with pytest.raises(RecipeError, match=message):
         intake.check_traces(recipe, tokenizer, useless)
     (note,) = intake.check_traces(
@@ -200,7 +203,10 @@ def test_ranks_that_have_read_other_problems_do_not_train_together(monkeypatch):
     monkeypatch.setattr(ranks, "from_main", lambda value: "another digest")
     monkeypatch.setattr(ranks, "together", nullcontext)
     recipe = Recipe(name="x", model=Model(), algorithm=GRPO(), data=Data(path="my.module:rows"))
-    message = r"rank 1 has read other problems than rank 0: the sources \(my\.module:rows\) have to be the same on every"
+    message = (
+        r"rank 1 has read other problems than rank 0: "
+        r"the sources \(my\.module:rows\) have to be the same on every"
+    )
     with pytest.raises(RecipeError, match=message):
         intake.take_in(
             recipe,

@@ -94,7 +94,8 @@ def wait_for(folder: Path, program: warm.Program, *names: str) -> None:
 def test_ranks_get_torchrun_s_variables_and_their_arguments_as_they_are(start, tmp_path, how):
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR")
     # One write a rank, so that the lines of two ranks cannot mix.
-    script = f"import os, sys; os.write(1, ' '.join([os.environ[n] for n in {names}] + sys.argv[1:] + ['\\n']).encode())"
+    line = f"' '.join([os.environ[n] for n in {names}] + sys.argv[1:] + ['\\n'])"
+    script = f"import os, sys; os.write(1, ({line}).encode())"
     code, errors = end(start(script, "a=$$x$$", "${local_rank}", how=how), tmp_path)
     assert code == 0
     assert sorted((tmp_path / "output").read_text().splitlines()) == [

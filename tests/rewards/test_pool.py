@@ -63,7 +63,10 @@ def work(what, value=None):
     return value
 
 
-DAEMON = "import os, sys, time; os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0); open(sys.argv[1], 'a')"
+DAEMON = (
+    "import os, sys, time; os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0);"
+    " open(sys.argv[1], 'a')"
+)
 
 
 def start(file) -> None:
