@@ -59,9 +59,8 @@ class VllmEngine:
             raise RecipeError(
                 f"rollout.tensor={rollout.tensor} does not divide parallel.ranks={world}"
             )
-        self.replica = rank // rollout.tensor
-        self.replicas = world // rollout.tensor
-        self.is_leader = rank % rollout.tensor == 0
+        self.replica, place = divmod(rank, rollout.tensor)
+        self.replicas, self.is_leader = world // rollout.tensor, place == 0
         self.version: int | None = None
         self.checksum: str | None = None
         """The digest of the published weights, whoever published them; 16 hexadecimal digits."""
@@ -73,17 +72,17 @@ class VllmEngine:
             with _undisturbed():
                 self._llm = _build(folder, rollout, self._room, dtype, seed)
         except ValueError as error:
-            limits = ", ".join(
-                f"rollout.{name}={getattr(rollout, name)}"
-                for name in ("max_prompt_tokens", "max_response_tokens", "kv_cache_mib", "tensor")
+            limits = (
+                f"rollout.max_prompt_tokens={rollout.max_prompt_tokens},"
+                f" rollout.max_response_tokens={rollout.max_response_tokens},"
+                f" rollout.kv_cache_mib={rollout.kv_cache_mib}, rollout.tensor={rollout.tensor}"
             )
             raise RecipeError(
                 f"vLLM refuses {limits} for {folder}: {' '.join(str(error).split())}"
             ) from error
         # Newer vLLM would otherwise destroy the default process group, the trainer's, when the
         # engine is garbage.
-        finalizer = getattr(self._llm.llm_engine.engine_core, "_finalizer", None)
-        if finalizer is not None:
+        if finalizer := getattr(self._llm.llm_engine.engine_core, "_finalizer", None):
             finalizer.detach()
         self._tied = bool(self._llm.model_config.hf_config.tie_word_embeddings)
 
@@ -160,15 +159,8 @@ class VllmEngine:
             raise RuntimeError(
                 "the engine has no published weights to sample from; call publish first"
             )
-        limits = (
-            [self._rollout.max_response_tokens] * len(prompts) if max_tokens is None else max_tokens
-        )
-        for index, (prompt, limit) in enumerate(zip(prompts, limits, strict=True)):
-            if not 0 < len(prompt) <= self._room - limit:
-                raise ValueError(
-                    f"prompt {index} has {len(prompt)} tokens; with max_tokens={limit} it may have 1 to"
-                    f" {self._room - limit}, as the engine has room for {self._room}"
-                )
+        if max_tokens is None:
+            max_tokens = [self._rollout.max_response_tokens] * len(prompts)
         common = {
             "temperature": self._rollout.temperature if temperature is None else temperature,
             "top_p": self._rollout.top_p if top_p is None else top_p,
@@ -182,29 +174,36 @@ class VllmEngine:
         # n requests of one sample each instead of one of n, to which vLLM would give the seeds s,
         # s+1, ..., s+n-1.
         requests, params = [], []
-        for prompt, seed, limit in zip(prompts, seeds, limits, strict=True):
-            tokens = {"prompt_token_ids": np.asarray(prompt).tolist()}
-            requests += [tokens] * n
-            params += [
-                SamplingParams(seed=sample_seed(seed, index), max_tokens=limit, **common)
-                for index in range(n)
-            ]
+        asked = zip(prompts, seeds, max_tokens, strict=True)
+        for place, (prompt, seed, limit) in enumerate(asked):
+            self._check_length(prompt, limit, place)
+            requests += [{"prompt_token_ids": np.asarray(prompt).tolist()}] * n
+            for index in range(n):
+                own = sample_seed(seed, index)
+                params.append(SamplingParams(seed=own, max_tokens=limit, **common))
         if not requests:
             return []
         with _undisturbed():
             found = self._llm.generate(requests, params, use_tqdm=partial(_Told, watch))
-        outputs = [output.outputs[0] for output in found]
-        completions = [
-            Completion(
-                token_ids=np.asarray(output.token_ids, dtype=np.int32),
-                logp=np.asarray(output.logprobs.logprobs, dtype=np.float32),
-                # Not vLLM's reason: a response may end with its last allowed token.
-                truncated=output.token_ids[-1] not in self.stop_ids,
-                version=self.version,
-            )
-            for output in outputs
-        ]
+        completions = [self._completion(output.outputs[0]) for output in found]
         return [completions[first : first + n] for first in range(0, len(completions), n)]
+
+    def _check_length(self, prompt: np.ndarray, limit: int, index: int) -> None:
+        if not 0 < len(prompt) <= self._room - limit:
+            raise ValueError(
+                f"prompt {index} has {len(prompt)} tokens; with max_tokens={limit} it may have 1"
+                f" to {self._room - limit}, as the engine has room for {self._room}"
+            )
+
+    def _completion(self, output: Any) -> Completion:
+        assert self.version is not None, "nothing is sampled before a publication"
+        return Completion(
+            token_ids=np.asarray(output.token_ids, dtype=np.int32),
+            logp=np.asarray(output.logprobs.logprobs, dtype=np.float32),
+            # Not vLLM's reason: a response may end with its last allowed token.
+            truncated=output.token_ids[-1] not in self.stop_ids,
+            version=self.version,
+        )
 
     def reset(self) -> None:
         """Forget cached prefixes: they belong to other weights, or make results depend on earlier
@@ -228,7 +227,7 @@ class VllmEngine:
         gc.collect()
 
 
-def _build(folder: Path, rollout: Rollout, length: int, dtype: str, seed: int):
+def _build(folder: Path, rollout: Rollout, length: int, dtype: str, seed: int) -> LLM:
     from red_mcore.rollout.worker import NormalizeGreedy, NormalizeSampled, WeightReceiver
 
     cache = rollout.kv_cache_mib << 20
@@ -284,7 +283,7 @@ class _Told(tqdm):
 
 
 @contextmanager
-def _undisturbed():
+def _undisturbed() -> Iterator[None]:
     """Keep what vLLM changes in passing: the trainer's random states and variables that child
     processes inherit.
 
