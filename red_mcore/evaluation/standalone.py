@@ -74,10 +74,9 @@ def prepare(job: Job) -> Prepared:
     if found := template.find(model):
         template.check(found, job.protocol.system_prompt, job.protocol.template_arguments)
     columns = functions.columns(job.reward)
-    problems = {
-        name: benchmarks.load(name, job.data, job.protocol.seed, job.limit, columns)
-        for name in job.benchmarks
-    }
+    problems = {}
+    for name in job.benchmarks:
+        problems[name] = benchmarks.load(name, job.data, job.protocol.seed, job.limit, columns)
     encoded = asking.prompts(tokenizer, problems, job.protocol)
     room = stored.arch.max_positions
     asking.check_lengths(encoded, job.protocol, room, "the model's max_position_embeddings")
@@ -109,20 +108,23 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
             f"the ranks read different weights from {stored.folder}: was it written to?"
         )
     if here.is_main:
+        assert verifier is not None, "rank 0 leads its engine"
         report_faults(verifier, prepared.problems)
         announce(job, prepared)
     about = {"model": str(stored.folder.resolve()), "dtype": prepared.dtype}
     evaluator = asking.Evaluator(job.protocol, prepared.tokenizer, engine, verifier, job.reward)
-    what = "responses" if engines == 1 else f"responses of 1 of {engines} engines"
+    what = "responses"
+    if engines > 1:  # only rank 0's are counted
+        what = f"responses of 1 of {engines} engines"
     with Watched(what, show=here.is_main) as watch:
         summary = evaluator.ask(prepared.problems, job.out, here, watch, about=about)
     if verifier:
         verifier.close()
     engine.close()
     ranks.stop()
-    return (
-        {**about, **engine.about, "weights": engine.checksum, **summary} if here.is_main else None
-    )
+    if not here.is_main:
+        return None
+    return {**about, **engine.about, "weights": engine.checksum, **summary}
 
 
 def start_engine(job: Job, prepared: Prepared) -> Engine:
@@ -130,23 +132,15 @@ def start_engine(job: Job, prepared: Prepared) -> Engine:
     from red_mcore.data.seams import stop_ids_of
     from red_mcore.rollout.engine import VllmEngine
 
-    cache = job.kv_cache_mib or _cache_mib(
-        prepared.stored.arch.parameters, prepared.dtype, job.tensor
-    )
+    parameters, companions = prepared.stored.arch.parameters, prepared.stored.companions
     settings = Rollout(
         max_prompt_tokens=prepared.longest,
         max_response_tokens=job.protocol.max_tokens,
         tensor=job.tensor,
-        kv_cache_mib=cache,
+        kv_cache_mib=job.kv_cache_mib or _cache_mib(parameters, prepared.dtype, job.tensor),
     )
-    companions = prepared.stored.companions
-    return VllmEngine(
-        companions,
-        settings,
-        dtype=prepared.dtype,
-        stop_ids=stop_ids_of(prepared.tokenizer, companions),
-        seed=job.protocol.seed,
-    )
+    stop_ids, seed = stop_ids_of(prepared.tokenizer, companions), job.protocol.seed
+    return VllmEngine(companions, settings, dtype=prepared.dtype, stop_ids=stop_ids, seed=seed)
 
 
 def announce(job: Job, prepared: Prepared) -> None:
@@ -154,11 +148,11 @@ def announce(job: Job, prepared: Prepared) -> None:
     from red_mcore.data.seams import describe, stop_ids_of
 
     stop_ids = stop_ids_of(prepared.tokenizer, prepared.stored.companions)
+    for line in describe(prepared.tokenizer, prepared.example, None, stop_ids):
+        print(line, flush=True)
     count = 0
     for name, problems in prepared.problems.items():
         count += len(problems) * job.protocol.samples_for(name)
-    for line in describe(prepared.tokenizer, prepared.example, None, stop_ids):
-        print(line, flush=True)
     print(f"{count} responses to {', '.join(prepared.problems)}, kept in {job.out}", flush=True)
 
 
@@ -168,20 +162,19 @@ def report_faults(verifier: Verifier, problems: Mapping[str, Sequence[Problem]])
 
     Of golds only the user knows where the verdict is the user's.
     """
-    for line in benchmarks.unusual_sizes(problems):
+    told = benchmarks.unusual_sizes(problems)
+    if verifier.settings.verdict is None:
+        for name, asked in problems.items():
+            for problem, fault in zip(asked, verifier.gold_faults(asked), strict=True):
+                if fault:
+                    item = f"{name} item {problem.id}: gold {problem.gold!r}"
+                    told.append(f"{item} cannot be used: {fault}")
+    for line in told:
         print(f"warning: {line}", flush=True)
-    if verifier.settings.verdict is not None:
-        return
-    for name, asked in problems.items():
-        for problem, fault in zip(asked, verifier.gold_faults(asked), strict=True):
-            if fault:
-                print(
-                    f"warning: {name} item {problem.id}: gold {problem.gold!r} cannot be used: {fault}",
-                    flush=True,
-                )
 
 
 def _cache_mib(parameters: int, dtype: str, tensor: int) -> int:
+    """What is left of a GPU's memory beside the weights; a training run's default on a CPU."""
     import torch
 
     if not torch.cuda.is_available():
