@@ -96,7 +96,7 @@ def _run(plan: planned.Plan, kind: str, command: list[str], jobs: int) -> int:
             if parent:
                 parent.artifact(file)
     if parent:
-        parent.end(status)
+        parent.close(status)
     return _EXIT_CODES[status]
 
 
