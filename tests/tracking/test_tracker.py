@@ -252,8 +252,8 @@ def test_a_disk_without_room_is_told_once_and_rows_are_written_later(
     local.table("evaluation", [{"text": "a"}], step=1)
     local.log(2, {"update/loss": 0.25})
     assert capsys.readouterr().err == (
-        f"red_mcore: warning: the disk is full: {recipe.folder}/metrics.jsonl; the run goes on, up to"
-        " its next checkpoint\n"
+        f"red_mcore: warning: the disk is full: {recipe.folder}/metrics.jsonl; the run goes on, up"
+        " to its next checkpoint\n"
     )
     assert [json.loads(line)["step"] for line in local.rows()["metrics.jsonl"].splitlines()] == [
         1,
