@@ -8,7 +8,9 @@ from red_mcore.data.schema import Entry
 from red_mcore.samples.records import Trace
 
 ENTRIES = [
-    Entry("a", "1+1?", "2", (Trace("2", "teacher", True, 3, "stop"), Trace("two")), {"origin": "x"}),
+    Entry(
+        "a", "1+1?", "2", (Trace("2", "teacher", True, 3, "stop"), Trace("two")), {"origin": "x"}
+    ),
     Entry("b", "é?", "\\frac{1}{2}"),
 ]
 
