@@ -37,10 +37,9 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """The exit code."""
     guard_output()
-    arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
     command = ["python", "tools/analyse.py", *arguments]
     try:

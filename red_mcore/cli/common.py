@@ -7,8 +7,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from rich.console import Console
+
 from red_mcore.config.recipe import RecipeError
 from red_mcore.system.exit_codes import BAD_INPUT
+
+PLAIN_WIDTH = 120
+"""Characters of a line that no terminal shows."""
 
 
 def parser(program: str, about: str | None, **settings: Any) -> argparse.ArgumentParser:
@@ -20,6 +25,13 @@ def parser(program: str, about: str | None, **settings: Any) -> argparse.Argumen
         allow_abbrev=False,  # a new option must not change what an old command means
         **settings,
     )
+
+
+def screen() -> Console:
+    """Where tables are printed: as wide as the terminal, and wide enough for them where there is
+    none."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
 
 def check_positive(options: argparse.Namespace, *names: str) -> None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -38,11 +37,10 @@ if TYPE_CHECKING:
 _EXIT_CODES = {"FINISHED": 0, "FAILED": FAILED, "KILLED": INTERRUPTED}
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """Exit code: 0 done, 1 a run failed (the report says which), 2 bad input (one line on stderr),
     130 interrupted."""
     guard_output()
-    arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
     files = [text for text in options.recipes if "=" not in text]
     overrides = [text for text in options.recipes if "=" in text]
@@ -84,11 +82,11 @@ def _run(plan: planned.Plan, kind: str, command: list[str], jobs: int) -> int:
         print("interrupted: run the same command to go on")
         status = "KILLED"
     else:
+        if outcome.failed:  # such a run has its place in the report, too
+            status = "FAILED"
         from red_mcore.reports.comparison.report import write_comparison
         from red_mcore.reports.comparison.sweep import write_sweep
 
-        # A failed run has its place in the report, too.
-        status = "FAILED" if outcome.failed else "FINISHED"
         results = collect(plan, outcome.failed)
         write = write_sweep if kind == "sweep" else write_comparison
         for file in write(results, outcome.failed, command, jobs):

@@ -32,7 +32,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """The exit code."""
     options = _parser().parse_args(arguments)
     try:

@@ -104,7 +104,7 @@ class Finding(NamedTuple):
         return f"{line}: {self.fix}" if self.fix else line
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """The exit code."""
     parser = common.parser("red-mcore doctor", __doc__)
     add = parser.add_argument

@@ -41,14 +41,10 @@ from red_mcore.train import symptoms
 if TYPE_CHECKING:
     from red_mcore.evaluation import standalone
 
-PLAIN_WIDTH = 120
-"""Characters of a line that no terminal shows."""
 
-
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """The exit code."""
     guard_output()
-    arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
     try:
         common.check_positive(
@@ -59,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.samples is not None:
             protocol = replace(protocol, samples=options.samples, competition_samples=None)
         protocols.check(protocol, names, "--protocol, --samples or a=b")
-        others = items.read(options.against) if options.against is not None else []
+        others = items.read(options.against) if options.against else []
         if options.generations is not None:
             return _grade(options, protocol, others)
         return _evaluate(options, names, protocol, others)
@@ -81,8 +77,9 @@ def _evaluate(
             "nothing to evaluate: give --model DIR and --benchmarks, or --generations FILE.jsonl"
         )
     benchmarks.check(names, options.data)
-    joined = launch.join()
-    world = int(os.environ["WORLD_SIZE"]) if joined else options.ranks
+    world = options.ranks
+    if joined := launch.join():
+        world = int(os.environ["WORLD_SIZE"])
     if world % options.tensor:
         raise RecipeError(f"--tensor {options.tensor} does not divide the {world} ranks")
     _begin_imports(options)
@@ -196,9 +193,10 @@ def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[Res
         summary["agreement"] = {"responses": judged, "agree": judged - len(differing)}
     _report(options, out, graded, others, summary, {})
     if judged:
-        where = f"; the others are in {out / 'disagreements.jsonl'}" if differing else ""
-        agree = f"{judged - len(differing)} of {judged} responses"
-        print(f"agrees with the recorded verdicts on {agree}{where}")
+        said = f"{judged - len(differing)} of {judged} responses"
+        if differing:
+            said += f"; the others are in {out / 'disagreements.jsonl'}"
+        print(f"agrees with the recorded verdicts on {said}")
     return 0
 
 
@@ -214,7 +212,8 @@ def _report(
     from red_mcore.evaluation.results import Results
 
     tracking = Tracking(mlflow=options.mlflow, uri=options.tracking_uri, experiment="evaluations")
-    shared = out.absolute().parent if options.out else Path("runs")  # where training runs are, too
+    # Beside an --out of the user's own, else where training runs have theirs.
+    shared = out.absolute().parent if options.out else Path("runs")
     file = Results(out, tracking, shared, options.against, others).keep(
         summary, responses, parameters
     )
@@ -230,7 +229,6 @@ def _reward(options: argparse.Namespace) -> Reward:
 
 def _print(summary: dict[str, Any]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     heads = "benchmark,problems,mean,pass@k,majority,tokens,truncated,not judged"
@@ -252,7 +250,7 @@ def _print(summary: dict[str, Any]) -> None:
         )
     if len(summary["benchmarks"]) > 1:
         table.add_row("average", "", _percent(**summary["average"]))
-    Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table)
+    common.screen().print(table)
     for name, n in summary["benchmarks"].items():
         limit = "the protocol's max_tokens"
         if wrong := symptoms.of_answers(f"answers to {name}", n["verdicts"], n["truncated"], limit):

@@ -16,14 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from red_mcore import algorithms
+from red_mcore.cli import common
 from red_mcore.config import descriptions
 from red_mcore.config.fields import Bound, bound_of, change_of
 from red_mcore.config.modules import path_of
 from red_mcore.config.recipe import Algorithm, Recipe
 from red_mcore.config.tree import hints_of, section_in, without_secrets
 
-PLAIN_WIDTH = 120
-"""Characters of a line that no terminal shows."""
 _NO_LIMIT = 10**4
 """An upper bound that is not worth a word."""
 _LEGEND = "* may change when a run goes on in its folder"
@@ -32,7 +31,7 @@ _MORE = "RECIPE --help has the fields of that recipe, and all that is said of th
 
 def everything() -> None:
     """Print the fields of every section and of every algorithm, the beginning of each meaning."""
-    console = _console()
+    console = common.screen()
     for part in _sections(_Section("", Recipe)):
         if part.name == "algorithm":
             continue
@@ -57,7 +56,7 @@ def everything() -> None:
 def of_recipe(recipe: Recipe) -> None:
     """Print the fields of one recipe, its own algorithm among them, with their values and their
     whole meanings."""
-    console = _console()
+    console = common.screen()
     for part in _sections(_Section("", Recipe, without_secrets(recipe))):
         head = part.name or "recipe"
         if part.name == "algorithm":
@@ -105,11 +104,6 @@ def _sections(part: _Section) -> Iterator[_Section]:
             yield from _sections(_Section(name, inner, None, may_change, _default(field) is None))
         elif get_origin(hint) is list and is_dataclass(inner := get_args(hint)[0]):
             yield _Section(f"{name}[0]", inner, None, may_change)
-
-
-def _console() -> Console:
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
 
 def _print_head(console: Console, name: str, about: str) -> None:
@@ -214,6 +208,7 @@ def _about(kind: type) -> str:
 
 
 def _first_clause(text: str) -> str:
+    """Up to the first full stop or semicolon that ends a clause."""
     first = re.split(r"(?<!e\.g\.)(?<=[.;])\s", text, maxsplit=1)[0]
     return f"{first.rstrip('.;')}." if first else ""
 

@@ -14,7 +14,7 @@ from red_mcore.cli import common
 from red_mcore.reports.run.report import write_report
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """The exit code."""
     parser = common.parser("report", __doc__)
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")

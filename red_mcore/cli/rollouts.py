@@ -15,7 +15,7 @@ from red_mcore.config.recipe import RecipeError
 from red_mcore.reports.run.rollout_page import write_page
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """The exit code."""
     parser = common.parser("rollouts", __doc__)
     add = parser.add_argument

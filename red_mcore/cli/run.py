@@ -26,11 +26,10 @@ from red_mcore.system.exit_codes import INTERRUPTED
 from red_mcore.train import health
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """Exit code: 0 done, 1 a rank failed, 2 bad input (one line on stderr), 4 done with
     ``strict=true`` and warnings (``health``), 130 interrupted, after saving."""
     guard_output()
-    arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
     options = parser.parse_intermixed_args(arguments)
     if not (options.help or options.recipe):

@@ -32,7 +32,9 @@ def told(metrics: Mapping[str, float], benchmarks: Iterable[str] = ()) -> list[s
     for name in (*benchmarks, "average"):
         if f"evaluation/{name}_mean" in metrics:
             means.append(f"{name} {_with_error(metrics, f'{name}_mean', f'{name}_stderr')}")
-    return [*found, "  ".join(means)] if means else found
+    if means:
+        found.append("  ".join(means))
+    return found
 
 
 def _with_error(metrics: Mapping[str, float], mean: str, stderr: str) -> str:

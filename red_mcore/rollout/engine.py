@@ -107,15 +107,10 @@ class VllmEngine:
         expected: Mapping[str, tuple[int, ...]],
         version: int,
     ) -> Publication:
-        """Replace the engine's weights by the HF-named ``tensors`` (whole, on every rank); forget
-        cached prefixes.
+        """Replace the weights, as ``Engine`` says; ``tensors`` are whole, on every rank.
 
-        ``expected``: HF name -> shape of each tensor, without ``lm_head.weight`` where it is tied
-        to the embedding (a stream may hold it, it is passed over). Tensors are kept until their
-        layer is complete: reuse no buffer. Raises PublicationError naming tensors that are missing,
-        unexpected, duplicated, mis-shaped or not finite; the stream is then read to its end all the
-        same, and the engine refuses to sample until a publication succeeds. An error of the stream
-        itself passes through and leaves the engine unusable.
+        They are kept until their layer is complete: reuse no buffer. An error of the stream itself
+        passes through and leaves the engine unusable.
         """
         start = time.perf_counter()
         self.version = self.checksum = None
@@ -143,17 +138,11 @@ class VllmEngine:
         max_tokens: Sequence[int] | None = None,
         watch: Watch = unwatched,
     ) -> list[list[Completion]]:
-        """``n`` responses to each prompt ([P] token ids); all ranks of a replica call it with the
-        same arguments.
+        """Sample, as ``Engine`` says; a prompt's sample i has the seed ``sample_seed(seed, i)``.
 
-        ``seeds``: one per prompt; its sample i uses ``sample_seed(seed, i)``. After ``reset`` the
-        result depends on the weights and the arguments of this call alone. Temperature 0 is greedy;
-        None is the recipe's value. ``max_tokens``: most tokens of a response, one number per
-        prompt; None is ``rollout.max_response_tokens`` for all. A prompt may be longer than
-        ``rollout.max_prompt_tokens``, as long as it and its ``max_tokens`` together fit into the
-        engine's room. ``watch`` is told how many of the responses are there, as they come. Raises
-        RuntimeError before a successful publication, ValueError for a prompt that is empty or too
-        long.
+        After ``reset`` the result depends on the weights and the arguments of this call alone. A
+        prompt may be longer than ``rollout.max_prompt_tokens``, as long as it and its
+        ``max_tokens`` together fit into the engine's room.
         """
         if self.version is None:
             raise RuntimeError(
