@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
     _check_gaps(options.gaps, list(paths))
     evaluations = {name: read_evaluation(path, name) for name, path in paths.items()}
     gaps = _gaps(options.gaps, evaluations)  # cheap, and may be refused: before any model is loaded
-    options.out.mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)  # scores are kept there as they come
     scored = _score(evaluations, models, options) if models else {}
     responses = {name: list(evaluation.responses) for name, evaluation in evaluations.items()}
     responses |= {name: one.responses for name, one in scored.items()}
@@ -114,7 +114,7 @@ def _gaps(
 
 
 def _split(text: str) -> tuple[str | None, Path]:
-    """NAME=PATH or PATH; one that exists is a path, whatever is in it."""
+    """NAME=PATH or PATH; one that exists is a path, even with a = in it."""
     name, _, path = text.partition("=")
     if name and path and not Path(text).exists():
         return name, Path(path)
@@ -151,7 +151,7 @@ def _models(texts: Sequence[str], names: list[str]) -> dict[str, Path]:
         if name in found:
             raise RecipeError(f"--model: {name} has two models, {found[name]} and {path}")
         found[name] = path
-    shared = found.pop(None, None)
+    shared = found.pop(None, None)  # of all that have none of their own
     return {name: path for name in names if (path := found.get(name, shared))}
 
 

@@ -82,11 +82,11 @@ def _run(plan: planned.Plan, kind: str, command: list[str], jobs: int) -> int:
         print("interrupted: run the same command to go on")
         status = "KILLED"
     else:
-        if outcome.failed:  # such a run has its place in the report, too
-            status = "FAILED"
         from red_mcore.reports.comparison.report import write_comparison
         from red_mcore.reports.comparison.sweep import write_sweep
 
+        if outcome.failed:  # such a run has its place in the report, too
+            status = "FAILED"
         results = collect(plan, outcome.failed)
         write = write_sweep if kind == "sweep" else write_comparison
         for file in write(results, outcome.failed, command, jobs):

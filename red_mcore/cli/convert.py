@@ -107,6 +107,7 @@ def _checkpoint(folder: Path) -> Path:
 
 def _out(options: argparse.Namespace, source: Path) -> Path:
     """RecipeError where writing would replace what is read."""
+    # A folder above it, too: --force removes what is there.
     out, source = options.out.resolve(), source.resolve()
     if out == source or out in source.parents:
         raise RecipeError(f"--out {options.out} would replace {source}: choose another folder")

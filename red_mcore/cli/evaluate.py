@@ -33,7 +33,7 @@ from red_mcore.evaluation import benchmarks, items, protocols
 from red_mcore.rewards import functions
 from red_mcore.samples.records import Problem
 from red_mcore.samples.responses import Response
-from red_mcore.system import disk, launch, streams
+from red_mcore.system import launch, streams
 from red_mcore.system.devices import has_gpu
 from red_mcore.system.exit_codes import INTERRUPTED
 from red_mcore.train import symptoms
@@ -87,7 +87,7 @@ def _evaluate(
     from red_mcore.evaluation import results, standalone
 
     model, faults = find_model(options.model)
-    if not joined or os.environ["RANK"] == "0":
+    if not joined or os.environ["RANK"] == "0":  # once, where all ranks come through here
         for fault in faults:
             print(f"warning: {fault}", file=sys.stderr)
     job = standalone.Job(
@@ -103,6 +103,7 @@ def _evaluate(
         reward=_reward(options),
         chat_template=options.chat_template,
     )
+    # Each rank will prepare the same again: a process that has not started one can still refuse.
     problems = standalone.prepare(job).problems
     functions.try_out(job.reward, lambda _: problems)
     _check_comparable(problems, others)
@@ -157,9 +158,6 @@ def _rank(
 def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[Response]) -> int:
     """Grade recorded responses."""
     from red_mcore.evaluation import asking, generations, results, standalone
-    from red_mcore.evaluation.summary import summarise, unjudged
-    from red_mcore.rewards.verifier import Verifier
-    from red_mcore.tracking.console import Watched
 
     if options.model is not None:
         raise RecipeError("--generations are graded without a model: leave out --model")
@@ -168,6 +166,7 @@ def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[Res
     responses = [each.response for each in recorded]
     problems = generations.problems(responses)
     _check_comparable(problems, others)
+    # What decides the grades: the folder is refused to an evaluation of anything else.
     about = {"generations": str(options.generations.resolve()), "boxed_only": protocol.boxed_only}
     if options.verdict is not None:
         about["verdict"] = options.verdict
@@ -175,27 +174,12 @@ def _grade(options: argparse.Namespace, protocol: Protocol, others: Sequence[Res
     reward = _reward(options)
     functions.try_out(reward, lambda _: problems)
     print(f"{len(responses)} responses to {', '.join(problems)}; results go to {out}", flush=True)
-    with Verifier(reward) as verifier:
-        standalone.report_faults(verifier, problems)
-        with Watched("responses graded") as watch:
-            graded = generations.grade(responses, verifier, protocol.boxed_only, reward, watch)
-    for path, failure in verifier.failures.items():
-        print(f"warning: '{path}' failed, for the first time so:\n{failure}", file=sys.stderr)
-    summary: dict[str, Any] = {**about, **summarise(graded)}
-    if reward.verdict is not None and (names := unjudged(summary)):
-        raise RecipeError(
-            f"--verdict '{reward.verdict}' failed on all responses of {', '.join(names)}: see above"
-        )
-    items.write(out, graded)
-    differing, judged = generations.disagreements(recorded, graded)
-    if judged:
-        disk.write_lines(out / "disagreements.jsonl", differing)
-        summary["agreement"] = {"responses": judged, "agree": judged - len(differing)}
-    _report(options, out, graded, others, summary, {})
-    if judged:
-        said = f"{judged - len(differing)} of {judged} responses"
-        if differing:
-            said += f"; the others are in {out / 'disagreements.jsonl'}"
+    graded, found = standalone.grade_recorded(recorded, reward, protocol.boxed_only, out)
+    _report(options, out, graded, others, {**about, **found}, {})
+    if agreement := found.get("agreement"):
+        said = f"{agreement['agree']} of {agreement['responses']} responses"
+        if agreement["agree"] < agreement["responses"]:
+            said += f"; the others are in {out / standalone.DISAGREEMENTS}"
         print(f"agrees with the recorded verdicts on {said}")
     return 0
 

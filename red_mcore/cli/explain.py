@@ -34,7 +34,7 @@ def everything() -> None:
     console = common.screen()
     for part in _sections(_Section("", Recipe)):
         if part.name == "algorithm":
-            continue
+            continue  # they follow, one by one
         about = _first_clause(_about(part.kind))
         if part.is_off:
             about += f" Off by default; {part.name}={{}} turns it on."
@@ -47,7 +47,7 @@ def everything() -> None:
         if bases:
             about += f" It also has the fields of {', '.join(base.__name__ for base in bases)}."
         _print_head(console, path_of(kind), about)
-        own = inspect.get_annotations(kind)
+        own = inspect.get_annotations(kind)  # without what the bases have, which are shown, too
         shown = [field for field in fields(kind) if field.name in own]
         _print_fields(console, _Section("algorithm", kind), shown)
     console.print(Text(f"\n{_LEGEND}\n{_MORE}"))

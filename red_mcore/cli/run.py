@@ -41,6 +41,8 @@ def main(arguments: list[str]) -> int:
         if options.print_config:
             print(to_yaml(recipe), end="")
             return 0
+        # What can be refused is, before a rank starts: a mistake costs seconds. A dry run may be
+        # meant for a larger machine.
         validate(recipe, here=not options.dry_run)
         resume.check(recipe)
         if options.dry_run:
@@ -55,27 +57,32 @@ def main(arguments: list[str]) -> int:
                 " run again"
             )
             return health.exit_code(recipe, summary.get("warnings", []))
-        if code := health.exit_code(recipe, found := health.of_recipe(recipe)):
-            print(*map(health.line, found), sep="\n", file=sys.stderr)
-            print("red_mcore: error: not started, for strict=true", file=sys.stderr)
-            return code
-        if launch.join():
-            launch.check_world(recipe.parallel.ranks)
-            if os.environ["RANK"] == "0":
-                print(_plan(recipe), flush=True)
-            return _train(recipe)
-        print(_plan(recipe), flush=True)
-        # What a process has begun on a GPU is of no use to its forks. Without one all ranks share
-        # the pages of what is imported here, once.
-        fork = not has_gpu()
-        if fork:
-            _import(recipe)
-        work = (options.recipe, options.overrides)
-        return launch.launch(_rank, work, recipe.parallel.ranks, fork=fork)
+        return _start(recipe, options)
     except RecipeError as error:
         return common.refuse("red_mcore", error)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _start(recipe: Recipe, options: argparse.Namespace) -> int:
+    """Train, in ranks of our own, or in this process where a launcher started it as a rank."""
+    if code := health.exit_code(recipe, found := health.of_recipe(recipe)):
+        print(*map(health.line, found), sep="\n", file=sys.stderr)
+        print("red_mcore: error: not started, for strict=true", file=sys.stderr)
+        return code
+    if launch.join():
+        launch.check_world(recipe.parallel.ranks)
+        if os.environ["RANK"] == "0":
+            print(_plan(recipe), flush=True)
+        return _train(recipe)
+    print(_plan(recipe), flush=True)  # before the ranks print into the same output
+    # What a process has begun on a GPU is of no use to its forks. Without one all ranks share the
+    # pages of what is imported here, once.
+    fork = not has_gpu()
+    if fork:
+        _import(recipe)
+    work = (options.recipe, options.overrides)
+    return launch.launch(_rank, work, recipe.parallel.ranks, fork=fork)
 
 
 def _help(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -120,6 +127,7 @@ def _import(recipe: Recipe) -> None:
     begin_imports()
     names = filter(None, (recipe.model.path, *sources.paths(recipe.data)))
     benchmarks = recipe.evaluation.benchmarks
+    # Offline only where nothing is fetched: the hub's client would not look for what it lacks.
     is_local = all(Path(name).exists() for name in names)
     set_environment(offline=is_local and (benchmarks is None or benchmarks.data is not None))
     import red_mcore.rollout.engine

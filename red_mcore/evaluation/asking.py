@@ -200,11 +200,12 @@ class Evaluator:
         problem_of = by_key(problems)
         total, ready = sum(map(self._responses, chunks)), 0
         for chunk in chunks:
-
+            # By default, for the loop changes ``ready``. The engine counts within its call.
             def tell(done: int, _: int, ready: int = ready) -> None:
                 watch(ready + done, total)
 
             found = self._sample(chunk[0][0], [problem_of[key] for key in chunk], tell)
+            # At once: an evaluation that is killed loses no more than a chunk.
             if self.engine.is_leader:
                 items.append(folder, self.engine.replica, found)
             ready += self._responses(chunk)

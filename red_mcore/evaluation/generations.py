@@ -111,8 +111,9 @@ def _problem_of(row: Row, where: str, name: str) -> _Problem:
         )
     text = _text(_known(row, _PROBLEM, ""), where)
     item = row.get("item")
-    number = item if isinstance(item, int) else None
-    return _Problem(benchmark, number, text, gold, kind, row.get("prompt_ids"))
+    if not isinstance(item, int):  # a number is made for it (``_numbered``)
+        item = None
+    return _Problem(benchmark, item, text, gold, kind, row.get("prompt_ids"))
 
 
 def _responses(row: Row, where: str) -> tuple[list[Row], Sequence[bool | None]]:

@@ -138,7 +138,7 @@ def claim(folder: Path, identity: dict[str, Any]) -> None:
         if not isinstance(known, dict):
             raise RecipeError(f"{file} is damaged (it has no problems): {fix}")
         for name, digest in now["problems"].items():
-            if known.get(name, digest) != digest:
+            if known.get(name, digest) != digest:  # one that is not known joins
                 raise RecipeError(
                     f"{folder} holds {name} with other problems (its file, --limit or seed): {fix}"
                 )
@@ -250,7 +250,7 @@ def _is_row(row: Any) -> bool:
 
 
 def truncated(finish: str | None) -> bool | None:
-    """What ``finish`` says; None where it says nothing."""
+    """Whether the length limit ended a response; None where ``finish`` says nothing."""
     return None if finish is None else finish == "length"
 
 

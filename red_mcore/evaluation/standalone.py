@@ -1,16 +1,21 @@
-"""An evaluation outside of training, in each of its ranks: ``tools/evaluate.py --model``."""
+"""Evaluations outside of training: of a model, in each of its ranks, and of recorded responses."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from red_mcore.config.recipe import Model, Parallel, Protocol, Reward, Rollout
-from red_mcore.evaluation import asking, benchmarks
+from red_mcore.config.recipe import Model, Parallel, Protocol, RecipeError, Reward, Rollout
+from red_mcore.evaluation import asking, benchmarks, generations, items
+from red_mcore.evaluation.generations import Recorded
+from red_mcore.evaluation.summary import Summary, summarise, unjudged
 from red_mcore.rewards import functions
 from red_mcore.samples.records import Problem
+from red_mcore.samples.responses import Response
+from red_mcore.system import disk
 from red_mcore.tracking.console import Watched
 
 if TYPE_CHECKING:
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
     from red_mcore.rewards.verifier import Verifier
     from red_mcore.rollout.protocol import Engine
 
+DISAGREEMENTS = "disagreements.jsonl"
 WAIT_MINUTES = 24 * 60.0
 """How long an engine that is done waits for the others."""
 
@@ -80,6 +86,7 @@ def prepare(job: Job) -> Prepared:
     encoded = asking.prompts(tokenizer, problems, job.protocol)
     room = stored.arch.max_positions
     asking.check_lengths(encoded, job.protocol, room, "the model's max_position_embeddings")
+    # As its name is in a recipe, where PyTorch says torch.bfloat16.
     dtype = job.dtype or str(stored.dtype).removeprefix("torch.")
     longest = max(map(len, encoded.values()))
     return Prepared(stored, tokenizer, problems, longest, next(iter(encoded.values())), dtype)
@@ -103,6 +110,7 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
     engine = start_engine(job, prepared)
     end_imports()
     engine.publish(stored.tensors(), hf_shapes(stored.arch), 0)
+    # Each rank has read the files on its own, and they may be on another node's disk.
     if ranks.any_rank(ranks.from_main(engine.checksum) != engine.checksum):
         raise RuntimeError(
             f"the ranks read different weights from {stored.folder}: was it written to?"
@@ -125,6 +133,36 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
     if not here.is_main:
         return None
     return {**about, **engine.about, "weights": engine.checksum, **summary}
+
+
+def grade_recorded(
+    recorded: Sequence[Recorded], reward: Reward, boxed_only: bool, folder: Path
+) -> tuple[list[Response], Summary]:
+    """The responses with their grades, and the summary; ``folder`` gets ``items.jsonl``, and the
+    responses that an earlier grader judged otherwise.
+
+    RecipeError where the user's verdict failed on every response of a benchmark.
+    """
+    from red_mcore.rewards.verifier import Verifier
+
+    responses = [each.response for each in recorded]
+    with Verifier(reward) as verifier:
+        report_faults(verifier, generations.problems(responses))
+        with Watched("responses graded") as watch:
+            graded = generations.grade(responses, verifier, boxed_only, reward, watch)
+    for path, failure in verifier.failures.items():
+        print(f"warning: '{path}' failed, for the first time so:\n{failure}", file=sys.stderr)
+    found = summarise(graded)
+    if reward.verdict is not None and (names := unjudged(found)):
+        raise RecipeError(
+            f"--verdict '{reward.verdict}' failed on all responses of {', '.join(names)}: see above"
+        )
+    items.write(folder, graded)
+    differing, judged = generations.disagreements(recorded, graded)
+    if judged:
+        disk.write_lines(folder / DISAGREEMENTS, differing)
+        found["agreement"] = {"responses": judged, "agree": judged - len(differing)}
+    return graded, found
 
 
 def start_engine(job: Job, prepared: Prepared) -> Engine:

@@ -71,6 +71,7 @@ def benchmark_summary(responses: Sequence[Response]) -> Summary:
         "length_tokens": _mean_length(right + wrong),
         "length_correct_tokens": _mean_length(right),
         "length_wrong_tokens": _mean_length(wrong),
+        # As with lengths: a share of those that are known would look like one of all.
         "truncated": None if None in cut else cut[True] / cut.total(),
         "verdicts": {name: verdicts[name] for name in VERDICTS},
     }
@@ -141,6 +142,7 @@ def against(
     ours, theirs = _accuracies(responses), _accuracies(others)
     found = {}
     for name in check_comparable(ours, theirs):
+        # Of the same problem: most of the spread is between problems, and falls out.
         differences = [share - theirs[name][place] for place, share in ours[name].items()]
         mean, error, low, high = paired_bootstrap(differences)
         found[name] = {"difference": mean, "stderr": error, "low": low, "high": high}
