@@ -152,7 +152,8 @@ def _models(texts: Sequence[str], names: list[str]) -> dict[str, Path]:
             raise RecipeError(f"--model: {name} has two models, {found[name]} and {path}")
         found[name] = path
     shared = found.pop(None, None)  # of all that have none of their own
-    return {name: path for name in names if (path := found.get(name, shared))}
+    models = {name: found.get(name, shared) for name in names}
+    return {name: model for name, model in models.items() if model}
 
 
 def _check_name(name: str, names: list[str], option: str) -> None:

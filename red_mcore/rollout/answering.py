@@ -101,7 +101,7 @@ def grade(
         for sample in request.samples:
             # One by one: batch_decode makes a text of no sample at all, and an engine may have no
             # share.
-            sample.text = text = response_text(tokenizer, sample.response, stop_ids)
+            sample.text = text = response_text(tokenizer, sample.response.tolist(), stop_ids)
             if request.begun is not None and reward.answer_after is not None:
                 # The mark may be in what the response goes on from.
                 text = _behind(reward.answer_after, tokenizer.decode(request.begun) + text)

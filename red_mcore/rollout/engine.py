@@ -9,7 +9,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -66,7 +66,7 @@ class VllmEngine:
         """The digest of the published weights, whoever published them; 16 hexadecimal digits."""
         self._rollout, self._dtype = rollout, dtype
         self._room = max(room, rollout.max_prompt_tokens + rollout.max_response_tokens)
-        self.stop_ids = frozenset(stop_ids)
+        self.stop_ids: Collection[int] = frozenset(stop_ids)
         """Tokens that end a response."""
         try:
             with _undisturbed():

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ def _write(file: Path, asked: dict[str, Any], groups: Sequence[Group]) -> None:
         about[name] = [getattr(sample, name) for sample in samples]
     prompts = [sample.prompt for sample in samples]
     responses = [sample.response for sample in samples]
-    logps = [sample.sampler_logp for sample in samples]  # a trace has none
+    logps = [sample.sampler_logp for sample in samples if sample.sampler_logp is not None]
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -126,7 +126,7 @@ def _write(file: Path, asked: dict[str, Any], groups: Sequence[Group]) -> None:
         response_lengths=_lengths(responses),
         prompts=_joined(np.int32, prompts),
         responses=_joined(np.int32, responses),
-        sampler_logps=_joined(np.float32, filter(lambda logp: logp is not None, logps)),
+        sampler_logps=_joined(np.float32, logps),
     )
     disk.write_atomic(file, buffer.getvalue())
 
@@ -177,7 +177,7 @@ def _lengths(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.array(list(map(len, arrays)), np.int64)
 
 
-def _joined(dtype: type, arrays: Iterable[np.ndarray]) -> np.ndarray:
+def _joined(dtype: type, arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros(0, dtype), *arrays])  # of none at all, too
 
 

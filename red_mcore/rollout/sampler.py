@@ -127,6 +127,7 @@ class Sampler:
 
     def _leading(self, problem: Problem, characters: int) -> np.ndarray:
         """[P] int32 ids of the first ``characters`` of the trace."""
+        assert problem.trace is not None, "it is usable"
         tokens = encode_words(self.tokenizer, problem.trace, self._prompt(problem), characters)
         # Where a cut splits a token its parts may be more than one, in theory as many as the rest
         # of the trace has.
@@ -172,7 +173,7 @@ class Sampler:
         samples, calls = [], []
         for request in share:
             for sample in request.samples:
-                sample.terms = reward_terms(sample, settings, request.limit)
+                sample.terms = {**reward_terms(sample, settings, request.limit)}
                 samples.append(sample)
                 calls.append(_call(request.problem, sample))
         for path, weight in settings.functions.items():
