@@ -19,6 +19,7 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 
@@ -97,13 +98,11 @@ def _keep(worker: int) -> int:
         if (code := _reaped().get(worker)) is not None:
             _end_all()
             return code
-        if (
-            count := len(_descendants(os.getpid())) - 1
-        ) > PROCESSES:  # orphans, too, which are children of this one
-            os.write(
-                2,
-                f"red_mcore: warning: a task of the verifier had {count} processes: ended\n".encode(),
-            )
+        # Orphans count, too, for they are children of this process.
+        count = len(_descendants(os.getpid())) - 1
+        if count > PROCESSES:
+            line = f"red_mcore: warning: a task of the verifier had {count} processes: ended\n"
+            os.write(2, line.encode())
             return _end_all(worker)[worker]
 
 
@@ -113,10 +112,9 @@ def _end_all(*alive: int) -> dict[int, int]:
     codes: dict[int, int] = {}
     while True:
         found = {*alive, *_descendants(os.getpid())} - codes.keys()
-        for pid in found:  # those that stand still start no others while the rest is looked for
-            _signal(pid, signal.SIGSTOP)
-        for pid in {*found, *_descendants(os.getpid())}:
-            _signal(pid, signal.SIGKILL)
+        # Those that stand still start no others while the rest is looked for.
+        _signal(found, signal.SIGSTOP)
+        _signal({*found, *_descendants(os.getpid())}, signal.SIGKILL)
         try:
             signal.sigtimedwait({signal.SIGCHLD}, 0.01)
             codes |= _reaped()
@@ -139,23 +137,20 @@ def _reaped() -> dict[int, int]:
 
 
 def _descendants(pid: int) -> list[int]:
-    """Parents before their children."""
+    """Parents before their children; nothing of a process that has ended."""
     found = []
-    try:
+    with suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{thread}/children") as children:
                 for child in map(int, children.read().split()):
                     found += [child, *_descendants(child)]
-    except OSError:  # it has ended
-        pass
     return found
 
 
-def _signal(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
+def _signal(pids: set[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _limit() -> None:
@@ -169,7 +164,8 @@ def _limit() -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         _, hard = resource.getrlimit(what)
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        if hard != resource.RLIM_INFINITY:  # nobody may raise it
+            most = min(most, hard)
         resource.setrlimit(what, (most, most))
 
 
