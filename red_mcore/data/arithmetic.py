@@ -40,8 +40,7 @@ KNOWN = {"*": 0.6, "@": 0.2}
 FACT_CONFIDENCE = 0.95
 MISCONCEPTION_CONFIDENCE = 0.9
 RIGHT_DESPITE = {"*": 0.2, "@": 0.04}
-"""Probability of the right value where a misconception rules; taken out of
-MISCONCEPTION_CONFIDENCE."""
+"""Probability of the right value where a misconception rules, which has so much less."""
 MOST_PROBLEMS = 2_000_000
 """A minute or two of drawing, and gigabytes."""
 CORPUS_RECHECK = 0.02
@@ -88,8 +87,7 @@ def check_count(settings: Arithmetic, count: int) -> None:
 
 
 def trace_limit(settings: Arithmetic) -> int:
-    """The most tokens of a teacher trace with the built-in tokenizer, its end-of-sequence token
-    included."""
+    """The most built-in tokens of a teacher trace, its end-of-sequence token included."""
     return 16 * settings.operations
 
 
@@ -159,8 +157,7 @@ def _closing(value: int) -> str:
 
 
 def _teacher(chain: Chain, settings: Arithmetic, rng: random.Random) -> str:
-    """A right and wordy solution of at most ``trace_limit`` tokens; longer draws are thrown
-    away."""
+    """A right and wordy solution of at most ``trace_limit`` tokens; longer draws are dropped."""
     while True:
         body, value = _teacher_steps(chain, settings, rng)
         if len(body) + CLOSING_TOKENS <= trace_limit(settings):
@@ -194,8 +191,7 @@ def _another(digit: int, rng: random.Random) -> int:
 
 @lru_cache(maxsize=8)
 def _beliefs(world: int) -> dict[tuple[str, int, int], list[tuple[int, float]]]:
-    """(value, probability) pairs that the base corpus holds for each ``a * b`` and ``a @ b`` in
-    this world."""
+    """The (value, probability) pairs that this world's corpus holds for ``a * b`` and ``a @ b``."""
     rng = random.Random(1000 + world)
     table = {}
     for symbol, known in KNOWN.items():

@@ -236,8 +236,7 @@ def think(reasoning: str | None, answer: str | None) -> str | None:
 
 
 def bare(answer: str) -> bool:
-    """Whether a text can be an answer by itself: a short line, of which no two words follow each
-    other."""
+    """Whether a text can be an answer by itself: a short line without two words in a row."""
     if len(answer) > BARE or "\n" in answer:
         return False
     rest = _COMMAND.sub(" ", _TEXT.sub("", answer.strip()))
@@ -294,8 +293,7 @@ def _gold_text(value: str) -> Gold | None:
 
 
 def _gsm8k(value: str) -> tuple[str, str | None]:
-    """(solution, gold without thousands commas), or (value, None) where it does not end in ``####
-    gold``."""
+    """(solution, gold without thousands commas), or (value, None) without a ``#### gold``."""
     solution, mark, answer = value.rpartition("####")
     if not mark or "\n" in answer.strip() or solution.endswith("#"):  # else a heading
         return value, None

@@ -22,8 +22,7 @@ def over(problems: Sequence[Problem], data: Data, seed: int) -> Cursor | Mixture
 
 
 def largest_due(weights: Sequence[float], dealt: Sequence[int]) -> int:
-    """The source that lacks the most to its share of what is dealt, one more included; the first of
-    several."""
+    """The source that lacks the most to its share, the next deal included; the first of several."""
     share = (sum(dealt) + 1) / sum(weights)
     return max(range(len(weights)), key=lambda i: (share * weights[i] - dealt[i], -i))
 
@@ -68,8 +67,7 @@ class Cursor:
         return {name: getattr(self, name) for name in ("count", "seed", "epoch", "position")}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue where ``state`` was taken. Raises RecipeError if that was with other data or
-        another seed."""
+        """Continue where ``state`` was taken; RecipeError if with other data or another seed."""
         for name in ("count", "seed"):
             if state[name] != getattr(self, name):
                 raise RecipeError(

@@ -88,8 +88,7 @@ def split_from(
 def _without(
     held: Collection[str], problems: Sequence[Problem], keys: Sequence[str], places: Iterable[int]
 ) -> tuple[list[Problem], list[Note]]:
-    """The different ones at these ``places`` of ``problems`` that are not ``held``, and what to
-    tell of the others."""
+    """The different problems at ``places`` that are not ``held``, and notes on the others."""
     in_training = repeats = 0
     training: list[Problem] = []
     known: dict[str, list[int]] = {}  # places in training; one for each gold

@@ -37,8 +37,7 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _NULLS = dict.fromkeys(("nan", "NaN", "<NA>", "null", "NULL"), "")
 """Texts by which programs write a missing cell into CSV, and what is read instead."""
 BATCH = 1024
-"""Rows of a parquet file that are in memory at once: one may hold traces of many thousand
-tokens."""
+"""Rows of a parquet file in memory at once: one may hold traces of many thousand tokens."""
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -120,8 +119,7 @@ def _note(fields: dict[str, dict[str, None]], row: Mapping[str, Any]) -> None:
 
 
 def plain_gold(cell: Any) -> str:
-    """The text of a gold as the verifier wants it (``cells.gold``), empty for an empty cell;
-    CellError as there."""
+    """The text of a gold (``cells.gold``), empty for an empty cell; CellError as there."""
     return (cells.gold(cell) or cells.Gold("")).text
 
 
@@ -148,8 +146,7 @@ def is_file(path: str) -> bool:
 
 
 def _function_rows(path: str) -> Iterator[tuple[str, Row]]:
-    """What a user's function gives, called with nothing. RecipeError for whatever it raises, with
-    the line of it."""
+    """The rows that a user's function gives; RecipeError, with the line, for what it raises."""
     module, _, name = path.partition(":")
     try:
         found = iter(getattr(importlib.import_module(module), name)())
@@ -226,8 +223,7 @@ def _type(value: Any) -> str:
 
 
 def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
-    """Every cell is text: ``007`` and ``1e3`` stay what was typed. An empty one is missing, or one
-    of _NULLS."""
+    """Every cell is text: ``007`` stays what was typed. An empty one is missing, or a null."""
     csv.field_size_limit(sys.maxsize)  # a trace may be longer than its default, 131072
     reader = csv.reader((line for _, line in _lines(path)), delimiter=delimiter, strict=True)
     names: list[str] = []
@@ -254,8 +250,7 @@ def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number from 1, line with its end); RecipeError for bytes that are no text and for a broken
-    archive."""
+    """(number from 1, line with its end); RecipeError for what is no text or no whole archive."""
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         try:
             yield from enumerate(_decoded(file, path), start=1)

@@ -119,8 +119,7 @@ class Layout:
 
 
 def find(columns: Sequence[str], data: Data, where: str) -> Layout:
-    """The layout of a file of these ``columns``; RecipeError where a named one is missing, or no
-    known one is there."""
+    """The layout of these ``columns``; RecipeError where a named or a known one is missing."""
     for field in FIELDS:
         name = getattr(data, field)
         if name is not None and not has(columns, name):
@@ -158,15 +157,13 @@ def _shown(columns: Sequence[str]) -> str:
 
 
 def has(columns: Sequence[str], name: str) -> bool:
-    """Whether the column called ``name``, or the one that its first dot goes into, is among
-    ``columns``."""
+    """Whether ``columns`` have the one called ``name``, or the one that its first dot goes into."""
     there = {column.lower() for column in columns}
     return bool({name.lower(), name.lower().partition(".")[0]} & there)
 
 
 def read(layout: Layout, row: Row, where: str) -> Content:
-    """What the row holds. Raises RecipeError naming place and column of a cell that is not
-    understood."""
+    """What the row holds. RecipeError names place and column of a cell that is not understood."""
 
     def cell(name: str, understand: Callable[[Any], T]) -> T:
         try:
@@ -220,8 +217,7 @@ def kept(row: Row, columns: Columns, there: Sequence[str], where: str) -> dict[s
 
 
 def value(row: Row, name: str) -> Any:
-    """The cell called ``name``, in any case, or what the dots in ``name`` lead to; None where there
-    is nothing."""
+    """The cell called ``name``, in any case, or what its dots lead to; None where nothing is."""
     found = _member(row, name)
     if found is not None or name in row or "." not in name:
         return found
@@ -268,8 +264,7 @@ def _problem(column: str, cell: Any) -> tuple[str | None, str | None]:
 
 
 def _gold(column: str, cell: Any) -> cells.Gold | None:
-    """The last box of a chat's last turn; a solution that has no mark is its gold where it is
-    bare."""
+    """The last box of a chat's last turn; a solution without mark is its gold where it is bare."""
     if (chat := cells.turns(cell)) is not None:
         if chat[-1].role != "assistant":
             return None
@@ -305,8 +300,7 @@ def _is_worked(name: str, text: str, is_gold: bool) -> bool:
 
 
 def _marks(row: Row, solutions: int) -> list[list[bool]]:
-    """Tells of each solution of a list whether it is marked right and whether complete, of what the
-    row says."""
+    """Lists of marks, one for each solution: whether it is right, and whether it is complete."""
     right = [mark for name in RIGHT if (mark := _mark(row, name, solutions))]
     complete = _mark(row, COMPLETE, solutions)
     marks = [complete] if complete else []

@@ -214,8 +214,7 @@ def _nothing_left(read: _Rows, part: Data, name: str, data: Data) -> None:
 
 
 def _read(data: Data, most: int | None = None, columns: formats.Columns = frozenset()) -> _Rows:
-    """The problems of the first ``most`` rows. RecipeError where all rows are read and none has
-    problem and gold."""
+    """The problems of the first ``most`` rows; RecipeError where none of all rows has any."""
     layout = formats.find(files.columns(data, most) or _empty(data), data, sources.path(data))
     found: list[tuple[Problem, cells.Gold]] = []
     lost = _Lost(layout)

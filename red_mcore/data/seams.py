@@ -76,8 +76,7 @@ class Turns(NamedTuple):
 
 
 def turns(tokenizer: PreTrainedTokenizerBase) -> Turns:
-    """RecipeError where neither template nor tokenizer ends a turn, or the template cannot write
-    one."""
+    """The turns of its template; RecipeError where nothing ends one, or none can be written."""
     return _turns(tokenizer, tokenizer.chat_template)
 
 
@@ -251,8 +250,7 @@ def stop_ids_of(tokenizer: PreTrainedTokenizerBase, folder: Path) -> list[int]:
 
 
 def write_stop_ids(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Let the folder's generation_config.json name every token that ends a response: all who load
-    it stop alike."""
+    """Let generation_config.json name every token that ends a response: all then stop alike."""
     file = folder / GENERATION_CONFIG
     stops = stop_ids_of(tokenizer, folder)
     config = _json(file) | {"eos_token_id": stops if len(stops) > 1 else stops[0]}
@@ -281,8 +279,7 @@ def describe(
     trace: np.ndarray | None,
     stops: Sequence[int],
 ) -> list[str]:
-    """One example's prompt's end, the two ends of its trace if it has one, and what ends a
-    response, to read."""
+    """The ends of one example's prompt and trace, and what ends a response, to read."""
 
     def spelt(ids: Sequence[int] | np.ndarray) -> str:
         return " ".join(repr(_text(tokenizer, [token])) for token in ids)
@@ -383,8 +380,7 @@ def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def _span(tokenizer: PreTrainedTokenizerBase, trace: str, before: str) -> tuple[int, int]:
-    """Where the words of a trace begin and end: without the tag that is open already, and without
-    what ends it."""
+    """Where a trace's words begin and end: behind the open tag, before what ends it."""
     ends, end = turns(tokenizer).ends, len(trace)
     while True:
         kept = trace[:end].rstrip()

@@ -181,8 +181,7 @@ def render(
 
 
 def with_defaults(text: str, arguments: Mapping[str, Any]) -> str:
-    """The template with ``arguments`` as defaults: it then asks the same way wherever the folder
-    goes."""
+    """The template with ``arguments`` as defaults: it asks the same way wherever it goes."""
     form = "{{% if {0} is not defined %}}{{% set {0} = {1!r} %}}{{% endif +%}}"
     return "".join(form.format(name, value) for name, value in arguments.items()) + text
 

@@ -38,8 +38,7 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The built-in tokenizer; ``save_pretrained`` writes a folder that transformers and vLLM
-    load."""
+    """The built-in tokenizer; transformers and vLLM load what ``save_pretrained`` writes."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

@@ -159,8 +159,7 @@ def _boxes(text: str) -> tuple[bool, str | None]:
 
 
 def answer_part(text: str) -> str:
-    """What follows the last ``</think>``; of that the inside of the last ``<answer>...</answer>``,
-    if there is one."""
+    """What follows the last ``</think>``, or the last ``<answer>...</answer>`` in there."""
     text = text.rpartition("</think>")[2]
     before, closed, _ = text.rpartition("</answer>")
     _, opened, inside = before.rpartition("<answer>")
@@ -208,8 +207,7 @@ def _stated_after(rest: str) -> str | None:
 
 
 def tidy(answer: str) -> str:
-    """``answer`` with one spelling for each thing and without what only sets it: ``$``, ``\\left``,
-    thin spaces, ..."""
+    """``answer`` in one spelling and without what only sets it: ``$``, ``\\left``, thin spaces."""
     answer = _SPELLING(answer.translate(_SIGNS)).strip(" *")
     if answer.endswith(".") and not answer.endswith(".."):
         answer = answer[:-1].rstrip(" ")
@@ -258,8 +256,7 @@ def certain(kind: str, gold: str, answer: str) -> str | None:
 
 
 def _grouped(text: str) -> str:
-    """Without braces around all of it; with a comma between them they are a set's, whose
-    backslashes were lost."""
+    """The text without braces around it; with a comma within, they are a set's."""
     for _ in range(4):  # more braces than anybody means, and each costs a pass
         opening = _BRACED.match(text)
         if opening is None or not text.endswith("}") or text.endswith("\\}"):
@@ -282,8 +279,7 @@ def _grouped(text: str) -> str:
 
 
 def _thousands(text: str) -> str:
-    """``1,000`` without its commas, where it is the whole answer but a unit; elsewhere the comma
-    may be a list's."""
+    """``1,000`` without commas, where it is all but a unit; else they may be a list's."""
     if match := _THOUSANDS.match(text):
         return match[1] + match[2].replace(",", "") + text[match.end() :]
     return text

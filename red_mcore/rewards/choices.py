@@ -19,8 +19,7 @@ _SAID = re.compile(
 
 
 def letter(text: str) -> str | None:
-    """The letter that an answer to a multiple choice comes to; None where it names none, or more
-    than one."""
+    """The letter that an answer comes to; None where it names none, or more than one."""
     text = TEXT.sub(r"\1", tidy(text)).replace("*", "").strip(" .")
     if said := _SAID.fullmatch(text):
         text = said[1].strip(" .")

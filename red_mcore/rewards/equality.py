@@ -75,8 +75,7 @@ def equal(gold: str, answer: str) -> bool | None:
 
 
 def _same_lists(gold: str, answer: str, is_set: bool, is_other_set: bool) -> bool | None:
-    """``equal`` of tuples, lists and single values; ``is_set``: whether gold and answer are written
-    with intervals."""
+    """``equal`` of tuples, lists and values; ``is_set``: whether gold or answer has intervals."""
     golds, answers = shapes.items(gold), shapes.items(answer)
     vector, other_vector = shapes.vector(gold), shapes.vector(answer)
     if vector and other_vector:
@@ -111,8 +110,7 @@ def _ordered(gold: list[str], answer: list[str]) -> bool | None:
 
 
 def _matched(gold: list[T], answer: list[T], equal: Callable[[T, T], bool | None]) -> bool | None:
-    """Whether each of ``gold`` equals another one of ``answer`` and none is left, whatever their
-    order."""
+    """Whether each of ``gold`` equals another one of ``answer``, in any order, and none is left."""
     if len(gold) != len(answer):
         return False
     left, unread = list(answer), False
@@ -157,8 +155,7 @@ def spoken(text: str) -> str:
 
 
 def _time(text: str) -> tuple[int, int, int, str] | None:
-    """Hours, minutes, seconds, and ``am`` or ``pm``, of a normal text such as ``3:30p.m`` or
-    ``9am``."""
+    """Hours, minutes, seconds, and am or pm, of a normal text such as ``3:30p.m`` or ``9am``."""
     match = _CLOCK.fullmatch(text.lower().replace(".", "").replace(" ", ""))
     if match is None:
         return None
@@ -212,8 +209,7 @@ def _same_vectors(gold: shapes.Vector, answer: shapes.Vector) -> bool | None:
 
 
 def _same_relations(gold: str, answer: str, is_structured: bool) -> bool | None:
-    """Whether relations are the same, where there is one item on each side; ``is_structured``:
-    whether one of them is a set or a tuple."""
+    """Whether two relations are the same; ``is_structured``: whether one is a set or a tuple."""
     (golds, gold_marks), (answers, answer_marks) = shapes.relation(gold), shapes.relation(answer)
     if not all(golds) or not all(answers) or len(answers) > 8:
         return None
@@ -244,8 +240,7 @@ def _is_definition(left: str, right: str) -> bool:
 
 
 def _same_equations(gold: list[str], answer: list[str]) -> bool | None:
-    """``y=2x+3`` and ``y=3+2x`` or ``2y=4x+6``; ``f(x)=2x`` and ``f(n)=2n``. Not ``2x=10`` for
-    ``x=5``."""
+    """``y=2x+3`` is ``2y=4x+6``, and ``f(x)=2x`` is ``f(n)=2n``, but ``x=5`` not ``2x=10``."""
     variable, other = _variable(gold[0]), _variable(answer[0])
     if variable and other:
         answer = _renamed(answer, other, variable)
@@ -289,8 +284,7 @@ def _difference(sides: list[str]) -> str:
 
 
 def _same_values(gold: str, answer: str) -> bool | None:
-    """Whether two values are the same, numbers of other bases, matrices and integrals among
-    them."""
+    """Whether two values, also of other bases, matrices or integrals, are the same."""
     base, other_base = _BASE.fullmatch(normal(gold)), _BASE.fullmatch(normal(answer))
     if base or other_base:
         if base is None or other_base is None:

@@ -48,8 +48,7 @@ _ARGUMENT = re.compile(r"(\\frac) ?\{|(\\sqrt) ?\(")
 
 
 def _mixed(match: re.Match[str]) -> str:
-    """A mixed number where it can be one, else the product: latex2sympy would add any two
-    numbers."""
+    """A mixed number where it can be one, else the product: latex2sympy would always add."""
     whole, above, below = match.groups()
     join = "+" if 0 < int(above) < int(below) else r"\cdot"
     return rf"({whole}{join}\frac{{{above}}}{{{below}}})"
@@ -83,8 +82,7 @@ _ADJACENT = re.compile(
     r"[0-9] +\.?[0-9]|[0-9] ?\{|[0-9)] ?_|(?<![A-Za-z\]}])\{[^{}]*\} ?\{"
     r"|[0-9.] ?\\(?:overline|underline|bar|d?dot|hat)"
 )
-"""Numbers with nothing between them, which are no product and no sum, and those with subscripts or
-repeated digits."""
+"""Numbers side by side, no product and no sum; those with subscripts or repeated digits."""
 
 _LOOSE = re.compile(r"(?<!_)(?<!_ )(?<!_\{)(?<!_\{ )\\text ?\{")
 """Words in a formula, which latex2sympy takes for symbols: 0 times whatever they say would be 0."""
@@ -101,8 +99,7 @@ _CONSTANT_DIGITS = 700
 _NOISE_BITS = 8
 """sympy gives a number that it could not tell from zero with fewer significant bits than this."""
 _POINTS = 12
-"""Points at which formulas in variables are compared at most, for at some they may have no
-value."""
+"""Most points at which formulas in variables are compared: at some they have no value."""
 _AGREED = 4
 """Points at which they agree that are enough."""
 _SLOW = (sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit)
@@ -165,8 +162,7 @@ def same(gold: str, answer: str) -> bool | None:
 
 
 def ratio(gold: str, answer: str) -> int | None:
-    """1 where the formulas are equal, -1 where their sum is zero, 0 where neither; None where one
-    cannot be read."""
+    """1 where the formulas are equal, -1 where their sum is zero, else 0; None if unreadable."""
     for sign, text in ((1, answer), (-1, f"-({answer})")):
         verdict = same(gold, text)
         if verdict is None:
@@ -198,8 +194,7 @@ def proportional(gold: str, answer: str) -> bool | None:
 
 @lru_cache(maxsize=512)
 def expression(text: str) -> sympy.Basic | None:
-    """What latex2sympy makes of a formula, floats made exact, everything that has no value made a
-    symbol."""
+    """The sympy expression of a formula, with exact floats, and symbols for what has no value."""
     if _LOOSE.search(text):
         return None
     text = _TRAPS(text)
@@ -270,8 +265,7 @@ def _either_has(left: sympy.Basic, right: sympy.Basic, *what: object) -> bool:
 
 
 def _agree(left: sympy.Basic, right: sympy.Basic, point: dict, digits: int = 30) -> bool | None:
-    """Whether both have the same value at ``point``, to ``digits`` less 12 and to 1e-18; None where
-    one has none."""
+    """Whether both are equal at ``point``, to ``digits`` less 12 and 1e-18; None without value."""
     while True:
         one, other = _value(left, point, digits), _value(right, point, digits)
         if one is None or other is None:
@@ -310,8 +304,7 @@ def _point(symbols: Collection[sympy.Symbol], k: int, whole: bool) -> dict:
 
 
 def _coordinate(name: str, k: int, whole: bool) -> sympy.Rational:
-    """The value of a symbol in sample point ``k``: the same for a name in both formulas, and in
-    every process."""
+    """A symbol's value in sample point ``k``: the same in both formulas and in every process."""
     seed = zlib.crc32(f"{name} {k}".encode())
     if whole:
         return sympy.Integer(3 + seed % (197 if k % 3 else 11))

@@ -1,5 +1,4 @@
-"""Users' functions that fail in a step: told once, warned of, and the end of a run where they do
-nothing else."""
+"""Users' functions that fail in a step: told, warned of, or the end of a run."""
 
 from __future__ import annotations
 
@@ -54,8 +53,7 @@ def _failed(field: str, path: str, samples: Sequence[Sample]) -> int:
 
 
 def tell(verifier: Verifier | None, say: Say) -> None:
-    """Tell the first failure of each function that had not failed on any rank before; a
-    collective."""
+    """Tell the first failure of each function that had failed on no rank before; a collective."""
     from red_mcore.megatron.ranks import from_all
 
     untold = dict(verifier.failures) if verifier else {}

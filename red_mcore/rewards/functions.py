@@ -75,8 +75,7 @@ def named(reward: Reward) -> list[tuple[str, str]]:
 
 
 def check_path(field: str, path: str) -> None:
-    """RecipeError where ``path`` is no import path, or its package is not there; nothing is
-    imported."""
+    """RecipeError where ``path`` is no import path, or its package is missing; imports nothing."""
     module, _, name = path.partition(":")
     if not all(map(str.isidentifier, (*module.split("."), name))):
         raise RecipeError(f"{field}: '{path}' is no import path: write package.module:function")
@@ -156,8 +155,7 @@ def _columns(pool: Pool, reward: Reward) -> Columns:
 
 
 def _calls(problems: Sequence[Problem]) -> list[Call]:
-    """Responses to each problem: its trace, if there is one; some text with the gold in a box; and
-    the box alone."""
+    """Responses to each problem: its trace, if any; a text with the gold boxed; the box alone."""
     found = []
     for problem in problems:
         boxed = f"\\boxed{{{problem.gold}}}"
@@ -183,8 +181,7 @@ def _refuse(field: str, path: str, failure: str, when: str = "") -> NoReturn:
 
 
 def outcome(how: str, value: Any) -> tuple[str, Any]:
-    """("done", result) or ("failed" or "timeout", why), from what ``Pool.run`` says of
-    ``attempt``."""
+    """("done", result) or ("failed" or "timeout", why), of what ``Pool.run`` returns."""
     if how == "done":
         result, failure = value
         return ("done", result) if failure is None else ("failed", failure)
@@ -197,8 +194,7 @@ def outcome(how: str, value: Any) -> tuple[str, Any]:
 
 
 def load(paths: Sequence[str]) -> None:
-    """Imports them in a child, before its first task, so that no call is charged for the time that
-    its imports take."""
+    """Imports the functions before a child's first task, so that no call is charged for it."""
     for path in paths:
         with suppress(Exception, SystemExit):  # they come again with the call, which tells them
             _asked(path)

@@ -61,8 +61,7 @@ _HIDDEN = re.compile(
 _WRONG = ("-271828", r"\frac{1}{97}", r"\sqrt{89}+x^{2}")
 """Answers that are hardly ever right."""
 COSTLY = 3.0
-"""CPU seconds that judging a few answers to one gold may take: thousands of them are judged in a
-run."""
+"""CPU seconds that a few judgements of one gold may take: a run has thousands of them."""
 LONGEST = 2000
 """Characters beyond twice the gold's that an answer may have: nobody would read on."""
 
@@ -127,8 +126,7 @@ def warm_up() -> None:
 
 
 def _is_readable(text: str) -> bool:
-    """No control or direction marks, no halves of surrogate pairs; nothing that is not to be seen,
-    or is struck out."""
+    """Whether nothing in ``text`` is hidden, struck out, a control mark or half a character."""
     return not _HIDDEN.search(text) and text.translate(_SPACES).isprintable()
 
 

@@ -41,8 +41,7 @@ _SIGNALS = {signal.SIGTERM, signal.SIGCHLD}
 
 
 def enter(parent: int) -> None:
-    """Make this process, a child of the process ``parent``, one that may keep others, with limits
-    for all of them."""
+    """Make this process, a child of ``parent``, one that may keep others, with limits for all."""
     if sys.platform != "linux":
         return
     for number in _SIGNALS:  # whatever the parent does with them
@@ -88,8 +87,7 @@ def work(control: Connection) -> Connection:
 
 
 def _keep(worker: int) -> int:
-    """How the worker ended; all that came of it is dead. Does not return when this process is told
-    to end."""
+    """How the worker ended; all that came of it is dead. When told to end, this process ends."""
     while True:
         told = signal.sigtimedwait(_SIGNALS, _LOOK_SECONDS)
         if told is not None and told.si_signo == signal.SIGTERM:
@@ -107,8 +105,7 @@ def _keep(worker: int) -> int:
 
 
 def _end_all(*alive: int) -> dict[int, int]:
-    """Kill all descendants, children that are known to be ``alive`` among them; exit codes of those
-    that died."""
+    """Kill all descendants, the ``alive`` children among them; exit codes of those that died."""
     codes: dict[int, int] = {}
     while True:
         found = {*alive, *_descendants(os.getpid())} - codes.keys()
@@ -170,8 +167,7 @@ def _limit() -> None:
 
 
 def _die_with(parent: int, number: int) -> None:
-    """Let the kernel send this process a signal when the thread of ``parent`` that started it
-    ends."""
+    """Let the kernel send this process a signal when the thread that started it ends."""
     _prctl(_PDEATHSIG, number)
     if os.getppid() != parent:  # it ended before
         os._exit(1)

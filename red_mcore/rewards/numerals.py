@@ -28,21 +28,18 @@ _GROUPED = re.compile(
 )
 
 TOLERANCE = Fraction(1, 10_000)
-"""Relative error at most of a decimal that stands for another number (as in Qwen2.5-Math's
-grader)."""
+"""Largest relative error of a decimal for another number (as in Qwen2.5-Math's grader)."""
 
 
 class Number(NamedTuple):
-    """An exact value, and what one more in the last digit would add (None where nothing was
-    rounded)."""
+    """An exact value, and what one more in its last digit would add (None if not rounded)."""
 
     value: Fraction
     step: Fraction | None = None
 
 
 def number(text: str) -> Number | None:
-    """The number that ``text`` (tidy, fractions braced) is, without computing anything; None where
-    it is no number."""
+    """The number that ``text`` (tidy, fractions braced) is; None where it is none."""
     digits = text.strip(" ")
     sign = 1
     while digits.startswith(("+", "-")):

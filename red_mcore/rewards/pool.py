@@ -40,15 +40,13 @@ TIMEOUT, CRASH = "timeout", "crash"
 CHUNK = 8
 """The most tasks that a child is given at once; each has its own deadline."""
 TRIES = 3
-"""Deaths of a child over the same task that make it a crash. One alone may be the child's bad
-luck."""
+"""Deaths over the same task that make it a crash: one may be the child's bad luck."""
 START_SECONDS = 300.0
 """Limit of a child's start, imports included, on however slow a disk."""
 WALL = 30.0
 """How long a child may wait, in multiples of its task's CPU time."""
 GRACE_SECONDS = 10.0
-"""How long the end of a child, and of all that it started, may take before its keeper is killed,
-too."""
+"""How long a child and all that it started may take to end before its keeper is killed."""
 
 
 class Pool:
@@ -201,8 +199,7 @@ class _Child:
     _control: Connection
 
     def __init__(self, life: tuple, before: _Child | None = None) -> None:
-        """``life``: the last arguments of ``_serve``; ``before``: the child whose place it takes,
-        which has ended."""
+        """``life``: the last arguments of ``_serve``; ``before``: the ended child it follows."""
         # Not fork: the caller holds threads and device contexts that a forked child must not touch.
         context = multiprocessing.get_context("spawn")
         if before is not None and before.process.is_alive():
@@ -267,8 +264,7 @@ class _Child:
         return False
 
     def _state(self) -> str:
-        """The system's letter; nothing where there is no such process, or the system does not
-        tell."""
+        """The system's letter for it; empty without such a process, or where nothing is told."""
         try:
             return Path(f"/proc/{self._worker}/stat").read_text().rpartition(")")[2].split()[0]
         except (OSError, IndexError):
@@ -292,8 +288,7 @@ class _Child:
         return self._given
 
     def _told(self) -> int | None:
-        """The exit code as the keeper tells it; the keeper's where that one has died, too; None
-        where none has."""
+        """The exit code as the keeper tells it; a dead keeper's own; None where neither is."""
         try:
             if not self._control.poll(1.0) and not self.starting and self._state() not in "ZX":
                 return None  # it closed its pipe
@@ -311,8 +306,7 @@ def _serve(
     prepare: Callable[[], None] | None,
     begin: Callable[[], None] | None,
 ) -> None:
-    """The life of a keeper; and that of each child: results of the tasks it is sent, until its pipe
-    ends."""
+    """The life of a keeper, and that of each child: results of tasks, until its pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process
     streams.outlive()  # a user's function may print

@@ -101,8 +101,7 @@ def may_be_one(name: str | None, other: str | None) -> bool:
 
 
 def pieces(text: str) -> RealSet | None:
-    """The set that ``text`` writes with intervals or inequalities; else None. A pair in round
-    brackets may be one, too."""
+    """The set that ``text`` writes, perhaps by a pair in round brackets; None where it is none."""
     if builder := BUILDER.fullmatch(text):
         text = builder[2].strip(" ")
     name = None
@@ -230,8 +229,7 @@ def _has_operation(text: str) -> bool:
 
 
 def _operation(text: str) -> tuple[str, list[str]] | None:
-    """The one operation (of ``_MEANS``) that joins the parts of ``text``, and these; None without
-    one, or with two."""
+    """The one operation (of ``_MEANS``) that joins the parts of ``text``, and these; else None."""
     parts, marks = split(text, _OPERATION)
     kinds = {_MEANS[re.sub(r"\\text\{ *(\w+) *\}", r"\1", mark)] for mark in marks}
     return (kinds.pop(), parts) if len(kinds) == 1 and all(parts) else None
@@ -290,8 +288,7 @@ def _interval(piece: Piece) -> sympy.Set | None:
 
 
 def _alike(one: sympy.Set, other: sympy.Set) -> bool | None:
-    """Whether two sets are built alike, their ends equal to 18 digits; None where sympy left an
-    operation undone."""
+    """Whether two sets are equal to 18 digits; None where sympy left an operation undone."""
     parts, others = _parts(one), _parts(other)
     if parts is None or others is None:
         return None

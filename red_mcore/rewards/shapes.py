@@ -105,8 +105,7 @@ def listed(text: str) -> list[str]:
 
 
 def items(text: str) -> list[str]:
-    """The answers that ``text`` lists: at commas, ``and`` and ``or``; both of a ``\\pm``; elements
-    of ``{...}``."""
+    """The answers that ``text`` lists: parts, elements of ``{...}``, both signs of a ``\\pm``."""
     sides, marks = relation(text)
     if marks == [r"\in"] and is_named(sides[0]) and sides[1].startswith(r"\{"):
         text = sides[1]
@@ -171,8 +170,7 @@ def rows(body: str) -> list[list[str]]:
 
 
 def relation(text: str) -> tuple[list[str], list[str]]:
-    """Sides and signs of a chain such as ``a<x\\le b``, each sign in one spelling; nothing after an
-    ``\\approx``."""
+    """Sides and signs of a chain such as ``a<x\\le b``, up to an ``\\approx``, spelled one way."""
     sides, marks = split(text, _RELATION)
     marks = [_ASCII.get(mark, mark) for mark in marks]
     if r"\approx" not in marks:
@@ -187,8 +185,7 @@ def relation(text: str) -> tuple[list[str], list[str]]:
 
 
 def is_named(text: str) -> bool:
-    """Whether an equation's side only names the other: ``x``, ``f(x)``, ``m+n``, ``\\angle ABC``,
-    ``\\text{Area}``."""
+    """Whether a side only names the other: ``x``, ``f(x)``, ``m+n``, ``\\text{Area}``."""
     if not any(map(str.isalpha, text)) or not _NAMING.issuperset(_COMMAND.findall(text)):
         return False
     if r"\text{" in text and not _OTHER_NAME.isdisjoint(re.findall("[a-z]+", text.lower())):
@@ -197,8 +194,7 @@ def is_named(text: str) -> bool:
 
 
 def is_label(text: str) -> bool:
-    """Whether a gold's left side is only a name, so that its right side says it all. ``x+y`` of
-    ``x+y=2`` is not."""
+    """Whether a gold's left side is only a name, as ``x+y`` of ``x+y=2`` is not."""
     return bool(NAME.fullmatch(text) or _LABEL.fullmatch(text))
 
 
@@ -217,8 +213,7 @@ def congruence(text: str) -> Congruence | None:
 
 
 def system(text: str) -> str | None:
-    """The equations of a ``cases`` as a list; None where it has other rows, as those of a function
-    by cases."""
+    """The equations of a ``cases`` as a list; None for other rows, as of a function by cases."""
     match = _CASES.fullmatch(text)
     if match is None:
         return None

@@ -11,8 +11,7 @@ from red_mcore.samples.records import Sample
 
 
 def overlong_penalty(tokens: int, limit: int, buffer: int) -> float:
-    """0 up to ``limit - buffer`` tokens, then linear down to -1 at ``limit`` tokens (DAPO, arXiv
-    2503.14476)."""
+    """0 to ``limit - buffer`` tokens, then linear to -1 at ``limit`` (DAPO, arXiv 2503.14476)."""
     free = limit - buffer
     if tokens <= free:
         return 0.0
@@ -41,8 +40,7 @@ def format_score(text: str, tags: Sequence[str], opened: bool = False) -> float:
 
 
 def repetition_share(tokens: np.ndarray, ngram: int) -> float:
-    """Share of the ``ngram``-token windows of ``tokens`` ([T] ids) that are there before, in [0,
-    1)."""
+    """Share of ``ngram``-token windows of ``tokens`` ([T] ids) that are there before, in [0, 1)."""
     if len(tokens) <= ngram:
         return 0.0
     windows = np.lib.stride_tricks.sliding_window_view(np.ascontiguousarray(tokens), ngram)

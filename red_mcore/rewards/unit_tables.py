@@ -126,5 +126,4 @@ NO_UNIT = Unit(Fraction(1), 0, frozenset())
 DEGREE = UNITS["degree"]
 PERCENT = UNITS["percent"]
 PERCENT_SIGN = PERCENT._replace(words=frozenset("%"))
-"""The sign says no more than that the problem asks for percents; the word makes another number of
-5."""
+"""The sign only says what the problem asks for; the word makes another number of 5."""

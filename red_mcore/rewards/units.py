@@ -45,8 +45,7 @@ _END = Token("over", "")
 
 _CHINESE_COUNTERS = words("个 人 只 本 支 条 张 件 页 名 位 棵 辆 箱 袋 瓶 次 种")
 _BARE = words("mm cm km kg ml mL ft lb hr yd mi kph kmh mph USD 元 块 °C °F")
-"""Units of two letters that no formula has as a product, so that they need no ``\\text``; longer
-ones need none."""
+"""Units of two letters that no formula has as a product; longer ones need no ``\\text``."""
 
 _COUNTED = words(
     "people children men women mice feet geese teeth sheep fish deer dice data vertices indices"
@@ -188,8 +187,7 @@ def _suffix(number: int) -> str:
 
 
 def _may_be_bare(tail: str, value: str, is_apart: bool) -> bool:
-    """Whether letters without a ``\\text`` are words: a unit that is no product of letters, or
-    words after a number."""
+    """Whether letters without a ``\\text`` are a unit or words, and no product."""
     found = re.findall(r"[^\W\d_]+", tail)
     word = found[0]
     if word in _BARE or word in _CHINESE_COUNTERS:
@@ -281,16 +279,14 @@ def _physical(run: Sequence[Token]) -> Unit | None:
 
 
 def _unit(name: str) -> Unit | None:
-    """The unit of this name; capitals matter in those of one or two letters, as in ``mm`` and
-    ``Mm``."""
+    """The unit of this name; capitals matter in one or two letters, as in ``mm`` and ``Mm``."""
     if len(name) > 2:
         return UNITS.get(name) or UNITS.get(name.lower())
     return UNITS.get(name)
 
 
 def _counted(run: Sequence[Token], value: str) -> Unit | None:
-    """``red apples``, ``slices of pizza``, ``years old``; None where a word of them may change the
-    number."""
+    """``red apples``, ``years old``; None where one of its words may change the number."""
     said = [token.word for token in run]
     if not all(said) or not 1 <= len(said) <= 5:
         return None

@@ -120,8 +120,7 @@ class Verifier:
         return self.settings.boxed_only if asked is None else asked
 
     def gold_faults(self, problems: Sequence[Problem]) -> list[str | None]:
-        """Why each problem's gold cannot be used, or None: it has to be understood, and equal to
-        itself."""
+        """Why each gold cannot be used, or None: it has to be understood, and equal to itself."""
         faults: list[str | None] = [None] * len(problems)
         unsure = list(range(len(problems)))
         for _ in range(2):  # a second time for those that load on the machine may have failed

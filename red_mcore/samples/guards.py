@@ -42,8 +42,7 @@ class Culprit(NamedTuple):
 
 
 def culprit(groups: Sequence[Group], names: Sequence[str]) -> Culprit | None:
-    """The first of the fields ``names`` (of ``Sample``; None and {} are well) that is not finite,
-    samples in order."""
+    """The first of the ``Sample`` fields ``names`` that is not finite; None and {} are well."""
     for group in groups:
         for sample in group.samples:
             for name in names:
