@@ -211,10 +211,11 @@ def turns(value: Any) -> list[Turn] | None:
         names = _names_of_turn(value)
         if names is None:
             return None
-        columns = [plain(value[name]) for name in names]
-        if not all(isinstance(column, list) for column in columns):
-            return turns([value])
-        value = [dict(zip(names, turn, strict=True)) for turn in zip(*columns, strict=True)]
+        roles, contents = plain(value[names[0]]), plain(value[names[1]])
+        if not isinstance(roles, list) or not isinstance(contents, list):
+            return turns([value])  # a chat of one turn
+        both = zip(roles, contents, strict=True)
+        value = [{"role": role, "content": content} for role, content in both]
     if not isinstance(value, list) or not value or not all(map(_names_of_turn, value)):
         return None
     return list(map(_turn, value))

@@ -24,7 +24,7 @@ def over(problems: Sequence[Problem], data: Data, seed: int) -> Cursor | Mixture
 def largest_due(weights: Sequence[float], dealt: Sequence[int]) -> int:
     """The source that lacks the most to its share, the next deal included; the first of several."""
     share = (sum(dealt) + 1) / sum(weights)
-    return max(range(len(weights)), key=lambda i: (share * weights[i] - dealt[i], -i))
+    return max(range(len(weights)), key=lambda i: share * weights[i] - dealt[i])
 
 
 class Cursor:
@@ -79,6 +79,7 @@ class Cursor:
         self._order = self._shuffled(self.epoch)
 
     def _shuffled(self, epoch: int) -> list[int]:
+        # A text as the seed gives the same order in every process.
         order = list(range(self.count))
         random.Random(f"{self.seed}/{epoch}").shuffle(order)
         return order
@@ -101,6 +102,7 @@ class Mixture:
                     f"data.mixture[{i}]: no training problem of it can be used; see the lines above"
                 )
             self._cursors.append(Cursor(count, f"{seed}/source-{i}"))
+        # Where each source begins among the problems of all, which follow one another.
         self._begins = [0, *accumulate(counts)]
         self._weights = weights
 

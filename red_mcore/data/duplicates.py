@@ -35,6 +35,7 @@ class Note(NamedTuple):
 
 def key(text: str) -> str:
     """The same for the same problem."""
+    # A letter with an accent may be one character or two.
     text = unicodedata.normalize("NFC", text).casefold()
     return _IDLE_SPACE.sub("", " ".join(_LATEX_SPACE.sub(" ", text).split())).rstrip(" .?:")
 

@@ -40,7 +40,7 @@ def split(trace: str, count: int) -> list[str]:
     last = _answer_start(trace)
     for unit in _UNITS:
         cuts = [m.end() for m in unit.finditer(trace) if m.end() <= last]
-        if 2 * (len(cuts) + 1) >= count:
+        if 2 * (len(cuts) + 1) >= count:  # enough; else the next smaller unit
             break
     units = len(cuts) + 1
     episodes = min(count, units)

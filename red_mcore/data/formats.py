@@ -128,6 +128,7 @@ def find(columns: Sequence[str], data: Data, where: str) -> Layout:
             raise RecipeError(
                 f"{where}: no column '{name}' (data.{field}); columns: {_shown(columns)}{nearest}"
             )
+    # Of columns that differ in capitals alone the first counts.
     there = {name.lower(): name for name in reversed(columns)}
     problem = data.problem_field or _first(there, PROBLEM)
     solutions = [name for name in SOLUTIONS if there.get(name, problem) != problem]
@@ -218,6 +219,7 @@ def kept(row: Row, columns: Columns, there: Sequence[str], where: str) -> dict[s
 
 def value(row: Row, name: str) -> Any:
     """The cell called ``name``, in any case, or what its dots lead to; None where nothing is."""
+    # A column's own name may have dots.
     found = _member(row, name)
     if found is not None or name in row or "." not in name:
         return found
@@ -270,6 +272,7 @@ def _gold(column: str, cell: Any) -> cells.Gold | None:
             return None
         cell = cells.trace(cell)
     gold = cells.gold(cell)
+    # A worked solution that marks no answer would be compared as a whole.
     is_solution = column.lower() in (*SOLUTIONS, *CHATS)
     return None if gold and gold.is_sentence and is_solution else gold
 

@@ -6,8 +6,9 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 from typing import Any, NoReturn
+
+import numpy as np
 
 from red_mcore.config.recipe import Data, RecipeError
 from red_mcore.data import arithmetic, cells, duplicates, files, formats, sources
@@ -186,16 +187,16 @@ def _from_the_ends(reads: Sequence[_Rows], data: Data) -> Iterator[int] | None:
     which ends as all do."""
     if len(reads) == 1:
         return None
-    counts = [len(read.problems) for read in reads]
-    weights = [source.weight for source in data.mixture]
-    ends = list(accumulate(counts))
+    counts = np.array([len(read.problems) for read in reads])
+    weights = np.array([source.weight for source in data.mixture])
+    ends = np.cumsum(counts)
 
     def places() -> Iterator[int]:
-        taken = [0] * len(counts)
-        while left := [i for i in range(len(counts)) if taken[i] < counts[i]]:
-            source = left[largest_due([weights[i] for i in left], [taken[i] for i in left])]
+        taken = np.zeros_like(counts)
+        while len(left := np.flatnonzero(taken < counts)):
+            source = left[largest_due(weights[left].tolist(), taken[left].tolist())]
             taken[source] += 1
-            yield ends[source] - taken[source]
+            yield int(ends[source] - taken[source])
 
     return places()
 

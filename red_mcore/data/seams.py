@@ -92,6 +92,7 @@ def _turns(tokenizer: PreTrainedTokenizerBase, template: str | None) -> Turns:
     vocabulary = tokenizer.get_vocab()
     names = {name: getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad", "unk")}
     own = _known(names.values())
+    # The template's end goes before the tokenizer's, which may be that of a whole document.
     end = names["eos"]
     for token in _added(tokenizer, after):
         if token in own or not _is_tag(token, tokenizer, vocabulary):

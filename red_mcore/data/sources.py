@@ -38,7 +38,7 @@ def held_out(data: Data) -> Data | None:
     place, subset = data.held_out_path, data.held_out_subset
     if place is None:
         return None
-    if place == data.path and subset is None:
+    if place == data.path and subset is None:  # another split of the same data
         subset = data.subset
     return replace(
         data, path=place, mixture=[], split=data.held_out_split, subset=subset, problems=None

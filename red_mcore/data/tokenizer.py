@@ -86,6 +86,7 @@ def load_tokenizer(
             raise RecipeError(
                 f"model.path {model.path} has no tokenizer that can be loaded: {reason}"
             ) from error
+    # The recipe's template goes before the folder's.
     text = tokenizer.chat_template
     if isinstance(text, dict):  # several, by name
         text = text.get("default")

@@ -40,7 +40,7 @@ def equal(gold: str, answer: str) -> bool | None:
     """Whether two answers mean the same. Recursion goes a bracket deeper."""
     gold, answer = _unwrapped(gold), _unwrapped(answer)
     gold_text, answer_text = normal(gold), normal(answer)
-    if gold_text == answer_text:
+    if gold_text == answer_text:  # but two dashes are no answer
         return any(map(str.isalnum, gold_text))
     if _OPTION.fullmatch(gold):
         return letter(gold) == letter(answer)
@@ -65,7 +65,7 @@ def equal(gold: str, answer: str) -> bool | None:
         return is_same_variable and _matched(holes.points, other_holes.points, equal)
     pieces, other_pieces = sets.pieces(gold), sets.pieces(answer)
     if pieces and other_pieces and _same_pieces(pieces, other_pieces):
-        return True
+        return True  # else the same set may be cut another way
     worked_out = sets.same(gold, answer, equal)
     if worked_out is not None or (pieces and other_pieces):
         return bool(worked_out)

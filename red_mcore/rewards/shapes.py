@@ -159,7 +159,7 @@ def components(answers: list[str]) -> list[str]:
     """Values of ``x=1, y=2`` in the order of their names; other lists as they are."""
     equations = list(map(relation, answers))
     if all(marks == ["="] and NAME.fullmatch(sides[0]) for sides, marks in equations):
-        return [sides[1] for sides, _ in sorted(equations)]
+        return [sides[1] for sides, _ in sorted(equations)]  # by their names, x before y
     return answers
 
 

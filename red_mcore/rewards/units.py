@@ -148,6 +148,7 @@ def quantity(text: str) -> tuple[str, Unit | None]:
     found = tail or _WORDS.search(text)
     if found is None or _GLUED.search(text):
         return text, None
+    # A unit is behind a value, and "cm" alone is none.
     behind, value = text[found.start() :], text[: found.start()].strip(" ")
     if not value:
         return text, None
@@ -209,7 +210,7 @@ def _read(tail: str, value: str) -> tuple[int, Unit] | None:
         kind = str(match.lastgroup)  # every alternative is named
         tokens.append(Token(kind, match[kind].strip(" ")))
         at = match.end()
-    while tokens and tokens[0].kind == "by":
+    while tokens and tokens[0].kind == "by":  # 5-cm, 5*cm
         tokens.pop(0)
     scale = 1
     while tokens and (more := SCALES.get(tokens[0].word)):

@@ -101,6 +101,7 @@ class Verifier:
         for task in new:
             how, value = next(results)
             verdicts[task] = value if how == "done" else how
+            # Load on the machine may have caused the others: they are judged anew.
             if how == "done" and len(task.answer or "") <= REMEMBERED:
                 self._known[task] = value
         return [Grade(verdicts[task], task.answer) for task in asked]

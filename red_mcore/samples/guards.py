@@ -58,7 +58,7 @@ def _spoilt(group: Group, sample: Sample, name: str) -> Culprit | None:
     if isinstance(value, np.ndarray):
         wrong = np.flatnonzero(~np.isfinite(value))
         if not len(wrong):
-            return None
+            return None  # also where there is no token
         token = int(wrong[0])
         what = f"{what} of token {token}"
         return Culprit(sample, what, place(group, sample), float(value[token]))
