@@ -236,7 +236,9 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, *configs: Mapping[str, Any]) ->
     found = set(turns(tokenizer).stops)
     for config in configs:
         named = config.get("eos_token_id")
-        tokens = named if isinstance(named, list) else _known([named])
+        if named is None:
+            continue
+        tokens = named if isinstance(named, list) else [named]
         if not all(isinstance(token, int) and token >= 0 for token in tokens):
             raise RecipeError(
                 f"eos_token_id={json.dumps(named)} is no token id, nor a list of them: mend it"
@@ -311,7 +313,8 @@ def example(
 
     RecipeError where traces open a tag that the end of the prompt has closed.
     """
-    chosen, traces = problems[0], {}
+    chosen = problems[0]
+    traces: dict[int, str] = {}
     if with_traces:
         traces = {problem.id: problem.trace for problem in problems if problem.trace}
         chosen = next((problem for problem in problems if problem.trace), chosen)

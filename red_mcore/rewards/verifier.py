@@ -123,9 +123,8 @@ class Verifier:
     def gold_faults(self, problems: Sequence[Problem]) -> list[str | None]:
         """Why each gold cannot be used, or None: it has to be understood, and equal to itself."""
         faults: list[str | None] = [None] * len(problems)
-        unsure = list(range(len(problems)))
+        unsure = [i for i, problem in enumerate(problems) if not _is_certain(problem)]
         for _ in range(2):  # a second time for those that load on the machine may have failed
-            unsure = [i for i in unsure if not _is_certain(problems[i])]
             tasks = [("gold", problems[i].kind, problems[i].gold) for i in unsure]
             results = iter(self._pool.run(tasks))
             failed = []
