@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -121,4 +122,4 @@ class Group:
 
 def samples_of(groups: Iterable[Group]) -> list[Sample]:
     """The samples of all groups, in order."""
-    return [sample for group in groups for sample in group.samples]
+    return list(chain.from_iterable(group.samples for group in groups))
