@@ -18,7 +18,7 @@ from red_mcore.config.recipe import Model, Recipe, RecipeError, Rollout
 from red_mcore.convert import hf
 from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.megatron import ranks
-from red_mcore.megatron.policy import undo_schedule_scale
+from red_mcore.megatron.schedule import undo_schedule_scale
 from red_mcore.megatron.vocab import logprob_and_entropy
 from red_mcore.models.rules import rules
 from red_mcore.rewards.verifier import Grade

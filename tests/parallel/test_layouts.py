@@ -223,7 +223,7 @@ def test_a_component_is_absent_from_some_micro_batch(kind):
     algorithm, kept = GRID[kind], kept_of(kind)
     samples = [s for g in kept for s in g.samples]
     batches = [
-        {name for i in members for name in algorithm.components(samples[i])}
+        {name for s in members for name in algorithm.components(s)}
         for members in bins(samples, budget(kept, 4))
     ]
     assert len(batches) == 4
