@@ -11,12 +11,13 @@ from red_mcore.config.recipe import Benchmarks, Evaluation, Model, Recipe, Until
 from red_mcore.train import trainer
 from red_mcore.train.clock import Clock
 from red_mcore.train.hooks import all_hooks, budgets, evaluating, kept_rollouts, saving
-from red_mcore.train.hooks.hook import Hook, Step
+from red_mcore.train.hooks.hook import Hook
 from red_mcore.train.hooks.metrics_row import MetricsRow
 from red_mcore.train.hooks.progress import Progress
 from red_mcore.train.hooks.saving import Saving
 from red_mcore.train.hooks.warnings import Warnings
 from red_mcore.train.state import State
+from red_mcore.train.step import Step
 
 pytestmark = pytest.mark.usefixtures("one_rank")
 

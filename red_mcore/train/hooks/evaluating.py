@@ -16,9 +16,10 @@ from red_mcore.tracking.console import Watch, Watched
 from red_mcore.train import health
 from red_mcore.train.groups import EVALUATE
 from red_mcore.train.hooks.budgets import done
-from red_mcore.train.hooks.hook import Hook, Step
+from red_mcore.train.hooks.hook import Hook
 from red_mcore.train.hooks.kept_rollouts import row
 from red_mcore.train.run import Run
+from red_mcore.train.step import Step
 
 SHOWN_EACH = 2
 """Responses to a held-out problem in a table."""
