@@ -130,7 +130,7 @@ def test_a_run_goes_on_until_both_budgets_are_spent():
         spends.append(step.spends_budget)
     assert run.state.step == 4  # 40 tokens, 4 seconds
     assert spends == [False, False, True, True]  # the seconds, then the tokens
-    assert budgets.spent(run) == (40.0, 4.0)
+    assert budgets.budgets(run) == [(40.0, 35), (4.0, 2.5)]
     run.recipe.until.generated_tokens = 1e6
     assert budgets.expected_steps(run) == 9
     run.state.step = 9

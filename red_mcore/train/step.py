@@ -197,7 +197,7 @@ def checked_gap(run: Run, metrics: Metrics) -> Metrics:
     if any_rank(not (math.isfinite(gap) and (limit is None or gap <= limit))):
         raise RuntimeError(
             f"trainer and engine differ by {gap:.2e} nats at policy version"
-            f" {run.state.policy_version}, rollout.logprob_gap_limit={allowed}: the engine's weights"
-            f" are stale or wrong; {guards.REFUSED}"
+            f" {run.state.policy_version}, rollout.logprob_gap_limit={allowed}: the engine's"
+            f" weights are stale or wrong; {guards.REFUSED}"
         )
     return metrics

@@ -23,5 +23,6 @@ def save_where_due(run: Run, *, due: bool) -> None:
     run.agree()
     run.saver.poll()
     if run.stopping or run.saving or due:
+        assert run.screen is not None  # steps are made within ``progress``
         run.screen.phase("save")
         run.save()
