@@ -340,7 +340,7 @@ class Policy:
         """FloatingPointError, on every rank, for the first of these fields of samples that is not
         finite."""
         if found := guards.culprit(groups, names):
-            owners = {}
+            owners: dict[int, int] = {}
             for rank, share in enumerate(self._deal(groups)):
                 owners |= dict.fromkeys(map(id, share), rank)
             rank = owners[id(found.sample)]

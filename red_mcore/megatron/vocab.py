@@ -118,7 +118,7 @@ class _VocabParallel(torch.autograd.Function):
                     grad += log_p.exp().mul_(_by_entropy(log_p, entropy, b, part))
             grad = grad.neg_().scatter_add_(1, local[part, None], (a * mine)[part, None])
             grad = grad.to(hidden.dtype)
-            x = log_p = factor = None  # they are large
+            x = log_p = factor = None  # type: ignore[assignment]  # they are large
             grad_hidden[part] = grad @ rows
             grad_weight[: ctx.valid] += grad.T @ hidden[part]
         return grad_hidden, grad_weight.to(weight.dtype), None, None, None, None
