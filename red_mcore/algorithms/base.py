@@ -75,8 +75,7 @@ class GroupAlgorithm(Algorithm):
         """Set advantage and beta of every sample; returns the groups worth training on, and
         metrics."""
         for group in groups:
-            for sample, advantage in zip(group.samples, self.advantages_of(group), strict=True):
-                sample.advantage = advantage
+            set_advantages(group.samples, self.advantages_of(group))
         return self.kept(groups)
 
     def aggregate(self, groups: Groups, sequences: float, state: State, step: int) -> None:
@@ -198,6 +197,12 @@ def advantages(
     if std_normalise:
         scale = statistics.stdev(rewards) + eps
     return [(reward - baseline) / scale for reward in rewards]
+
+
+def set_advantages(samples: Sequence[Sample], values: Sequence[float]) -> None:
+    """Give each sample its advantage."""
+    for sample, value in zip(samples, values, strict=True):
+        sample.advantage = value
 
 
 def losses_of(

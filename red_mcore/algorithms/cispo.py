@@ -37,7 +37,8 @@ class CISPO(GRPO):
         super().check(recipe)
         if self.clip_dual is not None:
             raise RecipeError(
-                f"algorithm.clip_dual={self.clip_dual} stops gradients, and CISPO stops none: leave it null"
+                f"algorithm.clip_dual={self.clip_dual} stops gradients, and CISPO stops none: leave it"
+                " null"
             )
 
     def rollout_loss(self, inputs: LossInputs) -> Tensor:

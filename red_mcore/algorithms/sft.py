@@ -31,7 +31,8 @@ class SFT(ImitationAlone, GroupAlgorithm):
         super().check(recipe)
         if not self.std_normalise:
             raise RecipeError(
-                "algorithm.std_normalise=false changes nothing where no samples are compared: leave it true"
+                "algorithm.std_normalise=false changes nothing where no samples are compared: leave it"
+                " true"
             )
 
     def components(self, sample: Sample) -> dict[str, Aggregation]:
