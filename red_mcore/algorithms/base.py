@@ -41,15 +41,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from red_mcore.config.fields import Bound, FractionAboveZero, PositiveWeight
 from red_mcore.config.recipe import Algorithm, Recipe, RecipeError
 from red_mcore.losses import token
+from red_mcore.losses.inputs import LossInputs
 from red_mcore.samples.records import Group, Sample, samples_of
 
 if TYPE_CHECKING:  # torch stays out of planning
     from torch import Tensor
 
-    from red_mcore.losses.inputs import LossInputs
-
 Aggregation = Literal["constant", "sequence", "token"]
 Groups = Sequence[Group]
+ComponentLosses = Mapping[str, "Tensor"]
+"""Component -> token loss [T], to be minimised."""
 Metrics = dict[str, float]
 State = dict[str, Any]
 
@@ -108,7 +109,7 @@ class GroupAlgorithm(Algorithm):
         the next step needs."""
         return {}
 
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
         """Token loss [T] of each component, to be minimised; ``inputs`` are those of one
         micro-batch."""
         raise TypeError(f"{type(self).__name__} defines no token losses")
@@ -169,7 +170,7 @@ class RolloutLoss(GroupAlgorithm):
                 " use more than 1, as 3 or 10, or null"
             )
 
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
         return {"rl": self.rollout_loss(inputs)}
 
     def rollout_loss(self, inputs: LossInputs) -> Tensor:
@@ -209,10 +210,10 @@ def losses_of(
     algorithm: GroupAlgorithm,
     state: State,
     step: int,
-) -> Callable[[LossInputs], Mapping[str, Tensor]]:
+) -> Callable[[LossInputs], ComponentLosses]:
     """The ``token_losses`` of one step, as a policy's update calls them."""
 
-    def losses(inputs: LossInputs) -> Mapping[str, Tensor]:
+    def losses(inputs: LossInputs) -> ComponentLosses:
         return algorithm.token_losses(inputs, state, step)
 
     return losses

@@ -19,24 +19,19 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from red_mcore.algorithms.base import Aggregation, Groups, State
+from red_mcore.algorithms.base import Aggregation, ComponentLosses, Groups, State
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.algorithms.mixins import Lesson, Lessons, PromptCount, TrainingProblems
 from red_mcore.config.fields import Bound, FractionBelowOne, Prompts, Traces
 from red_mcore.config.recipe import Optimizer, Recipe
 from red_mcore.data.cursor import Cursor
 from red_mcore.losses import token
+from red_mcore.losses.inputs import LossInputs
 from red_mcore.samples.records import Sample
-
-if TYPE_CHECKING:  # torch stays out of planning
-    from torch import Tensor
-
-    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
@@ -100,7 +95,7 @@ class FadingRED(PromptCount, Lessons, GRPO):
             return {"sft": "token"}
         return super().components(sample)
 
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
         losses = super().token_losses(inputs, state, step)
         factor = token.policy_shift(inputs.logp, inputs.beta, "detached").detach()
         return {**losses, "sft": factor * token.imitation(inputs.logp)}

@@ -12,12 +12,13 @@ from the ratio of the two entropies' changes (dynamic entropy regulation):
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from red_mcore.algorithms.base import (
     Aggregation,
+    ComponentLosses,
     Groups,
     Metrics,
     RolloutLoss,
@@ -29,12 +30,8 @@ from red_mcore.algorithms.mixins import JudgedTrace, OnePassWeights
 from red_mcore.config.fields import Fraction, FractionBelowOne, PositiveWeight, Weight
 from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.losses import token
+from red_mcore.losses.inputs import LossInputs
 from red_mcore.samples.records import Group, Sample, samples_of
-
-if TYPE_CHECKING:  # torch stays out of planning
-    from torch import Tensor
-
-    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
@@ -160,7 +157,7 @@ class RED(JudgedTrace, OnePassWeights, RolloutLoss):
     def components(self, sample: Sample) -> dict[str, Aggregation]:
         return {"offline" if sample.is_offline else "rl": self.aggregation}
 
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
         if self.shift == "shaping":
             ratio = token.shaping(inputs.logp, self.gamma)
         else:

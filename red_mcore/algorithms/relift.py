@@ -14,22 +14,16 @@ enters the buffer; traces are imitated without looking at their verdict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from red_mcore.algorithms.base import Aggregation, Groups, State
+from red_mcore.algorithms.base import Aggregation, ComponentLosses, Groups, State
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.algorithms.mixins import Lesson, Lessons, TrainingProblems
 from red_mcore.config.fields import Traces, Weight
 from red_mcore.config.recipe import Optimizer, Recipe
 from red_mcore.losses import token
+from red_mcore.losses.inputs import LossInputs
 from red_mcore.samples.records import Sample
-
-if TYPE_CHECKING:  # torch stays out of planning
-    from torch import Tensor
-
-    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
@@ -81,6 +75,6 @@ class ReLIFT(Lessons, GRPO):
             return {"sft": "token"}
         return super().components(sample)
 
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
         losses = super().token_losses(inputs, state, step)
         return {**losses, "sft": token.imitation(inputs.logp)}

@@ -10,21 +10,22 @@ looks at its verdict. A group without a trace is a plain group of rollouts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from red_mcore.algorithms.base import Aggregation, Groups, Metrics, State, set_weights
+from red_mcore.algorithms.base import (
+    Aggregation,
+    ComponentLosses,
+    Groups,
+    Metrics,
+    State,
+    set_weights,
+)
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.algorithms.mixins import TraceInGroup
 from red_mcore.config.fields import Weight
 from red_mcore.losses import token
+from red_mcore.losses.inputs import LossInputs
 from red_mcore.samples.records import Group, Sample, samples_of
-
-if TYPE_CHECKING:  # torch stays out of planning
-    from torch import Tensor
-
-    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
@@ -65,7 +66,7 @@ class TraceGRPO(TraceInGroup, GRPO):
             return {"sft": "token"}
         return {"rl": self.aggregation}
 
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
         losses = super().token_losses(inputs, state, step)
         return {**losses, "sft": inputs.weight * token.imitation(inputs.logp)}
 
