@@ -99,7 +99,8 @@ def with_traces(rollouts: int, traces: int):
 
 
 def kinds(hands: list[list[Sample]], budget: int, **settings) -> tuple[list[list[str]], int, int]:
-    """Of each rank and micro-batch, ``r`` for a rollout and ``t`` for a trace; the turn; the number of late traces."""
+    """Of each rank and micro-batch, ``r`` for a rollout and ``t`` for a trace; the turn;
+    the number of late traces."""
     found = arrange(hands, budget, offline_last=True, **settings)
     named = [["".join("rt"[s.is_offline] for s in b) for b in batches] for batches in found.batches]
     after = [s for batches in found.batches for b in batches[found.turn + 1 :] for s in b]

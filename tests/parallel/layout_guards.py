@@ -55,7 +55,8 @@ class Vertical(SFT):
 
 
 def check_guards(layout: Layout) -> dict[str, tuple[list[str], float, int]]:
-    """Of each attempt: how it ends on each rank, how far the weights have moved, and the policy's version."""
+    """Of each attempt: how it ends on each rank, how far the weights have moved,
+    and the policy's version."""
     if layout.name not in LAYOUTS:
         return {}
     steps = steps_of(layout, "small")

@@ -1,4 +1,5 @@
-"""Steps of every algorithm on groups of unusual shapes, by the loop's own code, under this rank's layout."""
+"""Steps of every algorithm on groups of unusual shapes, by the loop's own code,
+under this rank's layout."""
 
 from __future__ import annotations
 
@@ -94,7 +95,8 @@ class Steps:
 
 
 def cases(layout: Layout) -> list[tuple[str, str, str]]:
-    """(model, algorithm, shape); all of them where the ranks differ by their data alone, the telling ones elsewhere."""
+    """(model, algorithm, shape); all of them where the ranks differ by their data alone,
+    the telling ones elsewhere."""
     every = [("small", name, shape) for name in ALGORITHMS for shape in SHAPES]
     some = [
         (name, shape)
