@@ -18,7 +18,7 @@ but no loss: its gradient, that of log p, is zero in expectation.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from red_mcore.algorithms.base import Aggregation, ComponentLosses, RolloutLoss, State
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
@@ -26,7 +26,10 @@ from red_mcore.config.fields import Weight
 from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.losses import token
 from red_mcore.losses.inputs import LossInputs
-from red_mcore.samples.records import Group
+from red_mcore.samples.records import Group, Sample
+
+if TYPE_CHECKING:  # torch stays out of planning
+    from torch import Tensor
 
 
 @dataclass
@@ -77,6 +80,25 @@ class GRPO(EntropyBonus, RolloutLoss):
             kl = token.kl(inputs.logp, inputs.ref_logp, self.kl_estimator)
             loss = loss + self.kl_coefficient * kl
         return {"rl": loss, "entropy": -inputs.entropy}
+
+
+@dataclass
+class ImitatingGRPO(GRPO):
+    """What methods share that imitate traces beside GRPO's rollouts: a component ``sft``, the mean
+    over the tokens of all traces."""
+
+    def components(self, sample: Sample) -> dict[str, Aggregation]:
+        if sample.is_offline:
+            return {"sft": "token"}
+        return super().components(sample)
+
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
+        losses = super().token_losses(inputs, state, step)
+        return {**losses, "sft": self.imitation_loss(inputs)}
+
+    def imitation_loss(self, inputs: LossInputs) -> Tensor:
+        """The loss of each token of a trace, [T]."""
+        return token.imitation(inputs.logp)
 
 
 def _differ(group: Group) -> bool:
