@@ -46,7 +46,7 @@ def main(recipe: Recipe) -> int:
 
 def train(run: Run, hooks: list[Hook]) -> None:
     """The algorithm's steps, from where the state stands."""
-    publish(run)
+    publish(run)  # the engines were made without weights
     for hook in hooks:
         hook.before_training(run)
     with run.progress(type(run.recipe.algorithm).__name__, run.recipe.steps, run.state.step):
@@ -79,7 +79,7 @@ def learn(run: Run, step: Step) -> None:
         if not weighs_in_pass(run, step):
             weigh(run, step)
         update(run, step)
-    step.metrics |= speed(run, step)
+    step.metrics |= speed(run, step)  # by the seconds that the clock now has
     with step.clock("teach"):
         teach(run, step)
 
