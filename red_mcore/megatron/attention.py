@@ -109,8 +109,8 @@ class Packing(PackedSeqParams):
         sizes = torch.tensor(lengths) // chunks
         by_size: dict[tuple[int, int], list[int]] = {}
         for number in sorted({rank, chunks - 1 - rank}):  # the chunks that this rank holds
-            for i, size in enumerate(sizes.tolist()):
-                by_size.setdefault((number, (size - 1).bit_length()), []).append(i)
+            for i, length in enumerate(sizes.tolist()):
+                by_size.setdefault((number, (length - 1).bit_length()), []).append(i)
         gathered = torch.cat([local_order(lengths, r, ranks) for r in range(ranks)])
         place = torch.empty_like(gathered)
         place[gathered] = torch.arange(len(gathered))

@@ -291,7 +291,8 @@ def open_tracker(
 
     def begin() -> str | None:
         nonlocal tracker
-        run_id, kept = None, None
+        run_id: str | None = None
+        kept: dict[str, str] = {}
         if manifest:
             kept = manifests.copies(resume.checkpoints(recipe), manifest, FILES.values())
             if resume.same_tracker(recipe, manifest["recipe"]):
