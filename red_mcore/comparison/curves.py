@@ -80,8 +80,8 @@ class Curves:
     @property
     def updates(self) -> float:
         """Optimizer updates to the end of the run."""
-        # A step without an update publishes nothing, and versions only grow.
-        return float(np.nan_to_num(self.column("publish/version")).max())
+        versions = self.metric("publish/version")[1]
+        return float(versions[-1]) if len(versions) else 0.0
 
     @property
     def trained_tokens(self) -> float | None:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -126,14 +127,9 @@ def curve(
             axes.axhline(y, color="#888888", lw=1, ls=":", zorder=2)
             place = (0, y), (3, 2), ("axes fraction", "data"), "offset points"
             axes.annotate(_literal(name), *place, **_SMALL)
-        for name, colour in _palette(series, colours).items():
+        for name, colour in palette(series, colours).items():
             x, y, half = _finite(*series[name], bands.get(name), positive=logy)
-            look: dict[str, Any] = {
-                "color": colour,
-                "label": _literal(name),
-                "lw": 1.8,
-                "zorder": 3,
-            }
+            look: dict[str, Any] = {"color": colour, "lw": 1.8, "zorder": 3}
             if name in behind:
                 look |= {"lw": 0.8, "zorder": 2}
             if name in dots:
@@ -143,7 +139,7 @@ def curve(
                 y = np.exp(running_mean(np.log(y), smooth)) if logy else running_mean(y, smooth)
             elif len(x) <= 40 and not ends:
                 look |= {"marker": "o", "ms": 3.5}
-            axes.plot(x, y, **look)
+            axes.plot(x, y, label=_literal(name), **look)
             if markers.get(name) and len(x):
                 axes.plot(x[-1], y[-1], markers[name], color=colour, ms=5, zorder=4, clip_on=False)
             if half is not None:
@@ -184,7 +180,7 @@ def stacked(
         step = np.diff(x).min() if len(x) > 1 else 1.0
         edges = np.append(x, x[-1:] + step) - step / 2
         low = np.zeros(len(x))
-        for row, (name, colour) in enumerate(_palette(parts, colours).items()):
+        for row, (name, colour) in enumerate(palette(parts, colours).items()):
             high = low + heights[row]
             # One outline, not a rectangle for each bar: hundreds would show gaps in a large file.
             look = {"fill": True, "color": colour, "lw": 0.3, "zorder": 2}
@@ -205,15 +201,12 @@ def histogram(
     colours: Mapping[str, str] | None = None,
 ) -> Plot:
     """Share of each group's values in equal bins that all groups have in common."""
-    finite = {}
-    for name, group in groups.items():
-        values = np.asarray(group, float)
-        finite[name] = values[np.isfinite(values)]
+    finite = {name: finite_of(group) for name, group in groups.items()}
     everything = np.concatenate([*finite.values(), []])
     with _panel(ylabel, xlabel, SIZE) as (figure, axes):
         if len(everything):
             edges = np.histogram_bin_edges(everything, bins)
-            for name, colour in _palette(groups, colours).items():
+            for name, colour in palette(groups, colours).items():
                 shares = np.histogram(finite[name], edges)[0] / max(len(finite[name]), 1)
                 axes.stairs(shares, edges, fill=True, color=colour, alpha=0.15, lw=0, zorder=2)
                 axes.stairs(shares, edges, color=colour, lw=1.4, label=_literal(name), zorder=3)
@@ -236,29 +229,25 @@ def bars(
     ``errors``: group -> category -> half of an interval. Each bar bears its value in the format
     ``form``. The figure is as high as the number of bars asks.
     """
-    categories = list(dict.fromkeys(name for values in groups.values() for name in values))
+    categories = list(dict.fromkeys(chain.from_iterable(groups.values())))
     height = _TOP + _BOTTOM + _PER_BAR * max(len(categories), 1) * (len(groups) + 0.5)
     # Names of categories may be longer than the numbers that stand there otherwise.
     left = max(_LEFT, 0.15 + 0.075 * max(map(len, categories), default=0))
     thick = 0.8 / max(len(groups), 1)
     grid = {"axes.grid.axis": "x"}
     with _panel(ylabel, "", (width, height), left, grid) as (figure, axes):
-        for i, (name, colour) in enumerate(_palette(groups, colours).items()):
-            for row, category in enumerate(categories):
-                value = groups[name].get(category, np.nan)
-                if not np.isfinite(value):
-                    continue
-                y = row + (i - (len(groups) - 1) / 2) * thick
-                error = (errors or {}).get(name, {}).get(category)
-                look = {"color": colour, "xerr": error, "ecolor": _LABEL, "zorder": 2}
-                axes.barh(y, value, thick * 0.9, **look)
-                side = 1 if value >= 0 else -1
-                end = value + side * (error or 0)
-                place = (end, y), (3 * side, 0)
-                sides = {"ha": "left" if side > 0 else "right", "va": "center_baseline"}
-                text = form.format(value)
-                axes.annotate(text, *place, textcoords="offset points", **sides, **_SMALL)
-            axes.barh(0, 0, color=colour, label=_literal(name))
+        for i, (name, colour) in enumerate(palette(groups, colours).items()):
+            values = np.array([groups[name].get(category) for category in categories], float)
+            rows = np.flatnonzero(np.isfinite(values))
+            look: dict[str, Any] = {"color": colour, "ecolor": _LABEL, "zorder": 2}
+            if errors is not None:
+                halves = [errors.get(name, {}).get(category, 0.0) for category in categories]
+                look["xerr"] = np.array(halves)[rows]
+            places = rows + (i - (len(groups) - 1) / 2) * thick
+            drawn = axes.barh(places, values[rows], thick * 0.9, **look)
+            for text in axes.bar_label(drawn, fmt=form, padding=3, **_SMALL):
+                text.set_va("center_baseline")
+            axes.barh(0, 0, color=colour, label=_literal(name))  # the legend's, whatever is drawn
         axes.set_yticks(range(len(categories)), list(map(_literal, categories)))
         axes.set_ylim(len(categories) - 0.4, -0.6)
         axes.margins(x=0.14)  # for the numbers at the ends of bars
@@ -280,7 +269,9 @@ def short(number: float) -> str:
     """A count in few characters: 9.5, 950, 1.2k, 0.6M."""
     if abs(number) < 1000:
         return f"{number:.3g}"
-    return f"{number / 1000:.3g}k" if abs(number) < 999_500 else f"{number / 1e6:.3g}M"
+    if abs(number) < 999_500:  # from here on it would be 1000k
+        return f"{number / 1000:.3g}k"
+    return f"{number / 1e6:.3g}M"
 
 
 class Counts(Formatter):
@@ -300,12 +291,16 @@ class Counts(Formatter):
 def reading(name: str, values: Values, form: str = "{:.3g}") -> str:
     """A line of a figure in words: where it begins and where it ends, of the values that are
     finite."""
-    finite = np.asarray(values, float)
-    finite = finite[np.isfinite(finite)]
+    finite = finite_of(values)
     if not len(finite):
         return ""
-    ends = list(dict.fromkeys([form.format(finite[0]), form.format(finite[-1])]))
+    ends = dict.fromkeys([form.format(finite[0]), form.format(finite[-1])])
     return f"{name} {' → '.join(ends)}".strip()
+
+
+def finite_of(values: Values) -> np.ndarray:
+    found = np.asarray(values, float)
+    return found[np.isfinite(found)]
 
 
 def svg(figure: Figure) -> str:
@@ -389,12 +384,10 @@ def _legend(axes: Axes, *, wanted: bool) -> None:
         axes.legend(ncols=6, fontsize=8, **place, **space)
 
 
-def _palette(names: Mapping[str, Any], colours: Mapping[str, str] | None) -> dict[str, str]:
+def palette(names: Mapping[str, Any], colours: Mapping[str, str] | None) -> dict[str, str]:
     """A colour for each name: the one asked for, else the next of ``COLOURS``."""
-    found = {}
-    for i, name in enumerate(names):
-        found[name] = (colours or {}).get(name, COLOURS[i % len(COLOURS)])
-    return found
+    asked = colours or {}
+    return {name: asked.get(name, COLOURS[i % len(COLOURS)]) for i, name in enumerate(names)}
 
 
 def _finite(
