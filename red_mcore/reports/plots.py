@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -80,13 +80,13 @@ class Plot:
         """An <svg> element that fills the width it gets."""
         return svg(self.figure)
 
-    def save_png(self, path: Path | str, dpi: int = 150) -> Path:
+    def save_png(self, path: Path) -> Path:
         """Write the figure as PNG; returns the path."""
         buffer = io.BytesIO()
-        options = {"facecolor": "white", "metadata": {"Software": None}}
-        self.figure.savefig(buffer, format="png", dpi=dpi, **options)
-        disk.write_atomic(Path(path), buffer.getvalue())
-        return Path(path)
+        options: dict[str, Any] = {"facecolor": "white", "metadata": {"Software": None}}
+        self.figure.savefig(buffer, format="png", dpi=150, **options)
+        disk.write_atomic(path, buffer.getvalue())
+        return path
 
 
 def curve(
@@ -384,7 +384,7 @@ def _legend(axes: Axes, *, wanted: bool) -> None:
         axes.legend(ncols=6, fontsize=8, **place, **space)
 
 
-def palette(names: Mapping[str, Any], colours: Mapping[str, str] | None) -> dict[str, str]:
+def palette(names: Iterable[str], colours: Mapping[str, str] | None = None) -> dict[str, str]:
     """A colour for each name: the one asked for, else the next of ``COLOURS``."""
     asked = colours or {}
     return {name: asked.get(name, COLOURS[i % len(COLOURS)]) for i, name in enumerate(names)}
