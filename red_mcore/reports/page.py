@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from red_mcore.reports import maths
 from red_mcore.reports.colours import VARIABLES, themed
-from red_mcore.reports.plots import short
+from red_mcore.reports.numbers import short
 from red_mcore.system.disk import write_atomic
 
 

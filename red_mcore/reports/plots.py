@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from red_mcore.reports.numbers import Values, finite_of, running_mean, short
 from red_mcore.system import disk
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -55,7 +56,6 @@ _TICK_STEPS = (1, 2, 2.5, 5, 10)
 """What may lie between two ticks, times a power of ten."""
 _LARGE = 10_000
 """From here on, an axis has ticks such as 12k."""
-Values = Sequence[float] | np.ndarray
 Series = tuple[Values, Values]
 """The xs and ys of a line."""
 
@@ -256,24 +256,6 @@ def bars(
     return Plot(figure)
 
 
-def running_mean(values: Values, window: int) -> np.ndarray:
-    """Mean of the ``window`` values around each, of fewer at the ends; [n] as ``values``."""
-    sums = np.concatenate([[0.0], np.cumsum(np.asarray(values, float))])
-    places = np.arange(len(values))
-    first = np.maximum(places - window // 2, 0)
-    end = np.minimum(places + window // 2 + 1, len(values))
-    return (sums[end] - sums[first]) / np.maximum(end - first, 1)
-
-
-def short(number: float) -> str:
-    """A count in few characters: 9.5, 950, 1.2k, 0.6M."""
-    if abs(number) < 1000:
-        return f"{number:.3g}"
-    if abs(number) < 999_500:  # from here on it would be 1000k
-        return f"{number / 1000:.3g}k"
-    return f"{number / 1e6:.3g}M"
-
-
 class Counts(Formatter):
     """Ticks in few characters, or in full where two would look the same: 12k, but 12,010 beside
     12,020."""
@@ -286,21 +268,6 @@ class Counts(Formatter):
         if len(set(labels)) < len(labels):
             return [f"{value:,.0f}" for value in values]
         return labels
-
-
-def reading(name: str, values: Values, form: str = "{:.3g}") -> str:
-    """A line of a figure in words: where it begins and where it ends, of the values that are
-    finite."""
-    finite = finite_of(values)
-    if not len(finite):
-        return ""
-    ends = dict.fromkeys([form.format(finite[0]), form.format(finite[-1])])
-    return f"{name} {' → '.join(ends)}".strip()
-
-
-def finite_of(values: Values) -> np.ndarray:
-    found = np.asarray(values, float)
-    return found[np.isfinite(found)]
 
 
 def svg(figure: Figure) -> str:

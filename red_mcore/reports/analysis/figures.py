@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 
 from red_mcore.analysis.findings import Findings, Likelihood
 from red_mcore.analysis.groups import GROUPS
@@ -83,16 +84,12 @@ def entries(found: Sequence[Findings], name: str) -> Plot:
 
 def _rate(found: Sequence[Findings]) -> tuple[Callable[[Frequency], Estimate], str]:
     """A rate per what all evaluations know the number of: tokens, else words."""
-    known = True
+    unit = "tokens"
     for one in found:
-        totals = [entries["all"] for entries in one.words["all"].values()]
-        known &= all(frequency.per_thousand_tokens for frequency in totals)
-
-    def rate(frequency: Frequency) -> Estimate:
-        tokens = frequency.per_thousand_tokens
-        return tokens if known and tokens is not None else frequency.per_thousand_words
-
-    return rate, "tokens" if known else "words"
+        for frequencies in one.words["all"].values():
+            if frequencies["all"].per_thousand_tokens is None:
+                unit = "words"
+    return attrgetter(f"per_thousand_{unit}"), unit
 
 
 def behaviours(found: Sequence[Findings]) -> Plot:
@@ -114,10 +111,8 @@ def gaps(found: Mapping[str, Mapping[str, LearnabilityGap]]) -> Plot:
     values: dict[str, dict[str, float]] = {}
     errors: dict[str, dict[str, float]] = {}
     for student, by_benchmark in found.items():
-        values[student], errors[student] = {}, {}
-        for name, gap in by_benchmark.items():
-            values[student][name] = gap.mean
-            errors[student][name] = (gap.high - gap.low) / 2
+        values[student] = {name: gap.mean for name, gap in by_benchmark.items()}
+        errors[student] = {name: (gap.high - gap.low) / 2 for name, gap in by_benchmark.items()}
     title = "accuracy after strong minus after weak teaching, points"
     return plots.bars(values, title, errors, form="{:+.1f}", width=WIDE[0])
 
@@ -141,7 +136,7 @@ def likelihood(found: Sequence[Findings]) -> dict[str, dict[str, Plot]]:
         keep("thirds", kind, _thirds(found, kind))
         keep("mass", kind, _track(found, title, "own", "watched", kind))
         keep("mass_change", kind, _track(found, f"{title}, change", "change", "watched", kind))
-    keep("ranks", "", _ranks(found))  # in the one figure of its section
+    keep("ranks", "", _ranks(found))
     return made
 
 

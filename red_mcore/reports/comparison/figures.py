@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from red_mcore.comparison.curves import AXES, Curves
 from red_mcore.comparison.results import Result, Results
 from red_mcore.reports import plots
+from red_mcore.reports.numbers import running_mean
 from red_mcore.reports.plots import COLOURS, FULL, GREY, INK, STYLE, Plot
 from red_mcore.stats import half_width
 
@@ -90,17 +91,14 @@ class Figures:
 
     def behaviour(self) -> list[Plot | None]:
         """Length, truncation, entropies and the weight of traces, against steps."""
-
-        def panel(title: str, line: Line) -> Plot | None:
-            return self._panel(title, "steps", line)
-
-        return [
-            panel("tokens per held-out answer", _evaluated("steps", "length_tokens")),
-            panel("share of held-out answers cut off", _evaluated("steps", "truncated")),
-            panel("entropy on rollouts, nats", self._logged("entropy/rollout_nats")),
-            panel("entropy on traces, nats", self._logged("entropy/offline_nats")),
-            panel("weight w of the traces", self._logged("red/weight")),
-        ]
+        lines = {
+            "tokens per held-out answer": _evaluated("steps", "length_tokens"),
+            "share of held-out answers cut off": _evaluated("steps", "truncated"),
+            "entropy on rollouts, nats": self._logged("entropy/rollout_nats"),
+            "entropy on traces, nats": self._logged("entropy/offline_nats"),
+            "weight w of the traces": self._logged("red/weight"),
+        }
+        return [self._panel(title, "steps", line) for title, line in lines.items()]
 
     def dots(self) -> Plot:
         """pass@1 of every method at the three budgets: mean, 95 % interval, a ring per seed."""
@@ -139,7 +137,7 @@ class Figures:
 
         def line(curves: Curves) -> Points:
             steps, values = curves.metric(name)
-            return Points(steps, plots.running_mean(values, window))
+            return Points(steps, running_mean(values, window))
 
         return line
 
@@ -157,12 +155,12 @@ class Figures:
         """
         banded = [*self.shown] if styles is None else [*styles][1:]
         styles = styles or self.shown
-        order = [*styles]
+        order = {name: place for place, name in enumerate(styles)}
         limit = self.results.budget(axis) or 0.0
         lines, bands, colours = {}, {}, {}
         ends = {name: style.marker for name, style in styles.items()}
         # What is drawn last lies above: those without a style first, the first of styles last.
-        for result in sorted(self.results.all, key=lambda r: _depth(order, r.name), reverse=True):
+        for result in sorted(self.results.all, key=lambda r: -order.get(r.name, len(order))):
             every = [line(curves) for curves in result.curves.values()]
             seeds = [points for points in every if len(points.x) and points.x[-1]]
             if not limit or not seeds:
@@ -177,10 +175,6 @@ class Figures:
         look: dict[str, Any] = {"behind": lines.keys() - styles.keys(), "xlim": (0, 1.02 * limit)}
         look |= {"ends": ends, "colours": colours, "legend": False}
         return plots.curve(lines, title, LABELS[axis], bands, **look)
-
-
-def _depth(order: Sequence[str], name: str) -> int:
-    return order.index(name) if name in order else len(order)
 
 
 def highlights(results: Results) -> dict[str, Style]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 
 from red_mcore.comparison.curves import AXES
 from red_mcore.comparison.results import Result, Results
+from red_mcore.reports.numbers import short
 from red_mcore.reports.page import Cell, Table
-from red_mcore.reports.plots import short
 
 MARKS = {"end": "†", "short": "‡", "stage": "§"}
 EXPLAINED = {

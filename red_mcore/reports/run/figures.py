@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from red_mcore.reports import plots
+from red_mcore.reports.numbers import Values, finite_of, reading, running_mean
 from red_mcore.reports.plots import COLOURS, GREY, INK, WIDE, Plot, Series
 from red_mcore.reports.run.folder import RunFolder
 from red_mcore.rewards.verifier import VERDICTS
@@ -240,9 +241,7 @@ class RunFigures:
         return [row["step"] for row in rows], found
 
 
-def _shares(
-    steps: plots.Values, parts: Parts, title: str, colours: Mapping[str, str]
-) -> Plot | None:
+def _shares(steps: Values, parts: Parts, title: str, colours: Mapping[str, str]) -> Plot | None:
     """A stack, and below it what each part is of the whole, over all steps."""
     if not parts:
         return None
@@ -258,8 +257,8 @@ def _caption(series: Mapping[str, Series], smooth: int) -> str:
     """The lines of a panel in words: where each begins and ends, smoothed as it is drawn."""
     told = []
     for label, (_, values) in series.items():
-        drawn = plots.running_mean(plots.finite_of(values), max(smooth, 1))
-        told.append(plots.reading(label, drawn))
+        drawn = running_mean(finite_of(values), max(smooth, 1))
+        told.append(reading(label, drawn))
     return "; ".join(filter(None, told))
 
 
@@ -269,5 +268,5 @@ def _window(count: int) -> int:
 
 
 def _varies(series: Series) -> bool:
-    finite = plots.finite_of(series[1])
+    finite = finite_of(series[1])
     return len(finite) > 0 and bool((finite != finite[0]).any())
