@@ -151,7 +151,8 @@ class Cache:
     def __init__(
         self, folder: Path, model: Model, dtype: str, watch: Sequence[Sequence[int]]
     ) -> None:
-        self._folder = folder / _digest(_identity(model), dtype, *map(_joined, map(sorted, watch)))
+        sets = (_joined(sorted(ids)) for ids in watch)
+        self._folder = folder / _digest(_identity(model), dtype, *sets)
         disk.write_atomic(
             self._folder / "model.txt", f"{model.folder.resolve()}\n{dtype}\n", shared=True
         )

@@ -29,8 +29,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's, without the yellow, which white paper swallows; ink is for a reference."""
 INK, GREY = "#222222", "#b5b5b5"
 _LABEL = "#555555"
-_SMALL = {"fontsize": 8, "color": _LABEL}
-STYLE = {
+_SMALL: dict[str, Any] = {"fontsize": 8, "color": _LABEL}
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.spines.top": False,
@@ -183,8 +183,8 @@ def stacked(
         for row, (name, colour) in enumerate(palette(parts, colours).items()):
             high = low + heights[row]
             # One outline, not a rectangle for each bar: hundreds would show gaps in a large file.
-            look = {"fill": True, "color": colour, "lw": 0.3, "zorder": 2}
-            axes.stairs(high, edges, baseline=low, label=_literal(name), **look)
+            look: dict[str, Any] = {"color": colour, "lw": 0.3, "zorder": 2}
+            axes.stairs(high, edges, baseline=low, fill=True, label=_literal(name), **look)
             low = high
         if len(x):
             axes.set_xlim(edges[0], edges[-1])
@@ -346,9 +346,9 @@ def _log_ticks(axes: Axes) -> None:
 
 def _legend(axes: Axes, *, wanted: bool) -> None:
     if wanted and axes.get_legend_handles_labels()[0]:
-        place = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.995), "borderaxespad": 0}
-        space = {"borderpad": 0.1, "handlelength": 1.2, "handletextpad": 0.4, "columnspacing": 1.0}
-        axes.legend(ncols=6, fontsize=8, **place, **space)
+        look: dict[str, Any] = {"borderaxespad": 0, "borderpad": 0.1, "handlelength": 1.2}
+        look |= {"handletextpad": 0.4, "columnspacing": 1.0, "bbox_to_anchor": (1.0, 0.995)}
+        axes.legend(ncols=6, fontsize=8, loc="lower right", **look)
 
 
 def palette(names: Iterable[str], colours: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -128,7 +128,13 @@ class Figures:
         panel.plot(ends, [row, row], color=colour, lw=1.5, zorder=2)
         panel.plot(mean, row, marker, color=colour, ms=6, zorder=3)
         if len(values) > 1:
-            ring = {"mfc": "white", "mec": colour, "ms": 3.4, "mew": 0.9, "zorder": 4}
+            ring: dict[str, Any] = {
+                "mfc": "white",
+                "mec": colour,
+                "ms": 3.4,
+                "mew": 0.9,
+                "zorder": 4,
+            }
             panel.plot(values, [row] * len(values), "o", **ring)
 
     def _logged(self, name: str) -> Line:
@@ -212,7 +218,7 @@ def _mean(seeds: Sequence[Points], limit: float, *, over_seeds: bool) -> Points:
         return Points(x, table.mean(0))
     half, stderrs = np.empty(_POINTS), np.array(errors)
     for i in range(_POINTS):
-        half[i] = half_width(table[:, i], stderrs[:, i], over_seeds=over_seeds)
+        half[i] = half_width([*table[:, i]], [*stderrs[:, i]], over_seeds=over_seeds)
     return Points(x, table.mean(0), half)
 
 

@@ -58,8 +58,8 @@ def provenance(plan: Plan, command: list[str], jobs: int) -> dict[str, str]:
     recipe = plan.reference.recipe
     counts = set()
     for (seed, _), method in plan.runs.items():
-        summary = method and plan.finished(seed, method)
-        if summary:
+        summary = plan.finished(seed, method)
+        if method and summary:  # a base is not evaluated
             counts.add(str(summary["held_out_problems"]))
     equal = ", ".join(prefix.rstrip(".") for prefix in EQUAL)
     start = recipe.model.path or "a model at random, the same for all methods of a seed"

@@ -93,8 +93,8 @@ class RunFigures:
         if run.pass_k:
             lines[run.pass_k_name] = run.pass_k
         colours = dict.fromkeys(lines, SKY) | {"pass@1": BLUE}
-        look = {"smooth": 0, "marks": (), "ylim": (0, None), "colours": colours}
-        return self.curve("accuracy", lines, band={"pass@1": halves}, **look)
+        look: dict[str, Any] = {"marks": (), "ylim": (0, None), "colours": colours}
+        return self.curve("accuracy", lines, smooth=0, band={"pass@1": halves}, **look)
 
     def benchmarks(self) -> list[Plot | None]:
         """Bars of the first and the last evaluation, and lines where there are others."""
@@ -159,8 +159,9 @@ class RunFigures:
                 bounds[f"bound {bound:g}"] = bound
         size = "raw, its size"
         lines: Lines = {"w": "red/weight", size: (steps, np.abs(raw))}
-        look = {"dots": [size], "colours": {"w": RED, size: "#888888"}, "logy": True, "caption": ""}
-        return self.curve("weight w of traces", lines, smooth=0, levels=bounds, **look)
+        look: dict[str, Any] = {"dots": [size], "logy": True, "levels": bounds, "caption": ""}
+        look["colours"] = {"w": RED, size: "#888888"}
+        return self.curve("weight w of traces", lines, smooth=0, **look)
 
     def losses(self, title: str, prefix: str, total: str = "") -> Plot | None:
         """A loss, or several, and what it is made of, where that is more than one component."""
