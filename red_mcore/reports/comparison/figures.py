@@ -128,14 +128,8 @@ class Figures:
         panel.plot(ends, [row, row], color=colour, lw=1.5, zorder=2)
         panel.plot(mean, row, marker, color=colour, ms=6, zorder=3)
         if len(values) > 1:
-            ring: dict[str, Any] = {
-                "mfc": "white",
-                "mec": colour,
-                "ms": 3.4,
-                "mew": 0.9,
-                "zorder": 4,
-            }
-            panel.plot(values, [row] * len(values), "o", **ring)
+            ring: dict[str, Any] = {"mfc": "white", "mec": colour, "ms": 3.4, "mew": 0.9}
+            panel.plot(values, [row] * len(values), "o", zorder=4, **ring)
 
     def _logged(self, name: str) -> Line:
         """The running mean of a metric, over steps."""
