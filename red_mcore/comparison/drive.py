@@ -274,5 +274,8 @@ def seconds_left(
 
 def _warnings_of(folder: Path) -> list[str]:
     """The warnings of a finished run."""
-    summary = disk.read_object(folder / "summary.json") or {}
+    file = folder / "summary.json"
+    if not file.is_file():
+        return []
+    summary = disk.read_object(file) or {}
     return [warning["text"] for warning in summary.get("warnings", [])]
