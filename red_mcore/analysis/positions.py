@@ -89,7 +89,7 @@ class _Tokens:
         part = self._place * parts // self.sizes[self._owner]
         cells = len(self.sizes) * parts
         sums = np.bincount(self._owner * parts + part, weights=values, minlength=cells)
-        return sums.reshape(-1, parts)
+        return sums.astype(float).reshape(-1, parts)  # of no tokens they are integers
 
     def mean(self, values: np.ndarray) -> Estimate:
         """The mean of ``values`` [N] over all tokens."""
