@@ -1,5 +1,5 @@
-"""What a recipe file imports: the sections of a recipe, and what an algorithm of your own may say of
-its settings (``config/fields.py``). The algorithms are in ``red_mcore.algorithms``."""
+"""What a recipe file imports: the sections of a recipe, and what an algorithm of your own may say
+of its settings (``config/fields.py``). The algorithms are in ``red_mcore.algorithms``."""
 
 from red_mcore.config.fields import (
     Bound,

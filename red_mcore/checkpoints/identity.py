@@ -46,7 +46,8 @@ def read(folder: Path) -> dict[str, Any]:
         return json.loads(kept)
     if fault:
         raise RecipeError(
-            f"{fault}: put it back, or delete it, and the next start takes data, tokenizer, model and code as they are"
+            f"{fault}: put it back, or delete it, and the next start takes data, tokenizer, model"
+            " and code as they are"
         )
     return {}
 
@@ -142,8 +143,9 @@ def claim(
         say(f"red_mcore: warning: {error}: it is made anew")
     if begun and not then:
         say(
-            f"red_mcore: note: {folder} is of a version that kept no fingerprints: whether data, tokenizer, model or"
-            f" code have changed since it was started is unknown; from now on they are compared"
+            f"red_mcore: note: {folder} is of a version that kept no fingerprints:"
+            " whether data, tokenizer, model or code have changed since it was started is"
+            " unknown; from now on they are compared"
         )
     _compare(recipe, then, now, rows)
     now["benchmarks"] = then.get("benchmarks", {}) | benchmarks
@@ -229,14 +231,18 @@ def _compare(
 
 def _refuse(folder: Path, what: str, old: str) -> None:
     raise RecipeError(
-        f"{folder} was started with {what}: go on with the old {old}, choose another name=..., or delete the folder"
+        f"{folder} was started with {what}: go on with the old {old}, choose another name=..., or"
+        " delete the folder"
     )
 
 
 def _of_models(then: dict[str, Any], now: dict[str, Any]) -> str:
     for key in sorted(then["config"].keys() | now["config"].keys()):
         if then["config"].get(key) != now["config"].get(key):
-            return f"config.json had {key}={then['config'].get(key)}, now it is {now['config'].get(key)}"
+            return (
+                f"config.json had {key}={then['config'].get(key)}, now it is"
+                f" {now['config'].get(key)}"
+            )
     for file in sorted(then["weights"].keys() | now["weights"].keys()):
         before, after = then["weights"].get(file), now["weights"].get(file)
         if before is None or after is None:
@@ -278,7 +284,10 @@ def _of_data(
     for kind, (theirs, ours) in zip(("training", "held-out"), parts, strict=True):
         for place, (old, new) in enumerate(zip(theirs, ours, strict=False)):
             if old != new:
-                return f"{told}; the first that differs is {kind} problem {place} (id {old[0]}): {_of_rows(old, new)}"
+                return (
+                    f"{told}; the first that differs is {kind} problem {place} (id {old[0]}):"
+                    f" {_of_rows(old, new)}"
+                )
     return told
 
 
@@ -334,7 +343,8 @@ def _tokenizer_of(model: Model, arguments: dict[str, Any]) -> dict[str, Any] | N
 
 
 def _main(settings: str) -> int:
-    sys.modules["torch"] = None  # type: ignore[assignment]  # three quarters of the time, for nothing
+    # Importing torch would take three quarters of the time, for nothing.
+    sys.modules["torch"] = None  # type: ignore[assignment]
     from red_mcore.data.tokenizer import load_tokenizer
 
     try:

@@ -138,7 +138,8 @@ def newest(folder: Path, checksums: bool = False) -> tuple[dict[str, Any] | None
         faults.append(f"{folder / 'latest'} names one that is gone")
     if faults:
         raise RecipeError(
-            f"no checkpoint under {folder} is whole: {faults[0]}: put it back, or delete {folder} to start anew"
+            f"no checkpoint under {folder} is whole: {faults[0]}:"
+            f" put it back, or delete {folder} to start anew"
         )
     return None, []
 

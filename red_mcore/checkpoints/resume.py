@@ -73,7 +73,8 @@ def check(recipe: Recipe) -> None:
     except disk.Damaged as fault:
         if manifest is None:
             raise RecipeError(
-                f"{fault}, and no checkpoint is left to make it from: put it back, or delete it to train anew"
+                f"{fault}, and no checkpoint is left to make it from:"
+                " put it back, or delete it to train anew"
             ) from None
         print(
             f"red_mcore: warning: {fault}: it is made anew from the newest checkpoint",
@@ -117,8 +118,9 @@ def _check_fields(recipe: Recipe, earlier: dict[str, Any], done: int) -> None:
                 )
         else:
             raise RecipeError(
-                f"{recipe.folder} was started with {field}={then.get(field)}, now it is {now.get(field)}: "
-                "go on with the old value, choose another name=..., or delete the folder"
+                f"{recipe.folder} was started with {field}={then.get(field)}, now it is"
+                f" {now.get(field)}: go on with the old value, choose another name=..., or delete"
+                " the folder"
             )
 
 

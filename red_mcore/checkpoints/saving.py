@@ -208,9 +208,15 @@ class _Pending:
         if self.error is not None and disk.full(self.error):
             return disk.refusal(self._at, self._bytes, self.error)
         if self.error is not None:
-            return f"checkpoint file {self._at} was not written: {type(self.error).__name__}: {self.error}"
+            return (
+                f"checkpoint file {self._at} was not written:"
+                f" {type(self.error).__name__}: {self.error}"
+            )
         if self.files is None and self.seconds >= limit:
-            return f"checkpoint file {self._at} is not written after checkpoint.timeout_seconds={limit:g}"
+            return (
+                f"checkpoint file {self._at} is not written after"
+                f" checkpoint.timeout_seconds={limit:g}"
+            )
         return None
 
     def _write(self, states: dict[str, Any]) -> None:
@@ -242,8 +248,9 @@ def load(folder: Path, manifest: dict[str, Any], policy: Policy) -> None:
     source, schedules = folder / manifest["tag"], manifest.get("schedules", {})
     if missing := [name for name in policy.slots if name not in schedules]:
         raise RecipeError(
-            f"checkpoint {source} has no optimizer {missing[0]} (it has {', '.join(schedules) or 'none'}):"
-            " go on with the algorithm that saved it, or start anew under another name"
+            f"checkpoint {source} has no optimizer {missing[0]} (it has"
+            f" {', '.join(schedules) or 'none'}): go on with the algorithm that saved it, or start"
+            " anew under another name"
         )
     with shim.on_device(), policy.optimizer_on_device():
         model = _model(policy)
@@ -422,7 +429,8 @@ class _InProcess(megatrons.TorchDistSaveShardedStrategy):
                 (path, key, (data, [(i, t.clone()) for i, t in found]))
                 for path, key, (data, found) in buckets
             ]
-        writer.write_buckets = buckets  # Megatron's list would hold tensors on the GPU until the checkpoint is complete
+        # Megatron's list would hold tensors on the GPU until the checkpoint is complete.
+        writer.write_buckets = buckets
         transforms = [writer.transforms] if hasattr(writer, "transforms") else []
         return request._replace(
             async_fn=partial(_write, transforms),

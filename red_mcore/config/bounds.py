@@ -79,7 +79,8 @@ def _check_text(name: str, text: str, kind: Text) -> None:
         raise RecipeError(f"{name}={text!r} is no text: it has bytes that are not UTF-8") from None
     if "\0" in text:
         raise RecipeError(
-            f"{name}={text[:60]!r} has a null byte, which no file and no program takes: leave it out"
+            f"{name}={text[:60]!r} has a null byte, which no file and no program takes:"
+            " leave it out"
         )
     if kind.is_prose:
         return
@@ -99,7 +100,8 @@ def _check_place(name: str, path: str) -> None:
     longest = max(len(part.encode()) for part in path.split("/"))
     if longest > _LONGEST_NAME:
         raise RecipeError(
-            f"{name}='{path[:40]}...' has a name of {longest} bytes in it: use at most {_LONGEST_NAME}"
+            f"{name}='{path[:40]}...' has a name of {longest} bytes in it:"
+            f" use at most {_LONGEST_NAME}"
         )
 
 

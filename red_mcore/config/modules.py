@@ -122,7 +122,8 @@ def _module(path: str, field: str) -> object:
             ) from None
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise RecipeError(
-            f"{field}: {path} cannot be imported: {last.filename} line {last.lineno}: {type(error).__name__}: {error}"
+            f"{field}: {path} cannot be imported: {last.filename} line {last.lineno}:"
+            f" {type(error).__name__}: {error}"
         ) from error
 
 
@@ -133,5 +134,6 @@ def _file_module(path: str, field: str) -> object:
         if file.is_file():
             return sys.modules.get(name_of(file)) or run_file(file)
     raise RecipeError(
-        f"{field}: no file {name} for '{path}': run where it is, or name its folder in imports=[...]"
+        f"{field}: no file {name} for '{path}': run where it is, or name its folder in"
+        " imports=[...]"
     )

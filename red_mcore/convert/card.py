@@ -91,7 +91,8 @@ def _card(about: Mapping[str, Any], evaluated: list[tuple[int, Mapping[str, floa
     parts = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# {recipe['name']}",
-        f"{start}, after {trained} on {', '.join(f'`{source}`' for source in sources)}, trained by red-mcore.",
+        f"{start}, after {trained} on {', '.join(f'`{source}`' for source in sources)}, trained by"
+        " red-mcore.",
         *_figures(evaluated),
         "## How it is asked",
         _asked(recipe),
@@ -166,7 +167,8 @@ def _made(about: Mapping[str, Any]) -> str:
     commit = f"commit {code['commit']}{dirty}" if code else "no git repository"
     again = f", the last of {len(starts)} starts" if len(starts) > 1 else ""
     return (
-        f"Code: {commit}. Versions: {', '.join(last['versions'])}. Ranks: {last['ranks']}. Command{again}:\n\n"
+        f"Code: {commit}. Versions: {', '.join(last['versions'])}. Ranks:"
+        f" {last['ranks']}. Command{again}:\n\n"
         f"```bash\n{last['command']}\n```\n\n"
         f"The whole recipe and every start are in `{provenance.FILE}`."
     )

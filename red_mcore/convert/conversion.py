@@ -49,7 +49,8 @@ class Model:
         if len(self.weights.dtypes) > 1:
             found = ", ".join(sorted(map(dtype_name, self.weights.dtypes)))
             raise RecipeError(
-                f"{self.folder} has tensors of several types, {found}: choose one with --dtype when converting"
+                f"{self.folder} has tensors of several types, {found}:"
+                " choose one with --dtype when converting"
             )
         return next(iter(self.weights.dtypes))
 
@@ -82,8 +83,9 @@ def open_checkpoint(folder: Path) -> Model:
         raise RecipeError(f"{folder} is no folder")
     if not (folder / manifests.NAME).is_file():
         raise RecipeError(
-            f"{folder} has no {manifests.NAME}, so it is no complete checkpoint: name RUN/checkpoints/TAG, RUN itself"
-            " for its newest, or a folder that hf-to-megatron wrote"
+            f"{folder} has no {manifests.NAME}, so it is no complete checkpoint:"
+            " name RUN/checkpoints/TAG, RUN itself for its newest, or a folder that"
+            " hf-to-megatron wrote"
         )
     if not (folder / WEIGHTS).is_dir():
         raise RecipeError(f"{folder} has no {WEIGHTS} folder")
@@ -92,8 +94,8 @@ def open_checkpoint(folder: Path) -> Model:
         companions = folder.parent.parent / "model"
         if not (companions / "config.json").is_file():
             raise RecipeError(
-                f"{folder} has no config.json, nor has {companions}: copy the files of the run's model folder beside"
-                f" {WEIGHTS}"
+                f"{folder} has no config.json, nor has {companions}:"
+                f" copy the files of the run's model folder beside {WEIGHTS}"
             )
     arch = architecture_of(companions)
     return Model(folder, companions, arch, StoredWeights(folder / WEIGHTS, arch))
@@ -122,7 +124,8 @@ def find_model(folder: Path) -> tuple[Path, list[str]]:
     if not folder.is_dir():
         if folder.is_absolute() or len(folder.parts) > 2:
             raise RecipeError(
-                f"{folder} is no folder: name a Hugging Face folder, a run, a checkpoint or a hub name"
+                f"{folder} is no folder: name a Hugging Face folder, a run, a checkpoint or a hub"
+                " name"
             )
         folder = Path(fetch(str(folder)))
     return (folder, []) if _is_hf(folder) else newest_checkpoint(folder)

@@ -164,5 +164,6 @@ def fetch(name: str) -> str:
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise RecipeError(
-            f"model {name} is no folder here and cannot be fetched from the hub: {str(error).splitlines()[0]}"
+            f"model {name} is no folder here and cannot be fetched from the hub:"
+            f" {str(error).splitlines()[0]}"
         ) from error

@@ -30,8 +30,8 @@ def check(name: str, field: str = "hub.name") -> None:
         raise RecipeError(f"{field}={name} is no name of a hub repository: write owner/name")
     if get_token() is None:
         raise RecipeError(
-            f"{field}={name}: there is no token to push with: run 'hf auth login', or set HF_TOKEN to a token that may"
-            " write"
+            f"{field}={name}: there is no token to push with:"
+            " run 'hf auth login', or set HF_TOKEN to a token that may write"
         )
 
 

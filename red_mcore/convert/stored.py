@@ -126,7 +126,8 @@ class StoredWeights:
         )
         if unknown:
             raise RecipeError(
-                f"{folder} has tensor {unknown[0]} that the model does not know ({len(unknown)} in all)"
+                f"{folder} has tensor {unknown[0]} that the model does not know ({len(unknown)} in"
+                " all)"
             )
         for place in self._places.values():
             stored, implied = tuple(self._tensors[place.key].size), place.counts + place.shape

@@ -36,8 +36,9 @@ class HFTensors(HFHeaders):
         for name, other in same.items():
             if not _equal(self._places[name], self._places[other]):
                 raise RecipeError(
-                    f"{self._folder}: config.json has tie_word_embeddings=true, but {name} differs from {other}: if the"
-                    f" model was trained with two, set it to false there, else take {name} out of the weights"
+                    f"{self._folder}: config.json has tie_word_embeddings=true, but {name} differs"
+                    f" from {other}: if the model was trained with two, set it to false there,"
+                    f" else take {name} out of the weights"
                 )
 
     def read(self, name: str) -> Tensor:

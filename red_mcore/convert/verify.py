@@ -100,7 +100,8 @@ def _check_alike(hf: Model, checkpoint: Model) -> None:
     for field, value in one.items():
         if value != other[field] and field not in _NO_MATTER:
             raise RecipeError(
-                f"{hf.folder} and {checkpoint.folder} are different models: {field} is {value} and {other[field]}"
+                f"{hf.folder} and {checkpoint.folder} are different models:"
+                f" {field} is {value} and {other[field]}"
             )
 
 
@@ -109,8 +110,9 @@ def _check_memory(model: Model) -> None:
     available = psutil.virtual_memory().available
     if needed > available:
         raise RecipeError(
-            f"logits of {model.arch.parameters:,} parameters in float32 need about {needed / 2**30:.0f} GiB of memory,"
-            f" {available / 2**30:.0f} GiB are free: use --no-logits, or a machine with more"
+            f"logits of {model.arch.parameters:,} parameters in float32 need about"
+            f" {needed / 2**30:.0f} GiB of memory, {available / 2**30:.0f} GiB are free:"
+            " use --no-logits, or a machine with more"
         )
 
 

@@ -241,7 +241,8 @@ def read_architecture(config: Config, file: Path | None = None) -> Architecture:
     head_dim = config.get("head_dim") or hidden // heads
     if not config.get("head_dim") and hidden % heads:
         raise RecipeError(
-            f"hidden_size={hidden} is no multiple of num_attention_heads={heads}: use one, or a head_dim"
+            f"hidden_size={hidden} is no multiple of num_attention_heads={heads}:"
+            " use one, or a head_dim"
         )
     max_positions = config.get("max_position_embeddings", 32768)
     theta, scaling = _rope(config, max_positions)
@@ -348,7 +349,8 @@ def _rope(config: Config, max_positions: int) -> tuple[float, Llama3Rope | None]
         name for name, value in rope.items() if name not in known and value not in (None, 1.0)
     ]:
         raise RecipeError(
-            f"rope parameter {unknown[0]}={rope[unknown[0]]} is not supported with rope type '{kind}'"
+            f"rope parameter {unknown[0]}={rope[unknown[0]]} is not supported with rope type"
+            f" '{kind}'"
         )
     for name, value in rope.items():  # numbers but for the type
         is_number = (
@@ -356,7 +358,8 @@ def _rope(config: Config, max_positions: int) -> tuple[float, Llama3Rope | None]
         )
         if name not in ("rope_type", "type") and value is not None and not is_number:
             raise RecipeError(
-                f"rope parameter {name}={value} (rope_scaling or rope_parameters): want a number above 0"
+                f"rope parameter {name}={value} (rope_scaling or rope_parameters):"
+                " want a number above 0"
             )
     theta = float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0)
     if kind == "default":
@@ -371,7 +374,7 @@ def _rope(config: Config, max_positions: int) -> tuple[float, Llama3Rope | None]
         )
     if not (factor >= 1 and 0 < low < high):
         raise RecipeError(
-            f"rope type 'llama3' has factor={factor:g}, low_freq_factor={low:g}, high_freq_factor={high:g}:"
-            " want a factor of 1 or more and 0 < low < high"
+            f"rope type 'llama3' has factor={factor:g}, low_freq_factor={low:g},"
+            f" high_freq_factor={high:g}: want a factor of 1 or more and 0 < low < high"
         )
     return theta, Llama3Rope(factor, low, high, original)

@@ -70,23 +70,26 @@ class HFHeaders:
         others = self._places.keys() - expected.keys() - same.keys()
         if unknown := sorted(name for name in others if not _BUFFERS.search(name)):
             raise RecipeError(
-                f"{self._folder} has tensor {unknown[0]} that the model does not know ({len(unknown)} in all): is its"
-                " config.json another model's?"
+                f"{self._folder} has tensor {unknown[0]} that the model does not know"
+                f" ({len(unknown)} in all): is its config.json another model's?"
             )
         self._check_same({name: other for name, other in same.items() if name in self._places})
         self._places = {name: self._places[name] for name in expected}
         for name, place in self._places.items():
             if place.shape != expected[name]:
                 raise RecipeError(
-                    f"{self._folder}: {name} has shape {place.shape}, config.json implies {expected[name]}"
+                    f"{self._folder}: {name} has shape {place.shape}, config.json implies"
+                    f" {expected[name]}"
                 )
             if place.dtype not in WIDTHS:
                 raise RecipeError(
-                    f"{self._folder}: {name} is of type {place.dtype}; supported: {', '.join(WIDTHS)}"
+                    f"{self._folder}: {name} is of type {place.dtype}; supported:"
+                    f" {', '.join(WIDTHS)}"
                 )
             if place.size != (size := math.prod(place.shape) * WIDTHS[place.dtype]):
                 raise RecipeError(
-                    f"{place.file}: {name} has {place.size} bytes and should have {size}: fetch it again"
+                    f"{place.file}: {name} has {place.size} bytes and should have {size}:"
+                    " fetch it again"
                 )
 
     def _check_same(self, same: dict[str, str]) -> None:
@@ -99,8 +102,9 @@ def _files(folder: Path) -> list[Path]:
         if not single.is_file():
             pickled = any(folder.glob("pytorch_model*.bin*"))
             fix = (
-                f", but pytorch_model.bin, which is not read: AutoModelForCausalLM.from_pretrained({str(folder)!r})"
-                ".save_pretrained(FOLDER) of transformers writes the former"
+                ", but pytorch_model.bin, which is not read:"
+                f" AutoModelForCausalLM.from_pretrained({str(folder)!r}).save_pretrained(FOLDER)"
+                " of transformers writes the former"
             )
             raise RecipeError(
                 f"{folder} holds neither model.safetensors nor {INDEX}{fix if pickled else ''}"
@@ -114,7 +118,8 @@ def _files(folder: Path) -> list[Path]:
         ) from None
     if lost := [name for name in names if not (folder / name).is_file()]:
         raise RecipeError(
-            f"{folder} lacks {lost[0]}, which {INDEX} names ({len(lost)} of {len(names)} files missing)"
+            f"{folder} lacks {lost[0]}, which {INDEX} names ({len(lost)} of {len(names)} files"
+            " missing)"
         )
     return [folder / name for name in names]
 

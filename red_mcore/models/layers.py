@@ -53,5 +53,6 @@ def check_layers(model: Model, arch: Architecture | None, tensor: int) -> None:
     for name, width in widths.items():
         if width % multiple:
             raise RecipeError(
-                f"model.fp8={model.fp8}: {name} = {width} is no multiple of {multiple}: use fp8=none"
+                f"model.fp8={model.fp8}: {name} = {width} is no multiple of {multiple}:"
+                " use fp8=none"
             )

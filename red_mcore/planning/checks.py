@@ -106,8 +106,8 @@ def _check_weights(recipe: Recipe, architecture: Architecture | None) -> None:
         return
     if path is None and architecture.vocab_size < VOCABULARY_SIZE:
         raise RecipeError(
-            f"model.config.vocab_size={architecture.vocab_size} does not hold the {VOCABULARY_SIZE} tokens of the"
-            f" built-in tokenizer: use {VOCABULARY_SIZE} or more"
+            f"model.config.vocab_size={architecture.vocab_size} does not hold the"
+            f" {VOCABULARY_SIZE} tokens of the built-in tokenizer: use {VOCABULARY_SIZE} or more"
         )
     if (
         path is None or not Path(path).is_dir() or (Path(path) / "weights").is_dir()
@@ -126,34 +126,38 @@ def _check_ranks(recipe: Recipe) -> None:
         lower = parallel.ranks // model * model
         fits = f"{lower} or {lower + model}" if lower else f"{model}"
         raise RecipeError(
-            f"parallel.ranks={parallel.ranks} is not a multiple of parallel.tensor x parallel.pipeline x"
-            f" parallel.context = {parallel.tensor} x {parallel.pipeline} x {parallel.context} = {model}:"
-            f" use {fits} ranks"
+            f"parallel.ranks={parallel.ranks} is not a multiple of parallel.tensor x"
+            f" parallel.pipeline x parallel.context = {parallel.tensor} x {parallel.pipeline} x"
+            f" {parallel.context} = {model}: use {fits} ranks"
         )
     if parallel.virtual > 1 and parallel.pipeline == 1:
         raise RecipeError(
-            f"parallel.virtual={parallel.virtual} needs parallel.pipeline above 1: use pipeline=2 or more, or virtual=1"
+            f"parallel.virtual={parallel.virtual} needs parallel.pipeline above 1:"
+            " use pipeline=2 or more, or virtual=1"
         )
     if parallel.virtual > 1 and parallel.pipeline == 2 and not has_gpu():
         # The previous and the next stage are the same rank, whose messages gloo tells apart by
         # their order alone.
         raise RecipeError(
-            f"parallel.virtual={parallel.virtual} with parallel.pipeline=2 gives wrong results on CPUs:"
-            " use pipeline=3 or more, or virtual=1"
+            f"parallel.virtual={parallel.virtual} with parallel.pipeline=2 gives wrong results on"
+            " CPUs: use pipeline=3 or more, or virtual=1"
         )
     if parallel.data % parallel.expert:
         raise RecipeError(
-            f"parallel.expert={parallel.expert} does not divide the {parallel.data} data-parallel ranks"
-            f" (ranks / (tensor x pipeline x context)): use {_either(_divisors(parallel.data))}"
+            f"parallel.expert={parallel.expert} does not divide the {parallel.data} data-parallel"
+            " ranks (ranks / (tensor x pipeline x context)):"
+            f" use {_either(_divisors(parallel.data))}"
         )
     if parallel.expert > 1 and (parallel.context > 1 or parallel.virtual > 1):
         raise RecipeError(
-            f"parallel.expert={parallel.expert} does not go with parallel.context={parallel.context} and"
-            f" parallel.virtual={parallel.virtual} yet: use expert=1, or 1 for both"
+            f"parallel.expert={parallel.expert} does not go with"
+            f" parallel.context={parallel.context} and parallel.virtual={parallel.virtual} yet:"
+            " use expert=1, or 1 for both"
         )
     if parallel.sequence and parallel.tensor == 1:
         raise RecipeError(
-            "parallel.sequence=true needs parallel.tensor above 1: use tensor=2 or more, or sequence=false"
+            "parallel.sequence=true needs parallel.tensor above 1:"
+            " use tensor=2 or more, or sequence=false"
         )
     if parallel.ranks % rollout.tensor:
         raise RecipeError(
@@ -166,8 +170,9 @@ def _check_batch(recipe: Recipe) -> None:
     batch, rollout = recipe.batch, recipe.rollout
     if batch.updates_per_step > batch.prompts_per_step:
         raise RecipeError(
-            f"batch.updates_per_step={batch.updates_per_step} exceeds batch.prompts_per_step={batch.prompts_per_step},"
-            f" and an update takes whole groups: use {batch.prompts_per_step} or fewer"
+            f"batch.updates_per_step={batch.updates_per_step} exceeds"
+            f" batch.prompts_per_step={batch.prompts_per_step}, and an update takes whole groups:"
+            f" use {batch.prompts_per_step} or fewer"
         )
     if recipe.algorithm.rollouts and batch.samples_per_prompt + recipe.algorithm.traces < 2:
         raise RecipeError(
@@ -176,15 +181,15 @@ def _check_batch(recipe: Recipe) -> None:
         )
     if batch.refills and not recipe.algorithm.rollouts:
         raise RecipeError(
-            f"batch.refills={batch.refills}: {type(recipe.algorithm).__name__} samples nothing that could be sampled"
-            " anew: use 0"
+            f"batch.refills={batch.refills}: {type(recipe.algorithm).__name__} samples nothing"
+            " that could be sampled anew: use 0"
         )
     sequence = rollout.max_prompt_tokens + rollout.max_response_tokens
     if batch.tokens_per_micro_batch < sequence:
         raise RecipeError(
-            f"batch.tokens_per_micro_batch={batch.tokens_per_micro_batch} cannot hold one sequence of"
-            f" rollout.max_prompt_tokens + max_response_tokens = {rollout.max_prompt_tokens}"
-            f" + {rollout.max_response_tokens} = {sequence}: use {sequence} or more"
+            f"batch.tokens_per_micro_batch={batch.tokens_per_micro_batch} cannot hold one sequence"
+            f" of rollout.max_prompt_tokens + max_response_tokens = {rollout.max_prompt_tokens} +"
+            f" {rollout.max_response_tokens} = {sequence}: use {sequence} or more"
         )
 
 
@@ -201,7 +206,8 @@ def _check_reward(recipe: Recipe) -> None:
         )
     if reward.answer_after == "":
         raise RecipeError(
-            "reward.answer_after is an empty text, which stands everywhere: use null, or a mark like </think>"
+            "reward.answer_after is an empty text, which stands everywhere:"
+            " use null, or a mark like </think>"
         )
     if reward.format is not None:
         tags = reward.format.tags
@@ -252,8 +258,8 @@ def _check_evaluation(recipe: Recipe) -> None:
     evaluation = recipe.evaluation
     if evaluation.temperature == 0 and evaluation.samples > 1:
         raise RecipeError(
-            f"evaluation.temperature=0 gives {evaluation.samples} equal samples: use evaluation.samples=1, or a"
-            " temperature above 0"
+            f"evaluation.temperature=0 gives {evaluation.samples} equal samples:"
+            " use evaluation.samples=1, or a temperature above 0"
         )
 
 
@@ -281,12 +287,13 @@ def _check_architecture(recipe: Recipe, a: Architecture) -> None:
     common = math.gcd(*sizes.values())
     if a.head_dim % 2:
         raise RecipeError(
-            f"model: head_dim={a.head_dim} (or hidden_size / num_attention_heads) is odd, and rotations turn pairs"
+            f"model: head_dim={a.head_dim} (or hidden_size / num_attention_heads) is odd, and"
+            " rotations turn pairs"
         )
     if a.heads % a.kv_groups:
         raise RecipeError(
-            f"model: num_key_value_heads={a.kv_groups} does not divide num_attention_heads={a.heads}:"
-            f" use {_either(_divisors(a.heads))}"
+            f"model: num_key_value_heads={a.kv_groups} does not divide"
+            f" num_attention_heads={a.heads}: use {_either(_divisors(a.heads))}"
         )
     for field, tensor, fits in (
         ("parallel.tensor", parallel.tensor, _divisors(common)),
@@ -305,15 +312,17 @@ def _check_architecture(recipe: Recipe, a: Architecture) -> None:
     per_stage = a.layers // parallel.pipeline
     if per_stage % parallel.virtual:
         raise RecipeError(
-            f"parallel.virtual={parallel.virtual} does not divide num_hidden_layers / parallel.pipeline"
-            f" = {a.layers} / {parallel.pipeline} = {per_stage}: use {_either(_divisors(per_stage))}"
+            f"parallel.virtual={parallel.virtual} does not divide num_hidden_layers /"
+            f" parallel.pipeline = {a.layers} / {parallel.pipeline} = {per_stage}:"
+            f" use {_either(_divisors(per_stage))}"
         )
     sequence = rollout.max_prompt_tokens + rollout.max_response_tokens
     if sequence > a.max_positions:
         raise RecipeError(
-            f"rollout.max_prompt_tokens + max_response_tokens = {rollout.max_prompt_tokens}"
-            f" + {rollout.max_response_tokens} = {sequence} exceeds max_position_embeddings={a.max_positions}:"
-            " shorten one, or raise the latter in model.config"
+            f"rollout.max_prompt_tokens + max_response_tokens = {rollout.max_prompt_tokens} +"
+            f" {rollout.max_response_tokens} = {sequence} exceeds"
+            f" max_position_embeddings={a.max_positions}: shorten one, or raise the latter in"
+            " model.config"
         )
     if a.window is not None and sequence > a.window:
         raise RecipeError(
@@ -342,8 +351,8 @@ def _check_architecture(recipe: Recipe, a: Architecture) -> None:
     needed = math.ceil(blocks * token / 2**20)
     if rollout.kv_cache_mib < needed:
         raise RecipeError(
-            f"rollout.kv_cache_mib={rollout.kv_cache_mib} cannot hold one sequence of {sequence} tokens"
-            f" at {token} bytes each: use {needed} or more"
+            f"rollout.kv_cache_mib={rollout.kv_cache_mib} cannot hold one sequence of {sequence}"
+            f" tokens at {token} bytes each: use {needed} or more"
         )
     if a.head_dim not in CPU_HEAD_SIZES and not has_gpu():
         raise RecipeError(
@@ -357,8 +366,8 @@ def _check_architecture(recipe: Recipe, a: Architecture) -> None:
     for name, width in widths.items() if a.experts is not None and not has_gpu() else ():
         if width % CPU_EXPERT_MULTIPLE:
             raise RecipeError(
-                f"model: {name}={width} is none that vLLM's experts on a CPU take: use a multiple of"
-                f" {CPU_EXPERT_MULTIPLE}"
+                f"model: {name}={width} is none that vLLM's experts on a CPU take:"
+                f" use a multiple of {CPU_EXPERT_MULTIPLE}"
             )
 
 
@@ -368,14 +377,15 @@ def _check_until(recipe: Recipe) -> None:
         return
     if until.most_steps < recipe.steps:
         raise RecipeError(
-            f"until.most_steps={until.most_steps} is less than steps={recipe.steps}: use that or more"
+            f"until.most_steps={until.most_steps} is less than steps={recipe.steps}:"
+            " use that or more"
         )
     for name in schedules_that_differ(recipe, until.most_steps):
         settings, _ = recipe.algorithm.optimizers(recipe)[name]
         where = "optimizer" if name == "main" else f"algorithm.{name}"
         raise RecipeError(
-            f"until makes the number of steps unknown, which {where}.schedule={settings.schedule} depends on:"
-            f" use {where}.schedule=constant, or until=null"
+            f"until makes the number of steps unknown, which {where}.schedule={settings.schedule}"
+            f" depends on: use {where}.schedule=constant, or until=null"
         )
     if until.generated_tokens and not stage_of(recipe.algorithm, until.most_steps - 1).rollouts:
         raise RecipeError(
@@ -390,7 +400,8 @@ def _check_checkpoint(recipe: Recipe) -> None:
     if settings.keep_every and (not every or settings.keep_every % every):
         use = f"a multiple of {every}" if every else "checkpoint.every above 0"
         raise RecipeError(
-            f"checkpoint.keep_every={settings.keep_every} is no multiple of checkpoint.every={every}: use {use}"
+            f"checkpoint.keep_every={settings.keep_every} is no multiple of"
+            f" checkpoint.every={every}: use {use}"
         )
     if settings.keep_best is None:
         return
@@ -404,12 +415,13 @@ def _check_checkpoint(recipe: Recipe) -> None:
             which, evaluated = "evaluation.benchmarks.every", evaluation.benchmarks.every
     if settings.keep_best not in known:
         raise RecipeError(
-            f"checkpoint.keep_best={settings.keep_best[:80]} is no metric of an evaluation: use {_either(known)}"
+            f"checkpoint.keep_best={settings.keep_best[:80]} is no metric of an evaluation:"
+            f" use {_either(known)}"
         )
     if not evaluated or not every or every % evaluated:
         raise RecipeError(
-            f"checkpoint.keep_best wants an evaluation at each checkpoint, but checkpoint.every={every} is no multiple"
-            f" of {which}={evaluated}: use such a multiple"
+            "checkpoint.keep_best wants an evaluation at each checkpoint, but"
+            f" checkpoint.every={every} is no multiple of {which}={evaluated}: use such a multiple"
         )
 
 
@@ -417,7 +429,8 @@ def _check_recording(recipe: Recipe) -> None:
     record, replay = recipe.rollout.record, recipe.rollout.replay
     if record and replay:
         raise RecipeError(
-            f"rollout.record={record} and rollout.replay={replay} exclude each other: use one of them"
+            f"rollout.record={record} and rollout.replay={replay} exclude each other:"
+            " use one of them"
         )
     if record:
         _check_writable(Path(record), f"rollout.record={record}", "rollout.record=")

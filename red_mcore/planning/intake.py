@@ -51,8 +51,9 @@ def take_in(
     with ranks.together():
         if mine != first:
             raise RecipeError(
-                f"rank {here.rank} has read other problems than rank 0: the sources ({_where(recipe)}) have to be the"
-                " same on every node, and a function has to give the same rows at every call"
+                f"rank {here.rank} has read other problems than rank 0:"
+                f" the sources ({_where(recipe)}) have to be the same on every node, and a"
+                " function has to give the same rows at every call"
             )
 
     def kept_here() -> set[int]:
@@ -130,8 +131,9 @@ def check_traces(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list
     why = ", ".join(f"{number} {fault}" for fault, number in faults.items())
     if not count:
         raise RecipeError(
-            f"{type(algorithm).__name__} learns from traces, but none of the {len(problems)} problems has one of at"
-            f" most rollout.max_response_tokens={limit} tokens ({why}): set data.trace_field, or raise the limit"
+            f"{type(algorithm).__name__} learns from traces, but none of the {len(problems)}"
+            f" problems has one of at most rollout.max_response_tokens={limit} tokens ({why}):"
+            " set data.trace_field, or raise the limit"
         )
     rest = f"; of the others' traces {why}" if why else ""
     line = f"{count} of {len(problems)} training problems have a trace that can be used{rest}"
@@ -214,8 +216,8 @@ def bad_golds(
         faults = ", ".join(f"{count} {fault}" for fault, count in commonest)
         share = len(rows) / len(problems)
         say(
-            f"red_mcore: warning: left out {len(rows)} of {len(problems)} problems whose gold cannot be used, listed in"
-            f" {file}: {faults}; the first: {rows[0]['gold'][:60]!r}"
+            f"red_mcore: warning: left out {len(rows)} of {len(problems)} problems whose gold"
+            f" cannot be used, listed in {file}: {faults}; the first: {rows[0]['gold'][:60]!r}"
         )
         if share > MANY:
             say(
@@ -260,9 +262,13 @@ def fitting(
     fitting = [p for p in problems if len(encode_prompt(tokenizer, p, recipe.data)) <= limit]
     if not fitting:
         raise RecipeError(
-            f"rollout.max_prompt_tokens={limit}: none of the {len(problems)} {what} problems fits; raise it"
+            f"rollout.max_prompt_tokens={limit}: none of the {len(problems)} {what} problems fits;"
+            " raise it"
         )
     if left_out := len(problems) - len(fitting):
-        line = f"left out {left_out} of {len(problems)} {what} problems: longer than rollout.max_prompt_tokens={limit}"
+        line = (
+            f"left out {left_out} of {len(problems)} {what} problems:"
+            f" longer than rollout.max_prompt_tokens={limit}"
+        )
         notes.append(Note(f"{what.replace('-', '_')}_too_long", left_out, line))
     return fitting

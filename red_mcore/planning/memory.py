@@ -193,13 +193,15 @@ def check(recipe: Recipe, arch: Architecture, here: bool) -> None:
     field, (value, size, left) = max(wants.items(), key=lambda item: item[1][1])
     if left > 0:
         raise RecipeError(
-            f"{field}={value}: with it a rank needs {need.rollout / gib:.1f} GiB at least, and {found.name} has"
-            f" {found.bytes / gib:.1f} GiB: use {value * left // size} or less, or fewer ranks"
+            f"{field}={value}: with it a rank needs {need.rollout / gib:.1f} GiB at least, and"
+            f" {found.name} has {found.bytes / gib:.1f} GiB:"
+            f" use {value * left // size} or less, or fewer ranks"
         )
     raise RecipeError(
-        f"model: a rank needs {need.resident / gib:.1f} GiB for weights, gradients, optimizer and engine, and"
-        f" {found.name} has {found.bytes / gib:.1f} GiB: use a smaller model, model.dtype=bfloat16, or more ranks with"
-        " parallel.tensor or parallel.pipeline on more machines"
+        f"model: a rank needs {need.resident / gib:.1f} GiB for weights, gradients, optimizer and"
+        f" engine, and {found.name} has {found.bytes / gib:.1f} GiB:"
+        " use a smaller model, model.dtype=bfloat16, or more ranks with parallel.tensor or"
+        " parallel.pipeline on more machines"
     )
 
 

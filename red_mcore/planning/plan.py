@@ -50,21 +50,27 @@ def describe(recipe: Recipe) -> str:
     parallel, batch, rollout = recipe.parallel, recipe.batch, recipe.rollout
     until, more = recipe.until, ""
     if until is not None:
-        more = f", then until {until.generated_tokens:g} tokens and {until.train_seconds:g} s are spent"
+        more = (
+            f", then until {until.generated_tokens:g} tokens and {until.train_seconds:g} s are"
+            " spent"
+        )
     lines = [
-        f"{recipe.name}: {recipe.steps} steps of {type(recipe.algorithm).__name__} from {_start(recipe)}{more}",
+        f"{recipe.name}: {recipe.steps} steps of {type(recipe.algorithm).__name__} from"
+        f" {_start(recipe)}{more}",
         f"ranks: {_ranks(parallel)}",
         *_layout(parallel),
         f"batch: {_arithmetic(recipe)}",
         f"learning rate: {_rates(recipe)}",
-        f"sequence: up to {rollout.max_prompt_tokens} prompt + {rollout.max_response_tokens} response tokens",
+        f"sequence: up to {rollout.max_prompt_tokens} prompt + {rollout.max_response_tokens}"
+        " response tokens",
         f"engines: {parallel.ranks // rollout.tensor} x TP{rollout.tensor},"
         f" {_shares(batch.prompts_per_step, parallel.ranks // rollout.tensor)} prompts each,"
         f" {rollout.kv_cache_mib} MiB of key-value cache per rank",
         f"parameters: {_parameters(recipe)}",
         *_memory(recipe),
         *_checkpoints(recipe),
-        f"writes: {recipe.folder}/ (recipe.yaml, metrics.jsonl, summary.json, rollouts/, checkpoints/, model/)",
+        f"writes: {recipe.folder}/ (recipe.yaml, metrics.jsonl, summary.json, rollouts/,"
+        " checkpoints/, model/)",
     ]
     if recipe.tracking.mlflow:
         lines.append(
@@ -78,12 +84,18 @@ def _start(recipe: Recipe) -> str:
         return recipe.model.path
     if recipe.base is None:
         return "a model at random"
-    return f"a fresh model after {recipe.base.steps} base steps of {recipe.base.sequences_per_step} sequences"
+    return (
+        f"a fresh model after {recipe.base.steps} base steps of {recipe.base.sequences_per_step}"
+        " sequences"
+    )
 
 
 def _ranks(parallel: Parallel) -> str:
     context = f" x {parallel.context} context" if parallel.context > 1 else ""
-    text = f"{parallel.ranks} = {parallel.tensor} tensor{context} x {parallel.data} data x {parallel.pipeline} pipeline"
+    text = (
+        f"{parallel.ranks} = {parallel.tensor} tensor{context} x {parallel.data} data x"
+        f" {parallel.pipeline} pipeline"
+    )
     if parallel.virtual > 1:
         text += f" ({parallel.virtual} chunks of layers each)"
     if parallel.sequence:
@@ -190,7 +202,8 @@ def _memory(recipe: Recipe) -> list[str]:
             parts.append(f"{field.name} {_mib(size)}")
     lines = [
         layers(recipe.model, architecture, has_gpu()),
-        f"memory per rank on this machine: about {_mib(most.update)} in an update, {_mib(most.rollout)} in a rollout",
+        f"memory per rank on this machine: about {_mib(most.update)} in an update,"
+        f" {_mib(most.rollout)} in a rollout",
         "  " + ", ".join(parts),
     ]
     found = room(recipe)
@@ -211,8 +224,8 @@ def _checkpoints(recipe: Recipe) -> list[str]:
     if parts > 1:
         where += f" of each of {parts} parts of the model"
     return [
-        f"checkpoints: about {_mib(whole)} each; {where} to save one, and every rank to load one, takes"
-        f" {_mib(state // parts)} or more of its host's memory"
+        f"checkpoints: about {_mib(whole)} each; {where} to save one, and every rank to load one,"
+        f" takes {_mib(state // parts)} or more of its host's memory"
     ]
 
 

@@ -73,7 +73,8 @@ def lines(recipe: Recipe) -> list[str]:
     architecture = find_architecture(recipe)
     if architecture is not None and len(tokenizer) > architecture.vocab_size:
         raise RecipeError(
-            f"model.config.vocab_size={architecture.vocab_size} does not hold the tokenizer's {len(tokenizer)} tokens"
+            f"model.config.vocab_size={architecture.vocab_size} does not hold the tokenizer's"
+            f" {len(tokenizer)} tokens"
         )
     if loaded is None:
         return told
@@ -90,12 +91,14 @@ def _load(data: Data, tell: Callable[[str], None]) -> Loaded | None:
     if (size := sum(_size(Path(path)) for path in paths)) > LARGE:
         if len(sources.paths(data)) > 1 or not files.is_file(paths[0]):
             tell(
-                f"data: {', '.join(paths)}: {size >> 20} MiB in several files; read when a run starts"
+                f"data: {', '.join(paths)}: {size >> 20} MiB in several files; read when a run"
+                " starts"
             )
             return None
         problems = _beginning(data)
         tell(
-            f"data: {data.path} has {size >> 20} MiB; of its first {BEGINNING} rows {len(problems)} can be used"
+            f"data: {data.path} has {size >> 20} MiB; of its first {BEGINNING} rows"
+            f" {len(problems)} can be used"
         )
         return Loaded(problems, problems)
     if is_drawn := not sources.training(data):  # as many as are looked at are enough
@@ -148,14 +151,14 @@ def _lengths(recipe: Recipe, tokenizer, loaded: Loaded) -> list[str]:
         counts = sorted(len(encode_prompt(tokenizer, problem, recipe.data)) for problem in some)
         if counts[0] > limit:
             raise RecipeError(
-                f"rollout.max_prompt_tokens={limit}: none of the {len(some)} {what} problems looked at fits, their"
-                f" prompts have {counts[0]} to {counts[-1]} tokens; raise it"
+                f"rollout.max_prompt_tokens={limit}: none of the {len(some)} {what} problems"
+                f" looked at fits, their prompts have {counts[0]} to {counts[-1]} tokens; raise it"
             )
         beyond = sum(count > limit for count in counts)
         told.append(
-            f"{what} prompts: {counts[0]} to {counts[-1]} tokens; {beyond or 'none'} of {len(some)} looked at"
-            f" {'is' if beyond == 1 else 'are'} longer than rollout.max_prompt_tokens={limit}"
-            + (", to be left out" if beyond else "")
+            f"{what} prompts: {counts[0]} to {counts[-1]} tokens; {beyond or 'none'} of"
+            f" {len(some)} looked at {'is' if beyond == 1 else 'are'} longer than"
+            f" rollout.max_prompt_tokens={limit}" + (", to be left out" if beyond else "")
         )
     if _learns_traces(recipe):
         with_trace = [problem for problem in loaded.training if problem.trace]
@@ -163,7 +166,8 @@ def _lengths(recipe: Recipe, tokenizer, loaded: Loaded) -> list[str]:
         (note,) = intake.check_traces(recipe, tokenizer, some)
         line = note.line.replace("training problems", "looked at")
         told.append(
-            f"traces: {len(with_trace)} of {len(loaded.training)} training problems have one; {line}"
+            f"traces: {len(with_trace)} of {len(loaded.training)} training problems have one;"
+            f" {line}"
         )
     return told
 

@@ -56,7 +56,10 @@ def refusal(path: Path, size: int | None, error: BaseException) -> str:
         )
         return f"{path} cannot be written ({told}): mend that, then run the same command again"
     bytes_ = "" if size is None else f" of {size:,} bytes"
-    return f"{what}: {path}{bytes_} was not written{_room(path)}: make room, then run the same command again"
+    return (
+        f"{what}: {path}{bytes_} was not written{_room(path)}:"
+        " make room, then run the same command again"
+    )
 
 
 @contextmanager

@@ -254,5 +254,6 @@ def check_world(ranks: int) -> None:
     world = int(os.environ["WORLD_SIZE"])
     if world != ranks:
         raise RecipeError(
-            f"parallel.ranks={ranks}, but the launcher started {world}: set parallel.ranks={world} or start {ranks}"
+            f"parallel.ranks={ranks}, but the launcher started {world}:"
+            f" set parallel.ranks={world} or start {ranks}"
         )
