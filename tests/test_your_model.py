@@ -1,4 +1,4 @@
-"""docs/your_model.md: every command of the page, to the word, on a tiny model and a few problems."""
+"""docs/your_model.md: its commands, word for word, on a tiny model and a few problems."""
 
 import json
 import os

@@ -40,9 +40,9 @@ SYSTEM_PROMPT = (
     " Thought and Solution. In the Thought section, present your reasoning using the format:"
     ' "<think>\n {thoughts} </think>\n". Each thought should include detailed analysis,'
     ' brainstorming, verification, and refinement of ideas. After "</think>\n," in the Solution'
-    " section, provide the final, logical, and accurate answer, clearly derived from the exploration"
-    " in the Thought section. If applicable, include the answer in \\boxed{} for closed-form results"
-    " like multiple choices or mathematical solutions."
+    " section, provide the final, logical, and accurate answer, clearly derived from the"
+    " exploration in the Thought section. If applicable, include the answer in \\boxed{} for"
+    " closed-form results like multiple choices or mathematical solutions."
 )
 """First turn of every row of the data set."""
 
