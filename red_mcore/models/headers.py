@@ -100,18 +100,17 @@ def _files(folder: Path) -> list[Path]:
     index, single = folder / INDEX, folder / "model.safetensors"
     if not index.is_file():
         if not single.is_file():
-            pickled = any(folder.glob("pytorch_model*.bin*"))
-            fix = (
-                ", but pytorch_model.bin, which is not read:"
-                f" AutoModelForCausalLM.from_pretrained({str(folder)!r}).save_pretrained(FOLDER)"
-                " of transformers writes the former"
-            )
-            raise RecipeError(
-                f"{folder} holds neither model.safetensors nor {INDEX}{fix if pickled else ''}"
-            )
+            fault = f"{folder} holds neither model.safetensors nor {INDEX}"
+            if any(folder.glob("pytorch_model*.bin*")):
+                fault += (
+                    ", but pytorch_model.bin, which is not read: AutoModelForCausalLM"
+                    f".from_pretrained({str(folder)!r}).save_pretrained(FOLDER)"
+                    " of transformers writes the former"
+                )
+            raise RecipeError(fault)
         return [single]
     try:
-        names = sorted({str(name) for name in json.loads(index.read_text())["weight_map"].values()})
+        names = sorted(set(map(str, json.loads(index.read_text())["weight_map"].values())))
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise RecipeError(
             f"{index} is no index of safetensors: want JSON with a weight_map"
@@ -138,15 +137,14 @@ def _header(file: Path) -> dict[str, Place]:
                 raise ValueError("its header ends behind the file")
             header = json.loads(content.read(length))
         header.pop("__metadata__", None)
-        found = {
-            name: Place(
-                file, 8 + length + begin, end - begin, entry["dtype"], tuple(entry["shape"])
-            )
-            for name, entry in header.items()
-            for begin, end in [entry["data_offsets"]]
-        }
-        if any(place.begin < 8 + length or place.size < 0 for place in found.values()):
-            raise ValueError("a tensor lies outside of its data")
+        data = 8 + length  # from where offsets count
+        found: dict[str, Place] = {}
+        for name, entry in header.items():
+            begin, end = entry["data_offsets"]
+            place = Place(file, data + begin, end - begin, entry["dtype"], tuple(entry["shape"]))
+            if place.begin < data or place.size < 0:
+                raise ValueError("a tensor lies outside of its data")
+            found[name] = place
         end = max((place.begin + place.size for place in found.values()), default=0)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise RecipeError(f"{file} is no safetensors file: {error}") from None
