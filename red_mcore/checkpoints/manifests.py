@@ -22,6 +22,7 @@ from red_mcore.system import disk
 
 NAME = "manifest.json"
 _STAGES = ("base", "main")
+_TAG = re.compile(rf"({'|'.join(_STAGES)})-\d+")
 _SMALL = 1 << 20
 """Bytes of a file whose content is always compared."""
 
@@ -32,12 +33,8 @@ class Broken(Exception):
 
 def tags(folder: Path) -> list[str]:
     """Names of the checkpoints under ``folder``, whole or not, oldest first."""
-    found = [
-        path.name
-        for path in folder.glob("*/")
-        if re.fullmatch(rf"({'|'.join(_STAGES)})-\d+", path.name)
-    ]
-    return sorted(found, key=age)
+    names = (path.name for path in folder.glob("*/"))
+    return sorted(filter(_TAG.fullmatch, names), key=age)
 
 
 def age(tag: str) -> tuple[int, int]:
@@ -198,9 +195,8 @@ def _scores(manifests: Sequence[dict[str, Any]], metric: str) -> dict[str, float
 
 
 def _seal(manifest: dict[str, Any]) -> str:
-    text = json.dumps(
-        {key: value for key, value in manifest.items() if key != "sha256"}, sort_keys=True
-    )
+    sealed = {key: value for key, value in manifest.items() if key != "sha256"}
+    text = json.dumps(sealed, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

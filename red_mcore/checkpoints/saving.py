@@ -145,7 +145,9 @@ class Saver:
         with shim.on_device():
             for finalize in pending.request.finalize_fns:
                 finalize()
-        files = {name: about for _, files in told for name, about in files.items()}
+        files: dict[str, list] = {}
+        for _, part in told:
+            files |= part
         on_main(pending.ranks, lambda: self._publish(pending, files))
 
     def _publish(self, pending: _Pending, files: dict[str, list]) -> None:
@@ -174,9 +176,8 @@ class Saver:
                 self._remove(other)
 
     def _remove(self, tag: str) -> None:
-        doomed = (
-            self._folder / f"{tag}.old.partial"
-        )  # at once gone for whoever looks for checkpoints
+        # Renamed, it is at once gone for whoever looks for checkpoints.
+        doomed = self._folder / f"{tag}.old.partial"
         (self._folder / tag).rename(doomed)
         shutil.rmtree(doomed)
 
@@ -222,9 +223,8 @@ class _Pending:
     def _write(self, states: dict[str, Any]) -> None:
         try:
             files = []
-            if (
-                self.request.async_fn is not None
-            ):  # else the rank has nothing to write of the weights
+            # Without, the rank has nothing to write of the weights.
+            if self.request.async_fn is not None:
                 _, buckets, _ = self.request.async_fn_args
                 self.request.async_fn(*self.request.async_fn_args, self._is_at)
                 files = [Path(path) for path, _, _ in buckets]

@@ -34,7 +34,7 @@ WEIGHTS = "weights"
 
 
 @dataclass
-class Model:
+class StoredModel:
     """A model on disk."""
 
     folder: Path
@@ -64,15 +64,15 @@ class Model:
                 yield from zip(names, rule.merge([self.weights.read(rule)]), strict=True)
 
 
-def open_hf(folder: Path) -> Model:
+def open_hf(folder: Path) -> StoredModel:
     """A Hugging Face folder; RecipeError for what it lacks, or has and should not, by name."""
     arch = architecture_of(folder)
     weights = HFTensors(folder)
     weights.check(hf_shapes(arch), tied_names(arch))
-    return Model(folder, folder, arch, weights)
+    return StoredModel(folder, folder, arch, weights)
 
 
-def open_checkpoint(folder: Path) -> Model:
+def open_checkpoint(folder: Path) -> StoredModel:
     """A training run's checkpoint, or what ``from_hf`` wrote; RecipeError for what it lacks, by
     name.
 
@@ -98,7 +98,7 @@ def open_checkpoint(folder: Path) -> Model:
                 f" copy the files of the run's model folder beside {WEIGHTS}"
             )
     arch = architecture_of(companions)
-    return Model(folder, companions, arch, StoredWeights(folder / WEIGHTS, arch))
+    return StoredModel(folder, companions, arch, StoredWeights(folder / WEIGHTS, arch))
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
@@ -110,9 +110,8 @@ def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
     for parent in (folder / "checkpoints", folder):
         manifest, faults = manifests.newest(parent, checksums=True)
         if manifest:
-            return parent / manifest["tag"], [
-                f"{fault}; going back to checkpoint {manifest['tag']}" for fault in faults
-            ]
+            back = f"going back to checkpoint {manifest['tag']}"
+            return parent / manifest["tag"], [f"{fault}; {back}" for fault in faults]
     manifests.check_converted(folder, checksums=True)
     return folder, []
 
@@ -128,12 +127,16 @@ def find_model(folder: Path) -> tuple[Path, list[str]]:
                 " name"
             )
         folder = Path(fetch(str(folder)))
-    return (folder, []) if _is_hf(folder) else newest_checkpoint(folder)
+    if _is_hf(folder):
+        return folder, []
+    return newest_checkpoint(folder)
 
 
-def open_any(folder: Path) -> Model:
+def open_any(folder: Path) -> StoredModel:
     """What ``find_model`` found."""
-    return open_hf(folder) if _is_hf(folder) else open_checkpoint(folder)
+    if _is_hf(folder):
+        return open_hf(folder)
+    return open_checkpoint(folder)
 
 
 def _is_hf(folder: Path) -> bool:
@@ -197,13 +200,12 @@ def from_hf(
             writer.add(rule, parameter)
         writer.finish()
         write_record(partial, str(hf), shapes, dtype)
-        files = [
-            file for file in partial.rglob("*") if file.is_file() and file.name != RECORD
-        ]  # that changes later
+        # Without the record, in which a comparison is noted later.
+        files = [file for file in partial.rglob("*") if file.is_file() and file.name != RECORD]
         manifests.write(partial, {"tag": out.name, "files": manifests.digests(partial, files)})
 
 
-def _watched(model: Model, watch: Callable[[int, int], None]) -> Iterator[tuple[str, Tensor]]:
+def _watched(model: StoredModel, watch: Callable[[int, int], None]) -> Iterator[tuple[str, Tensor]]:
     total = len(hf_shapes(model.arch))
     for number, named in enumerate(model.tensors(), 1):
         watch(number, total)

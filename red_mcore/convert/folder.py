@@ -98,8 +98,9 @@ def copy_companions(source: Path, folder: Path, dtype: torch.dtype) -> None:
             with disk.writing(folder / file.name, file.stat().st_size):
                 shutil.copy(file, folder / file.name)
     config = read_config(folder)
-    named = {key: dtype_name(dtype) for key in ("dtype", "torch_dtype") if key in config}
-    named = named or {"dtype": dtype_name(dtype)}
+    # Under the name, or the names, that the file has.
+    keys = config.keys() & {"dtype", "torch_dtype"} or {"dtype"}
+    named = dict.fromkeys(keys, dtype_name(dtype))
     if config != config | named:
         disk.write_atomic(folder / "config.json", json.dumps(config | named, indent=2) + "\n")
 
@@ -107,11 +108,11 @@ def copy_companions(source: Path, folder: Path, dtype: torch.dtype) -> None:
 def read_config(folder: Path) -> dict[str, Any]:
     """``config.json`` of the folder; RecipeError where there is none, or none that is a JSON
     object."""
-    if (config := disk.read_object(folder / "config.json")) is None:
-        raise RecipeError(
-            f"{folder} has no config.json" if folder.is_dir() else f"{folder} is no folder"
-        )
-    return config
+    if (config := disk.read_object(folder / "config.json")) is not None:
+        return config
+    if not folder.is_dir():
+        raise RecipeError(f"{folder} is no folder")
+    raise RecipeError(f"{folder} has no config.json")
 
 
 def architecture_of(folder: Path) -> Architecture:

@@ -94,7 +94,10 @@ def check_first(arch: Architecture, folder: Path) -> None:
 def load_first(model: torch.nn.ModuleList, arch: Architecture, folder: Path) -> None:
     """Set this rank's parameters from ``model.path``: an HF folder, or a checkpoint that
     ``tools/convert.py`` made."""
-    (load_checkpoint if _is_converted(folder) else load_weights)(model, arch, folder)
+    if _is_converted(folder):
+        load_checkpoint(model, arch, folder)
+    else:
+        load_weights(model, arch, folder)
 
 
 def _is_converted(folder: Path) -> bool:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from red_mcore.config.recipe import RecipeError
-from red_mcore.convert.conversion import Model, open_checkpoint, open_hf
+from red_mcore.convert.conversion import StoredModel, open_checkpoint, open_hf
 from red_mcore.convert.folder import dtype_name, record_verified
 from red_mcore.convert.one_process import loaded
 from red_mcore.models.rules import hf_shapes
@@ -43,13 +43,12 @@ class Logits:
 
     @property
     def passed(self) -> bool:
-        return (
-            self.max_difference <= self.limit < math.inf
-        )  # False for NaN; an infinite logit would allow anything
+        # NaN does not pass, either; an infinite logit would allow anything.
+        return self.max_difference <= self.limit < math.inf
 
 
 @dataclass
-class Result:
+class Verification:
     """What was compared, and how it ended."""
 
     tensors: int
@@ -69,7 +68,7 @@ class Result:
 
 def verify(
     hf: Path, checkpoint: Path, *, logits: bool, watch: Callable[[int, int], None]
-) -> Result:
+) -> Verification:
     """Compare both, and note the result in the record of each that has one.
 
     Tensors are compared in the smaller of both types, to which the larger is rounded, bit by bit.
@@ -89,13 +88,13 @@ def verify(
             different.append(name)
         watch(number, total)
     compared = _compare_logits(theirs, ours) if logits and not different else None
-    result = Result(total, dtype_name(dtype), different, compared)
+    result = Verification(total, dtype_name(dtype), different, compared)
     record_verified(hf, result.as_record(checkpoint))
     record_verified(checkpoint, result.as_record(hf))
     return result
 
 
-def _check_alike(hf: Model, checkpoint: Model) -> None:
+def _check_alike(hf: StoredModel, checkpoint: StoredModel) -> None:
     one, other = asdict(hf.arch), asdict(checkpoint.arch)
     for field, value in one.items():
         if value != other[field] and field not in _NO_MATTER:
@@ -105,7 +104,7 @@ def _check_alike(hf: Model, checkpoint: Model) -> None:
             )
 
 
-def _check_memory(model: Model) -> None:
+def _check_memory(model: StoredModel) -> None:
     needed = 1.2 * 4 * model.arch.parameters + 2**30  # in float32; one of the two models at a time
     available = psutil.virtual_memory().available
     if needed > available:
@@ -120,7 +119,7 @@ def _bits(tensor: Tensor) -> Tensor:
     return tensor.contiguous().view(torch.int16 if tensor.dtype.itemsize == 2 else torch.int32)
 
 
-def _compare_logits(hf: Model, checkpoint: Model) -> Logits:
+def _compare_logits(hf: StoredModel, checkpoint: StoredModel) -> Logits:
     tokens = _tokens(hf)
     theirs = _logits_of_transformers(hf, tokens)
     gc.collect()
@@ -138,7 +137,7 @@ def compare(theirs: list[Tensor], ours: list[Tensor]) -> Logits:
     return Logits(len(theirs), float(difference), LIMIT * float(largest))
 
 
-def _tokens(model: Model) -> list[Tensor]:
+def _tokens(model: StoredModel) -> list[Tensor]:
     """[T] int64 of each prompt; RecipeError where the folder has no tokenizer."""
     from transformers import AutoTokenizer
 
@@ -153,7 +152,7 @@ def _tokens(model: Model) -> list[Tensor]:
     return [torch.tensor(tokenizer.encode(prompt)[:longest]) for prompt in PROMPTS]
 
 
-def _logits_of_transformers(model: Model, tokens: list[Tensor]) -> list[Tensor]:
+def _logits_of_transformers(model: StoredModel, tokens: list[Tensor]) -> list[Tensor]:
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
@@ -165,6 +164,6 @@ def _logits_of_transformers(model: Model, tokens: list[Tensor]) -> list[Tensor]:
         return [loaded(sequence[None]).logits[0] for sequence in tokens]
 
 
-def _logits_of_megatron(model: Model, tokens: list[Tensor]) -> list[Tensor]:
+def _logits_of_megatron(model: StoredModel, tokens: list[Tensor]) -> list[Tensor]:
     with loaded(model) as megatron:
         return [(megatron.hidden(sequence) @ megatron.output_weight.T).cpu() for sequence in tokens]
