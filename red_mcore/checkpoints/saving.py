@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import copy
 import json
-import queue
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,14 +23,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from megatron.core import dist_checkpointing
-from megatron.core.dist_checkpointing.strategies import filesystem_async
-from megatron.core.dist_checkpointing.strategies import torch as megatrons
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncRequest
-from megatron.core.dist_checkpointing.strategies.common import TorchCommonLoadStrategy
 from megatron.core.dist_checkpointing.utils import add_prefix_for_sharding
 from torch.distributed.checkpoint.api import CheckpointException
 
 from red_mcore.checkpoints import manifests, random_states, untrusted
+from red_mcore.checkpoints.strategies import CommonData, InProcessWriter, TensorData
 from red_mcore.config.recipe import Checkpoint, RecipeError
 from red_mcore.megatron import shim
 from red_mcore.megatron.policy import Policy
@@ -96,7 +93,7 @@ class Saver:
             request = dist_checkpointing.save(
                 state,
                 str(folder / "weights"),
-                sharded_strategy=_InProcess(snapshot=self._settings.asynchronous),
+                sharded_strategy=InProcessWriter(snapshot=self._settings.asynchronous),
                 async_sharded_save=True,
             )
         schedules = {name: slot.schedule.state_dict() for name, slot in policy.slots.items()}
@@ -280,7 +277,7 @@ def _read(folder: Path, wanted: dict[str, Any], here: Ranks) -> dict[str, Any]:
 
     on_main(here, look)  # what is wrong for all ranks is said once
     try:
-        return dist_checkpointing.load(wanted, str(folder), _Tensors(), _Common())
+        return dist_checkpointing.load(wanted, str(folder), TensorData(), CommonData())
     except CheckpointException as error:  # which every rank gets
         failure = next(iter(error.failures.values()))[0]
     with together():
@@ -376,82 +373,3 @@ def _keeping_what_is_not_stored(optimizer) -> Iterator[None]:
 def _set_stored(part, parameter, tensors) -> None:
     present = part._get_main_param_and_optimizer_states(parameter)
     type(part)._set_main_param_and_optimizer_states(part, parameter, present | tensors)
-
-
-class _Tensors(megatrons.TorchDistLoadShardedStrategy):
-    """Megatron's strategy of loading with a reader that runs nothing, in the place of the one that
-    it makes itself."""
-
-    def load(self, sharded_state_dict, checkpoint_dir):
-        own = megatrons._get_filesystem_reader
-        megatrons._get_filesystem_reader = lambda folder, cache_metadata=False: untrusted.Reader(
-            folder
-        )
-        try:
-            return super().load(sharded_state_dict, checkpoint_dir)
-        finally:
-            megatrons._get_filesystem_reader = own
-
-
-class _Common(TorchCommonLoadStrategy):
-    """Megatron's strategy of loading what is no tensor."""
-
-    def load_common(self, checkpoint_dir):
-        return untrusted.read_data(Path(checkpoint_dir) / "common.pt")
-
-
-class _InProcess(megatrons.TorchDistSaveShardedStrategy):
-    """Megatron's writer without its forked processes.
-
-    A rank runs threads of gloo and of the engine, which a fork may leave with a held lock, and when
-    a writer process dies the rank waits for its answer for ever. Here the same code writes the same
-    files in a thread of the rank.
-    """
-
-    def __init__(self, snapshot: bool) -> None:
-        """``snapshot``: what is written must not change with the weights any more."""
-        super().__init__("torch_dist", 1)
-        self._snapshot = snapshot
-
-    def async_save(self, sharded_state_dict, checkpoint_dir):
-        # Megatron would start a manager process to hold this queue.
-        filesystem_async._results_queue = queue.SimpleQueue()
-        return super().async_save(sharded_state_dict, checkpoint_dir)
-
-    def _get_save_and_finalize_callbacks(self, writer, save_state_dict_ret):
-        request = super()._get_save_and_finalize_callbacks(writer, save_state_dict_ret)
-        if request.async_fn is None:
-            return request
-        rank, _, results = request.async_fn_args
-        buckets = request.preload_fn()
-        if self._snapshot and shim.needed():  # where there is a GPU, preloading has copied
-            buckets = [
-                (path, key, (data, [(i, t.clone()) for i, t in found]))
-                for path, key, (data, found) in buckets
-            ]
-        # Megatron's list would hold tensors on the GPU until the checkpoint is complete.
-        writer.write_buckets = buckets
-        transforms = [writer.transforms] if hasattr(writer, "transforms") else []
-        return request._replace(
-            async_fn=partial(_write, transforms),
-            async_fn_args=(rank, buckets, results),
-            preload_fn=None,
-        )
-
-
-def _write(transforms, rank: int, buckets, results, begin: Callable[[str, int], None]) -> None:
-    """``begin`` is told of each file, and of the bytes of its tensors, before it is written."""
-    done = {}
-    for i, bucket in enumerate(buckets):
-        begin(bucket[0], sum(tensor.nbytes for _, tensor in bucket[2][1]))
-        answers: queue.SimpleQueue = queue.SimpleQueue()
-        counter: queue.Queue = queue.Queue()
-        counter.put(i)
-        filesystem_async.FileSystemWriterAsync.write_preloaded_data(
-            transforms, i, bucket, answers, counter, True
-        )
-        _, answer = answers.get()
-        if isinstance(answer, Exception):
-            raise answer
-        done[i] = answer
-    results.put(done)
