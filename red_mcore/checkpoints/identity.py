@@ -55,7 +55,9 @@ def read(folder: Path) -> dict[str, Any]:
 def copy(folder: Path) -> dict[str, str]:
     """The text of the file, by its name, for a checkpoint to keep."""
     file = folder / FILE
-    return {FILE: file.read_text(encoding="utf-8")} if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    return {FILE: file.read_text(encoding="utf-8")}
 
 
 def classes_then(folder: Path) -> dict[str, Any]:
@@ -64,8 +66,12 @@ def classes_then(folder: Path) -> dict[str, Any]:
     if then := read(folder).get("classes"):
         return then
     file, mark = folder / "recipe.yaml", "# algorithm: "
-    first = file.read_text(errors="replace").partition("\n")[0] if file.is_file() else ""
-    return {"algorithm": {"class": first.removeprefix(mark)}} if first.startswith(mark) else {}
+    if not file.is_file():
+        return {}
+    first = file.read_text(errors="replace").partition("\n")[0]
+    if not first.startswith(mark):
+        return {}
+    return {"algorithm": {"class": first.removeprefix(mark)}}
 
 
 def check_classes(recipe: Recipe) -> None:
@@ -126,8 +132,9 @@ def claim(
     """
     from red_mcore.data.tokenizer import load_tokenizer
 
-    fresh = recipe.model.path is None
-    model = recipe.model if fresh else replace(recipe.model, path=str(weights))
+    model = recipe.model
+    if model.path is not None:  # of the hub it is the folder that was fetched
+        model = replace(model, path=str(weights))
     rows = fingerprints.of_problems([*loaded.training, *loaded.held_out])
     now = {
         "classes": fingerprints.of_classes(recipe.algorithm, "algorithm"),
@@ -219,7 +226,9 @@ def _compare(
         for name, code in now["functions"].items():
             if then["functions"].get(name, code) != code:
                 module = name.partition(":")[0]
-                field = "reward.functions" if name in recipe.reward.functions else "reward.verdict"
+                field = "reward.verdict"
+                if name in recipe.reward.functions:
+                    field = "reward.functions"
                 _refuse(folder, f"other code in the module {module} of {field} '{name}'", "code")
     if "model" in both:
         _refuse(

@@ -21,7 +21,7 @@ _FILES = (
     identity.FILE,
 )
 """What a run writes into its folder, at its end some of it."""
-_COUNTS = ("steps", "generated_tokens", "train_seconds")
+_COUNTS: tuple[str, ...] = ("steps", "generated_tokens", "train_seconds")
 """Of ``summary.json``: what tells whether a run is done; the latter two, whether one with ``until``
 is."""
 
@@ -191,8 +191,13 @@ def _read_summary(recipe: Recipe) -> dict[str, Any] | None:
     """``summary.json`` of the run, None where it has none yet; Damaged."""
     file = recipe.folder / "summary.json"
     summary = disk.read_object(file)
-    for name in _COUNTS if recipe.until else _COUNTS[:1]:
-        value = 0 if summary is None else summary.get(name)
+    if summary is None:
+        return None
+    names = _COUNTS
+    if recipe.until is None:
+        names = _COUNTS[:1]
+    for name in names:
+        value = summary.get(name)
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise disk.Damaged(f"{file} is damaged (its '{name}' is {json.dumps(value)[:60]})")
     return summary

@@ -131,11 +131,11 @@ class Saver:
             if pending.ranks.is_main:  # what other ranks write even now, the next save removes
                 pending.thread.join(5.0)
                 shutil.rmtree(pending.folder, ignore_errors=True)
-            if failure:
-                raise (RecipeError if disk.full(pending.error) else RuntimeError)(
-                    failure
-                ) from pending.error
-            raise SystemExit(LEFT)
+            if not failure:
+                raise SystemExit(LEFT)
+            if disk.full(pending.error):
+                raise RecipeError(failure) from pending.error
+            raise RuntimeError(failure) from pending.error
         if any(files is None for _, files in told):
             return
         self._pending = None
@@ -152,10 +152,9 @@ class Saver:
         0."""
         partial_folder, tag = pending.folder, pending.manifest["tag"]
         written = {partial_folder / name for name in files}
-        others = [
-            path for path in partial_folder.rglob("*") if path.is_file() and path not in written
-        ]
-        files |= manifests.digests(partial_folder, others)  # the small ones, by rank 0 itself
+        # The others are small, and rank 0's own.
+        others = {path for path in partial_folder.rglob("*") if path.is_file()} - written
+        files |= manifests.digests(partial_folder, sorted(others))
         manifests.write(partial_folder, {**pending.manifest, "files": files})
         if (self._folder / tag).exists():  # one that is broken, and was written again
             self._remove(tag)
@@ -337,18 +336,21 @@ def _with_gaps(part, **settings) -> dict | None:
     for i, buffer in enumerate(part.buffers):
         if len(buffer.buckets) == 1:
             continue  # nothing follows
-        sizes = [bucket.numel_unpadded for bucket in buffer.buckets]
-        gaps = [
-            bucket.grad_data.numel() - size
-            for bucket, size in zip(buffer.buckets, sizes, strict=True)
-        ]
         for tensors in found[i].values():
             for key in ("param", "exp_avg", "exp_avg_sq"):
-                pieces = zip(tensors[key].split(sizes), gaps, strict=True)
-                tensors[key] = torch.cat(
-                    [torch.nn.functional.pad(piece, (0, gap)) for piece, gap in pieces]
-                )
+                tensors[key] = _padded(tensors[key], buffer.buckets)
     return found
+
+
+def _padded(whole: torch.Tensor, buckets) -> torch.Tensor:
+    """The numbers of all buckets, one behind the other, with zeros where each is padded."""
+    pieces, begin = [], 0
+    for bucket in buckets:
+        end = begin + bucket.numel_unpadded
+        gap = bucket.grad_data.numel() - bucket.numel_unpadded
+        pieces.append(torch.nn.functional.pad(whole[begin:end], (0, gap)))
+        begin = end
+    return torch.cat(pieces)
 
 
 @contextmanager

@@ -66,9 +66,8 @@ def write_tensors(
     ``tensors`` have to come in the order of ``shapes``; each is cast and written before the next is
     asked for.
     """
-    shards = _shards(
-        {name: math.prod(shape) * dtype.itemsize for name, shape in shapes.items()}, shard_bytes
-    )
+    sizes = {name: math.prod(shape) * dtype.itemsize for name, shape in shapes.items()}
+    shards = _shards(sizes, shard_bytes)
     places: dict[str, str] = {}
     stream = zip(shapes, tensors, strict=True)
     for number, names in enumerate(shards, 1):
@@ -76,8 +75,8 @@ def write_tensors(
         if len(shards) > 1:
             file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         places |= dict.fromkeys(names, file)
-        header = _header_of(names, shapes, dtype)
-        size = len(header) + sum(math.prod(shapes[name]) * dtype.itemsize for name in names)
+        header = _header_of(names, shapes, sizes, dtype)
+        size = len(header) + sum(map(sizes.__getitem__, names))
         with disk.written(folder / file, size) as write:
             write(header)
             for expected, (name, tensor) in islice(stream, len(names)):
@@ -89,8 +88,8 @@ def write_tensors(
     # An error if there are more tensors than names; and it runs the last lines of a generator.
     next(stream, None)
     if len(shards) > 1:
-        size = sum(math.prod(shape) for shape in shapes.values()) * dtype.itemsize
-        text = json.dumps({"metadata": {"total_size": size}, "weight_map": places}, indent=2)
+        total = {"total_size": sum(sizes.values())}
+        text = json.dumps({"metadata": total, "weight_map": places}, indent=2)
         disk.write_atomic(folder / INDEX, text)
 
 
@@ -122,12 +121,14 @@ def _shards(sizes: dict[str, int], limit: int) -> list[list[str]]:
     return shards
 
 
-def _header_of(names: list[str], shapes: dict[str, Shape], dtype: torch.dtype) -> bytes:
+def _header_of(
+    names: list[str], shapes: dict[str, Shape], sizes: dict[str, int], dtype: torch.dtype
+) -> bytes:
     (type_name,) = (name for name, found in DTYPES.items() if found == dtype)
     header: dict[str, dict[str, Any]] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name in names:
-        begin, end = end, end + math.prod(shapes[name]) * dtype.itemsize
+        begin, end = end, end + sizes[name]
         header[name] = {"dtype": type_name, "shape": shapes[name], "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # readers want the data aligned

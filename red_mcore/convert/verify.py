@@ -87,7 +87,9 @@ def verify(
         if not torch.equal(_bits(one.to(dtype)), _bits(other.to(dtype))):
             different.append(name)
         watch(number, total)
-    compared = _compare_logits(theirs, ours) if logits and not different else None
+    compared = None
+    if logits and not different:
+        compared = _compare_logits(theirs, ours)
     result = Verification(total, dtype_name(dtype), different, compared)
     record_verified(hf, result.as_record(checkpoint))
     record_verified(checkpoint, result.as_record(hf))
