@@ -17,6 +17,21 @@ choices."""
 
 
 @dataclass(frozen=True)
+class Trace:
+    """One response of a teacher to a problem, and what is known of it; None is unknown."""
+
+    text: str
+    source: str | None = None
+    """The teacher."""
+    verified: bool | None = None
+    """Whether its answer was found to be the gold."""
+    tokens: int | None = None
+    """Its length by its teacher's tokenizer."""
+    finish_reason: str | None = None
+    """``stop``, or ``length`` where it is cut."""
+
+
+@dataclass(frozen=True)
 class Problem:
     """One training or evaluation problem."""
 
@@ -26,7 +41,10 @@ class Problem:
     gold: str
     """Reference answer as the verifier wants it, e.g. ``7`` or ``\\frac{1}{2}``."""
     trace: str | None = None
-    """A teacher's response, ending in its answer; None where there is none."""
+    """The teacher's response that a step uses, ending in its answer; None where there is none."""
+    traces: tuple[Trace, ...] = ()
+    """All that its row has, where rows have several: ``data.trace_choice`` makes one of them
+    ``trace``."""
     kind: Kind = "math"
     source: int = 0
     """Which of a mixture's sources it is of."""
