@@ -157,7 +157,7 @@ def to_hf(
     ``watch`` is told (tensors done, tensors in all). RecipeError for bad input, before anything is
     written.
     """
-    check_free(out, replace)
+    check_free(out, replace)  # before weights are looked at: it costs nothing
     model = open_checkpoint(checkpoint)
     shapes = hf_shapes(model.arch)
     write_model(

@@ -49,6 +49,7 @@ def made_whole(folder: Path, size: int, replace: bool) -> Iterator[Path]:
                 f"the disk is full: {folder} needs {size:,} bytes, {free:,} are free: make room"
             )
         yield partial
+        # Only now, when all is written: until here the old one is whole.
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)
@@ -93,6 +94,7 @@ def copy_companions(source: Path, folder: Path, dtype: torch.dtype) -> None:
     """Copy all that a Hugging Face folder holds beside its weights; ``config.json`` then names
     ``dtype``."""
     for file in sorted(source.iterdir()):
+        # Record, manifest and index are of the weights there; those here get their own.
         left_out = file.name in _OURS or file.name.endswith(".index.json")
         if file.is_file() and file.suffix in _COMPANIONS and not left_out:
             with disk.writing(folder / file.name, file.stat().st_size):
@@ -160,6 +162,7 @@ def fetch(name: str) -> str:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
+        # Of weights safetensors alone: pickled ones could run what they name.
         return snapshot_download(
             name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
         )

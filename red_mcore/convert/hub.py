@@ -67,6 +67,7 @@ def push_apart(folder: Path, settings: Hub) -> str:
     arguments = [str(folder), settings.name]
     if not settings.private:
         arguments.append("--public")
+    # A rank is set to ask no hub, and huggingface_hub reads that once, when it is imported.
     environment = dict(os.environ)
     environment.pop("HF_HUB_OFFLINE", None)
     done = subprocess.run(

@@ -118,13 +118,14 @@ def _check_memory(model: StoredModel) -> None:
 
 
 def _bits(tensor: Tensor) -> Tensor:
+    # As whole numbers: a NaN equals nothing, and -0.0 equals 0.0.
     return tensor.contiguous().view(torch.int16 if tensor.dtype.itemsize == 2 else torch.int32)
 
 
 def _compare_logits(hf: StoredModel, checkpoint: StoredModel) -> Logits:
     tokens = _tokens(hf)
     theirs = _logits_of_transformers(hf, tokens)
-    gc.collect()
+    gc.collect()  # the memory that was checked is that of one model at a time
     ours = _logits_of_megatron(checkpoint, tokens)
     return compare(theirs, ours)
 
