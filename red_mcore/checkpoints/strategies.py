@@ -85,7 +85,7 @@ def _copied(bucket):
 
 
 def write(transforms, rank: int, buckets, results, begin: Callable[[str, int], None]) -> None:
-    """Write a rank's files, as Megatron's own processes do, and put what they hold into ``results``.
+    """Write a rank's files, as Megatron's processes do, and put what they hold into ``results``.
 
     ``begin`` is told of each file, and of the bytes of its tensors, before it is written.
     """
