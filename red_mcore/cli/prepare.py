@@ -2,7 +2,7 @@
 
     python tools/prepare_data.py train.jsonl --out prepared
     python tools/prepare_data.py a.jsonl teacher=R1 sampler.temperature=0.6 \\
-        owner/name split=train gold_field=final_answer --out mix --benchmarks benchmarks --need-trace
+        owner/name gold_field=final_answer --out mix --benchmarks benchmarks --need-trace
 
 SOURCE is what data.path may be: a file, a folder, a hub name, or package.module:function. What
 follows it is said of it alone: name, split, subset, problem_field, gold_field, trace_field, teacher

@@ -73,6 +73,8 @@ class Seen:
     dropped: set[int] = field(default_factory=set)
     """Numbers of its problems of which some row has too much."""
     hits: list[dict[str, Any]] = field(default_factory=list)
+    traces: int = 0
+    """Traces that have too much of one of its problems."""
 
 
 class Index:
@@ -227,6 +229,7 @@ def report(seen: Mapping[str, Seen]) -> dict[str, dict[str, Any]]:
             "overlap": {
                 "rows": len({hit["row"] for hit in one.hits}),
                 "problems": len(one.dropped),
+                "traces": one.traces,
                 "rows_with_the_same_numbers": len(
                     {hit["row"] for hit in one.hits if hit["same_numbers"]}
                 ),

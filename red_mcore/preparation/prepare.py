@@ -258,6 +258,8 @@ def _with_traces(
         for choice, _ in part:
             for row, notes in zip(choice.rows, choice.notes, strict=True):
                 for note in notes:
+                    if note.reason == traces.BENCHMARK and note.overlap is not None:
+                        state.seen[note.overlap["benchmark"]].traces += 1
                     if note.reason is not None:
                         name = state.spools[row.source].source.name
                         where = f"{row.where} trace {note.number}"

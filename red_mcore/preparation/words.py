@@ -8,7 +8,7 @@ import unicodedata
 _THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\}|\\,|\\!)+(?=\d{3}(?!\d))")
 # Letters in a row are a word from three on. Of two, as in ``2xy`` or ``of``, each stands alone: one
 # author writes ``kx``, the next ``k x``, and nothing tells a product from a short word.
-_WORD = re.compile(r"\\[a-z]+|[^\W\d_]{3,}|[^\W\d_]|\d+|[+-]")
+_WORD = re.compile(r"\\[a-z]+|[^\W\d_]{3,}|[^\W\d_]|\d+|(?<![+-])[+-](?![+-])")
 _MINUS = str.maketrans("\u2212\u2010\u2011\u2013", "----")
 _IDLE = frozenset(
     (

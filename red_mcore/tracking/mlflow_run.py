@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from red_mcore.config.recipe import RecipeError, Tracking
 from red_mcore.system import disk
-from red_mcore.tracking import database
+from red_mcore.tracking import database, datasets
 from red_mcore.tracking.monitor import Row, Status
 from red_mcore.tracking.outlet import reason
 
@@ -77,6 +77,8 @@ class MlflowRun:
         params = [Param(key, str(value)) for key, value in parameters.items()]
         for first in range(0, len(params), 100):  # a batch takes 100
             self._client.log_batch(run_id, params=params[first : first + 100])
+        if inputs := datasets.of_run(parameters):
+            self._client.log_inputs(run_id, inputs)
         return run_id
 
     def begin(self, steps: Mapping[str, int], earlier: Mapping[str, Sequence[Row]]) -> None:
