@@ -18,28 +18,25 @@ import os
 import sys
 from pathlib import Path
 
-from red_mcore.config.recipe import RecipeError
+from red_mcore.cli import common
 from red_mcore.config.redaction import guard_output
 from red_mcore.preparation import settings
 from red_mcore.preparation.settings import Rules
+from red_mcore.system.exit_codes import INTERRUPTED
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """The exit code."""
     guard_output()
     options = _parser().parse_intermixed_args(arguments)
     try:
-        _run(options)
-    except (RecipeError, OSError) as error:
-        print(f"prepare: error: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+        return common.attempt("prepare", lambda: _run(options))
     except KeyboardInterrupt:
         print("interrupted: run the same command to go on", file=sys.stderr)
-        return 130
-    return 0
+        return INTERRUPTED
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     sources = settings.parse_sources(options.sources)
     rules = Rules(
         benchmarks=tuple(options.benchmarks),
@@ -57,8 +54,7 @@ def _run(options: argparse.Namespace) -> None:
         max_broken=options.max_broken,
     )
     settings.check(rules)
-    if options.workers < 1:
-        raise RecipeError(f"--workers {options.workers}: use 1 or more")
+    common.check_positive(options, "workers", "timeout")
     from red_mcore.preparation import manifest
     from red_mcore.preparation.prepare import prepare
 
@@ -76,16 +72,12 @@ def _run(options: argparse.Namespace) -> None:
         print(f"{name}: {rows} rows overlap with {problems} of its {one['problems']} problems")
     if not made["benchmarks"]:
         print("nothing was compared with benchmarks: name their files with --benchmarks")
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="prepare",
-        usage="python tools/prepare_data.py SOURCE [field=value ...] [SOURCE ...] --out DIR",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    usage = "python tools/prepare_data.py SOURCE [field=value ...] [SOURCE ...] --out DIR [options]"
+    parser = common.parser("prepare", __doc__, usage=usage)
     usual = Rules()
     add = parser.add_argument
     add("sources", nargs="+", metavar="SOURCE", help="a source, and fields of its own after it")
