@@ -43,8 +43,14 @@ class Measure:
 
     def _encode(self, texts: Sequence[str], what: str) -> list[Any]:
         assert self._tokenizer is not None
-        options = {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
-        return self._tokenizer(list(texts), **options)[what]
+        found = self._tokenizer(
+            list(texts),
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_offsets_mapping=what == "offset_mapping",
+            verbose=False,  # else it warns of texts that are longer than a model's context
+        )
+        return found[what]
 
 
 def _tokenizer(folder: str) -> Any:

@@ -73,6 +73,9 @@ def finished(out: Path, wanted: dict[str, Any], replace: bool) -> dict[str, Any]
             f"--out {out} has a set that differs in {what}: name another folder, or add --replace"
         )
     file.unlink()
+    for part in ("set", "dropped"):
+        if isinstance(about := there.get(part), dict) and "file" in about:
+            (out / Path(about["file"]).name).unlink(missing_ok=True)
     return None
 
 

@@ -59,20 +59,27 @@ def read(source: Source) -> Iterator[Found]:
     for where, row in files.rows(data, used, broken=tell):
         yield from broken
         broken.clear()
+        place = place_in(where)
         try:
-            if layout is None:
-                found: Entry | str = schema.entry(row, where)
+            found = (
+                schema.entry(row, where) if layout is None else _entry(layout, row, where, source)
+            )
+            if isinstance(found, str):
+                yield Left(source.name, place, found)
             else:
-                found = _entry(layout, row, where, source)
+                yield place, _writable(_with_origin(found, source, place), where)
         except RecipeError as error:
             tell(where, error)
-            continue
-        place = place_in(where)
-        if isinstance(found, str):
-            yield Left(source.name, place, found)
-        else:
-            yield place, _with_origin(found, source, place)
     yield from broken
+
+
+def _writable(entry: Entry, where: str) -> Entry:
+    """The entry; RecipeError for what no file can hold."""
+    try:
+        schema.line(entry).encode()
+    except UnicodeEncodeError:
+        raise RecipeError(f"{where} has half of a surrogate pair, which is no character") from None
+    return entry
 
 
 def place_in(where: str) -> str:

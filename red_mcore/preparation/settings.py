@@ -94,7 +94,8 @@ def parse_sources(words: Sequence[str]) -> tuple[Source, ...]:
     found: list[Source] = []
     for word in words:
         key, mark, value = word.partition("=")
-        if not mark or not re.fullmatch(r"[a-z_]+(\.\w+)?", key):
+        is_field = mark and re.fullmatch(r"[a-z_]+(\.\w+)?", key)
+        if not is_field or Path(word).exists():
             found.append(Source(word, files_name(word)))
             continue
         if not found:

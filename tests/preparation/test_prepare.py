@@ -154,6 +154,9 @@ def test_parquet_and_traces_that_are_cut(folder, made):
     assert [trace.verified for trace in entry.traces] == [True, False]
     assert {trace.finish_reason for trace in entry.traces} == {"length"}
     assert entry.meta["traces"][0]["cut_to"] == 2
+    prepare((source,), Rules(traces="all"), folder / "cut", replace=True)
+    names = ["dropped.jsonl", "manifest.json", "set.jsonl"]
+    assert sorted(file.name for file in (folder / "cut").iterdir()) == names
 
 
 def test_too_many_broken_rows_stop_it(folder, asked):

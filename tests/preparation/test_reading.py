@@ -65,6 +65,13 @@ def test_the_project_s_own_rows_keep_what_they_say_of_themselves(tmp_path):
     assert lineage == {"set": "first", "row": "line 1", "sampler": {"seed": 1}}
 
 
+def test_half_a_character_is_found_before_anything_is_judged(tmp_path):
+    rows = ['{"id": "a", "problem": "\\ud800?", "gold": "1", "traces": []}']
+    (left,) = read(source(tmp_path, rows))
+    assert (left.where, left.reason) == ("line 1", "broken")
+    assert left.detail.startswith("has half of a surrogate pair")
+
+
 def test_broken_rows_are_told_with_their_place_and_the_others_read(tmp_path):
     good = {"question": "1+1?", "answer": "2"}
     rows = [

@@ -14,6 +14,12 @@ def test_fields_belong_to_the_source_before_them():
     assert other == Source("owner/name", "hub", split="test")
 
 
+def test_a_file_that_is_there_is_a_source_whatever_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "name=x.jsonl").touch()
+    assert [one.path for one in parse_sources(["name=x.jsonl"])] == ["name=x.jsonl"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
