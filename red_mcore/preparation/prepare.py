@@ -110,25 +110,30 @@ def _prepare(
         for one in state.spools:
             state.left += one.left
             rows += one.rows
-        console.update(1, {"rows": len(rows)})
+        _done(console, 1, f"{len(rows):,} rows have a problem and a gold")
         ledger = Ledger(work / "ledger.jsonl", made_by(rules))
         with Judge(rules, workers, ledger) as judge:
             rows = _good_golds(rows, state, judge, console)
-            console.update(2, {"rows": len(rows)})
+            _done(console, 2, f"{len(rows):,} of these golds can be met")
             choices = _no_benchmarks(rows, state, index, console)
-            console.update(3, {"problems": len(choices)})
+            _done(console, 3, f"{len(choices):,} of these problems are of no benchmark")
             choices = _different(choices, state, judge, rules, console)
-            console.update(4, {"problems": len(choices)})
+            _done(console, 4, f"{len(choices):,} of these problems are different")
             choices = _with_traces(choices, state, rules, measure, index, judge, console)
         kept = sum(choice.kept for choice in choices)
-        console.update(5, {"problems": len(choices), "traces": kept})
+        _done(console, 5, f"{kept:,} traces of {len(choices):,} problems are kept")
         if not choices:
             raise RecipeError(f"no problem is left: {manifest.told(manifest.counted(state.left))}")
         made = _write(choices, state, rules, measure, work, form, console)
         made |= manifest.of_state(choices, state, rules)
         found = manifest.place(out, work, asked, made)
-        console.update(6, {"problems": len(choices), "traces": kept})
+        console.update(6, {})
     return found
+
+
+def _done(console: Console, stage: int, text: str) -> None:
+    console.print(text)
+    console.update(stage, {})
 
 
 def _read(
@@ -327,4 +332,8 @@ def _alone(out: Path) -> Iterator[None]:
             raise RecipeError(
                 f"--out {out}: another process prepares a set there: wait for it, or name another"
             ) from None
-        yield
+        try:
+            yield
+        finally:
+            if work.is_dir() and [file.name for file in work.iterdir()] == ["lock"]:
+                shutil.rmtree(work)
