@@ -116,7 +116,7 @@ def _prepare(
             rows = _good_golds(rows, state, judge, console)
             _done(console, 2, f"{len(rows):,} of these golds can be met")
             choices = _no_benchmarks(rows, state, index, console)
-            _done(console, 3, f"{len(choices):,} of these problems are of no benchmark")
+            _done(console, 3, f"{len(choices):,} problems: of no benchmark that was given")
             choices = _different(choices, state, judge, rules, console)
             _done(console, 4, f"{len(choices):,} of these problems are different")
             choices = _with_traces(choices, state, rules, measure, index, judge, console)
