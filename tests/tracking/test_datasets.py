@@ -14,7 +14,7 @@ from red_mcore.tracking import Tracker, datasets
 
 
 @pytest.fixture
-def prepared(tmp_path):
+def made_set(tmp_path):
     folder = tmp_path / "mix"
     folder.mkdir()
     file = folder / "set.jsonl"
@@ -30,8 +30,8 @@ def prepared(tmp_path):
     return file
 
 
-def test_the_run_has_the_set_with_its_digest_and_its_lineage(prepared, tmp_path):
-    data = Data(path=str(prepared), held_out_path=str(tmp_path / "other.jsonl"))
+def test_the_run_has_the_set_with_its_digest_and_its_lineage(made_set, tmp_path):
+    data = Data(path=str(made_set), held_out_path=str(tmp_path / "other.jsonl"))
     model = Model(config={"vocab_size": 64})
     recipe = Recipe(
         name="x", runs=str(tmp_path / "runs"), model=model, algorithm=Algorithm(), data=data
@@ -41,22 +41,22 @@ def test_the_run_has_the_set_with_its_digest_and_its_lineage(prepared, tmp_path)
     client = MlflowClient(tracking_uri=f"sqlite:///{recipe.runs}/mlruns.db")
     (found,) = client.get_run(tracker.run_id).inputs.dataset_inputs
     assert found.dataset.name == "mix"
-    assert hashlib.sha256(prepared.read_bytes()).hexdigest().startswith(found.dataset.digest)
+    assert hashlib.sha256(made_set.read_bytes()).hexdigest().startswith(found.dataset.digest)
     profile = json.loads(found.dataset.profile)
     assert profile["teachers"] == [{"teacher": "R1", "traces": 3, "share": 1.0}]
     assert profile["benchmarks"] == {"AIME24": {"overlap": {"rows": 2}}}
     assert [(tag.key, tag.value) for tag in found.tags] == [("mlflow.data.context", "training")]
-    assert mlflow.data.get_source(found).load() == str(prepared)
+    assert mlflow.data.get_source(found).load() == str(made_set)
 
 
-def test_a_set_that_has_changed_is_told_of_and_not_logged(prepared, capfd):
-    assert datasets.manifest_of(prepared) is not None
-    prepared.write_text("{}")
-    assert datasets.manifest_of(prepared) is None
+def test_a_set_that_has_changed_is_told_of_and_not_logged(made_set, capfd):
+    assert datasets.manifest_of(made_set) is not None
+    made_set.write_text("{}")
+    assert datasets.manifest_of(made_set) is None
     assert "has changed since manifest.json" in "".join(capfd.readouterr())
 
 
-def test_other_programs_manifests_say_nothing(prepared):
+def test_other_programs_manifests_say_nothing(made_set):
     for content in ("{", "[]", "{}"):
-        (prepared.parent / schema.MANIFEST).write_text(content)
-        assert datasets.manifest_of(prepared) is None
+        (made_set.parent / schema.MANIFEST).write_text(content)
+        assert datasets.manifest_of(made_set) is None
