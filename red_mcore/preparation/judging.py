@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from red_mcore import __version__
 from red_mcore.config.recipe import Reward
 from red_mcore.preparation.ledger import Ledger
 from red_mcore.preparation.settings import Rules
@@ -25,7 +24,7 @@ Told = Callable[[int, int], None]
 def made_by(rules: Rules) -> dict[str, Any]:
     """All that a verdict depends on beside gold and answer."""
     return {
-        "red-mcore": __version__,
+        "red-mcore": version("red-mcore"),
         "math-verify": version("math-verify"),
         "boxed_only": rules.boxed_only,
         "timeout_seconds": rules.timeout_seconds,

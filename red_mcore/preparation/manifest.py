@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from red_mcore import __version__
 from red_mcore.config.recipe import RecipeError
 from red_mcore.data.schema import MANIFEST, MANIFEST_FORMAT
 from red_mcore.preparation import overlap
@@ -35,7 +34,7 @@ def asked(
     sources: Sequence[Source], rules: Rules, form: str, hashes: dict[str, str]
 ) -> dict[str, Any]:
     """What decides the bytes of a set. Where it is equal, so are they."""
-    versions = {"python": platform.python_version(), "red-mcore": __version__}
+    versions = {"python": platform.python_version(), "red-mcore": version("red-mcore")}
     versions |= {name: version(name) for name in LIBRARIES}
     return {
         "format": MANIFEST_FORMAT,

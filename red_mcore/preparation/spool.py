@@ -11,10 +11,10 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from red_mcore import __version__
 from red_mcore.config.recipe import RecipeError
 from red_mcore.data import files, schema
 from red_mcore.data.schema import Entry
@@ -98,7 +98,7 @@ def open_all(sources: tuple[Source, ...], hashes: dict[str, str], work: Path) ->
     work.mkdir(parents=True, exist_ok=True)
     for number, source in enumerate(sources):
         sha256 = hashes.get(source.path)
-        named = json.dumps([__version__, asdict(source), sha256], sort_keys=True)
+        named = json.dumps([version("red-mcore"), asdict(source), sha256], sort_keys=True)
         name = hashlib.sha256(named.encode()).hexdigest()[:16]
         yield Spool(work / f"rows-{name}.jsonl", source, number, sha256)
 
