@@ -26,6 +26,7 @@ SLOW = (
     *("test_streams.py", "test_your_model.py", "test_warm.py", "test_wheel.py"),
     # They make models, figures, or child processes by the dozen.
     *("analysis", "convert", "reporting", "test_fuzz.py", "test_identity.py", "test_rehearsal.py"),
+    *("test_killed.py", "test_prepare.py"),
     *("test_functions.py", "test_pool.py", "test_verifier.py", "test_grading.py", "megatron"),
     *(
         "test_model_folder.py",
