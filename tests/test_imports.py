@@ -16,6 +16,7 @@ TIERS = (
         "checkpoints",
         "convert",
         "data",
+        "distillation",
         "evaluation",
         "rewards",
         "rollout",
