@@ -74,6 +74,7 @@ class Address:
         self.about = {"model": self.name}
         """Not the address: the same model may stand behind another one tomorrow."""
         self.place = f"{self.name} at {self._shown}"
+        self.prompt_tokens: float | None = None
         self._requests = Pace(limits.requests_per_minute)
         self._tokens = Pace(limits.tokens_per_minute)
         self._answered = self._answer_tokens = 0
@@ -108,7 +109,7 @@ class Address:
                 else:
                     work.tell(request, answer)
         except (openai.APIError, _Interrupted, json.JSONDecodeError) as error:
-            work.give_up(self._failure(error))
+            work.give_up(RuntimeError(self._failure(error)))
         except BaseException as error:
             work.give_up(error)
 
@@ -188,7 +189,7 @@ class Address:
         except openai.NotFoundError:  # not every server tells
             found = {}
         except openai.APIError as error:
-            raise self._failure(error) from None
+            raise RecipeError(self._failure(error)) from None
         if name is None and len(found) == 1:
             (name,) = found
         names = ", ".join(sorted(found)[:20]) or "it names none itself"
@@ -216,7 +217,7 @@ class Address:
             f"{self._shown}: {self._told(error)}; trying again, for {self._limits.patience_seconds:.0f} seconds at most"
         )
 
-    def _failure(self, error: Exception) -> RecipeError:
+    def _failure(self, error: Exception) -> str:
         """The line on an address that cannot be used."""
         told, status = self._told(error), getattr(error, "status_code", None)
         if status in (401, 403):
@@ -228,7 +229,7 @@ class Address:
             fix = "see that the server runs and is reached from here, then run the command again"
         else:
             fix = "mend that, then run the command again"
-        return RecipeError(f"{self._shown}: {told}: {fix}")
+        return f"{self._shown}: {told}: {fix}"
 
     def _told(self, error: BaseException | None) -> str:
         """An error in one line, without the key and without the address's secrets."""

@@ -24,7 +24,7 @@ _OPENING = re.compile(r"<(\w+)>\s*\Z")
 
 
 class Local:
-    """``teacher.Teacher``; the constructor reads tokenizer and prompts, ``start`` the weights."""
+    """``teacher.Teacher``; the constructor reads tokenizer and prompts, ``work`` the weights."""
 
     def __init__(
         self,
@@ -58,7 +58,10 @@ class Local:
         self._sampling, self._concurrency = sampling, concurrency
         self._settings = {"tensor": tensor, "dtype": dtype, "options": dict(options or {})}
         self._stops = seams.stop_ids_of(self._tokenizer, self._folder)
-        self.name = self.place = name if name.count("/") == 1 else self._folder.resolve().name
+        self.name = self._folder.resolve().name if Path(name).is_dir() else name
+        self.place = self.name
+        lengths = [len(prompt) for prompt in self._prompts.values()]
+        self.prompt_tokens: float | None = sum(lengths) / len(lengths)
         weights = json.dumps(fingerprints.of_model(Model(path=str(self._folder))), sort_keys=True)
         self.about = {
             "model": self.name,
@@ -66,11 +69,6 @@ class Local:
             "chat_template": fingerprints.digest(self._tokenizer.chat_template),
             "dtype": dtype,
         }
-
-    @property
-    def prompt_tokens(self) -> dict[str, int]:
-        """Tokens of each problem's prompt, by its id."""
-        return {id_: len(prompt) for id_, prompt in self._prompts.items()}
 
     def work(self, work: Work) -> None:
         """As ``Teacher`` has it. RecipeError where the model has no room for prompts and answers."""

@@ -55,6 +55,12 @@ class Job:
             part.check()
         if self.expected_tokens is not None and not self.expected_tokens > 0:
             raise RecipeError(f"--expected-tokens {self.expected_tokens:g}: use a number above 0")
+        if self.reward.workers < 1:
+            raise RecipeError(f"--workers {self.reward.workers}: use 1 or more")
+        if not self.reward.timeout_seconds > 0:
+            raise RecipeError(
+                f"--verdict-timeout {self.reward.timeout_seconds:g}: use a number above 0"
+            )
         if self.reward.verdict is not None:
             functions.check_path("--verdict", self.reward.verdict)
 
@@ -116,7 +122,7 @@ def _distil(
 
     work = Distilling(used, job.keeping, job.sampling.seed, ledger, judge, told)
     say(
-        f"{len(used)} problems of {_place(job.data)} for {getattr(teacher, 'place', teacher.name)},"
+        f"{len(used)} problems of {_place(job.data)} for {teacher.place},"
         f" {_rule(job.keeping)}; {work.done} of {work.planned} answers are in {job.out / FILE}"
     )
     for line in _estimate(job, used, teacher, ledger, work):
@@ -128,6 +134,7 @@ def _distil(
         console.phase("judging what is there")
         work.settle()
         if not work.is_over:
+            console.phase("starting the teacher")
             teacher.work(work)
             work.settle()
             teacher.close()
@@ -164,10 +171,8 @@ def _estimate(
 ) -> list[str]:
     if (left := work.planned - work.done) <= 0:
         return []
-    counted: dict[str, int] | None = getattr(teacher, "prompt_tokens", None)
-    if counted is not None:
-        prompt = sum(counted.values()) / len(counted)
-    else:
+    prompt = teacher.prompt_tokens
+    if prompt is None:
         around = len(job.sampling.system_prompt or "") + len(job.sampling.suffix)
         characters = sum(len(task.problem.text) + around for task in tasks) / len(tasks)
         prompt = characters / CHARACTERS_PER_TOKEN + TEMPLATE_TOKENS

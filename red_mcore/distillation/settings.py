@@ -3,7 +3,7 @@ limits."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from red_mcore.config.recipe import Data, RecipeError
@@ -50,8 +50,6 @@ class Sampling:
 
     def prompt_of(self, data: Data) -> Data:
         """``data`` with the prompt of these settings."""
-        from dataclasses import replace
-
         return replace(
             data,
             system_prompt=self.system_prompt,

@@ -65,8 +65,12 @@ class Teacher(Protocol):
 
     name: str
     """What traces call it."""
+    place: str
+    """Its name, and where it is, to read."""
     about: dict[str, Any]
     """What else decides its answers, JSON-able, without secrets."""
+    prompt_tokens: float | None
+    """Of a prompt, on average; None where its tokenizer is not here."""
 
     def work(self, work: Work) -> None:
         """Answer all requests of ``work``; return where there are no more."""

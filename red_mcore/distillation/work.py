@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Condition
 
+from red_mcore.checkpoints import fingerprints
 from red_mcore.config.recipe import Reward
 from red_mcore.distillation.keeping import Seen, wanted
 from red_mcore.distillation.ledger import Key, Ledger, Line, Verdict, digest
@@ -25,13 +27,15 @@ class Judge:
 
     def __init__(self, reward: Reward, boxed_only: bool) -> None:
         self._reward, self._boxed_only = reward, boxed_only
+        self._by = json.dumps(fingerprints.of_functions(reward.paths))
+        """Who judges: the user's function, with its code, or nobody else."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="judge")
         self._verifier = self._thread.submit(Verifier, reward).result()
         self.failures = self._verifier.failures
 
     def mark(self, task: Task) -> str:
         """A digest of what a verdict on answers to the problem depends on beside the answer."""
-        return digest(self._reward.verdict, str(self._boxed_only), task.problem.gold)
+        return digest(self._by, str(self._boxed_only), task.problem.gold)
 
     def gold_faults(self, tasks: Sequence[Task]) -> list[str | None]:
         """Why each problem's gold can be met by no answer, or None; by a user's judge any can."""
