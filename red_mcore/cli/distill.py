@@ -1,7 +1,8 @@
 """Traces of a teacher for the problems of any data source; stop it at any moment, the same command
 goes on.
 
-    python tools/distill.py --teacher DIR|NAME|http://HOST:8000/v1 --data FILE --out DIR [options] [a=b ...]
+    python tools/distill.py --teacher DIR|NAME|http://HOST:8000/v1 --data FILE --out DIR \\
+        [options] [a=b ...]
 
 The teacher is a Hugging Face folder or hub name, sampled by vLLM in this process, or an
 OpenAI-compatible address; its key, if it wants one, is read from the environment variable
@@ -24,11 +25,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from red_mcore.cli import common
 from red_mcore.config.overrides import override
 from red_mcore.config.recipe import Data, RecipeError, Reward
 from red_mcore.config.redaction import guard_output, redacted
 from red_mcore.distillation.settings import RULES, Keeping, Limits, Prices, Sampling
-from red_mcore.system.exit_codes import BAD_INPUT, INTERRUPTED
+from red_mcore.system.exit_codes import INTERRUPTED
 
 if TYPE_CHECKING:
     from red_mcore.distillation.teacher import Task, Teacher
@@ -37,10 +39,9 @@ ADDRESSES = ("http://", "https://")
 FAILED = 1
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """The exit code."""
     guard_output()
-    arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
     is_address = options.teacher.startswith(ADDRESSES)
     if not is_address:
@@ -51,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     from red_mcore.distillation import run
 
     try:
+        common.check_positive(options, "tensor")
         sampling = _sampling(options)
         job = run.Job(
             data=_data(options, sampling),
@@ -83,8 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         run.distil(job, engage, _say)
     except RecipeError as error:
-        print(f"distill: error: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return common.refuse("distill", error)
     except RuntimeError as error:
         line = " ".join(redacted(str(error)).split())
         print(f"distill: error: {line}", file=sys.stderr)
@@ -180,12 +181,11 @@ def _object(option: str, text: str | None) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="distill",
-        usage="python tools/distill.py --teacher DIR|NAME|ADDRESS [--data FILE] --out DIR [options] [a=b ...]",
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=__doc__,
+    parser = common.parser(
+        "distill",
+        __doc__,
+        usage="python tools/distill.py --teacher DIR|NAME|ADDRESS [--data FILE] --out DIR [options]"
+        " [a=b ...]",
     )
     parser.add_argument("overrides", metavar="a=b", nargs="*", help="change a field of the data")
     parser.add_argument("--teacher", required=True, metavar="DIR|NAME|ADDRESS")

@@ -213,9 +213,8 @@ class Address:
                 return
             self._warned = now
         error = state.outcome.exception() if state.outcome else None
-        self._say(
-            f"{self._shown}: {self._told(error)}; trying again, for {self._limits.patience_seconds:.0f} seconds at most"
-        )
+        patience = f"{self._limits.patience_seconds:.0f} seconds"
+        self._say(f"{self._shown}: {self._told(error)}; trying again, for {patience} at most")
 
     def _failure(self, error: Exception) -> str:
         """The line on an address that cannot be used."""

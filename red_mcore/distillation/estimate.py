@@ -54,16 +54,17 @@ class Estimate:
         """To read."""
         answers = self.requests * self.answer_tokens
         basis = "as the answers that are there" if self.is_measured else "assumed"
+        prompts = self.requests * self.prompt_tokens
         told = [
-            f"estimate: {self.requests:,} requests, {self.requests * self.prompt_tokens:,.0f} tokens"
+            f"estimate: {self.requests:,} requests, {prompts:,.0f} tokens"
             f" of prompts, {answers:,.0f} of answers ({self.answer_tokens:,.0f} each, {basis}),"
             f" {self.requests * self.most_tokens:,} at most"
         ]
         if prices.prompt or prices.answer:
             expected, most = self.cost(prices)
             told.append(
-                f"cost: about {expected:,.2f}, {most:,.2f} at most, at {prices.prompt:g} per million"
-                f" tokens of prompts and {prices.answer:g} of answers"
+                f"cost: about {expected:,.2f}, {most:,.2f} at most, at {prices.prompt:g} per"
+                f" million tokens of prompts and {prices.answer:g} of answers"
             )
         paces = [f"{limits.concurrency} at once", f"{self.speed:.0f} tokens per second each"]
         if limits.requests_per_minute is not None:

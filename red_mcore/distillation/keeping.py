@@ -1,4 +1,4 @@
-"""Which answers a problem still needs, and which become traces: by their numbers and verdicts alone.
+"""Which answers a problem still needs, and which become traces: by numbers and verdicts alone.
 
 Nothing here knows in which order answers arrive, so that the set does not depend on it.
 """

@@ -1,8 +1,8 @@
 """``ledger.jsonl``: one line for each answer, on disk before the next thing happens, and never
 changed.
 
-    {"id": "17", "index": 0, "question": "9f...", "seed": 5, "text": ..., "tokens": 812, "prompt_tokens": 90,
-     "finish_reason": "stop", "seconds": 20.1}
+    {"id": "17", "index": 0, "question": "9f...", "seed": 5, "text": ..., "tokens": 812,
+     "prompt_tokens": 90, "finish_reason": "stop", "seconds": 20.1}
     {"id": "17", "index": 0, "verdict": "correct", "answer": "204", "judge": "3c..."}
 
 Lines of the second kind follow their answer once it is judged. ``question`` and ``judge`` are

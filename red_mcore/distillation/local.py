@@ -71,7 +71,7 @@ class Local:
         }
 
     def work(self, work: Work) -> None:
-        """As ``Teacher`` has it. RecipeError where the model has no room for prompts and answers."""
+        """As ``Teacher`` has it. RecipeError where the model has no room for prompt and answer."""
         from red_mcore.rollout.stored import StoredEngine
 
         longest = max(map(len, self._prompts.values()))

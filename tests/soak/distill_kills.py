@@ -2,10 +2,10 @@
 
 python tests/soak/distill_kills.py [--kills 10] [--seed 0] [--folder FOLDER]
 
-A real server of vLLM answers on this machine. The tool asks it undisturbed; then once more, killed (SIGKILL) at
-random moments of its life: while it starts, asks, judges and writes; every third time the server is killed as well,
-and started again. Set and manifest have to be the same bytes, no answer may be in the ledger twice, and none that
-was there may be gone.
+A real server of vLLM answers on this machine. The tool asks it undisturbed; then once more, killed
+(SIGKILL) at random moments of its life: while it starts, asks, judges and writes; every third time
+the server is killed as well, and started again. Set and manifest have to be the same bytes, no
+answer may be in the ledger twice, and none that was there may be gone.
 """
 
 from __future__ import annotations
