@@ -84,7 +84,7 @@ def main(arguments: list[str]) -> int:
             return _address(options, job) if is_address else _local(options, job, tasks)
 
         run.distil(job, engage, _say)
-    except RecipeError as error:
+    except (RecipeError, OSError) as error:
         return common.refuse("distill", error)
     except RuntimeError as error:
         line = " ".join(redacted(str(error)).split())

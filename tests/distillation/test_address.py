@@ -108,7 +108,6 @@ def serving(*replies, **options):
                 server.underway -= 1
             if reply is None:
                 self.close_connection = True
-                self.connection.close()
             else:
                 self.reply(*reply)
 

@@ -46,7 +46,7 @@ def test_a_line_that_a_kill_tore_at_any_byte_is_cut_off_and_written_again(tmp_pa
     content = fill(tmp_path / "whole")
     lines = content.splitlines(keepends=True)
     ends = [sum(map(len, lines[:i])) for i in range(len(lines) + 1)]
-    for cut in range(len(content) + 1):
+    for cut in sorted({*range(0, len(content), 13), *ends, *(end - 1 for end in ends if end)}):
         folder = tmp_path / str(cut)
         folder.mkdir()
         (folder / "ledger.jsonl").write_bytes(content[:cut])

@@ -54,7 +54,7 @@ def line(tokens=200, seconds=4.0):
 def test_cost_and_time_before_the_first_answer():
     found = estimate(1000, 100, [], most_tokens=4000)
     assert (found.answer_tokens, found.is_measured) == (2000, False)
-    assert found.cost(Prices(1.0, 10.0)) == (0.1 + 20, 0.1 + 40)
+    assert found.cost(Prices(1.0, 10.0)) == pytest.approx((0.1 + 20, 0.1 + 40))
     assert found.seconds(Limits(concurrency=10)) == 1000 * 2000 / 40 / 10
     slow = Limits(concurrency=10, requests_per_minute=10, tokens_per_minute=1e6)
     assert found.seconds(slow) == 6000
