@@ -100,7 +100,7 @@ def serving(*replies, **options):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             with server.lock:
                 server.asked.append(json.loads(body))
-                server.headers.append(dict(self.headers))
+                server.headers.append({k.lower(): v for k, v in self.headers.items()})
                 server.underway += 1
                 server.most = max(server.most, server.underway)
             reply = server.next()
@@ -182,7 +182,7 @@ def test_what_is_sent():
         "chat_template_kwargs": {"enable_thinking": True},
         "top_k": 20,
     }
-    assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
     assert server.asked[1] == {
         "model": "m",
         "messages": [{"role": "user", "content": "0?"}],
