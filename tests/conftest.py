@@ -1,4 +1,5 @@
-"""What several folders of tests share. pytest puts this file's folder on sys.path, so that they find ``launching``."""
+"""What several folders of tests share. pytest puts this file's folder on sys.path,
+so that they find ``launching``."""
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,7 +36,8 @@ SLOW = (
         "test_resume.py",
     ),
 )
-"""Folders and files whose tests take minutes together; `make test-fast` does not even import them."""
+"""Folders and files whose tests take minutes together;
+`make test-fast` does not even import them."""
 
 
 def is_slow(path: Path) -> bool:
@@ -57,7 +59,8 @@ def pytest_collection_modifyitems(items):
 
 
 class Layouts:
-    """Findings of tests/parallel/layout_program.py under each layout; ``folder`` has the models and exports."""
+    """Findings of tests/parallel/layout_program.py under each layout;
+    ``folder`` has the models and exports."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -73,10 +76,11 @@ class Layouts:
 
 @pytest.fixture(scope="session", autouse=True)
 def background(request, tmp_path_factory) -> dict[str, Future]:
-    """What takes minutes, in which programs wait for one another so much that other tests have room beside them: the
-    layouts, and ``prepare(folder, over)`` of each module whose tests ask for what it returns; ``over`` is set where
-    nobody waits any more. From the start, where a test is going to ask; two at a time, for in the end nothing else
-    is left that could use the cores on which one of them waits."""
+    """What takes minutes, in which programs wait for one another so much that other tests have room
+    beside them: the layouts, and ``prepare(folder, over)`` of each module whose tests ask for what
+    it returns; ``over`` is set where nobody waits any more. From the start, where a test is going
+    to ask; two at a time, for in the end nothing else is left that could use the cores on which one
+    of them waits."""
     items, over = request.session.items, threading.Event()
     with ThreadPoolExecutor(2) as pool:
         jobs = {}
@@ -156,10 +160,9 @@ def recipe(tmp_path, monkeypatch):
     from red_mcore.algorithms.red import RED
     from red_mcore.config.recipe import Base, Batch, Model, Parallel, Recipe, Rollout
     from red_mcore.models import layers
-    from red_mcore.planning import checks, plan
     from red_mcore.system import devices
 
-    for module in (devices, layers, plan, checks):
+    for module in (devices, layers):
         monkeypatch.setattr(module, "has_gpu", lambda: False)
     return Recipe(
         name="small",

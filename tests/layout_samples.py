@@ -1,4 +1,5 @@
-"""The model, samples, algorithms and optimizers that every layout works with; the same in each process."""
+"""The model, samples, algorithms and optimizers that every layout works with;
+the same in each process."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ DEEP = 8
 SMALL = 32
 """Width of the model that makes the many steps on unusual groups."""
 LONGEST = 69
-"""Tokens of the longest sample, a trace: where they are the budget, the other trace comes in a later micro-batch."""
+"""Tokens of the longest sample, a trace: where they are the budget,
+the other trace comes in a later micro-batch."""
 GRID = {
     "red": RED(constant=8.0),
     "grpo": GRPO(kl_coefficient=0.1),
@@ -35,7 +37,8 @@ GRID = {
     "sft": SFT(),
     "gspo": GSPO(aggregation="constant", constant=4.0, clip_low=0.02, clip_high=0.02),
 }
-# A large eps keeps Adam's step smooth: where a gradient is nearly zero, rounding must not decide its sign.
+# A large eps keeps Adam's step smooth: where a gradient is nearly zero,
+# rounding must not decide its sign.
 MAIN = Optimizer(lr=1e-2, eps=1e-3, warmup_steps=1, weight_decay=0.1), 6
 IMITATION = (
     Optimizer(
@@ -80,7 +83,8 @@ def apart(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> floa
 
 
 def make_groups() -> list[Group]:
-    """Five groups of four samples with 1 to 60 response tokens; the first two have a trace, the fourth is all wrong.
+    """Five groups of four samples with 1 to 60 response tokens; the first two have a trace, the
+    fourth is all wrong.
 
     Dropping the fourth changes which data-parallel rank the others are dealt to.
     """
