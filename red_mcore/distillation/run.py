@@ -112,12 +112,14 @@ def _distil(
     source = job.source or teacher.name
     ledger.claim({"teacher": teacher.about, "sampling": job.sampling.row()})
     bar: list[Console] = []
-    began, before = time.monotonic(), ledger.tokens
+    first: list[tuple[float, int]] = []
+    """When the first answer came, and the tokens that were there by then."""
 
     def told(work: Distilling) -> None:
         if bar:
-            passed = max(1e-9, time.monotonic() - began)
-            speed = (ledger.tokens - before) / passed
+            first[:] = first[:1] or [(time.monotonic(), ledger.tokens)]
+            (began, before) = first[0]
+            speed = (ledger.tokens - before) / max(1.0, time.monotonic() - began)
             bar[0].update(work.done, _metrics(job, ledger, work, speed), work.planned)
 
     work = Distilling(used, job.keeping, job.sampling.seed, ledger, judge, told)
