@@ -133,7 +133,8 @@ def test_both_kinds_of_teacher_sample_the_same_and_keep_to_what_is_banned(place,
     assert "for bigrams, 4 answers each, of which it keeps all; 0 of 40" in told
     from red_mcore.data import schema
 
-    here = [entry.row() for entry in schema.read(place / "here/traces.parquet")]
+    entries = schema.read(place / "here/traces.parquet")
+    here = [json.loads(schema.line(entry)) for entry in entries]
     assert len(here) == PROBLEMS
     for mine, theirs in zip(here, rows(place / "there"), strict=True):
         assert mine["traces"] == theirs["traces"]
