@@ -4,6 +4,7 @@ address."""
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from red_mcore.data.schema import Entry
@@ -19,7 +20,8 @@ class Task(NamedTuple):
     """As the verifier wants it."""
 
 
-class Request(NamedTuple):
+@dataclass(frozen=True)
+class Request:
     """One answer that is wanted."""
 
     task: Task
