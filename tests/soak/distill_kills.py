@@ -25,7 +25,7 @@ from bigrams import write_teacher  # noqa: E402
 from serving import Server, command, environment, keys, write_problems  # noqa: E402
 
 OPTIONS = ("--samples", 3, "--keep", "fill", "--count", 3, "--most", 9)
-PACE = ("--requests-per-minute", 600, "--concurrency", 6)
+PACE = ("--requests-per-minute", 150, "--concurrency", 6)
 """So that it lives long enough to be killed."""
 
 
@@ -62,9 +62,8 @@ def kill(count: int, rng: random.Random, folder: Path, data: Path, server: Serve
         with_server = kills % 3 == 2
         while time.monotonic() < end and program.poll() is None:
             time.sleep(0.01)
-        if program.poll() is not None:
-            print(f"it came to its end after {kills} kills: {program.output()[-500:]}")
-            break
+        ended = f"it came to its end after {kills} kills: lower PACE\n"
+        assert program.poll() is None, ended + program.output()[-500:]
         if with_server:
             server.kill()
             time.sleep(rng.uniform(0, 1))
