@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from red_mcore.distillation.teacher import Task, Teacher
 
 ADDRESSES = ("http://", "https://")
-OF_ADDRESSES = ("model", "requests_per_minute", "tokens_per_minute")
-OF_PROCESS = ("tensor", "dtype", "engine", "chat_template")
+OF_ADDRESSES: tuple[str, ...] = ("model", "requests_per_minute", "tokens_per_minute")
+OF_PROCESS: tuple[str, ...] = ("tensor", "dtype", "engine", "chat_template")
 """Options that one kind of teacher takes alone."""
 FAILED = 1
 
