@@ -17,6 +17,7 @@ TIERS = (
         "checkpoints",
         "convert",
         "data",
+        "distillation",
         "evaluation",
         "rewards",
         "rollout",

@@ -15,6 +15,7 @@ COMMANDS = {
     "report": "one page of a training run",
     "rollouts": "one page of a run's rollouts, steps side by side",
     "analyse": "how models reason, along recorded responses",
+    "distill": "traces of a teacher, verified on the way",
     "compare": "methods from one start, over seeds, in one report",
     "convert": "checkpoints to and from Hugging Face folders",
     "doctor": "what this machine has, and what to mend",
