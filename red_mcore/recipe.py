@@ -40,6 +40,7 @@ from red_mcore.config.recipe import (
     Reward,
     Rollout,
     Source,
+    Teacher,
     Tracking,
     Until,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "Source",
     "Steps",
     "StepsOrNone",
+    "Teacher",
     "Tokens",
     "Tracking",
     "Until",

@@ -126,9 +126,11 @@ def _import(recipe: Recipe) -> None:
 
     begin_imports()
     names, benchmarks = (
-        (recipe.model.path, *sources.paths(recipe.data)),
+        [recipe.model.path, *sources.paths(recipe.data)],
         recipe.evaluation.benchmarks,
     )
+    if recipe.algorithm.teacher is not None:
+        names.append(recipe.algorithm.teacher.path)
     is_local = all(name is None or Path(name).exists() for name in names)
     set_environment(offline=is_local and (benchmarks is None or benchmarks.data is not None))
     import red_mcore.rollout.engine

@@ -120,14 +120,20 @@ class Policy:
 
     def score_reference(self, groups: Sequence[Group]) -> None:
         """Fill ``ref_logp`` of every sample, on every rank; called on the reference. Raises as ``score`` does."""
-        with (
-            read_on_device(list(self.model.parameters()))
-            if self._offload.reference
-            else nullcontext()
-        ):
+        self._score_frozen(groups, "ref_logp", self._offload.reference)
+
+    def score_teacher(self, groups: Sequence[Group]) -> None:
+        """The same of ``teacher_logp``; called on the teacher."""
+        self._score_frozen(groups, "teacher_logp", self._offload.teacher)
+
+    def _score_frozen(self, groups: Sequence[Group], field: str, is_offloaded: bool) -> None:
+        weights: AbstractContextManager = nullcontext()
+        if is_offloaded:
+            weights = read_on_device(list(self.model.parameters()))
+        with weights:
             for sample, logp, _ in self._scored(groups):
-                sample.ref_logp = logp
-        self._check(groups, ("ref_logp",))
+                setattr(sample, field, logp)
+        self._check(groups, (field,))
 
     def _check(self, groups: Sequence[Group], names: Sequence[str]) -> None:
         """FloatingPointError, on every rank, for the first of these fields of samples that is not finite."""

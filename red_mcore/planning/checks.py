@@ -22,7 +22,7 @@ from red_mcore.models.architecture import Architecture
 from red_mcore.models.headers import HFHeaders
 from red_mcore.models.layers import check_layers
 from red_mcore.models.rules import hf_shapes, tied_names
-from red_mcore.planning import memory
+from red_mcore.planning import memory, teachers
 from red_mcore.planning.memory import BYTES
 from red_mcore.planning.plan import find_architecture
 from red_mcore.rewards import functions
@@ -80,6 +80,7 @@ def _validate(recipe: Recipe, here: bool) -> None:
     _check_benchmarks(recipe, architecture)
     _check_functions(recipe)
     recipe.algorithm.check(recipe)
+    teachers.check(recipe, architecture)
     template.check_recipe(recipe, recipe.model)
     addresses.check(recipe.tracking)
     monitor.check(recipe.tracking.monitors)
@@ -169,7 +170,9 @@ def _check_batch(recipe: Recipe) -> None:
             f"batch.updates_per_step={batch.updates_per_step} exceeds batch.prompts_per_step={batch.prompts_per_step},"
             f" and an update takes whole groups: use {batch.prompts_per_step} or fewer"
         )
-    if recipe.algorithm.rollouts and batch.samples_per_prompt + recipe.algorithm.traces < 2:
+    algorithm = recipe.algorithm
+    is_compared = algorithm.rollouts and algorithm.compares
+    if is_compared and batch.samples_per_prompt + algorithm.traces < 2:
         raise RecipeError(
             f"batch.samples_per_prompt={batch.samples_per_prompt} makes groups of 1, which"
             f" {type(recipe.algorithm).__name__} cannot compare: use 2 or more"

@@ -11,6 +11,7 @@ from red_mcore.config.recipe import Model, Parallel, Recipe, RecipeError
 from red_mcore.config.redaction import redacted
 from red_mcore.models.architecture import Architecture, hf_config, read_architecture
 from red_mcore.models.layers import uses_transformer_engine
+from red_mcore.planning import teachers
 from red_mcore.planning.memory import BYTES, Memory, most_needing, parameters_per_rank, room
 from red_mcore.system.devices import has_gpu
 from red_mcore.tracking import database
@@ -62,6 +63,7 @@ def describe(recipe: Recipe) -> str:
         f" {_shares(batch.prompts_per_step, parallel.ranks // rollout.tensor)} prompts each,"
         f" {rollout.kv_cache_mib} MiB of key-value cache per rank",
         f"parameters: {_parameters(recipe)}",
+        *_teacher(recipe),
         *_memory(recipe),
         *_checkpoints(recipe),
         f"writes: {recipe.folder}/ (recipe.yaml, metrics.jsonl, summary.json, rollouts/, checkpoints/, model/)",
@@ -154,6 +156,19 @@ def _parameters(recipe: Recipe) -> str:
     if len(stages) > 1:
         where += " (pipeline stages)"
     return f"{architecture.parameters:,} in all, {where} per rank, {recipe.model.dtype}"
+
+
+def _teacher(recipe: Recipe) -> list[str]:
+    """A line on the teacher, where there is one."""
+    teacher = recipe.algorithm.teacher
+    if teacher is None:
+        return []
+    size = "of a size that is known once it is fetched"
+    if (arch := teachers.architecture(recipe)) is not None:
+        parallel = recipe.parallel
+        parts = parameters_per_rank(arch, parallel.tensor, parallel.pipeline, parallel.expert)
+        size = f"{arch.parameters:,} parameters in all, {max(parts):,} per rank at most"
+    return [f"teacher: {teacher.path}, {size}, coefficient {teacher.coefficient:g}"]
 
 
 def training_flops(a: Architecture, length: int) -> float:

@@ -91,6 +91,8 @@ class Sample:
     """[T] float32 log-probs of the policy before this step's updates, nats, from the scoring
     pass."""
     ref_logp: np.ndarray | None = None
+    teacher_logp: np.ndarray | None = None
+    """[T] float32 log-probs of the frozen teacher, nats, at the temperature of ``old_logp``."""
     entropy: float = 0.0
     """Mean over the response's tokens of the policy's full-vocabulary entropy before this step's
     updates, nats."""

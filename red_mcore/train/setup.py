@@ -20,6 +20,7 @@ from red_mcore.system import disk, signals
 from red_mcore.train.model_folder import prepare_model
 from red_mcore.train.run import Run, optimizers_of
 from red_mcore.train.state import State
+from red_mcore.train.teacher import OpenTeacher, build_teacher, open_teacher
 
 if TYPE_CHECKING:
     from red_mcore.data.cursor import Cursor, Mixture
@@ -66,12 +67,17 @@ def assemble(recipe: Recipe, here: Ranks, begin: float, say: Say) -> tuple[Run, 
     from red_mcore.rollout.sampler import Sampler
 
     model = open_model(recipe, here)
+    opened = open_teacher(recipe, here, model.arch, model.tokenizer)
     verifier = start_verifier(recipe, here)
-    data = read_data(recipe, here, model, verifier, say)
+    data = read_data(recipe, here, model, opened, verifier, say)
     manifest, state = last_state(recipe, here, say)
     cursor = make_cursor(recipe, data, state)
     say(f"{len(data.training)} problems, {len(data.held_out)} held out; building the policy")
     policy, reference = build_policies(recipe, here, model, manifest, state, say)
+    teacher = None
+    if opened is not None:
+        say(f"building the teacher, {opened.arch.parameters:,} parameters of {opened.weights}")
+        teacher = build_teacher(recipe, here, opened)
     say("starting the engines")
     engine = start_engine(recipe, model, data)
     say("opening the tracker")
@@ -87,6 +93,7 @@ def assemble(recipe: Recipe, here: Ranks, begin: float, say: Say) -> tuple[Run, 
         cursor=cursor,
         policy=policy,
         reference=reference,
+        teacher=teacher,
         sampler=Sampler(recipe, model.tokenizer, engine, verifier),
         benchmarks=data.benchmarks,
         evaluator=make_evaluator(recipe, model, data, engine, verifier),
@@ -158,7 +165,12 @@ class ProblemSets:
 
 
 def read_data(
-    recipe: Recipe, here: Ranks, model: OpenModel, verifier: Verifier | None, say: Say
+    recipe: Recipe,
+    here: Ranks,
+    model: OpenModel,
+    teacher: OpenTeacher | None,
+    verifier: Verifier | None,
+    say: Say,
 ) -> ProblemSets:
     """Read all problems, and keep those that can be used; a collective.
 
@@ -181,7 +193,8 @@ def read_data(
         functions.try_out(recipe.reward, lambda _: asked)
 
     def claim() -> None:
-        identity.claim(recipe, model.weights, loaded, digests(benchmarks), begun, say)
+        folder = teacher and teacher.weights
+        identity.claim(recipe, model.weights, loaded, digests(benchmarks), begun, say, folder)
 
     ranks.on_main(here, try_out)
     ranks.on_main(here, claim)

@@ -7,6 +7,7 @@ import statistics
 
 from red_mcore.algorithms.base import GroupAlgorithm, has_weights, losses_of
 from red_mcore.algorithms.mixins import Lessons, OnePassWeights, TrainingProblems, UpdateCount
+from red_mcore.algorithms.teaching import reverse_kl
 from red_mcore.megatron.ranks import any_rank
 from red_mcore.planning import plan
 from red_mcore.samples import guards
@@ -30,7 +31,9 @@ def learn(
         raise RuntimeError(f"step {run.state.step + 1}: {found}; {guards.REFUSED}")
     kept, metrics = algorithm.compose(groups, run.state.algorithm, run.state.step)
     kept = without_masked(kept, run.recipe.reward)
-    metrics["groups/teaching"] = sum(map(is_trained, kept))
+    metrics["groups/teaching"] = len(kept)
+    if algorithm.teacher is None:  # who has something to say about every group
+        metrics["groups/teaching"] = sum(map(is_trained, kept))
     with clock("score"):
         metrics |= score(run, algorithm, groups, kept)
     with clock("update"):
@@ -65,9 +68,13 @@ def score(
         return checked_gap(run, run.policy.score(groups)) if samples_of(groups) else {}
     if run.reference is not None and algorithm.uses_reference:
         run.reference.score_reference(kept)
+    metrics = {}
+    if run.teacher is not None and algorithm.teacher is not None:
+        run.teacher.score_teacher(kept)
+        metrics = reverse_kl(kept)
     if on_policy(run, algorithm):
-        return {}
-    return checked_gap(run, run.policy.score(kept))
+        return metrics
+    return metrics | checked_gap(run, run.policy.score(kept))
 
 
 def update(

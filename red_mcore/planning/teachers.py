@@ -1,0 +1,79 @@
+"""The teacher that an algorithm may have, before anything is started: its folder, its shape under
+the policy's layout, its tokenizer. No torch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from red_mcore.checkpoints import manifests
+from red_mcore.config.recipe import Model, Recipe, RecipeError
+from red_mcore.data import vocabulary
+from red_mcore.models.architecture import Architecture, hf_config, read_architecture
+from red_mcore.models.headers import HFHeaders
+from red_mcore.models.layers import check_layers
+from red_mcore.models.rules import hf_shapes, tied_names
+
+
+def architecture(recipe: Recipe) -> Architecture | None:
+    """The teacher's shape; None where there is no teacher, or only a hub has it."""
+    teacher = recipe.algorithm.teacher
+    if teacher is None or teacher.path is None or not Path(teacher.path).is_dir():
+        return None
+    return of_folder(Path(teacher.path))
+
+
+def of_folder(folder: Path) -> Architecture:
+    """The shape of the teacher in ``folder``. RecipeError for one that is not supported."""
+    try:
+        return read_architecture(hf_config(Model(path=str(folder))))
+    except RecipeError as error:
+        raise _of_teacher(error) from None
+
+
+def check(recipe: Recipe, policy: Architecture | None) -> None:
+    """RecipeError where the teacher cannot score for this ``policy``, as far as both are here (None:
+    the policy is not)."""
+    teacher = recipe.algorithm.teacher
+    if teacher is None or teacher.path is None:
+        return
+    path = teacher.path
+    if not Path(path).is_dir():
+        if Path(path).exists() or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", path):
+            raise RecipeError(
+                f"algorithm.teacher.path {path} is neither a folder with a config.json nor a hub"
+                " name: train or convert the teacher first, or name another"
+            )
+        return
+    try:
+        manifests.check_converted(Path(path), checksums=False)
+    except RecipeError as error:
+        raise _of_teacher(error) from None
+    found = of_folder(Path(path))
+    check_shape(recipe, found, policy)
+    if not (Path(path) / "weights").is_dir():  # which tools/convert.py made
+        try:
+            HFHeaders(Path(path)).check(hf_shapes(found), tied_names(found))
+        except RecipeError as error:
+            raise _of_teacher(error) from None
+    model = recipe.model.path
+    if model is None or Path(model).is_dir():
+        vocabulary.check_apart(model, path)
+
+
+def check_shape(recipe: Recipe, teacher: Architecture, policy: Architecture | None) -> None:
+    """RecipeError where the teacher's shape does not go with the policy's layout, lengths or
+    vocabulary."""
+    try:
+        check_layers(recipe.model, teacher, recipe.parallel.tensor)
+    except RecipeError as error:
+        raise _of_teacher(error) from None
+    if policy is not None and teacher.vocab_size < policy.vocab_size:
+        raise RecipeError(
+            f"algorithm.teacher: vocab_size={teacher.vocab_size} is smaller than the policy's"
+            f" {policy.vocab_size}, so that it could not score every token: take another teacher"
+        )
+
+
+def _of_teacher(error: RecipeError) -> RecipeError:
+    return RecipeError(f"algorithm.teacher: {error}")
