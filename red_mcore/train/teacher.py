@@ -37,14 +37,14 @@ def open_teacher(
     from red_mcore.convert.folder import fetch
     from red_mcore.megatron.ranks import from_main, on_main
 
-    if recipe.algorithm.teacher is None:
+    teacher = recipe.algorithm.teacher
+    if teacher is None or teacher.path is None:  # the latter is refused where a recipe is checked
         return None
-    path = recipe.algorithm.teacher.path
-    assert path is not None  # as the algorithm has checked
-    if from_main(not Path(path).is_dir()):  # nodes may differ in what they see
-        on_main(here, lambda: fetch(path))
-        path = fetch(path)  # from the cache, or on another node that does not share it
-    folder = Path(path)
+    name: str = teacher.path
+    folder = Path(name)
+    if from_main(not folder.is_dir()):  # nodes may differ in what they see
+        on_main(here, lambda: fetch(name))
+        folder = Path(fetch(name))  # from the cache, or on a node that does not share it
     arch = teachers.of_folder(folder)
 
     def check() -> None:
