@@ -25,7 +25,13 @@ def _constant_reward(recipe: Recipe) -> Iterator[tuple[str, str]]:
     reward = recipe.reward
     terms = (reward.format, reward.overlong, reward.repetition)
     weights = (reward.accuracy, *reward.functions.values())
-    if not recipe.algorithm.rollouts or any(weights) or any(term is not None for term in terms):
+    is_taught = recipe.algorithm.teacher is not None  # who says something about every sample
+    if (
+        not recipe.algorithm.rollouts
+        or is_taught
+        or any(weights)
+        or any(term is not None for term in terms)
+    ):
         return
     yield (
         "constant_reward",
@@ -35,6 +41,8 @@ def _constant_reward(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _greedy(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    if recipe.algorithm.teacher is not None:
+        return
     for name in ("temperature", "top_p"):
         value = getattr(recipe.rollout, name)
         if recipe.algorithm.rollouts and value <= GREEDY:
