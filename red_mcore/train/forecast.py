@@ -14,8 +14,9 @@ GREEDY = 0.05
 
 def faults(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """(Code, what is to be feared, why, and what to do)."""
-    yield from _constant_reward(recipe)
-    yield from _greedy(recipe)
+    if recipe.algorithm.teacher is None:  # who has something to say about any sample
+        yield from _constant_reward(recipe)
+        yield from _greedy(recipe)
     yield from _warm_ups(recipe)
     yield from _warm_up_of_algorithm(recipe)
     yield from _no_lesson(recipe)
@@ -25,13 +26,7 @@ def _constant_reward(recipe: Recipe) -> Iterator[tuple[str, str]]:
     reward = recipe.reward
     terms = (reward.format, reward.overlong, reward.repetition)
     weights = (reward.accuracy, *reward.functions.values())
-    is_taught = recipe.algorithm.teacher is not None  # who says something about every sample
-    if (
-        not recipe.algorithm.rollouts
-        or is_taught
-        or any(weights)
-        or any(term is not None for term in terms)
-    ):
+    if not recipe.algorithm.rollouts or any(weights) or any(term is not None for term in terms):
         return
     yield (
         "constant_reward",
@@ -41,8 +36,6 @@ def _constant_reward(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _greedy(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    if recipe.algorithm.teacher is not None:
-        return
     for name in ("temperature", "top_p"):
         value = getattr(recipe.rollout, name)
         if recipe.algorithm.rollouts and value <= GREEDY:

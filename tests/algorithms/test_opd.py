@@ -18,6 +18,7 @@ from red_mcore.algorithms.sft import SFT
 from red_mcore.algorithms.srft import SRFT
 from red_mcore.algorithms.teaching import reverse_kl
 from red_mcore.config.recipe import Batch, Model, Recipe, RecipeError, Teacher
+from red_mcore.train.forecast import faults
 
 TEACHER = Teacher("folder", 0.7)
 
@@ -127,6 +128,14 @@ def test_the_divergence_that_is_reported_is_by_the_engine_s_log_probs():
 def test_refusals(algorithm, message):
     with pytest.raises(RecipeError, match=message):
         algorithm.check(Recipe(name="x", model=Model(), algorithm=algorithm))
+
+
+def test_equal_samples_and_rewards_are_no_fault_where_a_teacher_scores():
+    recipe = Recipe(name="x", model=Model(), algorithm=OPD(teacher=TEACHER))
+    recipe.reward.accuracy, recipe.rollout.temperature = 0.0, 0.01
+    assert list(faults(recipe)) == []
+    recipe.algorithm = GRPO()
+    assert [code for code, _ in faults(recipe)] == ["constant_reward", "greedy"]
 
 
 def test_refills_replace_nothing():
