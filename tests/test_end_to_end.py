@@ -403,7 +403,8 @@ def benchmarks(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def benchmarked(folder, base, benchmarks) -> Path:
-    """GRPO with a reference from the base stage and a teacher of another run, on two ranks, which evaluates benchmarks on its way."""
+    """GRPO with a reference from the base stage and a teacher of another run, on two ranks, which
+    evaluates benchmarks on its way."""
     asked = {"names": ["AIME24", "AMC23"], "data": str(benchmarks), "every": 1, "protocol": ASKED}
     run(
         folder,
