@@ -1,4 +1,4 @@
-"""A teacher is looked at before anything starts: its folder, its shape, its tokenizer, its memory."""
+"""A teacher is looked at before anything starts: its folder, shape, tokenizer and memory."""
 
 import json
 import shutil

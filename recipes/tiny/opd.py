@@ -1,11 +1,13 @@
-"""On-policy distillation from the demo's model: the same base, four rollouts per prompt, every token scored.
+"""On-policy distillation from the demo's model: the same base, four rollouts per prompt, every
+token scored.
 
 The teacher is what ``recipes/red_tiny.py`` makes, which has to be there first:
 
     python -m red_mcore.run recipes/red_tiny.py
     python -m red_mcore.run recipes/tiny/opd.py
 
-Another folder is ``algorithm.teacher.path=FOLDER``; a smaller student is ``model.config.hidden_size=96``.
+Another folder is ``algorithm.teacher.path=FOLDER``; a smaller student is
+``model.config.hidden_size=96``.
 """
 
 from recipes.tiny.red import rates

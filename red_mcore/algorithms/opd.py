@@ -4,8 +4,8 @@
 
 The policy p samples, the teacher q scores every token of it, and each token learns from its own
 score: no discount, no baseline, no reward. It is "On-Policy Distillation" (Thinking Machines Lab,
-2025), whose loss has the importance ratio rho = p / p_old and no clip; on-policy distillation of
-language models with this divergence was proposed as GKD (arXiv 2306.13649) and MiniLLM (arXiv
+2025), whose loss has the importance ratio rho = p / p_old and no clip. Distillation of language
+models on policy with this divergence was proposed as GKD (arXiv 2306.13649) and MiniLLM (arXiv
 2306.08543), which put the divergence itself, or a return with a baseline, in the place of A_t.
 
 Rewards are still given, and accuracy is still measured, but nothing is learnt from them. To learn
@@ -43,11 +43,13 @@ class OPD(RolloutLoss):
         super().check(recipe)
         if not self.std_normalise:
             raise RecipeError(
-                "algorithm.std_normalise=false changes nothing where no samples are compared: leave it true"
+                "algorithm.std_normalise=false changes nothing where no samples are compared: leave"
+                " it true"
             )
         if recipe.batch.refills:
             raise RecipeError(
-                f"batch.refills={recipe.batch.refills}: OPD learns from every group, whatever its rewards: use 0"
+                f"batch.refills={recipe.batch.refills}: OPD learns from every group, whatever its"
+                " rewards: use 0"
             )
 
     def advantages_of(self, group: Group) -> list[float]:

@@ -63,8 +63,8 @@ class SRFT(JudgedTrace, EntropyBonus):
         super().check(recipe)
         if self.teacher is not None:
             raise RecipeError(
-                "algorithm.teacher changes advantages, and the rollouts of SRFT have none: use null, or"
-                " another algorithm"
+                "algorithm.teacher changes advantages, and the rollouts of SRFT have none: use"
+                " null, or another algorithm"
             )
 
     def trains_on(self, group: Group) -> bool:

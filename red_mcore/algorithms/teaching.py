@@ -2,8 +2,8 @@
 
     A_t - c (log p_old,t - log q_t)
 
-with p_old the policy that sampled, q the teacher, both at the rollouts' temperature and of the token
-that was sampled. Over tokens drawn from p_old the part behind c estimates the reverse KL divergence
+with p_old the policy that sampled, q the teacher, both at the rollouts' temperature and of the
+token that was sampled. Over tokens drawn from p_old the part behind c estimates the reverse KL divergence
 KL(p_old || q) at each place, without a look at what follows (no discount), and the policy gradient
 of it is, in expectation, the gradient of that divergence: sum_v p_v log(p_v / q_v) has the gradient
 sum_v p_v log(p_v / q_v) grad log p_v. The form is that of "On-Policy Distillation" (Thinking
@@ -31,11 +31,13 @@ def check(algorithm: Algorithm) -> None:
         return
     if teacher.path is None:
         raise RecipeError(
-            "algorithm.teacher.path=null: name the folder of the teacher, algorithm.teacher.path=FOLDER"
+            "algorithm.teacher.path=null: name the folder of the teacher,"
+            " algorithm.teacher.path=FOLDER"
         )
     if not algorithm.rollouts:
         raise RecipeError(
-            f"algorithm.teacher scores rollouts, and {name} samples none: use algorithm.teacher=null"
+            f"algorithm.teacher scores rollouts, and {name} samples none: use"
+            " algorithm.teacher=null"
         )
 
 

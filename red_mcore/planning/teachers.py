@@ -32,8 +32,8 @@ def of_folder(folder: Path) -> Architecture:
 
 
 def check(recipe: Recipe, policy: Architecture | None) -> None:
-    """RecipeError where the teacher cannot score for this ``policy``, as far as both are here (None:
-    the policy is not)."""
+    """RecipeError where the teacher cannot score for this ``policy``, as far as both are here
+    (None: the policy is not)."""
     teacher = recipe.algorithm.teacher
     if teacher is None or teacher.path is None:
         return

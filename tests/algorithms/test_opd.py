@@ -57,7 +57,8 @@ def test_in_grpo_each_token_has_an_advantage_of_its_own():
 
 
 def test_the_sampled_gradient_is_that_of_the_divergence_in_expectation():
-    """Over all tokens of a vocabulary, each weighed by its probability; torch differentiates the divergence."""
+    """Over all tokens of a vocabulary, each weighed by its probability; torch differentiates the
+    divergence."""
     draw = torch.Generator().manual_seed(0)
     logits, teacher = torch.randn(2, 11, generator=draw, dtype=torch.float64)
     logits.requires_grad_()

@@ -1,4 +1,5 @@
-"""Distillation under this rank's layout, from a teacher that is narrower and deeper than the policy."""
+"""Distillation under this rank's layout, from a teacher that is narrower and deeper than the
+policy."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ def rollouts() -> list[Group]:
 
 
 def distil(policy: WatchedPolicy, teacher: WatchedPolicy) -> tuple[dict[str, float], list[Group]]:
-    """An update of distillation alone, and the groups as they were trained on; the policy has moved since it sampled,
-    so that ratios are not 1."""
+    """An update of distillation alone, and the groups as they were trained on; the policy has moved
+    since it sampled, so that ratios are not 1."""
     groups = rollouts()
     metrics = policy.score(groups)
     teacher.score_teacher(groups)
@@ -34,7 +35,8 @@ def distil(policy: WatchedPolicy, teacher: WatchedPolicy) -> tuple[dict[str, flo
 
 
 def check_teacher(layout: Layout) -> dict:
-    """Updates of distillation alone, and as a part of RED's advantages in one pass, as the loop makes it."""
+    """Updates of distillation alone, and as a part of RED's advantages in one pass, as the loop
+    makes it."""
     teacher = layout.frozen(
         config(False, *TEACHER), "teacher", Offload(teacher=layout.name != "one")
     )

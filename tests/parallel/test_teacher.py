@@ -1,4 +1,5 @@
-"""Distillation from a teacher of another shape gives the same gradients and weights under every layout."""
+"""Distillation from a teacher of another shape gives the same gradients and weights under every
+layout."""
 
 import numpy as np
 import pytest
@@ -25,7 +26,8 @@ def test_micro_batches(layouts, count):
 
 
 def test_a_teacher_takes_part(layouts):
-    """The two models think differently of the tokens, and RED with a teacher learns something else than without."""
+    """The two models think differently of the tokens, and RED with a teacher learns something else
+    than without."""
     one = layouts["one"]
     gaps = [s.old_logp - s.teacher_logp for s in one["teacher"]["samples", 2]]
     assert np.abs(np.concatenate(gaps)).mean() > 0.5

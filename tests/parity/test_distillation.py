@@ -1,4 +1,5 @@
-"""A step of distillation against transformers and torch's autograd: both models, the loss and its gradient."""
+"""A step of distillation against transformers and torch's autograd: both models, the loss and its
+gradient."""
 
 from copy import copy
 
@@ -10,7 +11,8 @@ from torch_reference import reference
 
 
 def test_the_gradient_of_the_reverse_divergence(layouts):
-    """Nothing but the policy's log-probs of the moment of sampling, which the step was given, comes from the step."""
+    """Nothing but the policy's log-probs of the moment of sampling, which the step was given, comes
+    from the step."""
     found = layouts["one"]["teacher"]
     samples = [copy(sample) for sample in found["samples", 2]]
     for sample, logp in zip(samples, logprobs_of(samples, layouts.folder / "teacher"), strict=True):
