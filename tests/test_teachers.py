@@ -104,7 +104,7 @@ def test_what_tokenizers_differ_in():
     ended = build_tokenizer()
     ended.eos_token = "<|endoftext|>"
     found = vocabulary.difference(build_tokenizer(), ended)
-    assert found == "its eos_token has the ids [257], the policy's has [259]"
+    assert found == "its eos_token_id is 257, the policy's is 259"
     other = build_tokenizer()
     other.chat_template, other.pad_token = "{{ messages }}", "<|user|>"
     assert vocabulary.difference(build_tokenizer(), other) is None

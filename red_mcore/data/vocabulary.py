@@ -17,8 +17,9 @@ from red_mcore.system.exit_codes import BAD_INPUT
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_SPECIAL = ("bos_token", "eos_token", "extra_special_tokens")
-"""Special tokens that models read or write; padding, of which nothing is seen here, is none."""
+_SPECIAL = ("bos_token_id", "eos_token_id")
+"""What begins and ends a text. Padding is no matter, for nothing is padded with it here; nor is
+which other tokens count as special, for that changes texts and no ids."""
 
 
 def difference(ours: PreTrainedTokenizerBase, theirs: PreTrainedTokenizerBase) -> str | None:
@@ -32,17 +33,10 @@ def difference(ours: PreTrainedTokenizerBase, theirs: PreTrainedTokenizerBase) -
             there = other.get(token, "none")
             return f"the token {token!r} has id {there}, in the policy's it has {number}"
     for name in _SPECIAL:
-        first, second = _ids(ours, name), _ids(theirs, name)
+        first, second = getattr(ours, name), getattr(theirs, name)
         if first != second:
-            return f"its {name} has the ids {second}, the policy's has {first}"
+            return f"its {name} is {second}, the policy's is {first}"
     return None
-
-
-def _ids(tokenizer: PreTrainedTokenizerBase, name: str) -> list[int]:
-    tokens = getattr(tokenizer, name, None) or []
-    if isinstance(tokens, str):
-        tokens = [tokens]
-    return sorted(tokenizer.convert_tokens_to_ids(list(map(str, tokens))))
 
 
 def load(path: str) -> PreTrainedTokenizerBase:
@@ -63,8 +57,9 @@ def check(ours: PreTrainedTokenizerBase, teacher: str) -> None:
     """RecipeError where the tokenizer in the folder ``teacher`` is another than the policy's."""
     if fault := difference(ours, load(teacher)):
         raise RecipeError(
-            f"algorithm.teacher.path {teacher} has another tokenizer than the policy: {fault}; a"
-            " teacher scores token by token, so take one of the policy's family"
+            f"algorithm.teacher.path {teacher} has another tokenizer than the policy: {fault}. A"
+            " teacher scores token by token: take one with the policy's tokens, or give both"
+            " folders the same"
         )
 
 
