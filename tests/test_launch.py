@@ -1,4 +1,5 @@
-"""Ranks that really start: their variables, failures, Ctrl-C, and what is left when the launcher is killed."""
+"""Ranks that really start: their variables, failures, Ctrl-C, and what is left when the launcher is
+killed."""
 
 import os
 import re
@@ -147,7 +148,11 @@ def test_bad_input_found_by_a_rank_keeps_its_code(start, tmp_path):
 
 
 def test_a_strict_run_with_warnings_waits_for_all_and_keeps_its_code(start, tmp_path):
-    script = "import os, sys, time\nif os.environ['RANK'] == '0': time.sleep(1); open('done', 'w')\nsys.exit(4)"
+    script = (
+        "import os, sys, time\n"
+        "if os.environ['RANK'] == '0': time.sleep(1); open('done', 'w')\n"
+        "sys.exit(4)"
+    )
     assert end(start(script), tmp_path) == (4, "")
     assert (tmp_path / "done").exists()
 

@@ -194,7 +194,8 @@ def test_a_recording_of_somebody_else_runs_nothing(folder):
 
 
 class Engine:
-    """Stands for the sampler: prompts alone are never answered right; of those that go on, one in two is."""
+    """Stands for the sampler: prompts alone are never answered right; of those that go on, one in
+    two is."""
 
     def groups(self, problems, count, key, *, with_traces):
         return [Group(p, [self.sample(0.0, *key, p.id, i) for i in range(count)]) for p in problems]

@@ -32,8 +32,8 @@ def recipe():
         algorithm=RED(),
         base=Base(),
         model=Model(config=dict(
-            model_type="qwen2", vocab_size=262, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-            num_attention_heads=2, num_key_value_heads=2,
+            model_type="qwen2", vocab_size=262, hidden_size=64, intermediate_size=128,
+            num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
         )),
         parallel=Parallel(ranks=2),
         batch=Batch(prompts_per_step=24, samples_per_prompt=7, tokens_per_micro_batch=2048),
@@ -95,7 +95,8 @@ def test_a_recipe_that_can_learn_nothing_is_told_and_not_started_where_it_is_str
     assert done.returncode == 0, done.stderr
     last = done.stdout.splitlines()[-1]
     assert last.startswith(
-        "red_mcore: warning: optimizer.warmup_steps=600 is no less than the 500 updates of steps=500"
+        "red_mcore: warning: optimizer.warmup_steps=600 is no less than the 500 updates of"
+        " steps=500"
     )
     assert red(*idle, "--dry-run", "strict=true").returncode == 4
     done = red(*idle, "strict=true")
@@ -223,7 +224,8 @@ def test_a_launcher_has_to_start_as_many_ranks_as_the_recipe_wants(recipe, launc
     done = red(recipe, **launcher)
     assert done.returncode == 2
     assert done.stderr == (
-        "red_mcore: error: parallel.ranks=2, but the launcher started 3: set parallel.ranks=3 or start 2\n"
+        "red_mcore: error: parallel.ranks=2, but the launcher started 3: set parallel.ranks=3 or"
+        " start 2\n"
     )
 
 

@@ -11,6 +11,7 @@ from red_mcore.data.episodes import split
 from red_mcore.data.seams import encode_prompt, encode_response, encode_words, stop_ids
 from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.rewards.verifier import Grade, Verifier
+from red_mcore.rollout.answering import Request
 from red_mcore.rollout.protocol import Completion
 from red_mcore.rollout.sampler import Sampler, rollout_metrics
 from red_mcore.samples.records import Problem, Sample
@@ -107,16 +108,12 @@ def test_only_what_stands_behind_the_mark_is_judged(sampler, text, judged):
     sample = Sample(prompt, encode_response(sampler.tokenizer, text, prompt))
     for mark, expected in (("</think>", judged), (None, text)):
         sampler.recipe.reward.answer_after = mark
-        sampler._grade(PROBLEMS[:1], [[sample]], [LIMIT], [np.zeros(0, np.int32)])
+        sampler._grade([Request(PROBLEMS[0], prompt, LIMIT, 0, np.zeros(0, int), [sample])])
         assert asked.pop()[1] == expected
         assert sample.text == text
     sampler.recipe.reward.answer_after = "</think>"
-    sampler._grade(
-        PROBLEMS[:1],
-        [[sample]],
-        [LIMIT],
-        [encode_words(sampler.tokenizer, "a</think> so ", prompt)],
-    )
+    begun = encode_words(sampler.tokenizer, "a</think> so ", prompt)
+    sampler._grade([Request(PROBLEMS[0], prompt, LIMIT, 0, begun, [sample])])
     assert asked.pop()[1] == (
         judged or f" so {text}" * ("</think>" not in text)
     )  # what goes on from a prefix

@@ -1,5 +1,5 @@
-"""The command lines: ``red-mcore COMMAND ...``, each a module of this room with ``main(arguments)
--> exit code``."""
+"""The command lines, ``red-mcore COMMAND ...``: each is a module of this room with
+``main(arguments) -> exit code``."""
 
 from __future__ import annotations
 
@@ -38,16 +38,15 @@ def main(command: str | None = None) -> NoReturn:
         print(f"red-mcore {version('red-mcore')}")
         sys.exit(0)
     if command not in COMMANDS:
-        print(
-            f"red-mcore: error: no command {command}: use one of {', '.join(COMMANDS)}",
-            file=sys.stderr,
-        )
+        known = ", ".join(COMMANDS)
+        print(f"red-mcore: error: no command {command}: use one of {known}", file=sys.stderr)
         sys.exit(2)
+    # Not at the top: what a command imports takes seconds, and --help should not.
     from red_mcore.config import modules
     from red_mcore.system import signals, streams
 
     modules.reach([Path.cwd()])  # as `python -m` does, for users' modules
-    streams.outlive()
+    streams.outlive()  # before anything is printed
     if command in _HELD:
         signals.hold()
     sys.exit(import_module(f"red_mcore.cli.{command}").main(arguments))

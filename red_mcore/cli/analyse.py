@@ -18,78 +18,59 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from red_mcore.cli import common
 from red_mcore.config.recipe import RecipeError
 from red_mcore.config.redaction import guard_output, redacted
+from red_mcore.system.exit_codes import INTERRUPTED
 from red_mcore.tracking.console import Watched
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from red_mcore.analysis.findings import Findings, Likelihood
-    from red_mcore.analysis.likelihood import TokenScores
+    from red_mcore.analysis.findings import Findings
+    from red_mcore.analysis.lengths import LearnabilityGap
     from red_mcore.analysis.recorded import Evaluation
-    from red_mcore.analysis.scoring import Tokenized
-    from red_mcore.samples.responses import Response
+    from red_mcore.analysis.under_models import ScoredEvaluation
 
 DTYPES = ("float32", "bfloat16")
-LEAST_OCCURRENCES = 5
-"""A token generated less often has no place in the table of rank shifts."""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """The exit code."""
     guard_output()
-    arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
+    command = ["python", "tools/analyse.py", *arguments]
     try:
-        _run(options, ["python", "tools/analyse.py", *arguments])
-    except (RecipeError, OSError) as error:
-        print(f"analyse: error: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+        return common.attempt("analyse", lambda: _run(options, command))
     except KeyboardInterrupt:
         print("interrupted: run the same command to go on", file=sys.stderr)
-        return 130
-    return 0
+        return INTERRUPTED
 
 
-def _run(options: argparse.Namespace, command: list[str]) -> None:
+def _run(options: argparse.Namespace, command: list[str]) -> int:
     _check(options)
     from red_mcore.analysis.findings import find
-    from red_mcore.analysis.lengths import learnability_gap
     from red_mcore.analysis.recorded import read_evaluation
     from red_mcore.reports.analysis.report import write_analysis
 
     paths = _named(options.evaluations)
     models = _models(options.models, list(paths))
-    students = [student for student, _, _ in options.gaps]
-    if len(set(students)) < len(students):
-        raise RecipeError(f"--gap: {', '.join(students)}: name each student once")
-    for _, strong, weak in options.gaps:
-        _check_name(strong, list(paths), "--gap")
-        _check_name(weak, list(paths), "--gap")
+    _check_gaps(options.gaps, list(paths))
     evaluations = {name: read_evaluation(path, name) for name, path in paths.items()}
-    # What is cheap and may be refused comes first.
-    gaps = {}
-    for student, strong, weak in options.gaps:
-        gaps[student] = learnability_gap(evaluations[strong], evaluations[weak])
-    options.out.mkdir(parents=True, exist_ok=True)
+    gaps = _gaps(options.gaps, evaluations)  # cheap, and may be refused: before any model is loaded
+    options.out.mkdir(parents=True, exist_ok=True)  # scores are kept there as they come
     scored = _score(evaluations, models, options) if models else {}
     responses = {name: list(evaluation.responses) for name, evaluation in evaluations.items()}
-    for name, one in scored.items():
-        responses[name] = _counted(one.sequences)
-    known = all(response.tokens is not None for part in responses.values() for response in part)
+    responses |= {name: one.responses for name, one in scored.items()}
+    # Lengths are compared between evaluations, so that all have to be in one unit.
+    known = all(one.tokens is not None for part in responses.values() for one in part)
     found = []
     for name, evaluation in evaluations.items():
         one = find(evaluation, responses[name], "tokens" if known else "words")
         if name in scored:
-            one.likelihood = _likelihood(scored[name])
+            one.likelihood = scored[name].likelihood()
         found.append(one)
     judge = ""
     if options.judge_url:
@@ -99,6 +80,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> None:
         if file.suffix != ".png":
             print(file)
     print(options.out / "figures")
+    return 0
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -107,14 +89,32 @@ def _check(options: argparse.Namespace) -> None:
     if options.original and not options.models:
         fix = "name the model that wrote the responses, too"
         raise RecipeError(f"--original compares with --model: {fix}")
-    for name in ("limit", "judge_parallel"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise RecipeError(f"--{name.replace('_', '-')} {value}: use 1 or more")
+    common.check_positive(options, "limit", "judge_parallel")
+
+
+def _check_gaps(gaps: Sequence[Sequence[str]], names: list[str]) -> None:
+    students = [student for student, _, _ in gaps]
+    if len(set(students)) < len(students):
+        raise RecipeError(f"--gap: {', '.join(students)}: name each student once")
+    for _, *pair in gaps:
+        for name in pair:
+            _check_name(name, names, "--gap")
+
+
+def _gaps(
+    asked: Sequence[Sequence[str]], evaluations: dict[str, Evaluation]
+) -> dict[str, dict[str, LearnabilityGap]]:
+    """What each student learned better from, by benchmark."""
+    from red_mcore.analysis.lengths import learnability_gap
+
+    found = {}
+    for student, strong, weak in asked:
+        found[student] = learnability_gap(evaluations[strong], evaluations[weak])
+    return found
 
 
 def _split(text: str) -> tuple[str | None, Path]:
-    """NAME=PATH or PATH; one that exists is a path, whatever is in it."""
+    """NAME=PATH or PATH; one that exists is a path, even with a = in it."""
     name, _, path = text.partition("=")
     if name and path and not Path(text).exists():
         return name, Path(path)
@@ -127,9 +127,10 @@ def _named(texts: Sequence[str]) -> dict[str, Path]:
     for text in texts:
         name, path = _split(text)
         if name is None:
-            whole = path.resolve()
+            whole = path.resolve()  # EVAL may be "."
+            if path.name == "items.jsonl":
+                whole = whole.parent
             name = whole.stem if whole.is_file() else whole.name
-            name = whole.parent.name if path.name == "items.jsonl" else name
         if name in found:
             fix = f"name one, for example {name}2={path}"
             raise RecipeError(f"{found[name]} and {path} are both called {name}: {fix}")
@@ -150,8 +151,9 @@ def _models(texts: Sequence[str], names: list[str]) -> dict[str, Path]:
         if name in found:
             raise RecipeError(f"--model: {name} has two models, {found[name]} and {path}")
         found[name] = path
-    shared = found.pop(None, None)
-    return {name: path for name in names if (path := found.get(name, shared))}
+    shared = found.pop(None, None)  # of all that have none of their own
+    models = {name: found.get(name, shared) for name in names}
+    return {name: model for name, model in models.items() if model}
 
 
 def _check_name(name: str, names: list[str], option: str) -> None:
@@ -162,111 +164,24 @@ def _check_name(name: str, names: list[str], option: str) -> None:
         raise RecipeError(f"{option}: no evaluation is called {name}: {hint}")
 
 
-@dataclass(eq=False)
-class _Scored:
-    """One evaluation's responses with what the models say of them."""
-
-    model: Path
-    original: Path | None
-    sequences: list[Tokenized]
-    """Of all responses."""
-    chosen: list[Tokenized]
-    """Those that are scored."""
-    words: dict[str, list[int]]
-    """list of words -> ids of its tokens."""
-    tokenizer: PreTrainedTokenizerBase
-    own: list[TokenScores | str] = field(default_factory=list)
-    """Scores of those chosen, or why one was left out."""
-    before: list[TokenScores | str] = field(default_factory=list)
-    """The same under the original model."""
-
-
 def _score(
     evaluations: dict[str, Evaluation], models: dict[str, Path], options: argparse.Namespace
-) -> dict[str, _Scored]:
-    """What the models say, by the evaluation's name; each model is loaded once, in turn."""
+) -> dict[str, ScoredEvaluation]:
+    """What the models say, by the evaluation's name."""
     from red_mcore.rollout.environment import set_environment
 
-    folders = list(dict.fromkeys([*models.values(), *filter(None, [options.original])]))
+    folders = [*models.values(), *filter(None, [options.original])]
     set_environment(offline=all(folder.is_dir() for folder in folders))
-    from red_mcore.analysis.positions import thinking_ids
-    from red_mcore.analysis.recorded import spread
-    from red_mcore.analysis.scoring import check_same_tokens, read_tokenizer, score_all, tokenize
-    from red_mcore.convert.conversion import find_model, open_any
+    from red_mcore.analysis import under_models  # brings torch, which reads the environment
 
-    opened = {}
-    for folder in folders:
-        place, faults = find_model(folder)
-        for fault in faults:
-            print(f"warning: {fault}", file=sys.stderr)
-        opened[folder] = open_any(place)
-    tokenizers = {folder: read_tokenizer(model) for folder, model in opened.items()}
-    found: dict[str, _Scored] = {}
-    for name, folder in models.items():
-        tokenizer, responses = tokenizers[folder], evaluations[name].responses
-        sequences = tokenize(responses, tokenizer, options.instruction)
-        wanted = {id(response) for response in spread(responses, options.limit)}
-        chosen = [sequence for sequence in sequences if id(sequence.response) in wanted]
-        if options.original:
-            check_same_tokens(chosen, tokenizer, tokenizers[options.original])
-        words = thinking_ids(tokenizer, opened[folder].arch.vocab_size)
-        found[name] = _Scored(folder, options.original, sequences, chosen, words, tokenizer)
-    for folder, model in opened.items():
-        jobs = [(one, one.own) for one in found.values() if one.model == folder]
-        jobs += [(one, one.before) for one in found.values() if one.original == folder]
-        while jobs:
-            words = list(jobs[0][0].words.values())
-            # All at once, unless tokenizers differ.
-            same = [job for job in jobs if list(job[0].words.values()) == words]
-            jobs = [job for job in jobs if list(job[0].words.values()) != words]
-            sequences = [sequence for one, _ in same for sequence in one.chosen]
-            with Watched(f"responses under {folder.name}") as watch:
-                cache = options.out / "likelihood"
-                made = score_all(model, sequences, words, cache, dtype=options.dtype, watch=watch)
-            scores = iter(made)
-            for one, place in same:
-                place.extend(islice(scores, len(one.chosen)))
-    return found
-
-
-def _counted(sequences: Sequence[Tokenized]) -> list[Response]:
-    """The responses, with the token counts that were not recorded."""
-    found = []
-    for one in sequences:
-        known = one.response.tokens
-        found.append(replace(one.response, tokens=len(one.token_ids) if known is None else known))
-    return found
-
-
-def _likelihood(one: _Scored) -> Likelihood:
-    from red_mcore.analysis.findings import Likelihood, find_positions
-    from red_mcore.analysis.positions import Scored, rank_shift
-
-    own, ours, theirs = [], [], []
-    left_out: Counter[str] = Counter()
-    for sequence, scores, other in zip_longest(one.chosen, one.own, one.before):
-        if isinstance(scores, str):
-            left_out[scores] += 1
-            continue
-        own.append(Scored(sequence.response, sequence.token_ids, scores))
-        if other is not None and not isinstance(other, str):
-            ours.append(own[-1])
-            theirs.append(Scored(sequence.response, sequence.token_ids, other))
-    shift = rank_shift(ours, theirs, least=LEAST_OCCURRENCES)
-    named = [token.token for token in shift.tokens] if shift else []
-    return Likelihood(
-        model=str(one.model),
-        original=str(one.original) if one.original else None,
-        responses=len(own),
-        left_out=dict(left_out),
-        tokenized_here=sum(sequence.response.token_ids is None for sequence in one.chosen),
-        thinking_tokens={name: len(ids) for name, ids in one.words.items()},
-        own=find_positions(own, one.words),
-        before=find_positions(theirs, one.words) if theirs else None,
-        change=find_positions(ours, one.words, theirs) if theirs else None,
-        shift=shift,
-        shift_responses=len(theirs),
-        texts={token: one.tokenizer.decode([token]) for token in named},
+    return under_models.score(
+        evaluations,
+        models,
+        options.original,
+        options.out / "likelihood",
+        instruction=options.instruction,
+        limit=options.limit,
+        dtype=options.dtype,
     )
 
 
@@ -287,14 +202,9 @@ def _judge(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="analyse",
-        usage="python tools/analyse.py EVAL [EVAL ...] --out DIR [options]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    several = {"action": "append", "default": []}
+    usage = "python tools/analyse.py EVAL [EVAL ...] --out DIR [options]"
+    parser = common.parser("analyse", __doc__, usage=usage)
+    several: dict[str, Any] = {"action": "append", "default": []}
 
     add = parser.add_argument
     add("evaluations", metavar="EVAL", nargs="+", help="evaluation folders, or NAME=FOLDER")

@@ -17,28 +17,36 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from red_mcore.cli import common
 from red_mcore.comparison import plan as planned
 from red_mcore.comparison.drive import drive
 from red_mcore.comparison.results import collect
 from red_mcore.config.recipe import RecipeError
 from red_mcore.config.redaction import guard_output
-from red_mcore.system.exit_codes import BAD_INPUT, FAILED, INTERRUPTED
+from red_mcore.system.exit_codes import FAILED, INTERRUPTED
+
+if TYPE_CHECKING:
+    from red_mcore.tracking.monitor import Status
+
+_EXIT_CODES = {"FINISHED": 0, "FAILED": FAILED, "KILLED": INTERRUPTED}
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """Exit code: 0 done, 1 a run failed (the report says which), 2 bad input (one line on stderr),
     130 interrupted."""
     guard_output()
-    arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
     files = [text for text in options.recipes if "=" not in text]
     overrides = [text for text in options.recipes if "=" in text]
-    kind = "sweep" if options.sweep else "comparison"
+    kind, make = "comparison", planned.comparison
+    if options.sweep:
+        kind, make = "sweep", planned.sweep
     out = Path(options.out or f"runs/{kind}")
     try:
         if min(options.seeds, options.jobs) < 1:
@@ -46,16 +54,15 @@ def main(arguments: list[str] | None = None) -> int:
                 f"--seeds {options.seeds} --jobs {options.jobs}: use 1 or more of each"
             )
         seeds = list(range(options.first_seed, options.first_seed + options.seeds))
-        make = planned.sweep if options.sweep else planned.comparison
         plan = make(files, overrides, out, seeds, options.reference)
         with _alone(out):
             return _run(plan, kind, ["python", "tools/compare.py", *arguments], options.jobs)
     except RecipeError as error:
-        print(f"compare: error: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return common.refuse("compare", error)
 
 
 def _run(plan: planned.Plan, kind: str, command: list[str], jobs: int) -> int:
+    """Drive the runs of a plan, report them, and keep the report in MLflow."""
     parent = None
     if plan.reference.recipe.tracking.mlflow:
         from red_mcore.tracking import database
@@ -70,7 +77,7 @@ def _run(plan: planned.Plan, kind: str, command: list[str], jobs: int) -> int:
         )
         plan = replace(plan, tracking=nested)
     outcome = drive(plan, jobs)
-    status = "FAILED" if outcome.failed else "FINISHED"
+    status: Status = "FINISHED"
     if outcome.interrupted:
         print("interrupted: run the same command to go on")
         status = "KILLED"
@@ -78,6 +85,8 @@ def _run(plan: planned.Plan, kind: str, command: list[str], jobs: int) -> int:
         from red_mcore.reports.comparison.report import write_comparison
         from red_mcore.reports.comparison.sweep import write_sweep
 
+        if outcome.failed:  # such a run has its place in the report, too
+            status = "FAILED"
         results = collect(plan, outcome.failed)
         write = write_sweep if kind == "sweep" else write_comparison
         for file in write(results, outcome.failed, command, jobs):
@@ -85,15 +94,15 @@ def _run(plan: planned.Plan, kind: str, command: list[str], jobs: int) -> int:
             if parent:
                 parent.artifact(file)
     if parent:
-        parent.end(status)
-    return {"FINISHED": 0, "FAILED": FAILED, "KILLED": INTERRUPTED}[status]
+        parent.close(status)
+    return _EXIT_CODES[status]
 
 
 @contextmanager
-def _alone(out: Path):
-    """RecipeError while another process works in ``out``; the system lets go of the lock however
-    this one ends."""
+def _alone(out: Path) -> Iterator[None]:
+    """A block that has ``out`` to itself; RecipeError while another process works there."""
     out.mkdir(parents=True, exist_ok=True)
+    # A lock and no file of its own making: the system lets go of it however this process ends.
     with (out / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -105,32 +114,17 @@ def _alone(out: Path):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="compare",
-        usage="python tools/compare.py RECIPES... [a.b=c ...] [options]",
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=__doc__,
-    )
-    parser.add_argument(
-        "recipes",
-        metavar="RECIPE",
-        nargs="*",
-        help="recipe files; and overrides a.b=c for all of them",
-    )
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds (3)")
-    parser.add_argument("--first-seed", type=int, default=0, help="the first of them (0)")
-    parser.add_argument("--out", help="folder of everything (runs/comparison, or runs/sweep)")
-    parser.add_argument(
-        "--reference", metavar="NAME", help="the recipe that sets the budgets (the first)"
-    )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        help="runs at a time (1); with more, seconds compare only if there are cores for all",
-    )
-    parser.add_argument(
-        "--sweep", action="store_true", help="run the recipes' TRIALS and name the best of each"
-    )
+    usage = "python tools/compare.py RECIPES... [a.b=c ...] [options]"
+    parser = common.parser("compare", __doc__, usage=usage)
+    add = parser.add_argument
+    recipes = "recipe files; and overrides a.b=c for all of them"
+    add("recipes", metavar="RECIPE", nargs="*", help=recipes)
+    add("--seeds", type=int, default=3, help="number of seeds (3)")
+    add("--first-seed", type=int, default=0, help="the first of them (0)")
+    add("--out", help="folder of everything (runs/comparison, or runs/sweep)")
+    add("--reference", metavar="NAME", help="the recipe that sets the budgets (the first)")
+    jobs = "runs at a time (1); with more, seconds compare only if there are cores for all"
+    add("--jobs", type=int, default=1, help=jobs)
+    sweep = "run the recipes' TRIALS and name the best of each"
+    add("--sweep", action="store_true", help=sweep)
     return parser

@@ -2,12 +2,12 @@
 
     red-mcore doctor [--runs FOLDER] [--tracking ADDRESS] [--hub]
 
-Nothing heavy is imported, and nothing but a free port is taken. Exit code: 0 nothing fails, 1 something does.
+Nothing heavy is imported, and nothing but a free port is taken. Exit code: 0 nothing fails, 1
+something does.
 """
 
 from __future__ import annotations
 
-import argparse
 import ctypes.util
 import os
 import platform
@@ -16,12 +16,14 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from red_mcore.cli import common
 from red_mcore.config.recipe import RecipeError, Tracking
 from red_mcore.system import devices
 from red_mcore.system.exit_codes import FAILED
@@ -33,7 +35,8 @@ ENOUGH_MEMORY = 8 * GIB
 ENOUGH_DISK = 10 * GIB
 """Bytes of a few checkpoints of a small model."""
 ENOUGH_SHARED = GIB
-"""Bytes by which the processes of one engine, and NCCL's ranks, exchange tensors; containers have 64 MiB."""
+"""Bytes by which the processes of one engine, and NCCL's ranks, exchange tensors; containers have
+64 MiB."""
 HUB = "https://huggingface.co"
 PATIENCE_SECONDS = 5.0
 
@@ -58,7 +61,8 @@ class Requirement(NamedTuple):
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is to judge. Sizes are in bytes; None stands for what cannot be told or is not there."""
+    """What there is to judge. Sizes are in bytes; None stands for what cannot be told or is not
+    there."""
 
     python: tuple[int, int, int]
     requirements: Sequence[Requirement]
@@ -79,59 +83,56 @@ class Machine:
     hub: str | None
     """Why the hub does not answer, or the empty text where it does; None where nobody asked."""
 
+    @property
+    def installed(self) -> dict[str, str]:
+        """The version of each requirement that is there."""
+        return {each.name: each.found for each in self.requirements if each.found}
+
+
+Level = Literal["ok", "warn", "fail"]
+
 
 class Finding(NamedTuple):
     """A line of the report."""
 
-    level: Literal["ok", "warn", "fail"]
+    level: Level
     what: str
     fix: str = ""
 
     def __str__(self) -> str:
-        return f"{self.level:<5} {self.what}{': ' if self.fix else ''}{self.fix}"
+        line = f"{self.level:<5} {self.what}"
+        return f"{line}: {self.fix}" if self.fix else line
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """The exit code."""
-    parser = argparse.ArgumentParser(
-        prog="red-mcore doctor",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--runs", metavar="FOLDER", type=Path, default=Path("runs"), help="where runs go (runs)"
-    )
-    parser.add_argument(
-        "--tracking", metavar="ADDRESS", help="ask whether a server of MLflow answers"
-    )
-    parser.add_argument(
-        "--hub", action="store_true", help="ask whether the Hugging Face hub answers"
-    )
+    parser = common.parser("red-mcore doctor", __doc__)
+    add = parser.add_argument
+    add("--runs", metavar="FOLDER", type=Path, default=Path("runs"), help="where runs go (runs)")
+    add("--tracking", metavar="ADDRESS", help="ask whether a server of MLflow answers")
+    add("--hub", action="store_true", help="ask whether the Hugging Face hub answers")
     options = parser.parse_args(arguments)
-    findings = list(judge(look(options.runs, options.tracking, options.hub)))
-    for finding in findings:
+    levels: Counter[Level] = Counter()
+    for finding in judge(look(options.runs, options.tracking, options.hub)):
+        levels[finding.level] += 1
         print(finding, flush=True)
-    failed = sum(finding.level == "fail" for finding in findings)
-    warned = sum(finding.level == "warn" for finding in findings)
-    print(f"{failed} fail, {warned} warn")
-    return FAILED if failed else 0
+    print(f"{levels['fail']} fail, {levels['warn']} warn")
+    return FAILED if levels["fail"] else 0
 
 
 def look(runs: Path, tracking: str | None = None, asks_hub: bool = False) -> Machine:
     """This machine."""
     gpus = _gpus()
+    shared = Path("/dev/shm")
     return Machine(
         python=sys.version_info[:3],
         requirements=_requirements("gpu" if gpus else "cpu"),
         gpus=gpus,
-        cores=len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        cores=_cores(),
         memory=devices.host_memory(),
         runs=runs,
         free=_free(runs),
-        shared=shutil.disk_usage("/dev/shm").total if Path("/dev/shm").is_dir() else None,
+        shared=shutil.disk_usage(shared).total if shared.is_dir() else None,
         has_numa=ctypes.util.find_library("numa") is not None,
         is_linux=platform.system() == "Linux",
         slurm=_output(["sinfo", "--version"]),
@@ -143,50 +144,27 @@ def look(runs: Path, tracking: str | None = None, asks_hub: bool = False) -> Mac
 
 def judge(machine: Machine) -> Iterator[Finding]:
     """What is to be said of the machine, line by line."""
-    version = ".".join(map(str, machine.python))
-    if machine.python < (3, 11):
-        yield Finding(
-            "fail", f"Python {version}", "use 3.11 or newer, as in make PYTHON=python3.11"
-        )
-    else:
-        yield Finding("ok", f"Python {version}")
-    for requirement in machine.requirements:
-        yield _of_requirement(requirement)
+    python = f"Python {'.'.join(map(str, machine.python))}"
+    fix = "use 3.11 or newer, as in make PYTHON=python3.11"
+    yield _ok_unless(machine.python < (3, 11), "fail", python, fix)
+    yield from map(_of_requirement, machine.requirements)
     yield from _of_gpus(machine)
     memory = f"{machine.cores} cores, {machine.memory / GIB:.1f} GiB of memory"
-    if machine.memory < ENOUGH_MEMORY:
-        fix = f"two ranks with their engines want {ENOUGH_MEMORY // GIB} GiB: set parallel.ranks=1"
-        yield Finding("warn", memory, fix)
-    else:
-        yield Finding("ok", memory)
+    fix = f"two ranks with their engines want {ENOUGH_MEMORY // GIB} GiB: set parallel.ranks=1"
+    yield _ok_unless(machine.memory < ENOUGH_MEMORY, "warn", memory, fix)
     yield _of_disk(machine)
     if machine.shared is not None:
         shared = f"/dev/shm of {machine.shared / GIB:.2f} GiB"
-        if machine.shared < ENOUGH_SHARED:
-            yield Finding(
-                "warn", shared, "start the container with --shm-size=8g, or with --ipc=host"
-            )
-        else:
-            yield Finding("ok", shared)
-    if machine.loopback is not None:
-        fix = "let processes of this machine connect to each other on 127.0.0.1"
-        yield Finding("fail", f"loopback ({machine.loopback})", fix)
-    else:
-        yield Finding("ok", "loopback, where the ranks of one machine meet")
-    if machine.slurm is None:
-        yield Finding("ok", "no SLURM: runs start their ranks here")
-    else:
-        yield Finding(
-            "ok", f"{machine.slurm}: sbatch slurm/red_qwen.sh RECIPE starts runs on nodes"
-        )
-    if machine.tracker is not None:
-        yield Finding("fail", "MLflow", machine.tracker)
-    if machine.hub:
-        fix = "models and data have to be folders and files here: set HF_HUB_OFFLINE=1, or HF_ENDPOINT to a mirror"
-        yield Finding("warn", f"the hub does not answer ({machine.hub})", fix)
-    elif machine.hub is not None:
-        yield Finding("ok", "the hub answers")
+        fix = "start the container with --shm-size=8g, or with --ipc=host"
+        yield _ok_unless(machine.shared < ENOUGH_SHARED, "warn", shared, fix)
+    yield from _of_meeting(machine)
+    yield from _of_servers(machine)
     yield Finding("ok", f"a run would use {_used(machine)}")
+
+
+def _ok_unless(wrong: bool, level: Level, what: str, fix: str) -> Finding:
+    """A line that says what to do only where something is wrong."""
+    return Finding(level, what, fix) if wrong else Finding("ok", what)
 
 
 def _of_requirement(requirement: Requirement) -> Finding:
@@ -194,52 +172,80 @@ def _of_requirement(requirement: Requirement) -> Finding:
         fix = f"install {requirement.name}{requirement.tried}, as make venv does"
         return Finding("fail", f"{requirement.name} is not installed", fix)
     line = f"{requirement.name} {requirement.found}"
-    if not requirement.fits:
-        return Finding("warn", line, f"tried were {requirement.tried}: install one of these")
-    return Finding("ok", line)
+    fix = f"tried were {requirement.tried}: install one of these"
+    return _ok_unless(not requirement.fits, "warn", line, fix)
 
 
 def _of_gpus(machine: Machine) -> Iterator[Finding]:
-    torch = next((r.found or "" for r in machine.requirements if r.name == "torch"), "")
     if not machine.gpus:
         yield Finding("ok", "no NVIDIA GPU: runs use CPUs")
         if machine.is_linux and not machine.has_numa:
             yield Finding("fail", "libnuma, which vLLM loads on CPUs", "apt-get install libnuma1")
         return
-    kinds: dict[GPU, int] = {}
-    for gpu in machine.gpus:
-        kinds[gpu] = kinds.get(gpu, 0) + 1
+    kinds = Counter(machine.gpus)
     for gpu, count in kinds.items():
         yield Finding("ok", f"{count} x {gpu.name}, {gpu.mib} MiB, driver {gpu.driver}")
     if len(kinds) > 1:
         fix = "all ranks have the same share of the work: choose equal ones by CUDA_VISIBLE_DEVICES"
         yield Finding("warn", "GPUs of different kinds", fix)
+    torch = machine.installed.get("torch", "")
     if torch.endswith("+cpu"):
+        # Not in this one: vLLM has a package for CPUs and another one for GPUs.
         fix = "install the gpu extra in another environment: pip install 'red-mcore[gpu]'"
         yield Finding("fail", f"torch {torch} uses no GPU", fix)
 
 
 def _of_disk(machine: Machine) -> Finding:
+    place = "choose another place by runs=FOLDER"
     if machine.free is None:
-        return Finding(
-            "fail", f"{machine.runs} cannot be written", "choose another place by runs=FOLDER"
-        )
+        return Finding("fail", f"{machine.runs} cannot be written", place)
     line = f"{machine.free / GIB:.1f} GiB free for {machine.runs}"
-    if machine.free < ENOUGH_DISK:
-        return Finding(
-            "warn",
-            line,
-            "checkpoints take 18 bytes a parameter: choose another place by runs=FOLDER",
+    fix = f"checkpoints take 18 bytes a parameter: {place}"
+    return _ok_unless(machine.free < ENOUGH_DISK, "warn", line, fix)
+
+
+def _of_meeting(machine: Machine) -> Iterator[Finding]:
+    """Where the ranks of a run can meet."""
+    if machine.loopback is not None:
+        fix = "let processes of this machine connect to each other on 127.0.0.1"
+        yield Finding("fail", f"loopback ({machine.loopback})", fix)
+    else:
+        yield Finding("ok", "loopback, where the ranks of one machine meet")
+    if machine.slurm is not None:
+        start = f"{machine.slurm}: sbatch slurm/red_qwen.sh RECIPE starts runs on nodes"
+        yield Finding("ok", start)
+    else:
+        yield Finding("ok", "no SLURM: runs start their ranks here")
+
+
+def _of_servers(machine: Machine) -> Iterator[Finding]:
+    """Those that somebody asked about."""
+    if machine.tracker is not None:
+        yield Finding("fail", "MLflow", machine.tracker)
+    if machine.hub:
+        fix = (
+            "models and data have to be folders and files here: set HF_HUB_OFFLINE=1, or"
+            " HF_ENDPOINT to a mirror"
         )
-    return Finding("ok", line)
+        yield Finding("warn", f"the hub does not answer ({machine.hub})", fix)
+    elif machine.hub is not None:
+        yield Finding("ok", "the hub answers")
 
 
 def _used(machine: Machine) -> str:
     if not machine.gpus:
         return "CPU ranks with Megatron-Core's own layers, in float32 or bfloat16"
-    installed = {requirement.name for requirement in machine.requirements if requirement.found}
-    layers = "Transformer Engine's" if "transformer-engine" in installed else "Megatron-Core's own"
-    return f"up to {len(machine.gpus)} GPU ranks (parallel.ranks={len(machine.gpus)}) with {layers} layers"
+    layers, count = "Megatron-Core's own", len(machine.gpus)
+    if "transformer-engine" in machine.installed:
+        layers = "Transformer Engine's"
+    return f"up to {count} GPU ranks (parallel.ranks={count}) with {layers} layers"
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _requirements(kind: str) -> list[Requirement]:
@@ -261,14 +267,11 @@ def _requirements(kind: str) -> list[Requirement]:
 
 
 def _gpus() -> list[GPU]:
-    query = [
-        "nvidia-smi",
-        "--query-gpu=name,memory.total,driver_version",
-        "--format=csv,noheader,nounits",
-    ]
+    query = "nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader,nounits"
     found = []
-    for line in (_output(query) or "").splitlines():
-        name, mib, driver = (part.strip() for part in line.rsplit(",", 2))
+    for line in (_output(query.split()) or "").splitlines():
+        name, mib, driver = map(str.strip, line.rsplit(",", 2))  # a name may hold commas
+        # Where the driver cannot tell the memory it writes "[N/A]".
         found.append(GPU(name, int(mib) if mib.isdigit() else 0, driver))
     return found
 
@@ -283,7 +286,7 @@ def _output(command: list[str]) -> str | None:
 
 
 def _free(folder: Path) -> int | None:
-    """Bytes free in the folder, or where it would be made."""
+    """Bytes free in the folder, or where it would be made; None where nothing can be written."""
     place = folder.absolute()
     while not place.exists():
         place = place.parent

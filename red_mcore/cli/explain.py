@@ -1,5 +1,5 @@
-"""The fields of a recipe as tables: name, default, what it may be, meaning; all of it read from the
-sections."""
+"""The fields of a recipe as tables: name, default, what it may be, meaning; all of it is read from
+the sections."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from red_mcore import algorithms
+from red_mcore.cli import common
 from red_mcore.config import descriptions
 from red_mcore.config.fields import Bound, bound_of, change_of
 from red_mcore.config.modules import path_of
 from red_mcore.config.recipe import Algorithm, Recipe
 from red_mcore.config.tree import hints_of, section_in, without_secrets
 
-PLAIN_WIDTH = 120
-"""Characters of a line that no terminal shows."""
 _NO_LIMIT = 10**4
 """An upper bound that is not worth a word."""
 _LEGEND = "* may change when a run goes on in its folder"
@@ -32,34 +31,32 @@ _MORE = "RECIPE --help has the fields of that recipe, and all that is said of th
 
 def everything() -> None:
     """Print the fields of every section and of every algorithm, the beginning of each meaning."""
-    console = _console()
+    console = common.screen()
     for part in _sections(_Section("", Recipe)):
         if part.name == "algorithm":
-            continue
-        off = f" Off by default; {part.name}={{}} turns it on." if part.is_off else ""
-        _print_head(console, part.name or "recipe", _first_clause(_about(part.kind)) + off)
+            continue  # they follow, one by one
+        about = _first_clause(_about(part.kind))
+        if part.is_off:
+            about += f" Off by default; {part.name}={{}} turns it on."
+        _print_head(console, part.name or "recipe", about)
         _print_fields(console, part, list(fields(part.kind)))
     _print_head(console, "algorithm", "One of these, or package.module:Class of your own.")
     for kind in _algorithms():
-        bases = []
-        for base in kind.__mro__[1:]:
-            if is_dataclass(base) and base is not Algorithm:
-                bases.append(base.__name__)
-        more = f" It also has the fields of {', '.join(bases)}." if bases else ""
-        _print_head(console, path_of(kind), _first_clause(_about(kind)) + more)
-        own = inspect.get_annotations(kind)
-        _print_fields(
-            console,
-            _Section("algorithm", kind),
-            [field for field in fields(kind) if field.name in own],
-        )
+        about = _first_clause(_about(kind))
+        bases = [base for base in kind.__mro__[1:] if is_dataclass(base) and base is not Algorithm]
+        if bases:
+            about += f" It also has the fields of {', '.join(base.__name__ for base in bases)}."
+        _print_head(console, path_of(kind), about)
+        own = inspect.get_annotations(kind)  # without what the bases have, which are shown, too
+        shown = [field for field in fields(kind) if field.name in own]
+        _print_fields(console, _Section("algorithm", kind), shown)
     console.print(Text(f"\n{_LEGEND}\n{_MORE}"))
 
 
 def of_recipe(recipe: Recipe) -> None:
     """Print the fields of one recipe, its own algorithm among them, with their values and their
     whole meanings."""
-    console = _console()
+    console = common.screen()
     for part in _sections(_Section("", Recipe, without_secrets(recipe))):
         head = part.name or "recipe"
         if part.name == "algorithm":
@@ -82,6 +79,15 @@ class _Section(NamedTuple):
     is_off: bool = False
     """By default."""
 
+    def name_of(self, field: Field[Any]) -> str:
+        """As an override names the field."""
+        return f"{self.name}.{field.name}" if self.name else field.name
+
+    def is_free(self, field: Field[Any]) -> bool:
+        """Whether the field may change when a run goes on."""
+        change = change_of(self.kind, field.name)
+        return self.may_change or (change is not None and change.value)
+
 
 def _sections(part: _Section) -> Iterator[_Section]:
     """A section and all within it; without values those that are off by default, and those of
@@ -89,8 +95,7 @@ def _sections(part: _Section) -> Iterator[_Section]:
     yield part
     for field in fields(part.kind):
         hint = hints_of(part.kind)[field.name]
-        name = f"{part.name}.{field.name}" if part.name else field.name
-        may_change = part.may_change or _is_free(part.kind, field.name)
+        name, may_change = part.name_of(field), part.is_free(field)
         if part.values is not None:
             value = getattr(part.values, field.name)
             if is_dataclass(value):
@@ -99,16 +104,6 @@ def _sections(part: _Section) -> Iterator[_Section]:
             yield from _sections(_Section(name, inner, None, may_change, _default(field) is None))
         elif get_origin(hint) is list and is_dataclass(inner := get_args(hint)[0]):
             yield _Section(f"{name}[0]", inner, None, may_change)
-
-
-def _is_free(kind: type, name: str) -> bool:
-    change = change_of(kind, name)
-    return change is not None and change.value
-
-
-def _console() -> Console:
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
 
 def _print_head(console: Console, name: str, about: str) -> None:
@@ -124,26 +119,21 @@ def _print_fields(console: Console, part: _Section, shown: list[Field[Any]]) -> 
     meanings = descriptions.of_section(part.kind)
     for field in shown:
         hint = hints_of(part.kind)[field.name]
-        inner = section_in(hint)
-        if inner is not None and not (part.name == "algorithm" and part.values is None):
-            continue  # a table of its own
+        name = part.name_of(field)
+        if part.is_free(field):
+            name += "*"
         meaning = _plain(meanings.get(field.name, ""))
-        value = _default(field)
         if part.values is None:
-            meaning = _first_clause(meaning)
+            value, meaning = _default(field), _first_clause(meaning)
         else:
             value = getattr(part.values, field.name)
-        name = f"{part.name}.{field.name}" if part.name else field.name
-        mark = "*" if part.may_change or _is_free(part.kind, field.name) else ""
+        shown_value = _shown(value)
         may_be = _may_be(hint, bound_of(part.kind, field.name))
-        if inner is not None:
-            may_be = f"fields of {inner.__name__}"
-        table.add_row(
-            Text(f"  {name}{mark}"),
-            Text("" if inner else _shown(value)),
-            Text(may_be),
-            Text(meaning),
-        )
+        if (inner := section_in(hint)) is not None:
+            if part.name != "algorithm" or part.values is not None:
+                continue  # it has a table of its own
+            shown_value, may_be = "", f"fields of {inner.__name__}"
+        table.add_row(Text(f"  {name}"), Text(shown_value), Text(may_be), Text(meaning))
     if table.rows:
         console.print(table)
 
@@ -166,20 +156,20 @@ def _default(field: Field[Any]) -> Any:
 
 
 def _shown(value: Any) -> str:
+    """A value as an override writes it."""
     if value is MISSING:
         return "(required)"
-    if isinstance(value, bool):
-        return str(value).lower()
     if value is None:
         return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, tuple):
         return str(list(value))
-    text = str(value).replace("\n", "\\n")
-    if isinstance(value, str):
-        return text or "''"
-    return text
+    if value == "":
+        return "''"
+    return str(value).replace("\n", "\\n")
 
 
 def _may_be(hint: Any, bound: Bound | None) -> str:
@@ -196,27 +186,29 @@ def _may_be(hint: Any, bound: Bound | None) -> str:
 
 
 def _range(bound: Bound) -> str:
-    lower = f"above {bound.least:g}" if bound.above else f"{bound.least:g}"
-    upper = f"below {bound.most:g}" if bound.below else f"{bound.most:g}"
+    lower, upper = f"{bound.least:g}", f"{bound.most:g}"
+    if bound.above:
+        lower = f"above {lower}"
+    if bound.below:
+        upper = f"below {upper}"
+    text = f"{lower} to {upper}"
     if bound.most >= _NO_LIMIT:
         text = lower if bound.above else f"{lower} or more"
-        text = "any number" if bound.least <= -_NO_LIMIT else text
-    else:
-        text = f"{lower} to {upper}"
+        if bound.least <= -_NO_LIMIT:
+            text = "any number"
     if bound.zero:
         text = f"0, {text}"
     return f"{text} {bound.unit}".strip()
 
 
 def _about(kind: type) -> str:
+    """What a class's docstring says; dataclass makes one up, NAME(...), where it has none."""
     said = inspect.getdoc(kind) or ""
-    is_made_up = said.startswith(
-        f"{kind.__name__}("
-    )  # by dataclass, where a class has no docstring
-    return "" if is_made_up else _plain(said)
+    return "" if said.startswith(f"{kind.__name__}(") else _plain(said)
 
 
 def _first_clause(text: str) -> str:
+    """Up to the first full stop or semicolon that ends a clause."""
     first = re.split(r"(?<!e\.g\.)(?<=[.;])\s", text, maxsplit=1)[0]
     return f"{first.rstrip('.;')}." if first else ""
 

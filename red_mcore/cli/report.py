@@ -8,28 +8,21 @@ The run may be finished, still going or killed. Exit code: 0 done, 2 bad input (
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 
-from red_mcore.config.recipe import RecipeError
+from red_mcore.cli import common
 from red_mcore.reports.run.report import write_report
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """The exit code."""
-    parser = argparse.ArgumentParser(
-        prog="report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = common.parser("report", __doc__)
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
     parser.add_argument("--out", metavar="FILE", type=Path, help="the page (RUN/report.html)")
     options = parser.parse_args(arguments)
-    try:
+
+    def write() -> int:
         print(write_report(options.run, options.out))
-    except (RecipeError, OSError) as error:
-        print(f"report: error: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return common.attempt("report", write)

@@ -8,43 +8,36 @@ may still be going. Exit code: 0 done, 2 bad input (one line on stderr).
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 
+from red_mcore.cli import common
 from red_mcore.config.recipe import RecipeError
 from red_mcore.reports.run.rollout_page import write_page
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """The exit code."""
-    parser = argparse.ArgumentParser(
-        prog="rollouts",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
-    parser.add_argument(
-        "--steps", metavar="A,B", default="", help="steps to set side by side (some of all)"
-    )
-    parser.add_argument(
-        "--groups", metavar="N", type=int, default=4, help="problems shown of a training step (4)"
-    )
-    parser.add_argument("--out", metavar="FILE", type=Path, help="the page (RUN/rollouts.html)")
+    parser = common.parser("rollouts", __doc__)
+    add = parser.add_argument
+    add("run", metavar="RUN", type=Path, help="folder of a run")
+    add("--steps", metavar="A,B", default="", help="steps to set side by side (some of all)")
+    shown = "problems shown of a training step (4)"
+    add("--groups", metavar="N", type=int, default=4, help=shown)
+    add("--out", metavar="FILE", type=Path, help="the page (RUN/rollouts.html)")
     options = parser.parse_args(arguments)
-    try:
-        if options.groups < 1:
-            raise RecipeError(f"--groups {options.groups}: use 1 or more")
+
+    def write() -> int:
+        common.check_positive(options, "groups")
         print(write_page(options.run, options.out, _steps(options.steps), options.groups))
-    except (RecipeError, OSError) as error:
-        print(f"rollouts: error: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return common.attempt("rollouts", write)
 
 
 def _steps(text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if unread := next((part for part in parts if not part.isdecimal()), None):
-        raise RecipeError(f"--steps {text}: '{unread}' is no step: write numbers, as 1,50,100")
-    return [int(part) for part in parts]
+    found = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        if not part.isdecimal():
+            raise RecipeError(f"--steps {text}: '{part}' is no step: write numbers, as 1,50,100")
+        found.append(int(part))
+    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class Entry:
 
     def row(self) -> dict[str, Any]:
         """The JSON-able row of this entry."""
-        return asdict(self) | {"traces": [asdict(trace) for trace in self.traces]}
+        return asdict(self)
 
 
 def entry(row: dict[str, Any], where: str) -> Entry:
@@ -51,9 +51,11 @@ def entry(row: dict[str, Any], where: str) -> Entry:
     if traces is not None and not isinstance(traces, list):
         raise wrong("traces", "a list of objects", traces)
     return Entry(
-        *(row[name] for name in ("id", "problem", "gold")),
-        tuple(trace(cell, f"{where}: trace {i}") for i, cell in enumerate(traces or (), start=1)),
-        _meta(row.get("meta"), where),
+        id=row["id"],
+        problem=row["problem"],
+        gold=row["gold"],
+        traces=tuple(trace(cell, f"{where}: trace {i}") for i, cell in enumerate(traces or (), 1)),
+        meta=_meta(row.get("meta"), where),
     )
 
 
@@ -68,7 +70,7 @@ def trace(cell: Any, where: str) -> Trace:
         is_mark = isinstance(found, bool) and kind is not bool
         if found is not None and (is_mark or not isinstance(found, kind)):
             raise RecipeError(f"{where}: '{name}' is {found!r}: want {kind.__name__} or null")
-    return Trace(**{one.name: cell.get(one.name) for one in fields(Trace)})
+    return Trace(cell["text"], *map(cell.get, kinds))
 
 
 def _meta(cell: Any, where: str) -> dict[str, Any]:

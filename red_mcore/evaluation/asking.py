@@ -16,6 +16,7 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from red_mcore.megatron import ranks
 from red_mcore.megatron.ranks import Ranks
 from red_mcore.rewards import failures
 from red_mcore.rewards.verifier import Verifier
-from red_mcore.rollout.answering import as_samples, ask, grade
+from red_mcore.rollout.answering import Request, ask, grade, take
 from red_mcore.rollout.exchange import sample_seed
 from red_mcore.rollout.protocol import Engine
 from red_mcore.samples.records import Problem
@@ -47,7 +48,9 @@ minute back."""
 
 def encode(tokenizer: object, problem: Problem, protocol: Protocol) -> np.ndarray:
     """[P] int32 token ids of the prompt."""
-    instruction = protocol.choice_instruction if problem.kind == "choice" else protocol.instruction
+    instruction = protocol.instruction
+    if problem.kind == "choice":
+        instruction = protocol.choice_instruction
     return encode_chat(
         tokenizer,
         problem.text,
@@ -58,13 +61,19 @@ def encode(tokenizer: object, problem: Problem, protocol: Protocol) -> np.ndarra
     )
 
 
-def prompts(tokenizer: object, problems: Problems, protocol: Protocol) -> dict[Key, np.ndarray]:
-    """The prompt of each problem."""
+def by_key(problems: Problems) -> dict[Key, Problem]:
+    """All problems in one, in order."""
     found = {}
     for name, asked in problems.items():
         for problem in asked:
-            found[name, problem.id] = encode(tokenizer, problem, protocol)
+            found[name, problem.id] = problem
     return found
+
+
+def prompts(tokenizer: object, problems: Problems, protocol: Protocol) -> dict[Key, np.ndarray]:
+    """The prompt of each problem."""
+    asked = by_key(problems)
+    return {key: encode(tokenizer, problem, protocol) for key, problem in asked.items()}
 
 
 def check_lengths(
@@ -73,21 +82,25 @@ def check_lengths(
     """RecipeError where a prompt and ``protocol.max_tokens`` do not fit into ``room`` tokens, which
     are ``whose``."""
     (name, item), longest = max(encoded.items(), key=lambda pair: len(pair[1]))
-    if len(longest) + protocol.max_tokens > room:
-        raise RecipeError(
-            f"item {item} of {name} has {len(longest)} prompt tokens; with the protocol's max_tokens="
-            f"{protocol.max_tokens} it needs {len(longest) + protocol.max_tokens}, but {whose} is {room}:"
-            f" use max_tokens={room - len(longest)} or less"
-            if len(longest) < room
-            else f"item {item} of {name} has {len(longest)} prompt tokens, but {whose} is {room}"
-        )
+    length, left = len(longest), room - len(longest)
+    if protocol.max_tokens <= left:
+        return
+    what = f"item {item} of {name} has {length} prompt tokens"
+    if left <= 0:  # no max_tokens would help
+        raise RecipeError(f"{what}, but {whose} is {room}")
+    needed = f"it needs {length + protocol.max_tokens}, but {whose} is {room}"
+    raise RecipeError(
+        f"{what}; with the protocol's max_tokens={protocol.max_tokens} {needed}:"
+        f" use max_tokens={left} or less"
+    )
 
 
 def chunks(problems: Problems, protocol: Protocol) -> list[list[Key]]:
     """Which problems are sampled together."""
     found = []
     for name, asked in problems.items():
-        keys = [(name, problem.id) for problem in asked]
+        keys = list(by_key({name: asked}))
+        # A problem with more samples than a call takes is a chunk of its own.
         size = max(1, protocol.sequences_per_call // protocol.samples_for(name))
         for first in range(0, len(keys), size):
             found.append(keys[first : first + size])
@@ -101,7 +114,7 @@ def digests(problems: Problems) -> dict[str, str]:
         rows = []
         for problem in asked:
             row: list[Any] = [problem.text, problem.gold, problem.kind]
-            if problem.columns:
+            if problem.columns:  # else the digest is that of versions that knew no columns
                 row.append(problem.columns)
             rows.append(row)
         text = json.dumps(rows)
@@ -147,24 +160,28 @@ class Evaluator:
             except RecipeError:
                 if not renew:
                     raise
-                shutil.rmtree(folder)
+                shutil.rmtree(folder)  # of other weights: nothing in it can be of use
                 items.claim(folder, identity)
             for line in items.damage(folder):
                 print(f"warning: {line}", flush=True)
             return set(items.merge(folder, cut))
 
+        def say(text: str) -> None:
+            if here.is_main:
+                print(text, flush=True)
+
         done = ranks.on_main(here, begin)
+        # Chunks are whole or not at all (``items.merge``): the first problem tells.
         left = [chunk for chunk in cut if chunk[0] not in done]
         self._ask_all(problems, left[self.engine.replica :: self.engine.replicas], folder, watch)
-        ranks.any_rank(False)  # waits for all
+        ranks.any_rank(False)  # waits for all, whose parts are then written
         if self.reward.verdict is not None:
-            failures.tell(
-                self.verifier, lambda text: print(text, flush=True) if here.is_main else None
-            )
+            failures.tell(self.verifier, say)
         return ranks.on_main(here, lambda: self._summary(_gathered(folder, cut)))
 
     def _identity(self, problems: Problems) -> dict[str, Any]:
         """What decides the responses and their verdicts; on rank 0, whose verifier is there."""
+        assert self.verifier is not None, "rank 0 leads its engine"
         tokenizer = fingerprints.of_tokenizer(self.tokenizer)
         return {
             **self.engine.about,
@@ -180,23 +197,22 @@ class Evaluator:
         self, problems: Problems, chunks: Sequence[Sequence[Key]], folder: Path, watch: Watch
     ) -> None:
         """Sample and grade this engine's chunks, and keep each as it comes."""
-        by_key: dict[Key, Problem] = {}
-        for name, asked in problems.items():
-            for problem in asked:
-                by_key[name, problem.id] = problem
-        ready, total = 0, 0
+        problem_of = by_key(problems)
+        total, ready = sum(map(self._responses, chunks)), 0
         for chunk in chunks:
-            total += len(chunk) * self.protocol.samples_for(chunk[0][0])
-        for chunk in chunks:
-            before = ready
+            # By default, for the loop changes ``ready``. The engine counts within its call.
+            def tell(done: int, _: int, ready: int = ready) -> None:
+                watch(ready + done, total)
 
-            def tell(done: int, _: int, before: int = before) -> None:
-                watch(before + done, total)
-
-            found = self._sample(chunk[0][0], [by_key[place] for place in chunk], tell)
+            found = self._sample(chunk[0][0], [problem_of[key] for key in chunk], tell)
+            # At once: an evaluation that is killed loses no more than a chunk.
             if self.engine.is_leader:
                 items.append(folder, self.engine.replica, found)
-            ready += len(chunk) * self.protocol.samples_for(chunk[0][0])
+            ready += self._responses(chunk)
+
+    def _responses(self, chunk: Sequence[Key]) -> int:
+        """How many are sampled of a chunk, whose problems are of one benchmark."""
+        return len(chunk) * self.protocol.samples_for(chunk[0][0])
 
     def _grader(self) -> str:
         verdict = self.reward.verdict
@@ -216,43 +232,34 @@ class Evaluator:
 
     def _sample(self, name: str, problems: Sequence[Problem], watch: Watch) -> list[Response]:
         """Graded responses of one chunk; [] but on the engine's leader."""
-        protocol, engine = self.protocol, self.engine
-        encoded = [encode(self.tokenizer, problem, protocol) for problem in problems]
-        seeds = [
-            sample_seed(protocol.seed, zlib.crc32(name.encode()), problem.id)
-            for problem in problems
-        ]
+        protocol, engine, verifier = self.protocol, self.engine, self.verifier
+        requests = []
+        # By name and problem, so that other benchmarks of a command do not change the tokens.
+        benchmark = zlib.crc32(name.encode())
+        for problem in problems:
+            prompt = encode(self.tokenizer, problem, protocol)
+            seed = sample_seed(protocol.seed, benchmark, problem.id)
+            requests.append(Request(problem, prompt, protocol.max_tokens, seed))
         completions = ask(
             engine,
-            encoded,
+            requests,
             protocol.samples_for(name),
-            seeds,
-            max_tokens=[protocol.max_tokens] * len(problems),
             temperature=protocol.temperature,
             top_p=protocol.top_p,
             watch=watch,
         )
-        groups = as_samples(
-            problems, encoded, completions, f"for {name} on engine {engine.replica}"
-        )
+        take(requests, completions, f"for {name} on engine {engine.replica}")
         if not engine.is_leader:
             return []
-        asked = []
-        for problem, samples in zip(problems, groups, strict=True):
-            for sample in samples:
-                asked.append((problem, sample))
+        assert verifier is not None, "the leader of an engine has one"
+        boxed_only = protocol.boxed_only
         grade(
-            asked,
-            self.tokenizer,
-            engine.stop_ids,
-            self.verifier,
-            self.reward,
-            boxed_only=protocol.boxed_only,
+            requests, self.tokenizer, engine.stop_ids, verifier, self.reward, boxed_only=boxed_only
         )
         found = []
-        for problem, samples in zip(problems, groups, strict=True):
-            for number, sample in enumerate(samples):
-                found.append(of_sample(name, problem, number, sample))
+        for request in requests:
+            for number, sample in enumerate(request.samples):
+                found.append(of_sample(name, request.problem, number, sample))
         return found
 
 
@@ -262,13 +269,13 @@ def _gathered(folder: Path, cut: Sequence[Sequence[Key]]) -> list[Response]:
     RecipeError where it never does.
     """
     deadline = time.monotonic() + VISIBLE_SECONDS
-    asked = [place for chunk in cut for place in chunk]
+    asked = list(chain.from_iterable(cut))
     while missing := len(set(asked) - items.gather(folder).keys()):
         if time.monotonic() > deadline:
             raise RecipeError(
-                f"{folder} lacks {missing} of {len(asked)} problems that other ranks have written: it has to be on a"
-                f" file system that all ranks share"
+                f"{folder} lacks {missing} of {len(asked)} problems that other ranks have written:"
+                " it has to be on a file system that all ranks share"
             )
         time.sleep(1.0)
-    there = items.merge(folder, cut)
-    return [response for place in asked for response in there[place]]
+    there = items.merge(folder, cut)  # not before all is there: it drops chunks that are not whole
+    return list(chain.from_iterable(there[key] for key in asked))

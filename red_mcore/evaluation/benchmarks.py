@@ -4,14 +4,14 @@ A folder may hold more than the known ones: any ``NAME.json``, ``.jsonl``, ``.pa
 file that ``red_mcore.data.files`` reads is a benchmark of that name, in one of the formats of
 ``red_mcore.data.formats``, or with choices:
 
-===========  =========================================  ==================================================
-format       columns                                    right one
-===========  =========================================  ==================================================
-ARC          question, choices {text, label}, answerKey  the label
-GPQA         Question, Correct Answer,                  the first
-             Incorrect Answer 1 to 3
-MMLU-Pro     question, options, answer                  a letter, or its place counted from 0
-===========  =========================================  ==================================================
+========  ==========================================  =====================================
+format    columns                                     right one
+========  ==========================================  =====================================
+ARC       question, choices {text, label}, answerKey  the label
+GPQA      Question, Correct Answer,                   the first
+          Incorrect Answer 1 to 3
+MMLU-Pro  question, options, answer                   a letter, or its place counted from 0
+========  ==========================================  =====================================
 
 A name that is an import path, ``package.module:function``, is a benchmark of the user's own: the
 function takes nothing and gives such rows. It stands whole in the metrics' names.
@@ -23,6 +23,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -47,38 +48,20 @@ class Benchmark:
     """Other names of its file, as ``_plain`` makes them."""
 
 
-KNOWN = {
-    benchmark.name: benchmark
-    for benchmark in (
-        Benchmark("MATH-500", "HuggingFaceH4/MATH-500", "test", 500),
-        Benchmark("AIME24", "HuggingFaceH4/aime_2024", "train", 30, aliases=("aime2024",)),
-        Benchmark("AIME25", "math-ai/aime25", "test", 30, aliases=("aime2025",)),
-        Benchmark("AMC23", "math-ai/amc23", "test", 40, aliases=("amc2023",)),
-        Benchmark("AMC", "AI-MO/aimo-validation-amc", "train", 83),
-        Benchmark("Minerva", "math-ai/minervamath", "test", 272, aliases=("minervamath",)),
-        Benchmark(
-            "OlympiadBench", "Hothan/OlympiadBench", "train", 674, subset="OE_TO_maths_en_COMP"
-        ),
-        Benchmark("GSM8K", "openai/gsm8k", "test", 1319, subset="main", aliases=("gsm8ktest",)),
-        Benchmark(
-            "ARC-c",
-            "allenai/ai2_arc",
-            "test",
-            1172,
-            subset="ARC-Challenge",
-            aliases=("arcchallenge",),
-        ),
-        Benchmark(
-            "GPQA-D",
-            "Idavidrein/gpqa",
-            "train",
-            198,
-            subset="gpqa_diamond",
-            aliases=("gpqadiamond",),
-        ),
-        Benchmark("MMLU-Pro", "TIGER-Lab/MMLU-Pro", "test", 12032),
-    )
-}
+_ALL = (
+    Benchmark("MATH-500", "HuggingFaceH4/MATH-500", "test", 500),
+    Benchmark("AIME24", "HuggingFaceH4/aime_2024", "train", 30, aliases=("aime2024",)),
+    Benchmark("AIME25", "math-ai/aime25", "test", 30, aliases=("aime2025",)),
+    Benchmark("AMC23", "math-ai/amc23", "test", 40, aliases=("amc2023",)),
+    Benchmark("AMC", "AI-MO/aimo-validation-amc", "train", 83),
+    Benchmark("Minerva", "math-ai/minervamath", "test", 272, aliases=("minervamath",)),
+    Benchmark("OlympiadBench", "Hothan/OlympiadBench", "train", 674, "OE_TO_maths_en_COMP"),
+    Benchmark("GSM8K", "openai/gsm8k", "test", 1319, "main", ("gsm8ktest",)),
+    Benchmark("ARC-c", "allenai/ai2_arc", "test", 1172, "ARC-Challenge", ("arcchallenge",)),
+    Benchmark("GPQA-D", "Idavidrein/gpqa", "train", 198, "gpqa_diamond", ("gpqadiamond",)),
+    Benchmark("MMLU-Pro", "TIGER-Lab/MMLU-Pro", "test", 12032),
+)
+KNOWN = {benchmark.name: benchmark for benchmark in _ALL}
 
 
 def check(names: Sequence[str], folder: str | None) -> None:
@@ -87,10 +70,12 @@ def check(names: Sequence[str], folder: str | None) -> None:
     if not names:
         raise RecipeError(f"no benchmarks are named: use some of {', '.join(KNOWN)}")
     for name in names:
+        # Metrics of these names are the mean over benchmarks, and of held-out problems.
         is_plain = re.fullmatch(r"[\w.-]+", name) and name not in ("average", "reward")
         if not is_plain and not files.is_function(name):
             raise RecipeError(
-                f"benchmark '{name}' becomes part of a metric's name: use letters, digits and . _ - only"
+                f"benchmark '{name}' becomes part of a metric's name: use letters, digits and"
+                " . _ - only"
             )
     if len(set(names)) < len(names):
         raise RecipeError(f"benchmarks {', '.join(names)}: one is named twice")
@@ -116,16 +101,16 @@ def load(
     data = _source(name, folder)
     problems: list[Problem] = []
     layout = None
-    there = files.columns(data) if columns else ()
-    for where, row in files.rows(data):
-        if limit is not None and len(problems) == limit:
-            break
+    there = files.columns(data) if columns else ()  # a look at the whole file
+    for where, row in islice(files.rows(data), limit):
+        number = len(problems)
         more = formats.kept(row, columns, there or list(row), where)
         if (choices := _choices(row, where)) is not None:
-            problem = _choice_problem(len(problems), *choices, f"{seed} {name} {len(problems)}")
+            # A seed of each problem's own: another limit leaves the choices in their order.
+            problem = _choice_problem(number, *choices, f"{seed} {name} {number}")
         else:
             layout = layout or formats.find(files.columns(data), data, where)
-            problem = _plain_problem(len(problems), formats.read(layout, row, where), where)
+            problem = _plain_problem(number, formats.read(layout, row, where), where)
         problems.append(replace(problem, columns=more))
     if not problems:
         raise RecipeError(f"{data.path} is empty")
@@ -134,11 +119,11 @@ def load(
 
 def unusual_sizes(problems: Mapping[str, Sequence[Problem]]) -> list[str]:
     """A line for each known benchmark that is not of the size that is usually reported on."""
-    return [
-        f"{name} has {len(found)} problems here, {KNOWN[name].size} as it is usually reported"
-        for name, found in problems.items()
-        if name in KNOWN and len(found) != KNOWN[name].size
-    ]
+    told = []
+    for name, found in problems.items():
+        if name in KNOWN and len(found) != (size := KNOWN[name].size):
+            told.append(f"{name} has {len(found)} problems here, {size} as it is usually reported")
+    return told
 
 
 def _source(name: str, folder: str | None) -> Data:
@@ -149,21 +134,25 @@ def _source(name: str, folder: str | None) -> Data:
     if folder is None:
         if known is None:
             raise RecipeError(
-                f"benchmark {name} is unknown: use {', '.join(KNOWN)}, or name the folder of its file"
+                f"benchmark {name} is unknown: use {', '.join(KNOWN)}, or name the folder of its"
+                " file"
             )
         return Data(path=known.hub, subset=known.subset, split=known.split)
     if not Path(folder).is_dir():
         raise RecipeError(
             f"the folder of benchmarks {folder} does not exist (working folder {Path.cwd()})"
         )
-    wanted = {_plain(name), *(known.aliases if known else ())}
-    there = sorted(file for file in Path(folder).iterdir() if files.suffix(file))
+    wanted = {_plain(name)}
+    if known is not None:
+        wanted.update(known.aliases)
+    there = sorted(filter(files.suffix, Path(folder).iterdir()))
     found = [file for file in there if _plain(file.name[: -len(files.suffix(file))]) in wanted]
     if len(found) != 1:
-        what = f"{len(found)} files for" if found else "no file for"
+        what = f"{len(found)} files" if found else "no file"
+        names = ", ".join(file.name for file in there) or "no such files at all"
         raise RecipeError(
-            f"{folder} has {what} benchmark {name}: want {name}.json, .jsonl or .parquet once; there are"
-            f" {', '.join(file.name for file in there) or 'no such files at all'}"
+            f"{folder} has {what} for benchmark {name}: want {name}.json, .jsonl or .parquet once;"
+            f" there are {names}"
         )
     return Data(path=str(found[0]))
 
@@ -183,11 +172,13 @@ def _choices(row: dict[str, Any], where: str) -> tuple[str, list[str], int] | No
             return row["Question"], [row["Correct Answer"], *wrong], 0
         if "options" in row:
             options, answer = list(row["options"]), row["answer"]
+            # A list of letters: in a text "AB" would be found, too.
             places = range(len(options)) if isinstance(answer, int) else LETTERS[: len(options)]
             return row["question"], options, list(places).index(answer)
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise RecipeError(
-            f"{where}: its choices cannot be read ({type(error).__name__}: {error}); columns: {', '.join(row)}"
+            f"{where}: its choices cannot be read ({type(error).__name__}: {error});"
+            f" columns: {', '.join(row)}"
         ) from None
     return None
 
@@ -209,9 +200,7 @@ def _choice_problem(
         )
     order = list(range(len(options)))
     random.Random(seed).shuffle(order)
-    lines = [
-        f"{letter}. {str(options[place]).strip()}"
-        for letter, place in zip(LETTERS, order, strict=False)
-    ]
-    text = "\n".join([str(question).strip(), *lines])
-    return Problem(number, text, LETTERS[order.index(right)], kind="choice")
+    lines = [str(question).strip()]
+    for shown, place in enumerate(order):
+        lines.append(f"{LETTERS[shown]}. {str(options[place]).strip()}")
+    return Problem(number, "\n".join(lines), LETTERS[order.index(right)], kind="choice")

@@ -18,7 +18,6 @@ of one problem, by ``item`` or else by the problem's text, are samples of it.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -29,7 +28,7 @@ from red_mcore.config.recipe import Data, RecipeError, Reward
 from red_mcore.data import cells, files
 from red_mcore.evaluation import items
 from red_mcore.evaluation.items import Row
-from red_mcore.rewards.verifier import Grade, Verifier, graded
+from red_mcore.rewards.verifier import Verifier, graded
 from red_mcore.samples.records import Kind, Problem
 from red_mcore.samples.responses import Response
 from red_mcore.tracking.console import Watch, unwatched
@@ -37,19 +36,12 @@ from red_mcore.tracking.console import Watch, unwatched
 _GOLD = ("gold", "gt", "answer", "ground_truth")
 _PROBLEM = ("problem", "question", "prompt")
 _RESPONSES = (
-    *(
-        "responses",
-        "response",
-        "code",
-        "completions",
-        "completion",
-        "outputs",
-        "output",
-        "generations",
-        "generation",
-    ),
+    *("responses", "response", "code", "completions", "completion", "outputs", "output"),
+    *("generations", "generation"),
 )
 _VERDICTS = ("score", "scores", "correct")
+_SHOWN = ("benchmark", "item", "sample", "gold", "answer")
+"""Fields of a response that is judged otherwise than before."""
 _TOGETHER = 256
 """Responses that are graded between two words on how far it is."""
 
@@ -88,9 +80,11 @@ def read(file: Path) -> list[Recorded]:
     found: dict[tuple[str, str], _Problem] = {}
     for where, row in files.rows(Data(path=str(file))):
         problem = _problem_of(row, where, file.stem)
-        # As text: an item may be "aime-1". A problem without either is one of its own.
-        place = problem.benchmark, f"item {row['item']}" if "item" in row else problem.text or where
-        one = found.setdefault(place, problem)
+        # A problem with neither number nor text is one of its own.
+        place = problem.text or where
+        if "item" in row:
+            place = f"item {row['item']}"  # as text: an item may be "aime-1"
+        one = found.setdefault((problem.benchmark, place), problem)
         if (one.text, one.gold, one.kind) != (problem.text, problem.gold, problem.kind):
             raise RecipeError(
                 f"{where}: another problem or gold than an earlier line of item {row.get('item')}"
@@ -112,15 +106,17 @@ def _problem_of(row: Row, where: str, name: str) -> _Problem:
     benchmark = str(row.get("benchmark", name))
     if not re.fullmatch(r"[\w.:-]+", benchmark):
         raise RecipeError(
-            f"{where}: benchmark '{benchmark}' becomes part of a metric's name: use letters and digits"
+            f"{where}: benchmark '{benchmark}' becomes part of a metric's name: use letters and"
+            " digits"
         )
-    told = [row[name] for name in _PROBLEM if row.get(name) is not None]
-    text = _text(told[0] if told else "", where)
-    item = row["item"] if isinstance(row.get("item"), int) else None
+    text = _text(_known(row, _PROBLEM, ""), where)
+    item = row.get("item")
+    if not isinstance(item, int):  # a number is made for it (``_numbered``)
+        item = None
     return _Problem(benchmark, item, text, gold, kind, row.get("prompt_ids"))
 
 
-def _responses(row: Row, where: str) -> tuple[list[Row], list[bool | None]]:
+def _responses(row: Row, where: str) -> tuple[list[Row], Sequence[bool | None]]:
     """(Responses of a line, the earlier grader's verdict on each)."""
     responses = _first(row, _RESPONSES, where)
     if isinstance(responses, str | dict):
@@ -128,13 +124,14 @@ def _responses(row: Row, where: str) -> tuple[list[Row], list[bool | None]]:
     if not isinstance(responses, list) or not responses:
         raise RecipeError(f"{where}: the responses are {str(responses)[:60]}, want texts")
     found = [_response(each, where) for each in responses]
-    told = [row[name] for name in _VERDICTS if row.get(name) is not None]
-    if not told:
+    verdicts = _known(row, _VERDICTS)
+    if verdicts is None:
         return found, [None] * len(found)
-    verdicts = [told[0]] if isinstance(told[0], bool | int | float) else told[0]
+    if isinstance(verdicts, bool | int | float):
+        verdicts = [verdicts]
     if len(verdicts) != len(found):
         raise RecipeError(f"{where}: {len(verdicts)} verdicts for {len(found)} responses")
-    return found, [bool(verdict) for verdict in verdicts]
+    return found, list(map(bool, verdicts))
 
 
 def _numbered(problems: Sequence[_Problem]) -> list[Recorded]:
@@ -144,12 +141,11 @@ def _numbered(problems: Sequence[_Problem]) -> list[Recorded]:
     found = []
     for problem in problems:
         if problem.item is None:
-            free = (n for n in itertools.count() if (problem.benchmark, n) not in taken)
-            problem.item = next(free)
+            problem.item = 0
+            while (problem.benchmark, problem.item) in taken:
+                problem.item += 1
             taken.add((problem.benchmark, problem.item))
-        for number, (response, earlier) in enumerate(
-            zip(problem.responses, problem.earlier, strict=True)
-        ):
+        for number, response in enumerate(problem.responses):
             record = Response(
                 benchmark=problem.benchmark,
                 item=problem.item,
@@ -164,7 +160,7 @@ def _numbered(problems: Sequence[_Problem]) -> list[Recorded]:
                 gold=problem.gold,
                 kind=problem.kind,
             )
-            found.append(Recorded(record, earlier))
+            found.append(Recorded(record, problem.earlier[number]))
     return found
 
 
@@ -180,16 +176,15 @@ def grade(
     A verdict of ``reward``, the verifier's settings, is told 0 tokens where their number is not
     recorded.
     """
-    asked = [(_as_problem(response), response.text, response.tokens or 0) for response in responses]
-    judged: list[Grade] = []
-    for first in range(0, len(asked), _TOGETHER):
-        judged += graded(
-            verifier, reward or Reward(), asked[first : first + _TOGETHER], boxed_only=boxed_only
-        )
-        watch(len(judged), len(asked))
-    found = []
-    for response, grade in zip(responses, judged, strict=True):
-        found.append(replace(response, answer=grade.answer, verdict=grade.verdict))
+    reward = reward or Reward()
+    found: list[Response] = []
+    for first in range(0, len(responses), _TOGETHER):
+        part = responses[first : first + _TOGETHER]
+        asked = [(_as_problem(each), each.text, each.tokens or 0) for each in part]
+        grades = graded(verifier, reward, asked, boxed_only=boxed_only)
+        for response, grade in zip(part, grades, strict=True):
+            found.append(replace(response, answer=grade.answer, verdict=grade.verdict))
+        watch(len(found), len(responses))
     return found
 
 
@@ -203,18 +198,11 @@ def disagreements(
             continue
         judged += 1
         if earlier != now.is_correct:
-            found.append(
-                {
-                    "benchmark": now.benchmark,
-                    "item": now.item,
-                    "sample": now.sample,
-                    "gold": now.gold,
-                    "answer": now.answer,
-                    "recorded": "correct" if earlier else "not correct",
-                    "verdict": now.verdict,
-                    "end": now.text[-300:],
-                }
-            )
+            row = {name: getattr(now, name) for name in _SHOWN}
+            row["recorded"] = "correct" if earlier else "not correct"
+            row["verdict"] = now.verdict
+            row["end"] = now.text[-300:]  # where the answer stands
+            found.append(row)
     return found, judged
 
 
@@ -230,10 +218,15 @@ def _as_problem(response: Response) -> Problem:
     return Problem(response.item, response.problem, response.gold, kind=response.kind)
 
 
+def _known(row: Row, names: Sequence[str], otherwise: Any = None) -> Any:
+    """The cell of the first of the columns ``names`` that is there."""
+    return next((row[name] for name in names if row.get(name) is not None), otherwise)
+
+
 def _first(row: Row, names: Sequence[str], where: str) -> Any:
-    for name in names:
-        if row.get(name) is not None:
-            return row[name]
+    """The same of columns one of which has to be there; RecipeError."""
+    if (found := _known(row, names)) is not None:
+        return found
     raise RecipeError(
         f"{where}: none of the columns {', '.join(names)}; there are {', '.join(row)}"
     )
@@ -243,13 +236,9 @@ def _text(value: Any, where: str) -> str:
     """A text, a number that stands for it, or the last user's turn of a chat."""
     try:
         asked = [turn.text for turn in cells.turns(value) or [] if turn.role == "user"]
-        return (
-            asked[-1]
-            if asked
-            else str(value)
-            if isinstance(value, int)
-            else cells.text(value) or ""
-        )
+        if asked:
+            return asked[-1]
+        return str(value) if isinstance(value, int) else cells.text(value) or ""
     except cells.CellError as error:
         raise RecipeError(f"{where}: the problem {error}") from None
 
@@ -268,7 +257,4 @@ def _response(value: Any, where: str) -> Row:
         raise RecipeError(
             f"{where}: a response is {str(value)[:60]}, want text, or an object with text"
         )
-    return {
-        "text": value["text"],
-        **{name: value.get(name) for name in ("tokens", "finish", "token_ids")},
-    }
+    return value

@@ -1,9 +1,10 @@
 """``items.jsonl``: one line per problem with all its graded responses; whole at any moment,
 whenever it is killed.
 
-    {"benchmark": "AIME24", "item": 0, "problem": ..., "gold": "204", "kind": "math", "prompt_ids": [...],
-     "responses": [{"text": ..., "answer": "204", "verdict": "correct", "tokens": 812, "finish": "stop",
-                    "token_ids": [...]}, ...]}
+    {"benchmark": "AIME24", "item": 0, "problem": ..., "gold": "204", "kind": "math",
+     "prompt_ids": [...],
+     "responses": [{"text": ..., "answer": "204", "verdict": "correct", "tokens": 812,
+                    "finish": "stop", "token_ids": [...]}, ...]}
 
 ``answer`` is what was compared with the gold, null where there is none; ``finish`` is ``stop`` or
 ``length``. What was not sampled here has null for ``prompt_ids``, ``tokens``, ``finish`` and
@@ -16,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +84,7 @@ def append(folder: Path, part: int, responses: Iterable[Response]) -> None:
 def gather(folder: Path) -> dict[Key, list[Response]]:
     """All responses that are there, in one file or in parts; a damaged line is none."""
     found: dict[Key, list[Response]] = {}
-    for file in (folder / ITEMS, *_parts(folder)):
+    for file in _files(folder):
         for row in disk.read_rows(file, _is_row)[0]:
             responses = parse(row)
             found[responses[0].problem_id] = responses
@@ -92,7 +94,7 @@ def gather(folder: Path) -> dict[Key, list[Response]]:
 def damage(folder: Path) -> list[str]:
     """A line on each file that has damaged lines, whose problems are asked again."""
     told = []
-    for file in (folder / ITEMS, *_parts(folder)):
+    for file in _files(folder):
         if bad := disk.read_rows(file, _is_row)[1]:
             what = f"{len(bad)} damaged lines, the first is line {bad[0]}"
             told.append(f"{file}: {what}: their problems are asked again")
@@ -111,8 +113,8 @@ def merge(folder: Path, chunks: Sequence[Sequence[Key]]) -> dict[Key, list[Respo
     for chunk in chunks:
         if all(place in there for place in chunk):
             kept |= {place: there[place] for place in chunk}
-    write(folder, (response for responses in kept.values() for response in responses))
-    for file in _parts(folder):
+    write(folder, chain.from_iterable(kept.values()))
+    for file in _parts(folder):  # not before the whole has what is in them
         file.unlink()
     return kept
 
@@ -125,7 +127,7 @@ def claim(folder: Path, identity: dict[str, Any]) -> None:
     evaluation, naming the first field that differs.
     """
     file = folder / IDENTITY
-    now = json.loads(json.dumps(identity))
+    now = json.loads(json.dumps(identity))  # as it will be read: tuples are lists
     fix = "choose another --out, or delete it"
     try:
         then = disk.read_object(file)
@@ -136,13 +138,13 @@ def claim(folder: Path, identity: dict[str, Any]) -> None:
         if not isinstance(known, dict):
             raise RecipeError(f"{file} is damaged (it has no problems): {fix}")
         for name, digest in now["problems"].items():
-            if known.get(name, digest) != digest:
+            if known.get(name, digest) != digest:  # one that is not known joins
                 raise RecipeError(
                     f"{folder} holds {name} with other problems (its file, --limit or seed): {fix}"
                 )
         now["problems"] = known | now["problems"]
-        before, after = _flat(then), _flat(now)
-        for field, value in before.items():
+        after = _flat(now)
+        for field, value in _flat(then).items():
             if value != after.get(field):
                 raise RecipeError(
                     f"{folder} holds an evaluation with {field}={_short(value)}, now it is"
@@ -161,7 +163,9 @@ def parse(row: Row) -> list[Response]:
         verdict = response["verdict"]
         if verdict not in VERDICTS:
             raise ValueError(f"verdict '{verdict}' is not known: want {', '.join(VERDICTS)}")
-        token_ids = ids(response.get("token_ids"))
+        token_ids, tokens = ids(response.get("token_ids")), response.get("tokens")
+        if token_ids is not None:
+            tokens = len(token_ids)
         one = Response(
             benchmark=benchmark,
             item=item,
@@ -169,7 +173,7 @@ def parse(row: Row) -> list[Response]:
             problem=problem,
             text=str(response["text"]),
             verdict=verdict,
-            tokens=response.get("tokens") if token_ids is None else len(token_ids),
+            tokens=tokens,
             truncated=truncated(response.get("finish")),
             prompt_ids=prompt_ids,
             token_ids=token_ids,
@@ -193,17 +197,19 @@ def _row(responses: Sequence[Response]) -> Row:
         "gold": first.gold,
         "kind": first.kind,
         "prompt_ids": _list(first.prompt_ids),
-        "responses": [
-            {
-                "text": response.text,
-                "answer": response.answer,
-                "verdict": response.verdict,
-                "tokens": response.tokens,
-                "finish": {None: None, True: "length", False: "stop"}[response.truncated],
-                "token_ids": _list(response.token_ids),
-            }
-            for response in responses
-        ],
+        "responses": list(map(_entry, responses)),
+    }
+
+
+def _entry(response: Response) -> Row:
+    """A response in the line of its problem."""
+    return {
+        "text": response.text,
+        "answer": response.answer,
+        "verdict": response.verdict,
+        "tokens": response.tokens,
+        "finish": {None: None, True: "length", False: "stop"}[response.truncated],
+        "token_ids": _list(response.token_ids),
     }
 
 
@@ -230,6 +236,11 @@ def _parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("items.part-*.jsonl"))
 
 
+def _files(folder: Path) -> list[Path]:
+    """Parts come after the whole: what they have was asked since."""
+    return [folder / ITEMS, *_parts(folder)]
+
+
 def _is_row(row: Any) -> bool:
     try:
         parse(row)
@@ -239,7 +250,7 @@ def _is_row(row: Any) -> bool:
 
 
 def truncated(finish: str | None) -> bool | None:
-    """What ``finish`` says; None where it says nothing."""
+    """Whether the length limit ended a response; None where ``finish`` says nothing."""
     return None if finish is None else finish == "length"
 
 
@@ -255,12 +266,14 @@ def _list(values: np.ndarray | None) -> list[int] | None:
 def _flat(identity: dict[str, Any]) -> dict[str, Any]:
     """With the fields of the protocol beside the others; those that an earlier version lacked are
     as by default."""
-    protocol = identity.get("protocol")
+    found = dict(identity)
+    protocol = found.pop("protocol", None)
     if protocol is None:
         return identity
-    whole = asdict(Protocol()) | protocol
-    others = {key: value for key, value in identity.items() if key not in ("protocol", "problems")}
-    return others | {f"protocol.{key}": value for key, value in whole.items()}
+    found.pop("problems", None)
+    for key, value in (asdict(Protocol()) | protocol).items():
+        found[f"protocol.{key}"] = value
+    return found
 
 
 def _short(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from red_mcore.evaluation.summary import held_out_metrics
@@ -11,6 +12,7 @@ from red_mcore.samples.responses import Response, of_sample
 
 HELD_OUT = "held-out"
 """Name of the held-out problems among the benchmarks."""
+_PASS = re.compile(r"evaluation/pass(\d+)")
 
 
 def told(metrics: Mapping[str, float], benchmarks: Iterable[str] = ()) -> list[str]:
@@ -18,25 +20,27 @@ def told(metrics: Mapping[str, float], benchmarks: Iterable[str] = ()) -> list[s
     there are some."""
     found = []
     if "evaluation/pass1" in metrics:
-        passes = (
-            name for name in metrics if name.startswith("evaluation/pass") and "_" not in name
-        )
-        most = max((name.removeprefix("evaluation/pass") for name in passes), key=int)
+        # Of pass1, pass1_stderr and pass8: the largest k.
+        most = max(int(k[1]) for name in metrics if (k := _PASS.fullmatch(name)))
+        length, cut = metrics["evaluation/length_tokens"], metrics["evaluation/truncated"]
         found.append(
-            f"held-out pass@1 {_with_error(metrics['evaluation/pass1'], metrics['evaluation/pass1_stderr'])}"
+            f"held-out pass@1 {_with_error(metrics, 'pass1', 'pass1_stderr')}"
             f"  pass@{most} {metrics[f'evaluation/pass{most}']:.3f}"
-            f"  {metrics['evaluation/length_tokens']:.0f} tokens, {metrics['evaluation/truncated']:.1%} cut off"
+            f"  {length:.0f} tokens, {cut:.1%} cut off"
         )
-    names = [name for name in (*benchmarks, "average") if f"evaluation/{name}_mean" in metrics]
-    means = [
-        f"{name} {_with_error(metrics[f'evaluation/{name}_mean'], metrics.get(f'evaluation/{name}_stderr'))}"
-        for name in names
-    ]
-    return [*found, "  ".join(means)] if means else found
+    means = []
+    for name in (*benchmarks, "average"):
+        if f"evaluation/{name}_mean" in metrics:
+            means.append(f"{name} {_with_error(metrics, f'{name}_mean', f'{name}_stderr')}")
+    if means:
+        found.append("  ".join(means))
+    return found
 
 
-def _with_error(mean: float, error: float | None) -> str:
-    return f"{mean:.3f}" if error is None or math.isnan(error) else f"{mean:.3f} ± {error:.3f}"
+def _with_error(metrics: Mapping[str, float], mean: str, stderr: str) -> str:
+    text = f"{metrics[f'evaluation/{mean}']:.3f}"
+    error = metrics.get(f"evaluation/{stderr}", math.nan)  # of a single problem there is none
+    return text if math.isnan(error) else f"{text} ± {error:.3f}"
 
 
 def responses_of(groups: Sequence[Group]) -> list[Response]:

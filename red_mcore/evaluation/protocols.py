@@ -1,13 +1,13 @@
 """The papers' ways of evaluating, by name; each is a plain ``Protocol`` that a recipe or an
 override may change.
 
-==========  ============================================================================================
-default     temperature 0.6, 32 samples of the small competitions and 4 of all else
-red         RED (arXiv 2508.16677), released code: greedy, 5096 tokens, Qwen's boxed prompt
-luffy       LUFFY (2504.14945) and SRFT, ReLIFT after it: temperature 0.6, 32 samples of the small
-            competitions and one of all else, the response begun inside ``<think>``
-mix         Mix Distillation (2502.12143): greedy, 16k tokens
-==========  ============================================================================================
+=======  ==========================================================================================
+default  temperature 0.6, 32 samples of the small competitions and 4 of all else
+red      RED (arXiv 2508.16677), released code: greedy, 5096 tokens, Qwen's boxed prompt
+luffy    LUFFY (2504.14945) and SRFT, ReLIFT after it: temperature 0.6, 32 samples of the small
+         competitions and one of all else, the response begun inside ``<think>``
+mix      Mix Distillation (2502.12143): greedy, 16k tokens
+=======  ==========================================================================================
 """
 
 from __future__ import annotations
@@ -56,13 +56,12 @@ def check(protocol: Protocol, names: Sequence[str], where: str) -> None:
     """RecipeError, naming the field and ``where`` it is set, for what cannot be; ``names`` are the
     benchmarks asked."""
     for field in fields(Protocol):
-        name, bound = field.name, bound_of(Protocol, field.name)
-        value = getattr(protocol, name)
+        bound, value = bound_of(Protocol, field.name), getattr(protocol, field.name)
         if bound is not None and value is not None and (fault := bound.fault(value)):
-            raise RecipeError(f"{name}={value} of the protocol {fault} ({where})")
+            raise RecipeError(f"{field.name}={value} of the protocol {fault} ({where})")
     most = max(map(protocol.samples_for, names), default=protocol.samples)
     if protocol.temperature == 0 and most > 1:
         raise RecipeError(
-            f"temperature=0 of the protocol gives {most} equal samples: use samples=1 competition_samples=null, or a"
-            f" temperature above 0 ({where})"
+            f"temperature=0 of the protocol gives {most} equal samples: use samples=1"
+            f" competition_samples=null, or a temperature above 0 ({where})"
         )

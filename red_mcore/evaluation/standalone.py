@@ -1,16 +1,21 @@
-"""An evaluation outside of training, in each of its ranks: ``tools/evaluate.py --model``."""
+"""Evaluations outside of training: of a model, in each of its ranks, and of recorded responses."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from red_mcore.config.recipe import Model, Parallel, Protocol, Reward, Rollout
-from red_mcore.evaluation import asking, benchmarks
+from red_mcore.config.recipe import Model, Parallel, Protocol, RecipeError, Reward, Rollout
+from red_mcore.evaluation import asking, benchmarks, generations, items
+from red_mcore.evaluation.generations import Recorded
+from red_mcore.evaluation.summary import Summary, summarise, unjudged
 from red_mcore.rewards import functions
 from red_mcore.samples.records import Problem
+from red_mcore.samples.responses import Response
+from red_mcore.system import disk
 from red_mcore.tracking.console import Watched
 
 if TYPE_CHECKING:
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
     from red_mcore.rewards.verifier import Verifier
     from red_mcore.rollout.protocol import Engine
 
+DISAGREEMENTS = "disagreements.jsonl"
 WAIT_MINUTES = 24 * 60.0
 """How long an engine that is done waits for the others."""
 
@@ -74,13 +80,13 @@ def prepare(job: Job) -> Prepared:
     if found := template.find(model):
         template.check(found, job.protocol.system_prompt, job.protocol.template_arguments)
     columns = functions.columns(job.reward)
-    problems = {
-        name: benchmarks.load(name, job.data, job.protocol.seed, job.limit, columns)
-        for name in job.benchmarks
-    }
+    problems = {}
+    for name in job.benchmarks:
+        problems[name] = benchmarks.load(name, job.data, job.protocol.seed, job.limit, columns)
     encoded = asking.prompts(tokenizer, problems, job.protocol)
     room = stored.arch.max_positions
     asking.check_lengths(encoded, job.protocol, room, "the model's max_position_embeddings")
+    # As its name is in a recipe, where PyTorch says torch.bfloat16.
     dtype = job.dtype or str(stored.dtype).removeprefix("torch.")
     longest = max(map(len, encoded.values()))
     return Prepared(stored, tokenizer, problems, longest, next(iter(encoded.values())), dtype)
@@ -104,25 +110,59 @@ def run(job: Job, world: int) -> dict[str, Any] | None:
     engine = start_engine(job, prepared)
     end_imports()
     engine.publish(stored.tensors(), hf_shapes(stored.arch), 0)
+    # Each rank has read the files on its own, and they may be on another node's disk.
     if ranks.any_rank(ranks.from_main(engine.checksum) != engine.checksum):
         raise RuntimeError(
             f"the ranks read different weights from {stored.folder}: was it written to?"
         )
     if here.is_main:
+        assert verifier is not None, "rank 0 leads its engine"
         report_faults(verifier, prepared.problems)
         announce(job, prepared)
     about = {"model": str(stored.folder.resolve()), "dtype": prepared.dtype}
     evaluator = asking.Evaluator(job.protocol, prepared.tokenizer, engine, verifier, job.reward)
-    what = "responses" if engines == 1 else f"responses of 1 of {engines} engines"
+    what = "responses"
+    if engines > 1:  # only rank 0's are counted
+        what = f"responses of 1 of {engines} engines"
     with Watched(what, show=here.is_main) as watch:
         summary = evaluator.ask(prepared.problems, job.out, here, watch, about=about)
     if verifier:
         verifier.close()
     engine.close()
     ranks.stop()
-    return (
-        {**about, **engine.about, "weights": engine.checksum, **summary} if here.is_main else None
-    )
+    if not here.is_main:
+        return None
+    return {**about, **engine.about, "weights": engine.checksum, **summary}
+
+
+def grade_recorded(
+    recorded: Sequence[Recorded], reward: Reward, boxed_only: bool, folder: Path
+) -> tuple[list[Response], Summary]:
+    """The responses with their grades, and the summary; ``folder`` gets ``items.jsonl``, and the
+    responses that an earlier grader judged otherwise.
+
+    RecipeError where the user's verdict failed on every response of a benchmark.
+    """
+    from red_mcore.rewards.verifier import Verifier
+
+    responses = [each.response for each in recorded]
+    with Verifier(reward) as verifier:
+        report_faults(verifier, generations.problems(responses))
+        with Watched("responses graded") as watch:
+            graded = generations.grade(responses, verifier, boxed_only, reward, watch)
+    for path, failure in verifier.failures.items():
+        print(f"warning: '{path}' failed, for the first time so:\n{failure}", file=sys.stderr)
+    found = summarise(graded)
+    if reward.verdict is not None and (names := unjudged(found)):
+        raise RecipeError(
+            f"--verdict '{reward.verdict}' failed on all responses of {', '.join(names)}: see above"
+        )
+    items.write(folder, graded)
+    differing, judged = generations.disagreements(recorded, graded)
+    if judged:
+        disk.write_lines(folder / DISAGREEMENTS, differing)
+        found["agreement"] = {"responses": judged, "agree": judged - len(differing)}
+    return graded, found
 
 
 def start_engine(job: Job, prepared: Prepared) -> Engine:
@@ -130,23 +170,15 @@ def start_engine(job: Job, prepared: Prepared) -> Engine:
     from red_mcore.data.seams import stop_ids_of
     from red_mcore.rollout.engine import VllmEngine
 
-    cache = job.kv_cache_mib or _cache_mib(
-        prepared.stored.arch.parameters, prepared.dtype, job.tensor
-    )
+    parameters, companions = prepared.stored.arch.parameters, prepared.stored.companions
     settings = Rollout(
         max_prompt_tokens=prepared.longest,
         max_response_tokens=job.protocol.max_tokens,
         tensor=job.tensor,
-        kv_cache_mib=cache,
+        kv_cache_mib=job.kv_cache_mib or _cache_mib(parameters, prepared.dtype, job.tensor),
     )
-    companions = prepared.stored.companions
-    return VllmEngine(
-        companions,
-        settings,
-        dtype=prepared.dtype,
-        stop_ids=stop_ids_of(prepared.tokenizer, companions),
-        seed=job.protocol.seed,
-    )
+    stop_ids, seed = stop_ids_of(prepared.tokenizer, companions), job.protocol.seed
+    return VllmEngine(companions, settings, dtype=prepared.dtype, stop_ids=stop_ids, seed=seed)
 
 
 def announce(job: Job, prepared: Prepared) -> None:
@@ -154,11 +186,11 @@ def announce(job: Job, prepared: Prepared) -> None:
     from red_mcore.data.seams import describe, stop_ids_of
 
     stop_ids = stop_ids_of(prepared.tokenizer, prepared.stored.companions)
+    for line in describe(prepared.tokenizer, prepared.example, None, stop_ids):
+        print(line, flush=True)
     count = 0
     for name, problems in prepared.problems.items():
         count += len(problems) * job.protocol.samples_for(name)
-    for line in describe(prepared.tokenizer, prepared.example, None, stop_ids):
-        print(line, flush=True)
     print(f"{count} responses to {', '.join(prepared.problems)}, kept in {job.out}", flush=True)
 
 
@@ -168,20 +200,19 @@ def report_faults(verifier: Verifier, problems: Mapping[str, Sequence[Problem]])
 
     Of golds only the user knows where the verdict is the user's.
     """
-    for line in benchmarks.unusual_sizes(problems):
+    told = benchmarks.unusual_sizes(problems)
+    if verifier.settings.verdict is None:
+        for name, asked in problems.items():
+            for problem, fault in zip(asked, verifier.gold_faults(asked), strict=True):
+                if fault:
+                    item = f"{name} item {problem.id}: gold {problem.gold!r}"
+                    told.append(f"{item} cannot be used: {fault}")
+    for line in told:
         print(f"warning: {line}", flush=True)
-    if verifier.settings.verdict is not None:
-        return
-    for name, asked in problems.items():
-        for problem, fault in zip(asked, verifier.gold_faults(asked), strict=True):
-            if fault:
-                print(
-                    f"warning: {name} item {problem.id}: gold {problem.gold!r} cannot be used: {fault}",
-                    flush=True,
-                )
 
 
 def _cache_mib(parameters: int, dtype: str, tensor: int) -> int:
+    """What is left of a GPU's memory beside the weights; a training run's default on a CPU."""
     import torch
 
     if not torch.cuda.is_available():

@@ -18,6 +18,8 @@ from red_mcore.stats import majority, mean_and_error, paired_bootstrap, pass_at_
 Summary = dict[str, Any]
 Place = tuple[int, str]
 """Item and text of a problem: choices in another order are another problem."""
+_LOGGED = ("mean", "stderr", "majority", "length_tokens", "truncated")
+"""Numbers of a benchmark that are metrics; its summary has more."""
 _GOLD = "the gold, in any spelling"
 
 
@@ -27,15 +29,13 @@ def summarise(responses: Sequence[Response]) -> Summary:
     by_benchmark: dict[str, list[Response]] = {}
     for response in responses:
         by_benchmark.setdefault(response.benchmark, []).append(response)
-    found, means, errors = {}, [], []
-    for name, each in by_benchmark.items():
-        found[name] = benchmark_summary(each)
-        means.append(found[name]["mean"])
-        errors.append(found[name]["stderr"])
+    found = {name: benchmark_summary(each) for name, each in by_benchmark.items()}
+    errors = [numbers["stderr"] for numbers in found.values()]
+    mean = statistics.fmean(numbers["mean"] for numbers in found.values())
     stderr = None
-    if None not in errors:
+    if None not in errors:  # the benchmarks are independent of each other
         stderr = math.sqrt(sum(error**2 for error in errors)) / len(errors)
-    return {"benchmarks": found, "average": {"mean": statistics.fmean(means), "stderr": stderr}}
+    return {"benchmarks": found, "average": {"mean": mean, "stderr": stderr}}
 
 
 def benchmark_summary(responses: Sequence[Response]) -> Summary:
@@ -46,26 +46,21 @@ def benchmark_summary(responses: Sequence[Response]) -> Summary:
     to the samples that every problem has and at all of them; lengths in tokens and the truncated
     share, None where they are not known; counts of verdicts.
     """
-    counts, shares, votes = [], [], []
-    for each in by_problem(responses).values():
-        correct = sum(response.is_correct for response in each)
-        counts.append((len(each), correct))
-        shares.append(correct / len(each))
-        votes.append(_vote(each))
-    samples = min(n for n, _ in counts)
+    problems = list(by_problem(responses).values())
+    samples = min(map(len, problems))
     passes, errors = {}, {}
     for k in sorted({2**i for i in range(samples.bit_length())} | {samples}):
-        passes[str(k)], error = mean_and_error([pass_at_k(n, c, k) for n, c in counts])
+        chances = [pass_at_k(len(each), _correct(each), k) for each in problems]
+        passes[str(k)], error = mean_and_error(chances)
         errors[str(k)] = _known(error)
-    mean, error = mean_and_error(shares)
-    vote, vote_error = mean_and_error(votes)
-    lengths: dict[bool, list[int | None]] = {True: [], False: []}
-    for response in responses:
-        lengths[response.is_correct].append(response.tokens)
+    mean, error = mean_and_error([_correct(each) / len(each) for each in problems])
+    vote, vote_error = mean_and_error(list(map(_vote, problems)))
+    right = [response.tokens for response in responses if response.is_correct]
+    wrong = [response.tokens for response in responses if not response.is_correct]
     verdicts = Counter(response.verdict for response in responses)
     cut = Counter(response.truncated for response in responses)
     return {
-        "items": len(counts),
+        "items": len(problems),
         "samples": samples,
         "mean": mean,
         "stderr": _known(error),
@@ -73,9 +68,10 @@ def benchmark_summary(responses: Sequence[Response]) -> Summary:
         "pass_stderr": errors,
         "majority": vote,
         "majority_stderr": _known(vote_error),
-        "length_tokens": _mean_length(lengths[True] + lengths[False]),
-        "length_correct_tokens": _mean_length(lengths[True]),
-        "length_wrong_tokens": _mean_length(lengths[False]),
+        "length_tokens": _mean_length(right + wrong),
+        "length_correct_tokens": _mean_length(right),
+        "length_wrong_tokens": _mean_length(wrong),
+        # As with lengths: a share of those that are known would look like one of all.
         "truncated": None if None in cut else cut[True] / cut.total(),
         "verdicts": {name: verdicts[name] for name in VERDICTS},
     }
@@ -96,12 +92,8 @@ def metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     """``evaluation/NAME_...`` of each benchmark, for MLflow and ``metrics.jsonl``."""
     found: dict[str, float] = {}
     for name, numbers in summary["benchmarks"].items():
-        values = {
-            key: numbers[key]
-            for key in ("mean", "stderr", "majority", "length_tokens", "truncated")
-        }
-        for k, value in numbers["pass"].items():
-            values[f"pass{k}"] = value
+        values = {key: numbers[key] for key in _LOGGED}
+        values |= {f"pass{k}": value for k, value in numbers["pass"].items()}
         _add(found, name, values | shares_of_no_answer(numbers))
     _add(found, "average", summary["average"])
     return found
@@ -120,6 +112,7 @@ def held_out_metrics(responses: Sequence[Response]) -> dict[str, float]:
     numbers = benchmark_summary(responses)
     k, error = numbers["samples"], numbers["pass_stderr"]["1"]
     rewards = [response.reward for response in responses if response.reward is not None]
+    # NaN, not left out: a run's rows have the same metrics whatever the number of problems.
     found = {
         "pass1": numbers["pass"]["1"],
         "pass1_stderr": math.nan if error is None else error,
@@ -149,9 +142,9 @@ def against(
     ours, theirs = _accuracies(responses), _accuracies(others)
     found = {}
     for name in check_comparable(ours, theirs):
-        mean, error, low, high = paired_bootstrap(
-            [ours[name][place] - theirs[name][place] for place in ours[name]]
-        )
+        # Of the same problem: most of the spread is between problems, and falls out.
+        differences = [share - theirs[name][place] for place, share in ours[name].items()]
+        mean, error, low, high = paired_bootstrap(differences)
         found[name] = {"difference": mean, "stderr": error, "low": low, "high": high}
     return found
 
@@ -172,14 +165,15 @@ def check_comparable(
     shared = [name for name in ours if name in theirs]
     if not shared:
         raise RecipeError(
-            f"--against: no benchmark in common, {', '.join(ours)} here and {', '.join(theirs)} there"
+            f"--against: no benchmark in common, {', '.join(ours)} here and {', '.join(theirs)}"
+            " there"
         )
     for name in shared:
         same = len(set(ours[name]) & set(theirs[name]))
         if not same == len(ours[name]) == len(theirs[name]):
             raise RecipeError(
-                f"--against: the problems of {name} are others there ({len(ours[name])} here, {len(theirs[name])}"
-                f" there, {same} the same): evaluate the same file and --limit"
+                f"--against: the problems of {name} are others there ({len(ours[name])} here,"
+                f" {len(theirs[name])} there, {same} the same): evaluate the same file and --limit"
             )
     return shared
 
@@ -187,9 +181,12 @@ def check_comparable(
 def _accuracies(responses: Sequence[Response]) -> dict[str, dict[Place, float]]:
     out: dict[str, dict[Place, float]] = {}
     for (name, item), each in by_problem(responses).items():
-        share = statistics.fmean(response.is_correct for response in each)
-        out.setdefault(name, {})[item, each[0].problem] = share
+        out.setdefault(name, {})[item, each[0].problem] = _correct(each) / len(each)
     return out
+
+
+def _correct(responses: Sequence[Response]) -> int:
+    return sum(response.is_correct for response in responses)
 
 
 def _vote(responses: Sequence[Response]) -> float:
@@ -197,10 +194,10 @@ def _vote(responses: Sequence[Response]) -> float:
     texts are."""
     votes: list[str | None] = []
     for response in responses:
-        if response.is_correct:
-            votes.append(_GOLD)
-        else:
-            votes.append(None if response.answer is None else normal(response.answer) or None)
+        vote: str | None = _GOLD
+        if not response.is_correct:
+            vote = response.answer and normal(response.answer)
+        votes.append(vote or None)
     return majority(votes, [response.is_correct for response in responses])
 
 

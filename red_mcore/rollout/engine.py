@@ -9,7 +9,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -59,31 +59,30 @@ class VllmEngine:
             raise RecipeError(
                 f"rollout.tensor={rollout.tensor} does not divide parallel.ranks={world}"
             )
-        self.replica = rank // rollout.tensor
-        self.replicas = world // rollout.tensor
-        self.is_leader = rank % rollout.tensor == 0
+        self.replica, place = divmod(rank, rollout.tensor)
+        self.replicas, self.is_leader = world // rollout.tensor, place == 0
         self.version: int | None = None
         self.checksum: str | None = None
         """The digest of the published weights, whoever published them; 16 hexadecimal digits."""
         self._rollout, self._dtype = rollout, dtype
         self._room = max(room, rollout.max_prompt_tokens + rollout.max_response_tokens)
-        self.stop_ids = frozenset(stop_ids)
+        self.stop_ids: Collection[int] = frozenset(stop_ids)
         """Tokens that end a response."""
         try:
             with _undisturbed():
                 self._llm = _build(folder, rollout, self._room, dtype, seed)
         except ValueError as error:
-            limits = ", ".join(
-                f"rollout.{name}={getattr(rollout, name)}"
-                for name in ("max_prompt_tokens", "max_response_tokens", "kv_cache_mib", "tensor")
+            limits = (
+                f"rollout.max_prompt_tokens={rollout.max_prompt_tokens},"
+                f" rollout.max_response_tokens={rollout.max_response_tokens},"
+                f" rollout.kv_cache_mib={rollout.kv_cache_mib}, rollout.tensor={rollout.tensor}"
             )
             raise RecipeError(
                 f"vLLM refuses {limits} for {folder}: {' '.join(str(error).split())}"
             ) from error
         # Newer vLLM would otherwise destroy the default process group, the trainer's, when the
         # engine is garbage.
-        finalizer = getattr(self._llm.llm_engine.engine_core, "_finalizer", None)
-        if finalizer is not None:
+        if finalizer := getattr(self._llm.llm_engine.engine_core, "_finalizer", None):
             finalizer.detach()
         self._tied = bool(self._llm.model_config.hf_config.tie_word_embeddings)
 
@@ -108,15 +107,10 @@ class VllmEngine:
         expected: Mapping[str, tuple[int, ...]],
         version: int,
     ) -> Publication:
-        """Replace the engine's weights by the HF-named ``tensors`` (whole, on every rank); forget
-        cached prefixes.
+        """Replace the weights, as ``Engine`` says; ``tensors`` are whole, on every rank.
 
-        ``expected``: HF name -> shape of each tensor, without ``lm_head.weight`` where it is tied
-        to the embedding (a stream may hold it, it is passed over). Tensors are kept until their
-        layer is complete: reuse no buffer. Raises PublicationError naming tensors that are missing,
-        unexpected, duplicated, mis-shaped or not finite; the stream is then read to its end all the
-        same, and the engine refuses to sample until a publication succeeds. An error of the stream
-        itself passes through and leaves the engine unusable.
+        They are kept until their layer is complete: reuse no buffer. An error of the stream itself
+        passes through and leaves the engine unusable.
         """
         start = time.perf_counter()
         self.version = self.checksum = None
@@ -144,31 +138,18 @@ class VllmEngine:
         max_tokens: Sequence[int] | None = None,
         watch: Watch = unwatched,
     ) -> list[list[Completion]]:
-        """``n`` responses to each prompt ([P] token ids); all ranks of a replica call it with the
-        same arguments.
+        """Sample, as ``Engine`` says; a prompt's sample i has the seed ``sample_seed(seed, i)``.
 
-        ``seeds``: one per prompt; its sample i uses ``sample_seed(seed, i)``. After ``reset`` the
-        result depends on the weights and the arguments of this call alone. Temperature 0 is greedy;
-        None is the recipe's value. ``max_tokens``: most tokens of a response, one number per
-        prompt; None is ``rollout.max_response_tokens`` for all. A prompt may be longer than
-        ``rollout.max_prompt_tokens``, as long as it and its ``max_tokens`` together fit into the
-        engine's room. ``watch`` is told how many of the responses are there, as they come. Raises
-        RuntimeError before a successful publication, ValueError for a prompt that is empty or too
-        long.
+        After ``reset`` the result depends on the weights and the arguments of this call alone. A
+        prompt may be longer than ``rollout.max_prompt_tokens``, as long as it and its
+        ``max_tokens`` together fit into the engine's room.
         """
         if self.version is None:
             raise RuntimeError(
                 "the engine has no published weights to sample from; call publish first"
             )
-        limits = (
-            [self._rollout.max_response_tokens] * len(prompts) if max_tokens is None else max_tokens
-        )
-        for index, (prompt, limit) in enumerate(zip(prompts, limits, strict=True)):
-            if not 0 < len(prompt) <= self._room - limit:
-                raise ValueError(
-                    f"prompt {index} has {len(prompt)} tokens; with max_tokens={limit} it may have 1 to"
-                    f" {self._room - limit}, as the engine has room for {self._room}"
-                )
+        if max_tokens is None:
+            max_tokens = [self._rollout.max_response_tokens] * len(prompts)
         common = {
             "temperature": self._rollout.temperature if temperature is None else temperature,
             "top_p": self._rollout.top_p if top_p is None else top_p,
@@ -182,29 +163,36 @@ class VllmEngine:
         # n requests of one sample each instead of one of n, to which vLLM would give the seeds s,
         # s+1, ..., s+n-1.
         requests, params = [], []
-        for prompt, seed, limit in zip(prompts, seeds, limits, strict=True):
-            tokens = {"prompt_token_ids": np.asarray(prompt).tolist()}
-            requests += [tokens] * n
-            params += [
-                SamplingParams(seed=sample_seed(seed, index), max_tokens=limit, **common)
-                for index in range(n)
-            ]
+        asked = zip(prompts, seeds, max_tokens, strict=True)
+        for place, (prompt, seed, limit) in enumerate(asked):
+            self._check_length(prompt, limit, place)
+            requests += [{"prompt_token_ids": np.asarray(prompt).tolist()}] * n
+            for index in range(n):
+                own = sample_seed(seed, index)
+                params.append(SamplingParams(seed=own, max_tokens=limit, **common))
         if not requests:
             return []
         with _undisturbed():
             found = self._llm.generate(requests, params, use_tqdm=partial(_Told, watch))
-        outputs = [output.outputs[0] for output in found]
-        completions = [
-            Completion(
-                token_ids=np.asarray(output.token_ids, dtype=np.int32),
-                logp=np.asarray(output.logprobs.logprobs, dtype=np.float32),
-                # Not vLLM's reason: a response may end with its last allowed token.
-                truncated=output.token_ids[-1] not in self.stop_ids,
-                version=self.version,
-            )
-            for output in outputs
-        ]
+        completions = [self._completion(output.outputs[0]) for output in found]
         return [completions[first : first + n] for first in range(0, len(completions), n)]
+
+    def _check_length(self, prompt: np.ndarray, limit: int, index: int) -> None:
+        if not 0 < len(prompt) <= self._room - limit:
+            raise ValueError(
+                f"prompt {index} has {len(prompt)} tokens; with max_tokens={limit} it may have 1"
+                f" to {self._room - limit}, as the engine has room for {self._room}"
+            )
+
+    def _completion(self, output: Any) -> Completion:
+        assert self.version is not None, "nothing is sampled before a publication"
+        return Completion(
+            token_ids=np.asarray(output.token_ids, dtype=np.int32),
+            logp=np.asarray(output.logprobs.logprobs, dtype=np.float32),
+            # Not vLLM's reason: a response may end with its last allowed token.
+            truncated=output.token_ids[-1] not in self.stop_ids,
+            version=self.version,
+        )
 
     def reset(self) -> None:
         """Forget cached prefixes: they belong to other weights, or make results depend on earlier
@@ -228,7 +216,7 @@ class VllmEngine:
         gc.collect()
 
 
-def _build(folder: Path, rollout: Rollout, length: int, dtype: str, seed: int):
+def _build(folder: Path, rollout: Rollout, length: int, dtype: str, seed: int) -> LLM:
     from red_mcore.rollout.worker import NormalizeGreedy, NormalizeSampled, WeightReceiver
 
     cache = rollout.kv_cache_mib << 20
@@ -284,7 +272,7 @@ class _Told(tqdm):
 
 
 @contextmanager
-def _undisturbed():
+def _undisturbed() -> Iterator[None]:
     """Keep what vLLM changes in passing: the trainer's random states and variables that child
     processes inherit.
 

@@ -62,8 +62,8 @@ def set_environment(*, offline: bool) -> None:
 
 
 def begin_imports() -> None:
-    """Stop the garbage collector until ``end_imports``: imports make a million objects that stay, and
-    looking through them again and again is a fifth of a start's time."""
+    """Stop the garbage collector until ``end_imports``: imports make a million objects that stay,
+    and looking through them again and again is a fifth of a start's time."""
     gc.disable()
 
 

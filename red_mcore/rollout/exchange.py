@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from red_mcore.samples.records import Group, Problem, Sample
 
 T = TypeVar("T")
 
@@ -27,7 +30,7 @@ def split_prompts(count: int, replicas: int, replica: int) -> list[int]:
 
 
 def gather_samples(
-    mine: list[T], count: int, *, replicas: int, replica: int, is_leader: bool, group=None
+    mine: list[T], count: int, *, replicas: int, replica: int, is_leader: bool, group: Any = None
 ) -> list[T]:
     """All ``count`` items in prompt order on every rank, from each replica's own (those of
     ``split_prompts``).
@@ -41,12 +44,17 @@ def gather_samples(
     contribution = (replica, mine) if is_leader else None
     received: list[tuple[int, list[T]] | None] = [None] * dist.get_world_size(group)
     dist.all_gather_object(received, contribution, group=group)
-    out: dict[int, T] = {}
+    found: list[Any] = [None] * count
     for source, items in filter(None, received):
-        share = split_prompts(count, replicas, source)
-        if len(items) != len(share):
+        share = len(split_prompts(count, replicas, source))
+        if len(items) != share:
             raise RuntimeError(
-                f"replica {source} sampled {len(items)} prompts, its share of {count} is {len(share)}"
+                f"replica {source} sampled {len(items)} prompts, its share of {count} is {share}"
             )
-        out.update(zip(share, items, strict=True))
-    return [out[index] for index in range(count)]
+        found[source::replicas] = items
+    return found
+
+
+def as_groups(problems: Sequence[Problem], samples: Sequence[list[Sample]]) -> list[Group]:
+    """The samples of each problem with it."""
+    return [Group(problem, found) for problem, found in zip(problems, samples, strict=True)]

@@ -61,11 +61,12 @@ class Engine(Protocol):
         expected: Mapping[str, tuple[int, ...]],
         version: int,
     ) -> Publication:
-        """Sample from these weights from now on; ``expected`` has the shape of each, by its Hugging
-        Face name.
+        """Sample from these weights from now on, and forget cached prefixes.
 
-        PublicationError for tensors that are missing, unexpected, mis-shaped or not finite, once
-        all are read.
+        ``expected``: Hugging Face name -> shape of each tensor, without ``lm_head.weight`` where it
+        is tied to the embedding (a stream may hold it, it is passed over). PublicationError for
+        tensors that are missing, unexpected, duplicated, mis-shaped or not finite, once all are
+        read; the engine then refuses to sample until a publication succeeds.
         """
 
     def sample(
@@ -79,8 +80,14 @@ class Engine(Protocol):
         max_tokens: Sequence[int] | None = None,
         watch: Watch,
     ) -> list[list[Completion]]:
-        """``n`` responses to each prompt ([P] token ids), the same for the same seeds, weights and
-        arguments."""
+        """``n`` responses to each prompt ([P] token ids), the same for the same ``seeds`` (one per
+        prompt), weights and arguments.
+
+        Temperature 0 is greedy; None is the recipe's value. ``max_tokens``: most tokens of a
+        response, one number per prompt; None is ``rollout.max_response_tokens`` for all. ``watch``
+        is told how many of the responses are there, as they come. RuntimeError before a successful
+        publication, ValueError for a prompt that is empty or too long.
+        """
 
     def reset(self) -> None:
         """Forget whatever makes a call depend on earlier ones, such as cached prefixes."""

@@ -66,12 +66,13 @@ class Checked:
 
     def verify(self) -> None:
         """Raise PublicationError unless every expected tensor came once, well shaped and finite."""
-        problems = [
-            f"{name} missing" for name in self.expected if name not in self._seen
-        ] + self._problems
+        missing = [name for name in self.expected if name not in self._seen]
+        problems = [f"{name} missing" for name in missing] + self._problems
         if problems:
-            more = f" and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
-            raise PublicationError(f"publication refused: {'; '.join(problems[:_NAMED])}{more}")
+            told = "; ".join(problems[:_NAMED])
+            if len(problems) > _NAMED:
+                told += f" and {len(problems) - _NAMED} more"
+            raise PublicationError(f"publication refused: {told}")
 
     def _problem(self, name: str, tensor: torch.Tensor) -> str | None:
         if name not in self.expected:

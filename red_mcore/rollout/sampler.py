@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -15,28 +16,14 @@ from red_mcore.data.seams import encode_prompt, encode_trace, encode_words
 from red_mcore.megatron.ranks import together
 from red_mcore.rewards.terms import reward_terms
 from red_mcore.rewards.verifier import VERDICTS, Verifier
-from red_mcore.rollout.answering import as_samples, ask, grade
-from red_mcore.rollout.exchange import gather_samples, sample_seed, split_prompts
+from red_mcore.rollout.answering import Request, ask, grade, take
+from red_mcore.rollout.exchange import as_groups, gather_samples, sample_seed, split_prompts
 from red_mcore.rollout.protocol import Engine
-from red_mcore.samples.records import Group, Problem, Sample
+from red_mcore.samples.records import Group, Problem, Sample, samples_of
 from red_mcore.tracking.console import Watch, unwatched
 
 Key = tuple[int, ...]
 """Numbers that make a call's seeds differ from those of every other call of the run."""
-
-
-@dataclass
-class _Asked:
-    """A problem of this engine's share, and how its samples are to be drawn."""
-
-    problem: Problem
-    prompt: np.ndarray
-    """[P] int32, the begun response included."""
-    begun: np.ndarray
-    """[B] int32 that the responses go on from."""
-    limit: int
-    """Most tokens of a response."""
-    seed: int
 
 
 @dataclass
@@ -76,34 +63,24 @@ class Sampler:
         """
         engine = self.engine
         share = self._share(problems, key, prefixes)
-        prompts = [asked.prompt for asked in share]
         completions = ask(
-            engine,
-            prompts,
-            count,
-            [asked.seed for asked in share],
-            max_tokens=[asked.limit for asked in share],
-            temperature=temperature,
-            top_p=top_p,
-            watch=self.watch,
+            engine, share, count, temperature=temperature, top_p=top_p, watch=self.watch
         )
-        mine: list[list[Sample]] = []
         with together():  # a verifier that fails is its leader's alone
             if engine.is_leader:
                 rank = engine.replica * self.recipe.rollout.tensor
-                own = [asked.problem for asked in share]
-                mine = as_samples(own, prompts, completions, f"on rank {rank}")
-                self._finish(share, mine, with_traces)
+                take(share, completions, f"on rank {rank}")
+                if with_traces:
+                    self._add_traces(share)
+                self._grade(share)
         gathered = gather_samples(
-            mine,
+            [request.samples for request in share],
             len(problems),
             replicas=engine.replicas,
             replica=engine.replica,
             is_leader=engine.is_leader,
         )
-        return [
-            Group(problem, samples) for problem, samples in zip(problems, gathered, strict=True)
-        ]
+        return as_groups(problems, gathered)
 
     def continuations(
         self, problems: Sequence[Problem], characters: Sequence[int], count: int, key: Key
@@ -118,8 +95,8 @@ class Sampler:
         able = [i for i, problem in enumerate(problems) if self.usable(problem)]
         prefixes = [self._leading(problems[i], characters[i]) for i in able]
         groups = self.groups([problems[i] for i in able], count, key, prefixes=prefixes)
-        for i, group in zip(able, groups, strict=True):
-            found[i] = group
+        for place, group in enumerate(groups):
+            found[able[place]] = group
         return found
 
     def traces(self, problems: Sequence[Problem]) -> list[Group]:
@@ -150,6 +127,7 @@ class Sampler:
 
     def _leading(self, problem: Problem, characters: int) -> np.ndarray:
         """[P] int32 ids of the first ``characters`` of the trace."""
+        assert problem.trace is not None, "it is usable"
         tokens = encode_words(self.tokenizer, problem.trace, self._prompt(problem), characters)
         # Where a cut splits a token its parts may be more than one, in theory as many as the rest
         # of the trace has.
@@ -160,10 +138,11 @@ class Sampler:
 
     def _share(
         self, problems: Sequence[Problem], key: Key, prefixes: Sequence[np.ndarray] | None
-    ) -> list[_Asked]:
+    ) -> list[Request]:
         """What this engine is asked of ``problems``, all of whose seeds are counted on every
         rank."""
         mine = set(split_prompts(len(problems), self.engine.replicas, self.engine.replica))
+        most = self.recipe.rollout.max_response_tokens
         drawn: Counter[int] = Counter()
         found = []
         for i, problem in enumerate(problems):
@@ -175,54 +154,35 @@ class Sampler:
                 continue
             own = (*key, problem.id, again) if again else (*key, problem.id)
             begun = np.zeros(0, np.int32) if prefixes is None else prefixes[i]
-            asked = _Asked(
-                problem,
-                np.concatenate([self._prompt(problem), begun]),
-                begun,
-                self.recipe.rollout.max_response_tokens - len(begun),
-                sample_seed(self.recipe.seed, *own),
-            )
-            found.append(asked)
+            prompt = np.concatenate([self._prompt(problem), begun])
+            seed = sample_seed(self.recipe.seed, *own)
+            found.append(Request(problem, prompt, most - len(begun), seed, begun))
         return found
 
-    def _finish(
-        self, share: Sequence[_Asked], groups: list[list[Sample]], with_traces: bool
-    ) -> None:
-        """Put the trace before the samples of each problem, where asked for, and grade all."""
-        problems, limits, begun = [], [], []
-        for asked, samples in zip(share, groups, strict=True):
-            if with_traces and (trace := self.trace(asked.problem)):
-                samples.insert(0, trace)
-            problems.append(asked.problem)
-            limits.append(asked.limit)
-            begun.append(asked.begun)
-        self._grade(problems, groups, limits, begun)
+    def _add_traces(self, share: Sequence[Request]) -> None:
+        """Put the trace before the samples of each problem that has one."""
+        for request in share:
+            if trace := self.trace(request.problem):
+                request.samples.insert(0, trace)
 
-    def _grade(
-        self,
-        problems: Sequence[Problem],
-        groups: list[list[Sample]],
-        limits: Sequence[int],
-        begun: Sequence[np.ndarray],
-    ) -> None:
+    def _grade(self, share: Sequence[Request]) -> None:
         """Set verdicts, the reward's terms and their sum; on the engine's leader."""
-        settings = self.recipe.reward
-        asked, prefixes, room = [], [], []
-        for i, samples in enumerate(groups):
-            for sample in samples:
-                asked.append((problems[i], sample))
-                prefixes.append(begun[i])
-                room.append(limits[i])
-        grade(asked, self.tokenizer, self.engine.stop_ids, self.verifier, settings, begun=prefixes)
-        for (_, sample), limit in zip(asked, room, strict=True):
-            sample.terms = reward_terms(sample, settings, limit)
+        settings, verifier = self.recipe.reward, self.verifier
+        assert verifier is not None, "the leader of an engine has one"
+        grade(share, self.tokenizer, self.engine.stop_ids, verifier, settings)
+        samples, calls = [], []
+        for request in share:
+            for sample in request.samples:
+                sample.terms = {**reward_terms(sample, settings, request.limit)}
+                samples.append(sample)
+                calls.append(_call(request.problem, sample))
         for path, weight in settings.functions.items():
             name = path.partition(":")[2]
-            values = self.verifier.call(path, [_call(problem, sample) for problem, sample in asked])
-            for (_, sample), value in zip(asked, values, strict=True):
+            for sample, value in zip(samples, verifier.call(path, calls), strict=True):
+                # None stays: a function that failed is told apart from one that gave nothing.
                 sample.terms[name] = None if value is None else weight * value
-        for _, sample in asked:
-            sample.reward = sum(value for value in sample.terms.values() if value is not None)
+        for sample in samples:
+            sample.reward = sum(filter(None, sample.terms.values()), 0.0)
 
 
 def _call(problem: Problem, sample: Sample) -> tuple[Any, ...]:
@@ -234,40 +194,30 @@ def _call(problem: Problem, sample: Sample) -> tuple[Any, ...]:
 def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """Accuracy, reward, lengths, verdicts and zero-variance shares of a step's rollouts, and of its
     traces."""
-    rollouts: list[Sample] = []
-    traces: list[Sample] = []
-    for group in groups:
-        for sample in group.samples:
-            (traces if sample.is_offline else rollouts).append(sample)
+    samples = samples_of(groups)
+    rollouts = [sample for sample in samples if not sample.is_offline]
+    traces = [sample for sample in samples if sample.is_offline]
     found: dict[str, float] = {}
     if rollouts:
         found |= _of_rollouts(rollouts) | _shares_without_variance(groups)
         verdicts = Counter(sample.verdict for sample in rollouts)
-        for verdict in VERDICTS:
-            found[f"reward/{verdict}"] = float(verdicts[verdict])
-        if len(rollouts[0].terms) > 1:
+        found |= {f"reward/{verdict}": float(verdicts[verdict]) for verdict in VERDICTS}
+        if len(rollouts[0].terms) > 1:  # else the one is the accuracy
             found |= _of_terms(rollouts)
     if traces:
-        found["trace/accuracy"] = sum(s.accuracy for s in traces) / len(traces)
-        found["trace/length_tokens"] = sum(len(s.response) for s in traces) / len(traces)
+        found["trace/accuracy"] = fmean(sample.accuracy for sample in traces)
+        found["trace/length_tokens"] = fmean(len(sample.response) for sample in traces)
     return found
 
 
 def _of_rollouts(rollouts: Sequence[Sample]) -> dict[str, float]:
-    accuracy = reward = 0.0
-    tokens = truncated = 0
-    for sample in rollouts:
-        accuracy += sample.accuracy
-        reward += sample.reward
-        tokens += len(sample.response)
-        truncated += sample.truncated
-    count = len(rollouts)
+    tokens = [len(sample.response) for sample in rollouts]
     return {
-        "rollout/accuracy": accuracy / count,
-        "rollout/reward_mean": reward / count,
-        "rollout/length_tokens": tokens / count,
-        "rollout/truncated": truncated / count,
-        "rollout/generated_tokens": float(tokens),
+        "rollout/accuracy": fmean(sample.accuracy for sample in rollouts),
+        "rollout/reward_mean": fmean(sample.reward for sample in rollouts),
+        "rollout/length_tokens": fmean(tokens),
+        "rollout/truncated": fmean(sample.truncated for sample in rollouts),
+        "rollout/generated_tokens": float(sum(tokens)),
     }
 
 
@@ -284,13 +234,7 @@ def _of_terms(rollouts: Sequence[Sample]) -> dict[str, float]:
     """Mean of each of the reward's terms, a failed one counted as 0, and how many failed."""
     found = {}
     for name in rollouts[0].terms:
-        total, failed = 0.0, 0
-        for sample in rollouts:
-            value = sample.terms[name]
-            if value is None:
-                failed += 1
-            else:
-                total += value
-        found[f"reward/{name}_mean"] = total / len(rollouts)
-        found[f"reward/{name}_failed"] = float(failed)
+        values = [sample.terms[name] for sample in rollouts]
+        found[f"reward/{name}_mean"] = sum(filter(None, values), 0.0) / len(values)
+        found[f"reward/{name}_failed"] = float(values.count(None))
     return found

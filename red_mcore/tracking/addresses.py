@@ -10,6 +10,7 @@ import os
 import re
 import socket
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 from red_mcore.config.recipe import RecipeError, Tracking
@@ -30,19 +31,15 @@ def check(tracking: Tracking) -> None:
     parts = _split(tracking.uri)
     scheme = _scheme(parts)
     if scheme not in SCHEMES:
-        _refuse(
-            tracking.uri,
-            f"of the scheme '{scheme[:40]}' is none of MLflow's: use {', '.join(SCHEMES)}",
-        )
+        what = f"of the scheme '{scheme[:40]}' is none of MLflow's"
+        _refuse(tracking.uri, f"{what}: use {', '.join(SCHEMES)}")
     if scheme in PORTS and re.search(r"\s", tracking.uri):
         _refuse(tracking.uri, "has a space, which no server's address has: write %20")
     if scheme in PORTS and not parts.hostname:
         _refuse(tracking.uri, f"names no host: write {scheme}://HOST:PORT")
     if scheme == "sqlite" and not _file(tracking.uri):
-        _refuse(
-            tracking.uri,
-            "names no file: write sqlite:///FILE, or sqlite:////FOLDER/FILE for a place from the root",
-        )
+        fix = "write sqlite:///FILE, or sqlite:////FOLDER/FILE for a place from the root"
+        _refuse(tracking.uri, f"names no file: {fix}")
 
 
 def reach(tracking: Tracking) -> None:
@@ -57,12 +54,13 @@ def reach(tracking: Tracking) -> None:
         host, port = parts.hostname, parts.port or PORTS[scheme]
         try:
             socket.create_connection((host, port), timeout=PATIENCE_SECONDS).close()
-        except (OSError, UnicodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
+            reason = getattr(error, "strerror", None) or str(error)
             _refuse(tracking.uri, f"does not answer at {host} port {port} ({reason}): start it")
 
 
 def _check_file(uri: str, file: Path) -> None:
+    """RecipeError where the file is no database, or cannot become one."""
     if file.is_dir():
         _refuse(uri, f"is a folder: name a file in it, sqlite:///{file}/mlflow.db")
     if not file.parent.is_dir():
@@ -71,14 +69,14 @@ def _check_file(uri: str, file: Path) -> None:
         _refuse(uri, "cannot be written: choose another place")
     if file.is_file():
         with file.open("rb") as content:
-            if content.read(len(_SQLITE)) not in (b"", _SQLITE):
+            if content.read(len(_SQLITE)) not in (b"", _SQLITE):  # SQLite fills an empty file
                 _refuse(uri, "is no SQLite database: name another file")
 
 
 def _split(uri: str) -> SplitResult:
     try:
         parts = urlsplit(uri)
-        _ = parts.port
+        _ = parts.port  # raises where it is no number
     except ValueError as error:
         raise RecipeError(
             f"tracking.uri is no address ({error}): write http://HOST:PORT or sqlite:///FILE"
@@ -87,15 +85,16 @@ def _split(uri: str) -> SplitResult:
 
 
 def _scheme(parts: SplitResult) -> str:
-    """Of ``mysql+pymysql://`` the database's; a bare word is one, too (``databricks``)."""
+    """The scheme; of ``mysql+pymysql://`` the database's. A bare word is one, too
+    (``databricks``)."""
     return (parts.scheme or parts.path).partition("+")[0]
 
 
 def _file(uri: str) -> str:
-    """Of a database in a file: SQLAlchemy takes it as it is written, up to a question mark."""
+    """The file of a database: SQLAlchemy takes it as it is written, up to a question mark."""
     return uri.partition(":///")[2].partition("?")[0]
 
 
-def _refuse(uri: str, why: str) -> None:
+def _refuse(uri: str, why: str) -> NoReturn:
     shown = re.sub(r"//[^/@]*@", "//", uri.partition("?")[0])  # no password
     raise RecipeError(f"tracking.uri={shown[:200]} {why}, or use tracking.mlflow=false")

@@ -61,6 +61,7 @@ class Console:
         self._part: tuple[int, int, float] | None = None
         """(Done, of all, when)."""
         self._show = show
+        # The loop, the ticker and rich's own thread look at the same numbers.
         self._lock = RLock()
         self._live: Live | None = None
         self._ended = Event()
@@ -99,9 +100,8 @@ class Console:
             self._metrics = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             self._updated = time.monotonic()
             self._unsaid = self._live is None
-            if self._unsaid and (
-                self._updated - self._last_result >= LINE_SECONDS or step == self._total
-            ):
+            is_due = self._updated - self._last_result >= LINE_SECONDS or step == self._total
+            if self._unsaid and is_due:
                 self._result()
 
     def _result(self) -> None:
@@ -140,21 +140,13 @@ class Console:
         while not self._ended.wait(TICK_SECONDS):
             try:
                 self.tick()
-            except (
-                OSError,
-                ValueError,
-            ):  # nobody reads any more; the loop's own next line finds out, too
-                return
+            except (OSError, ValueError):
+                return  # nobody reads any more; the loop's own next line finds out, too
 
     def _line(self, text: str) -> None:
         if self._show:
             done, passed, left = self._numbers(time.monotonic())
-            print(
-                "  ".join(
-                    filter(None, (f"{self._description} {done}", passed, f"left {left}", text))
-                ),
-                flush=True,
-            )
+            print(_spaced(f"{self._description} {done}", passed, f"left {left}", text), flush=True)
 
     def _numbers(self, now: float) -> tuple[str, str, str]:
         """(steps done of all, time passed, time left)."""
@@ -167,34 +159,36 @@ class Console:
         if self._part is None:
             return f"{self._phase} for {hours(now - self._phase_begin)}"
         done, total, when = self._part
-        return f"{self._phase} {done}/{total}, left {_left(done, total, when - self._phase_begin, now - when)}"
+        left = _left(done, total, when - self._phase_begin, now - when)
+        return f"{self._phase} {done}/{total}, left {left}"
 
     def __rich_console__(self, screen: Screen, options: ConsoleOptions) -> RenderResult:
         with self._lock:
             now, width = time.monotonic(), options.max_width
             done, passed, left = self._numbers(now)
-            lasting = self._phase and now - self._phase_begin >= SHOWN_SECONDS
-            second = Text(
-                "  ".join(filter(None, (self._metrics, self._doing(now) if lasting else ""))),
-                no_wrap=True,
-            )
+            doing = ""
+            if self._phase and now - self._phase_begin >= SHOWN_SECONDS:
+                doing = self._doing(now)
+            second = Text(_spaced(self._metrics, doing), no_wrap=True)
             numbers = f"  {done}  {passed}  left {left}"
             name = Text(self._description, no_wrap=True)
             name.truncate(max(1, width - len(numbers)), overflow="ellipsis")
             room = min(BAR_WIDTH, width - name.cell_len - len(numbers) - 2)
             first = [*screen.render(name, options.update(width=name.cell_len))][:1]
-            if room >= 4:
+            if room >= 4:  # a shorter bar says nothing
                 bar = ProgressBar(total=max(1, self._total), completed=self._step, width=room)
-                first += [
-                    Segment("  "),
-                    *(s for s in screen.render(bar, options) if s.text != "\n"),
-                ]
+                line = [part for part in screen.render(bar, options) if part.text != "\n"]
+                first += [Segment("  "), *line]
             yield from first
             yield Segment(numbers)
             yield Segment.line()
             if second:
                 second.truncate(width, overflow="ellipsis")
                 yield second
+
+
+def _spaced(*parts: str) -> str:
+    return "  ".join(filter(None, parts))
 
 
 def hours(seconds: float) -> str:
@@ -211,6 +205,8 @@ def _left(done: int, total: int, took: float, since: float) -> str:
         return hours(0)
     if done <= 0:
         return "-:--:--"
+    # At the speed so far: the one that is being done counts less the longer it lasts, the others
+    # whole, and something is left until the end.
     each = took / done
     return hours(math.ceil(max(each * (total - done) - since, each * (total - done - 1), 1.0)))
 
@@ -229,9 +225,8 @@ class Watched:
 
     def __call__(self, done: int, total: int) -> None:
         if self._console is None:
-            self._console = Console(
-                self._description, total, show=self._show, begin=self._begin
-            ).__enter__()
+            console = Console(self._description, total, show=self._show, begin=self._begin)
+            self._console = console.__enter__()
         self._console.update(done, {})
 
     def __exit__(self, *exception: object) -> None:

@@ -21,9 +21,10 @@ from urllib.parse import unquote
 from red_mcore.config.recipe import RecipeError
 
 _PREFIX = "sqlite:///"
+_ANEW = "move it away, and a new one is made that gets all rows of this run"
 _FIXES = {
-    "SQLITE_NOTADB": "move it away, and a new one is made that gets all rows of this run",
-    "SQLITE_CORRUPT": "put a copy back, or move it away, and a new one is made that gets all rows of this run",
+    "SQLITE_NOTADB": _ANEW,
+    "SQLITE_CORRUPT": f"put a copy back, or {_ANEW}",
     "SQLITE_CANTOPEN": "name a file in a folder that can be written to",
     "SQLITE_READONLY": "let it be written to",
     "SQLITE_BUSY": "end the program that holds it",
@@ -50,12 +51,9 @@ def artifacts(uri: str, artifact_uri: str) -> Path | None:
     """Folder of a run's artifacts, where they are to be written here; None where MLflow knows
     how."""
     file, path = file_of(uri), Path(artifact_uri.removeprefix(RELATIVE))
-    if (
-        file is None
-        or not artifact_uri.startswith(RELATIVE)
-        or path.is_absolute()
-        or ".." in path.parts
-    ):
+    if file is None or not artifact_uri.startswith(RELATIVE):
+        return None
+    if path.is_absolute() or ".." in path.parts:  # it would lead out of there
         return None
     return file.parent / ARTIFACTS / path
 
@@ -100,9 +98,9 @@ def address(file: Path) -> str:
 def file_of(uri: str) -> Path | None:
     """The file that an address names; None for other databases, servers and what is in memory."""
     name = uri.removeprefix(_PREFIX).partition("?")[0]
-    return (
-        None if name in (uri, "", ":memory:") or name.startswith("file:") else Path(unquote(name))
-    )
+    if name in (uri, "", ":memory:") or name.startswith("file:"):
+        return None
+    return Path(unquote(name))
 
 
 def check(uri: str) -> None:
@@ -118,14 +116,14 @@ def check(uri: str) -> None:
         with closing(sqlite3.connect(file, timeout=_SECONDS, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             (number,) = connection.execute("PRAGMA user_version").fetchone()
-            connection.execute(
-                f"PRAGMA user_version = {number}"
-            )  # a write, as only that tells of a read-only file
+            # A write, as only that tells of a read-only file.
+            connection.execute(f"PRAGMA user_version = {number}")
             connection.execute("ROLLBACK")
     except sqlite3.Error as error:
         fix = _FIXES.get(error.sqlite_errorname, "mend that")
         raise RecipeError(
-            f"MLflow's database {file} (tracking.uri) cannot be used: {error}: {fix}, or set tracking.mlflow=false"
+            f"MLflow's database {file} (tracking.uri) cannot be used: {error}: {fix}, or set"
+            " tracking.mlflow=false"
         ) from error
 
 

@@ -31,9 +31,7 @@ class JsonFiles:
 
     def parsed(self) -> dict[str, list[Row]]:
         """The rows of each stage."""
-        return {
-            stage: [json.loads(line) for line in rows.lines] for stage, rows in self._rows.items()
-        }
+        return {stage: list(map(json.loads, rows.lines)) for stage, rows in self._rows.items()}
 
     def restore(self, steps: Mapping[str, int], kept: Mapping[str, str] | None) -> list[str]:
         """Make the files of rows what they were at a checkpoint; the faults found, as
@@ -41,9 +39,9 @@ class JsonFiles:
         faults = []
         for stage, rows in self._rows.items():
             before = None if kept is None else kept.get(rows.file.name, "")
-            if before or stage in steps:
+            if before or stage in steps:  # a stage that is over has rows, and no steps to come
                 faults.append(rows.restore(before, steps.get(stage, -1)))
-        return [fault for fault in faults if fault]
+        return list(filter(None, faults))
 
     def metrics(self, step: int, values: Mapping[str, float], stage: str = "main") -> None:
         """A row of the stage's file."""
@@ -52,18 +50,16 @@ class JsonFiles:
 
     def table(self, name: str, rows: Sequence[Row], step: int) -> None:
         """The file ``rollouts/NAME-STEP.jsonl``."""
-        self._write(
-            lambda: disk.write_lines(self._folder / "rollouts" / f"{name}-{step:06d}.jsonl", rows)
-        )
+        file = self._folder / "rollouts" / f"{name}-{step:06d}.jsonl"
+        self._write(lambda: disk.write_lines(file, rows))
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Write ``summary.json``, and all rows that are not written; Unwritten where a disk has no
         room."""
         for rows in self._rows.values():
             rows.flush()
-        disk.write_atomic(
-            self._folder / "summary.json", json.dumps(disk.finite(dict(values)), indent=2) + "\n"
-        )
+        text = json.dumps(disk.finite(dict(values)), indent=2)
+        disk.write_atomic(self._folder / "summary.json", text + "\n")
 
     def _write(self, write: Callable[[], None]) -> None:
         """``write``; that a disk has no room is told once, until it has."""

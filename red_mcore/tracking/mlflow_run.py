@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,23 @@ _NESTS = "red_mcore.nests"
 """Tag of a run that others are nested under, with its name."""
 _KIND = "mlflow.experimentKind"
 """MLflow's tag of what an experiment's page shows first."""
+_MOST_PARAMETERS, _MOST_METRICS = 100, 1000
+"""The most that MLflow takes in one call."""
 
 
-class MlflowRun:
+class _Run:
+    """A run in MLflow that goes on."""
+
+    def __init__(self, client: MlflowClient, uri: str, run_id: str) -> None:
+        self._client, self.run_id = client, run_id
+        client.update_run(run_id, status="RUNNING")
+        self._artifacts = database.artifacts(uri, client.get_run(run_id).info.artifact_uri)
+
+    def close(self, status: Status) -> None:
+        self._client.set_terminated(self.run_id, status)
+
+
+class MlflowRun(_Run):
     """One run in MLflow: made anew, or taken up again by its id."""
 
     def __init__(
@@ -48,36 +63,12 @@ class MlflowRun:
         removed, gets a new run (``is_new``).
         """
         uri = tracking.uri or database.of_folder(folder, shared)
-        with _opened(uri) as self._client:
-            self.is_new = run_id is None or (
-                database.file_of(uri) is not None and not self._knows(run_id)
-            )
-            self.run_id = self._create(tracking, name, parameters, uri) if self.is_new else run_id
-            self._client.update_run(self.run_id, status="RUNNING")
-            self._artifacts = database.artifacts(
-                uri, self._client.get_run(self.run_id).info.artifact_uri
-            )
-
-    def _knows(self, run_id: str) -> bool:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return self._client.get_run(run_id).info.lifecycle_stage == "active"
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return False
-
-    def _create(self, tracking: Tracking, name: str, parameters: dict[str, Any], uri: str) -> str:
-        from mlflow.entities import Param
-
-        experiment_id = _experiment(self._client, tracking.experiment, uri)
-        tags = {_PARENT: tracking.parent} if tracking.parent else None
-        run_id = self._client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
-        params = [Param(key, str(value)) for key, value in parameters.items()]
-        for first in range(0, len(params), 100):  # a batch takes 100
-            self._client.log_batch(run_id, params=params[first : first + 100])
-        return run_id
+        with _opened(uri) as client:
+            if run_id and database.file_of(uri) is not None and not _knows(client, run_id):
+                run_id = None
+            self.is_new = run_id is None
+            run_id = run_id or _create(client, tracking, name, parameters, uri)
+            super().__init__(client, uri, run_id)
 
     def begin(self, steps: Mapping[str, int], earlier: Mapping[str, Sequence[Row]]) -> None:
         """A new run gets the earlier rows: that which had them is not to be found any more."""
@@ -93,14 +84,13 @@ class MlflowRun:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        found = [
-            Metric(name, value, now, row["step"])
-            for row in rows
-            for name, value in row.items()
-            if name != "step" and value is not None
-        ]
-        for first in range(0, len(found), 1000):  # a batch takes 1000
-            self._client.log_batch(self.run_id, metrics=found[first : first + 1000])
+        found = []
+        for row in rows:
+            for name, value in row.items():
+                if name != "step" and value is not None:  # None stands for NaN in a file
+                    found.append(Metric(name, value, now, row["step"]))
+        for batch in _batches(found, _MOST_METRICS):
+            self._client.log_batch(self.run_id, metrics=batch)
 
     def table(self, name: str, rows: Sequence[Row], step: int | None = None) -> None:
         """Keep a table in the layout of MLflow's own among the artifacts, without a ``step`` as
@@ -108,9 +98,11 @@ class MlflowRun:
 
         It is overwritten, not extended, where a resumed run repeats a step.
         """
-        file = f"{name}.json" if step is None else f"rollouts/{name}-{step:06d}.json"
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        data = [[row.get(key) for key in columns] for row in rows]
+        file = f"{name}.json"
+        if step is not None:
+            file = f"rollouts/{name}-{step:06d}.json"
+        columns = list(dict.fromkeys(chain.from_iterable(rows)))
+        data = [list(map(row.get, columns)) for row in rows]
         text = json.dumps({"columns": columns, "data": data})
         if self._artifacts is None:
             self._client.log_text(self.run_id, text, file)
@@ -122,30 +114,22 @@ class MlflowRun:
         numbers = {f"summary/{k}": float(v) for k, v in values.items() if type(v) in (int, float)}
         self.metrics(0, numbers)
 
-    def close(self, status: Status) -> None:
-        self._client.set_terminated(self.run_id, status)
 
-
-class MlflowParent:
+class MlflowParent(_Run):
     """The run ``name`` under which others are nested (``tracking.parent``): made anew, or found
     again by that name."""
 
     def __init__(self, uri: str, experiment: str, name: str) -> None:
         """RecipeError where MLflow at ``uri`` fails."""
-        with _opened(uri) as self._client:
-            experiment_id = _experiment(self._client, experiment, uri)
-            parents = self._client.search_runs([experiment_id], f"tags.`{_NESTS}` LIKE '%'")
-            found = [
-                run for run in parents if run.data.tags[_NESTS] == name
-            ]  # a name may hold any quotes
-            run = (
-                found[0]
-                if found
-                else self._client.create_run(experiment_id, tags={_NESTS: name}, run_name=name)
-            )
-            self.run_id = run.info.run_id
-            self._client.update_run(self.run_id, status="RUNNING")
-            self._artifacts = database.artifacts(uri, run.info.artifact_uri)
+        with _opened(uri) as client:
+            experiment_id = _experiment(client, experiment, uri)
+            # Told apart here and not by the filter: a name may hold any quotes.
+            for run in client.search_runs([experiment_id], f"tags.`{_NESTS}` LIKE '%'"):
+                if run.data.tags[_NESTS] == name:
+                    break
+            else:
+                run = client.create_run(experiment_id, tags={_NESTS: name}, run_name=name)
+            super().__init__(client, uri, run.info.run_id)
 
     def artifact(self, file: Path) -> None:
         """Keep a copy of ``file`` in the run, over an earlier one."""
@@ -154,20 +138,46 @@ class MlflowParent:
         else:
             disk.write_atomic(self._artifacts / file.name, file.read_bytes())
 
-    def end(self, status: Status) -> None:
-        self._client.set_terminated(self.run_id, status)
+
+def _knows(client: MlflowClient, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+
+
+def _create(
+    client: MlflowClient, tracking: Tracking, name: str, parameters: dict[str, Any], uri: str
+) -> str:
+    """Id of a new run that has its parameters."""
+    from mlflow.entities import Param
+
+    experiment_id = _experiment(client, tracking.experiment, uri)
+    tags = {_PARENT: tracking.parent} if tracking.parent else None
+    run_id = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
+    params = [Param(key, str(value)) for key, value in parameters.items()]
+    for batch in _batches(params, _MOST_PARAMETERS):
+        client.log_batch(run_id, params=batch)
+    return run_id
+
+
+def _batches(entries: list[Any], most: int) -> Iterator[list[Any]]:
+    for first in range(0, len(entries), most):
+        yield entries[first : first + most]
 
 
 def _experiment(client: MlflowClient, name: str, uri: str) -> str:
     """Id of the experiment, made where there is none of that name: of a kind whose page shows runs,
     not traces of language-model calls, and, in a file, with artifacts at addresses relative to
     it."""
-    found = client.get_experiment_by_name(name)
-    if found:
+    if found := client.get_experiment_by_name(name):
         return found.experiment_id
-    artifacts = (
-        database.RELATIVE if database.file_of(uri) else None
-    )  # a server has a place of its own
+    # A server has a place of its own.
+    artifacts = database.RELATIVE if database.file_of(uri) else None
     return client.create_experiment(name, artifacts, {_KIND: "custom_model_development"})
 
 
@@ -193,5 +203,6 @@ def _opened(uri: str) -> Iterator[MlflowClient]:
         raise
     except Exception as error:  # MLflow's own, the database's, the file system's, the network's
         raise RecipeError(
-            f"MLflow at {uri} (tracking.uri) does not work: {reason(error)}; mend it or set tracking.mlflow=false"
+            f"MLflow at {uri} (tracking.uri) does not work: {reason(error)}; mend it or set"
+            " tracking.mlflow=false"
         ) from error

@@ -63,7 +63,8 @@ def load(path: str) -> Callable[[str, dict[str, Any], Path], Monitor]:
     missing = [method for method in wanted if not callable(getattr(found, method, None))]
     if missing:
         raise RecipeError(
-            f"tracking.monitors: '{path}' has no {', '.join(missing)}: see red_mcore/tracking/monitor.py"
+            f"tracking.monitors: '{path}' has no {', '.join(missing)}: see"
+            " red_mcore/tracking/monitor.py"
         )
     return found
 
@@ -77,5 +78,6 @@ def make(path: str, name: str, settings: dict[str, Any], folder: Path) -> Monito
         raise
     except Exception as error:  # servers, disks and libraries fail in many ways
         raise RecipeError(
-            f"tracking.monitors: '{path}' does not start ({type(error).__name__}: {error}): mend it or leave it out"
+            f"tracking.monitors: '{path}' does not start ({type(error).__name__}: {error}):"
+            " mend it or leave it out"
         ) from error

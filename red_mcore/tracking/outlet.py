@@ -41,14 +41,11 @@ class Outlet:
         try:
             while self._waiting:
                 self._waiting[0](self._monitor)
-                del self._waiting[0]
-        except (
-            Exception
-        ) as error:  # servers, networks and disks fail in many ways; none is worth a run
+                del self._waiting[0]  # not before it has worked
+        except Exception as error:  # servers, networks and disks fail in many ways
             if self._failures == 0:
-                warn(
-                    f"{self._name} failed ({redacted(reason(error))}); going on with {self._folder / METRICS} alone"
-                )
+                rest = f"going on with {self._folder / METRICS} alone"
+                warn(f"{self._name} failed ({redacted(reason(error))}); {rest}")
             self._again = time.monotonic() + _PAUSE * 2**self._failures
             self._failures += 1
         else:
@@ -59,15 +56,18 @@ class Outlet:
         self._again = 0.0
         self.send(lambda monitor: monitor.close(status))
         if self._waiting:
-            warn(
-                f"{self._name} lacks the last {len(self._waiting)} entries of this run, which are in {self._folder}"
-            )
+            lacking = f"the last {len(self._waiting)} entries of this run"
+            warn(f"{self._name} lacks {lacking}, which are in {self._folder}")
 
 
 def reason(error: Exception) -> str:
     """What an error says, in a line."""
-    told = [line for line in str(error).splitlines() if line.strip() and "autoflush" not in line]
-    return disk.full(error) or (told[0] if told else type(error).__name__)
+    if full := disk.full(error):
+        return full
+    for line in str(error).splitlines():
+        if line.strip() and "autoflush" not in line:  # SQLAlchemy's advice to its own users
+            return line
+    return type(error).__name__
 
 
 def warn(text: str) -> None:

@@ -49,8 +49,10 @@ def redacted(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: redacted(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [redacted(item) for item in value]
-    return _BY_NAME.sub(r"\1***", redaction.redacted(value)) if isinstance(value, str) else value
+        return list(map(redacted, value))
+    if isinstance(value, str):
+        return _BY_NAME.sub(r"\1***", redaction.redacted(value))
+    return value
 
 
 def begin(recipe: Recipe, weights: Path, stage: str, step: int) -> None:
@@ -61,11 +63,10 @@ def begin(recipe: Recipe, weights: Path, stage: str, step: int) -> None:
     file = recipe.folder / FILE
     earlier = read(recipe.folder)
     starts = [*earlier.get("starts", []), {"stage": stage, "step": step, **here(recipe)}]
-    about = {
-        "run": recipe.name,
-        "base_model": earlier.get("base_model") or base_model(recipe, weights),
-    }
-    write_atomic(file, json.dumps(about | {"starts": starts}, indent=1) + "\n")
+    # Of the first start: it is that one's model that training began with.
+    model = earlier.get("base_model") or base_model(recipe, weights)
+    about = {"run": recipe.name, "base_model": model, "starts": starts}
+    write_atomic(file, json.dumps(about, indent=1) + "\n")
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -104,9 +105,8 @@ def git(folder: Path) -> dict[str, Any] | None:
     if changed:
         found["changed"] = changed[:_MOST_NAMES]
         # As `git diff HEAD | git hash-object --stdin` gives it; new files are not in it.
-        found["diff"] = (
-            _git(folder, "hash-object", "--stdin", given=_git(folder, "diff", "HEAD") or "") or ""
-        ).strip()
+        changes = _git(folder, "diff", "HEAD") or ""
+        found["diff"] = (_git(folder, "hash-object", "--stdin", given=changes) or "").strip()
     return found
 
 
@@ -118,19 +118,17 @@ def base_model(recipe: Recipe, weights: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"path": path}
     if weights.parent.name == "snapshots":  # as the hub's cache has them
         found["revision"] = weights.name
-    return found | ({"provenance": its_own} if (its_own := read(weights)) else {})
+    if its_own := read(weights):
+        found["provenance"] = its_own
+    return found
 
 
 def _git(folder: Path, *arguments: str, given: str = "") -> str | None:
+    # Without locks: somebody may be at work in the repository.
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    text: dict[str, Any] = {"text": True, "errors": "replace"}  # of files in any encoding
     try:
-        done = subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(folder), *arguments],
-            input=given,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=20,
-        )
+        done = subprocess.run(command, input=given, capture_output=True, timeout=20, **text)
     except (OSError, subprocess.TimeoutExpired):  # no git, or a file system that hangs
         return None
     return done.stdout if done.returncode == 0 else None

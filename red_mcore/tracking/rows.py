@@ -27,17 +27,16 @@ def read(run: Path) -> tuple[list[dict[str, Any]], list[int], str | None]:
     except disk.Damaged:
         found, bad = [], [0]
     theirs = {row["step"]: row for row in found}
-    kept = manifests.copy(run / "checkpoints", METRICS)
-    ours = {row["step"]: row for row in map(json.loads, (kept or "").splitlines())}
+    kept = manifests.copy(run / "checkpoints", METRICS) or ""
+    ours = {row["step"]: row for row in map(json.loads, kept.splitlines())}
     rows = ours | theirs
-    lost = [step for step in range(max(rows, default=-1) + 1) if step not in rows]
-    told = (
-        f"{file} lacks rows ({len(bad)} of its lines are damaged): "
-        if bad or rows.keys() - theirs or lost
-        else None
-    )
-    if told:
-        told += f"{len(rows.keys() - theirs)} are in the newest checkpoint, {len(lost)} are lost"
+    lost = sorted(set(range(max(rows, default=-1) + 1)) - rows.keys())
+    saved, told = rows.keys() - theirs, None
+    if bad or saved or lost:
+        told = (
+            f"{file} lacks rows ({len(bad)} of its lines are damaged): {len(saved)} are in the"
+            f" newest checkpoint, {len(lost)} are lost"
+        )
     return [rows[step] for step in sorted(rows)], lost, told
 
 
@@ -66,11 +65,11 @@ class Rows:
             fault = self._read(after_step)
         else:
             self.lines = kept.splitlines(keepends=True)
-            fault = None if self._begins_with(kept.encode()) else "is damaged or lacks rows"
-            fault = (
-                fault
-                and f"{self.file} {fault}: {len(self.lines)} rows are written anew from the checkpoint"
-            )
+            fault = None
+            # What follows is of steps that are made again: no fault.
+            if not self._begins_with(kept.encode()):
+                anew = f"{len(self.lines)} rows are written anew from the checkpoint"
+                fault = f"{self.file} is damaged or lacks rows: {anew}"
         disk.write_atomic(self.file, self.text)
         self._on_disk = len(self.lines)
         return fault
@@ -90,11 +89,9 @@ class Rows:
         rows, bad = disk.read_rows(self.file, _is_row) if after_step >= 0 else ([], [])
         by_step = {row["step"]: row for row in rows}
         self.lines = [disk.line(by_step[step]) for step in sorted(by_step) if step <= after_step]
-        return (
-            f"{self.file}: {len(bad)} damaged lines are left out, the first is line {bad[0]}"
-            if bad
-            else None
-        )
+        if not bad:
+            return None
+        return f"{self.file}: {len(bad)} damaged lines are left out, the first is line {bad[0]}"
 
     def _begins_with(self, kept: bytes) -> bool:
         try:

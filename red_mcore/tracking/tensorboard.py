@@ -39,18 +39,16 @@ class TensorBoard:
     def begin(self, steps: Mapping[str, int], earlier: Mapping[str, Sequence[Row]]) -> None:
         """Begin a file for each stage that goes on, and for one whose rows are not there yet."""
         for stage, rows in earlier.items():
-            number = len(list((self._folder / stage).glob("events.out.tfevents.*")))
+            folder = self._folder / stage
+            number = len(list(folder.glob("events.out.tfevents.*")))
             is_new = number == 0 and bool(rows)
             if stage not in steps and not is_new:
                 continue
-            seconds = int(time.time())
-            self._files[stage] = (
-                self._folder / stage / f"events.out.tfevents.{seconds:010d}.{number}"
-            )
-            events = [
-                _event(0, 3, _VERSION),
-                _event(steps.get(stage, -1) + 1, 7, _number(1, _START)),
-            ]
+            # TensorBoard reads the files of a folder in the order of their names.
+            name = f"events.out.tfevents.{int(time.time()):010d}.{number}"
+            self._files[stage] = folder / name
+            first_step = steps.get(stage, -1) + 1
+            events = [_event(0, 3, _VERSION), _event(first_step, 7, _number(1, _START))]
             if number == 0:
                 events.append(_text(0, "settings", {"run": self._name, **self._settings}))
                 events += [_scalars(row["step"], row) for row in rows]
@@ -60,9 +58,9 @@ class TensorBoard:
         self._append(stage, _scalars(step, values))
 
     def table(self, name: str, rows: Sequence[Row], step: int) -> None:
-        self._append(
-            "main", *(_text(step, f"{_TABLES}/{name}/{i:03d}", row) for i, row in enumerate(rows))
-        )
+        name = f"{_TABLES}/{name}"
+        texts = [_text(step, f"{name}/{i:03d}", row) for i, row in enumerate(rows)]
+        self._append("main", *texts)
 
     def summary(self, values: Mapping[str, Any]) -> None:
         self._append("main", _text(int(values.get("steps", 0)), "summary", values))
@@ -93,15 +91,15 @@ def _scalars(step: int, values: Mapping[str, float | None]) -> bytes:
 
 def _text(step: int, name: str, content: Mapping[str, Any]) -> bytes:
     """``Summary`` of a text, for the plugin of that name: tag = 1, tensor = 8, metadata = 9."""
-    lines = [
-        f"    {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in content.items()
-    ]
+    lines = []
+    for key, cell in content.items():
+        # Indented, as Markdown wants what is to be shown as it is.
+        lines.append(f"    {key}: {json.dumps(cell, ensure_ascii=False)}")
     plugin = _bytes(1, _bytes(1, b"text"))
     shape = _bytes(2, _bytes(2, _number(1, 1)))
     tensor = _number(1, _STRING) + shape + _bytes(8, "\n".join(lines).encode())
-    return _event(
-        step, 5, _bytes(1, _bytes(1, name.encode()) + _bytes(8, tensor) + _bytes(9, plugin))
-    )
+    value = _bytes(1, name.encode()) + _bytes(8, tensor) + _bytes(9, plugin)
+    return _event(step, 5, _bytes(1, value))
 
 
 def _bytes(field: int, content: bytes) -> bytes:
@@ -144,7 +142,7 @@ def _crc_table() -> list[int]:
     found = []
     for byte in range(256):
         for _ in range(8):
-            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+            byte = byte >> 1 ^ 0x82F63B78 * (byte & 1)
         found.append(byte)
     return found
 

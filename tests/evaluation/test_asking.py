@@ -1,4 +1,5 @@
-"""Chunks, resumption and rows, with an engine that parrots; real ones are in tests/test_end_to_end.py."""
+"""Chunks, resumption and rows, with an engine that parrots; real ones are in
+tests/test_end_to_end.py."""
 
 import json
 from dataclasses import asdict

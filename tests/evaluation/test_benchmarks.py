@@ -156,7 +156,8 @@ def test_an_empty_file_is_refused(tmp_path):
 def test_a_function_is_a_benchmark_by_its_import_path(tmp_path, monkeypatch):
     (tmp_path / "own_problems.py").write_text(
         "def sums():\n    return [{'problem': f'{n} + 1?', 'answer': n + 1} for n in range(3)]\n"
-        "def broken():\n    return [{'problem': '?', 'answer': 1}, {'problem': '?', 'answer': None}]\n"
+        "def broken():\n"
+        "    return [{'problem': '?', 'answer': 1}, {'problem': '?', 'answer': None}]\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     benchmarks.check(["own_problems:sums", "MATH-500"], None)

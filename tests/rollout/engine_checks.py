@@ -1,6 +1,8 @@
-"""Checks of the engine against transformers, run by two gloo ranks in one launch (see test_engine.py).
+"""Checks of the engine against transformers, run by two gloo ranks in one launch (see
+test_engine.py).
 
-Each ``check_*`` raises where it fails; the outcomes of a rank go to OUT/rankR.json as {check: "" or traceback}.
+Each ``check_*`` raises where it fails; the outcomes of a rank go to OUT/rankR.json as
+{check: "" or traceback}.
 """
 
 import json

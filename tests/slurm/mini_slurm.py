@@ -1,8 +1,9 @@
 """A real SLURM of emulated nodes on this machine's loopback, for as long as a ``with`` block lasts.
 
-Every node is a slurmd of its own with a port of its own and eight GPUs that are links to /dev/null, so that a job
-script made for a cluster is accepted and counted as it stands. All nodes share the machine's processes, files and name;
-neither root nor a change to the system is needed. SLURM must be built for several slurmd per host, as Debian's is.
+Every node is a slurmd of its own with a port of its own and eight GPUs that are links to /dev/null,
+so that a job script made for a cluster is accepted and counted as it stands. All nodes share the
+machine's processes, files and name; neither root nor a change to the system is needed. SLURM must
+be built for several slurmd per host, as Debian's is.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ FINAL_STATES = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT
 SBIN = ":/usr/local/sbin:/usr/sbin:/sbin"
 """Where daemons live, and users without root do not look."""
 
-# Tracking by process groups and no cgroups, accounting or task binding: nothing here needs systemd or a database. The
-# cgroup plugin is loaded by slurmd in any case; v1 is the one that does nothing until it is used.
+# Tracking by process groups and no cgroups, accounting or task binding: nothing here needs systemd
+# or a database. The cgroup plugin is loaded by slurmd in any case; v1 is the one that does nothing
+# until it is used.
 SLURM_CONF = """
 ClusterName=mini
 SlurmctldHost=localhost(127.0.0.1)
@@ -74,12 +76,14 @@ def missing() -> str | None:
         if shutil.which(program, path=os.environ["PATH"] + SBIN) is None
     ]
     if absent:
-        return f"SLURM is not installed ({', '.join(absent)}): apt-get install munge slurm-client slurmctld slurmd"
+        fix = "apt-get install munge slurm-client slurmctld slurmd"
+        return f"SLURM is not installed ({', '.join(absent)}): {fix}"
     return None
 
 
 class MiniSlurm:
-    """``with MiniSlurm(nodes=2) as slurm``: starts the daemons; at the end cancels all jobs and stops every daemon."""
+    """``with MiniSlurm(nodes=2) as slurm``: starts the daemons; at the end cancels all jobs and
+    stops every daemon."""
 
     def __init__(self, nodes: int) -> None:
         self.names = [f"node{index}" for index in range(1, nodes + 1)]
@@ -126,7 +130,8 @@ class MiniSlurm:
         return int(self.run("sbatch", "--parsable", *arguments, folder=folder))
 
     def wait(self, job: int, seconds: float = 3600.0) -> tuple[str, str]:
-        """Final state of a job and its exit code as "code:signal"; raises TimeoutError if it runs after ``seconds``."""
+        """Final state of a job and its exit code as "code:signal"; TimeoutError if it runs after
+        ``seconds``."""
 
         def state() -> tuple[str, str]:
             shown = self.run("scontrol", "-o", "show", "job", str(job))
@@ -173,7 +178,8 @@ class MiniSlurm:
         return [f"--{option}={self.folder / name}" for option, name in names.items()]
 
     def _start(self, name: str, *command: str | Path) -> None:
-        """Starts a daemon in the foreground of a session of its own; daemons are stopped in reverse order."""
+        """Start a daemon in the foreground of a session of its own; daemons are stopped in reverse
+        order."""
         log = self._stack.enter_context((self.folder / "log" / name).open("w"))
         daemon = subprocess.Popen(
             command, env=self._environment(), stdout=log, stderr=log, start_new_session=True

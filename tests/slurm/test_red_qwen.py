@@ -30,7 +30,8 @@ def _this_python_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_on_cpus(slurm: MiniSlurm, folder: Path, *arguments: str) -> tuple[str, str, list[str]]:
-    """State, exit code and log lines of the script with ``arguments``, on two nodes of which it asks no GPU."""
+    """State, exit code and log lines of the script with ``arguments``, on two nodes of which it
+    asks no GPU."""
     log = folder / "job.log"
     (folder / "recipes").symlink_to(ROOT / "recipes")
     job = slurm.sbatch(
@@ -40,7 +41,8 @@ def run_on_cpus(slurm: MiniSlurm, folder: Path, *arguments: str) -> tuple[str, s
 
 
 def record(slurm: MiniSlurm, folder: Path, *arguments: str | Path) -> list[str]:
-    """What a job submitted from ``folder`` starts, one line each: "PROGRAM on NODE: ARGUMENTS", sorted.
+    """What a job submitted from ``folder`` starts, one line each, sorted: "PROGRAM on NODE:
+    ARGUMENTS".
 
     The folder's .venv holds a ``python`` and a ``torchrun`` that only print this line.
     """

@@ -1,4 +1,5 @@
-"""The command line of tools/analyse.py on a made-up evaluation, with small models in this process."""
+"""The command line of tools/analyse.py on a made-up evaluation, with small models in this
+process."""
 
 import json
 from html.parser import HTMLParser

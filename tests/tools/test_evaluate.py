@@ -1,4 +1,5 @@
-"""The command line without an engine: recorded responses, and what it refuses; models are in test_end_to_end.py."""
+"""The command line without an engine: recorded responses, and what it refuses; models are in
+test_end_to_end.py."""
 
 import json
 import sys

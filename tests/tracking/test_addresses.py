@@ -19,7 +19,10 @@ def test_a_server_that_answers_and_one_that_does_not(server):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     gone = Tracking(uri=f"http://me:secret@127.0.0.1:{port}/mlflow?token=secret")
-    wanted = rf"tracking.uri=http://127.0.0.1:{port}/mlflow does not answer at 127.0.0.1 port {port} \(.*refused\)"
+    wanted = (
+        rf"tracking.uri=http://127.0.0.1:{port}/mlflow does not answer at 127.0.0.1 port {port}"
+        r" \(.*refused\)"
+    )
     with pytest.raises(RecipeError, match=wanted) as error:
         addresses.reach(gone)
     assert "secret" not in str(error.value)

@@ -1,4 +1,5 @@
-"""metrics.jsonl: torn, doubled, with rows missing, or gone; and made whole again from a checkpoint."""
+"""metrics.jsonl: torn, doubled, with rows missing, or gone; and made whole again from a
+checkpoint."""
 
 import json
 from pathlib import Path
@@ -18,7 +19,8 @@ def row(step: int, **more) -> dict:
 
 @pytest.fixture
 def run(tmp_path) -> Path:
-    """A run of five steps, the last two of them since its newest checkpoint; each step is a line."""
+    """A run of five steps, the last two of them since its newest checkpoint; each step is a
+    line."""
     kept = Rows(tmp_path / METRICS)
     kept.restore(None, -1)
     for step in range(STEPS + 1):
@@ -85,7 +87,8 @@ def test_a_run_goes_on_with_the_rows_of_its_checkpoint(run, damage):
 
 
 def test_what_is_whole_is_no_news(run):
-    """Rows beyond the checkpoint, of steps that are to be made again, and a line torn by a kill are none, either."""
+    """Rows beyond the checkpoint, of steps that are to be made again, and a line torn by a kill are
+    none, either."""
     with (run / METRICS).open("a") as file:
         file.write('{"step": 6, "lo')
     kept = manifests.copy(run / "checkpoints", METRICS)
@@ -136,7 +139,8 @@ def test_rows_that_nothing_has_any_more_are_told(run):
     (run / METRICS).write_text("".join([*found[:4], "no row\n", found[5]]))
     assert rows.read(run)[1:] == (
         [4],
-        f"{run / METRICS} lacks rows (1 of its lines are damaged): 0 are in the newest checkpoint, 1 are lost",
+        f"{run / METRICS} lacks rows (1 of its lines are damaged):"
+        " 0 are in the newest checkpoint, 1 are lost",
     )
     (run / "checkpoints" / "main-000003" / METRICS).write_text("{}")
     gone(run)

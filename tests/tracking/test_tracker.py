@@ -72,12 +72,18 @@ def test_a_run_is_in_mlflow_and_goes_on_under_its_id(recipe):
 
 
 def test_runs_of_a_folder_share_a_database_whichever_way_they_start(tmp_path):
-    """Three at once where there is none yet: MLflow alone would make its tables three times, and two would fail."""
+    """Three at once where there is none yet: MLflow alone would make its tables three times, and
+    two would fail."""
     code = (
-        "import sys; from red_mcore.recipe import Algorithm, Model, Recipe; from red_mcore.tracking import Tracker;"
-        " recipe = Recipe(name=sys.argv[1], runs=sys.argv[2], model=Model(), algorithm=Algorithm());"
-        " tracker = Tracker(recipe, recipe.folder);"
-        " [tracker.log(step, {'update/loss': 1.0}) for step in range(1, 21)]; tracker.close('FINISHED')"
+        "import sys\n"
+        "from red_mcore.recipe import Algorithm, Model, Recipe\n"
+        "from red_mcore.tracking import Tracker\n"
+        "name, runs = sys.argv[1:]\n"
+        "recipe = Recipe(name=name, runs=runs, model=Model(), algorithm=Algorithm())\n"
+        "tracker = Tracker(recipe, recipe.folder)\n"
+        "for step in range(1, 21):\n"
+        "    tracker.log(step, {'update/loss': 1.0})\n"
+        "tracker.close('FINISHED')\n"
     )
     started = [
         subprocess.Popen([warm.python(), "-c", code, f"r{i}", str(tmp_path)]) for i in range(3)
@@ -165,7 +171,7 @@ def test_runs_are_nested_under_a_parent_that_is_found_again(recipe, tmp_path):
         parent.artifact(tmp_path / "table.md")
     (kept,) = (tmp_path / "mlartifacts").rglob("table.md")
     assert kept.read_text() == "second"
-    parent.end("FINISHED")
+    parent.close("FINISHED")
     assert client.get_run(parent.run_id).info.status == "FINISHED"
 
 
@@ -246,8 +252,8 @@ def test_a_disk_without_room_is_told_once_and_rows_are_written_later(
     local.table("evaluation", [{"text": "a"}], step=1)
     local.log(2, {"update/loss": 0.25})
     assert capsys.readouterr().err == (
-        f"red_mcore: warning: the disk is full: {recipe.folder}/metrics.jsonl; the run goes on, up to its next"
-        " checkpoint\n"
+        f"red_mcore: warning: the disk is full: {recipe.folder}/metrics.jsonl; the run goes on, up"
+        " to its next checkpoint\n"
     )
     assert [json.loads(line)["step"] for line in local.rows()["metrics.jsonl"].splitlines()] == [
         1,
