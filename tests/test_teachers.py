@@ -12,7 +12,8 @@ from red_mcore.config.overrides import override
 from red_mcore.config.recipe import Batch, Parallel, RecipeError, Teacher
 from red_mcore.data import vocabulary
 from red_mcore.data.tokenizer import build_tokenizer
-from red_mcore.planning import memory, plan, teachers
+from red_mcore.models.teacher import teacher_architecture
+from red_mcore.planning import memory, plan
 from red_mcore.planning.checks import validate
 
 
@@ -39,7 +40,7 @@ def recipe(recipe, made, tmp_path, monkeypatch):
 def test_a_teacher_of_another_shape_and_groups_of_one(recipe):
     validate(recipe)
     folder = recipe.algorithm.teacher.path
-    arch = teachers.architecture(recipe)
+    arch = teacher_architecture(recipe)
     told = f"teacher: {folder}, {arch.parameters:,} parameters in all, "
     assert told in plan.describe(recipe)
     assert arch.hidden_size != plan.find_architecture(recipe).hidden_size
@@ -85,7 +86,7 @@ def test_its_memory_counts_and_can_be_given_back(recipe, monkeypatch):
     recipe = override(recipe, ["model.dtype=bfloat16", "model.layers=local"])
     arch, moved = plan.find_architecture(recipe), override(recipe, ["offload.teacher=true"])
     before, after = (memory.estimate(r, arch, 0, on_gpu=True) for r in (recipe, moved))
-    teacher = teachers.architecture(recipe)
+    teacher = teacher_architecture(recipe)
     assert before.teacher == 2 * memory.parameters_per_rank(teacher, 2, 1)[0] > 0 == after.teacher
     assert after.scoring - before.scoring == before.rollout - after.rollout == before.teacher
     assert before.scoring > 0

@@ -10,7 +10,7 @@ from red_mcore.config.recipe import Parallel, Recipe, RecipeError
 from red_mcore.megatron.sizes import CHUNK_BYTES
 from red_mcore.models.architecture import Architecture
 from red_mcore.models.layers import uses_transformer_engine
-from red_mcore.planning import teachers
+from red_mcore.models.teacher import teacher_architecture
 from red_mcore.system import devices
 from red_mcore.system.devices import has_transformer_engine
 
@@ -125,7 +125,7 @@ def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Me
     )
     if recipe.algorithm.uses_reference:
         found = replace(found, reference=shared * size)
-    if (teacher := teachers.architecture(recipe)) is not None:
+    if (teacher := teacher_architecture(recipe)) is not None:
         found = _with_teacher(found, recipe, teacher, stage, on_gpu)
     if stage == parallel.pipeline - 1:
         found = replace(found, logits=_logits(recipe, arch))

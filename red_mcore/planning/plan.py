@@ -11,7 +11,7 @@ from red_mcore.config.recipe import Model, Parallel, Recipe, RecipeError
 from red_mcore.config.redaction import redacted
 from red_mcore.models.architecture import Architecture, hf_config, read_architecture
 from red_mcore.models.layers import uses_transformer_engine
-from red_mcore.planning import teachers
+from red_mcore.models.teacher import teacher_architecture
 from red_mcore.planning.memory import BYTES, Memory, most_needing, parameters_per_rank, room
 from red_mcore.system.devices import has_gpu
 from red_mcore.tracking import database
@@ -164,7 +164,7 @@ def _teacher(recipe: Recipe) -> list[str]:
     if teacher is None:
         return []
     size = "of a size that is known once it is fetched"
-    if (arch := teachers.architecture(recipe)) is not None:
+    if (arch := teacher_architecture(recipe)) is not None:
         parallel = recipe.parallel
         parts = parameters_per_rank(arch, parallel.tensor, parallel.pipeline, parallel.expert)
         size = f"{arch.parameters:,} parameters in all, {max(parts):,} per rank at most"

@@ -7,28 +7,13 @@ import re
 from pathlib import Path
 
 from red_mcore.checkpoints import manifests
-from red_mcore.config.recipe import Model, Recipe, RecipeError
+from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.data import vocabulary
-from red_mcore.models.architecture import Architecture, hf_config, read_architecture
+from red_mcore.models.architecture import Architecture
 from red_mcore.models.headers import HFHeaders
 from red_mcore.models.layers import check_layers
 from red_mcore.models.rules import hf_shapes, tied_names
-
-
-def architecture(recipe: Recipe) -> Architecture | None:
-    """The teacher's shape; None where there is no teacher, or only a hub has it."""
-    teacher = recipe.algorithm.teacher
-    if teacher is None or teacher.path is None or not Path(teacher.path).is_dir():
-        return None
-    return of_folder(Path(teacher.path))
-
-
-def of_folder(folder: Path) -> Architecture:
-    """The shape of the teacher in ``folder``. RecipeError for one that is not supported."""
-    try:
-        return read_architecture(hf_config(Model(path=str(folder))))
-    except RecipeError as error:
-        raise _of_teacher(error) from None
+from red_mcore.models.teacher import of_folder
 
 
 def check(recipe: Recipe, policy: Architecture | None) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from red_mcore.config.recipe import Recipe
 from red_mcore.data import vocabulary
 from red_mcore.models.architecture import Architecture
+from red_mcore.models.teacher import of_folder
 from red_mcore.planning import teachers
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def open_teacher(
     if from_main(not folder.is_dir()):  # nodes may differ in what they see
         on_main(here, lambda: fetch(name))
         folder = Path(fetch(name))  # from the cache, or on a node that does not share it
-    arch = teachers.of_folder(folder)
+    arch = of_folder(folder)
 
     def check() -> None:
         teachers.check_shape(recipe, arch, policy)
