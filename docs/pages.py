@@ -1,7 +1,8 @@
-"""Pages that the site has beside those of this folder: the reference, and two files of the repository's root.
+"""Pages that the site has beside those of this folder: the reference, and two files of the
+repository's root.
 
-A page of the reference is a room of the package; mkdocstrings makes its text from the docstrings, without importing
-anything.
+A page of the reference is a room of the package; mkdocstrings makes its text from the docstrings,
+without importing anything.
 """
 
 import ast

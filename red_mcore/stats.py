@@ -7,7 +7,8 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 from scipy.special import stdtrit
@@ -47,14 +48,13 @@ def majority(answers: Sequence[str | None], correct: Sequence[bool]) -> float:
     vote. Where all are None the vote is wrong. A text whose samples were judged differently (by a
     timeout) is right in their proportion.
     """
-    votes = Counter(answer for answer in answers if answer is not None)
+    votes, right = Counter(answers), Counter(compress(answers, correct))
+    del votes[None]
     if not votes:
         return 0.0
     most = max(votes.values())
-    right = Counter(answer for answer, is_right in zip(answers, correct, strict=True) if is_right)
-    return statistics.fmean(
-        right[answer] / count for answer, count in votes.items() if count == most
-    )
+    winners = [answer for answer, count in votes.items() if count == most]
+    return statistics.fmean(right[answer] / most for answer in winners)
 
 
 def paired_bootstrap(
@@ -94,11 +94,9 @@ class Estimate:
     def half(self) -> float:
         """Half of the 95 % interval (normal); 0 where no error is known, so that figures draw
         none."""
-        return NORMAL_95 * self.stderr if math.isfinite(self.stderr) else 0.0
-
-    def as_json(self) -> dict[str, float | None]:
-        """The fields; None for what is not known, for which JSON has no number."""
-        return {key: value if math.isfinite(value) else None for key, value in asdict(self).items()}
+        if not math.isfinite(self.stderr):
+            return 0.0
+        return NORMAL_95 * self.stderr
 
 
 def mean(values: Sequence[float] | np.ndarray, problems: Sequence[Hashable]) -> Estimate:
@@ -120,16 +118,18 @@ def ratio(
     """
     top, bottom = np.asarray(numerators, float), np.asarray(denominators, float)
     total = float(bottom.sum())
-    names = [name for name, weight in zip(problems, bottom, strict=True) if weight > 0]
-    number = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    count = len(number)
+    numbers: dict[Hashable, int] = {}
+    clusters = []
+    for problem in compress(problems, bottom > 0):  # without weight it tells nothing
+        clusters.append(numbers.setdefault(problem, len(numbers)))
+    count = len(numbers)
     if total <= 0:
         return Estimate(math.nan, math.nan, 0.0, 0)
     value = float(top.sum()) / total
     if count < 2:
         return Estimate(value, math.nan, total, count)
     residuals = (top - value * bottom)[bottom > 0]
-    sums = np.bincount([number[name] for name in names], weights=residuals, minlength=count)
+    sums = np.bincount(clusters, weights=residuals)
     error = math.sqrt(count / (count - 1) * float((sums**2).sum())) / total
     return Estimate(value, error, total, count)
 
@@ -169,12 +169,11 @@ class Gap:
         missing."""
         if self.seeds < 2 or len(self.differences) < self.seeds:
             return 0
-        return all(d > 0 for d in self.differences) - all(
-            d < 0 for d in self.differences
-        )  # 0 with a NaN
+        differences = np.array(self.differences)
+        return int((differences > 0).all()) - int((differences < 0).all())  # 0 with a NaN
 
 
 def gap(one: dict[int, float], other: dict[int, float], seeds: int) -> Gap | None:
     """``one`` minus ``other``, each by seed; None where no seed has both."""
-    common = [seed for seed in one if seed in other]
-    return Gap(tuple(one[seed] - other[seed] for seed in common), seeds) if common else None
+    differences = tuple(one[seed] - other[seed] for seed in one if seed in other)
+    return Gap(differences, seeds) if differences else None

@@ -1,4 +1,5 @@
-"""What several folders of tests share. pytest puts this file's folder on sys.path, so that they find ``launching``."""
+"""What several folders of tests share. pytest puts this file's folder on sys.path,
+so that they find ``launching``."""
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,7 +35,8 @@ SLOW = (
         "test_resume.py",
     ),
 )
-"""Folders and files whose tests take minutes together; `make test-fast` does not even import them."""
+"""Folders and files whose tests take minutes together;
+`make test-fast` does not even import them."""
 
 
 def is_slow(path: Path) -> bool:
@@ -56,7 +58,8 @@ def pytest_collection_modifyitems(items):
 
 
 class Layouts:
-    """Findings of tests/parallel/layout_program.py under each layout; ``folder`` has the models and exports."""
+    """Findings of tests/parallel/layout_program.py under each layout;
+    ``folder`` has the models and exports."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -72,10 +75,11 @@ class Layouts:
 
 @pytest.fixture(scope="session", autouse=True)
 def background(request, tmp_path_factory) -> dict[str, Future]:
-    """What takes minutes, in which programs wait for one another so much that other tests have room beside them: the
-    layouts, and ``prepare(folder, over)`` of each module whose tests ask for what it returns; ``over`` is set where
-    nobody waits any more. From the start, where a test is going to ask; two at a time, for in the end nothing else
-    is left that could use the cores on which one of them waits."""
+    """What takes minutes, in which programs wait for one another so much that other tests have room
+    beside them: the layouts, and ``prepare(folder, over)`` of each module whose tests ask for what
+    it returns; ``over`` is set where nobody waits any more. From the start, where a test is going
+    to ask; two at a time, for in the end nothing else is left that could use the cores on which one
+    of them waits."""
     items, over = request.session.items, threading.Event()
     with ThreadPoolExecutor(2) as pool:
         jobs = {}

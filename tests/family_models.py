@@ -1,4 +1,5 @@
-"""Small models of every family beside Qwen2, with what sets each apart; no norm is left at its first value."""
+"""Small models of every family beside Qwen2, with what sets each apart;
+no norm is left at its first value."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ FAMILIES = {
     },
     # The window just holds the longest sample.
     "mistral": {**_COMMON, "model_type": "mistral", "num_key_value_heads": 4, "sliding_window": 69},
-    # Heads are wider together than the stream, as in the published model; dropout must not be applied.
+    # Heads are wider together than the stream, as in the published model;
+    # dropout must not be applied.
     "seed_oss": {
         **_COMMON,
         "model_type": "seed_oss",
@@ -73,7 +75,8 @@ FAMILIES = {
 }
 
 LAYOUTS = ("one", "tp2", "pp2", "cp2", "tp2_pp2")
-"""Where all families are compared; mixtures of experts also where experts are split, and beside it."""
+"""Where all families are compared; mixtures of experts also where experts are split, and beside
+it."""
 EXPERT_LAYOUTS = ("dp2", "ep2", "ep2_dp4", "ep2_tp2", "ep2_pp2")
 CASES = [
     *((layout, name) for layout in LAYOUTS for name in FAMILIES),

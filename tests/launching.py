@@ -21,15 +21,18 @@ def launch(
     on_gpu: bool = False,
     cancel: threading.Event | None = None,
 ) -> None:
-    """Run ``script`` as ranks 0..ranks-1 to their end, or until ``cancel`` is set; ``timeout`` in seconds.
+    """Run ``script`` as ranks 0..ranks-1 to their end, or until ``cancel`` is set; ``timeout`` in
+    seconds.
 
     Without ``on_gpu`` they are gloo ranks on the CPU, also where there are fewer GPUs than ranks.
 
-    AssertionError with the output of the failing ranks if one fails, of all if time is up; no rank outlives the call.
+    AssertionError with the output of the failing ranks if one fails, of all if time is up; no rank
+    outlives the call.
     """
     from torch.distributed import TCPStore
 
-    # The ranks meet at a store of this process: a port that is free when it is chosen may be taken when it is bound.
+    # The ranks meet at a store of this process: a port
+    # that is free when it is chosen may be taken when it is bound.
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder) / f"rank{rank}.log" for rank in range(ranks)]
@@ -87,7 +90,8 @@ def _start(
 def _wait(
     programs: list[warm.Program], deadline: float, cancel: threading.Event
 ) -> list[int | None]:
-    """Exit codes once all have ended, one has failed (and those that it took along), or time is up."""
+    """Exit codes once all have ended, one has failed (and those
+    that it took along), or time is up."""
     while time.monotonic() < deadline and not cancel.is_set():
         codes = [program.poll() for program in programs]
         if None not in codes or any(codes):

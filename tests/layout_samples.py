@@ -1,4 +1,5 @@
-"""The model, samples, algorithms and optimizers that every layout works with; the same in each process."""
+"""The model, samples, algorithms and optimizers that every layout works with;
+the same in each process."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ SMALL = 32
 TEACHER = (DEEP, SMALL)
 """Layers and width of the teacher."""
 LONGEST = 69
-"""Tokens of the longest sample, a trace: where they are the budget, the other trace comes in a later micro-batch."""
+"""Tokens of the longest sample, a trace: where they are the budget,
+the other trace comes in a later micro-batch."""
 GRID = {
     "red": RED(constant=8.0),
     "grpo": GRPO(kl_coefficient=0.1),
@@ -43,7 +45,8 @@ DISTILLED = {
     "added": RED(constant=8.0, teacher=Teacher("teacher", 0.7)),
 }
 """Algorithms with a teacher, which is narrower and deeper than the policy."""
-# A large eps keeps Adam's step smooth: where a gradient is nearly zero, rounding must not decide its sign.
+# A large eps keeps Adam's step smooth: where a gradient is nearly zero,
+# rounding must not decide its sign.
 MAIN = Optimizer(lr=1e-2, eps=1e-3, warmup_steps=1, weight_decay=0.1), 6
 IMITATION = (
     Optimizer(
@@ -88,7 +91,8 @@ def apart(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> floa
 
 
 def make_groups() -> list[Group]:
-    """Five groups of four samples with 1 to 60 response tokens; the first two have a trace, the fourth is all wrong.
+    """Five groups of four samples with 1 to 60 response tokens; the first two have a trace, the
+    fourth is all wrong.
 
     Dropping the fourth changes which data-parallel rank the others are dealt to.
     """

@@ -16,7 +16,8 @@ def loss_inputs(
     teacher_logp: Tensor | None = None,
     **fields: Tensor | float,
 ) -> LossInputs:
-    """All tokens are those of one response; fields [T] or numbers, 0 where nothing is said (weights 1)."""
+    """All tokens are those of one response; fields [T] or numbers,
+    0 where nothing is said (weights 1)."""
     given = {
         "entropy": 0.0,
         "advantage": 0.0,

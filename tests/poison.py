@@ -1,4 +1,5 @@
-"""Checkpoints that run something where a pickle of theirs is loaded: they make the file ``mark``."""
+"""Checkpoints that run something where a pickle of theirs is loaded:
+they make the file ``mark``."""
 
 from __future__ import annotations
 
@@ -63,13 +64,15 @@ POISONS = {
     a_tensor: rf"weights/__0_0\.distcp: {KEY} is no tensor, and nothing else is read",
     a_tensor_that_is_called_an_object: rf"{KEY}",
     a_tensor_elsewhere: r"weights/\.metadata: '\.\./\.\./other' is no file in the folder",
-    what_is_common: r"weights/common\.pt holds more than tensors and plain values, which is not read",
+    what_is_common: r"weights/common\.pt holds more than tensors and plain values, which is not"
+    r" read",
 }
 """Poison -> what is said of it."""
 
 
 def seal(folder: Path) -> None:
-    """Make the manifest of ``folder`` one of what is there now: whoever changes the files can do that, too."""
+    """Make the manifest of ``folder`` one of what is there now:
+    whoever changes the files can do that, too."""
     files = [
         file
         for file in folder.rglob("*")

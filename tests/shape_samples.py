@@ -1,4 +1,5 @@
-"""Groups of unusual shapes, and every algorithm that makes a step of them; the same in each process."""
+"""Groups of unusual shapes, and every algorithm that makes a step of them;
+the same in each process."""
 
 from __future__ import annotations
 
@@ -79,7 +80,8 @@ STATES = {
 
 
 class Shape(NamedTuple):
-    """What each group has: ``T`` or ``t`` a right or wrong trace, ``R`` or ``r`` a right or wrong rollout."""
+    """What each group has: ``T`` or ``t`` a right or wrong trace,
+    ``R`` or ``r`` a right or wrong rollout."""
 
     groups: list[str]
     updates: int = 1
@@ -102,7 +104,8 @@ SHAPES = {
 
 
 def make(groups: list[str]) -> list[Group]:
-    """Groups whose first trace is the longest sample; texts of the traces, for lessons, have other tokens."""
+    """Groups whose first trace is the longest sample;
+    texts of the traces, for lessons, have other tokens."""
     rng = np.random.default_rng(6)
     found = []
     for g, kinds in enumerate(groups):

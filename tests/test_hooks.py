@@ -11,12 +11,13 @@ from red_mcore.config.recipe import Benchmarks, Evaluation, Model, Recipe, Until
 from red_mcore.train import trainer
 from red_mcore.train.clock import Clock
 from red_mcore.train.hooks import all_hooks, budgets, evaluating, kept_rollouts, saving
-from red_mcore.train.hooks.hook import Hook, Step
+from red_mcore.train.hooks.hook import Hook
 from red_mcore.train.hooks.metrics_row import MetricsRow
 from red_mcore.train.hooks.progress import Progress
 from red_mcore.train.hooks.saving import Saving
 from red_mcore.train.hooks.warnings import Warnings
 from red_mcore.train.state import State
+from red_mcore.train.step import Step
 
 pytestmark = pytest.mark.usefixtures("one_rank")
 
@@ -129,7 +130,7 @@ def test_a_run_goes_on_until_both_budgets_are_spent():
         spends.append(step.spends_budget)
     assert run.state.step == 4  # 40 tokens, 4 seconds
     assert spends == [False, False, True, True]  # the seconds, then the tokens
-    assert budgets.spent(run) == (40.0, 4.0)
+    assert budgets.budgets(run) == [(40.0, 35), (4.0, 2.5)]
     run.recipe.until.generated_tokens = 1e6
     assert budgets.expected_steps(run) == 9
     run.state.step = 9

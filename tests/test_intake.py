@@ -40,8 +40,8 @@ def test_methods_that_learn_from_traces_need_one_that_fits(algorithm):
     )
     assert (note.name, note.count) == ("usable_traces", 1)
     assert note.line == (
-        "1 of 4 training problems have a trace that can be used; of the others' traces 2 are missing,"
-        " 1 are longer than rollout.max_response_tokens=8"
+        "1 of 4 training problems have a trace that can be used; of the others' traces 2 are"
+        " missing, 1 are longer than rollout.max_response_tokens=8"
     )
 
 

@@ -28,7 +28,8 @@ def test_pass_at_k_is_unbiased():
 
 
 def test_the_error_is_the_spread_of_repeated_evaluations():
-    """Benchmarks drawn anew, problems and samples: the reported error against the deviation of the reported means."""
+    """Benchmarks drawn anew, problems and samples: the reported error against the deviation of the
+    reported means."""
     generator = np.random.default_rng(1)
     means, errors = [], []
     for _ in range(4000):

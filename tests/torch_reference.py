@@ -1,6 +1,7 @@
 """Loss and gradients by transformers and torch's autograd, of each sequence by itself.
 
-Nothing of the package takes part but the algorithm's token losses and the coefficients that it gave the samples.
+Nothing of the package takes part but the algorithm's token losses and the coefficients that it gave
+the samples.
 """
 
 from collections.abc import Iterable, Iterator
@@ -57,7 +58,8 @@ def reference(
 
 
 def by_expert(tensors: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
-    """Tensors by their names in a checkpoint, where transformers keeps those of all experts in one."""
+    """Tensors by their names in a checkpoint, where transformers keeps those
+    of all experts in one."""
     for name, tensor in tensors:
         layer, experts, kind = name.partition(".mlp.experts.")
         if not experts:

@@ -1,8 +1,9 @@
-"""Python programs that start warm: as forks of a process that has imported torch, Megatron, vLLM and MLflow.
+"""Python programs that start warm: as forks of a process that has imported torch, Megatron, vLLM
+and MLflow.
 
-These imports are most of the time of a short run. Apart from them a program runs as from the command line: as
-``__main__``, with its own arguments, environment, session and output. ``start`` and ``run`` start such programs,
-``python()`` is what other programs are given to start them by.
+These imports are most of the time of a short run. Apart from them a program runs as from the
+command line: as ``__main__``, with its own arguments, environment, session and output. ``start``
+and ``run`` start such programs, ``python()`` is what other programs are given to start them by.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ _lock = threading.Lock()
 class Program:
     """``[python, "-m", module, ...]`` or ``[python, script, ...]`` in a session of its own.
 
-    What it prints goes to the file ``output``, errors too unless they have a file of their own; ``env`` is as for
-    subprocess.
+    What it prints goes to the file ``output``, errors too unless they have a file of their own;
+    ``env`` is as for subprocess.
     """
 
     def __init__(
@@ -120,7 +121,8 @@ start = ColdProgram if has_gpu() else Program
 
 
 def run(command: Sequence[object], **options) -> subprocess.CompletedProcess:
-    """As subprocess's, with the output as text; it is killed where the caller does not wait for its end."""
+    """As subprocess's, with the output as text; it is killed where the caller does not wait for its
+    end."""
     with tempfile.TemporaryDirectory() as folder:
         output, errors = Path(folder, "output"), Path(folder, "errors")
         program = start(command, output, errors, **options)
@@ -170,8 +172,8 @@ def server() -> _Server:
 
 
 def python() -> Path:
-    """An interpreter whose programs are warm, but where there is a GPU; its folder, which has torchrun, too, is for the
-    front of PATH."""
+    """An interpreter whose programs are warm, but where there is a GPU; its folder, which has
+    torchrun, too, is for the front of PATH."""
     return Path(sys.executable) if has_gpu() else server().python
 
 

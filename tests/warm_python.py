@@ -1,11 +1,12 @@
-"""In the place of ``python``: the program starts warm, as a fork of ``warm_server``, and this process stands for it.
+"""In the place of ``python``: the program starts warm, as a fork of ``warm_server``, and this
+process stands for it.
 
     python -I -S warm_python.py SOCKET EXECUTABLE ARGUMENTS...
 
-Arguments, environment, folder, umask, signals that are ignored or blocked, and standard input and output are this
-process's. Signals are passed on, its end is mirrored, and where this process is killed, so is the program's session.
-Only what no other process can tell differs: the program leads a session of its own. ``EXECUTABLE`` is its
-``sys.executable``: what it starts by that is warm, too.
+Arguments, environment, folder, umask, signals that are ignored or blocked, and standard input and
+output are this process's. Signals are passed on, its end is mirrored, and where this process is
+killed, so is the program's session. Only what no other process can tell differs: the program leads
+a session of its own. ``EXECUTABLE`` is its ``sys.executable``: what it starts by that is warm, too.
 """
 
 import json
@@ -28,10 +29,11 @@ PASSED_ON = (
 
 
 def ask(address: str, files: tuple[int, ...], **request) -> socket.socket:
-    """Start a program with ``files``, descriptors, as standard input and output; ``answer`` is to be asked twice.
+    """Start a program with ``files``, descriptors, as standard input and output; ``answer`` is to
+    be asked twice.
 
-    ``command``, ``cwd`` and ``environment`` as for subprocess; where given, ``umask``, and ``parent``, the process that
-    it is told to have been started by. It dies with the connection.
+    ``command``, ``cwd`` and ``environment`` as for subprocess; where given, ``umask``, and
+    ``parent``, the process that it is told to have been started by. It dies with the connection.
     """
     request["ignored"] = [
         number for number in PASSED_ON if signal.getsignal(number) == signal.SIG_IGN
@@ -45,7 +47,8 @@ def ask(address: str, files: tuple[int, ...], **request) -> socket.socket:
 
 
 def answer(talk: socket.socket) -> int:
-    """At first the number of the program's process, then its end as ``subprocess`` has it: a code, or -SIGNAL."""
+    """At first the number of the program's process, then its end as ``subprocess`` has it:
+    a code, or -SIGNAL."""
     text = b""
     while not text.endswith(b"\n"):
         if not (byte := talk.recv(1)):

@@ -1,6 +1,8 @@
-"""Forks programs from a process that has imported torch, Megatron, vLLM and MLflow; ``warm`` starts and asks it.
+"""Forks programs from a process that has imported torch, Megatron, vLLM and MLflow; ``warm`` starts
+and asks it.
 
-python warm_server.py LISTENER: the number of an open socket. It ends with its standard input, and its programs with it.
+python warm_server.py LISTENER: the number of an open socket. It ends with its standard input, and
+its programs with it.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from warm_python import PASSED_ON
 
 
 class Server:
-    """``files``: descriptors of standard input and output; a program's ``talk`` is with who asked for it."""
+    """``files``: descriptors of standard input and output;
+    a program's ``talk`` is with who asked for it."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._programs: dict[int, socket.socket] = {}

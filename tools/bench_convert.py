@@ -2,7 +2,8 @@
 
     python tools/bench_convert.py [--layers 14] [--shard-size 150]
 
-Each conversion runs in a process of its own, whose peak of resident memory counts from after its imports. Linux only.
+Each conversion runs in a process of its own, whose peak of resident memory counts from after its
+imports. Linux only.
 """
 
 from __future__ import annotations
@@ -40,15 +41,16 @@ def make(folder: Path, shard_bytes: int, layers: int) -> None:
     shapes = hf_shapes(read_architecture(config))
     (folder / "hf").mkdir()
     (folder / "hf/config.json").write_text(json.dumps(config))
+
     # Random along each side: many numbers cost more time than all that is measured.
-    tensors = (
-        (
-            name,
-            sum(torch.randn(n).view(-1, *[1] * (len(shape) - i - 1)) for i, n in enumerate(shape)),
-        )
-        for name, shape in shapes.items()
-    )
-    write_tensors(folder / "hf", tensors, shapes, torch.bfloat16, shard_bytes)
+    def tensors():
+        for name, shape in shapes.items():
+            tensor = torch.zeros(())
+            for i, n in enumerate(shape):
+                tensor = tensor + torch.randn(n).view(-1, *[1] * (len(shape) - i - 1))
+            yield name, tensor
+
+    write_tensors(folder / "hf", tensors(), shapes, torch.bfloat16, shard_bytes)
 
 
 def convert(direction: str, folder: Path, shard_bytes: int) -> dict[str, float]:
@@ -84,20 +86,15 @@ def main() -> None:
             print(json.dumps(convert(part, folder, shard_bytes)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable,
-            __file__,
-            "--layers",
-            str(options.layers),
-            "--shard-size",
-            str(options.shard_size),
-        ]
+        command = [sys.executable, __file__, "--layers", str(options.layers)]
+        command += ["--shard-size", str(options.shard_size)]
         subprocess.run([*command, "--part", "make", folder], check=True)
         files = list(Path(folder, "hf").glob("*.safetensors"))
         size = sum(file.stat().st_size for file in files) / 2**20
         largest = CONFIG["vocab_size"] * CONFIG["hidden_size"] * 2 / 2**20
         print(
-            f"{size:.0f} MiB in {len(files)} shards of at most {shard_bytes / 2**20:.0f}, largest tensor {largest:.0f}"
+            f"{size:.0f} MiB in {len(files)} shards of at most {shard_bytes / 2**20:.0f},"
+            f" largest tensor {largest:.0f}"
         )
         print("| | peak memory above imports | seconds |\n|---|---|---|")
         for direction in ("hf-to-megatron", "megatron-to-hf"):
@@ -109,7 +106,7 @@ def main() -> None:
         same = all(
             Path(folder, "back", file.name).read_bytes() == file.read_bytes() for file in files
         )
-        print(f"there and back: {'every shard is the same' if same else 'SHARDS DIFFER'}")
+        print("there and back:", "every shard is the same" if same else "SHARDS DIFFER")
 
 
 if __name__ == "__main__":

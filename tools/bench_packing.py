@@ -2,9 +2,10 @@
 
     python tools/bench_packing.py [field=value ...]
 
-Response lengths are log-normal and cut at the limit, as those of long chains of thought: many short, a few long. The
-padded arm takes as many sequences to a micro-batch as the longest allowed ones fill it, and pads all of them to the
-longest that is there. Only real tokens count. The arms alternate; medians.
+Response lengths are log-normal and cut at the limit, as those of long chains of thought: many
+short, a few long. The padded arm takes as many sequences to a micro-batch as the longest allowed
+ones fill it, and pads all of them to the longest that is there. Only real tokens count. The arms
+alternate; medians.
 """
 
 from __future__ import annotations
@@ -60,16 +61,12 @@ def main(overrides: list[str]) -> None:
 
     def update(lengths: list[int]) -> None:
         rng = np.random.default_rng(0)
-        ids = [rng.integers(0, 256, PROMPT_TOKENS + n).astype(np.int32) for n in lengths]
-        samples = [
-            Sample(
-                x[:PROMPT_TOKENS],
-                x[PROMPT_TOKENS:],
-                advantage=1.0,
-                sampler_logp=np.zeros(n, np.float32),
-            )
-            for x, n in zip(ids, lengths, strict=True)
-        ]
+        samples = []
+        for n in lengths:
+            ids = rng.integers(0, 256, PROMPT_TOKENS + n).astype(np.int32)
+            sample = Sample(ids[:PROMPT_TOKENS], ids[PROMPT_TOKENS:], advantage=1.0)
+            sample.sampler_logp = np.zeros(n, np.float32)
+            samples.append(sample)
         groups = [Group(Problem(0, "", ""), samples)]
         algorithm.aggregate(groups, SEQUENCES, {}, 0)
         policy.backward(groups, losses_of(algorithm, {}, 0), on_policy=True)
@@ -94,9 +91,8 @@ def main(overrides: list[str]) -> None:
                 tokens = sum(lengths) + SEQUENCES * PROMPT_TOKENS
                 rates[name].append(tokens / (time.perf_counter() - begin))
     base = np.median(rates["padded"])
-    print(
-        f"{SEQUENCES} sequences, {np.mean(lengths):.0f} response tokens on average, median of {STEPS}"
-    )
+    mean = np.mean(lengths)
+    print(f"{SEQUENCES} sequences, {mean:.0f} response tokens on average, median of {STEPS}")
     for name, found in rates.items():
         print(f"{name}  {np.median(found):7.0f} tokens/s   {np.median(found) / base:5.2f} x padded")
     ranks.stop()

@@ -1,12 +1,13 @@
 """Seconds of one RED update against one GRPO update of the same tokens, in one run.
 
-    torchrun --nproc-per-node 2 tools/bench_step.py                                     two data-parallel ranks
-    torchrun --nproc-per-node 2 tools/bench_step.py parallel.tensor=2                   one model over two ranks
-    torchrun --nproc-per-node 2 tools/bench_step.py batch.tokens_per_micro_batch=1024   many micro-batches
+    torchrun --nproc-per-node 2 tools/bench_step.py [field=value ...]
 
-RED is timed as the loop does it (entropies come from the training pass, but for traces that it meets too late) and with
-everything scored ahead. GRPO trains on the same sequences, traces counted as rollouts. The three alternate, so that a
-busy machine slows all alike; medians.
+Without more it is two data-parallel ranks, with parallel.tensor=2 one model over two ranks, with
+batch.tokens_per_micro_batch=1024 many micro-batches.
+
+RED is timed as the loop does it (entropies come from the training pass, but for traces that it
+meets too late) and with everything scored ahead. GRPO trains on the same sequences, traces counted
+as rollouts. The three alternate, so that a busy machine slows all alike; medians.
 """
 
 from __future__ import annotations

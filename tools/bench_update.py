@@ -1,13 +1,15 @@
 """Speed and memory of updates of a recipe's model, one arm after the other, in one run.
 
-    torchrun --nproc-per-node 1 tools/bench_update.py recipes/red_1p5b.py parallel.ranks=1 parallel.tensor=1 \
-        parallel.sequence=false --arm model.layers=local --arm "offload.optimizer=true model.fp8=blockwise"
+    torchrun --nproc-per-node 1 tools/bench_update.py recipes/red_1p5b.py \
+        parallel.ranks=1 parallel.tensor=1 parallel.sequence=false \
+        --arm model.layers=local --arm "offload.optimizer=true model.fp8=blockwise"
 
-Each ``--arm`` holds overrides on top of the recipe; the layout (``parallel``) is the same for all. An arm that cannot
-be run on one rank says why, and the others are measured all the same. The weights are random, the sequences all of
-``--length`` tokens, packed into ``--micro-batches`` full micro-batches on each rank; GRPO on policy, so that an update
-is one forward, one backward and a step of the optimizer. FLOPs are what the model needs
-(``red_mcore.planning.plan.training_flops``); what activation recompute repeats does not count. Medians.
+Each ``--arm`` holds overrides on top of the recipe; the layout (``parallel``) is the same for all.
+An arm that cannot be run on one rank says why, and the others are measured all the same. The
+weights are random, the sequences all of ``--length`` tokens, packed into ``--micro-batches`` full
+micro-batches on each rank; GRPO on policy, so that an update is one forward, one backward and a
+step of the optimizer. FLOPs are what the model needs (``red_mcore.planning.plan.training_flops``);
+what activation recompute repeats does not count. Medians.
 """
 
 from __future__ import annotations

@@ -1,16 +1,20 @@
-"""Verdicts per second: the verifier's children against a plain math-verify loop in one process, on the same pairs.
+r"""Verdicts per second: the verifier's children against a plain math-verify loop in one process, on
+the same pairs.
 
-    python tools/bench_verifier.py --generations DIR --gsm8k FILE.jsonl [--formulas FILE.json] [--workers 2]
+    python tools/bench_verifier.py --generations DIR --gsm8k FILE.jsonl \
+        [--formulas FILE.json] [--workers 2]
 
-The loop is the usual one, ``verify(parse(gold), parse(response))``. Three kinds of pairs: recorded responses of a model
-(``*.jsonl`` in DIR, as ``tools/evaluate.py --generations`` reads them), GSM8K's worked solutions, and, of --formulas
-(MATH-500), every gold spelt otherwise, and another problem's. Agreement is the share of equal verdicts.
+The loop is the usual one, ``verify(parse(gold), parse(response))``. Three kinds of pairs: recorded
+responses of a model (``*.jsonl`` in DIR, as ``tools/evaluate.py --generations`` reads them),
+GSM8K's worked solutions, and, of --formulas (MATH-500), every gold spelt otherwise, and another
+problem's. Agreement is the share of equal verdicts.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import operator
 import sys
 import time
 from collections.abc import Sequence
@@ -41,13 +45,12 @@ def solutions(file: Path) -> list[Pair]:
 
 def formulas(file: Path) -> list[Pair]:
     golds = [p.gold for p in benchmarks.load(file.stem, str(file.parent), 0)]
-    right = [
-        (gold, f"\\boxed{{{gold.replace('frac', 'dfrac').replace('(', '( ')}}}") for gold in golds
-    ]
-    wrong = [
-        (gold, f"\\boxed{{{other}}}")
-        for gold, other in zip(golds, golds[1:] + golds[:1], strict=True)
-    ]
+    right, wrong = [], []
+    for i, gold in enumerate(golds):
+        spelt_otherwise = gold.replace("frac", "dfrac").replace("(", "( ")
+        right.append((gold, f"\\boxed{{{spelt_otherwise}}}"))
+        another_problem_s = golds[(i + 1) % len(golds)]
+        wrong.append((gold, f"\\boxed{{{another_problem_s}}}"))
     return right + wrong
 
 
@@ -85,10 +88,8 @@ def main() -> int:
         return 2
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     timed(plain_loop, [("\\frac{1}{2}", "so $\\frac{2}{4}$")] * 2)  # imports and tables
-    print(
-        f"verdicts per second, {options.workers} workers\n| pairs | loop | verifier | ratio | agreement |"
-    )
-    print("|---|---|---|---|---|")
+    print(f"verdicts per second, {options.workers} workers")
+    print("| pairs | loop | verifier | ratio | agreement |\n|---|---|---|---|---|")
     for name, pairs in sets.items():
         with Verifier(
             Reward(workers=options.workers, timeout_seconds=30, boxed_only=False)
@@ -98,12 +99,10 @@ def main() -> int:
             )  # the children have started
             ours, grades = timed(verifier.grade, pairs)
         plain, verdicts = timed(plain_loop, pairs)
-        same = sum(
-            one == (grade.verdict == "correct") for one, grade in zip(verdicts, grades, strict=True)
-        )
-        print(
-            f"| {name} ({len(pairs)}) | {plain:.0f} | {ours:.0f} | {ours / plain:.1f} x | {same / len(pairs):.1%} |"
-        )
+        accepted = [grade.verdict == "correct" for grade in grades]
+        same = sum(map(operator.eq, accepted, verdicts)) / len(pairs)
+        rates = f"{plain:.0f} | {ours:.0f} | {ours / plain:.1f} x"
+        print(f"| {name} ({len(pairs)}) | {rates} | {same:.1%} |")
     return 0
 
 

@@ -1,10 +1,12 @@
-"""Memory and time of log-prob and entropy, both passes: a chunk of logits at a time against all logits at once.
+"""Memory and time of log-prob and entropy, both passes: a chunk of logits at a time against all
+logits at once.
 
     python tools/bench_vocab.py [--vocabulary 151936] [--hidden 256] [--tokens 2048 8192 16384]
 
-Float32 on a CPU, bfloat16 on a GPU where there is one. Each arm runs in a process of its own, whose peak of memory
-(resident; on a GPU, of tensors) counts from after its inputs were made. The plain arm computes all logits, then torch's
-log_softmax of them in float32; where it would take more than half of the free memory it is left out.
+Float32 on a CPU, bfloat16 on a GPU where there is one. Each arm runs in a process of its own, whose
+peak of memory (resident; on a GPU, of tensors) counts from after its inputs were made. The plain
+arm computes all logits, then torch's log_softmax of them in float32; where it would take more than
+half of the free memory it is left out.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ import psutil
 
 REPEATS = 3
 PLAIN_COPIES = 5
-"""Of the logits that the plain arm holds at its peak: logits, log-probs, probabilities, and gradients of two."""
+"""Of the logits that the plain arm holds at its peak: logits, log-probs, probabilities, and
+gradients of two."""
 
 
 def measure(arm: str, tokens: int, hidden: int, vocabulary: int) -> dict[str, float]:
@@ -43,10 +46,8 @@ def measure(arm: str, tokens: int, hidden: int, vocabulary: int) -> dict[str, fl
     def chunked():
         return logprob_and_entropy(states, weight, targets, vocab_size=vocabulary)
 
-    states.grad, weight.grad = (
-        torch.zeros_like(states),
-        torch.zeros_like(weight),
-    )  # both arms end with these
+    # Both arms end with these, which are therefore not in the peak.
+    states.grad, weight.grad = torch.zeros_like(states), torch.zeros_like(weight)
     before = torch.cuda.memory_allocated() / 2**20 if on_gpu else _peak_mib()
     seconds = []
     for _ in range(REPEATS):
@@ -81,9 +82,8 @@ def main() -> None:
 
     on_gpu = torch.cuda.is_available()
     what = f"bfloat16 on {torch.cuda.get_device_name()}" if on_gpu else "float32"
-    print(
-        f"vocabulary {options.vocabulary}, hidden {options.hidden}, {what}; peak memory above inputs, seconds"
-    )
+    print(f"vocabulary {options.vocabulary}, hidden {options.hidden}, {what};", end=" ")
+    print("peak memory above inputs, seconds")
     print("| tokens | plain | chunked |\n|---|---|---|")
     for tokens in options.tokens:
         needed = PLAIN_COPIES * tokens * options.vocabulary * 4

@@ -45,15 +45,16 @@ from red_mcore.algorithms import teaching
 from red_mcore.config.fields import Bound, FractionAboveZero, PositiveWeight
 from red_mcore.config.recipe import Algorithm, Recipe, RecipeError
 from red_mcore.losses import token
+from red_mcore.losses.inputs import LossInputs
 from red_mcore.samples.records import Group, Sample, samples_of
 
 if TYPE_CHECKING:  # torch stays out of planning
     from torch import Tensor
 
-    from red_mcore.losses.inputs import LossInputs
-
 Aggregation = Literal["constant", "sequence", "token"]
 Groups = Sequence[Group]
+ComponentLosses = Mapping[str, "Tensor"]
+"""Component -> token loss [T], to be minimised."""
 Metrics = dict[str, float]
 State = dict[str, Any]
 
@@ -83,8 +84,7 @@ class GroupAlgorithm(Algorithm):
         """Set advantage and beta of every sample; returns the groups worth training on, and
         metrics."""
         for group in groups:
-            for sample, advantage in zip(group.samples, self.advantages_of(group), strict=True):
-                sample.advantage = advantage
+            set_advantages(group.samples, self.advantages_of(group))
         return self.kept(groups)
 
     def aggregate(self, groups: Groups, sequences: float, state: State, step: int) -> None:
@@ -117,7 +117,7 @@ class GroupAlgorithm(Algorithm):
         the next step needs."""
         return {}
 
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
         """Token loss [T] of each component, to be minimised; ``inputs`` are those of one
         micro-batch."""
         raise TypeError(f"{type(self).__name__} defines no token losses")
@@ -179,7 +179,7 @@ class RolloutLoss(GroupAlgorithm):
                 " use more than 1, as 3 or 10, or null"
             )
 
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
         return {"rl": self.rollout_loss(inputs)}
 
     def rollout_loss(self, inputs: LossInputs) -> Tensor:
@@ -209,15 +209,21 @@ def advantages(
     return [(reward - baseline) / scale for reward in rewards]
 
 
+def set_advantages(samples: Sequence[Sample], values: Sequence[float]) -> None:
+    """Give each sample its advantage."""
+    for sample, value in zip(samples, values, strict=True):
+        sample.advantage = value
+
+
 def losses_of(
     algorithm: GroupAlgorithm,
     state: State,
     step: int,
-) -> Callable[[LossInputs], Mapping[str, Tensor]]:
+) -> Callable[[LossInputs], ComponentLosses]:
     """The ``token_losses`` of one step, as a policy's update calls them: with the teacher's part of
     the advantages, if there is a teacher."""
 
-    def losses(inputs: LossInputs) -> Mapping[str, Tensor]:
+    def losses(inputs: LossInputs) -> ComponentLosses:
         if algorithm.teacher is not None:
             inputs = teaching.with_teacher(inputs, algorithm.teacher.coefficient)
         return algorithm.token_losses(inputs, state, step)

@@ -56,8 +56,11 @@ class BREAD(Branching, GRPO):
 
     def band(self, count: int) -> tuple[float, float]:
         """Smallest and largest share of right rollouts, of ``count``, that an anchor may have."""
-        low = 1 / count if self.band_low is None else self.band_low
-        high = (count - 1) / count if self.band_high is None else self.band_high
+        low, high = self.band_low, self.band_high
+        if low is None:
+            low = 1 / count
+        if high is None:
+            high = (count - 1) / count
         return low, high
 
     def branch(

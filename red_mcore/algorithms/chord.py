@@ -15,21 +15,19 @@ and the trace is imitated, verdict or not; without a trace a group is a plain gr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from red_mcore.algorithms.base import Groups, Metrics, State, set_weights
+from red_mcore.algorithms.base import ComponentLosses, Groups, Metrics, State, set_weights
 from red_mcore.algorithms.sft_grpo import TraceGRPO
 from red_mcore.config.fields import Fraction, StepsOrNone
 from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.losses import token
+from red_mcore.losses.inputs import LossInputs
 from red_mcore.samples.records import Group
 
 if TYPE_CHECKING:  # torch stays out of planning
     from torch import Tensor
-
-    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
@@ -73,14 +71,15 @@ class CHORD(TraceGRPO):
         fallen = 1 + math.cos(math.pi * done / self.decay_steps)
         return self.valley + (self.peak - self.valley) * 0.5 * fallen
 
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
         losses = super().token_losses(inputs, state, step)
-        emphasis: token.Emphasis = "uncertain" if self.phi else "equal"
-        return {
-            **losses,
-            "rl": inputs.weight * losses["rl"],
-            "sft": inputs.weight * token.imitation(inputs.logp, emphasis),
-        }
+        return {**losses, "rl": inputs.weight * losses["rl"]}
+
+    def imitation_loss(self, inputs: LossInputs) -> Tensor:
+        emphasis: token.Emphasis = "equal"
+        if self.phi:
+            emphasis = "uncertain"
+        return inputs.weight * token.imitation(inputs.logp, emphasis)
 
 
 def chord_phi() -> CHORD:

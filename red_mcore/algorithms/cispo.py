@@ -16,11 +16,10 @@ from red_mcore.algorithms.base import Aggregation
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.losses import token
+from red_mcore.losses.inputs import LossInputs
 
 if TYPE_CHECKING:  # torch stays out of planning
     from torch import Tensor
-
-    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
@@ -37,7 +36,8 @@ class CISPO(GRPO):
         super().check(recipe)
         if self.clip_dual is not None:
             raise RecipeError(
-                f"algorithm.clip_dual={self.clip_dual} stops gradients, and CISPO stops none: leave it null"
+                f"algorithm.clip_dual={self.clip_dual} stops gradients, and CISPO stops none: leave"
+                " it null"
             )
 
     def rollout_loss(self, inputs: LossInputs) -> Tensor:

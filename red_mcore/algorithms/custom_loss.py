@@ -13,19 +13,18 @@ Whatever needs more than a loss is an algorithm: a class of its own (``base``).
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from red_mcore.algorithms.base import Aggregation, State
+from red_mcore.algorithms.base import Aggregation, ComponentLosses, State
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
 from red_mcore.config.recipe import Recipe, RecipeError
+from red_mcore.losses.inputs import LossInputs
 
 if TYPE_CHECKING:  # torch stays out of planning
     from torch import Tensor
-
-    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
@@ -40,7 +39,7 @@ class CustomLoss(EntropyBonus):
         super().check(recipe)
         find_loss(self.loss)
 
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
         return {"rl": find_loss(self.loss)(inputs), "entropy": -inputs.entropy}
 
 

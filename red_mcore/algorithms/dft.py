@@ -12,23 +12,17 @@ No rollouts are sampled, and verdicts take no part: a wrong trace is imitated, t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from red_mcore.algorithms.base import State
+from red_mcore.algorithms.base import ComponentLosses, State
 from red_mcore.algorithms.sft import SFT
 from red_mcore.losses import token
-
-if TYPE_CHECKING:  # torch stays out of planning
-    from torch import Tensor
-
-    from red_mcore.losses.inputs import LossInputs
+from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
 class DFT(SFT):
     """Traces only, like SFT; the paper trains with a learning rate of 5e-5 and batches of 256."""
 
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
         return {"sft": token.imitation(inputs.logp, "probable")}

@@ -19,28 +19,25 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated
 
-from red_mcore.algorithms.base import Aggregation, Groups, State
-from red_mcore.algorithms.grpo import GRPO
+from red_mcore.algorithms.base import Groups, State
+from red_mcore.algorithms.grpo import ImitatingGRPO
 from red_mcore.algorithms.mixins import Lesson, Lessons, PromptCount, TrainingProblems
 from red_mcore.config.fields import Bound, FractionBelowOne, Prompts, Traces
 from red_mcore.config.recipe import Optimizer, Recipe
 from red_mcore.data.cursor import Cursor
 from red_mcore.losses import token
-from red_mcore.samples.records import Sample
+from red_mcore.losses.inputs import LossInputs
 
 if TYPE_CHECKING:  # torch stays out of planning
     from torch import Tensor
 
-    from red_mcore.losses.inputs import LossInputs
-
 
 @dataclass
-class FadingRED(PromptCount, Lessons, GRPO):
+class FadingRED(PromptCount, Lessons, ImitatingGRPO):
     """Defaults are what was tried on the built-in arithmetic."""
 
     first_lessons: Annotated[int, Bound(1, 10**4, unit="updates")] = 32
@@ -95,15 +92,9 @@ class FadingRED(PromptCount, Lessons, GRPO):
         state["cursor"] = cursor.state()
         return lessons
 
-    def components(self, sample: Sample) -> dict[str, Aggregation]:
-        if sample.is_offline:
-            return {"sft": "token"}
-        return super().components(sample)
-
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
-        losses = super().token_losses(inputs, state, step)
+    def imitation_loss(self, inputs: LossInputs) -> Tensor:
         factor = token.policy_shift(inputs.logp, inputs.beta, "detached").detach()
-        return {**losses, "sft": factor * token.imitation(inputs.logp)}
+        return factor * token.imitation(inputs.logp)
 
 
 def _strength(step: int, fade_steps: int) -> float:

@@ -17,21 +17,19 @@ but no loss: its gradient, that of log p, is zero in expectation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from red_mcore.algorithms.base import Aggregation, RolloutLoss, State
+from red_mcore.algorithms.base import Aggregation, ComponentLosses, RolloutLoss, State
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
 from red_mcore.config.fields import Weight
 from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.losses import token
-from red_mcore.samples.records import Group
+from red_mcore.losses.inputs import LossInputs
+from red_mcore.samples.records import Group, Sample
 
 if TYPE_CHECKING:  # torch stays out of planning
     from torch import Tensor
-
-    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
@@ -75,13 +73,32 @@ class GRPO(EntropyBonus, RolloutLoss):
             return _differ(group)
         return self.kl_coefficient != 0 or super().trains_on(group)
 
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
         loss = self.rollout_loss(inputs)
         # The traces of a lesson have no reference, but no policy-gradient loss either.
         if self.kl_coefficient and inputs.has_reference:
             kl = token.kl(inputs.logp, inputs.ref_logp, self.kl_estimator)
             loss = loss + self.kl_coefficient * kl
         return {"rl": loss, "entropy": -inputs.entropy}
+
+
+@dataclass
+class ImitatingGRPO(GRPO):
+    """What methods share that imitate traces beside GRPO's rollouts: a component ``sft``, the mean
+    over the tokens of all traces."""
+
+    def components(self, sample: Sample) -> dict[str, Aggregation]:
+        if sample.is_offline:
+            return {"sft": "token"}
+        return super().components(sample)
+
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
+        losses = super().token_losses(inputs, state, step)
+        return {**losses, "sft": self.imitation_loss(inputs)}
+
+    def imitation_loss(self, inputs: LossInputs) -> Tensor:
+        """The loss of each token of a trace, [T]."""
+        return token.imitation(inputs.logp)
 
 
 def _differ(group: Group) -> bool:

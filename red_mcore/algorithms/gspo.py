@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.losses import token
+from red_mcore.losses.inputs import LossInputs
 
 if TYPE_CHECKING:  # torch stays out of planning
     from torch import Tensor
-
-    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass

@@ -46,7 +46,8 @@ class HPT(UpdateCount, SFTGRPO):
         if self.gate >= count:
             raise RecipeError(
                 f"algorithm.gate={self.gate} imitates every group of"
-                f" batch.samples_per_prompt={count} rollouts, right or wrong: use {count - 1} or less"
+                f" batch.samples_per_prompt={count} rollouts, right or wrong: use {count - 1} or"
+                " less"
             )
 
     def varies(self, group: Group) -> bool:

@@ -19,21 +19,15 @@ trace is a plain group of rollouts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from red_mcore.algorithms.base import Aggregation, RolloutLoss, State
+from red_mcore.algorithms.base import Aggregation, ComponentLosses, RolloutLoss, State
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
 from red_mcore.algorithms.mixins import JudgedTrace
 from red_mcore.config.fields import PositiveWeight
 from red_mcore.losses import token
+from red_mcore.losses.inputs import LossInputs
 from red_mcore.samples.records import Sample
-
-if TYPE_CHECKING:  # torch stays out of planning
-    from torch import Tensor
-
-    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
@@ -51,7 +45,7 @@ class LUFFY(JudgedTrace, EntropyBonus, RolloutLoss):
     def components(self, sample: Sample) -> dict[str, Aggregation]:
         return {"offline" if sample.is_offline else "rl": self.aggregation}
 
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
         return {
             "rl": self.rollout_loss(inputs),
             "offline": -inputs.advantage * token.shaping(inputs.logp, self.gamma),

@@ -12,12 +12,13 @@ from the ratio of the two entropies' changes (dynamic entropy regulation):
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from red_mcore.algorithms.base import (
     Aggregation,
+    ComponentLosses,
     Groups,
     Metrics,
     RolloutLoss,
@@ -29,12 +30,8 @@ from red_mcore.algorithms.mixins import JudgedTrace, OnePassWeights
 from red_mcore.config.fields import Fraction, FractionBelowOne, PositiveWeight, Weight
 from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.losses import token
+from red_mcore.losses.inputs import LossInputs
 from red_mcore.samples.records import Group, Sample, samples_of
-
-if TYPE_CHECKING:  # torch stays out of planning
-    from torch import Tensor
-
-    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
@@ -83,8 +80,8 @@ class RED(JudgedTrace, OnePassWeights, RolloutLoss):
         updates = recipe.batch.updates_per_step
         if updates > 1 and self.clip_low is None and self.clip_high is None:
             raise RecipeError(
-                f"batch.updates_per_step={updates}: RED makes one update and clips nothing; with more"
-                " set a clip, algorithm.clip_low=0.2 algorithm.clip_high=0.28, or use 1 update"
+                f"batch.updates_per_step={updates}: RED makes one update and clips nothing; with"
+                " more set a clip, algorithm.clip_low=0.2 algorithm.clip_high=0.28, or use 1 update"
             )
 
     def compose(self, groups: Groups, state: State, step: int) -> tuple[list[Group], Metrics]:
@@ -109,7 +106,9 @@ class RED(JudgedTrace, OnePassWeights, RolloutLoss):
         elif self.beta == "batch":
             counted = samples_of(groups)
         accuracy = statistics.fmean(s.accuracy for s in counted)
-        return 1 - accuracy if self.beta == "reverse" else accuracy
+        if self.beta == "reverse":
+            return 1 - accuracy
+        return accuracy
 
     def advantages_of(self, group: Group) -> list[float]:
         baseline = None
@@ -128,13 +127,15 @@ class RED(JudgedTrace, OnePassWeights, RolloutLoss):
     def weigh(self, groups: Groups, state: State, step: int) -> Metrics:
         """w of this step's traces; ``state`` keeps mean entropies (nats) of the last trained
         batch, or their EMA."""
-        samples = samples_of(groups)
-        offline = [s for s in samples if s.is_offline]
-        online = [s for s in samples if not s.is_offline]
+        traces: list[Sample] = []
+        rollouts: list[Sample] = []
+        for group in groups:
+            traces += group.traces
+            rollouts += group.rollouts
         weight = raw = 1.0
         metrics: Metrics = {}
-        if offline and online:
-            now = {"offline": self._mean_entropy(offline), "online": self._mean_entropy(online)}
+        if traces and rollouts:
+            now = {"offline": self._mean_entropy(traces), "online": self._mean_entropy(rollouts)}
             metrics["entropy/offline_nats"] = now["offline"]
             metrics["entropy/rollout_nats"] = now["online"]
             for kind, new in now.items():
@@ -156,7 +157,7 @@ class RED(JudgedTrace, OnePassWeights, RolloutLoss):
     def components(self, sample: Sample) -> dict[str, Aggregation]:
         return {"offline" if sample.is_offline else "rl": self.aggregation}
 
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
         if self.shift == "shaping":
             ratio = token.shaping(inputs.logp, self.gamma)
         else:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from red_mcore.algorithms.base import Groups, Metrics, State, advantages
+from red_mcore.algorithms.base import Groups, Metrics, State, advantages, set_advantages
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.samples.records import Group, samples_of
 
@@ -25,14 +25,13 @@ class ReinforcePlusPlus(GRPO):
     """Subtract the mean of the group first (REINFORCE++-baseline)."""
 
     def compose(self, groups: Groups, state: State, step: int) -> tuple[list[Group], Metrics]:
-        values, baseline = [s.reward for s in samples_of(groups)], None
+        samples, baseline = samples_of(groups), None
+        values = [s.reward for s in samples]
         if self.group_baseline:
             values, baseline = [], 0.0
             for group in groups:
                 values += advantages([s.reward for s in group.samples], std_normalise=False)
-        found = advantages(values, self.std_normalise, baseline=baseline)
-        for sample, advantage in zip(samples_of(groups), found, strict=True):
-            sample.advantage = advantage
+        set_advantages(samples, advantages(values, self.std_normalise, baseline=baseline))
         return self.kept(groups)
 
     def trains_on(self, group: Group) -> bool:

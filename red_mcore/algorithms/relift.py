@@ -14,26 +14,18 @@ enters the buffer; traces are imitated without looking at their verdict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from red_mcore.algorithms.base import Aggregation, Groups, State
-from red_mcore.algorithms.grpo import GRPO
+from red_mcore.algorithms.grpo import ImitatingGRPO
 from red_mcore.algorithms.mixins import Lesson, Lessons, TrainingProblems
 from red_mcore.config.fields import Traces, Weight
 from red_mcore.config.recipe import Optimizer, Recipe
-from red_mcore.losses import token
 from red_mcore.samples.records import Sample
-
-if TYPE_CHECKING:  # torch stays out of planning
-    from torch import Tensor
-
-    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
-class ReLIFT(Lessons, GRPO):
+class ReLIFT(Lessons, ImitatingGRPO):
     """Defaults are those of the authors' code, without the scale that ``recipes/paper/luffy.py``
     derives."""
 
@@ -74,13 +66,6 @@ class ReLIFT(Lessons, GRPO):
         return [Lesson([problems[number] for number in buffer[: self.demonstrations]])]
 
     def bonus(self, sample: Sample) -> float:
-        return self.imitation_entropy if sample.is_offline else self.entropy_coefficient
-
-    def components(self, sample: Sample) -> dict[str, Aggregation]:
         if sample.is_offline:
-            return {"sft": "token"}
-        return super().components(sample)
-
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
-        losses = super().token_losses(inputs, state, step)
-        return {**losses, "sft": token.imitation(inputs.logp)}
+            return self.imitation_entropy
+        return self.entropy_coefficient

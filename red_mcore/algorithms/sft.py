@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from red_mcore.algorithms.base import Aggregation, GroupAlgorithm, Groups, Metrics, State
+from red_mcore.algorithms.base import (
+    Aggregation,
+    ComponentLosses,
+    GroupAlgorithm,
+    Groups,
+    Metrics,
+    State,
+)
 from red_mcore.algorithms.mixins import ImitationAlone
 from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.losses import token
+from red_mcore.losses.inputs import LossInputs
 from red_mcore.samples.records import Group, Sample
-
-if TYPE_CHECKING:  # torch stays out of planning
-    from torch import Tensor
-
-    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
@@ -31,7 +32,8 @@ class SFT(ImitationAlone, GroupAlgorithm):
         super().check(recipe)
         if not self.std_normalise:
             raise RecipeError(
-                "algorithm.std_normalise=false changes nothing where no samples are compared: leave it true"
+                "algorithm.std_normalise=false changes nothing where no samples are compared: leave"
+                " it true"
             )
 
     def components(self, sample: Sample) -> dict[str, Aggregation]:
@@ -41,5 +43,5 @@ class SFT(ImitationAlone, GroupAlgorithm):
         kept = [Group(group.problem, group.traces) for group in groups if group.traces]
         return kept, {"groups/kept": len(kept), "groups/dropped": len(groups) - len(kept)}
 
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
         return {"sft": token.imitation(inputs.logp)}

@@ -10,25 +10,28 @@ looks at its verdict. A group without a trace is a plain group of rollouts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from red_mcore.algorithms.base import Aggregation, Groups, Metrics, State, set_weights
-from red_mcore.algorithms.grpo import GRPO
+from red_mcore.algorithms.base import (
+    Aggregation,
+    Groups,
+    Metrics,
+    State,
+    set_weights,
+)
+from red_mcore.algorithms.grpo import ImitatingGRPO
 from red_mcore.algorithms.mixins import TraceInGroup
 from red_mcore.config.fields import Weight
-from red_mcore.losses import token
-from red_mcore.samples.records import Group, Sample, samples_of
+from red_mcore.losses.inputs import LossInputs
+from red_mcore.samples.records import Group, samples_of
 
 if TYPE_CHECKING:  # torch stays out of planning
     from torch import Tensor
 
-    from red_mcore.losses.inputs import LossInputs
-
 
 @dataclass
-class TraceGRPO(TraceInGroup, GRPO):
+class TraceGRPO(TraceInGroup, ImitatingGRPO):
     """What methods share that imitate traces beside GRPO; a trace's ``weight`` multiplies its
     cross-entropy."""
 
@@ -60,14 +63,8 @@ class TraceGRPO(TraceInGroup, GRPO):
         """Rollouts: the trace is no part of the GRPO loss, and its own mean is over tokens."""
         return sum(len(group.rollouts) for group in groups)
 
-    def components(self, sample: Sample) -> dict[str, Aggregation]:
-        if sample.is_offline:
-            return {"sft": "token"}
-        return {"rl": self.aggregation}
-
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
-        losses = super().token_losses(inputs, state, step)
-        return {**losses, "sft": inputs.weight * token.imitation(inputs.logp)}
+    def imitation_loss(self, inputs: LossInputs) -> Tensor:
+        return inputs.weight * super().imitation_loss(inputs)
 
 
 @dataclass

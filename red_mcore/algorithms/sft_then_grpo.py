@@ -36,7 +36,8 @@ class SFTThenGRPO(Stages, GRPO):
         super().check(recipe)
         if self.kl_coefficient:
             raise RecipeError(
-                f"algorithm.kl_coefficient={self.kl_coefficient}: the reference would be the model before SFT; use 0"
+                f"algorithm.kl_coefficient={self.kl_coefficient}: the reference would be the model"
+                " before SFT; use 0"
             )
         if recipe.until is None and 0 < recipe.steps <= self.sft_steps:
             raise RecipeError(

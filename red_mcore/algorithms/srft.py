@@ -24,22 +24,16 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from red_mcore.algorithms.base import Aggregation, Groups, Metrics, State
+from red_mcore.algorithms.base import Aggregation, ComponentLosses, Groups, Metrics, State
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
 from red_mcore.algorithms.mixins import JudgedTrace
 from red_mcore.config.fields import PositiveWeight, Weight
 from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.losses import token
+from red_mcore.losses.inputs import LossInputs
 from red_mcore.samples.records import Group, Sample, samples_of
-
-if TYPE_CHECKING:  # torch stays out of planning
-    from torch import Tensor
-
-    from red_mcore.losses.inputs import LossInputs
 
 
 @dataclass
@@ -96,7 +90,7 @@ class SRFT(JudgedTrace, EntropyBonus):
             return {"sft": self.imitation_aggregation, "offline": self.aggregation}
         return {kind: self.aggregation}
 
-    def token_losses(self, inputs: LossInputs, state: State, step: int) -> Mapping[str, Tensor]:
+    def token_losses(self, inputs: LossInputs, state: State, step: int) -> ComponentLosses:
         weighted = inputs.weight * token.imitation(inputs.logp)
         return {
             "sft": weighted,

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-import numpy as np
-
-from red_mcore.analysis.judge import BEHAVIOURS, Judgements
-from red_mcore.analysis.lengths import Lengths, groups, lengths, longer_when_incorrect
+from red_mcore.analysis.groups import OfResponse, groups, problem_ids
+from red_mcore.analysis.judge import BEHAVIOURS, Counts, Judgements
+from red_mcore.analysis.lengths import Lengths, lengths, longer_when_incorrect
 from red_mcore.analysis.positions import Positions, RankShift, Scored, positions
 from red_mcore.analysis.recorded import Evaluation
 from red_mcore.analysis.words import Frequency, count, frequencies
@@ -90,19 +89,22 @@ class Findings:
 def find(evaluation: Evaluation, responses: Sequence[Response], unit: str) -> Findings:
     """Lengths and words; ``responses`` are those of the evaluation, perhaps with token counts
     filled in."""
-    parts = groups(responses)
-    values = {}
-    for name, part in parts.items():
+    values, found_lengths, words = {}, {}, {}
+    for name, part in groups(responses).items():
         values[name] = [_length(response, unit) for response in part]
-    problems = {name: [one.problem_id for one in part] for name, part in parts.items()}
+        found_lengths[name] = lengths(values[name], problem_ids(part))
+        words[name] = frequencies(part)
+    by_benchmark: dict[str, list[Response]] = {}
+    for response in responses:
+        by_benchmark.setdefault(response.benchmark, []).append(response)
     return Findings(
         name=evaluation.name,
         file=str(evaluation.file),
-        benchmarks=_benchmarks(responses),
+        benchmarks={name: _accuracy(part) for name, part in by_benchmark.items()},
         unit=unit,
-        lengths={name: lengths(values[name], problems[name]) for name in parts},
+        lengths=found_lengths,
         longer_when_incorrect=longer_when_incorrect(responses, values["all"]),
-        words={name: frequencies(part) for name, part in parts.items()},
+        words=words,
         values=values,
     )
 
@@ -114,19 +116,14 @@ def _length(response: Response, unit: str) -> float:
     return float(response.tokens)
 
 
-def _benchmarks(responses: Sequence[Response]) -> dict[str, Accuracy]:
-    by_name: dict[str, list[Response]] = {}
-    for response in responses:
-        by_name.setdefault(response.benchmark, []).append(response)
-    found = {}
-    for name, part in by_name.items():
-        problems = [response.problem_id for response in part]
-        accuracy = mean([float(response.is_correct) for response in part], problems)
-        cut = [response.truncated for response in part]
-        truncated = None if None in cut else float(np.mean(cut))
-        verdicts = dict(Counter(response.verdict for response in part))
-        found[name] = Accuracy(len(set(problems)), len(part), accuracy, truncated, verdicts)
-    return found
+def _accuracy(responses: Sequence[Response]) -> Accuracy:
+    """The numbers of one benchmark."""
+    problems = problem_ids(responses)
+    correct = mean([response.is_correct for response in responses], problems)
+    verdicts = dict(Counter(response.verdict for response in responses))
+    cut = Counter(response.truncated for response in responses)
+    truncated = None if None in cut else cut[True] / cut.total()
+    return Accuracy(len(set(problems)), len(responses), correct, truncated, verdicts)
 
 
 def find_positions(
@@ -135,31 +132,40 @@ def find_positions(
     before: Sequence[Scored] | None = None,
 ) -> dict[str, Positions]:
     """Positions by group; differences to ``before``, the same responses, where that is given."""
-    mine = groups(scored)
-    theirs = groups(before) if before is not None else None
-    return {name: positions(mine[name], ids, theirs and theirs[name]) for name in mine}
+    theirs = groups(before) if before else {}
+    return {name: positions(part, ids, theirs.get(name)) for name, part in groups(scored).items()}
+
+
+@dataclass(frozen=True)
+class _Judged(OfResponse):
+    """A response that the judge has counts of."""
+
+    counts: Counts
 
 
 def find_behaviours(responses: Sequence[Response], judgements: Judgements) -> Behaviours:
     """Means over the responses that have counts."""
-    counts = dict(zip(map(id, responses), judgements.counts, strict=True))
-    judged = [response for response in responses if counts[id(response)] is not None]
+    judged = []
+    for response, counts in zip(responses, judgements.counts, strict=True):
+        if counts is not None:
+            judged.append(_Judged(response, counts))
     found: dict[str, dict[str, Estimate]] = {}
     for name, part in groups(judged).items():
-        problems = [response.problem_id for response in part]
         found[name] = {}
         for kind in BEHAVIOURS:
-            found[name][kind] = mean([counts[id(one)][kind] for one in part], problems)
+            found[name][kind] = mean([one.counts[kind] for one in part], problem_ids(part))
     return Behaviours(len(judged), judgements.failures, found)
 
 
 def as_json(value: Any) -> Any:
     """Data classes as objects, without fields that say so; None for what JSON has no number for."""
     if is_dataclass(value):
-        shown = [f.name for f in fields(value) if f.metadata.get("json", True)]
-        return {name: as_json(getattr(value, name)) for name in shown}
+        hidden = {field.name for field in fields(value) if not field.metadata.get("json", True)}
+        return {key: as_json(inner) for key, inner in vars(value).items() if key not in hidden}
     if isinstance(value, Mapping):
         return {str(key): as_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [as_json(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -54,6 +54,8 @@ Answer with one JSON object and nothing else: {{"multi_perspective": <integer>, 
 ATTEMPTS = 3
 """Replies of one judgement, until one is as asked for."""
 _AGAIN = 'That was not the one JSON object {"multi_perspective": n, "metacognitive": n}'
+Counts = dict[str, int]
+"""Behaviour -> occurrences in a response."""
 _MAX_TOKENS = 1024
 """The bound of a reply: a judge that thinks aloud comes to its end, one in a loop does, too."""
 
@@ -72,7 +74,7 @@ class Judge:
 class Judgements:
     """Counts in the order of the responses; None where the judge failed, with the reasons."""
 
-    counts: list[dict[str, int] | None]
+    counts: list[Counts | None]
     failures: dict[str, int]
     """Reason -> responses."""
 
@@ -91,27 +93,19 @@ def judge_all(
     again. ``watch`` is told (responses done, responses in all). RecipeError where the address
     cannot be reached, refuses the key or does not know the model: every response would fail.
     """
-    found, bad = read_rows(cache, _is_stored)
-    stored = {row["key"]: row["counts"] for row in found}
-    # What is added to a torn line would be glued to it.
-    if bad or (cache.is_file() and not cache.read_bytes().endswith(b"\n")):
-        write_lines(cache, ({"key": key, "counts": counts} for key, counts in stored.items()))
+    stored = _read_stored(cache)
     keys = [_key(judge, response) for response in responses]
-    missing = {}
-    for key, response in zip(keys, responses, strict=True):
-        if key not in stored:
-            missing[key] = response
+    asked = dict(zip(keys, responses, strict=True))
+    missing = [key for key in asked if key not in stored]
     failed: dict[str, str] = {}
     done = len(responses) - len(missing)
     watch(done, len(responses))
     if missing:
         client = _client(judge)
         with ThreadPoolExecutor(judge.parallel) as pool:
-            waiting = {}
-            for key, response in missing.items():
-                waiting[pool.submit(_judge, client, judge, response)] = key
+            waiting = {pool.submit(_judge, client, judge, asked[key]): key for key in missing}
             try:
-                for future in as_completed(waiting):
+                for more, future in enumerate(as_completed(waiting), 1):
                     key = waiting[future]
                     counts, reason = future.result()
                     if counts is None:
@@ -119,13 +113,22 @@ def judge_all(
                     else:
                         stored[key] = counts
                         append_line(cache, {"key": key, "counts": counts})
-                    done += 1
-                    watch(done, len(responses))
+                    watch(done + more, len(responses))
             except BaseException:
+                # Leaving the block would wait for all that is not asked yet.
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
     reasons = Counter(failed[key] for key in keys if key in failed)
     return Judgements([stored.get(key) for key in keys], dict(reasons))
+
+
+def _read_stored(cache: Path) -> dict[str, Counts]:
+    """Key -> counts; the file is written anew where it is damaged or its last line is torn."""
+    rows, bad = read_rows(cache, _is_stored)
+    # What is added to a torn line would be glued to it.
+    if bad or (cache.is_file() and not cache.read_bytes().endswith(b"\n")):
+        write_lines(cache, rows)
+    return {row["key"]: row["counts"] for row in rows}
 
 
 def _is_stored(row: Any) -> bool:
@@ -152,7 +155,7 @@ def _client(judge: Judge) -> Any:
         raise RecipeError(f"--judge-url {judge.url}: {error}") from None
 
 
-def _judge(client: Any, judge: Judge, response: Response) -> tuple[dict[str, int] | None, str]:
+def _judge(client: Any, judge: Judge, response: Response) -> tuple[Counts | None, str]:
     """(counts, "") or (None, reason)."""
     import openai
 
@@ -184,7 +187,7 @@ def _judge(client: Any, judge: Judge, response: Response) -> tuple[dict[str, int
     return None, f"{ATTEMPTS} replies without the counts"
 
 
-def read_reply(text: str) -> dict[str, int] | None:
+def read_reply(text: str) -> Counts | None:
     """The counts in the last JSON object of a reply, or None where it has none with two whole
     numbers of 0 or more."""
     for found in reversed(re.findall(r"\{[^{}]*\}", text)):
@@ -192,9 +195,9 @@ def read_reply(text: str) -> dict[str, int] | None:
             row = json.loads(found)
         except json.JSONDecodeError:
             continue
-        values = [row.get(name) for name in BEHAVIOURS]
-        if all(type(value) is int and value >= 0 for value in values):  # True is an int, too
-            return dict(zip(BEHAVIOURS, values, strict=True))
+        counts = {name: row.get(name) for name in BEHAVIOURS}
+        if all(type(value) is int and value >= 0 for value in counts.values()):  # True is no count
+            return counts
     return None
 
 

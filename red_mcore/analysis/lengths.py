@@ -5,35 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 import numpy as np
 
 from red_mcore.analysis.recorded import Evaluation
 from red_mcore.config.recipe import RecipeError
-from red_mcore.samples.responses import Response
-from red_mcore.stats import Estimate, mean, paired_bootstrap
+from red_mcore.samples.responses import Key, Response
+from red_mcore.stats import NORMAL_95, Estimate, mean, paired_bootstrap
 
-GROUPS = ("all", "correct", "incorrect")
 RESAMPLES = 2000
-
-
-class Graded(Protocol):
-    """A response, or something that belongs to one."""
-
-    @property
-    def is_correct(self) -> bool: ...
-
-
-T = TypeVar("T", bound=Graded)
-
-
-def groups(items: Sequence[T]) -> dict[str, list[T]]:
-    """The items by correctness; incorrect are all that the verifier did not accept, whatever the
-    verdict."""
-    correct = [item for item in items if item.is_correct]
-    incorrect = [item for item in items if not item.is_correct]
-    return dict(zip(GROUPS, (list(items), correct, incorrect), strict=True))
 
 
 @dataclass(frozen=True)
@@ -45,12 +25,12 @@ class Lengths:
     """Lower, median, upper; None of no responses."""
 
 
-def lengths(values: Sequence[float], problems: Sequence[tuple[str, int]]) -> Lengths:
+def lengths(values: Sequence[float], problems: Sequence[Key]) -> Lengths:
     """``values`` [N] of responses to ``problems`` [N]."""
     if not len(values):
         return Lengths(mean(values, problems), None)
-    low, middle, high = np.percentile(values, (25, 50, 75))
-    return Lengths(mean(values, problems), (float(low), float(middle), float(high)))
+    low, middle, high = np.percentile(values, (25, 50, 75)).tolist()
+    return Lengths(mean(values, problems), (low, middle, high))
 
 
 def longer_when_incorrect(responses: Sequence[Response], values: Sequence[float]) -> Estimate:
@@ -59,7 +39,7 @@ def longer_when_incorrect(responses: Sequence[Response], values: Sequence[float]
 
     Hard problems have long responses and few correct ones; within a problem that plays no part.
     """
-    by_problem: dict[tuple[str, int], tuple[list[float], list[float]]] = {}
+    by_problem: dict[Key, tuple[list[float], list[float]]] = {}
     for response, value in zip(responses, values, strict=True):
         by_problem.setdefault(response.problem_id, ([], []))[response.is_correct].append(value)
     differences = {}
@@ -92,24 +72,27 @@ def learnability_gap(
     not share a benchmark, or its items.
     """
     one, other = strong.accuracies(), weak.accuracies()
-    shared = [name for name in one if name in other]
     pair = f"--gap: {strong.name} and {weak.name}"
-    if not shared:
-        raise RecipeError(f"{pair} have no benchmark in common: {list(one)}, {list(other)}")
     found = {}
-    for name in shared:
-        items = sorted(one[name])
+    for name, accuracies in one.items():
+        if name not in other:
+            continue
+        items = sorted(accuracies)
         if items != sorted(other[name]):
             counts = f"{len(items)} and {len(other[name])}"
             fix = "evaluate both on the same"
             raise RecipeError(f"{pair} have different items of {name} ({counts}): {fix}")
-        differences = [100 * (one[name][item] - other[name][item]) for item in items]
+        differences = [100 * (accuracies[item] - other[name][item]) for item in items]
         found[name] = LearnabilityGap(*paired_bootstrap(differences, RESAMPLES, seed), len(items))
+    if not found:
+        raise RecipeError(f"{pair} have no benchmark in common: {list(one)}, {list(other)}")
     return {**found, "average": _average(found)}
 
 
 def _average(gaps: Mapping[str, LearnabilityGap]) -> LearnabilityGap:
+    """Benchmarks count alike, whatever their size."""
     centre = float(np.mean([gap.mean for gap in gaps.values()]))
     stderr = math.sqrt(sum(gap.stderr**2 for gap in gaps.values())) / len(gaps)
+    half = NORMAL_95 * stderr
     items = sum(gap.items for gap in gaps.values())
-    return LearnabilityGap(centre, stderr, centre - 1.96 * stderr, centre + 1.96 * stderr, items)
+    return LearnabilityGap(centre, stderr, centre - half, centre + half, items)

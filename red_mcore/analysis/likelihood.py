@@ -8,7 +8,7 @@ import io
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,25 +67,21 @@ def scorer(
     with loaded(model, dtype) as megatron:
         weight = megatron.output_weight
         watched = [torch.tensor(list(ids), dtype=torch.long, device=weight.device) for ids in watch]
-        chunk = max(1, chunk_bytes // (4 * len(weight)))
+        chunk = max(1, chunk_bytes // (4 * len(weight)))  # tokens whose logits exist at a time
 
         def score(prompt: Sequence[int], response: Sequence[int]) -> TokenScores:
             if reason := refusal(model.arch, prompt, response):
                 raise RecipeError(f"{model.folder}: {reason}")
             if not len(response):
-                none = np.zeros(0, np.float32)
-                return TokenScores(
-                    none, none, none.astype(np.int32), np.zeros((len(watched), 0), np.float32)
-                )
+                return _from_table(np.zeros((3 + len(watched), 0), np.float32))
             tokens = torch.tensor([*map(int, prompt), *map(int, response)])
             hidden = megatron.hidden(tokens[:-1])[len(prompt) - 1 :]
             targets = tokens[len(prompt) :].to(hidden.device)
-            parts = zip(hidden.split(chunk), targets.split(chunk), strict=True)
-            found = zip(
-                *(_scores(states @ weight.T, target, watched) for states, target in parts),
-                strict=True,
-            )
-            scores = TokenScores(*(torch.cat(values, -1).cpu().numpy() for values in found))
+            parts = []
+            for first in range(0, len(targets), chunk):
+                here = slice(first, first + chunk)
+                parts.append(_scores(hidden[here] @ weight.T, targets[here], watched))
+            scores = _from_table(torch.cat(parts, -1).cpu().numpy())
             wrong = np.flatnonzero(~np.isfinite(scores.logp + scores.entropy))
             if len(wrong):  # nothing is more likely than NaN, which would have rank 0
                 first = wrong[0]
@@ -125,18 +121,23 @@ def longest(arch: Architecture) -> int:
     return min(arch.max_positions, arch.window or arch.max_positions)
 
 
-def _scores(
-    logits: Tensor, targets: Tensor, watched: Sequence[Tensor]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """logits [n, V], targets [n] -> log-prob, entropy and rank [n], watched probability [K, n]."""
+def _scores(logits: Tensor, targets: Tensor, watched: Sequence[Tensor]) -> Tensor:
+    """logits [n, V], targets [n] -> log-prob, entropy, rank and K watched probabilities, [3 + K, n]
+    float32."""
     import torch
 
     log_p = logits.float().log_softmax(-1)
     logp = log_p.gather(1, targets[:, None])
-    rank = (log_p > logp).sum(1, dtype=torch.int32)
     p = log_p.exp()
-    sums = torch.stack([p[:, ids].sum(1) for ids in watched]) if watched else p.new_zeros(0, len(p))
-    return logp[:, 0], -(p * log_p).sum(1), rank, sums
+    # float32 holds ranks exactly up to 2^24, more than any vocabulary has.
+    ranks = (log_p > logp).sum(1).float()
+    masses = [p[:, ids].sum(1) for ids in watched]
+    return torch.stack([logp[:, 0], -(p * log_p).sum(1), ranks, *masses])
+
+
+def _from_table(table: np.ndarray) -> TokenScores:
+    """The rows of ``_scores``."""
+    return TokenScores(table[0], table[1], table[2].astype(np.int32), table[3:])
 
 
 class Cache:
@@ -150,7 +151,7 @@ class Cache:
     def __init__(
         self, folder: Path, model: Model, dtype: str, watch: Sequence[Sequence[int]]
     ) -> None:
-        sets = (",".join(map(str, sorted(ids))) for ids in watch)
+        sets = (_joined(sorted(ids)) for ids in watch)
         self._folder = folder / _digest(_identity(model), dtype, *sets)
         disk.write_atomic(
             self._folder / "model.txt", f"{model.folder.resolve()}\n{dtype}\n", shared=True
@@ -160,37 +161,33 @@ class Cache:
         """None where it is not stored, or not whole."""
         try:
             with np.load(self._file(prompt, response), allow_pickle=False) as stored:
-                found = TokenScores(
-                    **{field.name: stored[field.name] for field in fields(TokenScores)}
-                )
-        except FileNotFoundError:
+                found = TokenScores(**stored)
+        # There is none, or half of one, of a machine that went down.
+        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
             return None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return None  # of a machine that went down
         return found if len(found.logp) == len(response) else None
 
     def put(self, prompt: Sequence[int], response: Sequence[int], scores: TokenScores) -> None:
         buffer, file = io.BytesIO(), self._file(prompt, response)
-        np.savez(
-            buffer, **{field.name: getattr(scores, field.name) for field in fields(TokenScores)}
-        )
+        np.savez(buffer, **vars(scores))
         disk.write_atomic(file, buffer.getvalue(), shared=True)
 
     def _file(self, prompt: Sequence[int], response: Sequence[int]) -> Path:
-        both = (",".join(str(int(token)) for token in ids) for ids in (prompt, response))
-        return self._folder / f"{_digest(*both)}.npz"
+        return self._folder / f"{_digest(_joined(prompt), _joined(response))}.npz"
 
 
 def _identity(model: Model) -> str:
     """Changes when the model's configuration or one of its weight files does."""
-    config = (model.companions / "config.json").read_text()
-    files = sorted(file for file in model.folder.rglob("*") if file.is_file())
-    states = (
-        (str(file), file.stat()) for file in files if file.suffix in (".safetensors", ".distcp")
-    )
-    return "\n".join(
-        [config, *(f"{name} {state.st_size} {state.st_mtime_ns}" for name, state in states)]
-    )
+    parts = [(model.companions / "config.json").read_text()]
+    for file in sorted(model.folder.rglob("*")):
+        if file.suffix in (".safetensors", ".distcp") and file.is_file():
+            state = file.stat()
+            parts.append(f"{file} {state.st_size} {state.st_mtime_ns}")
+    return "\n".join(parts)
+
+
+def _joined(ids: Sequence[int]) -> str:
+    return ",".join(map(str, np.asarray(ids).tolist()))
 
 
 def _digest(*parts: str) -> str:

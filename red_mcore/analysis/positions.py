@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from red_mcore.analysis.groups import OfResponse, problem_ids
 from red_mcore.analysis.likelihood import TokenScores
 from red_mcore.analysis.words import LISTS
-from red_mcore.samples.responses import Response
 from red_mcore.stats import Estimate, ratio
 
 if TYPE_CHECKING:
@@ -23,17 +23,12 @@ MARGINAL = 2
 
 
 @dataclass(frozen=True)
-class Scored:
+class Scored(OfResponse):
     """A response with the scores of its tokens."""
 
-    response: Response
     token_ids: np.ndarray
     """[T]"""
     scores: TokenScores
-
-    @property
-    def is_correct(self) -> bool:
-        return self.response.is_correct
 
 
 def thinking_ids(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> dict[str, list[int]]:
@@ -46,10 +41,12 @@ def thinking_ids(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> dict[st
     ids: dict[str, list[int]] = {}
     for token, text in enumerate(texts):
         ids.setdefault(text.strip().lower(), []).append(token)
-    return {
-        name: [token for word in words.entries for token in ids.get(word, ())]
-        for name, words in LISTS.items()
-    }
+    found: dict[str, list[int]] = {}
+    for name, words in LISTS.items():
+        found[name] = []
+        for entry in words.entries:
+            found[name] += ids.get(entry, [])
+    return found
 
 
 @dataclass(frozen=True)
@@ -72,6 +69,44 @@ class Positions:
     """List of words -> probability that the next token is one of it, at every token."""
 
 
+class _Tokens:
+    """The N tokens of all responses, one response after the other."""
+
+    def __init__(self, scored: Sequence[Scored]) -> None:
+        self.problems = problem_ids(scored)
+        # Of no responses there is an empty array, which needs one to be joined.
+        ids = [np.zeros(0, np.int32), *(one.token_ids for one in scored)]
+        self.ids = np.concatenate(ids)
+        self.sizes = np.array([len(part) for part in ids[1:]], int)
+        self._owner = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        self._place = np.arange(len(self.ids)) - (np.cumsum(self.sizes) - self.sizes)[self._owner]
+
+    def sums(self, values: np.ndarray, parts: int = 1) -> np.ndarray:
+        """Sums of ``values`` [N] over each of so many parts of each response, [responses, parts].
+
+        Token t of T stands in part floor(t x parts / T).
+        """
+        part = self._place * parts // self.sizes[self._owner]
+        cells = len(self.sizes) * parts
+        sums = np.bincount(self._owner * parts + part, weights=values, minlength=cells)
+        return sums.astype(float).reshape(-1, parts)  # of no tokens they are integers
+
+    def mean(self, values: np.ndarray) -> Estimate:
+        """The mean of ``values`` [N] over all tokens."""
+        return ratio(self.sums(values)[:, 0], self.sizes, self.problems)
+
+    def along(self, values: np.ndarray, chosen: np.ndarray | None, parts: int) -> list[Estimate]:
+        """The mean of ``values`` [N] in each part: of the ``chosen`` tokens [N], each of which
+        counts once, or, for None, of all, where each response counts once."""
+        weights = np.ones(len(self.ids)) if chosen is None else chosen.astype(float)
+        tops, bottoms = self.sums(weights * values, parts), self.sums(weights, parts)
+        if chosen is None:
+            there = bottoms > 0  # a response shorter than ``parts`` has empty ones
+            tops = np.divide(tops, bottoms, out=np.zeros_like(tops), where=there)
+            bottoms = there.astype(float)
+        return [ratio(tops[:, part], bottoms[:, part], self.problems) for part in range(parts)]
+
+
 def positions(
     scored: Sequence[Scored],
     ids: Mapping[str, Sequence[int]],
@@ -79,52 +114,34 @@ def positions(
 ) -> Positions:
     """``ids``: list of words -> token ids, in the order in which they were watched.
 
-    Token t of T stands in part floor(t x parts / T). Over all tokens each response counts once,
-    however long it is; tokens of a list of words are few, and each counts once. With ``before``,
-    the same responses scored by another model, all quantities are the differences to it, by token.
+    Over all tokens each response counts once, however long it is; tokens of a list of words are
+    few, and each counts once. With ``before``, the same responses scored by another model, all
+    quantities are the differences to it, by token.
     """
-    problems = [one.response.problem_id for one in scored]
-    values = [_quantities(one) for one in scored]
+    tokens, values = _Tokens(scored), _quantities(scored, len(ids))
     if before is not None:
-        values = [ours - _quantities(one) for ours, one in zip(values, before, strict=True)]
-    members = {}
-    for name, tokens in ids.items():
-        members[name] = [np.isin(one.token_ids, list(tokens)) for one in scored]
+        values = values - _quantities(before, len(ids))
 
-    def track(quantity: int, chosen: Sequence[np.ndarray] | None = None) -> Track:
-        rows = [value[quantity] for value in values]
-        thirds, tenths = (_track(rows, chosen, problems, n) for n in (len(THIRDS), TENTHS))
-        return Track(thirds, tenths)
+    def track(quantity: np.ndarray, chosen: np.ndarray | None = None) -> Track:
+        thirds = tokens.along(quantity, chosen, len(THIRDS))
+        return Track(thirds, tokens.along(quantity, chosen, TENTHS))
 
-    def by_kind(quantity: int) -> dict[str, Track]:
-        return {"all": track(quantity)} | {kind: track(quantity, members[kind]) for kind in ids}
-
-    watched = {name: track(2 + place) for place, name in enumerate(ids)}
-    return Positions(by_kind(0), by_kind(1), watched)
+    found = Positions({"all": track(values[0])}, {"all": track(values[1])}, {})
+    for place, (name, members) in enumerate(ids.items()):
+        chosen = np.isin(tokens.ids, list(members))
+        found.probability[name] = track(values[0], chosen)
+        found.entropy[name] = track(values[1], chosen)
+        found.watched[name] = track(values[2 + place])
+    return found
 
 
-def _quantities(scored: Scored) -> np.ndarray:
-    """Probability, entropy and the K watched probabilities, [2 + K, T]."""
-    return np.stack([np.exp(scored.scores.logp), scored.scores.entropy, *scored.scores.watched])
-
-
-def _track(
-    values: Sequence[np.ndarray],
-    chosen: Sequence[np.ndarray] | None,
-    problems: Sequence[tuple[str, int]],
-    parts: int,
-) -> list[Estimate]:
-    """An estimate for each of so many parts of the responses, of all tokens or the ``chosen``."""
-    sums, counts = np.zeros((2, len(values), parts))
-    for i, value in enumerate(values):
-        part = np.arange(len(value)) * parts // max(len(value), 1)
-        weight = np.ones(len(value)) if chosen is None else chosen[i].astype(float)
-        sums[i] = np.bincount(part, weights=weight * value, minlength=parts)
-        counts[i] = np.bincount(part, weights=weight, minlength=parts)
-    if chosen is None:
-        sums = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
-        counts = (counts > 0).astype(float)
-    return [ratio(sums[:, part], counts[:, part], problems) for part in range(parts)]
+def _quantities(scored: Sequence[Scored], watched: int) -> np.ndarray:
+    """Probability, entropy and the K ``watched`` probabilities of all tokens, [2 + K, N]."""
+    parts = [np.zeros((2 + watched, 0), np.float32)]
+    for one in scored:
+        scores = one.scores
+        parts.append(np.stack([np.exp(scores.logp), scores.entropy, *scores.watched]))
+    return np.concatenate(parts, axis=1)
 
 
 @dataclass(frozen=True)
@@ -165,35 +182,28 @@ def rank_shift(
     """``tuned`` and ``original``: the same responses, scored by the two models; None of none."""
     if not tuned:
         return None
-    ids = np.concatenate([one.token_ids for one in tuned])
-    own = np.concatenate([one.scores.rank for one in tuned])
-    other = np.concatenate([one.scores.rank for one in original])
-    kinds, place, number = np.unique(ids, return_inverse=True, return_counts=True)
-    before = np.bincount(place, weights=other) / number
-    after = np.bincount(place, weights=own) / number
-    tokens = []
-    for i in np.flatnonzero(number >= least):
-        tokens.append(TokenShift(int(kinds[i]), int(number[i]), float(before[i]), float(after[i])))
-    tokens.sort(key=lambda token: (-token.shift, token.token))
-    ends = np.cumsum([len(one.token_ids) for one in tuned])[:-1]
-    problems = [one.response.problem_id for one in tuned]
-    shifts = np.split(other - own, ends)
-    mean_shift = ratio([part.sum() for part in shifts], [len(part) for part in shifts], problems)
-    shares = [_buckets(np.split(ranks, ends), problems) for ranks in (other, own)]
-    return RankShift(*shares, mean_shift, tokens)
+    tokens = _Tokens(tuned)
+    before, after = _ranks(original), _ranks(tuned)
+    kinds, place, numbers = np.unique(tokens.ids, return_inverse=True, return_counts=True)
+    means_before = np.bincount(place, weights=before) / numbers
+    means_after = np.bincount(place, weights=after) / numbers
+    shifts = []
+    for i in np.flatnonzero(numbers >= least):
+        means = float(means_before[i]), float(means_after[i])
+        shifts.append(TokenShift(int(kinds[i]), int(numbers[i]), *means))
+    shifts.sort(key=lambda token: (-token.shift, token.token))
+    mean_shift = tokens.mean(before - after)
+    return RankShift(_shares(tokens, before), _shares(tokens, after), mean_shift, shifts)
 
 
-def _buckets(
-    ranks: Sequence[np.ndarray], problems: Sequence[tuple[str, int]]
-) -> dict[str, Estimate]:
-    """Shares of positions by rank, [T] of each response."""
-    sizes = [len(part) for part in ranks]
-    found = {}
-    for name, low, high in (
-        ("unshifted", 0, 0),
-        ("marginal", 1, MARGINAL),
-        ("shifted", MARGINAL + 1, np.inf),
-    ):
-        inside = [float(((part >= low) & (part <= high)).sum()) for part in ranks]
-        found[name] = ratio(inside, sizes, problems)
-    return found
+def _ranks(scored: Sequence[Scored]) -> np.ndarray:
+    return np.concatenate([one.scores.rank for one in scored])
+
+
+def _shares(tokens: _Tokens, ranks: np.ndarray) -> dict[str, Estimate]:
+    """Shares of positions by rank [N]."""
+    return {
+        "unshifted": tokens.mean(ranks == 0),
+        "marginal": tokens.mean((ranks >= 1) & (ranks <= MARGINAL)),
+        "shifted": tokens.mean(ranks > MARGINAL),
+    }

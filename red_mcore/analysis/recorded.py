@@ -3,13 +3,11 @@ responses per line."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from red_mcore.evaluation import items
-from red_mcore.evaluation.items import by_problem
 from red_mcore.samples.responses import Response
 
 
@@ -20,13 +18,11 @@ class Evaluation:
     name: str
     file: Path
     responses: tuple[Response, ...]
-    digest: str
-    """The digest of the file's content."""
 
     def accuracies(self) -> dict[str, dict[int, float]]:
         """benchmark -> item -> share of its responses that are correct."""
         found: dict[str, dict[int, float]] = {}
-        for (name, item), responses in by_problem(self.responses).items():
+        for (name, item), responses in items.by_problem(self.responses).items():
             share = sum(response.is_correct for response in responses) / len(responses)
             found.setdefault(name, {})[item] = share
         return found
@@ -36,8 +32,7 @@ def read_evaluation(path: Path, name: str) -> Evaluation:
     """``path``: an evaluation's folder, or its items.jsonl. RecipeError naming file, line and field
     that is wrong."""
     file = path / items.ITEMS if path.is_dir() else path
-    responses = items.read(file)
-    return Evaluation(name, file, tuple(responses), hashlib.sha256(file.read_bytes()).hexdigest())
+    return Evaluation(name, file, tuple(items.read(file)))
 
 
 def spread(responses: Sequence[Response], limit: int | None) -> list[Response]:
@@ -53,9 +48,6 @@ def spread(responses: Sequence[Response], limit: int | None) -> list[Response]:
         rounds.setdefault(response.sample, []).append(place)
     chosen: list[int] = []
     for _, places in sorted(rounds.items()):
-        wanted = limit - len(chosen)
-        if wanted >= len(places):
-            chosen += places
-        else:
-            chosen += [places[i * len(places) // wanted] for i in range(wanted)]
+        wanted = min(limit - len(chosen), len(places))
+        chosen += [places[i * len(places) // wanted] for i in range(wanted)]
     return [responses[place] for place in sorted(chosen)]

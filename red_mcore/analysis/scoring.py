@@ -13,7 +13,7 @@ import numpy as np
 from red_mcore.analysis.likelihood import Cache, TokenScores, longest, refusal, scorer
 from red_mcore.config.recipe import RecipeError
 from red_mcore.data.seams import encode_chat, encode_words, response_text, stop_ids
-from red_mcore.samples.responses import Response
+from red_mcore.samples.responses import Key, Response
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,21 +53,21 @@ def tokenize(
     RecipeError where a prompt has to be made and there is no chat template, or where recorded ids
     do not spell the recorded text, so that another tokenizer wrote them.
     """
-    prompts: dict[tuple[str, int], np.ndarray] = {}
-    found = []
+    made: dict[Key, np.ndarray] = {}  # a problem's prompt is the same for all its responses
+    found, recorded = [], []
     for response in responses:
         prompt = response.prompt_ids
         if prompt is None:
-            if response.problem_id not in prompts:
-                prompts[response.problem_id] = _prompt(tokenizer, response, instruction)
-            prompt = prompts[response.problem_id]
-        ids = response.token_ids
-        if ids is None:
+            if response.problem_id not in made:
+                made[response.problem_id] = _prompt(tokenizer, response, instruction)
+            prompt = made[response.problem_id]
+        if response.token_ids is None:
             ids = encode_words(tokenizer, response.text, prompt)
-        found.append(Tokenized(response, prompt, ids))
-    _check_spelling(
-        [sequence for sequence in found if sequence.response.token_ids is not None], tokenizer
-    )
+            found.append(Tokenized(response, prompt, ids))
+        else:
+            found.append(Tokenized(response, prompt, response.token_ids))
+            recorded.append(found[-1])
+    _check_spelling(recorded, tokenizer)
     return found
 
 
@@ -81,7 +81,7 @@ def _prompt(tokenizer: PreTrainedTokenizerBase, response: Response, instruction:
 
 
 def _check_spelling(sequences: Sequence[Tokenized], tokenizer: PreTrainedTokenizerBase) -> None:
-    """Some may differ by how text was cleaned; most must not."""
+    """RecipeError where most do not spell their text; some may differ by how it was cleaned."""
     if not sequences:
         return
     stops = stop_ids(tokenizer)
@@ -103,9 +103,10 @@ def check_same_tokens(
     sequences: Sequence[Tokenized], one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase
 ) -> None:
     """RecipeError where an id that occurs stands for another token with the other tokenizer."""
-    parts = [np.unique(ids) for s in sequences for ids in (s.prompt, s.token_ids)]
-    used = np.unique(np.concatenate(parts)).tolist() if parts else []
-    for token in used:
+    used: set[int] = set()
+    for sequence in sequences:
+        used.update(sequence.prompt.tolist(), sequence.token_ids.tolist())
+    for token in sorted(used):
         ours = one.convert_ids_to_tokens(token)
         theirs = other.convert_ids_to_tokens(token) if token < len(other) else None
         if ours != theirs:
@@ -133,18 +134,10 @@ def score_all(
     found: list[TokenScores | str] = []
     missing = []
     for place, sequence in enumerate(sequences):
-        prompt, response = sequence.prompt, sequence.token_ids
-        if not len(response):
-            found.append("empty")
-        elif len(prompt) + len(response) - 1 > longest(model.arch):
-            found.append(f"longer than {longest(model.arch)} positions")
-        elif reason := refusal(model.arch, prompt, response):
-            raise RecipeError(f"{model.folder}: {reason}")
-        else:
-            scores = stored.get(prompt, response)
-            if scores is None:
-                missing.append(place)
-            found.append("missing" if scores is None else scores)
+        scores = _left_out(model, sequence) or stored.get(sequence.prompt, sequence.token_ids)
+        if scores is None:
+            missing.append(place)
+        found.append(scores or "missing")
     done = len(sequences) - len(missing)
     watch(done, len(sequences))
     if missing:
@@ -152,13 +145,26 @@ def score_all(
         with scorer(model, dtype=dtype, watch=watched) as score:
             for more, place in enumerate(missing, 1):
                 prompt, response = sequences[place].prompt, sequences[place].token_ids
-                scores = stored.get(prompt, response)  # two evaluations may share it
-                if scores is None:
-                    scores = score(prompt, response)
-                    stored.put(prompt, response, scores)
-                found[place] = scores
+                known = stored.get(prompt, response)  # two evaluations may share it
+                if known is None:
+                    known = score(prompt, response)
+                    stored.put(prompt, response, known)
+                found[place] = known
                 watch(done + more, len(sequences))
     return found
+
+
+def _left_out(model: Model, sequence: Tokenized) -> str | None:
+    """Why the sequence is not scored, or None; RecipeError where the model cannot have written
+    it."""
+    prompt, response = sequence.prompt, sequence.token_ids
+    if not len(response):
+        return "empty"
+    if len(prompt) + len(response) - 1 > longest(model.arch):
+        return f"longer than {longest(model.arch)} positions"
+    if reason := refusal(model.arch, prompt, response):
+        raise RecipeError(f"{model.folder}: {reason}")
+    return None
 
 
 def _check_memory(model: Model, dtype: str) -> None:

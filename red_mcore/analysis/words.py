@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from red_mcore.analysis.groups import problem_ids
 from red_mcore.samples.responses import Response
 from red_mcore.stats import Estimate, mean, ratio
 
@@ -40,7 +41,7 @@ CONNECTORS = WordList(
 )
 LISTS = {"anthropomorphic": ANTHROPOMORPHIC, "connectors": CONNECTORS}
 
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,15 @@ def count(
 ) -> Counts:
     """Words of ``text``, and occurrences of the ``entries``, each counted on its own where two
     share words."""
-    words = [word.replace("’", "'") for word in _WORD.findall(text.lower())]
-    found: Counter[str] = Counter()
-    singles, phrases = Counter(words), [tuple(entry.split()) for entry in entries]
-    for phrase in phrases:
+    words = _WORD.findall(text.lower().replace("’", "'"))
+    singles, found = Counter(words), Counter[str]()
+    for entry in entries:
+        phrase = entry.split()
         number = singles[phrase[0]]
-        if len(phrase) > 1:  # words at the same places, each one further on
-            shifted = (words[i:] for i in range(len(phrase)))
-            number = Counter(zip(*shifted, strict=False))[phrase]
+        if number and len(phrase) > 1:
+            number = sum(words[i : i + len(phrase)] == phrase for i in range(len(words)))
         if number:
-            found[" ".join(phrase)] = number
+            found[entry] = number
     return Counts(len(words), found)
 
 
@@ -90,22 +90,29 @@ class Frequency:
 def frequencies(responses: Sequence[Response]) -> dict[str, dict[str, Frequency]]:
     """list -> entry, or ``all`` for its entries together -> frequency."""
     counted = [count(response.text) for response in responses]
+    words = [counts.words for counts in counted]
+    tokens = _known_tokens(responses)
+    problems = problem_ids(responses)
+
+    def frequency(entries: Iterable[str]) -> Frequency:
+        occurrences = np.array([counts.of(entries) for counts in counted], float)
+        per_token = ratio(1000 * occurrences, tokens, problems) if tokens is not None else None
+        per_word = ratio(1000 * occurrences, words, problems)
+        return Frequency(per_word, per_token, mean(occurrences, problems))
+
     found: dict[str, dict[str, Frequency]] = {}
-    for name, words in LISTS.items():
-        found[name] = {"all": _frequency(responses, counted, words.entries)}
-        for entry in words.entries:
-            found[name][entry] = _frequency(responses, counted, (entry,))
+    for name, words_of_list in LISTS.items():
+        found[name] = {"all": frequency(words_of_list.entries)}
+        for entry in words_of_list.entries:
+            found[name][entry] = frequency((entry,))
     return found
 
 
-def _frequency(
-    responses: Sequence[Response], counted: Sequence[Counts], entries: tuple[str, ...]
-) -> Frequency:
-    problems = [response.problem_id for response in responses]
-    found = np.array([counts.of(entries) for counts in counted], float)
-    tokens = [response.tokens for response in responses]
-    return Frequency(
-        ratio(1000 * found, [counts.words for counts in counted], problems),
-        None if None in tokens else ratio(1000 * found, tokens, problems),
-        mean(found, problems),
-    )
+def _known_tokens(responses: Sequence[Response]) -> list[int] | None:
+    """The generated tokens of each response; None where one has no count."""
+    tokens = []
+    for response in responses:
+        if response.tokens is None:
+            return None
+        tokens.append(response.tokens)
+    return tokens

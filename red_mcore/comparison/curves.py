@@ -42,19 +42,25 @@ class Curves:
     samples: int
     """Per held-out problem: the k of pass@k."""
 
+    def column(self, name: str) -> np.ndarray:
+        """A metric of every row, [rows]; NaN where a row has none."""
+        return np.array([row.get(name) for row in self.rows], float)
+
     @cached_property
     def spending(self) -> dict[str, np.ndarray]:
         """Axis -> what had been spent of it after each row, [rows]."""
+        tokens = np.nan_to_num(self.column("rollout/generated_tokens"))
+        seconds = [training_seconds(row) for row in self.rows]
         return {
-            "steps": np.array([row["step"] for row in self.rows], float),
-            "tokens": np.cumsum([row.get("rollout/generated_tokens", 0.0) for row in self.rows]),
-            "seconds": np.cumsum([training_seconds(row) for row in self.rows]),
+            "steps": self.column("step"),
+            "tokens": np.cumsum(tokens),
+            "seconds": np.cumsum(seconds),
         }
 
     @cached_property
     def evaluated(self) -> np.ndarray:
         """Indices of the rows with an evaluation."""
-        return np.array([i for i, row in enumerate(self.rows) if "evaluation/pass1" in row], int)
+        return np.flatnonzero(~np.isnan(self.column("evaluation/pass1")))
 
     def spent(self, axis: str, step: int) -> float:
         """Spent of ``axis`` up to ``step``."""
@@ -62,28 +68,29 @@ class Curves:
 
     def evaluation(self, axis: str, name: str) -> tuple[np.ndarray, np.ndarray]:
         """(spent of ``axis``, value of ``evaluation/name``) at every evaluation."""
-        values = np.array([self.rows[i][f"evaluation/{name}"] for i in self.evaluated], float)
-        return self.spending[axis][self.evaluated], values
+        values = self.column(f"evaluation/{name}")
+        return self.spending[axis][self.evaluated], values[self.evaluated]
 
     def metric(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """(steps, values) of the rows that have a number under ``name``."""
-        found = [(row["step"], row[name]) for row in self.rows if row.get(name) is not None]
-        steps, values = zip(*found, strict=True) if found else ((), ())
-        return np.array(steps, float), np.array(values, float)
+        values = self.column(name)
+        known = ~np.isnan(values)
+        return self.spending["steps"][known], values[known]
 
     @property
     def updates(self) -> float:
         """Optimizer updates to the end of the run."""
-        _, versions = self.metric("publish/version")
+        versions = self.metric("publish/version")[1]
         return float(versions[-1]) if len(versions) else 0.0
 
     @property
     def trained_tokens(self) -> float | None:
         """Tokens of all samples and lessons trained on, prompts included; None where the run did
         not count them."""
-        if not len(self.metric("update/tokens")[0]):
+        samples, lessons = self.column("update/tokens"), self.column("lesson/tokens")
+        if np.isnan(samples).all():
             return None
-        return float(sum(self.metric(name)[1].sum() for name in ("update/tokens", "lesson/tokens")))
+        return float(np.nansum(samples) + np.nansum(lessons))
 
     def read(self, axis: str, budget: float) -> Reading:
         """At the evaluation of the step that spends ``budget``.
@@ -92,12 +99,15 @@ class Curves:
         none follows.
         """
         names = ("pass1", "pass1_stderr", f"pass{self.samples}", "length_tokens", "truncated")
+        columns = [self.column(f"evaluation/{name}") for name in names]
         spent = self.spending[axis]
         crossing = int(np.searchsorted(spent, budget))
+        # Row 0 is the start, where nothing is spent: a budget of nothing is read along the line.
         if crossing > 0 and crossing in self.evaluated:
-            return Reading(*(float(self.rows[crossing][f"evaluation/{name}"]) for name in names))
-        note = "short" if budget > spent[self.evaluated[-1]] * (1 + 1e-9) else ""
-        values = [float(np.interp(budget, *self.evaluation(axis, name))) for name in names]
+            return Reading(*(float(column[crossing]) for column in columns))
+        place = spent[self.evaluated]
+        note = "short" if budget > place[-1] * (1 + 1e-9) else ""  # sums of seconds are rounded
+        values = [float(np.interp(budget, place, column[self.evaluated])) for column in columns]
         return Reading(*values, note)
 
 
@@ -112,8 +122,11 @@ def read_curves(folder: Path, samples: int) -> Curves:
 
 def training_seconds(row: dict[str, Any]) -> float:
     """Seconds that a step took, evaluation left out."""
-    names = [name for name in row if name.startswith("time/") and name not in NOT_TRAINING]
-    return sum(row[name] or 0.0 for name in names)
+    spent = 0.0
+    for name, seconds in row.items():
+        if name.startswith("time/") and name not in NOT_TRAINING:
+            spent += seconds or 0.0
+    return spent
 
 
 def budgets(reference: Curves, steps: int) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -11,7 +10,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -20,10 +20,10 @@ from types import MappingProxyType
 from rich.live import Live
 from rich.text import Text
 
-from red_mcore.comparison.legs import Leg, Run, legs
-from red_mcore.comparison.plan import BASE, Plan
+from red_mcore.comparison.legs import Leg, legs
+from red_mcore.comparison.plan import BASE, Plan, Run
 from red_mcore.config.redaction import redacted
-from red_mcore.system.disk import append
+from red_mcore.system import disk
 from red_mcore.system.signals import SAVE, held, stops
 
 # The process that runs a leg is killed with this one, however this one ends: two must never write
@@ -45,7 +45,12 @@ REPORT_SECONDS = 600.0
 class Outcome:
     failed: dict[Run, list[str]] = field(default_factory=dict)
     """Runs that failed, with the last lines of their logs."""
-    interrupted: bool = False
+    signals: int = 0
+    """How often this process was asked to stop."""
+
+    @property
+    def interrupted(self) -> bool:
+        return self.signals > 0
 
 
 def drive(plan: Plan, jobs: int) -> Outcome:
@@ -56,46 +61,53 @@ def drive(plan: Plan, jobs: int) -> Outcome:
     """
     outcome = Outcome()
     running: list[_Running] = []
-    signals = 0
 
-    def stop(number, frame) -> None:
-        nonlocal signals
-        signals += 1
-        outcome.interrupted = True
+    def stop(number: int, frame: object) -> None:
+        outcome.signals += 1
 
-    def save(number, frame) -> None:
+    def save(number: int, frame: object) -> None:
         for one in running:
             one.process.send_signal(number)
 
-    handlers = {number: signal.signal(number, stop) for number in stops()}
-    handlers[SAVE] = signal.signal(SAVE, save)
+    with _handling(stop, save), Screen(plan, jobs) as screen:
+        waiting = legs(plan, set())
+        screen.update((), {leg.run for leg in waiting})
+        while running or (waiting and not outcome.interrupted):
+            while waiting and len(running) < jobs and not outcome.interrupted:
+                running.append(_Running(waiting.pop(0)))
+                screen.print(f"start    {running[-1].leg}, log {running[-1].leg.log}")
+            screen.show(running)
+            time.sleep(0.2)
+            for one in running:
+                # Here and not in the handler, which may come while a leg is being started.
+                one.pass_on(outcome.signals)
+            ended = [one for one in running if one.process.poll() is not None]
+            for one in ended:
+                running.remove(one)
+                _tell_the_end(one, plan, outcome, screen)
+            if ended:
+                # What has ended may have been what others wait for: the reference, or the base.
+                busy = {one.leg.run for one in running}
+                possible = legs(plan, set(outcome.failed))
+                waiting = [leg for leg in possible if leg.run not in busy]
+                screen.update(outcome.failed.keys(), busy | {leg.run for leg in waiting})
+                screen.report(running)
+    return outcome
+
+
+@contextmanager
+def _handling(
+    stop: Callable[[int, object], None], save: Callable[[int, object], None]
+) -> Iterator[None]:
+    """Signals in the block are handled by ``stop`` and ``save``."""
+    before = {number: signal.signal(number, stop) for number in stops()}
+    before[SAVE] = signal.signal(SAVE, save)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {SAVE})
     try:
-        with Screen(plan, jobs) as screen:
-            waiting = legs(plan, set())
-            screen.update((), {leg.run for leg in waiting})
-            while running or (waiting and not outcome.interrupted):
-                while waiting and len(running) < jobs and not outcome.interrupted:
-                    running.append(_Running(waiting.pop(0)))
-                    screen.print(f"start    {running[-1].leg}, log {running[-1].leg.log}")
-                screen.show(running)
-                time.sleep(0.2)
-                for one in running:
-                    one.pass_on(signals)
-                ended = [one for one in running if one.process.poll() is not None]
-                for one in ended:
-                    running.remove(one)
-                    _tell_the_end(one, plan, outcome, screen)
-                if ended:
-                    busy = {one.leg.run for one in running}
-                    possible = legs(plan, set(outcome.failed))
-                    waiting = [leg for leg in possible if leg.run not in busy]
-                    screen.update(outcome.failed.keys(), busy | {leg.run for leg in waiting})
-                    screen.report(running)
+        yield
     finally:
-        for number, handler in handlers.items():
+        for number, handler in before.items():
             signal.signal(number, handler)
-    return outcome
 
 
 def _tell_the_end(one: _Running, plan: Plan, outcome: Outcome, screen: Screen) -> None:
@@ -106,8 +118,9 @@ def _tell_the_end(one: _Running, plan: Plan, outcome: Outcome, screen: Screen) -
         screen.print(f"FAILED   {one.leg}: exit code {code}, the end of {one.leg.log}:")
         screen.print("\n".join(f"         {line}" for line in one.tail(6)))
         return
-    screen.print(f"{'stopped' if code else 'done   '}  {one.leg}, {one.seconds:.0f} s")
-    for text in warnings_of(plan.folder(*one.leg.run)):
+    word = "stopped" if code else "done   "
+    screen.print(f"{word}  {one.leg}, {one.seconds:.0f} s")
+    for text in _warnings_of(plan.folder(*one.leg.run)):
         screen.print(f"warning  {one.leg}: {text}")
 
 
@@ -116,7 +129,7 @@ class _Running:
 
     def __init__(self, leg: Leg) -> None:
         self.leg, self._begin, self._passed_on = leg, time.monotonic(), 0
-        append(leg.log, redacted(f"\n$ python -m red_mcore.run {shlex.join(leg.arguments)}\n"))
+        disk.append(leg.log, redacted(f"\n$ python -m red_mcore.run {shlex.join(leg.arguments)}\n"))
         with held(), leg.log.open("a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _START, str(os.getpid()), *leg.arguments],
@@ -163,9 +176,7 @@ class Screen:
     """
 
     def __init__(self, plan: Plan, jobs: int) -> None:
-        self._plan, self._jobs = plan, jobs
-        methods = [None, *plan.all] if plan.has_base else plan.all
-        self._runs = {(seed, m.name if m else BASE): m for seed in plan.seeds for m in methods}
+        self._plan, self._jobs, self._runs = plan, jobs, plan.runs
         self._live = Live(auto_refresh=False, transient=True) if sys.stdout.isatty() else None
         self._seconds: dict[Run, float] = {}
         self._left: list[Run] = []
@@ -183,13 +194,14 @@ class Screen:
     def update(self, failed: Collection[Run], unfinished: Collection[Run]) -> None:
         """``unfinished``: runs that go on or wait to, though they may have done their recipe's
         steps."""
-        summaries = {run: self._plan.finished(run[0], method) for run, method in self._runs.items()}
-        self._seconds = {}
-        for run, summary in summaries.items():
+        self._seconds, self._left = {}, []
+        for run, method in self._runs.items():
+            seed, _ = run
+            summary = self._plan.finished(seed, method)
             if summary and run not in unfinished:
                 self._seconds[run] = summary["seconds"]
-        over = {*self._seconds, *failed, *(run for run in self._runs if (run[0], BASE) in failed)}
-        self._left = [run for run in self._runs if run not in over]
+            elif run not in failed and (seed, BASE) not in failed:
+                self._left.append(run)
 
     def show(self, running: list[_Running]) -> None:
         if self._live:
@@ -205,17 +217,21 @@ class Screen:
             self.print("\n".join(self._lines(running)))
 
     def _lines(self, running: list[_Running]) -> list[str]:
-        spent = {one.leg.run: one.seconds for one in running}
-        says = {one.leg.run: one.left(self._stage(one.leg.run)) for one in running}
-        says = {run: left for run, left in says.items() if left is not None}
-        left = seconds_left(self._left, self._seconds, spent, self._jobs, says)
+        spent: dict[Run, float] = {}
+        says: dict[Run, float] = {}
+        lines = []
+        for one in running:
+            run = one.leg.run
+            spent[run] = one.seconds
+            told = one.left(self._stage(run))
+            if told is not None:
+                says[run] = told
+            lines.append(f"  {one.leg}  {timedelta(seconds=int(one.seconds))}  {one.tail(1)[0]}")
         first = f"{len(self._runs) - len(self._left)} of {len(self._runs)} runs"
+        left = seconds_left(self._left, self._seconds, spent, self._jobs, says)
         if left is not None:
             first += f", about {timedelta(seconds=round(left))} left"
-        lines = [first]
-        for one in running:
-            lines.append(f"  {one.leg}  {timedelta(seconds=int(one.seconds))}  {one.tail(1)[0]}")
-        return lines
+        return [first, *lines]
 
     def _stage(self, run: Run) -> str:
         """What the run calls its steps."""
@@ -245,17 +261,21 @@ def seconds_left(
     known = {run: rest + spent.get(run, 0.0) for run, rest in says.items()} | seconds
     if not known:
         return None
-    mean = statistics.fmean(known.values())
     total = 0.0
     for run in left:
+        if run in says:
+            total += says[run]
+            continue
         same = [value for (_, name), value in known.items() if name == run[1]]
-        whole = statistics.fmean(same) if same else mean
-        total += says[run] if run in says else max(0.0, whole - spent.get(run, 0.0))
+        whole = statistics.fmean(same or known.values())
+        total += max(0.0, whole - spent.get(run, 0.0))
     return total / jobs
 
 
-def warnings_of(folder: Path) -> list[str]:
+def _warnings_of(folder: Path) -> list[str]:
     """The warnings of a finished run."""
     file = folder / "summary.json"
-    found = json.loads(file.read_text()).get("warnings", []) if file.is_file() else []
-    return [warning["text"] for warning in found]
+    if not file.is_file():
+        return []
+    summary = disk.read_object(file) or {}
+    return [warning["text"] for warning in summary.get("warnings", [])]

@@ -6,10 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from red_mcore.comparison.curves import Curves, budgets, read_curves
-from red_mcore.comparison.plan import BASE, Method, Plan
-
-Run = tuple[int, str]
-"""Seed, and name of the method or ``base``."""
+from red_mcore.comparison.plan import BASE, Method, Plan, Run
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,9 @@ class Leg:
 def legs(plan: Plan, failed: set[Run]) -> list[Leg]:
     """Legs that can start now, in the order in which they should; ``failed`` runs and what needs
     them are left out."""
-    found = [leg for seed in plan.seeds for leg in _legs_of(plan, seed, failed)]
+    found: list[Leg] = []
+    for seed in plan.seeds:
+        found += _legs_of(plan, seed, failed)
     return [leg for leg in found if leg.run not in failed]
 
 
@@ -49,20 +48,24 @@ def _legs_of(plan: Plan, seed: int, failed: set[Run]) -> list[Leg]:
     reference = curves_of(plan, seed, plan.reference)
     if reference is None and (seed, plan.reference.name) not in failed:
         return [_leg(plan, seed, plan.reference)]
-    wanted = budgets(reference, plan.steps) if reference else None
-    others = [method for method in plan.all if method is not plan.reference]
-    return [_leg(plan, seed, m, wanted) for m in others if plan.finished(seed, m, wanted) is None]
+    wanted = None if reference is None else budgets(reference, plan.steps)
+    found = []
+    for method in plan.all:
+        if method is not plan.reference and plan.finished(seed, method, wanted) is None:
+            found.append(_leg(plan, seed, method, wanted))
+    return found
 
 
 def _leg(
     plan: Plan, seed: int, method: Method | None, wanted: dict[str, float] | None = None
 ) -> Leg:
-    if method is None:
-        source, name, end = plan.reference, BASE, ["steps=0"]
-    else:
-        source, name, end = method, method.name, []
-    if wanted:
-        until = asdict(method.until(wanted))
-        end = ["until={}", *(f"until.{field}={value!r}" for field, value in until.items())]
+    name, end = BASE, ["steps=0"]
+    if method is not None:
+        name, end = method.name, []
+        if wanted:
+            end.append("until={}")
+            for field, value in asdict(method.until(wanted)).items():
+                end.append(f"until.{field}={value!r}")
+    source = method or plan.reference
     arguments = (source.file, *source.overrides, *plan.own(seed, name), *end)
     return Leg((seed, name), arguments, plan.folder(seed, f"{name}.log"))

@@ -44,6 +44,8 @@ OURS = {
 LARGEST_MULTIPLE = 200
 """A method runs at most so many times the recipe's steps."""
 BASE = "base"
+Run = tuple[int, str]
+"""Seed, and name of the method or ``base``."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,17 @@ class Plan:
     def has_base(self) -> bool:
         return self.reference.recipe.base is not None
 
+    @property
+    def runs(self) -> dict[Run, Method | None]:
+        """All runs, seed by seed; None is the base that a seed's methods start from."""
+        found: dict[Run, Method | None] = {}
+        for seed in self.seeds:
+            if self.has_base:
+                found[seed, BASE] = None
+            for method in self.all:
+                found[seed, method.name] = method
+        return found
+
     def folder(self, seed: int, name: str) -> Path:
         return self.out / f"seed{seed}" / name
 
@@ -157,36 +170,40 @@ def sweep(
     others, or without problems of the sweep's own.
     """
     _check_overrides(overrides)
-    methods, trials = [], {}
-    for file in files:
-        own = load(file)
-        module = sys.modules.get(modules.name_of(Path(file)))  # as `load` has left it
-        tried = getattr(module, "TRIALS", None)
-        if not tried:
-            fix = "list overrides to try, e.g. [['optimizer.lr=1e-3']]"
-            raise RecipeError(f"recipe file {file} has no TRIALS: {fix}")
-        method = _method(file, overrides)
-        if _problems(method.recipe.data) == _problems(own.data):
-            has_files = sources.paths(method.recipe.data)
-            other = "another data.path" if has_files else f"data.seed={own.data.seed + 1}"
-            raise RecipeError(
-                f"{method.name} would be tuned on its own problems, those of the final comparison: add {other}"
-            )
-        methods.append(method)
-        trials[method.name] = [tuple(settings) for settings in tried]
-    if len(set(map(len, trials.values()))) > 1:
-        numbers = ", ".join(f"{name} {len(tried)}" for name, tried in trials.items())
+    swept = [_swept(file, overrides) for file in files]
+    if len({len(tried) for _, tried in swept}) > 1:
+        numbers = ", ".join(f"{method.name} {len(tried)}" for method, tried in swept)
         raise RecipeError(f"every recipe gets the same number of trials, these have: {numbers}")
-    chosen = _find(methods, reference)
+    chosen = _find([method for method, _ in swept], reference)
     everything = []
-    for method in methods:
-        for i, settings in enumerate(trials[method.name]):
+    for method, tried in swept:
+        for i, settings in enumerate(tried):
             trial = _method(method.file, [*overrides, *settings])
             named = replace(trial, name=f"{method.name}-{i}", of=method.name, settings=settings)
             if method is chosen and flatten(trial.recipe) == flatten(chosen.recipe):
                 named = chosen = replace(named, name=chosen.name)  # the same run
             everything.append(named)
     return _checked(Plan(out, seeds, everything, chosen))
+
+
+def _swept(file: str, overrides: list[str]) -> tuple[Method, list[tuple[str, ...]]]:
+    """The recipe as it is, and the settings of its trials."""
+    own = load(file)
+    module = sys.modules.get(modules.name_of(Path(file)))  # as `load` has left it
+    tried = getattr(module, "TRIALS", None)
+    if not tried:
+        fix = "list overrides to try, e.g. [['optimizer.lr=1e-3']]"
+        raise RecipeError(f"recipe file {file} has no TRIALS: {fix}")
+    method = _method(file, overrides)
+    # Who tunes on the problems of the final comparison has chosen by its answers.
+    if _problems(method.recipe.data) == _problems(own.data):
+        has_files = sources.paths(method.recipe.data)
+        other = "another data.path" if has_files else f"data.seed={own.data.seed + 1}"
+        raise RecipeError(
+            f"{method.name} would be tuned on its own problems, those of the final comparison:"
+            f" add {other}"
+        )
+    return method, [tuple(settings) for settings in tried]
 
 
 def _check_overrides(overrides: list[str]) -> None:
@@ -202,16 +219,18 @@ def _method(file: str, overrides: list[str]) -> Method:
 
 def _problems(data: Data) -> object:
     """What tells one set of problems from another."""
-    is_drawn = data.path is None and not data.mixture
-    return data.seed if is_drawn else (data.path, data.mixture, data.split, data.subset)
+    if data.path is None and not data.mixture:
+        return data.seed  # that they are drawn with
+    return data.path, data.mixture, data.split, data.subset
 
 
 def _find(methods: list[Method], name: str | None) -> Method:
-    found = [m for m in methods if name in (None, m.name)]
-    if not found:
-        there = ", ".join(m.name for m in methods)
-        raise RecipeError(f"--reference {name}: no recipe has that name, there are {there}")
-    return found[0]
+    """The method of that name, or the first."""
+    for method in methods:
+        if name in (None, method.name):
+            return method
+    there = ", ".join(method.name for method in methods)
+    raise RecipeError(f"--reference {name}: no recipe has that name, there are {there}")
 
 
 def _checked(plan: Plan) -> Plan:
@@ -257,7 +276,8 @@ def _check_cut_anywhere(method: Method, least: int) -> None:
         raise RecipeError(f"{method.name}: {fault}: set it to 20, say")
     if recipe.steps < max(1, least):
         raise RecipeError(
-            f"{method.name}: steps={recipe.steps} end before the reference's {least}: use {max(1, least)} or more"
+            f"{method.name}: steps={recipe.steps} end before the reference's {least}:"
+            f" use {max(1, least)} or more"
         )
     for name in resume.schedules_that_differ(recipe, LARGEST_MULTIPLE * recipe.steps):
         where = "optimizer" if name == "main" else f"algorithm.{name}"
@@ -281,7 +301,6 @@ def _evaluated_at(step: int, method: Method) -> Method:
 
 def _check_earlier(plan: Plan) -> None:
     """RecipeError where a run of another recipe lies in the place of one of this plan's."""
-    for seed in plan.seeds:
-        for method in [None, *plan.all] if plan.has_base else plan.all:
-            if plan.folder(seed, method.name if method else BASE).is_dir():
-                resume.check(plan.recipe(seed, method))
+    for (seed, name), method in plan.runs.items():
+        if plan.folder(seed, name).is_dir():
+            resume.check(plan.recipe(seed, method))

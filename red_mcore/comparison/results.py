@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from red_mcore.comparison.curves import AXES, Curves, Reading, budgets
-from red_mcore.comparison.legs import Run, curves_of
-from red_mcore.comparison.plan import BASE, Method, Plan
+from red_mcore.comparison.legs import curves_of
+from red_mcore.comparison.plan import BASE, Method, Plan, Run
 from red_mcore.config.tree import without_secrets
 from red_mcore.planning.plan import find_architecture
 from red_mcore.stats import Gap, gap, half_width
@@ -39,25 +39,31 @@ class Result:
 
     def half(self, axis: str, *, over_seeds: bool) -> float:
         """Half of the 95 % confidence interval of ``mean(axis)``, see ``half_width``; 0 of none."""
-        values, errors = (list(self.values(axis, name).values()) for name in ("pass1", "stderr"))
-        return half_width(values, errors, over_seeds=over_seeds) if values else 0.0
+        values = list(self.values(axis).values())
+        if not values:
+            return 0.0
+        errors = list(self.values(axis, "stderr").values())
+        return half_width(values, errors, over_seeds=over_seeds)
 
     def notes(self, axis: str) -> set[str]:
         return {reading.note for reading in self.readings[axis].values()} - {""}
 
-    # What follows is spent to the end of the run: means over seeds, None where it is not known.
+    def _over_seeds(self, spent: Callable[[Curves], float | None]) -> float | None:
+        """The mean over seeds of what is ``spent`` to the end of the run; None where it is not
+        known."""
+        return mean_of(spent(curves) for curves in self.curves.values())
 
     def total(self, axis: str) -> float | None:
-        return mean_of(float(curves.spending[axis][-1]) for curves in self.curves.values())
+        return self._over_seeds(lambda curves: float(curves.spending[axis][-1]))
 
     @property
     def updates(self) -> float | None:
         """Optimizer updates."""
-        return mean_of(curves.updates for curves in self.curves.values())
+        return self._over_seeds(lambda curves: curves.updates)
 
     @property
     def trained_tokens(self) -> float | None:
-        return mean_of(curves.trained_tokens for curves in self.curves.values())
+        return self._over_seeds(lambda curves: curves.trained_tokens)
 
     @cached_property
     def flops(self) -> float | None:
@@ -71,11 +77,9 @@ class Result:
     @cached_property
     def learning_rates(self) -> str:
         """The rates in words, with the optimizer's name beside any but the main one's."""
-        told = []
-        for name, (settings, _) in self.method.recipe.algorithm.optimizers(
-            self.method.recipe
-        ).items():
-            told.append(f"{settings.lr:g}" if name == "main" else f"{settings.lr:g} ({name})")
+        recipe, told = self.method.recipe, []
+        for name, (settings, _) in recipe.algorithm.optimizers(recipe).items():
+            told.append(f"{settings.lr:g} ({name})".removesuffix(" (main)"))
         return ", ".join(told)
 
 
@@ -99,9 +103,7 @@ class Results:
     @property
     def ranked(self) -> list[Result]:
         """The methods by pass@1 at equal seconds; those not read there come last."""
-        return sorted(
-            self.all, key=lambda r: -(r.mean("seconds") if r.readings["seconds"] else -1.0)
-        )
+        return sorted(self.all, key=_standing, reverse=True)
 
     @property
     def reference(self) -> Result:
@@ -115,11 +117,20 @@ class Results:
         return gap(one.values(axis), other.values(axis), len(self.plan.seeds))
 
 
+def _standing(result: Result) -> float:
+    """pass@1 at equal seconds; below any other where there is none."""
+    mean = result.mean("seconds")
+    return -1.0 if mean is None else mean
+
+
 def mean_of(values: Iterable[float | None]) -> float | None:
     """The mean; None of no values, and where one is not known."""
-    found = list(values)
-    known = [value for value in found if value is not None]
-    return statistics.fmean(known) if known and len(known) == len(found) else None
+    known = []
+    for value in values:
+        if value is None:
+            return None
+        known.append(value)
+    return statistics.fmean(known) if known else None
 
 
 def collect(plan: Plan, failed: Collection[Run]) -> Results:
@@ -136,23 +147,32 @@ def collect(plan: Plan, failed: Collection[Run]) -> Results:
 def _result(
     plan: Plan, method: Method, limits: dict[int, dict[str, float]], failed: Collection[Run]
 ) -> Result:
-    found = {seed: curves_of(plan, seed, method) for seed in plan.seeds}
-    curves = {seed: one for seed, one in found.items() if one is not None}
+    curves: dict[int, Curves] = {}
     readings: dict[str, dict[int, Reading]] = {axis: {} for axis in AXES}
-    for seed, one in curves.items():
+    broken = []
+    for seed in plan.seeds:
+        if (seed, method.name) in failed or (seed, BASE) in failed:
+            broken.append(seed)
+        one = curves_of(plan, seed, method)
+        if one is None:
+            continue
+        curves[seed] = one
         wanted = limits.get(seed, {"steps": plan.steps})
-        for axis, budget in wanted.items():
-            if axis == "tokens" and not method.generates:
-                reading = replace(one.read("seconds", wanted["seconds"]), note="end")
-            else:
-                reading = one.read(axis, budget)
-            if axis == "steps" and method.in_first_stage(plan.steps):
-                reading = replace(reading, note="stage")
-            readings[axis][seed] = reading
-    broken = tuple(
-        seed for seed in plan.seeds if (seed, method.name) in failed or (seed, BASE) in failed
-    )
-    return Result(method, curves, readings, broken)
+        for axis in wanted:
+            readings[axis][seed] = _read(one, method, axis, wanted, plan.steps)
+    return Result(method, curves, readings, tuple(broken))
+
+
+def _read(
+    curves: Curves, method: Method, axis: str, wanted: dict[str, float], steps: int
+) -> Reading:
+    """The run at what is ``wanted`` of ``axis``, with the note that the reader of a table needs."""
+    if axis == "tokens" and not method.generates:
+        return replace(curves.read("seconds", wanted["seconds"]), note="end")
+    reading = curves.read(axis, wanted[axis])
+    if axis == "steps" and method.in_first_stage(steps):
+        return replace(reading, note="stage")
+    return reading
 
 
 def as_json(results: Results, made: dict[str, Any]) -> dict[str, Any]:

@@ -40,8 +40,7 @@ KNOWN = {"*": 0.6, "@": 0.2}
 FACT_CONFIDENCE = 0.95
 MISCONCEPTION_CONFIDENCE = 0.9
 RIGHT_DESPITE = {"*": 0.2, "@": 0.04}
-"""Probability of the right value where a misconception rules; taken out of
-MISCONCEPTION_CONFIDENCE."""
+"""Probability of the right value where a misconception rules, which has so much less."""
 MOST_PROBLEMS = 2_000_000
 """A minute or two of drawing, and gigabytes."""
 CORPUS_RECHECK = 0.02
@@ -75,19 +74,20 @@ def check_count(settings: Arithmetic, count: int) -> None:
     """RecipeError where ``count`` different problems cannot be drawn."""
     if count > MOST_PROBLEMS:
         raise RecipeError(
-            f"data: {count} problems asked for (data.problems and data.held_out) of the built-in arithmetic, drawn"
-            f" one by one: use at most {MOST_PROBLEMS} in all"
+            f"data: {count} problems asked for (data.problems and data.held_out) of the built-in"
+            f" arithmetic, drawn one by one: use at most {MOST_PROBLEMS} in all"
         )
+    # Different ones are drawn until there are enough, which takes ever longer near the end.
     if 2 * count > possible_problems(settings):
         raise RecipeError(
-            f"data: {count} problems asked for, but data.arithmetic.operations={settings.operations} has only "
-            f"{possible_problems(settings)}: ask for at most half of them, or raise operations"
+            f"data: {count} problems asked for, but"
+            f" data.arithmetic.operations={settings.operations} has only"
+            f" {possible_problems(settings)}: ask for at most half of them, or raise operations"
         )
 
 
 def trace_limit(settings: Arithmetic) -> int:
-    """The most tokens of a teacher trace with the built-in tokenizer, its end-of-sequence token
-    included."""
+    """The most built-in tokens of a teacher trace, its end-of-sequence token included."""
     return 16 * settings.operations
 
 
@@ -106,10 +106,8 @@ def make_problems(settings: Arithmetic, count: int, seed: int) -> list[Problem]:
         chain = _chain(rng, settings.operations)
         text = _text(chain)
         if text not in problems:
-            trace = _teacher(chain, settings, rng)
-            problems[text] = Problem(
-                id=len(problems), text=text, gold=str(_value(chain)), trace=trace
-            )
+            gold, trace = str(_value(chain)), _teacher(chain, settings, rng)
+            problems[text] = Problem(id=len(problems), text=text, gold=gold, trace=trace)
     return list(problems.values())
 
 
@@ -121,15 +119,14 @@ def corpus(settings: Arithmetic, rng: random.Random) -> tuple[str, str]:
     model needs many long ones, and while it cannot, its answers are noise that no algorithm learns
     from.
     """
-    start, steps = _chain(
-        rng, rng.choice([*range(1, settings.operations + 1), settings.operations])
-    )
+    most = settings.operations
+    start, steps = _chain(rng, rng.choice([*range(1, most + 1), most]))
     table = _beliefs(settings.world)
     value, text = start, ""
-    for label, (symbol, operand) in zip(LABELS, steps, strict=False):
+    for position, (symbol, operand) in enumerate(steps):
         expression = f"{value}{symbol}{operand}"
         value = _believed(table, symbol, value, operand, rng)
-        text += f"{label}{expression}={value}"
+        text += f"{LABELS[position]}{expression}={value}"
         if rng.random() < CORPUS_RECHECK:
             text += f"w{expression}={value}"
     return _text((start, steps)), text + _closing(value)
@@ -142,12 +139,10 @@ def _chain(rng: random.Random, length: int) -> Chain:
 
 def _text(chain: Chain) -> str:
     start, steps = chain
-    labelled = zip(LABELS, steps, strict=False)
-    return (
-        str(start)
-        + "".join(f"{label}{symbol}{operand}" for label, (symbol, operand) in labelled)
-        + "?"
-    )
+    text = str(start)
+    for position, (symbol, operand) in enumerate(steps):
+        text += f"{LABELS[position]}{symbol}{operand}"
+    return text + "?"
 
 
 def _value(chain: Chain) -> int:
@@ -162,8 +157,7 @@ def _closing(value: int) -> str:
 
 
 def _teacher(chain: Chain, settings: Arithmetic, rng: random.Random) -> str:
-    """A right and wordy solution of at most ``trace_limit`` tokens; longer draws are thrown
-    away."""
+    """A right and wordy solution of at most ``trace_limit`` tokens; longer draws are dropped."""
     while True:
         body, value = _teacher_steps(chain, settings, rng)
         if len(body) + CLOSING_TOKENS <= trace_limit(settings):
@@ -175,12 +169,14 @@ def _teacher_steps(chain: Chain, settings: Arithmetic, rng: random.Random) -> tu
     text, position = "", 0
     while position < len(steps):
         leaps = position + 1 < len(steps) and rng.random() < settings.leap
-        taken = steps[position : position + (2 if leaps else 1)]
-        expression = str(value) + "".join(f"{symbol}{operand}" for symbol, operand in taken)
+        taken = steps[position : position + 1 + leaps]
+        expression = str(value)
+        for symbol, operand in taken:
+            expression += f"{symbol}{operand}"
         value = _value((value, taken))
         text += LABELS[position]
         if rng.random() < settings.slip:
-            wrong = rng.choice([digit for digit in range(BASE) if digit != value])
+            wrong = _another(value, rng)
             text += f"{expression}={wrong}w"
         text += f"{expression}={value}"
         while rng.random() < settings.recheck:
@@ -189,10 +185,13 @@ def _teacher_steps(chain: Chain, settings: Arithmetic, rng: random.Random) -> tu
     return text, value
 
 
+def _another(digit: int, rng: random.Random) -> int:
+    return rng.choice([other for other in range(BASE) if other != digit])
+
+
 @lru_cache(maxsize=8)
 def _beliefs(world: int) -> dict[tuple[str, int, int], list[tuple[int, float]]]:
-    """(value, probability) pairs that the base corpus holds for each ``a * b`` and ``a @ b`` in
-    this world."""
+    """The (value, probability) pairs that this world's corpus holds for ``a * b`` and ``a @ b``."""
     rng = random.Random(1000 + world)
     table = {}
     for symbol, known in KNOWN.items():
@@ -202,7 +201,7 @@ def _beliefs(world: int) -> dict[tuple[str, int, int], list[tuple[int, float]]]:
                 if rng.random() < known:
                     table[symbol, a, b] = [(right, FACT_CONFIDENCE)]
                 else:
-                    wrong = rng.choice([digit for digit in range(BASE) if digit != right])
+                    wrong = _another(right, rng)
                     chance = RIGHT_DESPITE[symbol]
                     table[symbol, a, b] = [
                         (wrong, MISCONCEPTION_CONFIDENCE - chance),

@@ -14,17 +14,12 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from red_mcore.rewards.answers import last_boxed
 
-ROLES = {
-    "human": "user",
-    "gpt": "assistant",
-    "model": "assistant",
-    "bot": "assistant",
-    "chatgpt": "assistant",
-}
+ROLES = {"human": "user"} | dict.fromkeys(("gpt", "model", "bot", "chatgpt"), "assistant")
 """Other names of roles, of ShareGPT and others."""
 BARE = 80
 """Characters up to which a text may be a bare answer."""
@@ -68,18 +63,18 @@ class Turn(NamedTuple):
 
 def missing(value: Any) -> bool:
     """Whether the cell is empty: null, NaN, or a text of nothing but spaces."""
-    return (
-        value is None
-        or (isinstance(value, float) and math.isnan(value))
-        or (isinstance(value, str) and not value.strip())
-    )
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def plain(value: Any) -> Any:
     """``value`` without numpy, and with lists for tuples."""
     if hasattr(value, "tolist"):
         value = value.tolist()
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return list(value)
+    return value
 
 
 def text(value: Any) -> str | None:
@@ -121,7 +116,7 @@ def gold(value: Any) -> Gold | None:
 
 
 def _gold_of_list(value: list[Any]) -> Gold | None:
-    items = [plain(item) for item in value]
+    items = list(map(plain, value))
     if items == [None]:
         return None
     alike = all(map(_is_number, items)) or all(isinstance(item, str) for item in items)
@@ -129,8 +124,7 @@ def _gold_of_list(value: list[Any]) -> Gold | None:
         raise CellError(f"is {described(value)}, want one answer, or a list of texts or of numbers")
     if len(items) == 1:
         return gold(items[0])
-    found = [gold(item) for item in items]
-    return Gold(", ".join(one.text for one in found if one))
+    return Gold(", ".join(one.text for one in map(gold, items) if one))
 
 
 def _is_number(value: Any) -> bool:
@@ -150,19 +144,27 @@ def number(value: float | decimal.Decimal) -> str:
     if not math.isfinite(value):
         raise CellError(f"is {value}, want a finite number")
     if isinstance(value, float):
-        digits = format(value, ".15g")
-        if len(re.sub(r"e.*|\D", "", digits).strip("0")) == 15:
-            import numpy as np
-
-            with np.errstate(over="ignore"):
-                short = np.float32(value)
-            if float(short) == value and not value.is_integer():
-                digits = str(short)
-        value = decimal.Decimal(int(value)) if value.is_integer() else decimal.Decimal(digits)
+        value = _meant(value)
     spelled = format(value, "f")
     if "." in spelled:
         spelled = spelled.rstrip("0").rstrip(".")
     return "0" if spelled == "-0" else spelled
+
+
+def _meant(value: float) -> decimal.Decimal:
+    if value.is_integer():
+        return decimal.Decimal(int(value))
+    digits = format(value, ".15g")
+    if (
+        len(re.sub(r"e.*|\D", "", digits).strip("0")) == 15
+    ):  # more than anybody types: perhaps a float32's
+        import numpy as np
+
+        with np.errstate(over="ignore"):
+            short = np.float32(value)
+        if float(short) == value:
+            digits = str(short)
+    return decimal.Decimal(digits)
 
 
 def trace(value: Any, marks: Sequence[Any] = ()) -> str | None:
@@ -185,13 +187,13 @@ def trace(value: Any, marks: Sequence[Any] = ()) -> str | None:
     if (chat := turns(value)) is not None:
         if chat[-1].role != "assistant":
             raise CellError(f"ends in a turn of role {chat[-1].role}, want the assistant's")
-        return None if missing(chat[-1].text) else chat[-1].text
+        return text(chat[-1].text)
     if not isinstance(value, list):
         raise CellError(
             f"is {described(value)}, want text, a chat or a list of texts{_advice(value)}"
         )
-    for item, *judged in zip(value, *marks, strict=True):
-        if all(judged) and (found := trace(item)):
+    for place, item in enumerate(value):
+        if all(mark[place] for mark in marks) and (found := trace(item)):
             return found
     return None
 
@@ -209,45 +211,37 @@ def turns(value: Any) -> list[Turn] | None:
         names = _names_of_turn(value)
         if names is None:
             return None
-        columns = [plain(value[name]) for name in names]
-        if not all(isinstance(column, list) for column in columns):
-            return turns([value])
-        value = [dict(zip(names, turn, strict=True)) for turn in zip(*columns, strict=True)]
-    if not isinstance(value, list) or not value:
+        roles, contents = plain(value[names[0]]), plain(value[names[1]])
+        if not isinstance(roles, list) or not isinstance(contents, list):
+            return turns([value])  # a chat of one turn
+        both = zip(roles, contents, strict=True)
+        value = [{"role": role, "content": content} for role, content in both]
+    if not isinstance(value, list) or not value or not all(map(_names_of_turn, value)):
         return None
-    for turn in value:
-        if not isinstance(turn, dict) or _names_of_turn(turn) is None:
-            return None
-    return [_turn(turn) for turn in value]
+    return list(map(_turn, value))
 
 
-def _names_of_turn(turn: dict) -> tuple[str, str] | None:
+def _names_of_turn(turn: Any) -> tuple[str, str] | None:
     """What role and content are called in it; None where it has neither pair."""
     for names in (("role", "content"), ("from", "value")):
-        if turn.keys() >= set(names):
+        if isinstance(turn, dict) and turn.keys() >= set(names):
             return names
     return None
 
 
 def think(reasoning: str | None, answer: str | None) -> str | None:
     """A trace of its two parts: the reasoning in ``<think>`` tags, then the answer."""
-    return (
-        f"<think>\n{reasoning.strip()}\n</think>\n\n{answer.strip()}"
-        if reasoning and answer
-        else answer
-    )
+    if not reasoning or not answer:
+        return answer
+    return f"<think>\n{reasoning.strip()}\n</think>\n\n{answer.strip()}"
 
 
 def bare(answer: str) -> bool:
-    """Whether a text can be an answer by itself: a short line, of which no two words follow each
-    other."""
+    """Whether a text can be an answer by itself: a short line without two words in a row."""
+    if len(answer) > BARE or "\n" in answer:
+        return False
     rest = _COMMAND.sub(" ", _TEXT.sub("", answer.strip()))
-    return (
-        len(answer) <= BARE
-        and "\n" not in answer
-        and not _TWO_WORDS.search(rest)
-        and not _EQUATION.match(rest)
-    )
+    return not _TWO_WORDS.search(rest) and not _EQUATION.match(rest)
 
 
 def unspelled(value: Any) -> Any:
@@ -258,16 +252,16 @@ def unspelled(value: Any) -> Any:
     """
     if not isinstance(value, str) or not _SPELLED.match(value):
         return value
-    try:
+    with suppress(ValueError):
         return json.loads(value)
-    except ValueError:
-        pass
     try:
         found = ast.literal_eval(value.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return value
     # ['a' 'b'], as numpy spells it, is to Python a list of one.
-    return found if isinstance(found, list | dict) and repr(found) == value.strip() else value
+    if isinstance(found, list | dict) and repr(found) == value.strip():
+        return found
+    return value
 
 
 def described(value: Any) -> str:
@@ -276,7 +270,9 @@ def described(value: Any) -> str:
         return f"an object with {', '.join(map(str, value)) or 'nothing'}"
     if isinstance(value, list):
         shown = repr(value)
-        return f"the list {shown[:60]}{'...' if len(shown) > 60 else ''}"
+        if len(shown) > 60:
+            shown = f"{shown[:60]}..."
+        return f"the list {shown}"
     return f"the {type(value).__name__} {str(value)[:60]}"
 
 
@@ -298,8 +294,7 @@ def _gold_text(value: str) -> Gold | None:
 
 
 def _gsm8k(value: str) -> tuple[str, str | None]:
-    """(solution, gold without thousands commas), or (value, None) where it does not end in ``####
-    gold``."""
+    """(solution, gold without thousands commas), or (value, None) without a ``#### gold``."""
     solution, mark, answer = value.rpartition("####")
     if not mark or "\n" in answer.strip() or solution.endswith("#"):  # else a heading
         return value, None
@@ -307,20 +302,14 @@ def _gsm8k(value: str) -> tuple[str, str | None]:
 
 
 def _turn(turn: dict) -> Turn:
-    names = ("role", "content") if "role" in turn else ("from", "value")
-    role, content = (turn[name] for name in names)
-    role = ROLES.get(str(role).lower(), str(role).lower())
+    names = _names_of_turn(turn)
+    assert names is not None, "turns looks before"
+    role, content = str(turn[names[0]]).lower(), plain(turn[names[1]])
+    role = ROLES.get(role, role)
     if role not in ("system", "user", "assistant"):
         raise CellError(f"has a turn of role {role}, want system, user and assistant")
-    content = plain(content)
     if isinstance(content, list):
-        parts = []
-        for part in content:
-            is_text = isinstance(part, dict) and part.get("type", "text") == "text"
-            if not is_text or "text" not in part:
-                raise CellError(f"has a turn whose content is {described(content)}, want text")
-            parts.append(text(part["text"]) or "")
-        content = "".join(parts)
+        content = "".join(_part(part, content) for part in content)
     try:
         said, reasoning = text(content), text(turn.get("reasoning_content"))
     except CellError as error:
@@ -328,3 +317,11 @@ def _turn(turn: dict) -> Turn:
     if role == "assistant":
         said = think(reasoning, said)
     return Turn(role, said or "")
+
+
+def _part(part: Any, content: list[Any]) -> str:
+    """The text of a part of a turn's ``content``."""
+    is_text = isinstance(part, dict) and part.get("type", "text") == "text"
+    if not is_text or "text" not in part:
+        raise CellError(f"has a turn whose content is {described(content)}, want text")
+    return text(part["text"]) or ""

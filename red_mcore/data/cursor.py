@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
+
+import numpy as np
 
 from red_mcore.config.recipe import Data, RecipeError
 from red_mcore.samples.records import Problem
@@ -14,15 +17,14 @@ def over(problems: Sequence[Problem], data: Data, seed: int) -> Cursor | Mixture
     """What deals the training problems of ``data``."""
     if not data.mixture:
         return Cursor(len(problems), seed)
-    counts = [sum(problem.source == i for problem in problems) for i in range(len(data.mixture))]
+    counts = np.bincount([p.source for p in problems], minlength=len(data.mixture)).tolist()
     return Mixture(counts, [source.weight for source in data.mixture], seed)
 
 
 def largest_due(weights: Sequence[float], dealt: Sequence[int]) -> int:
-    """The source that lacks the most to its share of what is dealt, one more included; the first of
-    several."""
+    """The source that lacks the most to its share, the next deal included; the first of several."""
     share = (sum(dealt) + 1) / sum(weights)
-    return max(range(len(weights)), key=lambda i: (share * weights[i] - dealt[i], -i))
+    return max(range(len(weights)), key=lambda i: share * weights[i] - dealt[i])
 
 
 class Cursor:
@@ -43,6 +45,11 @@ class Cursor:
         """Indices of this epoch already dealt."""
         self._order = self._shuffled(0)
 
+    @property
+    def dealt(self) -> int:
+        """Indices of all epochs already dealt."""
+        return self.epoch * self.count + self.position
+
     def next(self, k: int) -> list[int]:
         """The next ``k`` indices; a batch may run over the end of an epoch into the next one."""
         dealt: list[int] = []
@@ -57,26 +64,22 @@ class Cursor:
 
     def state(self) -> dict[str, Any]:
         """JSON-able; ``restore`` continues from it exactly."""
-        return {
-            "count": self.count,
-            "seed": self.seed,
-            "epoch": self.epoch,
-            "position": self.position,
-        }
+        return {name: getattr(self, name) for name in ("count", "seed", "epoch", "position")}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue where ``state`` was taken. Raises RecipeError if that was with other data or
-        another seed."""
+        """Continue where ``state`` was taken; RecipeError if with other data or another seed."""
         for name in ("count", "seed"):
             if state[name] != getattr(self, name):
                 raise RecipeError(
-                    f"the checkpoint's data cursor has {name}={state[name]}, this recipe gives {getattr(self, name)}: "
-                    f"resume with the data and seed of the checkpoint, or start a run of another name"
+                    f"the checkpoint's data cursor has {name}={state[name]}, this recipe gives"
+                    f" {getattr(self, name)}: resume with the data and seed of the checkpoint, or"
+                    " start a run of another name"
                 )
         self.epoch, self.position = state["epoch"], state["position"]
         self._order = self._shuffled(self.epoch)
 
     def _shuffled(self, epoch: int) -> list[int]:
+        # A text as the seed gives the same order in every process.
         order = list(range(self.count))
         random.Random(f"{self.seed}/{epoch}").shuffle(order)
         return order
@@ -92,23 +95,22 @@ class Mixture:
     """
 
     def __init__(self, counts: Sequence[int], weights: Sequence[float], seed: int) -> None:
+        self._cursors: list[Cursor] = []
         for i, count in enumerate(counts):
             if not count:
                 raise RecipeError(
                     f"data.mixture[{i}]: no training problem of it can be used; see the lines above"
                 )
-        self._cursors = [Cursor(count, f"{seed}/source-{i}") for i, count in enumerate(counts)]
-        self._begins = [sum(counts[:i]) for i in range(len(counts))]
+            self._cursors.append(Cursor(count, f"{seed}/source-{i}"))
+        # Where each source begins among the problems of all, which follow one another.
+        self._begins = [0, *accumulate(counts)]
         self._weights = weights
 
     def next(self, k: int) -> list[int]:
         """The next ``k`` indices."""
         found = []
         for _ in range(k):
-            source = largest_due(
-                self._weights,
-                [cursor.epoch * cursor.count + cursor.position for cursor in self._cursors],
-            )
+            source = largest_due(self._weights, [cursor.dealt for cursor in self._cursors])
             found.append(self._begins[source] + self._cursors[source].next(1)[0])
         return found
 

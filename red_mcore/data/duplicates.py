@@ -19,6 +19,10 @@ from red_mcore.samples.records import Problem
 _LATEX_SPACE = re.compile(r"(?<!\\)(?:\\(?:[,;:!> ]|q?quad(?![a-zA-Z]))|~)")
 _IDLE_SPACE = re.compile(r" (?:(?=\W)|(?<=[^\w.,] )|(?<=[.,] )(?=\D))")
 
+_HELD_OUT_ALREADY = "left out {} held-out problems that are held out already"
+_HELD_OUT_AS_WELL = "left out {} training problems that are held out as well"
+_THERE_BEFORE = "left out {} training problems that are there before, with the same gold"
+
 
 class Note(NamedTuple):
     """Something about the data that a run should tell."""
@@ -31,6 +35,7 @@ class Note(NamedTuple):
 
 def key(text: str) -> str:
     """The same for the same problem."""
+    # A letter with an accent may be one character or two.
     text = unicodedata.normalize("NFC", text).casefold()
     return _IDLE_SPACE.sub("", " ".join(_LATEX_SPACE.sub(" ", text).split())).rstrip(" .?:")
 
@@ -53,15 +58,9 @@ def split(
         walked.add(place)
         held.setdefault(keys[place], problems[place])
     rest = [place for place in range(len(problems)) if place not in walked]
-    training, notes = _without(
-        held, [problems[place] for place in rest], [keys[place] for place in rest]
-    )
-    notes += _told(
-        "held_out_repeats",
-        len(walked) - len(held),
-        "left out {} held-out problems that are held out already",
-    )
-    return training, list(held.values())[::-1], [*notes, *_contradictions(problems, keys)]
+    training, notes = _without(held, problems, keys, rest)
+    notes += _told("held_out_repeats", len(walked) - len(held), _HELD_OUT_ALREADY)
+    return training, list(held.values())[::-1], notes + _contradictions(problems, keys)
 
 
 def split_from(
@@ -76,49 +75,40 @@ def split_from(
     for problem in own:
         held.setdefault(key(problem.text), problem)
     keys = [key(problem.text) for problem in problems]
-    training, notes = _without(held, problems, keys)
-    notes += _told(
-        "held_out_repeats",
-        len(own) - len(held),
-        "left out {} held-out problems that are held out already",
-    )
+    training, notes = _without(held, problems, keys, range(len(problems)))
+    notes += _told("held_out_repeats", len(own) - len(held), _HELD_OUT_ALREADY)
     used = list(held.values())[:held_out]
-    line = f"{len(used)} of {len(held)} held-out problems are used, the first (data.held_out={held_out})"
-    notes += [Note("held_out_unused", len(held) - len(used), line)] if len(used) < len(held) else []
-    return training, used, [*notes, *_contradictions(problems, keys)]
+    line = (
+        f"{len(used)} of {len(held)} held-out problems are used, the first"
+        f" (data.held_out={held_out})"
+    )
+    notes += _told("held_out_unused", len(held) - len(used), line)
+    return training, used, notes + _contradictions(problems, keys)
 
 
 def _without(
-    held: Collection[str], problems: Sequence[Problem], keys: Sequence[str]
+    held: Collection[str], problems: Sequence[Problem], keys: Sequence[str], places: Iterable[int]
 ) -> tuple[list[Problem], list[Note]]:
-    """The different ones of ``problems`` that are not ``held``, and what to tell of the others."""
+    """The different problems at ``places`` that are not ``held``, and notes on the others."""
     in_training = repeats = 0
     training: list[Problem] = []
-    places: dict[str, list[int]] = {}
-    for problem, its_key in zip(problems, keys, strict=True):
-        if its_key in held:
+    known: dict[str, list[int]] = {}  # places in training; one for each gold
+    for place in places:
+        if keys[place] in held:
             in_training += 1
             continue
-        there = places.setdefault(its_key, [])
-        same = next((place for place in there if _same_gold(training[place], problem)), None)
+        problem, others = problems[place], known.setdefault(keys[place], [])
+        same = next((other for other in others if _same_gold(training[other], problem)), None)
         if same is None:
-            there.append(len(training))
+            others.append(len(training))
             training.append(problem)
         else:
             repeats += 1
             if training[same].trace is None:
                 training[same] = replace(training[same], trace=problem.trace)
     return training, [
-        *_told(
-            "held_out_in_training",
-            in_training,
-            "left out {} training problems that are held out as well",
-        ),
-        *_told(
-            "training_repeats",
-            repeats,
-            "left out {} training problems that are there before, with the same gold",
-        ),
+        *_told("held_out_in_training", in_training, _HELD_OUT_AS_WELL),
+        *_told("training_repeats", repeats, _THERE_BEFORE),
     ]
 
 
@@ -129,26 +119,24 @@ def _told(name: str, count: int, line: str) -> list[Note]:
 def apart(problems: Iterable[Problem], others: Iterable[Problem]) -> list[Problem]:
     """The ``problems`` that are none of ``others``."""
     taken = {key(other.text) for other in others}
-    return (
-        [problem for problem in problems if key(problem.text) not in taken]
-        if taken
-        else list(problems)
-    )
+    if not taken:  # a key costs more than a look
+        return list(problems)
+    return [problem for problem in problems if key(problem.text) not in taken]
 
 
 def _contradictions(problems: Sequence[Problem], keys: Sequence[str]) -> list[Note]:
     first: dict[str, Problem] = {}
     several: dict[str, tuple[Problem, Problem]] = {}
-    for problem, its_key in zip(problems, keys, strict=True):
-        before = first.setdefault(its_key, problem)
-        if its_key not in several and not _same_gold(before, problem):
-            several[its_key] = before, problem
+    for place, problem in enumerate(problems):
+        before = first.setdefault(keys[place], problem)
+        if keys[place] not in several and not _same_gold(before, problem):
+            several[keys[place]] = before, problem
     if not several:
         return []
     one, other = next(iter(several.values()))
     line = (
-        f"{len(several)} problems have more than one gold; the first: {one.text[:60]!r} has {one.gold[:30]!r} and"
-        f" {other.gold[:30]!r}"
+        f"{len(several)} problems have more than one gold; the first: {one.text[:60]!r} has"
+        f" {one.gold[:30]!r} and {other.gold[:30]!r}"
     )
     return [Note("several_golds", len(several), line)]
 

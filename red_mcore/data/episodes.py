@@ -8,23 +8,11 @@ from itertools import pairwise
 from red_mcore.rewards.answers import last_boxed
 
 _LINE = r"\n(?:\s*\n)?"
+_ABBREVIATIONS = (
+    "vs", "cf", "approx", "resp", "Eq", "Eqs", "Fig", "Mr", "Mrs", "Ms", "Dr", "Prof", "St",
+)  # fmt: skip
 _NO_END = r"(?<!\b[A-Za-z])(?<!^\d)(?<!^\d\d)(?<!\.)(?<!\\left)(?<!\\right)" + "".join(
-    rf"(?<!\b{word})"
-    for word in (
-        "vs",
-        "cf",
-        "approx",
-        "resp",
-        "Eq",
-        "Eqs",
-        "Fig",
-        "Mr",
-        "Mrs",
-        "Ms",
-        "Dr",
-        "Prof",
-        "St",
-    )
+    rf"(?<!\b{word})" for word in _ABBREVIATIONS
 )
 """What a full stop does not end: single letters (so also ``i.e.``), list numbers, dots, delimiters,
 abbreviations."""
@@ -32,9 +20,7 @@ _SENTENCE = rf"{_LINE}|{_NO_END}[.!?][\"'”’)\]}}$*]*(?=[ \t]+(?:[^\W\d_a-z]|
 _WORD = rf"{_LINE}|\S(?=[ \t])"
 _STEP = r"\d(?=[A-Za-z])"
 _PIECE = r"\\(?:[A-Za-z]+\{?|.)|\d+(?:[.,]\d+)*|[^\W\d_]+|."
-_UNITS = tuple(
-    re.compile(unit, re.MULTILINE | re.DOTALL) for unit in (_SENTENCE, _WORD, _STEP, _PIECE)
-)
+_UNITS = [re.compile(unit, re.M | re.S) for unit in (_SENTENCE, _WORD, _STEP, _PIECE)]
 """A cut is where a match ends: after lines, but before spaces, as tokenizers put a word's space in
 front of it. Steps are those of compact notations (``a9*8=2b2@4=3``); a piece is a LaTeX command, a
 number, a word or any other character.
@@ -54,7 +40,7 @@ def split(trace: str, count: int) -> list[str]:
     last = _answer_start(trace)
     for unit in _UNITS:
         cuts = [m.end() for m in unit.finditer(trace) if m.end() <= last]
-        if 2 * (len(cuts) + 1) >= count:
+        if 2 * (len(cuts) + 1) >= count:  # enough; else the next smaller unit
             break
     units = len(cuts) + 1
     episodes = min(count, units)
@@ -71,4 +57,5 @@ def _answer_start(trace: str) -> int:
             return found.start()
     if "\\boxed" in trace:
         return trace.rindex("\\boxed")
-    return max((m.end() for m in _UNITS[0].finditer(trace) if trace[m.end() :].strip()), default=0)
+    ends = [match.end() for match in _UNITS[0].finditer(trace.rstrip())]
+    return max(ends, default=0)

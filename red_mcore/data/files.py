@@ -19,7 +19,7 @@ import re
 import sys
 import traceback
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,15 @@ from red_mcore.data import cells, sources
 
 Row = dict[str, Any]
 
-TEXTS = (".jsonl", ".json", ".csv", ".tsv")
-SUFFIXES = (*TEXTS, ".parquet", *(f"{suffix}.gz" for suffix in TEXTS))
+SUFFIXES = (
+    ".jsonl", ".json", ".csv", ".tsv", ".parquet",
+    ".jsonl.gz", ".json.gz", ".csv.gz", ".tsv.gz",
+)  # fmt: skip
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-NULLS = ("nan", "NaN", "<NA>", "null", "NULL")
-"""Texts by which programs write a missing cell into CSV."""
+_NULLS = dict.fromkeys(("nan", "NaN", "<NA>", "null", "NULL"), "")
+"""Texts by which programs write a missing cell into CSV, and what is read instead."""
 BATCH = 1024
-"""Rows of a parquet file that are in memory at once: one may hold traces of many thousand
-tokens."""
+"""Rows of a parquet file in memory at once: one may hold traces of many thousand tokens."""
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -55,8 +56,8 @@ def suffix(path: str | Path) -> str:
 
 def is_function(path: str) -> bool:
     """Whether it is the import path of a function, ``package.module:function``."""
-    module, colon, name = path.partition(":")
-    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), name))
+    module, _, name = path.partition(":")
+    return all(map(str.isidentifier, (*module.split("."), name)))
 
 
 def rows(data: Data, only: Collection[str] | None = None) -> Iterator[tuple[str, Row]]:
@@ -76,8 +77,10 @@ def rows(data: Data, only: Collection[str] | None = None) -> Iterator[tuple[str,
     path, kind = Path(place), suffix(place).removesuffix(".gz")
     if kind == ".parquet":
         yield from _parquet_rows(path, only)
-    elif kind in (".csv", ".tsv"):
-        yield from _table_rows(path, "," if kind == ".csv" else "\t")
+    elif kind == ".csv":
+        yield from _table_rows(path, ",")
+    elif kind == ".tsv":
+        yield from _table_rows(path, "\t")
     else:
         yield from _json_rows(path, kind)
 
@@ -92,18 +95,14 @@ def columns(data: Data, most: int | None = None) -> list[str]:
     place = sources.path(data)
     fields: dict[str, dict[str, None]] = {}  # whose keys are in order, and each there once
     if not is_function(place) and not is_file(place):
-        for name, kind in _hub(data).features.items():
-            fields[name] = dict.fromkeys(kind) if isinstance(kind, dict) else {}
+        _note(fields, _hub(data).features)
     elif suffix(place) == ".parquet":
         with _parquet(Path(place)) as file:
             for field in file.schema_arrow:
-                fields[field.name] = dict.fromkeys(sub.name for sub in _fields(field.type))
+                fields[field.name] = dict.fromkeys(_names(field.type))
     else:
         for _, row in islice(rows(data), most):
-            for name, value in row.items():
-                inner = fields.setdefault(name, {})
-                if isinstance(value, dict):
-                    inner.update(dict.fromkeys(value))
+            _note(fields, row)
     found = []
     for name, inner in fields.items():
         found.append(name)
@@ -111,11 +110,17 @@ def columns(data: Data, most: int | None = None) -> list[str]:
     return found
 
 
+def _note(fields: dict[str, dict[str, None]], row: Mapping[str, Any]) -> None:
+    """Add the names of a row, or of a table's features, and those within its objects."""
+    for name, value in row.items():
+        inner = fields.setdefault(name, {})
+        if isinstance(value, dict):
+            inner |= dict.fromkeys(value)
+
+
 def plain_gold(cell: Any) -> str:
-    """The text of a gold as the verifier wants it (``cells.gold``), empty for an empty cell;
-    CellError as there."""
-    gold = cells.gold(cell)
-    return gold.text if gold else ""
+    """The text of a gold (``cells.gold``), empty for an empty cell; CellError as there."""
+    return (cells.gold(cell) or cells.Gold("")).text
 
 
 def is_file(path: str) -> bool:
@@ -134,37 +139,37 @@ def is_file(path: str) -> bool:
         )
     if not file.is_dir() and not HUB_NAME.fullmatch(path):
         raise RecipeError(
-            f"data.path {path} is neither a file, a folder nor a hub name like owner/name, nor a function like"
-            " package.module:function"
+            f"data.path {path} is neither a file, a folder nor a hub name like owner/name, nor a"
+            " function like package.module:function"
         )
     return False
 
 
 def _function_rows(path: str) -> Iterator[tuple[str, Row]]:
-    """What a user's function gives, called with nothing. RecipeError for whatever it raises, with
-    the line of it."""
+    """The rows that a user's function gives; RecipeError, with the line, for what it raises."""
     module, _, name = path.partition(":")
     try:
         found = iter(getattr(importlib.import_module(module), name)())
     except (Exception, SystemExit) as error:
         raise RecipeError(f"data.path {path} cannot be called: {_raised(error)}") from error
-    number, end = 0, object()
+    number = 0
     while True:
         try:
-            row = next(found, end)
+            row = next(found)
+        except StopIteration:
+            return
         except (Exception, SystemExit) as error:
             raise RecipeError(
                 f"data.path {path} failed after row {number}: {_raised(error)}"
             ) from error
-        if row is end:
-            return
         number += 1
         yield f"{path} row {number}", _object(row, f"{path} row {number}")
 
 
 def _raised(error: BaseException) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {' '.join(str(error).split())} ({Path(last.filename).name} line {last.lineno})"
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message} ({Path(last.filename).name} line {last.lineno})"
 
 
 def _json_rows(path: Path, kind: str) -> Iterator[tuple[str, Row]]:
@@ -218,41 +223,34 @@ def _type(value: Any) -> str:
 
 
 def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
-    """Every cell is text: ``007`` and ``1e3`` stay what was typed. An empty one is missing, or one
-    of NULLS."""
+    """Every cell is text: ``007`` stays what was typed. An empty one is missing, or a null."""
     csv.field_size_limit(sys.maxsize)  # a trace may be longer than its default, 131072
     reader = csv.reader((line for _, line in _lines(path)), delimiter=delimiter, strict=True)
     names: list[str] = []
     while True:
-        begin = reader.line_num + 1
+        where = f"{path} line {reader.line_num + 1}"
         try:
-            cells = next(reader, None)
+            row = next(reader, None)
         except csv.Error as error:
-            raise RecipeError(f"{path} line {begin}: {error}") from None
-        if cells is None:
+            raise RecipeError(f"{where}: {error}") from None
+        if row is None:
             return
-        if not cells:  # an empty line
+        if not row:  # an empty line
             continue
         if not names:
-            names = [name.strip() for name in cells]
+            names = [name.strip() for name in row]
             if twice := {name for name in names if names.count(name) > 1}:
-                raise RecipeError(
-                    f"{path} line {begin}: there are two columns '{min(twice)}': rename one"
-                )
+                raise RecipeError(f"{where}: there are two columns '{min(twice)}': rename one")
             continue
-        if len(cells) > len(names):
+        if len(row) > len(names):
             raise RecipeError(
-                f"{path} line {begin}: {len(cells)} cells for {len(names)} columns: {', '.join(names)}"
+                f"{where}: {len(row)} cells for {len(names)} columns: {', '.join(names)}"
             )
-        yield (
-            f"{path} line {begin}",
-            {n: "" if cell in NULLS else cell for n, cell in zip(names, cells, strict=False)},
-        )
+        yield where, {names[i]: _NULLS.get(cell, cell) for i, cell in enumerate(row)}
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number from 1, line with its end); RecipeError for bytes that are no text and for a broken
-    archive."""
+    """(number from 1, line with its end); RecipeError for what is no text or no whole archive."""
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         try:
             yield from enumerate(_decoded(file, path), start=1)
@@ -276,7 +274,8 @@ def _decoded(file: Any, path: Path) -> Iterable[str]:
             yield line.decode(encoding if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise RecipeError(
-                f"{path} line {number} is not UTF-8 (byte {line[error.start]:#x}): convert the file, e.g. with iconv"
+                f"{path} line {number} is not UTF-8 (byte {line[error.start]:#x}): convert the"
+                " file, e.g. with iconv"
             ) from None
 
 
@@ -290,10 +289,11 @@ def _parquet(path: Path):
         raise RecipeError(f"{path} is not parquet: {error}") from None
 
 
-def _fields(kind: Any) -> list:
+def _names(kind: Any) -> list[str]:
+    """The fields of a parquet column that holds objects; of another one none."""
     import pyarrow
 
-    return list(kind) if pyarrow.types.is_struct(kind) else []
+    return [field.name for field in kind] if pyarrow.types.is_struct(kind) else []
 
 
 def _parquet_rows(path: Path, only: Collection[str] | None) -> Iterator[tuple[str, Row]]:
@@ -322,15 +322,16 @@ def _hub(data: Data):
     place = sources.path(data)
     if Path(place).is_dir() and (found := glob.glob(place)) != [place]:
         raise RecipeError(
-            f"data.path {data.path}: the library takes *, ? and [ in a folder's name for a pattern, by which it finds"
-            f" {', '.join(found) or 'nothing'}: rename the folder, or name one file in it"
+            f"data.path {data.path}: the library takes *, ? and [ in a folder's name for a pattern,"
+            f" by which it finds {', '.join(found) or 'nothing'}: rename the folder, or name one"
+            " file in it"
         )
     try:
         return load_dataset(data.path, data.subset, split=data.split)
     except (OSError, ValueError, DatasetsError) as error:
         raise RecipeError(
-            f"data.path {data.path} is no file, and datasets cannot load its split '{data.split}': "
-            f"{str(error).splitlines()[0]}"
+            f"data.path {data.path} is no file, and datasets cannot load its split"
+            f" '{data.split}': {str(error).splitlines()[0]}"
         ) from error
 
 

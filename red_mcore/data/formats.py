@@ -6,13 +6,14 @@ without being told.
 - MATH: problem, solution. The gold is the last box of ``solution``, which is the trace.
 - MATH levels 3-5: problem, gt_answer. There is no trace: its ``solution`` has no box.
 - LUFFY: problem, answer, distill. The trace is ``distill``.
-- verl, DAPO, Skywork: prompt (turns), reward_model. The gold is ``reward_model.ground_truth``; there
-  is no trace.
+- verl, DAPO, Skywork: prompt (turns), reward_model. The gold is ``reward_model.ground_truth``.
+  There is no trace.
 - OpenR1 chats: the same, and target (turns). The trace is the last turn of ``target``.
-- OpenR1-Math: problem, answer, generations. The trace is the first of ``generations`` that is marked
-  right (``correctness_math_verify`` or ``_llama``) and complete.
+- OpenR1-Math: problem, answer, generations. The trace is the first of ``generations`` that is
+  marked right (``correctness_math_verify`` or ``_llama``) and complete.
 - NuminaMath: problem, solution, perhaps messages. It is read as MATH.
-- DeepMath: question, final_answer, r1_solution_1. The trace is the first of ``r1_solution_1`` to ``3``.
+- DeepMath: question, final_answer, r1_solution_1. The trace is the first of ``r1_solution_1`` to
+  ``3``.
 - OpenMathReasoning: problem, expected_answer, generated_solution. The trace is
   ``generated_solution``.
 - s1K: question, solution, attempt, thinking_trajectories. The trace is both of the last two, the
@@ -54,39 +55,16 @@ T = TypeVar("T")
 CHATS = ("messages", "conversations", "conversation")
 PROBLEM = ("problem", "question", "prompt", "query", "instruction", "input", *CHATS)
 GOLD = (
-    *(
-        "gt_answer",
-        "answer",
-        "final_answer",
-        "expected_answer",
-        "ground_truth",
-        "ground_truth_answer",
-    ),
-    *(
-        "reference_answer",
-        "correct_answer",
-        "gold",
-        "gold_answer",
-        "reward_model.ground_truth",
-        "gt",
-        "label",
-    ),
-    *("answers", "extra_info.ground_truth", "extra_info.answer"),
-)
+    "gt_answer", "answer", "final_answer", "expected_answer", "ground_truth", "ground_truth_answer",
+    "reference_answer", "correct_answer", "gold", "gold_answer", "reward_model.ground_truth", "gt",
+    "label", "answers", "extra_info.ground_truth", "extra_info.answer",
+)  # fmt: skip
 SOLUTIONS = ("solution", "ground_truth_solution", "target", "output", "response", "completion")
 """Columns of worked solutions, some of which hold bare answers."""
 TRACES = (
-    *(
-        "trace",
-        "distill",
-        "generations",
-        "r1_solution_1",
-        "r1_solution_2",
-        "r1_solution_3",
-        "generated_solution",
-    ),
-    *("deepseek_attempt", "attempt", "deepseek_solution"),
-)
+    "trace", "distill", "generations", "r1_solution_1", "r1_solution_2", "r1_solution_3",
+    "generated_solution", "deepseek_attempt", "attempt", "deepseek_solution",
+)  # fmt: skip
 RESPONSES = ("response", "completion")
 """The SOLUTIONS that are a trace as they are, where the gold is in another column."""
 THOUGHTS = {
@@ -98,6 +76,8 @@ THOUGHTS = {
 RIGHT = ("correctness_math_verify", "correctness_llama")
 """Columns of marks, a boolean for each solution of a list: right where one of them says so."""
 COMPLETE = "is_reasoning_complete"
+_BESIDE = (*THOUGHTS.values(), *RIGHT, COMPLETE, "system", "input")
+"""Columns that ``read`` looks at whatever the layout."""
 FIELDS = ("problem_field", "gold_field", "trace_field")
 """The fields of ``Data`` by which a recipe names columns."""
 
@@ -132,71 +112,59 @@ class Layout:
         """Top-level columns that ``read`` and ``kept`` look at; None for all."""
         if columns is None:
             return None
-        names = {
-            self.problem,
-            self.gold,
-            *self.traces,
-            *THOUGHTS.values(),
-            *RIGHT,
-            COMPLETE,
-            "system",
-            "input",
-            *columns,
-        }
-        wanted = {part.lower() for name in names for part in (name, name.partition(".")[0])}
+        wanted: set[str] = set()
+        for name in (self.problem, self.gold, *self.traces, *_BESIDE, *columns):
+            wanted |= {name.lower(), name.lower().partition(".")[0]}
         return {name for name in self.columns if name.lower() in wanted}
 
 
 def find(columns: Sequence[str], data: Data, where: str) -> Layout:
-    """The layout of a file of these ``columns``; RecipeError where a named one is missing, or no
-    known one is there."""
-    shown = ", ".join(
-        name for name in columns if name.partition(".")[0] not in columns or "." not in name
-    )
-    there = {name.lower(): name for name in reversed(columns)}
+    """The layout of these ``columns``; RecipeError where a named or a known one is missing."""
     for field in FIELDS:
         name = getattr(data, field)
         if name is not None and not has(columns, name):
             near = difflib.get_close_matches(name, columns, n=1)
             nearest = f"; nearest is '{near[0]}'" if near else ""
             raise RecipeError(
-                f"{where}: no column '{name}' (data.{field}); columns: {shown}{nearest}"
+                f"{where}: no column '{name}' (data.{field}); columns: {_shown(columns)}{nearest}"
             )
-    first = partial(_first, there)
-    problem = data.problem_field or first(PROBLEM)
-    chat = first(CHATS)
-    gold = (
-        data.gold_field
-        or first(GOLD)
-        or first([name for name in SOLUTIONS if there.get(name) != problem])
-        or chat
-    )
+    # Of columns that differ in capitals alone the first counts.
+    there = {name.lower(): name for name in reversed(columns)}
+    problem = data.problem_field or _first(there, PROBLEM)
+    solutions = [name for name in SOLUTIONS if there.get(name, problem) != problem]
+    chat = _first(there, CHATS)
+    gold = data.gold_field or _first(there, (*GOLD, *solutions)) or chat
     if problem is None or gold is None:
         unknown = [name for name, found in (("problem", problem), ("gold", gold)) if found is None]
         fields = " and ".join(f"data.{name}_field" for name in unknown)
         raise RecipeError(
-            f"{where}: columns {shown} are of no known format; set {fields} to where the {' and '.join(unknown)} are"
-            " (a dot goes into an object: a.b)"
+            f"{where}: columns {_shown(columns)} are of no known format; set {fields} to where the"
+            f" {' and '.join(unknown)} are (a dot goes into an object: a.b)"
         )
     if data.trace_field is not None:
         return Layout(problem, gold, (data.trace_field,), True, tuple(columns))
-    traces = [
-        there[name] for name in (*TRACES, *SOLUTIONS) if name in there and there[name] != problem
-    ]
-    traces += [name for name in (gold, chat) if name is not None]
+    candidates = (there.get(name, problem) for name in (*TRACES, *SOLUTIONS))
+    traces = [name for name in candidates if name != problem] + [gold]
+    if chat is not None:
+        traces.append(chat)
     return Layout(problem, gold, tuple(dict.fromkeys(traces)), False, tuple(columns))
 
 
+def _shown(columns: Sequence[str]) -> str:
+    """The columns for a message, without what is within objects."""
+    return ", ".join(
+        name for name in columns if "." not in name or name.partition(".")[0] not in columns
+    )
+
+
 def has(columns: Sequence[str], name: str) -> bool:
-    """Whether the column called ``name``, or the one that its first dot goes into, is among
-    ``columns``."""
+    """Whether ``columns`` have the one called ``name``, or the one that its first dot goes into."""
     there = {column.lower() for column in columns}
     return bool({name.lower(), name.lower().partition(".")[0]} & there)
 
 
 def read(layout: Layout, row: Row, where: str) -> Content:
-    """What the row holds. Raises RecipeError naming place and column of a cell that is not
-    understood."""
+    """What the row holds. RecipeError names place and column of a cell that is not understood."""
 
     def cell(name: str, understand: Callable[[Any], T]) -> T:
         try:
@@ -218,9 +186,9 @@ def read(layout: Layout, row: Row, where: str) -> Content:
     if trace is not None and not layout.is_trace_named and (thoughts := THOUGHTS.get(name.lower())):
         trace = cells.think(cell(thoughts, cells.trace), trace)
     apart = value(row, "system")
-    return Content(
-        text, gold, trace, system or (apart if isinstance(apart, str) and apart.strip() else None)
-    )
+    if not system and isinstance(apart, str) and apart.strip():
+        system = apart
+    return Content(text, gold, trace, system)
 
 
 def kept(row: Row, columns: Columns, there: Sequence[str], where: str) -> dict[str, Any] | None:
@@ -241,8 +209,8 @@ def kept(row: Row, columns: Columns, there: Sequence[str], where: str) -> dict[s
         except (TypeError, ValueError):
             if columns is not None:
                 raise RecipeError(
-                    f"{where}: column '{name}', which a reward function asks for, holds {type(cell).__name__}:"
-                    " want text, numbers, lists or objects"
+                    f"{where}: column '{name}', which a reward function asks for, holds"
+                    f" {type(cell).__name__}: want text, numbers, lists or objects"
                 ) from None
         else:
             found[name] = cell
@@ -250,20 +218,20 @@ def kept(row: Row, columns: Columns, there: Sequence[str], where: str) -> dict[s
 
 
 def value(row: Row, name: str) -> Any:
-    """The cell called ``name``, in any case, or what the dots in ``name`` lead to; None where there
-    is nothing."""
-    if name in row:
-        return row[name]
-    found: Any = _member(row, name)
-    if found is not None or "." not in name:
+    """The cell called ``name``, in any case, or what its dots lead to; None where nothing is."""
+    # A column's own name may have dots.
+    found = _member(row, name)
+    if found is not None or name in row or "." not in name:
         return found
     found = row
     for part in name.split("."):
         found = cells.unspelled(cells.plain(found))
-        if isinstance(found, list):
-            found = found[int(part)] if part.isdigit() and int(part) < len(found) else None
+        if isinstance(found, dict):
+            found = _member(found, part)
+        elif isinstance(found, list) and part.isdigit() and int(part) < len(found):
+            found = found[int(part)]
         else:
-            found = _member(found, part) if isinstance(found, dict) else None
+            return None
     return found
 
 
@@ -287,23 +255,24 @@ def _problem(column: str, cell: Any) -> tuple[str | None, str | None]:
         raise cells.CellError(
             f"has {len(users)} user turns, and a problem is one: leave such rows out of the file"
         )
+    system = "\n".join(turn.text for turn in chat if turn.role == "system")
     answers = [turn for turn in chat if turn.role == "assistant"]
     if len(answers) > (column.lower() in CHATS) or (answers and chat[-1].role != "assistant"):
         raise cells.CellError(
-            f"has {len(answers)} assistant turns beside the user's: want none, or in {' or '.join(CHATS[:2])} one after"
+            f"has {len(answers)} assistant turns beside the user's: want none, or in"
+            f" {' or '.join(CHATS[:2])} one after"
         )
-    return cells.text(users[0]), "\n".join(
-        turn.text for turn in chat if turn.role == "system"
-    ) or None
+    return cells.text(users[0]), system or None
 
 
 def _gold(column: str, cell: Any) -> cells.Gold | None:
-    """The last box of a chat's last turn; a solution that has no mark is its gold where it is
-    bare."""
+    """The last box of a chat's last turn; a solution without mark is its gold where it is bare."""
     if (chat := cells.turns(cell)) is not None:
-        gold = cells.gold(cells.trace(cell)) if chat[-1].role == "assistant" else None
-    else:
-        gold = cells.gold(cell)
+        if chat[-1].role != "assistant":
+            return None
+        cell = cells.trace(cell)
+    gold = cells.gold(cell)
+    # A worked solution that marks no answer would be compared as a whole.
     is_solution = column.lower() in (*SOLUTIONS, *CHATS)
     return None if gold and gold.is_sentence and is_solution else gold
 
@@ -315,29 +284,35 @@ def _trace(layout: Layout, row: Row, column: str, cell: Any) -> str | None:
     if name in CHATS or (chat and not layout.is_trace_named):
         return cells.trace(cell) if chat and chat[-1].role == "assistant" else None
     is_sure = layout.is_trace_named or name in TRACES
-    if not is_sure and not (
-        isinstance(found, str) and _is_worked(name, found, column == layout.gold)
-    ):
+    if not is_sure and isinstance(found, str):
+        is_sure = _is_worked(name, found, column == layout.gold)
+    if not is_sure:
         return None
-    return cells.trace(cell, _marks(row, len(found)) if isinstance(found, list) else ())
+    if isinstance(found, list):
+        return cells.trace(cell, _marks(row, len(found)))
+    return cells.trace(cell)
 
 
 def _is_worked(name: str, text: str, is_gold: bool) -> bool:
     if name in RESPONSES and not is_gold:
         return True
     gold = cells.gold(text)
-    return gold is not None and (
-        gold.is_worked or (name in SOLUTIONS and gold.text != text.strip())
-    )
+    if gold is None:
+        return False
+    return gold.is_worked or (name in SOLUTIONS and gold.text != text.strip())
 
 
 def _marks(row: Row, solutions: int) -> list[list[bool]]:
-    """Tells of each solution of a list whether it is marked right and whether complete, of what the
-    row says."""
-    marks = [cells.unspelled(cells.plain(value(row, name))) for name in (*RIGHT, COMPLETE)]
-    *right, complete = [
-        mark if isinstance(mark, list) and len(mark) == solutions else None for mark in marks
-    ]
-    right = [mark for mark in right if mark]
-    either = [[any(each) for each in zip(*right, strict=True)]] if right else []
-    return [*either, *([complete] if complete else [])]
+    """Lists of marks, one for each solution: whether it is right, and whether it is complete."""
+    right = [mark for name in RIGHT if (mark := _mark(row, name, solutions))]
+    complete = _mark(row, COMPLETE, solutions)
+    marks = [complete] if complete else []
+    if right:
+        marks.append([any(mark[place] for mark in right) for place in range(solutions)])
+    return marks
+
+
+def _mark(row: Row, name: str, solutions: int) -> list[bool] | None:
+    """The column's marks of so many solutions; None where it has none."""
+    mark = cells.unspelled(cells.plain(value(row, name)))
+    return mark if isinstance(mark, list) and len(mark) == solutions else None

@@ -6,7 +6,9 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
+
+import numpy as np
 
 from red_mcore.config.recipe import Data, RecipeError
 from red_mcore.data import arithmetic, cells, duplicates, files, formats, sources
@@ -93,20 +95,20 @@ def check_data(data: Data) -> None:
     if not parts:
         arithmetic.check(data.arithmetic)
         return
-    here = [(part, name) for part, name in parts if _is_here(sources.path(part), name)]
+    here = [(part, name) for part, name in parts if _is_here(part, name)]
     reads = _read_all(here, CHECKED_ROWS)
-    held_out = None
-    if apart is not None:
-        if not _is_here(sources.path(apart), sources.HELD_OUT):
-            return
-        held_out = _read_held_out(data, CHECKED_ROWS)
-    looked_at = reads if held_out is None else [*reads, held_out]
-    if len(here) == len(parts) and all(read.is_whole for read in looked_at):
+    if apart is not None and not _is_here(apart, sources.HELD_OUT):
+        return
+    held_out = _read_held_out(data, CHECKED_ROWS)
+    if len(here) < len(parts) or not all(read.is_whole for read in reads):
+        return
+    if held_out is None or held_out.is_whole:
         _split(reads, held_out, data)
 
 
-def _is_here(path: str, name: str) -> bool:
+def _is_here(part: Data, name: str) -> bool:
     """Whether the source can be opened at once."""
+    path = sources.path(part)
     with sources.named(name):
         return files.is_function(path) or files.is_file(path)
 
@@ -150,37 +152,34 @@ def _read_held_out(
 
 def _split(reads: Sequence[_Rows], apart: _Rows | None, data: Data) -> Loaded:
     """``apart``: what the held-out problems come from, if not from ``reads``."""
-    parts = sources.training(data)
-    first = 0 if apart is None else len(apart.problems)
     problems: list[Problem] = []
+    held_out_count = len(apart.problems) if apart else 0
     for source, read in enumerate(reads):
-        begin = first + len(problems)
-        if not begin:
+        begin = held_out_count + len(problems)
+        if begin:  # else they are what they should be
+            problems += [replace(p, id=begin + p.id, source=source) for p in read.problems]
+        else:
             problems += read.problems
-            continue
-        problems += [replace(p, id=begin + p.id, source=source) for p in read.problems]
     if apart:
         training, held_out, notes = duplicates.split_from(problems, apart.problems, data.held_out)
     else:
-        training, held_out, notes = duplicates.split(
-            problems, data.held_out, _from_the_ends(reads, data)
-        )
+        order = _from_the_ends(reads, data)
+        training, held_out, notes = duplicates.split(problems, data.held_out, order)
     used: list[Problem] = []
     told: list[Note] = []
-    for source, (read, (part, name)) in enumerate(zip(reads, parts, strict=True)):
+    for source, (part, name) in enumerate(sources.training(data)):
         found = [problem for problem in training if problem.source == source]
         if not found:
-            _nothing_left(read, part, name, data)
+            _nothing_left(reads[source], part, name, data)
         used += found[: part.problems]
-        for note in read.notes:
-            told.append(
-                note if len(reads) == 1 else note._replace(line=f"{part.path}: {note.line}")
-            )
-    if apart is not None:
-        for note in apart.notes:
-            line = f"{data.held_out_path}: {note.line}"
-            told.append(Note(f"held_out_{note.name}", note.count, line))
-    return Loaded(used, held_out, [*told, *notes])
+        for note in reads[source].notes:
+            if len(reads) > 1:
+                note = note._replace(line=f"{part.path}: {note.line}")
+            told.append(note)
+    for note in apart.notes if apart else ():
+        line = f"{data.held_out_path}: {note.line}"
+        told.append(Note(f"held_out_{note.name}", note.count, line))
+    return Loaded(used, held_out, told + notes)
 
 
 def _from_the_ends(reads: Sequence[_Rows], data: Data) -> Iterator[int] | None:
@@ -188,17 +187,16 @@ def _from_the_ends(reads: Sequence[_Rows], data: Data) -> Iterator[int] | None:
     which ends as all do."""
     if len(reads) == 1:
         return None
-    counts, weights = (
-        [len(read.problems) for read in reads],
-        [source.weight for source in data.mixture],
-    )
+    counts = np.array([len(read.problems) for read in reads])
+    weights = np.array([source.weight for source in data.mixture])
+    ends = np.cumsum(counts)
 
     def places() -> Iterator[int]:
-        taken = [0] * len(counts)
-        while left := [i for i in range(len(counts)) if taken[i] < counts[i]]:
-            source = left[largest_due([weights[i] for i in left], [taken[i] for i in left])]
+        taken = np.zeros_like(counts)
+        while len(left := np.flatnonzero(taken < counts)):
+            source = left[largest_due(weights[left].tolist(), taken[left].tolist())]
             taken[source] += 1
-            yield sum(counts[: source + 1]) - taken[source]
+            yield int(ends[source] - taken[source])
 
     return places()
 
@@ -207,22 +205,20 @@ def _nothing_left(read: _Rows, part: Data, name: str, data: Data) -> None:
     different = len({duplicates.key(problem.text) for problem in read.problems})
     if name == "data." and data.held_out_path is None:
         raise RecipeError(
-            f"data.held_out={data.held_out} leaves nothing to train on: {part.path} has {different} different problems"
-            f" in {read.count} rows; lower data.held_out"
+            f"data.held_out={data.held_out} leaves nothing to train on: {part.path} has {different}"
+            f" different problems in {read.count} rows; lower data.held_out"
         )
     raise RecipeError(
-        f"{name}path {part.path}: nothing to train on is left of its {different} different problems: all are held out,"
-        " or of a source before it"
+        f"{name}path {part.path}: nothing to train on is left of its {different} different"
+        " problems: all are held out, or of a source before it"
     )
 
 
 def _read(data: Data, most: int | None = None, columns: formats.Columns = frozenset()) -> _Rows:
-    """The problems of the first ``most`` rows. RecipeError where all rows are read and none has
-    problem and gold."""
+    """The problems of the first ``most`` rows; RecipeError where none of all rows has any."""
     layout = formats.find(files.columns(data, most) or _empty(data), data, sources.path(data))
-    contents: list[tuple[str, cells.Gold, str | None, dict[str, Any] | None]] = []
-    lost: Counter[str] = Counter()
-    first: dict[str, str] = {}
+    found: list[tuple[Problem, cells.Gold]] = []
+    lost = _Lost(layout)
     count, is_whole, systems = 0, True, 0
     for where, row in files.rows(data, layout.used(columns)):
         if count == most:
@@ -231,54 +227,68 @@ def _read(data: Data, most: int | None = None, columns: formats.Columns = frozen
         count += 1
         text, gold, trace, system = formats.read(layout, row, where)
         systems += system is not None
-        if text is None or gold is None:
-            reason = "problem" if text is None else "gold"
-            lost[reason] += 1
-            first.setdefault(reason, where)
+        if text is None:
+            lost.add("problem", where)
+        elif gold is None:
+            lost.add("gold", where)
         else:
-            contents.append((text, gold, trace, formats.kept(row, columns, layout.columns, where)))
+            more = formats.kept(row, columns, layout.columns, where)
+            found.append((Problem(len(found), text, gold.text, trace, columns=more), gold))
     if not count:
         _empty(data)
     # Where golds are marked, a sentence without mark is a solution that lacks its answer.
-    is_marked = 2 * sum(gold.is_worked for _, gold, *_ in contents) > len(contents)
-    kept = [content for content in contents if not (is_marked and content[1].is_sentence)]
-    lost["mark"] = len(contents) - len(kept)
-    hint = (
-        ""
-        if layout.gold.lower() in formats.GOLD
-        else ": neither \\boxed{...}, nor ####, nor a bare answer"
-    )
-    lines = {
-        "problem": f"whose problem (column '{layout.problem}') is empty",
-        "gold": f"whose gold (column '{layout.gold}') is empty{hint}",
-        "mark": f"whose gold (column '{layout.gold}') is a sentence, where most are marked by \\boxed{{...}} or ####",
-    }
-    notes = []
-    for reason, line in lines.items():
-        if lost[reason]:
-            place = f"; the first: {first[reason]}" if reason in first else ""
-            notes.append(
-                Note(
-                    f"without_{reason}", lost[reason], f"left out {lost[reason]} rows {line}{place}"
-                )
-            )
-    if not kept and is_whole:
+    is_marked = 2 * sum(gold.is_worked for _, gold in found) > len(found)
+    problems: list[Problem] = []
+    for problem, gold in found:
+        if is_marked and gold.is_sentence:
+            lost.add("mark")
+        else:
+            problems.append(replace(problem, id=len(problems)))
+    if not problems and is_whole:
         raise RecipeError(
-            f"data.path {data.path}: none of its {count} rows can be used: "
-            + " and ".join(
-                f"{lost[reason]} {line}" for reason, line in lines.items() if lost[reason]
-            )
-            + "; set data.problem_field and data.gold_field to other columns"
+            f"data.path {data.path}: none of its {count} rows can be used: {lost.reasons()}; set"
+            " data.problem_field and data.gold_field to other columns"
         )
+    notes = lost.notes()
     if systems:
         line = f"left out the system turns of {systems} rows; data.system_prompt sets one for all"
         notes.append(Note("system_turns", systems, line))
-    problems = [
-        Problem(id=i, text=text, gold=gold.text, trace=trace, columns=more)
-        for i, (text, gold, trace, more) in enumerate(kept)
-    ]
     return _Rows(problems, count, is_whole, notes)
 
 
-def _empty(data: Data):
+class _Lost:
+    """Rows that cannot be used, by what they lack."""
+
+    def __init__(self, layout: formats.Layout) -> None:
+        golds = f"whose gold (column '{layout.gold}') is"
+        hint = ""
+        if layout.gold.lower() not in formats.GOLD:
+            hint = ": neither \\boxed{...}, nor ####, nor a bare answer"
+        self._lines = {
+            "problem": f"whose problem (column '{layout.problem}') is empty",
+            "gold": f"{golds} empty{hint}",
+            "mark": f"{golds} a sentence, where most are marked by \\boxed{{...}} or ####",
+        }
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, lacks: str, where: str | None = None) -> None:
+        self._counts[lacks] += 1
+        if where is not None:
+            self._first.setdefault(lacks, f"; the first: {where}")
+
+    def reasons(self) -> str:
+        found = [f"{self._counts[r]} {line}" for r, line in self._lines.items() if self._counts[r]]
+        return " and ".join(found)
+
+    def notes(self) -> list[Note]:
+        notes = []
+        for lacks, line in self._lines.items():
+            if count := self._counts[lacks]:
+                line = f"left out {count} rows {line}{self._first.get(lacks, '')}"
+                notes.append(Note(f"without_{lacks}", count, line))
+        return notes
+
+
+def _empty(data: Data) -> NoReturn:
     raise RecipeError(f"data.path {data.path} is empty")

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from red_mcore.config.recipe import Data, RecipeError
+from red_mcore.data import opened_tags
 from red_mcore.data.template import refusal
 from red_mcore.samples.records import Problem
 from red_mcore.system import disk
@@ -41,17 +42,12 @@ DOCUMENT_ENDS = ("<|im_end|>", "<|endoftext|>")
 """End a response wherever the vocabulary has them: base models end with the latter, whatever their
 template says."""
 ENDS = (
-    *DOCUMENT_ENDS,
-    *("</s>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<eos>", "<|end_of_text|>", "<|return|>"),
-    "<｜end▁of▁sentence｜>",
-)
+    *DOCUMENT_ENDS, "</s>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<eos>", "<|end_of_text|>",
+    "<|return|>", "<｜end▁of▁sentence｜>",
+)  # fmt: skip
 """How models end their turns. At the end of a trace they are no words, whichever model wrote it."""
 GENERATION_CONFIG = "generation_config.json"
 
-_OPENED = re.compile(
-    r"(?P<open><\|?(?P<name>\w+)\|?>)(?P<space>\s*)(?P<close><\|?/\|?(?P=name)\|?>\s*)?$"
-)
-"""A tag that the end of a prompt has opened, and perhaps closed with nothing in it."""
 _TAG = re.compile(r"<(/?)(\w+)>")
 _CUT = "\ufdd0"
 """Where a text is cut into pieces that are encoded apart; no character of any language."""
@@ -80,8 +76,7 @@ class Turns(NamedTuple):
 
 
 def turns(tokenizer: PreTrainedTokenizerBase) -> Turns:
-    """RecipeError where neither template nor tokenizer ends a turn, or the template cannot write
-    one."""
+    """The turns of its template; RecipeError where nothing ends one, or none can be written."""
     return _turns(tokenizer, tokenizer.chat_template)
 
 
@@ -97,6 +92,7 @@ def _turns(tokenizer: PreTrainedTokenizerBase, template: str | None) -> Turns:
     vocabulary = tokenizer.get_vocab()
     names = {name: getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad", "unk")}
     own = _known(names.values())
+    # The template's end goes before the tokenizer's, which may be that of a whole document.
     end = names["eos"]
     for token in _added(tokenizer, after):
         if token in own or not _is_tag(token, tokenizer, vocabulary):
@@ -104,33 +100,38 @@ def _turns(tokenizer: PreTrainedTokenizerBase, template: str | None) -> Turns:
             break
     if end is None:
         raise RecipeError(
-            f"nothing ends a turn in {tokenizer.name_or_path}: its tokenizer has no eos_token, and its chat template"
-            " writes no special token after an answer: set eos_token in tokenizer_config.json"
+            f"nothing ends a turn in {tokenizer.name_or_path}: its tokenizer has no eos_token, and"
+            " its chat template writes no special token after an answer: set eos_token in"
+            " tokenizer_config.json"
         )
     stops = _known([end, names["eos"], *map(vocabulary.get, DOCUMENT_ENDS)])
     structure = own | stops
     for token in _added(tokenizer, written):
         if not _is_tag(token, tokenizer, vocabulary):
             structure.add(token)
-    ends = {*ENDS, after.strip()} - {""}
-    for token in stops:
-        ends.add(tokenizer.convert_ids_to_tokens(token))
-    words = set()
-    for token in structure:
-        word = tokenizer.convert_ids_to_tokens(token)
-        if len(word) > 1:
-            words.add(word)
-    # The longest first, for an alternation takes the first that fits.
-    spelt = [re.escape(word) for word in sorted(words, key=len, reverse=True)]
-    space = before.removeprefix(prompt) if before.startswith(prompt) else ""
+    # A token of a single sign has no middle to be cut in.
+    words = filter(lambda word: len(word) > 1, _spelt(tokenizer, structure))
+    ends = {*ENDS, after.strip(), *_spelt(tokenizer, stops)} - {""}
+    space = ""
+    if before.startswith(prompt) and before[len(prompt) :].isspace():
+        space = before[len(prompt) :]
     return Turns(
         end=end,
         stops=frozenset(stops),
         padding=frozenset(_known([names["bos"], names["pad"]])),
-        ends=tuple(sorted(ends, key=len, reverse=True)),
-        structure=re.compile("|".join(spelt) or "(?!)"),
-        space=space if space.isspace() else "",
+        ends=_longest_first(ends),
+        structure=re.compile("|".join(map(re.escape, _longest_first(words))) or "(?!)"),
+        space=space,
     )
+
+
+def _spelt(tokenizer: PreTrainedTokenizerBase, tokens: Iterable[int]) -> set[str]:
+    return set(map(tokenizer.convert_ids_to_tokens, tokens))
+
+
+def _longest_first(texts: Iterable[str]) -> tuple[str, ...]:
+    """So that none is taken for its beginning."""
+    return tuple(sorted(texts, key=len, reverse=True))
 
 
 def _known(tokens: Iterable[int | None]) -> set[int]:
@@ -178,13 +179,15 @@ def encode_chat(
     template refuses the chat, or has closed the opening.
     """
     text = _guarded(tokenizer, text)
-    messages = [{"role": "user", "content": f"{text}\n{instruction}" if instruction else text}]
+    if instruction:
+        text = f"{text}\n{instruction}"
+    messages = [{"role": "user", "content": text}]
     if system_prompt is not None:
         messages.insert(0, {"role": "system", "content": system_prompt})
     prompt = _render(tokenizer, messages, arguments)
     ids = _encode(tokenizer, prompt)
     if opening and not prompt.rstrip().endswith(opening.rstrip()):
-        ids += _encode(tokenizer, _going_on(opening, prompt), prompt)
+        ids += _encode(tokenizer, opened_tags.going_on(opening, prompt), prompt)
     return np.array(ids, dtype=np.int32)
 
 
@@ -204,7 +207,9 @@ def encode_words(
     that is given, for a response to go on from."""
     before = _text(tokenizer, prompt[-_CONTEXT:])
     start, end = _span(tokenizer, text, before)
-    words = text[start : end if characters is None else min(end, characters)]
+    if characters is not None:
+        end = min(end, characters)
+    words = text[start:end]
     if words and not words[0].isspace():
         words = turns(tokenizer).space + words
     return np.array(_encode(tokenizer, _guarded(tokenizer, words), before), dtype=np.int32)
@@ -233,12 +238,12 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, *configs: Mapping[str, Any]) ->
         named = config.get("eos_token_id")
         if named is None:
             continue
-        for token in named if isinstance(named, list) else [named]:
-            if not isinstance(token, int) or token < 0:
-                raise RecipeError(
-                    f"eos_token_id={json.dumps(named)} is no token id, nor a list of them: mend it"
-                )
-            found.add(token)
+        tokens = named if isinstance(named, list) else [named]
+        if not all(isinstance(token, int) and token >= 0 for token in tokens):
+            raise RecipeError(
+                f"eos_token_id={json.dumps(named)} is no token id, nor a list of them: mend it"
+            )
+        found.update(tokens)
     return sorted(found)
 
 
@@ -248,8 +253,7 @@ def stop_ids_of(tokenizer: PreTrainedTokenizerBase, folder: Path) -> list[int]:
 
 
 def write_stop_ids(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Let the folder's generation_config.json name every token that ends a response: all who load
-    it stop alike."""
+    """Let generation_config.json name every token that ends a response: all then stop alike."""
     file = folder / GENERATION_CONFIG
     stops = stop_ids_of(tokenizer, folder)
     config = _json(file) | {"eos_token_id": stops if len(stops) > 1 else stops[0]}
@@ -278,8 +282,7 @@ def describe(
     trace: np.ndarray | None,
     stops: Sequence[int],
 ) -> list[str]:
-    """One example's prompt's end, the two ends of its trace if it has one, and what ends a
-    response, to read."""
+    """The ends of one example's prompt and trace, and what ends a response, to read."""
 
     def spelt(ids: Sequence[int] | np.ndarray) -> str:
         return " ".join(repr(_text(tokenizer, [token])) for token in ids)
@@ -292,7 +295,8 @@ def describe(
     bos = tokenizer.bos_token_id
     if bos is not None and tokenizer.encode("a")[0] == bos != prompt[0]:
         lines.append(
-            f"the tokenizer begins texts with {tokenizer.bos_token!r}, which the chat template does not write"
+            f"the tokenizer begins texts with {tokenizer.bos_token!r}, which the chat template does"
+            " not write"
         )
     return lines
 
@@ -309,25 +313,29 @@ def example(
 
     RecipeError where traces open a tag that the end of the prompt has closed.
     """
-    chosen = next((p for p in problems if p.trace), problems[0]) if with_traces else problems[0]
+    chosen = problems[0]
+    traces: dict[int, str] = {}
+    if with_traces:
+        traces = {problem.id: problem.trace for problem in problems if problem.trace}
+        chosen = next((problem for problem in problems if problem.trace), chosen)
     prompt = encode_prompt(tokenizer, chosen, data)
-    traces = {p.id: p.trace for p in problems if p.trace} if with_traces else {}
     before = _text(tokenizer, prompt[-_CONTEXT:])
-    closed = [number for number, trace in traces.items() if _is_closed(trace, before)]
-    if closed:
+    if closed := [
+        number for number, trace in traces.items() if opened_tags.is_closed(trace, before)
+    ]:
         raise RecipeError(
-            f"{_reopened(before)} ({len(closed)} of {len(traces)}, the first of problem {closed[0]})"
+            f"{opened_tags.reopened(before)} ({len(closed)} of {len(traces)}, the first of problem"
+            f" {closed[0]})"
         )
     trace = encode_response(tokenizer, traces[chosen.id], prompt) if traces else None
     lines = describe(tokenizer, prompt, trace, stops)
     structure = turns(tokenizer).structure
-    spelt = [found for p in problems if (found := structure.search(p.text))]
+    found = [structure.search(problem.text) for problem in problems]
     for text in traces.values():
-        if found := structure.search(text, 0, _span(tokenizer, text, before)[1]):
-            spelt.append(found)
-    if spelt:
+        found.append(structure.search(text, 0, _span(tokenizer, text, before)[1]))
+    if spelt := list(filter(None, found)):
         lines.append(
-            f"{len(spelt)} of {len(problems) + len(traces)} problems and traces spell a token of the chat template,"
+            f"{len(spelt)} of {len(found)} problems and traces spell a token of the chat template,"
             f" such as {spelt[0][0]}: it is encoded as plain text there"
         )
     return lines
@@ -376,8 +384,7 @@ def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def _span(tokenizer: PreTrainedTokenizerBase, trace: str, before: str) -> tuple[int, int]:
-    """Where the words of a trace begin and end: without the tag that is open already, and without
-    what ends it."""
+    """Where a trace's words begin and end: behind the open tag, before what ends it."""
     ends, end = turns(tokenizer).ends, len(trace)
     while True:
         kept = trace[:end].rstrip()
@@ -385,43 +392,7 @@ def _span(tokenizer: PreTrainedTokenizerBase, trace: str, before: str) -> tuple[
         if found is None:
             break
         end = len(kept) - len(found)
-    return end - len(_going_on(trace[:end], before)), end
-
-
-def _going_on(text: str, before: str) -> str:
-    """The rest of ``text`` that is to follow ``before``, which may have opened its first tag."""
-    found = _OPENED.search(before)
-    if found is None:
-        return text
-    if _is_closed(text, before):
-        raise RecipeError(_reopened(before))
-    if found["close"] is not None:
-        rest = re.sub(
-            rf"\A\s*{re.escape(found['open'])}\s*{re.escape(found['close'].rstrip())}", "", text
-        )
-    else:
-        rest = re.sub(rf"\A\s*{re.escape(found['open'])}", "", text)
-    return rest.lstrip() if before[-1].isspace() else rest
-
-
-def _is_closed(text: str, before: str) -> bool:
-    """Whether ``text`` opens, with words in it, a tag that ``before`` has opened and closed."""
-    found = _OPENED.search(before)
-    if found is None or found["close"] is None or not text.lstrip().startswith(found["open"]):
-        return False
-    return (
-        not text.lstrip().removeprefix(found["open"]).lstrip().startswith(found["close"].rstrip())
-    )
-
-
-def _reopened(before: str) -> str:
-    opened = _OPENED.search(before)
-    assert opened is not None
-    return (
-        f"the chat template ends the prompt in {opened[0]!r}, but what follows opens that tag"
-        " itself: let the template leave it to the response (Qwen3: data.template_arguments={enable_thinking: true}),"
-        " or use traces without it"
-    )
+    return end - len(opened_tags.going_on(trace[:end], before)), end
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -25,13 +25,12 @@ def training(data: Data) -> list[tuple[Data, str]]:
     """
     if not data.mixture:
         return [] if data.path is None else [(data, "data.")]
-    parts = [
-        {key: value for key, value in asdict(source).items() if key != "weight"}
-        for source in data.mixture
-    ]
-    return [
-        (replace(data, mixture=[], **part), f"data.mixture[{i}].") for i, part in enumerate(parts)
-    ]
+    found = []
+    for i, source in enumerate(data.mixture):
+        fields = asdict(source)
+        del fields["weight"]
+        found.append((replace(data, mixture=[], **fields), f"data.mixture[{i}]."))
+    return found
 
 
 def held_out(data: Data) -> Data | None:
@@ -39,8 +38,8 @@ def held_out(data: Data) -> Data | None:
     place, subset = data.held_out_path, data.held_out_subset
     if place is None:
         return None
-    is_same = place == data.path and subset is None
-    subset = data.subset if is_same else subset
+    if place == data.path and subset is None:  # another split of the same data
+        subset = data.subset
     return replace(
         data, path=place, mixture=[], split=data.held_out_split, subset=subset, problems=None
     )
@@ -50,7 +49,9 @@ def paths(data: Data) -> list[str]:
     """The paths of all sources."""
     apart = held_out(data)
     found = [path(part) for part, _ in training(data)]
-    return found + [path(apart)] if apart else found
+    if apart is not None:
+        found.append(path(apart))
+    return found
 
 
 def path(source: Data) -> str:
@@ -69,7 +70,9 @@ def named(name: str) -> Iterator[None]:
     try:
         yield
     except RecipeError as error:
-        own = "path|subset|split" if name == HELD_OUT else r"path|subset|split|\w+_field"
+        own = "path|subset|split"
+        if name != HELD_OUT:
+            own += r"|\w+_field"
         raise RecipeError(re.sub(rf"(?<![\w./-])data\.(?=(?:{own})\b)", name, str(error))) from None
 
 
@@ -77,20 +80,23 @@ def check(data: Data) -> None:
     """RecipeError for settings that contradict each other."""
     if data.held_out_path is not None and data.path is None and not data.mixture:
         raise RecipeError(
-            f"data.held_out_path={data.held_out_path}: the built-in arithmetic draws its held-out problems itself:"
-            " set data.path, too, or use null"
+            f"data.held_out_path={data.held_out_path}: the built-in arithmetic draws its held-out"
+            " problems itself: set data.path, too, or use null"
         )
     if not data.mixture:
         return
     if data.path is not None:
         raise RecipeError(
-            f"data.path={data.path} and data.mixture exclude each other: put all sources into the latter"
+            f"data.path={data.path} and data.mixture exclude each other: put all sources into the"
+            " latter"
         )
     if data.problems is not None:
         raise RecipeError(
-            f"data.problems={data.problems} does not say of which source: set problems in data.mixture, or use null"
+            f"data.problems={data.problems} does not say of which source: set problems in"
+            " data.mixture, or use null"
         )
-    for (_, name), source in zip(training(data), data.mixture, strict=True):
+    for i, source in enumerate(data.mixture):
+        name = f"data.mixture[{i}]."
         if not source.path:
             raise RecipeError(
                 f"{name}path is missing: name a file, folder, hub name or package.module:function"

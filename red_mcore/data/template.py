@@ -26,6 +26,7 @@ from red_mcore.data.tokenizer import CHAT_TEMPLATE, EOS, PAD
 FILE = "chat_template.jinja"
 QUESTION = "What is 1 + 1?"
 """Stands for a problem, with which templates are tried."""
+_ANOTHER = "model.chat_template=FILE (--chat-template FILE of tools/evaluate.py)"
 _GIVEN = {"messages", "tools", "documents", "add_generation_prompt"}
 """What a template gets from whoever renders it, beside its tokenizer's special tokens."""
 
@@ -67,9 +68,10 @@ def find(model: Model) -> ChatTemplate | None:
 
 
 def missing(source: str) -> str:
+    """The line for a model folder without a template."""
     return (
-        f"the tokenizer of {source} has no chat template: name a file with one, model.chat_template=FILE"
-        f" (--chat-template FILE of tools/evaluate.py), or add {FILE} to the folder"
+        f"the tokenizer of {source} has no chat template: name a file with one, {_ANOTHER}, or add"
+        f" {FILE} to the folder"
     )
 
 
@@ -77,9 +79,11 @@ def read(file: str | Path) -> str:
     """The text of a template's file. RecipeError where there is none, or it is no text."""
     try:
         return Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise RecipeError(f"the file {file} of a chat template cannot be read: {reason}") from None
+    except OSError as error:
+        reason = error.strerror
+    except UnicodeDecodeError:
+        reason = "it is no UTF-8 text"
+    raise RecipeError(f"the file {file} of a chat template cannot be read: {reason}")
 
 
 def check_recipe(recipe: Recipe, model: Model) -> None:
@@ -97,14 +101,15 @@ def check_recipe(recipe: Recipe, model: Model) -> None:
         protocol = asked.protocol
         arguments = {**data.template_arguments, **protocol.template_arguments}
         check(template, protocol.system_prompt, arguments, "evaluation.benchmarks.protocol.")
-    if (
-        form is not None
-        and (opened := prompt.rstrip().endswith(f"<{form.tags[0]}>")) != form.opened
-    ):
+    if form is None:
+        return
+    opened = prompt.rstrip().endswith(f"<{form.tags[0]}>")
+    if opened != form.opened:
         does = "opens" if opened else "does not open"
         raise RecipeError(
-            f"reward.format.opened={str(form.opened).lower()}, but the chat template of {template.source} {does}"
-            f" <{form.tags[0]}> at the end of the prompt: use reward.format.opened={str(opened).lower()}"
+            f"reward.format.opened={str(form.opened).lower()}, but the chat template of"
+            f" {template.source} {does} <{form.tags[0]}> at the end of the prompt: use"
+            f" reward.format.opened={str(opened).lower()}"
         )
 
 
@@ -129,28 +134,32 @@ def check(
     if unknown := arguments.keys() - asked.keys():
         has = f"it knows {', '.join(sorted(known))}" if known else "it takes none"
         raise RecipeError(
-            f"{prefix}template_arguments: the chat template of {template.source} knows no '{min(unknown)}': {has}"
+            f"{prefix}template_arguments: the chat template of {template.source} knows no"
+            f" '{min(unknown)}': {has}"
         )
     if QUESTION not in prompt:
         raise RecipeError(
-            f"the chat template of {template.source} leaves out the text of the user's turn: name another with"
-            " model.chat_template=FILE (--chat-template FILE of tools/evaluate.py)"
+            f"the chat template of {template.source} leaves out the text of the user's turn:"
+            f" name another with {_ANOTHER}"
         )
     if system_prompt is None:
         return prompt
-    fix = f"put the text into {prefix}instruction, which follows the problem, and use {prefix}system_prompt=null"
+    fix = (
+        f"put the text into {prefix}instruction, which follows the problem, and use"
+        f" {prefix}system_prompt=null"
+    )
+    system = {"role": "system", "content": system_prompt}
     try:
-        prompt = render(
-            template, [{"role": "system", "content": system_prompt}, question], arguments
-        )
+        prompt = render(template, [system, question], arguments)
     except Exception as error:
         raise RecipeError(
-            f"{prefix}system_prompt: the chat template of {template.source} refuses a system turn ({_line(error)}):"
-            f" {fix}"
+            f"{prefix}system_prompt: the chat template of {template.source} refuses a system turn"
+            f" ({_line(error)}): {fix}"
         ) from None
     if system_prompt.strip() not in prompt:
         raise RecipeError(
-            f"{prefix}system_prompt: the chat template of {template.source} leaves out the system turn: {fix}"
+            f"{prefix}system_prompt: the chat template of {template.source} leaves out the system"
+            f" turn: {fix}"
         )
     return prompt
 
@@ -158,8 +167,8 @@ def check(
 def refusal(source: str, error: Exception) -> str:
     """The line for a template that cannot be rendered."""
     return (
-        f"the chat template of {source} cannot write a chat ({_line(error)}): mend it, or name another with"
-        " model.chat_template=FILE (--chat-template FILE of tools/evaluate.py)"
+        f"the chat template of {source} cannot write a chat ({_line(error)}): mend it, or name"
+        f" another with {_ANOTHER}"
     )
 
 
@@ -172,8 +181,7 @@ def render(
 
 
 def with_defaults(text: str, arguments: Mapping[str, Any]) -> str:
-    """The template with ``arguments`` as defaults: it then asks the same way wherever the folder
-    goes."""
+    """The template with ``arguments`` as defaults: it asks the same way wherever it goes."""
     form = "{{% if {0} is not defined %}}{{% set {0} = {1!r} %}}{{% endif +%}}"
     return "".join(form.format(name, value) for name, value in arguments.items()) + text
 
@@ -185,16 +193,19 @@ def _of_folder(folder: Path) -> tuple[str | None, dict[str, str]]:
         **_json(folder / "tokenizer_config.json"),
     }
     tokens = {}
-    for name, value in settings.items():
-        content = value.get("content") if isinstance(value, dict) else value
+    for name, content in settings.items():
+        if isinstance(content, dict):  # an added token with its properties
+            content = content.get("content")
         if name.endswith("_token") and isinstance(content, str):
             tokens[name] = content
     if (folder / FILE).is_file():
         return read(folder / FILE), tokens
     text = settings.get("chat_template")
-    if isinstance(text, list):  # several, by name
-        named = [entry for entry in text if isinstance(entry, dict)]
-        text = {entry.get("name"): entry.get("template") for entry in named}.get("default")
+    if isinstance(text, list):  # several, by name; of two of one name the last
+        named, text = text, None
+        for entry in named:
+            if isinstance(entry, dict) and entry.get("name") == "default":
+                text = entry.get("template")
     if text is not None and not isinstance(text, str):
         raise RecipeError(f"{folder / 'tokenizer_config.json'}: its chat_template is no text")
     return text, tokens

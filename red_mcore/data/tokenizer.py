@@ -29,7 +29,8 @@ CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{%- if message['role'] == 'system' -%}{{- '<|im_start|>' + message['content'] -}}"
     "{%- elif message['role'] == 'user' -%}{{- '<|user|>' + message['content'] -}}"
-    "{%- elif message['role'] == 'assistant' -%}{{- '<|assistant|>' + message['content'] + '<|im_end|>' -}}"
+    "{%- elif message['role'] == 'assistant' -%}"
+    "{{- '<|assistant|>' + message['content'] + '<|im_end|>' -}}"
     "{%- else -%}{{- raise_exception('unknown role ' + message['role']) -}}{%- endif -%}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
@@ -37,14 +38,12 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The built-in tokenizer; ``save_pretrained`` writes a folder that transformers and vLLM
-    load."""
+    """The built-in tokenizer; transformers and vLLM load what ``save_pretrained`` writes."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    alphabet = sorted(
-        pre_tokenizers.ByteLevel.alphabet()
-    )  # one printable character stands for each byte
+    # One printable character stands for each byte.
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     core = Tokenizer(models.BPE(vocab={symbol: i for i, symbol in enumerate(alphabet)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
@@ -81,15 +80,13 @@ def load_tokenizer(
         try:
             tokenizer = AutoTokenizer.from_pretrained(model.path, trust_remote_code=False)
         except Exception as error:  # a damaged file may fail anywhere in transformers
-            reason = (str(error).splitlines() or [""])[0]
-            what = (
-                reason
-                if isinstance(error, OSError | ValueError)
-                else f"{type(error).__name__}: {reason}"
-            )
+            reason = str(error).partition("\n")[0]
+            if not isinstance(error, OSError | ValueError):  # others say little without their name
+                reason = f"{type(error).__name__}: {reason}"
             raise RecipeError(
-                f"model.path {model.path} has no tokenizer that can be loaded: {what}"
+                f"model.path {model.path} has no tokenizer that can be loaded: {reason}"
             ) from error
+    # The recipe's template goes before the folder's.
     text = tokenizer.chat_template
     if isinstance(text, dict):  # several, by name
         text = text.get("default")

@@ -1,12 +1,16 @@
-"""What a token loss is given: the packed tokens of one micro-batch, and which belong together."""
+"""What a token loss is given: the packed tokens of one micro-batch, and which belong together.
+
+Torch is imported where it is needed, so that a recipe can be planned without it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def same(sums: Tensor) -> Tensor:
@@ -36,14 +40,18 @@ class Sequences:
         Every context-parallel rank comes here as often as the others and in one order: the number
         of calls is that of a loss's source text, and ranks without a token of a response call, too.
         """
+        from torch import stack
+
         # where, not a product: x may be infinite off the responses
-        kept = torch.where(self.response, x, 0.0)
+        kept = x.where(self.response, 0.0)
         # Not index_add, whose order of summation, and so the last bit, is by chance on a GPU.
-        return self.over_context(torch.stack([part.sum() for part in kept.split(self.held)]))
+        return self.over_context(stack([part.sum() for part in kept.split(self.held)]))
 
     def spread(self, values: Tensor) -> Tensor:
         """[T]: each sequence's entry of ``values`` [S] at all its tokens."""
-        return torch.cat([value.expand(n) for value, n in zip(values, self.held, strict=True)])
+        from torch import cat
+
+        return cat([value.expand(n) for value, n in zip(values, self.held, strict=True)])
 
 
 @dataclass

@@ -26,23 +26,27 @@ class RMSNorm(torch.nn.Module):
         super().__init__()
         self.eps = eps
         self.weight = torch.nn.Parameter(torch.ones(hidden_size, dtype=config.params_dtype))
-        # finalize_model_grads sums the gradients of so marked weights over the tensor-parallel
-        # ranks.
+        # So marked, its gradient is summed over the tensor-parallel ranks by finalize_model_grads.
         setattr(self.weight, "sequence_parallel", config.sequence_parallel)  # noqa: B010
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), self.eps).to(
-            x.dtype
-        )
+        normed = functional.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), self.eps)
+        return normed.to(x.dtype)
+
+
+def chunks_of(ranks: int) -> int:
+    """Chunks that a sequence is cut into over as many context-parallel ranks: its length is a
+    multiple."""
+    return 1 if ranks == 1 else 2 * ranks
 
 
 def local_order(lengths: list[int], rank: int, ranks: int) -> Tensor:
     """[T / ranks] int64: positions in a pack of the tokens that context-parallel ``rank`` of
     ``ranks`` holds.
 
-    Each sequence, its length a multiple of 2 ranks, is cut into 2 ranks chunks, and a rank holds
-    its number from the front and from the back: the early chunk attends to few tokens, the late one
-    to many, and all ranks have equal work.
+    Each sequence is cut into 2 ranks chunks, and a rank holds its number from the front and from
+    the back: the early chunk attends to few tokens, the late one to many, and all ranks have equal
+    work.
     """
     if ranks == 1:
         return torch.arange(sum(lengths))
@@ -74,9 +78,8 @@ class Bucket:
         """[n, 1, L, K] bool, made when it is needed: of a long sequence it is large."""
         if self.last is None:
             return None
-        return (
-            torch.arange(self.keys.shape[1], device=self.keys.device) <= self.last[:, None, :, None]
-        )
+        keys = torch.arange(self.keys.shape[1], device=self.keys.device)
+        return keys <= self.last[:, None, :, None]
 
 
 @dataclass
@@ -99,37 +102,35 @@ class Packing(PackedSeqParams):
         """Packing of sequences that stand one after the other, split over context-parallel
         ``ranks`` (``local_order``).
 
-        ``lengths``, in tokens, of whole sequences, are positive, with more than one rank multiples
-        of 2 ranks.
+        ``lengths``, in tokens, of whole sequences, are positive multiples of ``chunks_of(ranks)``.
         """
         ends = torch.tensor([0, *lengths]).cumsum(0)
-        numbers, chunks = ([0], 1) if ranks == 1 else ([rank, 2 * ranks - 1 - rank], 2 * ranks)
+        chunks = chunks_of(ranks)
+        sizes = torch.tensor(lengths) // chunks
         by_size: dict[tuple[int, int], list[int]] = {}
-        for number in numbers:
-            for i, length in enumerate(lengths):
-                by_size.setdefault((number, (length // chunks - 1).bit_length()), []).append(i)
+        for number in sorted({rank, chunks - 1 - rank}):  # the chunks that this rank holds
+            for i, length in enumerate(sizes.tolist()):
+                by_size.setdefault((number, (length - 1).bit_length()), []).append(i)
         gathered = torch.cat([local_order(lengths, r, ranks) for r in range(ranks)])
         place = torch.empty_like(gathered)
         place[gathered] = torch.arange(len(gathered))
         held = len(gathered) // ranks
         buckets, inverse, offset = [], torch.empty(held, dtype=torch.long), 0
         for (number, _), members in by_size.items():
-            size = torch.tensor([lengths[i] // chunks for i in members])[:, None]
-            start = ends[torch.tensor(members)][:, None]
-            steps, before = (
-                torch.arange(int(size.max())),
-                torch.arange((number + 1) * int(size.max())),
-            )
-            last = number * size + torch.minimum(
-                steps, size - 1
-            )  # of each query's keys: its position in the sequence
+            size = sizes[members][:, None]
+            start = ends[members][:, None]
+            steps = torch.arange(int(size.max()))
+            before = torch.arange((number + 1) * int(size.max()))
+            # Of each query's keys: its position in the sequence.
+            last = number * size + torch.minimum(steps, size - 1)
             queries = place[start + last] - rank * held
             keys = place[start + torch.minimum(before, (number + 1) * size - 1)]
             real = steps < size
             inverse[queries[real]] = offset + torch.arange(queries.numel()).view_as(queries)[real]
-            buckets.append(
-                Bucket(queries.to(device), keys.to(device), last.to(device) if number else None)
-            )
+            bucket = Bucket(queries.to(device), keys.to(device), None)
+            if number:  # the first chunk's queries see nothing before it: plain causal attention
+                bucket.last = last.to(device)
+            buckets.append(bucket)
             offset += queries.numel()
         borders = ends.to(device=device, dtype=torch.int32)
         return cls(
@@ -180,20 +181,23 @@ class PackedAttention(MegatronModule):
         """query [T, heads, d], key and value [T, groups, d] of this rank's T tokens -> [T, heads *
         d]."""
         if self._context_group is not None:
+            # Both at once: one collective instead of two.
             both = torch.stack((key, value), dim=1)
-            key, value = gather_from_sequence_parallel_region(
-                both, group=self._context_group
-            ).unbind(1)
+            both = gather_from_sequence_parallel_region(both, group=self._context_group)
+            key, value = both.unbind(1)
         assert packed_seq_params is not None, "sequences come in packs here"
         outputs = []
         for bucket in packed_seq_params.buckets:
             q = query[bucket.queries].transpose(1, 2)  # [n, heads, L, d]
-            k, v = (x[bucket.keys].transpose(1, 2) for x in (key, value))  # [n, groups, K, d]
+            k = key[bucket.keys].transpose(1, 2)  # [n, groups, K, d]
+            v = value[bucket.keys].transpose(1, 2)
             mask = bucket.mask
             if mask is not None:
                 # On GPUs, the only kernel that takes a mask and fewer heads of keys than of queries
                 # keeps all scores.
-                k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
+                copies = q.shape[1] // k.shape[1]
+                k = k.repeat_interleave(copies, dim=1)
+                v = v.repeat_interleave(copies, dim=1)
             out = functional.scaled_dot_product_attention(
                 q,
                 k,

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+
+
+class Gap(NamedTuple):
+    """|trainer - engine| over the tokens of a rollout, nats."""
+
+    largest: float
+    total: float
+    tokens: int
 
 
 def differences(logp: np.ndarray, sampler_logp: np.ndarray) -> np.ndarray:
@@ -13,15 +22,12 @@ def differences(logp: np.ndarray, sampler_logp: np.ndarray) -> np.ndarray:
     return np.nan_to_num(np.abs(logp - sampler_logp), nan=np.inf, posinf=np.inf)
 
 
-def engine_gap(gaps: Sequence[tuple[float, float, int]]) -> dict[str, float]:
-    """``rollout/logprob_gap_{max,mean}_nats`` of rollouts; nothing where there are none.
-
-    ``gaps``: each rollout's largest and summed |trainer - engine|, and its number of tokens.
-    """
+def engine_gap(gaps: Sequence[Gap]) -> dict[str, float]:
+    """``rollout/logprob_gap_{max,mean}_nats`` of rollouts; nothing where there are none."""
     if not gaps:
         return {}
-    largest, total, tokens = zip(*gaps, strict=True)
+    tokens = sum(gap.tokens for gap in gaps)
     return {
-        "rollout/logprob_gap_max_nats": max(largest),
-        "rollout/logprob_gap_mean_nats": sum(total) / sum(tokens),
+        "rollout/logprob_gap_max_nats": max(gap.largest for gap in gaps),
+        "rollout/logprob_gap_mean_nats": sum(gap.total for gap in gaps) / tokens,
     }

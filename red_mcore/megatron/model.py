@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from red_mcore.config.recipe import Model, Parallel, RecipeError
 from red_mcore.megatron import shim
 from red_mcore.megatron.attention import layer_spec
+from red_mcore.megatron.ranks import virtual_size
 from red_mcore.models.architecture import Architecture, Experts, Llama3Rope
 from red_mcore.models.layers import uses_transformer_engine
 
@@ -30,6 +32,7 @@ _RECOMPUTE: dict[str, dict[str, Any]] = {
         "recompute_num_layers": 1,
     },
 }
+_FP8_FORMS = {"tensorwise": "hybrid", "blockwise": "e4m3"}
 
 
 def transformer_config(
@@ -42,8 +45,7 @@ def transformer_config(
     if settings.fp8 != "none":
         # Both scalings keep no history, which scoring would write to and checkpoints would have to
         # hold.
-        form = "hybrid" if settings.fp8 == "tensorwise" else "e4m3"
-        more |= {"fp8": form, "fp8_recipe": settings.fp8}
+        more |= {"fp8": _FP8_FORMS[settings.fp8], "fp8_recipe": settings.fp8}
     if arch.experts is not None:
         more |= _expert_settings(arch.experts, arch.ffn_size, parallel)
     return TransformerConfig(
@@ -67,7 +69,7 @@ def transformer_config(
         bf16=dtype == torch.bfloat16,
         tensor_model_parallel_size=parallel.tensor,
         pipeline_model_parallel_size=parallel.pipeline,
-        virtual_pipeline_model_parallel_size=parallel.virtual if parallel.virtual > 1 else None,
+        virtual_pipeline_model_parallel_size=virtual_size(parallel),
         context_parallel_size=parallel.context,
         sequence_parallel=parallel.sequence,
         # Gradients are plain sums over micro-batches and ranks: losses carry their global
@@ -118,8 +120,10 @@ def build_model(arch: Architecture, parallel: Parallel, settings: Model) -> torc
     with shim.on_device():
         config = transformer_config(arch, parallel, settings)
         transformer_engine = uses_transformer_engine(settings, arch, on_gpu=not shim.needed())
-        stages = range(parallel.virtual) if parallel.virtual > 1 else [None]
-        chunks = (_chunk(arch, parallel, config, transformer_engine, stage) for stage in stages)
+        stages: Iterable[int | None] = [None]
+        if virtual_size(parallel) is not None:
+            stages = range(parallel.virtual)
+        chunks = [_chunk(arch, parallel, config, transformer_engine, stage) for stage in stages]
         return torch.nn.ModuleList(chunks).to(shim.device())
 
 
@@ -127,10 +131,11 @@ def check_fp8(scaling: str) -> None:
     """RecipeError where this GPU cannot compute in FP8 with this ``scaling``, saying why."""
     from transformer_engine.pytorch import quantization as fp8
 
-    check = {"tensorwise": fp8.check_fp8_support, "blockwise": fp8.check_fp8_block_scaling_support}[
-        scaling
-    ]
-    is_able, reason = check()
+    checks = {
+        "tensorwise": fp8.check_fp8_support,
+        "blockwise": fp8.check_fp8_block_scaling_support,
+    }
+    is_able, reason = checks[scaling]()
     if not is_able:
         raise RecipeError(
             f"model.fp8={scaling}: {torch.cuda.get_device_name()}: {reason} Use fp8=none"
@@ -144,6 +149,7 @@ def _chunk(
     transformer_engine: bool,
     virtual_stage: int | None,
 ) -> GPTModel:
+    stage: dict[str, Any] = {"ignore_virtual": False, "vp_stage": virtual_stage}
     model = GPTModel(
         config=config,
         transformer_layer_spec=layer_spec(
@@ -151,12 +157,8 @@ def _chunk(
         ),
         vocab_size=padded_vocab(arch.vocab_size, parallel.tensor),
         max_sequence_length=arch.max_positions,
-        pre_process=parallel_state.is_pipeline_first_stage(
-            ignore_virtual=False, vp_stage=virtual_stage
-        ),
-        post_process=parallel_state.is_pipeline_last_stage(
-            ignore_virtual=False, vp_stage=virtual_stage
-        ),
+        pre_process=parallel_state.is_pipeline_first_stage(**stage),
+        post_process=parallel_state.is_pipeline_last_stage(**stage),
         parallel_output=True,
         share_embeddings_and_output_weights=arch.tied,
         position_embedding_type="rope",
@@ -165,18 +167,16 @@ def _chunk(
     )
     if arch.rope_scaling is not None:
         # Megatron's own scaling knows no other bounds and positions than Llama 3.1's.
-        model.rotary_pos_emb.inv_freq = scale_frequencies(
-            model.rotary_pos_emb.inv_freq, arch.rope_scaling
-        )
+        rope = model.rotary_pos_emb
+        rope.inv_freq = scale_frequencies(rope.inv_freq, arch.rope_scaling)
     for name, parameter in model.named_parameters():
         if ".local_experts." in name:
             # A gradient buffer and an optimizer of their own, also where each rank holds all
             # experts: a checkpoint then loads under any expert parallel.
             parameter.allreduce = False
     if model.post_process:
-        model.output_layer.__class__ = (
-            _OutputLayer  # Megatron's own, parameters and all, with another forward
-        )
+        # Megatron's own layer, parameters and all, with another forward.
+        model.output_layer.__class__ = _OutputLayer
     return model
 
 
@@ -190,8 +190,9 @@ def scale_frequencies(frequencies: torch.Tensor, rope: Llama3Rope) -> torch.Tens
 def output_weight(model: GPTModel) -> torch.Tensor:
     """[V/tp, H]: this rank's rows of the output layer's weight, of the last chunk; the embedding's
     if tied."""
-    tied = model.share_embeddings_and_output_weights
-    return model.shared_embedding_or_output_weight() if tied else model.output_layer.weight
+    if model.share_embeddings_and_output_weights:
+        return model.shared_embedding_or_output_weight()
+    return model.output_layer.weight
 
 
 class _OutputLayer(ColumnParallelLinear):
@@ -204,7 +205,7 @@ class _OutputLayer(ColumnParallelLinear):
     def forward(self, input_, weight=None, runtime_gather_output=None):
         # Either sums the gradient, of which each rank's vocabulary has a share, in the backward.
         if self.sequence_parallel:
-            return gather_from_sequence_parallel_region(
-                input_, tensor_parallel_output_grad=True
-            ), None
-        return copy_to_tensor_model_parallel_region(input_), None
+            hidden = gather_from_sequence_parallel_region(input_, tensor_parallel_output_grad=True)
+        else:
+            hidden = copy_to_tensor_model_parallel_region(input_)
+        return hidden, None

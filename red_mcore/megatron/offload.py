@@ -40,10 +40,10 @@ def on_device(tensors: Callable[[], list[Tensor]]) -> Iterator[None]:
 @contextmanager
 def read_on_device(tensors: list[Tensor]) -> Iterator[None]:
     """Have them on the device inside, where nobody changes them."""
-    at_home = [tensor.data for tensor in tensors]
+    at_home = [(tensor, tensor.data) for tensor in tensors]
     to_device(tensors)
     try:
         yield
     finally:
-        for tensor, home in zip(tensors, at_home, strict=True):
+        for tensor, home in at_home:
             tensor.data = home

@@ -36,7 +36,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from red_mcore.megatron.engine_gap import differences, engine_gap
+from red_mcore.megatron.engine_gap import Gap, differences, engine_gap
 from red_mcore.megatron.packing import MicroBatch
 from red_mcore.megatron.ranks import Ranks, from_last_stage, max_over_data, sum_over_data
 from red_mcore.samples.records import Sample
@@ -106,11 +106,11 @@ class OnePass:
         for i, sample in enumerate(self._samples):
             if not sample.is_offline:
                 largest, total = self._measured[LARGEST:, i].tolist()
-                gaps.append((largest, total, len(sample.response)))
+                gaps.append(Gap(largest, total, len(sample.response)))
         return engine_gap(gaps)
 
     def _set_entropies(self) -> None:
-        for sample, entropy in zip(self._samples, self._measured[ENTROPY].tolist(), strict=True):
-            sample.entropy = entropy
+        for i, sample in enumerate(self._samples):
+            sample.entropy = self._measured[ENTROPY, i].item()
         if self._weigh is not None:
             self._weigh()

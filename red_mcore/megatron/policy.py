@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,35 +17,32 @@ from megatron.core.distributed import (
     DistributedDataParallelConfig,
     finalize_model_grads,
 )
-from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.tensor_parallel import param_is_not_tensor_parallel_duplicate
 from megatron.core.transformer.module import param_is_not_shared
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from red_mcore.config.recipe import Optimizer, Recipe
-from red_mcore.losses.inputs import LossInputs
 from red_mcore.megatron import shim
-from red_mcore.megatron.engine_gap import differences, engine_gap
+from red_mcore.megatron.engine_gap import Gap, differences, engine_gap
+from red_mcore.megatron.loss_sums import LossSums, TokenLosses, trained_tokens
 from red_mcore.megatron.model import build_model, output_weight
 from red_mcore.megatron.offload import on_device, read_on_device, to_host
 from red_mcore.megatron.one_pass import OnePass
 from red_mcore.megatron.optimizers import make_optimizers
 from red_mcore.megatron.packing import MicroBatch, Plan, arrange, deal, imbalance, pack
 from red_mcore.megatron.ranks import Ranks, any_rank, from_all, from_last_stage, sum_over_data
+from red_mcore.megatron.schedule import Loss, run_schedule, undo_schedule_scale
 from red_mcore.megatron.slots import Slot
 from red_mcore.megatron.vocab import logprob_and_entropy
 from red_mcore.models.architecture import Architecture
 from red_mcore.models.layers import FP8_MULTIPLE
 from red_mcore.samples import guards
-from red_mcore.samples.records import Group, Sample
-
-TokenLosses = Callable[[LossInputs], Mapping[str, Tensor]]
-"""Tensors [T] of a micro-batch -> component -> token loss [T]."""
+from red_mcore.samples.records import Group, Sample, samples_of
 
 
 class Policy:
-    """A GPTModel split over the ranks; trainable once ``start_optimizers`` was called, a frozen reference otherwise."""
+    """A GPTModel split over the ranks; frozen until ``start_optimizers`` is called."""
 
     def __init__(self, recipe: Recipe, arch: Architecture, ranks: Ranks):
         self.arch, self.ranks = arch, ranks
@@ -64,8 +61,11 @@ class Policy:
         self.slots: dict[str, Slot] = {}
         """By name, in the order asked for."""
 
+    # Optimizers
+
     def start_optimizers(self, wanted: dict[str, tuple[Optimizer, int]]) -> None:
-        """New optimizers (fresh moments) on the weights as they are: name -> (settings, updates of the schedule)."""
+        """New optimizers (fresh moments) on the weights as they are: name -> (settings, updates of
+        the schedule)."""
         with shim.on_device():
             if not self._ddp:
                 settings = DistributedDataParallelConfig(
@@ -86,15 +86,19 @@ class Policy:
 
     def optimizer_on_device(self) -> AbstractContextManager:
         """Context in which the optimizers' state is on the device, wherever it stays otherwise."""
-        return on_device(self._optimizer_state) if self._offload.optimizer else nullcontext()
+        if self._offload.optimizer:
+            return on_device(self._optimizer_state)
+        return nullcontext()
 
     def _optimizer_state(self) -> list[Tensor]:
-        """Moments of every slot, and the float32 copy of bfloat16 weights (float32 weights are the model's own)."""
-        moments = [x for slot in self.slots.values() for x in slot.moments()]
-        parts = self.optimizer.chained_optimizers
-        return moments + [
-            x for part in parts for group in part.shard_fp32_from_float16_groups for x in group
-        ]
+        """Moments of every slot, and the float32 copy of bfloat16 weights (float32 weights are the
+        model's own)."""
+        found: list[Tensor] = []
+        for slot in self.slots.values():
+            found += slot.moments()
+        for part in self.optimizer.chained_optimizers:
+            found += chain.from_iterable(part.shard_fp32_from_float16_groups)
+        return found
 
     def activate(self, name: str) -> Slot:
         """Let ``optimizer`` work with slot ``name``; returns it."""
@@ -103,23 +107,26 @@ class Policy:
         self._active.enter()
         return self._active
 
-    def score(self, groups: Sequence[Group]) -> dict[str, float]:
-        """Fill ``old_logp`` and ``entropy`` of every sample, on every rank: dealing for an update may move a group.
+    # Scoring
 
-        Returns the difference to the engine's log-probs over the rollouts (``engine_gap``), where there are any.
-        FloatingPointError for one that is not finite.
+    def score(self, groups: Sequence[Group]) -> dict[str, float]:
+        """Fill ``old_logp`` and ``entropy`` of every sample, on every rank: dealing for an update
+        may move a group.
+
+        Returns the difference to the engine's log-probs over the rollouts (``engine_gap``), where
+        there are any. FloatingPointError for one that is not finite.
         """
         gaps = []
         for sample, logp, entropy in self._scored(groups):
             sample.old_logp, sample.entropy = logp, float(entropy.mean())
             if sample.sampler_logp is not None:
                 gap = differences(logp, sample.sampler_logp)
-                gaps.append((float(gap.max()), float(gap.sum()), gap.size))
+                gaps.append(Gap(float(gap.max()), float(gap.sum()), gap.size))
         self._check(groups, ("old_logp", "entropy"))
         return engine_gap(gaps)
 
     def score_reference(self, groups: Sequence[Group]) -> None:
-        """Fill ``ref_logp`` of every sample, on every rank; called on the reference. Raises as ``score`` does."""
+        """Fill ``ref_logp`` of every sample, as ``score`` does; called on the reference."""
         self._score_frozen(groups, "ref_logp", self._offload.reference)
 
     def score_teacher(self, groups: Sequence[Group]) -> None:
@@ -127,59 +134,48 @@ class Policy:
         self._score_frozen(groups, "teacher_logp", self._offload.teacher)
 
     def _score_frozen(self, groups: Sequence[Group], field: str, is_offloaded: bool) -> None:
-        weights: AbstractContextManager = nullcontext()
-        if is_offloaded:
-            weights = read_on_device(list(self.model.parameters()))
-        with weights:
+        with read_on_device(list(self.model.parameters()) if is_offloaded else []):
             for sample, logp, _ in self._scored(groups):
                 setattr(sample, field, logp)
         self._check(groups, (field,))
 
-    def _check(self, groups: Sequence[Group], names: Sequence[str]) -> None:
-        """FloatingPointError, on every rank, for the first of these fields of samples that is not finite."""
-        if found := guards.culprit(groups, names):
-            rank = next(
-                r
-                for r, hand in enumerate(self._deal(groups))
-                if any(s is found.sample for s in hand)
-            )
-            raise FloatingPointError(f"{found} (data-parallel rank {rank}); {guards.REFUSED}")
-
-    def _refuse_unless(self, well: bool, what: str, find: Callable[[], str | None]) -> None:
-        """FloatingPointError on every rank where one is not ``well``: the first culprit that a rank can ``find``."""
-        if any_rank(not well):
-            found = (
-                f"{culprit} on rank {rank}; "
-                for rank, culprit in enumerate(from_all(find()))
-                if culprit
-            )
-            raise FloatingPointError(f"{next(found, '')}{what}: {guards.REFUSED}")
-
     def _scored(self, groups: Sequence[Group]) -> Iterator[tuple[Sample, np.ndarray, np.ndarray]]:
         """(sample, log-probs [T], entropies [T]) of every sample in order, on every rank."""
-        batches = self._pack(self._plan(groups), ())
-        results: list[Tensor] = []
+        results: list[tuple[MicroBatch, Tensor]] = []
+        """Of this rank's samples, on the last stage."""
 
-        def keep(batch: MicroBatch, hidden: Tensor):
-            results.append(torch.stack(self._logprobs(batch, hidden)))
+        def keep(batch: MicroBatch, hidden: Tensor) -> tuple[Tensor, dict]:
+            results.append((batch, torch.stack(self._logprobs(batch, hidden))))
             return hidden.new_zeros(()), {}
 
         with torch.no_grad():
-            self._run(batches, keep, forward_only=True)
-        samples = [s for g in groups for s in g.samples]
-        ends = np.cumsum([len(s.response) for s in samples])
-        places = {
-            id(s): slice(end - len(s.response), end) for s, end in zip(samples, ends, strict=True)
-        }
-        scored = torch.zeros(2, int(ends[-1]))
-        if self.ranks.is_last_stage:
-            for batch, result in zip(batches, results, strict=True):
-                for sample, entries, tokens in batch.spans:
-                    scored[:, places[id(sample)].start + tokens] = result[:, entries].cpu()
+            self._run(self._pack(self._plan(groups), ()), keep, forward_only=True)
+        # All responses one after the other, so that two collectives serve all of them.
+        starts, end = {}, 0
+        for sample in samples_of(groups):
+            starts[id(sample)] = end
+            end += len(sample.response)
+        scored = torch.zeros(2, end)
+        for batch, result in results:
+            for sample, entries, tokens in batch.spans:
+                scored[:, starts[id(sample)] + tokens] = result[:, entries].cpu()
         logp, entropy = from_last_stage(sum_over_data(scored)).numpy()
-        for sample in samples:
-            place = places[id(sample)]
+        for sample in samples_of(groups):
+            start = starts[id(sample)]
+            place = slice(start, start + len(sample.response))
             yield sample, logp[place], entropy[place]
+
+    def _score_entropies(self, groups: Sequence[Group], wanted: set[int]) -> None:
+        """Fill ``entropy`` of the samples with these ids, if there are any."""
+        chosen = []
+        for group in groups:
+            if samples := [sample for sample in group.samples if id(sample) in wanted]:
+                chosen.append(Group(group.problem, samples))
+        if chosen:
+            for sample, _, entropy in self._scored(chosen):
+                sample.entropy = float(entropy.mean())
+
+    # The update
 
     def update(
         self,
@@ -202,90 +198,82 @@ class Policy:
     ) -> dict[str, float]:
         """Gradient of the loss: the sum over components and tokens of coefficient x token loss.
 
-        Coefficients hold global denominators, so the result does not depend on micro-batches or layout. Returns
-        ``loss/total``, ``loss/<component>`` and how samples are spread: ``packing/fill_fraction``, their share of all
-        computed tokens, and ``packing/imbalance`` of the data-parallel ranks.
+        Coefficients hold global denominators, so the result does not depend on micro-batches or
+        layout. Returns ``loss/total``, ``loss/<component>`` and how samples are spread:
+        ``packing/fill_fraction``, their share of all computed tokens, and ``packing/imbalance`` of
+        the data-parallel ranks.
 
-        ``on_policy``: the samples were not scored, and the rollouts are this very policy's. Their old log-probs are
-        then this pass's log-probs, and all entropies and ``engine_gap`` are taken from it,
-        too. ``weigh``, if given, is called on every rank, once, when every ``entropy`` is known and before a trace's
-        loss. For that the ranks exchange entropies in the middle of the pass: at the plan's turn, a micro-batch of the
-        same number on all of them. Those without a trace, or without any sample, come there as well, so that all
-        communication of the pass has one order on all ranks whatever their samples are. Traces that come later than
-        the turn are scored ahead.
+        ``on_policy``: the samples were not scored, and the rollouts are this very policy's. Their
+        old log-probs are then this pass's log-probs, and all entropies and ``engine_gap`` are taken
+        from it, too. ``weigh``, if given, is called on every rank, once, when every ``entropy`` is
+        known and before a trace's loss. For that the ranks exchange entropies in the middle of the
+        pass: at the plan's turn, a micro-batch of the same number on all of them. Those without a
+        trace, or without any sample, come there as well, so that all communication of the pass has
+        one order on all ranks whatever their samples are. Traces that come later than the turn are
+        scored ahead.
 
-        FloatingPointError, on every rank, where an advantage, a weight, an entropy or a loss is not finite.
+        FloatingPointError, on every rank, where an advantage, a weight, an entropy or a loss is not
+        finite.
         """
         self._check(groups, guards.COMPOSED)
-        components = sorted({name for g in groups for s in g.samples for name in s.coefficient})
+        components = sorted(set().union(*(s.coefficient for s in samples_of(groups))))
         plan = self._plan(groups, offline_last=weigh is not None)
         batches = self._pack(plan, components)
-        sums = torch.zeros(len(components) + 2, dtype=torch.float64)
-        sums[-2] = sum(s.tokens for b in batches for s, *_ in b.spans) / self.ranks.context
-        sums[-1] = sum(b.tokens.numel() for b in batches)
-        own = None
+        one_pass = None
         if on_policy:
-            late = {
-                id(s) for s in plan.late
-            }  # of all ranks, so that either all score some ahead or none does
+            # Of all ranks, so that either all score some ahead or none does.
+            late = {id(s) for s in plan.late}
             self._score_entropies(groups, late)
-            measured = [s for g in groups for s in g.samples if id(s) not in late]
-            own = OnePass(measured, self.ranks, weigh, batches[plan.turn])
-        spoilt: list[str] = []
-        """The first of this rank's losses that is not finite, if one is."""
+            measured = [s for s in samples_of(groups) if id(s) not in late]
+            one_pass = OnePass(measured, self.ranks, weigh, batches[plan.turn])
+        sums = LossSums(groups, components, token_losses)
 
-        def loss(batch: MicroBatch, hidden: Tensor):
-            weighed = [coefficient != 0 for coefficient in batch.coefficient.values()]
-            trained = torch.stack(weighed).any(dim=0)
-            # A token loss may overflow where nothing is trained; this stops its gradient there, which would be NaN.
-            logp, entropy = (torch.where(trained, x, 0.0) for x in self._logprobs(batch, hidden))
-            if own is not None:
-                own.measure(batch, logp.detach(), entropy.detach())
-            token_loss = token_losses(batch.inputs(logp, entropy))
-            total = (
-                logp.sum() * 0.0
-            )  # keeps the graph of a micro-batch without trained tokens alive
-            for i, name in enumerate(components):
-                coefficient = batch.coefficient[name]
-                # where, not a product: a token loss may be infinite off its component's tokens
-                tokens = torch.where(coefficient != 0, coefficient * token_loss[name], 0.0)
-                part = tokens.sum()
-                value = part.item()
-                sums[i] += value
-                if not (spoilt or math.isfinite(value)):
-                    spoilt.append(f"loss/{name} {_first_spoilt(tokens, logp, batch, groups)}")
-                total = total + part
-            return undo_schedule_scale(total, len(batches)), {}
+        def loss(batch: MicroBatch, hidden: Tensor) -> tuple[Tensor, dict]:
+            logp, entropy = self._logprobs(batch, hidden)
+            # A token loss may overflow where nothing is trained; this stops its gradient there,
+            # which would be NaN.
+            trained = trained_tokens(batch)
+            logp, entropy = torch.where(trained, logp, 0.0), torch.where(trained, entropy, 0.0)
+            if one_pass is not None:
+                one_pass.measure(batch, logp.detach(), entropy.detach())
+            return undo_schedule_scale(sums.add(batch, logp, entropy), len(batches)), {}
 
         with shim.on_device():
             for chunk in self._ddp:
                 chunk.zero_grad_buffer()
             self.optimizer.zero_grad()
         self._run(batches, loss, forward_only=False)
-        from_last_stage(sum_over_data(sums))
-        of_the_pass = own.finish() if own is not None else {}
+        # Context-parallel ranks have the same samples, but each computes its part of the tokens.
+        own = chain.from_iterable(plan.batches[self.ranks.data_rank])
+        filled = sum(s.tokens for s in own) / self.ranks.context
+        computed = sum(batch.tokens.numel() for batch in batches)
+        numbers = [*sums.by_component.values(), filled, computed]
+        total = torch.tensor(numbers, dtype=torch.float64)
+        *losses, filled, computed = from_last_stage(sum_over_data(total)).tolist()
+        of_the_pass = {}
+        if one_pass is not None:
+            of_the_pass = one_pass.finish()
         self._check(groups, ("entropy", "weight"))  # of the pass itself
-        *losses, filled, computed = sums.tolist()
-        total = sum(losses)
-        self._refuse_unless(
-            math.isfinite(total), f"the loss is {total}", lambda: next(iter(spoilt), None)
-        )
-        out = {"loss/total": total}
-        out |= {f"loss/{name}": value for name, value in zip(components, losses, strict=True)}
-        out |= {
-            "packing/fill_fraction": filled / computed,
-            "packing/imbalance": imbalance(self._deal(groups), self.arch.hidden_size),
-        }
-        return out | of_the_pass
+        loss_total = sum(losses)
+        what = f"the loss is {loss_total}"
+        self._refuse_unless(math.isfinite(loss_total), what, lambda: sums.spoilt)
+        metrics = {"loss/total": loss_total}
+        for name, value in zip(components, losses, strict=True):
+            metrics[f"loss/{name}"] = value
+        metrics["packing/fill_fraction"] = filled / computed
+        metrics["packing/imbalance"] = imbalance(self._deal(groups), self.arch.hidden_size)
+        return metrics | of_the_pass
 
     def step(self, optimizer: str = "main", lr_scale: float = 1.0) -> dict[str, float]:
-        """One step of an optimizer on the gradient; its schedule, and only its own, advances if the step is done.
+        """One step of an optimizer on the gradient; its schedule, and only its own, advances if the
+        step is done.
 
-        ``lr_scale`` multiplies the learning rate of this step. Returns ``update/grad_norm``, ``update/weight_norm``
-        (after the step), ``update/change_norm`` (of what the step did to the weights), ``update/lr`` (as used) and
-        ``update/skipped``: 1 where the norm is above the settings' ``skip_grad``, and nothing was done.
-        FloatingPointError, on every rank, for a gradient or a learning rate that is not finite, before the weights
-        change; and for weights that are not, after they did.
+        ``lr_scale`` multiplies the learning rate of this step. Returns ``update/grad_norm``,
+        ``update/weight_norm`` (after the step), ``update/change_norm`` (of what the step did to the
+        weights), ``update/lr`` (as used) and ``update/skipped``: 1 where the norm is above the
+        settings' ``skip_grad``, and nothing was done. FloatingPointError, on every rank, for a
+        gradient or a learning rate that is not finite, before the weights change; and for weights
+        that are not, after they did.
         """
         slot = self.activate(optimizer)
         for group in self.optimizer.param_groups:
@@ -297,9 +285,7 @@ class Policy:
             with shim.on_device():
                 updated, grad_norm = self._step_unless_steep(slot.skip_grad, lr)
             changes = [old.sub_(new) for old, new in zip(before, weights, strict=True)]
-            norms = torch.stack(
-                [get_total_norm(tensors).double() for tensors in (weights, changes)]
-            )
+            norms = torch.stack([get_total_norm(weights), get_total_norm(changes)]).double()
             del weights, before, changes  # they would keep what is moved away
         slot.schedule.step(increment=int(updated))  # also takes the scale out again
         norms = norms.to(shim.device())
@@ -307,8 +293,9 @@ class Policy:
         weight_norm, change_norm = norms.sqrt().tolist()
         if any_rank(not math.isfinite(weight_norm + change_norm)):
             raise FloatingPointError(
-                f"the norm of the weights is {weight_norm}, that of their change {change_norm}: they are spoilt and not"
-                f" saved; go on from the last checkpoint with a lower learning rate than {lr:g}"
+                f"the norm of the weights is {weight_norm}, that of their change {change_norm}:"
+                " they are spoilt and not saved; go on from the last checkpoint with a lower"
+                f" learning rate than {lr:g}"
             )
         return {
             "update/grad_norm": grad_norm,
@@ -319,125 +306,95 @@ class Policy:
         }
 
     def _step_unless_steep(self, limit: float, lr: float) -> tuple[bool, float]:
-        """(Whether the optimizer stepped, gradient norm); it does not where the norm exceeds a ``limit`` above 0."""
+        """(Whether the optimizer stepped, gradient norm); it does not where the norm exceeds a
+        ``limit`` above 0."""
         self.optimizer.prepare_grads()
         norm = float(self.optimizer.get_grad_norm() or 0.0)
+        is_finite = math.isfinite(norm) and math.isfinite(lr)
         what = f"the gradient norm is {norm}, the learning rate {lr}"
-        self._refuse_unless(
-            math.isfinite(norm) and math.isfinite(lr), what, self._first_spoilt_gradient
-        )
-        if limit and any_rank(
-            not norm <= limit
-        ):  # a step is a collective: all ranks have to agree on it
+        self._refuse_unless(is_finite, what, self._first_spoilt_gradient)
+        # A step is a collective: all ranks have to agree on it.
+        if limit and any_rank(not norm <= limit):
             return False, norm
         updated, _, _ = self.optimizer.step()
         return updated, norm
 
     def _first_spoilt_gradient(self) -> str | None:
-        for name, parameter in (
-            named for chunk in self.model for named in chunk.named_parameters()
-        ):
-            gradient: Tensor = getattr(parameter, "main_grad")  # noqa: B009 - which Megatron adds
-            if not gradient.isfinite().all():
-                return f"the gradient of {name} is not finite"
+        for chunk in self.model:
+            for name, parameter in chunk.named_parameters():
+                gradient: Tensor = getattr(parameter, "main_grad")  # noqa: B009 - Megatron adds it
+                if not gradient.isfinite().all():
+                    return f"the gradient of {name} is not finite"
         return None
 
     def _owned_weights(self) -> list[Tensor]:
         """The float32 weights that this rank updates, each weight of the model on one rank."""
-        return [
-            weight.detach()
-            for part in self.optimizer.chained_optimizers
-            for weight in part.get_parameters()
-            if param_is_not_shared(weight) and param_is_not_tensor_parallel_duplicate(weight)
-        ]
+        owned = []
+        for part in self.optimizer.chained_optimizers:
+            for weight in part.get_parameters():
+                if param_is_not_shared(weight) and param_is_not_tensor_parallel_duplicate(weight):
+                    owned.append(weight.detach())
+        return owned
 
-    def _score_entropies(self, groups: Sequence[Group], wanted: set[int]) -> None:
-        """Fill ``entropy`` of the samples with these ids, if there are any."""
-        chosen = []
-        for group in groups:
-            if samples := [sample for sample in group.samples if id(sample) in wanted]:
-                chosen.append(Group(group.problem, samples))
-        if chosen:
-            for sample, _, entropy in self._scored(chosen):
-                sample.entropy = float(entropy.mean())
+    # Refusals
+
+    def _check(self, groups: Sequence[Group], names: Sequence[str]) -> None:
+        """FloatingPointError, on every rank, for the first of these fields of samples that is not
+        finite."""
+        if found := guards.culprit(groups, names):
+            owners: dict[int, int] = {}
+            for rank, share in enumerate(self._deal(groups)):
+                owners |= dict.fromkeys(map(id, share), rank)
+            rank = owners[id(found.sample)]
+            raise FloatingPointError(f"{found} (data-parallel rank {rank}); {guards.REFUSED}")
+
+    def _refuse_unless(self, well: bool, what: str, find: Callable[[], str | None]) -> None:
+        """FloatingPointError on every rank where one is not ``well``: the first culprit that a rank
+        can ``find``."""
+        if any_rank(not well):
+            culprits = (f"{who} on rank {r}; " for r, who in enumerate(from_all(find())) if who)
+            raise FloatingPointError(f"{next(culprits, '')}{what}: {guards.REFUSED}")
+
+    # From samples to micro-batches, and through the model
 
     def _deal(self, groups: Sequence[Group]) -> list[list[Sample]]:
         return deal(groups, self.ranks.data, self.arch.hidden_size)
 
     def _plan(self, groups: Sequence[Group], offline_last: bool = False) -> Plan:
-        rounds = self._parallel.pipeline if self._parallel.virtual > 1 else 1
+        rounds = 1
+        if self._parallel.virtual > 1:
+            rounds = self._parallel.pipeline
         return arrange(self._deal(groups), self._budget, rounds=rounds, offline_last=offline_last)
 
     def _pack(self, plan: Plan, components: Sequence[str]) -> list[MicroBatch]:
+        multiple = FP8_MULTIPLE.get(self._fp8, 1)
+        if self._parallel.sequence:
+            multiple *= self._parallel.tensor
         return pack(
             plan,
             self.ranks.data_rank,
-            multiple=(self._parallel.tensor if self._parallel.sequence else 1)
-            * FP8_MULTIPLE.get(self._fp8, 1),
+            multiple=multiple,
             static=self._parallel.pipeline > 1 or self._parallel.expert > 1,
             context=(self.ranks.context_rank, self.ranks.context),
             components=components,
             device=shim.device(),
         )
 
-    def _run(self, batches: list[MicroBatch], loss, forward_only: bool) -> None:
-        def forward_step(iterator, model):
-            batch = next(iterator)
-            output = model(
-                input_ids=batch.tokens,
-                position_ids=None,
-                attention_mask=None,
-                packed_seq_params=batch.packing,
-            )
-            return output, partial(loss, batch)
-
-        chunks = self._ddp or list(self.model)
-        for chunk in chunks:
-            chunk.train(not forward_only)
-        with shim.on_device():
-            get_forward_backward_func()(
-                forward_step_func=forward_step,
-                data_iterator=[iter(batches) for _ in chunks],
-                model=chunks,
-                num_microbatches=len(batches),
-                seq_length=batches[0].tokens.shape[1] * self.ranks.context,
-                micro_batch_size=1,
-                forward_only=forward_only,
-            )
+    def _run(self, batches: Sequence[MicroBatch], loss: Loss, *, forward_only: bool) -> None:
+        run_schedule(self._ddp or list(self.model), batches, loss, forward_only=forward_only)
 
     def _logprobs(self, batch: MicroBatch, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probs, of rollouts at the temperature that they were sampled with and of traces at 1; entropies at 1."""
-        is_offline = batch.fields["is_offline"] > 0
+        """Log-probs, of rollouts at their temperature and of traces at 1; entropies at 1."""
+        temperature = None
+        if self.temperature != 1:
+            # A trace was not drawn at the rollouts' temperature: what imitates it is at 1.
+            is_offline = batch.fields["is_offline"] > 0
+            temperature = torch.where(is_offline, 1.0, self.temperature)
         return logprob_and_entropy(
             hidden[0],
             output_weight(self.model[-1]),
             batch.targets,
             vocab_size=self.arch.vocab_size,
-            # A teacher's tokens were not drawn at the rollouts' temperature: what imitates them is at 1.
-            temperature=None
-            if self.temperature == 1
-            else torch.where(is_offline, 1.0, self.temperature),
+            temperature=temperature,
             group=parallel_state.get_tensor_model_parallel_group(),
         )
-
-
-def _first_spoilt(losses: Tensor, logp: Tensor, batch: MicroBatch, groups: Sequence[Group]) -> str:
-    """Of which token the first of ``losses`` [T] is that is not finite, with its log-prob."""
-    losses = losses.detach().cpu()
-    for sample, entries, tokens in batch.spans:
-        wrong = np.flatnonzero(~losses[entries].isfinite().numpy())
-        if len(wrong):
-            entry, token = entries[wrong[0]], tokens[wrong[0]]
-            where = f"of token {token} of {guards.place_in(groups, sample)}"
-            return f"{where} is {losses[entry].item()} (log-prob {logp[entry].item():.6g})"
-    return f"is {losses.sum().item()}: finite losses have no finite sum"
-
-
-def undo_schedule_scale(loss: Tensor, micro_batches: int) -> Tensor:
-    """``loss`` times what Megatron's schedule divides it by: the number of micro-batches, over the context-parallel
-    size.
-
-    With ``calculate_per_token_loss`` and a loss function that returns (loss, log), that division is all that happens to
-    a loss between here and the summed gradient (megatron.core.pipeline_parallel.schedules.forward_step_calc_loss).
-    """
-    return loss * (micro_batches / parallel_state.get_context_parallel_world_size())

@@ -50,6 +50,14 @@ class Ranks:
         return self.pipeline_rank == self.pipeline - 1
 
 
+def virtual_size(parallel: Parallel) -> int | None:
+    """Virtual pipeline stages of a rank as Megatron counts them; None where it has one part of the
+    model."""
+    if parallel.virtual == 1:
+        return None
+    return parallel.virtual
+
+
 def start(parallel: Parallel, seed: int, timeout_minutes: float = 30.0) -> Ranks:
     """Join the process group that the launcher's environment describes and build Megatron's groups.
 
@@ -60,22 +68,23 @@ def start(parallel: Parallel, seed: int, timeout_minutes: float = 30.0) -> Ranks
     from megatron.core import parallel_state
 
     if torch.cuda.is_available():
+        backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     else:
-        torch.set_num_threads(1)
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    if (
-        shim.needed() and parallel.virtual > 1 and parallel.pipeline == 2
-    ):  # a GPU that torch cannot use
+        backend = "gloo"
+        torch.set_num_threads(1)  # the ranks of a machine share its cores
+    # Checked before, but for a GPU that torch turns out not to be able to use.
+    if shim.needed() and parallel.virtual > 1 and parallel.pipeline == 2:
         raise RecipeError(
-            f"parallel.virtual={parallel.virtual} with parallel.pipeline=2 gives wrong results on CPUs: use virtual=1"
+            f"parallel.virtual={parallel.virtual} with parallel.pipeline=2 gives wrong results on"
+            " CPUs: use virtual=1"
         )
     dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
     with shim.on_device():
         parallel_state.initialize_model_parallel(
             tensor_model_parallel_size=parallel.tensor,
             pipeline_model_parallel_size=parallel.pipeline,
-            virtual_pipeline_model_parallel_size=parallel.virtual if parallel.virtual > 1 else None,
+            virtual_pipeline_model_parallel_size=virtual_size(parallel),
             context_parallel_size=parallel.context,
             expert_model_parallel_size=parallel.expert,
         )
@@ -142,20 +151,26 @@ def together() -> Iterator[None]:
     that found it raises for all. A collective. The block holds no other one, in which ranks would
     wait for one that raised.
     """
-    problem, code = None, 0
+    problem: Exception | None = None
+    code = 0
     try:
         yield
-    except Exception as error:  # raised again below, once the other ranks know
-        problem = error
-        code = BAD_INPUT if isinstance(error, RecipeError) else 1
+    except RecipeError as error:  # raised again below, once the other ranks know
+        problem, code = error, BAD_INPUT
+    except Exception as error:
+        problem, code = error, 1
     code = largest(code)
     if not code:
         return
-    is_refused, rank = isinstance(problem, RecipeError), dist.get_rank()
-    first = -largest(-rank if is_refused else -dist.get_world_size())
-    if problem is not None and (not is_refused or first == rank):
+    refusing = dist.get_world_size()
+    if isinstance(problem, RecipeError):
+        refusing = dist.get_rank()
+    first = -largest(-refusing)
+    if problem is not None and (not isinstance(problem, RecipeError) or first == refusing):
         raise problem
-    raise SystemExit(code if code == BAD_INPUT else LEFT)
+    if code == BAD_INPUT:
+        raise SystemExit(code)
+    raise SystemExit(LEFT)
 
 
 def on_main(here: Ranks, function: Callable[[], T]) -> T:
@@ -197,7 +212,8 @@ def sum_over_context(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class _SumOverContext(torch.autograd.Function):
-    """A sum of all ranks' parts that all of them go on with: its gradient is the sum of all ranks' gradients."""
+    """A sum of all ranks' parts that all of them go on with: its gradient is the sum of all ranks'
+    gradients."""
 
     @staticmethod
     def forward(ctx, tensor: torch.Tensor) -> torch.Tensor:
@@ -219,7 +235,6 @@ def _over_context(tensor: torch.Tensor) -> torch.Tensor:
 def _over_data(tensor: torch.Tensor, op) -> torch.Tensor:
     from megatron.core import parallel_state
 
-    dist.all_reduce(
-        tensor, op=op, group=parallel_state.get_data_parallel_group(with_context_parallel=True)
-    )
+    group = parallel_state.get_data_parallel_group(with_context_parallel=True)
+    dist.all_reduce(tensor, op=op, group=group)
     return tensor

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
 from red_mcore.config.recipe import Optimizer
+
+
+@dataclass
+class _Part:
+    """What a slot has in one of the optimizers that Megatron's chains."""
+
+    optimizer: Any
+    """Megatron's, around torch's."""
+    groups: list[dict[str, Any]]
+    moments: dict[Any, dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
+
+    def enter(self) -> None:
+        inner = self.optimizer.optimizer
+        inner.param_groups, inner.state = self.groups, self.moments
+
+    def keep(self) -> None:
+        inner = self.optimizer.optimizer
+        self.groups, self.moments = inner.param_groups, inner.state
 
 
 class Slot:
@@ -20,21 +39,16 @@ class Slot:
     """
 
     def __init__(self, optimizer, settings: Optimizer, steps: int):
-        self._parts, self._config, self._clip_grad = (
-            optimizer.chained_optimizers,
-            optimizer.config,
-            settings.clip_grad,
-        )
+        self._config, self._clip_grad = optimizer.config, settings.clip_grad
         self.skip_grad = settings.skip_grad
         # Megatron's schedule prefers a group's own bounds of the learning rate.
         bounds = {"max_lr": settings.lr, "min_lr": settings.lr * settings.min_lr_ratio}
         own = {"betas": settings.betas, "eps": settings.eps, **bounds}
-        self._groups = [
-            [group | own for group in part.optimizer.param_groups] for part in self._parts
-        ]
-        self._moments: list[dict[Any, dict]] = [defaultdict(dict) for _ in self._parts]
+        self._parts = []
+        for part in optimizer.chained_optimizers:
+            self._parts.append(_Part(part, [old | own for old in part.optimizer.param_groups]))
         self.enter()
-        for part in self._parts:
+        for part in optimizer.chained_optimizers:
             # Zero moments now rather than at the first step: a checkpoint may come earlier, or load
             # into them.
             part.init_state_fn(part.optimizer)
@@ -43,12 +57,12 @@ class Slot:
                     state["step"] = torch.tensor(0.0)
         self.schedule = OptimizerParamScheduler(
             optimizer,
-            init_lr=settings.lr
-            / (settings.warmup_steps + 1),  # of the first update, which would idle at 0
+            # Of the first update, which would idle at 0.
+            init_lr=settings.lr / (settings.warmup_steps + 1),
             **bounds,
             lr_warmup_steps=settings.warmup_steps,
             lr_decay_steps=max(steps, settings.warmup_steps + 1),
-            lr_decay_style="WSD" if settings.schedule == "wsd" else settings.schedule,
+            lr_decay_style={"wsd": "WSD"}.get(settings.schedule, settings.schedule),
             lr_wsd_decay_style="linear",
             wsd_decay_steps=max(1, round(settings.decay_fraction * steps)),
             start_wd=settings.weight_decay,
@@ -60,21 +74,27 @@ class Slot:
 
     def moments(self) -> list[torch.Tensor]:
         """The moments of every parameter."""
-        moments = (
-            [part.optimizer.state for part in self._parts] if self._is_in_turn else self._moments
-        )
-        states = (state for of_part in moments for state in of_part.values())
-        return [tensor for state in states for name, tensor in state.items() if name != "step"]
+        if self._is_in_turn:
+            self._keep()
+        found: list[torch.Tensor] = []
+        for part in self._parts:
+            for state in part.moments.values():
+                found += [tensor for name, tensor in state.items() if name != "step"]
+        return found
 
     def enter(self) -> None:
         """Put the slot's state into Megatron's optimizer."""
         self._is_in_turn = True
         self._config.clip_grad = self._clip_grad
-        for part, groups, moments in zip(self._parts, self._groups, self._moments, strict=True):
-            part.optimizer.param_groups, part.optimizer.state = groups, moments
+        for part in self._parts:
+            part.enter()
 
     def leave(self) -> None:
-        """Keep what Megatron's optimizer holds now: loading a checkpoint puts new objects there."""
+        """Let another slot take its turn."""
         self._is_in_turn = False
-        self._groups = [part.optimizer.param_groups for part in self._parts]
-        self._moments = [part.optimizer.state for part in self._parts]
+        self._keep()
+
+    def _keep(self) -> None:
+        """Hold what Megatron's optimizer has now: loading a checkpoint puts new objects there."""
+        for part in self._parts:
+            part.keep()

@@ -41,9 +41,9 @@ def logprob_and_entropy(
 class _VocabParallel(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, weight, targets, vocab_size, temperature, group):
-        rank, size = (
-            (dist.get_rank(group), dist.get_world_size(group)) if group is not None else (0, 1)
-        )
+        rank, size = 0, 1
+        if group is not None:  # of None torch would take the group of all ranks
+            rank, size = dist.get_rank(group), dist.get_world_size(group)
         first = rank * len(weight)
         valid = max(0, min(len(weight), vocab_size - first))
         local = targets - first
@@ -67,7 +67,9 @@ class _VocabParallel(torch.autograd.Function):
         if size > 1:  # two reductions, however many chunks
             whole = top.clone()
             dist.all_reduce(whole, op=dist.ReduceOp.MAX, group=group)
-            shift = top - whole if valid else torch.zeros_like(top)
+            shift = torch.zeros_like(top)
+            if valid:  # of no rows the maximum is -inf, and -inf times their zeros is no number
+                shift = top - whole
             scale = shift.exp()
             moment = moment + shift * norm
             sums = torch.stack(
@@ -75,55 +77,48 @@ class _VocabParallel(torch.autograd.Function):
             )
             dist.all_reduce(sums, group=group)
             top, (norm, moment, picked, heated) = whole, sums
-        log_norm = norm.log()
-        log_heated = log_norm if temperature is None else heated.log()
+        log_norm = log_heated = norm.log()
+        if temperature is not None:
+            log_heated = heated.log()
         logp, entropy = picked / t - log_heated, log_norm - moment / norm
-        ctx.save_for_backward(
-            hidden,
-            weight,
-            local,
-            mine,
-            entropy,
-            top + log_norm,
-            temperature,
-            None if temperature is None else top / t + log_heated,
-        )
+        norms = (top + log_norm, top / t + log_heated)
+        ctx.save_for_backward(hidden, weight, local, mine, entropy, temperature, *norms)
         ctx.valid = valid
         ctx.set_materialize_grads(False)
         return logp, entropy
 
     @staticmethod
     def backward(ctx, grad_logp, grad_entropy):
-        hidden, weight, local, mine, entropy, log_norm, temperature, log_heated = ctx.saved_tensors
+        hidden, weight, local, mine, entropy, temperature, log_norm, log_heated = ctx.saved_tensors
         rows = weight[: ctx.valid]
         grad_hidden = torch.zeros_like(hidden)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         # With a, b the gradients of logp and H, p = softmax(x) and q = softmax(x / t):
         # d / dx_j = a / t (1[j = y] - q_j) - b p_j (ln p_j + H)
-        a = torch.zeros_like(log_norm) if grad_logp is None else grad_logp
-        a = a if temperature is None else a / temperature
-        b = grad_entropy
+        a, b = grad_logp, grad_entropy
+        if a is None:
+            a = torch.zeros_like(log_norm)
+        if temperature is not None:
+            a = a / temperature
         for part in _chunks(hidden, ctx.valid):
             x = _logits(hidden[part], rows)
-            by_logp = a[part, None]
             if temperature is None:
+                # p and q are the same, so that one exponential serves both terms.
                 log_p = x.sub_(log_norm[part, None])
-                grad = log_p.exp().mul_(
-                    by_logp if b is None else _by_entropy(log_p, entropy, b, part).add_(by_logp)
-                )
+                factor = a[part, None]
+                grad = log_p.exp()
+                if b is not None:
+                    factor = _by_entropy(log_p, entropy, b, part).add_(factor)
+                grad.mul_(factor)
             else:
-                grad = (
-                    (x / temperature[part, None]).sub_(log_heated[part, None]).exp_().mul_(by_logp)
-                )
+                grad = (x / temperature[part, None]).sub_(log_heated[part, None]).exp_()
+                grad.mul_(a[part, None])
                 if b is not None:
                     log_p = x.sub_(log_norm[part, None])
                     grad += log_p.exp().mul_(_by_entropy(log_p, entropy, b, part))
-            grad = (
-                grad.neg_()
-                .scatter_add_(1, local[part, None], (a * mine)[part, None])
-                .to(hidden.dtype)
-            )
-            x = log_p = None  # type: ignore[assignment]  # they are large
+            grad = grad.neg_().scatter_add_(1, local[part, None], (a * mine)[part, None])
+            grad = grad.to(hidden.dtype)
+            x = log_p = factor = None  # type: ignore[assignment]  # they are large
             grad_hidden[part] = grad @ rows
             grad_weight[: ctx.valid] += grad.T @ hidden[part]
         return grad_hidden, grad_weight.to(weight.dtype), None, None, None, None
@@ -141,6 +136,8 @@ def _logits(hidden: Tensor, rows: Tensor) -> Tensor:
 def _chunks(hidden: Tensor, valid: int) -> Iterator[slice]:
     """Slices of tokens whose logits fit ``CHUNK_BYTES``; none where the rank holds nothing but
     padding."""
-    size = max(1, CHUNK_BYTES // (4 * max(valid, 1)))
-    for start in range(0, len(hidden) if valid else 0, size):
+    if not valid:
+        return
+    size = max(1, CHUNK_BYTES // (4 * valid))
+    for start in range(0, len(hidden), size):
         yield slice(start, start + size)

@@ -157,9 +157,10 @@ def _written(element: Element, depth: int) -> str:
     if kind := _class(element):
         attributes += f' class="{kind}"'
     # latex2mathml writes symbols as references: &#x2264;
-    parts = [_plain(html.unescape(element.text or ""))]
-    parts += [_written(child, depth + 1) for child in element]
-    return f"<{tag}{attributes}>{''.join(parts)}</{tag}>"
+    content = _plain(html.unescape(element.text or ""))
+    for child in element:
+        content += _written(child, depth + 1)
+    return f"<{tag}{attributes}>{content}</{tag}>"
 
 
 def _class(element: Element) -> str | None:
@@ -167,4 +168,6 @@ def _class(element: Element) -> str | None:
     if element.tag == "menclose":
         return "boxed" if "box" in element.get("notation", "") else "struck"
     align = element.get("columnalign")
-    return align if align in ("left", "right") else None
+    if align in ("left", "right"):
+        return align
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from red_mcore.reports import maths
 from red_mcore.reports.colours import VARIABLES, themed
-from red_mcore.reports.plots import short
+from red_mcore.reports.numbers import short
 from red_mcore.system.disk import write_atomic
 
 
@@ -87,10 +87,14 @@ def _estimate(value: Any, sign: str = "") -> str:
 
 def markdown(table: Table) -> str:
     """The table for a text file."""
-    lines = [list(table.header), ["---"] * len(table.header)]
+    text = _marked(table.header) + _marked(["---"] * len(table.header))
     for row in table.rows:
-        lines.append([str(cell).replace("|", "\\|") for cell in row])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+        text += _marked(str(cell).replace("|", "\\|") for cell in row)
+    return text
+
+
+def _marked(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> list[Path]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from red_mcore.reports.numbers import Values, finite_of, running_mean, short
 from red_mcore.system import disk
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's, without the yellow, which white paper swallows; ink is for a reference."""
 INK, GREY = "#222222", "#b5b5b5"
 _LABEL = "#555555"
-_SMALL = {"fontsize": 8, "color": _LABEL}
-STYLE = {
+_SMALL: dict[str, Any] = {"fontsize": 8, "color": _LABEL}
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.spines.top": False,
@@ -54,7 +56,6 @@ _TICK_STEPS = (1, 2, 2.5, 5, 10)
 """What may lie between two ticks, times a power of ten."""
 _LARGE = 10_000
 """From here on, an axis has ticks such as 12k."""
-Values = Sequence[float] | np.ndarray
 Series = tuple[Values, Values]
 """The xs and ys of a line."""
 
@@ -79,13 +80,13 @@ class Plot:
         """An <svg> element that fills the width it gets."""
         return svg(self.figure)
 
-    def save_png(self, path: Path | str, dpi: int = 150) -> Path:
+    def save_png(self, path: Path) -> Path:
         """Write the figure as PNG; returns the path."""
         buffer = io.BytesIO()
-        options = {"facecolor": "white", "metadata": {"Software": None}}
-        self.figure.savefig(buffer, format="png", dpi=dpi, **options)
-        disk.write_atomic(Path(path), buffer.getvalue())
-        return Path(path)
+        options: dict[str, Any] = {"facecolor": "white", "metadata": {"Software": None}}
+        self.figure.savefig(buffer, format="png", dpi=150, **options)
+        disk.write_atomic(path, buffer.getvalue())
+        return path
 
 
 def curve(
@@ -126,14 +127,9 @@ def curve(
             axes.axhline(y, color="#888888", lw=1, ls=":", zorder=2)
             place = (0, y), (3, 2), ("axes fraction", "data"), "offset points"
             axes.annotate(_literal(name), *place, **_SMALL)
-        for name, colour in _palette(series, colours).items():
+        for name, colour in palette(series, colours).items():
             x, y, half = _finite(*series[name], bands.get(name), positive=logy)
-            look: dict[str, Any] = {
-                "color": colour,
-                "label": _literal(name),
-                "lw": 1.8,
-                "zorder": 3,
-            }
+            look: dict[str, Any] = {"color": colour, "lw": 1.8, "zorder": 3}
             if name in behind:
                 look |= {"lw": 0.8, "zorder": 2}
             if name in dots:
@@ -143,7 +139,7 @@ def curve(
                 y = np.exp(running_mean(np.log(y), smooth)) if logy else running_mean(y, smooth)
             elif len(x) <= 40 and not ends:
                 look |= {"marker": "o", "ms": 3.5}
-            axes.plot(x, y, **look)
+            axes.plot(x, y, label=_literal(name), **look)
             if markers.get(name) and len(x):
                 axes.plot(x[-1], y[-1], markers[name], color=colour, ms=5, zorder=4, clip_on=False)
             if half is not None:
@@ -184,11 +180,11 @@ def stacked(
         step = np.diff(x).min() if len(x) > 1 else 1.0
         edges = np.append(x, x[-1:] + step) - step / 2
         low = np.zeros(len(x))
-        for row, (name, colour) in enumerate(_palette(parts, colours).items()):
+        for row, (name, colour) in enumerate(palette(parts, colours).items()):
             high = low + heights[row]
             # One outline, not a rectangle for each bar: hundreds would show gaps in a large file.
-            look = {"fill": True, "color": colour, "lw": 0.3, "zorder": 2}
-            axes.stairs(high, edges, baseline=low, label=_literal(name), **look)
+            look: dict[str, Any] = {"color": colour, "lw": 0.3, "zorder": 2}
+            axes.stairs(high, edges, baseline=low, fill=True, label=_literal(name), **look)
             low = high
         if len(x):
             axes.set_xlim(edges[0], edges[-1])
@@ -205,15 +201,12 @@ def histogram(
     colours: Mapping[str, str] | None = None,
 ) -> Plot:
     """Share of each group's values in equal bins that all groups have in common."""
-    finite = {}
-    for name, group in groups.items():
-        values = np.asarray(group, float)
-        finite[name] = values[np.isfinite(values)]
+    finite = {name: finite_of(group) for name, group in groups.items()}
     everything = np.concatenate([*finite.values(), []])
     with _panel(ylabel, xlabel, SIZE) as (figure, axes):
         if len(everything):
             edges = np.histogram_bin_edges(everything, bins)
-            for name, colour in _palette(groups, colours).items():
+            for name, colour in palette(groups, colours).items():
                 shares = np.histogram(finite[name], edges)[0] / max(len(finite[name]), 1)
                 axes.stairs(shares, edges, fill=True, color=colour, alpha=0.15, lw=0, zorder=2)
                 axes.stairs(shares, edges, color=colour, lw=1.4, label=_literal(name), zorder=3)
@@ -236,51 +229,31 @@ def bars(
     ``errors``: group -> category -> half of an interval. Each bar bears its value in the format
     ``form``. The figure is as high as the number of bars asks.
     """
-    categories = list(dict.fromkeys(name for values in groups.values() for name in values))
+    categories = list(dict.fromkeys(chain.from_iterable(groups.values())))
     height = _TOP + _BOTTOM + _PER_BAR * max(len(categories), 1) * (len(groups) + 0.5)
     # Names of categories may be longer than the numbers that stand there otherwise.
     left = max(_LEFT, 0.15 + 0.075 * max(map(len, categories), default=0))
     thick = 0.8 / max(len(groups), 1)
     grid = {"axes.grid.axis": "x"}
     with _panel(ylabel, "", (width, height), left, grid) as (figure, axes):
-        for i, (name, colour) in enumerate(_palette(groups, colours).items()):
-            for row, category in enumerate(categories):
-                value = groups[name].get(category, np.nan)
-                if not np.isfinite(value):
-                    continue
-                y = row + (i - (len(groups) - 1) / 2) * thick
-                error = (errors or {}).get(name, {}).get(category)
-                look = {"color": colour, "xerr": error, "ecolor": _LABEL, "zorder": 2}
-                axes.barh(y, value, thick * 0.9, **look)
-                side = 1 if value >= 0 else -1
-                end = value + side * (error or 0)
-                place = (end, y), (3 * side, 0)
-                sides = {"ha": "left" if side > 0 else "right", "va": "center_baseline"}
-                text = form.format(value)
-                axes.annotate(text, *place, textcoords="offset points", **sides, **_SMALL)
-            axes.barh(0, 0, color=colour, label=_literal(name))
+        for i, (name, colour) in enumerate(palette(groups, colours).items()):
+            values = np.array([groups[name].get(category) for category in categories], float)
+            rows = np.flatnonzero(np.isfinite(values))
+            look: dict[str, Any] = {"color": colour, "ecolor": _LABEL, "zorder": 2}
+            if errors is not None:
+                halves = [errors.get(name, {}).get(category, 0.0) for category in categories]
+                look["xerr"] = np.array(halves)[rows]
+            places = rows + (i - (len(groups) - 1) / 2) * thick
+            drawn = axes.barh(places, values[rows], thick * 0.9, **look)
+            for text in axes.bar_label(drawn, fmt=form, padding=3, **_SMALL):
+                text.set_va("center_baseline")
+            axes.barh(0, 0, color=colour, label=_literal(name))  # the legend's, whatever is drawn
         axes.set_yticks(range(len(categories)), list(map(_literal, categories)))
         axes.set_ylim(len(categories) - 0.4, -0.6)
         axes.margins(x=0.14)  # for the numbers at the ends of bars
         axes.axvline(0, color="#666666", lw=0.8)
         _legend(axes, wanted=True)
     return Plot(figure)
-
-
-def running_mean(values: Values, window: int) -> np.ndarray:
-    """Mean of the ``window`` values around each, of fewer at the ends; [n] as ``values``."""
-    sums = np.concatenate([[0.0], np.cumsum(np.asarray(values, float))])
-    places = np.arange(len(values))
-    first = np.maximum(places - window // 2, 0)
-    end = np.minimum(places + window // 2 + 1, len(values))
-    return (sums[end] - sums[first]) / np.maximum(end - first, 1)
-
-
-def short(number: float) -> str:
-    """A count in few characters: 9.5, 950, 1.2k, 0.6M."""
-    if abs(number) < 1000:
-        return f"{number:.3g}"
-    return f"{number / 1000:.3g}k" if abs(number) < 999_500 else f"{number / 1e6:.3g}M"
 
 
 class Counts(Formatter):
@@ -295,17 +268,6 @@ class Counts(Formatter):
         if len(set(labels)) < len(labels):
             return [f"{value:,.0f}" for value in values]
         return labels
-
-
-def reading(name: str, values: Values, form: str = "{:.3g}") -> str:
-    """A line of a figure in words: where it begins and where it ends, of the values that are
-    finite."""
-    finite = np.asarray(values, float)
-    finite = finite[np.isfinite(finite)]
-    if not len(finite):
-        return ""
-    ends = list(dict.fromkeys([form.format(finite[0]), form.format(finite[-1])]))
-    return f"{name} {' → '.join(ends)}".strip()
 
 
 def svg(figure: Figure) -> str:
@@ -384,17 +346,15 @@ def _log_ticks(axes: Axes) -> None:
 
 def _legend(axes: Axes, *, wanted: bool) -> None:
     if wanted and axes.get_legend_handles_labels()[0]:
-        place = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.995), "borderaxespad": 0}
-        space = {"borderpad": 0.1, "handlelength": 1.2, "handletextpad": 0.4, "columnspacing": 1.0}
-        axes.legend(ncols=6, fontsize=8, **place, **space)
+        look: dict[str, Any] = {"borderaxespad": 0, "borderpad": 0.1, "handlelength": 1.2}
+        look |= {"handletextpad": 0.4, "columnspacing": 1.0, "bbox_to_anchor": (1.0, 0.995)}
+        axes.legend(ncols=6, fontsize=8, loc="lower right", **look)
 
 
-def _palette(names: Mapping[str, Any], colours: Mapping[str, str] | None) -> dict[str, str]:
+def palette(names: Iterable[str], colours: Mapping[str, str] | None = None) -> dict[str, str]:
     """A colour for each name: the one asked for, else the next of ``COLOURS``."""
-    found = {}
-    for i, name in enumerate(names):
-        found[name] = (colours or {}).get(name, COLOURS[i % len(COLOURS)])
-    return found
+    asked = colours or {}
+    return {name: asked.get(name, COLOURS[i % len(COLOURS)]) for i, name in enumerate(names)}
 
 
 def _finite(

@@ -10,10 +10,13 @@ process.
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from collections import deque
+
+from red_mcore.rewards.tables import Rules
 
 _BRACES = re.compile(
-    r"\\(?:boxed|fbox)(?![a-zA-Z])(?:(?P<box>\s*\{)|\s*(?P<bare>(?=[-+0-9.(\\]|[A-Za-z](?![A-Za-z]))"
+    r"\\(?:boxed|fbox)(?![a-zA-Z])(?:(?P<box>\s*\{)"
+    r"|\s*(?P<bare>(?=[-+0-9.(\\]|[A-Za-z](?![A-Za-z]))"
     r"(?:\\[a-zA-Z]+(?: ?\{[^{}]{0,100}\}){0,3}|[^\s$\\{}])+)|\s*(?P<cut>\Z))|\\[{}]|[{}]"
 )
 """The start of a box, one without braces, one that the text ends in, an escaped brace (which is
@@ -21,90 +24,91 @@ text), a brace."""
 
 _SIGNS = str.maketrans(
     {
-        "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/",
-        "∕": "/", "π": r"\pi ",
-        "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∈": r"\in ",
-        "°": r"^\circ ",
-        "±": r"\pm ", "²": "^2", "³": "^3", "√": r"\sqrt ", "≈": r"\approx ", "θ": r"\theta ",
-        "α": r"\alpha ",
-        "β": r"\beta ", "λ": r"\lambda ", "ω": r"\omega ", "ℝ": r"\mathbb{R} ", "∅": r"\emptyset ",
-        "½": r"\frac12 ",
-        "（": "(", "）": ")", "，": ",", "：": ":", "；": ";", "≡": r"\equiv ",
-        "∩": r"\cap ", "∖": r"\setminus ",
-        "∧": r"\land ", "∨": r"\lor ", "ℤ": r"\mathbb{Z} ", "ℕ": r"\mathbb{N} ", "…": r"\ldots ",
-        "∠": r"\angle ",
-        "∉": r"\notin ",
-        "¼": r"\frac14 ", "¾": r"\frac34 ", "’": "'", "′": "'", "\u00a0": " ",
-        "\u2009": " ", "\u202f": " ",
+        "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∕": "/",
+        "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ",
+        "∈": r"\in ", "∉": r"\notin ", "°": r"^\circ ", "±": r"\pm ", "²": "^2", "³": "^3",
+        "√": r"\sqrt ", "≈": r"\approx ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
+        "λ": r"\lambda ", "ω": r"\omega ", "ℝ": r"\mathbb{R} ", "ℤ": r"\mathbb{Z} ",
+        "ℕ": r"\mathbb{N} ", "∅": r"\emptyset ", "½": r"\frac12 ", "¼": r"\frac14 ",
+        "¾": r"\frac34 ", "（": "(", "）": ")", "，": ",", "：": ":", "；": ";", "≡": r"\equiv ",
+        "∩": r"\cap ", "∖": r"\setminus ", "∧": r"\land ", "∨": r"\lor ", "…": r"\ldots ",
+        "∠": r"\angle ", "’": "'", "′": "'", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
     }
 )  # fmt: skip
 """Typed signs that have a LaTeX spelling. Look-alikes of digits and letters are left: they are no
 mathematics."""
 
-_NOISE = re.compile(
-    r"\\(?:left|right|[bB]igg?[lrm]?|(?:display|text|script|scriptscript)style|(?:no)?limits|mathbf|boldsymbol|mathit"
-    r"|bm|bf|bfseries|it|itshape|tiny|scriptsize|footnotesize|small|normalsize|[lL]arge|LARGE|[hH]uge)(?![a-zA-Z])\.?"
-    r"|\\(?:color|textcolor|colorbox) ?(?:\[[A-Za-z]*\])? ?\{(?! ?(?:white|transparent))[^{}]*\}"
-    r"|(?<!\\)\\[!/()\[\]]|\\?\$"
-)
-_SPACE = re.compile(
-    r"(?<!\\)\\(?:[,;:> ]|(?:q?quad|enspace|thinspace)(?![a-zA-Z])|hspace ?\{[^{}]*\}"
-    r"|[hv]?phantom(?![a-zA-Z]) ?(?:\{[^{}]*\}|.))|~|[\t\r\n]"
-)
-_SPELLING = [
-    (re.compile(r"(?<=[0-9])(?:\{,\}| ?, ?\\! ?)(?=[0-9]{3})"), ""),
-    (re.compile(r"\{,\}"), ","),
-    (re.compile(r"\{:\}|\\colon(?![a-zA-Z])"), ":"),
-    (_NOISE, ""),
-    (_SPACE, " "),
-    (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
+_SPELLING = Rules(
+    # Of a number's commas only these are certain to part thousands; a bare one may be a list's, so
+    # that ``_thousands`` decides on it when the rest is tidy.
+    (r"(?<=[0-9])(?:\{,\}| ?, ?\\! ?)(?=[0-9]{3})", ""),
+    (r"\{,\}", ","),
+    (r"\{:\}|\\colon(?![a-zA-Z])", ":"),
+    # What only sets the text; white and transparent colours stay, for grading refuses hidden text.
     (
-        re.compile(
-            r"(?<=[A-Za-z])\\(?:mathrm|operatorname) ?(?:\{ ?([ei]) ?\}|([ei])(?![A-Za-z]))"
-        ),
+        r"\\(?:left|right|[bB]igg?[lrm]?|(?:display|text|script|scriptscript)style|(?:no)?limits"
+        r"|mathbf|boldsymbol|mathit|bm|bf|bfseries|it|itshape|tiny|scriptsize|footnotesize|small"
+        r"|normalsize|[lL]arge|LARGE|[hH]uge)(?![a-zA-Z])\.?"
+        r"|\\(?:color|textcolor|colorbox) ?(?:\[[A-Za-z]*\])? ?"
+        r"\{(?! ?(?:white|transparent))[^{}]*\}|(?<!\\)\\[!/()\[\]]|\\?\$",
+        "",
+    ),
+    (
+        r"(?<!\\)\\(?:[,;:> ]|(?:q?quad|enspace|thinspace)(?![a-zA-Z])|hspace ?\{[^{}]*\}"
+        r"|[hv]?phantom(?![a-zA-Z]) ?(?:\{[^{}]*\}|.))|~|[\t\r\n]",
+        " ",
+    ),
+    (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+    # Upright e, i and d are what they are in italics; behind a letter only with a space between.
+    (
+        r"(?<=[A-Za-z])\\(?:mathrm|operatorname) ?(?:\{ ?([ei]) ?\}|([ei])(?![A-Za-z]))",
         r" \1\2",
     ),
-    (re.compile(r"\\(?:mathrm|operatorname) ?(?:\{ ?([ei]) ?\}|([ei])(?![A-Za-z]))"), r"\1\2"),
-    (re.compile(r"\\mathrm ?(?:\{ ?d ?\}|d(?![A-Za-z])) ?(?=[A-Za-z\\])"), "d"),
+    (r"\\(?:mathrm|operatorname) ?(?:\{ ?([ei]) ?\}|([ei])(?![A-Za-z]))", r"\1\2"),
+    (r"\\mathrm ?(?:\{ ?d ?\}|d(?![A-Za-z])) ?(?=[A-Za-z\\])", "d"),
+    # Every other word in a formula is a \text.
     (
-        re.compile(
-            r"\\(?:mathrm|mathsf|textrm|textsf|mbox|hbox|textbf|textit|textnormal|emph|operatorname\*?)(?= ?\{)"
-        ),
+        r"\\(?:mathrm|mathsf|textrm|textsf|mbox|hbox|textbf|textit|textnormal|emph"
+        r"|operatorname\*?)(?= ?\{)",
         r"\\text",
     ),
-    (re.compile(r"\{ ?\\rm(?![a-zA-Z]) ?([^{}]*)\}"), r"\\text{\1}"),
-    (re.compile(r"\\text +\{"), r"\\text{"),
-    (re.compile(r"\^ ?\{ ?\\circ ?\}|\^ ?\\circ(?![a-zA-Z])|\\degree(?![a-zA-Z])"), r"^\\circ"),
-    (re.compile(r"\\%"), "%"),
-    (re.compile(r"\\leq(?:slant)?(?![a-zA-Z])"), r"\\le"),
-    (re.compile(r"\\geq(?:slant)?(?![a-zA-Z])"), r"\\ge"),
-    (re.compile(r"\\neq(?![a-zA-Z])"), r"\\ne"),
-    (re.compile(r"\\not ?(?:=|\\eq(?![a-zA-Z]))"), r"\\ne "),
-    (re.compile(r"\\not ?\\in(?![a-zA-Z])"), r"\\notin "),
-    (re.compile(r"\\bigcup(?![a-zA-Z])"), r"\\cup"),
-    (re.compile(r"\\bigcap(?![a-zA-Z])"), r"\\cap"),
-    (re.compile(r"\\(?:smallsetminus|backslash)(?![a-zA-Z])"), r"\\setminus"),
-    (re.compile(r"\\mathbb ?(?:\{ ?([A-Z]) ?\}|([A-Z]))"), r"\\mathbb{\1\2}"),
-    (re.compile(r"\\varnothing(?![a-zA-Z])|\\\{ *\\\}"), r"\\emptyset"),
-    (re.compile(r"\\[lc]?dots[cb]?(?![a-zA-Z])|\.\.\."), r"\\ldots "),
-    (re.compile(r"\\lbrace(?![a-zA-Z])"), r"\\{"),
-    (re.compile(r"\\rbrace(?![a-zA-Z])"), r"\\}"),
-    (re.compile(r"[(\[] ?\\begin\{array\} ?\{[lcr| ]*\}"), r"\\begin{pmatrix}"),
-    (re.compile(r"\\end\{array\} ?[)\]]"), r"\\end{pmatrix}"),
-    (re.compile(r"(?<![0-9])\.(?=[0-9])"), "0."),
-    (re.compile(r"(?<![A-Za-z\\])infinity(?![A-Za-z])"), r"\\infty"),
-]
-"""One spelling each; ``{,}`` and ``,\\!`` mark thousands, which a bare comma only may
-(``_thousands``)."""
+    (r"\{ ?\\rm(?![a-zA-Z]) ?([^{}]*)\}", r"\\text{\1}"),
+    (r"\\text +\{", r"\\text{"),
+    (r"\^ ?\{ ?\\circ ?\}|\^ ?\\circ(?![a-zA-Z])|\\degree(?![a-zA-Z])", r"^\\circ"),
+    (r"\\%", "%"),
+    (r"\\leq(?:slant)?(?![a-zA-Z])", r"\\le"),
+    (r"\\geq(?:slant)?(?![a-zA-Z])", r"\\ge"),
+    (r"\\neq(?![a-zA-Z])", r"\\ne"),
+    (r"\\not ?(?:=|\\eq(?![a-zA-Z]))", r"\\ne "),
+    (r"\\not ?\\in(?![a-zA-Z])", r"\\notin "),
+    (r"\\bigcup(?![a-zA-Z])", r"\\cup"),
+    (r"\\bigcap(?![a-zA-Z])", r"\\cap"),
+    (r"\\(?:smallsetminus|backslash)(?![a-zA-Z])", r"\\setminus"),
+    (r"\\mathbb ?(?:\{ ?([A-Z]) ?\}|([A-Z]))", r"\\mathbb{\1\2}"),
+    (r"\\varnothing(?![a-zA-Z])|\\\{ *\\\}", r"\\emptyset"),
+    (r"\\[lc]?dots[cb]?(?![a-zA-Z])|\.\.\.", r"\\ldots "),
+    (r"\\lbrace(?![a-zA-Z])", r"\\{"),
+    (r"\\rbrace(?![a-zA-Z])", r"\\}"),
+    (r"[(\[] ?\\begin\{array\} ?\{[lcr| ]*\}", r"\\begin{pmatrix}"),
+    (r"\\end\{array\} ?[)\]]", r"\\end{pmatrix}"),
+    (r"(?<![0-9])\.(?=[0-9])", "0."),
+    (r"(?<![A-Za-z\\])infinity(?![A-Za-z])", r"\\infty"),
+)
+"""One spelling for each thing."""
+_SHORTEST = Rules(
+    # A space between letters or digits stays: 1 1/2 is not 11/2.
+    (r"(?<![^\W_]) | (?![^\W_]|\.)", ""),
+    (r"([\^_])\{([0-9A-Za-z])\}", r"\1\2"),
+    (r"\\frac\{([0-9])\}\{([0-9])\}", r"\\frac\1\2"),
+)
 
 _THOUSANDS = re.compile(
     r"([+-]? ?)([1-9][0-9]{0,2}(?:,[0-9]{3})+)(?= ?(?:\.[0-9]|\\text|\^|%|[A-Za-z]|$))"
 )
-_TEXT = re.compile(r"\\text\{([^{}]*)\}")
+TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _GAP = re.compile(r" +")
+_BRACED = re.compile(r"(?:\\underline *)?\{")
 _OUTER = re.compile(r"\\?[{}]|[][(),]")
-_ONE = re.compile(r"([\^_])\{([0-9A-Za-z])\}")
-_SHORT = re.compile(r"\\frac\{([0-9])\}\{([0-9])\}")
 
 _PLAIN = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
 _LETTER = re.compile(r"[A-J]")
@@ -155,12 +159,13 @@ def _boxes(text: str) -> tuple[bool, str | None]:
 
 
 def answer_part(text: str) -> str:
-    """What follows the last ``</think>``; of that the inside of the last ``<answer>...</answer>``,
-    if there is one."""
+    """What follows the last ``</think>``, or the last ``<answer>...</answer>`` in there."""
     text = text.rpartition("</think>")[2]
     before, closed, _ = text.rpartition("</answer>")
-    opened, inside = before.rpartition("<answer>")[1:]
-    return inside if closed and opened else text
+    _, opened, inside = before.rpartition("<answer>")
+    if closed and opened:
+        return inside
+    return text
 
 
 def stated(text: str) -> str | None:
@@ -172,38 +177,38 @@ def stated(text: str) -> str | None:
     that ends the text, else the last number of its last line. A number further up is no answer:
     most responses without one were cut off.
     """
-    mark = None
-    for mark in _MARK.finditer(text):  # noqa: B007  the last one
-        pass
-    if mark is not None:
-        rest = text[mark.end() :].lstrip()
-        line = rest.partition("\n")[0]
-        spans = _spans(rest)
-        if spans and spans[0][0] < max(len(line), 1):
-            start, end = spans[0]
-            for first, last in spans[1:]:
-                if not _LINK.fullmatch(rest, end, first) or first == end:
-                    break
-                end = last
-            return rest[start:end]
-        number = _VALUE.search(line)
-        sentence = re.split(r"\.(?: |$)", line, maxsplit=1)[0].strip(" *")
-        return number.group() if number else sentence or None
+    if last := deque(_MARK.finditer(text), maxlen=1):
+        return _stated_after(text[last[0].end() :].lstrip())
     text = text.rstrip(" \n\t.*")
     spans = _spans(text)
     if spans and spans[-1][1] == len(text):
         return text[spans[-1][0] :]
     numbers = _VALUE.findall(text[text.rfind("\n") + 1 :])
-    return numbers[-1].rstrip(",") if numbers else None
+    if not numbers:
+        return None
+    return numbers[-1].rstrip(",")
+
+
+def _stated_after(rest: str) -> str | None:
+    """The answer at the beginning of ``rest``, which follows an "answer is"."""
+    line = rest.partition("\n")[0]
+    spans = _spans(rest)
+    # A displayed formula may begin on the line behind an empty one.
+    if spans and spans[0][0] < max(len(line), 1):
+        start, end = spans[0]
+        for first, last in spans[1:]:
+            if not _LINK.fullmatch(rest, end, first) or first == end:
+                break
+            end = last
+        return rest[start:end]
+    if number := _VALUE.search(line):
+        return number.group()
+    return re.split(r"\.(?: |$)", line, maxsplit=1)[0].strip(" *") or None
 
 
 def tidy(answer: str) -> str:
-    """``answer`` with one spelling for each thing and without what only sets it: ``$``, ``\\left``,
-    thin spaces, ..."""
-    answer = answer.translate(_SIGNS)
-    for pattern, spelling in _SPELLING:
-        answer = pattern.sub(spelling, answer)
-    answer = answer.strip(" *")
+    """``answer`` in one spelling and without what only sets it: ``$``, ``\\left``, thin spaces."""
+    answer = _SPELLING(answer.translate(_SIGNS)).strip(" *")
     if answer.endswith(".") and not answer.endswith(".."):
         answer = answer[:-1].rstrip(" ")
     return _thousands(_grouped(_GAP.sub(" ", answer)))
@@ -216,16 +221,7 @@ def normal(answer: str) -> str:
     A space between letters or digits stays: ``1 1/2`` is not ``11/2``. Equal normal texts mean the
     same; different ones need not differ in meaning (``1/2`` and ``0.5``).
     """
-    words = tidy(_TEXT.sub(r" \1 ", tidy(answer)))
-    parts = [part for part in words.split(" ") if part]
-    out = parts[:1]
-    for before, part in pairwise(parts):
-        apart = (before[-1].isalnum() and part[0].isalnum()) or (
-            before[-1].isalnum() and part[0] == "."
-        )
-        out.append(" " + part if apart else part)
-    text = _ONE.sub(r"\1\2", "".join(out))
-    return _SHORT.sub(r"\\frac\1\2", text)
+    return _SHORTEST(tidy(TEXT.sub(r" \1 ", tidy(answer))))
 
 
 def final_answer(text: str, boxed_only: bool) -> str | None:
@@ -234,7 +230,14 @@ def final_answer(text: str, boxed_only: bool) -> str | None:
     open."""
     part = answer_part(text)
     boxed, answer = _boxes(part)
-    return answer if boxed or boxed_only else stated(part)
+    if boxed or boxed_only:
+        return answer
+    return stated(part)
+
+
+def verdict_of(correct: bool) -> str:
+    """The verdict on an answer that was understood."""
+    return "correct" if correct else "wrong"
 
 
 def certain(kind: str, gold: str, answer: str) -> str | None:
@@ -246,23 +249,20 @@ def certain(kind: str, gold: str, answer: str) -> str | None:
     gold, answer = gold.strip(" "), answer.strip(" ")
     if kind == "choice":
         if _LETTER.fullmatch(gold) and _LETTER.fullmatch(answer):
-            return "correct" if gold == answer else "wrong"
+            return verdict_of(gold == answer)
     elif _PLAIN.fullmatch(gold) and _PLAIN.fullmatch(answer):
-        return "correct" if int(gold) == int(answer) else "wrong"
+        return verdict_of(int(gold) == int(answer))  # -0 is 0
     return None
 
 
 def _grouped(text: str) -> str:
-    """Without braces around all of it; with a comma between them they are a set's, whose
-    backslashes were lost."""
-    for _ in range(4):
-        start = 0
-        if text.startswith(r"\underline"):
-            start = len(text) - len(text.removeprefix(r"\underline").lstrip(" "))
-        if not (text.startswith("{", start) and text.endswith("}") and not text.endswith("\\}")):
+    """The text without braces around it; with a comma within, they are a set's."""
+    for _ in range(4):  # more braces than anybody means, and each costs a pass
+        opening = _BRACED.match(text)
+        if opening is None or not text.endswith("}") or text.endswith("\\}"):
             return text
         depth, comma = 0, False
-        for match in _OUTER.finditer(text, start):
+        for match in _OUTER.finditer(text, opening.end() - 1):
             mark = match.group()
             if mark[-1] in "{([":
                 depth += 1
@@ -270,8 +270,8 @@ def _grouped(text: str) -> str:
                 depth -= 1
             comma = comma or (mark == "," and depth == 1)
             if depth == 0 and match.end() < len(text):
-                return text
-        inside = text[start + 1 : -1].strip(" ")
+                return text  # the first brace is closed before the end: {1}+{2}
+        inside = text[opening.end() : -1].strip(" ")
         if comma and not _THOUSANDS.match(inside):
             return rf"\{{{inside}\}}"
         text = inside
@@ -279,10 +279,10 @@ def _grouped(text: str) -> str:
 
 
 def _thousands(text: str) -> str:
-    """``1,000`` without its commas, where it is the whole answer but a unit; elsewhere the comma
-    may be a list's."""
-    match = _THOUSANDS.match(text)
-    return match[1] + match[2].replace(",", "") + text[match.end() :] if match else text
+    """``1,000`` without commas, where it is all but a unit; else they may be a list's."""
+    if match := _THOUSANDS.match(text):
+        return match[1] + match[2].replace(",", "") + text[match.end() :]
+    return text
 
 
 def _spans(text: str) -> list[tuple[int, int]]:
@@ -296,8 +296,7 @@ def _spans(text: str) -> list[tuple[int, int]]:
         elif mark == _CLOSING[opened]:
             spans.append((start, match.end()))
             opened = None
-        elif (
-            mark in (r"\(", r"\[") and opened != "$$"
-        ):  # a dollar that was money, or a formula that was cut off
+        elif mark in (r"\(", r"\[") and opened != "$$":
+            # What was open is a dollar that was money, or a formula that was cut off.
             opened, start = mark, match.start()
     return spans

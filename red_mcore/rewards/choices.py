@@ -4,33 +4,40 @@ from __future__ import annotations
 
 import re
 
-from red_mcore.rewards.answers import answer_part, final_answer, stated, tidy
+from red_mcore.rewards.answers import TEXT, answer_part, final_answer, stated, tidy
 
-_WRAPPED = re.compile(r"\\text\{([^{}]*)\}")
 _LETTER = re.compile(r"(?<![A-Za-z])[A-J](?![A-Za-z])")
 _CHOSEN = re.compile(
-    r"\(([A-J])\)|([A-J])(?:\)|\.(?![A-Za-z])|:| +[-–—] +(?=\w)(?![A-J](?:\W*$|[,.)/]| (?:and|or)\b)))"
+    r"\(([A-J])\)|([A-J])(?:\)|\.(?![A-Za-z])|:"
+    r"| +[-–—] +(?=\w)(?![A-J](?:\W*$|[,.)/]| (?:and|or)\b)))"
 )
+"""A letter that something marks as a choice: brackets, a full stop, a colon, or a dash before what
+it stands for, which is no letter itself."""
 _SAID = re.compile(
     r"(?:the |final |correct )*(?:answer|option|choice)(?: is| ?:)? *(?:option |choice )?(.*)", re.I
 )
 
 
 def letter(text: str) -> str | None:
-    """The letter that an answer to a multiple choice comes to; None where it names none, or more
-    than one."""
-    text = _WRAPPED.sub(r"\1", tidy(text)).replace("*", "").strip(" .")
+    """The letter that an answer comes to; None where it names none, or more than one."""
+    text = TEXT.sub(r"\1", tidy(text)).replace("*", "").strip(" .")
     if said := _SAID.fullmatch(text):
         text = said[1].strip(" .")
     if re.fullmatch(r"\(?[a-j]\)?", text):
         return text.strip("()").upper()
-    named = set(_LETTER.findall(text))
-    chosen = _CHOSEN.match(text)
-    if chosen is None:
-        return named.pop() if len(named) == 1 and _LETTER.fullmatch(text) else None
-    others = {m[1] or m[2] for m in _CHOSEN.finditer(text)} - {chosen[1] or chosen[2]}
-    joined = re.match(r" *(?:[,/&]|or\b|and\b)", text[chosen.end() :])
-    return None if others or joined else chosen[1] or chosen[2]
+    marked = _CHOSEN.match(text)
+    if marked is None:
+        # A bare letter; "A is right" may be the name of a quantity.
+        return text if _LETTER.fullmatch(text) else None
+    chosen = _letter_of(marked)
+    joined = re.match(r" *(?:[,/&]|or\b|and\b)", text[marked.end() :])
+    if joined or any(_letter_of(other) != chosen for other in _CHOSEN.finditer(text)):
+        return None
+    return chosen
+
+
+def _letter_of(marked: re.Match[str]) -> str:
+    return marked[1] or marked[2]
 
 
 def final_choice(text: str, boxed_only: bool) -> str | None:
@@ -40,4 +47,6 @@ def final_choice(text: str, boxed_only: bool) -> str | None:
     if boxed_only or answer is None or letter(answer):
         return answer
     said = stated(answer_part(text))
-    return said if said and letter(said) else answer
+    if said and letter(said):
+        return said
+    return answer

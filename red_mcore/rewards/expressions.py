@@ -1,5 +1,5 @@
-"""Whether two expressions are equal: numbers exactly and as decimals, formulas by values, the rest
-by math-verify.
+"""Whether two expressions are equal: numbers exactly and as decimals (``numerals.py``), formulas by
+values, the rest by math-verify.
 
 LaTeX becomes a sympy expression through math-verify's own parser, latex2sympy2_extended, which is
 called with letters' case kept (math-verify takes ``M`` for ``m``) and on text that leaves its traps
@@ -14,87 +14,75 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Collection
 from fractions import Fraction
 from functools import lru_cache
-from typing import NamedTuple
 
 import sympy
 from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
 from math_verify import verify
 from sympy.core.function import AppliedUndef
 
-_INTEGER = r"[0-9]{1,400}"
-_DECIMAL = r"[0-9]{1,400}(?:\.[0-9]{0,400})?"
-_TEN = r" ?(?:\\times|\\cdot|\*|x) ?10 ?\^ ?(?:\{ ?([+-]?[0-9]{1,3}) ?\}|([+-]?[0-9]{1,3}))"
-_SCIENTIFIC = re.compile(rf"({_DECIMAL})(?:[eE]([+-]?[0-9]{{1,3}})|{_TEN})?")
-_FRACTION = re.compile(
-    rf"\\frac ?\{{ ?(-?{_DECIMAL}) ?\}} ?\{{ ?(-?{_DECIMAL}) ?\}}|({_DECIMAL}) ?/ ?(-?{_DECIMAL})"
-)
-_MIXED = re.compile(
-    rf"({_INTEGER}) ?(?:\\frac ?\{{({_INTEGER})\}}\{{({_INTEGER})\}}|(?:(?<= )|(?<=\+)|\+ ?)({_INTEGER})/({_INTEGER}))"
-)
-_REPEATING = re.compile(
-    r"([0-9]{1,400})\.([0-9]{0,400}) ?\\(?:overline|bar) ?\{ ?([0-9]{1,400}) ?\}"
-)
-_GROUPED = re.compile(
-    r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?|[1-9][0-9]{0,2}(?: [0-9]{3})+(?:\.[0-9]+)?"
-)
+from red_mcore.rewards.numerals import DECIMAL, Number, number, same_number
+from red_mcore.rewards.tables import Rules
 
 _FUNCTIONS = (
     "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|theta|infty"
 )
-_BRACELESS = [
-    (re.compile(r"\{? ?([0-9A-Za-z+-]+) ?\\choose ?([0-9A-Za-z+-]+) ?\}?"), r"\\binom{\1}{\2}"),
-    (re.compile(r"(?<![A-Za-z\\])C ?\( ?([0-9]+) ?, ?([0-9]+) ?\)"), r"\\binom{\1}{\2}"),
-    (
-        re.compile(r"(?:\{ ?\})?[_^] ?\{? ?([0-9]+) ?\}? ?C ?_ ?\{? ?([0-9]+) ?\}?"),
-        r"\\binom{\1}{\2}",
-    ),
-    (re.compile(r"\\lg(?![a-zA-Z]) ?"), r"\\log_{10} "),
-    (re.compile(r"(?<![A-Za-z])(?:np|math|sympy)\.(?=[a-z])"), ""),
-    (re.compile(rf"(?<![A-Za-z\\])({_FUNCTIONS})(?![a-zA-Z])"), r"\\\1"),
-    (re.compile(r"\\frac ?([0-9A-Za-z]) ?(?=\{)"), r"\\frac{\1}"),
-    (re.compile(r"\\frac ?([0-9A-Za-z]) ?([0-9A-Za-z])"), r"\\frac{\1}{\2}"),
-    (re.compile(r"\\sqrt ?([0-9]+|[A-Za-z])"), r"\\sqrt{\1}"),
-    (re.compile(r"\\log ?_ ?([0-9A-Za-z])"), r"\\log_{\1}"),
-    (re.compile(rf"\\({_FUNCTIONS}) ?\^ ?([0-9])"), r"\\\1^{\2}"),
-    (re.compile(r"\\sqrt ?(\\[a-zA-Z]+)(?! ?[\[{(])"), r"\\sqrt{\1}"),
-]
+_BRACELESS = Rules(
+    (r"\{? ?([0-9A-Za-z+-]+) ?\\choose ?([0-9A-Za-z+-]+) ?\}?", r"\\binom{\1}{\2}"),
+    (r"(?<![A-Za-z\\])C ?\( ?([0-9]+) ?, ?([0-9]+) ?\)", r"\\binom{\1}{\2}"),
+    (r"(?:\{ ?\})?[_^] ?\{? ?([0-9]+) ?\}? ?C ?_ ?\{? ?([0-9]+) ?\}?", r"\\binom{\1}{\2}"),
+    (r"\\lg(?![a-zA-Z]) ?", r"\\log_{10} "),
+    (r"(?<![A-Za-z])(?:np|math|sympy)\.(?=[a-z])", ""),
+    (rf"(?<![A-Za-z\\])({_FUNCTIONS})(?![a-zA-Z])", r"\\\1"),
+    (r"\\frac ?([0-9A-Za-z]) ?(?=\{)", r"\\frac{\1}"),
+    (r"\\frac ?([0-9A-Za-z]) ?([0-9A-Za-z])", r"\\frac{\1}{\2}"),
+    (r"\\sqrt ?([0-9]+|[A-Za-z])", r"\\sqrt{\1}"),
+    (r"\\log ?_ ?([0-9A-Za-z])", r"\\log_{\1}"),
+    (rf"\\({_FUNCTIONS}) ?\^ ?([0-9])", r"\\\1^{\2}"),
+    (r"\\sqrt ?(\\[a-zA-Z]+)(?! ?[\[{(])", r"\\sqrt{\1}"),
+)
 _BRACKETS = re.compile(r"(?<!\\)[{}()]")
 _ARGUMENT = re.compile(r"(\\frac) ?\{|(\\sqrt) ?\(")
 
-_TRAPS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+
+def _mixed(match: re.Match[str]) -> str:
+    """A mixed number where it can be one, else the product: latex2sympy would always add."""
+    whole, above, below = match.groups()
+    join = "+" if 0 < int(above) < int(below) else r"\cdot"
+    return rf"({whole}{join}\frac{{{above}}}{{{below}}})"
+
+
+_TRAPS = Rules(
     (
-        re.compile(rf"(?<![A-Za-z0-9.}}])({_DECIMAL})[eE]([+-]?[0-9]{{1,3}})(?![A-Za-z0-9.^])"),
+        rf"(?<![A-Za-z0-9.}}])({DECIMAL})[eE]([+-]?[0-9]{{1,3}})(?![A-Za-z0-9.^])",
         r"(\1\\cdot 10^{\2})",
     ),
-    (re.compile(r"([0-9]+(?:\.[0-9]+)?) ?\^\\circ"), r"(\1\\cdot\\pi/180)"),
-    (re.compile(r"(?<![0-9A-Za-z_^}.])([0-9]+) ?/ ?([0-9]+)(?= ?[A-Za-z\\(])"), r"\\frac{\1}{\2}"),
-    (re.compile(r"\^ ?([+-][0-9]+)"), r"^{\1}"),
-    (re.compile(r"\*\*"), "^"),
-    (re.compile(r"([0-9])\.(?![0-9])"), r"\1"),
-    (re.compile(r"'+"), lambda match: "^{" + r"\prime" * len(match.group()) + "}"),
-    (re.compile(r"_ ?\{ ?\\text ?\{ ?([A-Za-z]+) ?\} ?\}"), r"_{\1}"),
-    (re.compile(r"_ ?\{ ?\\([A-Za-z]+) ?\}"), r"_{\1}"),
-    (re.compile(r"_ ?\\([A-Za-z]+)"), r"_{\1}"),
-    (re.compile(r"(?<![A-Za-z\\])E ?(?=_)"), r"\\text{E}"),
-    (re.compile(r"\\hbar(?![a-zA-Z])"), r"h_{bar}"),
-    (re.compile(r"\\gamma(?![a-zA-Z])"), r"\\text{gamma}"),  # else a function, of what follows
-    (re.compile(r"(?<![_0-9A-Za-z.\\])([0-9]+(?:\.[0-9]+)?) ?\("), r"\1\\cdot ("),
-    (re.compile(r"\) ?(?=[(0-9])"), r")\\cdot "),
-    (re.compile(r"([0-9)}]) ?(?=\\binom|\\max|\\min|\\gcd)"), r"\1\\cdot "),
-    (
-        re.compile(r"(?<![_0-9.])([0-9]+) ?\\frac\{([0-9]+)\}\{([0-9]+)\}"),
-        lambda match: _mixed(*match.groups()),
-    ),
-]
+    (r"([0-9]+(?:\.[0-9]+)?) ?\^\\circ", r"(\1\\cdot\\pi/180)"),
+    (r"(?<![0-9A-Za-z_^}.])([0-9]+) ?/ ?([0-9]+)(?= ?[A-Za-z\\(])", r"\\frac{\1}{\2}"),
+    (r"\^ ?([+-][0-9]+)", r"^{\1}"),
+    (r"\*\*", "^"),
+    (r"([0-9])\.(?![0-9])", r"\1"),
+    (r"'+", lambda match: "^{" + r"\prime" * len(match.group()) + "}"),
+    (r"_ ?\{ ?\\text ?\{ ?([A-Za-z]+) ?\} ?\}", r"_{\1}"),
+    (r"_ ?\{ ?\\([A-Za-z]+) ?\}", r"_{\1}"),
+    (r"_ ?\\([A-Za-z]+)", r"_{\1}"),
+    (r"(?<![A-Za-z\\])E ?(?=_)", r"\\text{E}"),
+    (r"\\hbar(?![a-zA-Z])", r"h_{bar}"),
+    (r"\\gamma(?![a-zA-Z])", r"\\text{gamma}"),  # else a function, of what follows
+    # Products without a sign, which it takes for mixed numbers or for calls.
+    (r"(?<![_0-9A-Za-z.\\])([0-9]+(?:\.[0-9]+)?) ?\(", r"\1\\cdot ("),
+    (r"\) ?(?=[(0-9])", r")\\cdot "),
+    (r"([0-9)}]) ?(?=\\binom|\\max|\\min|\\gcd)", r"\1\\cdot "),
+    (r"(?<![_0-9.])([0-9]+) ?\\frac\{([0-9]+)\}\{([0-9]+)\}", _mixed),
+)
 """What latex2sympy misreads, or does not know, and what it is told instead."""
 _ADJACENT = re.compile(
-    r"[0-9] +\.?[0-9]|[0-9] ?\{|[0-9)] ?_|(?<![A-Za-z\]}])\{[^{}]*\} ?\{|[0-9.] ?\\(?:overline|underline|bar|d?dot|hat)"
+    r"[0-9] +\.?[0-9]|[0-9] ?\{|[0-9)] ?_|(?<![A-Za-z\]}])\{[^{}]*\} ?\{"
+    r"|[0-9.] ?\\(?:overline|underline|bar|d?dot|hat)"
 )
-"""Numbers with nothing between them, which are no product and no sum, and those with subscripts or
-repeated digits."""
+"""Numbers side by side, no product and no sum; those with subscripts or repeated digits."""
 
 _LOOSE = re.compile(r"(?<!_)(?<!_ )(?<!_\{)(?<!_\{ )\\text ?\{")
 """Words in a formula, which latex2sympy takes for symbols: 0 times whatever they say would be 0."""
@@ -110,86 +98,19 @@ _CONSTANT_DIGITS = 700
 """Digits that constants are compared to in the end, since 1 is not 1-1/2^{2020}."""
 _NOISE_BITS = 8
 """sympy gives a number that it could not tell from zero with fewer significant bits than this."""
+_POINTS = 12
+"""Most points at which formulas in variables are compared: at some they have no value."""
+_AGREED = 4
+"""Points at which they agree that are enough."""
 _SLOW = (sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit)
 """Formulas whose digits take long: they are compared to a few."""
 _STEPS = (sympy.floor, sympy.ceiling, sympy.Mod)
 """Formulas with these hold for whole numbers, and are compared at such."""
 
-TOLERANCE = Fraction(1, 10_000)
-"""Relative error at most of a decimal that stands for another number (as in Qwen2.5-Math's
-grader)."""
-
-
-def _mixed(whole: str, above: str, below: str) -> str:
-    """A mixed number where it can be one, else the product: latex2sympy would add any two
-    numbers."""
-    join = "+" if 0 < int(above) < int(below) else r"\cdot"
-    return rf"({whole}{join}\frac{{{above}}}{{{below}}})"
-
-
-class Number(NamedTuple):
-    """An exact value, and what one more in the last digit would add (None where nothing was
-    rounded)."""
-
-    value: Fraction
-    step: Fraction | None = None
-
-
-def number(text: str) -> Number | None:
-    """The number that ``text`` (tidy, fractions braced) is, without computing anything; None where
-    it is no number."""
-    text = text.strip(" ")
-    sign = 1
-    while text[:1] in ("+", "-") and text:
-        sign, text = (-sign if text[0] == "-" else sign), text[1:].lstrip(" ")
-    if _GROUPED.fullmatch(text):
-        text = text.replace(",", "").replace(" ", "")
-    if match := _SCIENTIFIC.fullmatch(text):
-        digits, *exponents = match.groups()
-        exponent = next((int(e) for e in exponents if e is not None), None)
-        value = Fraction(digits.rstrip("."))
-        rounded = "." in digits.rstrip(".") or exponent is not None
-        power = Fraction(10) ** (exponent or 0)
-        decimals = len(digits.rstrip(".").partition(".")[2])
-        return Number(sign * value * power, power / 10**decimals if rounded else None)
-    if match := _REPEATING.fullmatch(text):
-        whole, once, again = match.groups()
-        nines = 10 ** len(once) * (10 ** len(again) - 1)
-        return Number(
-            sign * (Fraction(int(whole + once), 10 ** len(once)) + Fraction(int(again), nines))
-        )
-    if match := _FRACTION.fullmatch(text):
-        above, below = (Fraction(part.rstrip(".")) for part in match.groups() if part is not None)
-        return Number(sign * above / below) if below else None
-    if match := _MIXED.fullmatch(text):
-        ones, top, bottom = (int(part) for part in match.groups() if part is not None)
-        return Number(sign * (ones + Fraction(top, bottom))) if 0 < top < bottom else None
-    return None
-
-
-def same_number(gold: Number, answer: Number) -> bool:
-    """Whether ``answer`` is ``gold``, or one is a decimal that the other rounds to; exact golds may
-    be cut off, too.
-
-    A decimal has to be within ``TOLERANCE`` besides. Gold integers are exact: neither 13536 nor
-    13535.9 is 13535.
-    """
-    if gold.value == answer.value:
-        return True
-    steps = [n.step for n in (gold, answer) if n.step is not None]
-    if not steps or (gold.step is None and gold.value.denominator == 1):
-        return False
-    error, step = abs(gold.value - answer.value), max(steps)
-    if error > TOLERANCE * abs(gold.value):
-        return False
-    cut = gold.step is None and error < step and abs(answer.value) < abs(gold.value)
-    return error <= step / 2 or cut
-
 
 def braced(text: str) -> str:
     r"""``\frac12``, ``\frac{1}2``, ``\sqrt3``, ``sqrt(3)`` with the braces that they stand for."""
-    for pattern, spelling in _BRACELESS:
-        text = pattern.sub(spelling, text)
+    text = _BRACELESS(text)
     opened, partner = [], {}
     for match in _BRACKETS.finditer(text):
         if match.group() in "{(":
@@ -220,10 +141,10 @@ def same(gold: str, answer: str) -> bool | None:
     cancel out.
     """
     gold, answer = braced(gold), braced(answer)
-    numbers = number(gold), number(answer)
-    if numbers[0] is not None and numbers[1] is not None:
-        return same_number(numbers[0], numbers[1])
-    if numbers[0] is not None and _VARIABLE.search(answer) and not _BINDING.search(answer):
+    gold_number, answer_number = number(gold), number(answer)
+    if gold_number and answer_number:
+        return same_number(gold_number, answer_number)
+    if gold_number and _VARIABLE.search(answer) and not _BINDING.search(answer):
         return False  # a formula in variables is no number, which its slow parser need not tell
     if _LOOSE.search(answer) and not _LOOSE.search(gold):
         return False
@@ -232,21 +153,22 @@ def same(gold: str, answer: str) -> bool | None:
         return None
     if left == right:
         return not left.has(*_NOTHING)
-    if left.has(*_NOTHING) or right.has(*_NOTHING):
+    if _either_has(left, right, *_NOTHING):
         return False
-    verdict = _by_values(left, right, numbers)
+    verdict = _by_values(left, right, gold_number, answer_number)
     if verdict is None:
         return bool(verify(gold=[left], target=[right], timeout_seconds=None))
     return verdict
 
 
 def ratio(gold: str, answer: str) -> int | None:
-    """1 where the formulas are equal, -1 where their sum is zero, 0 where neither; None where one
-    cannot be read."""
+    """1 where the formulas are equal, -1 where their sum is zero, else 0; None if unreadable."""
     for sign, text in ((1, answer), (-1, f"-({answer})")):
         verdict = same(gold, text)
-        if verdict is None or verdict:
-            return sign if verdict else None
+        if verdict is None:
+            return None
+        if verdict:
+            return sign
     return 0
 
 
@@ -259,24 +181,23 @@ def proportional(gold: str, answer: str) -> bool | None:
     left, right = expression(braced(gold)), expression(braced(answer))
     if not isinstance(left, sympy.Expr) or not isinstance(right, sympy.Expr):
         return None
-    symbols = left.free_symbols | right.free_symbols
-    if len(symbols) < 2 or left.free_symbols != right.free_symbols:
+    if len(left.free_symbols) < 2 or left.free_symbols != right.free_symbols:
         return False
-    point = {symbol: _coordinate(str(symbol), 99, whole=False) for symbol in symbols}
-    values = [side.xreplace(point) for side in (left, right)]
-    if any(value.has(*_NOTHING) or value.is_zero is not False for value in values):
+    point = _point(left.free_symbols, 99, whole=False)
+    left_value, right_value = left.xreplace(point), right.xreplace(point)
+    if _either_has(left_value, right_value, *_NOTHING):
         return False
-    return _by_values(left * values[1], right * values[0], (None, None))
+    if left_value.is_zero is not False or right_value.is_zero is not False:
+        return False
+    return _by_values(left * right_value, right * left_value)
 
 
 @lru_cache(maxsize=512)
 def expression(text: str) -> sympy.Basic | None:
-    """What latex2sympy makes of a formula, floats made exact, everything that has no value made a
-    symbol."""
+    """The sympy expression of a formula, with exact floats, and symbols for what has no value."""
     if _LOOSE.search(text):
         return None
-    for pattern, spelling in _TRAPS:
-        text = pattern.sub(spelling, text)
+    text = _TRAPS(text)
     if _ADJACENT.search(text) or not text.isascii():
         return None
     while text.startswith("{") and text.endswith("}") and text.find("}") == len(text) - 1:
@@ -289,49 +210,62 @@ def expression(text: str) -> sympy.Basic | None:
             normalization_config=None,
             conversion_config=ConversionConfig(lowercase_symbols=False),
         )
-    except RecursionError:
-        return None
     except Exception:  # latex2sympy raises bare Exceptions, AttributeErrors and more
         return None
     if not isinstance(found, (sympy.Expr, sympy.MatrixBase)):
         return None
     exact = {f: sympy.Rational(str(f)) for f in found.atoms(sympy.Float)}
     opaque = {f: sympy.Symbol(f"opaque {f}") for f in found.atoms(AppliedUndef, sympy.Derivative)}
-    return found.xreplace(exact | opaque) if exact or opaque else found
+    return found.xreplace(exact | opaque)
 
 
 def _by_values(
-    left: sympy.Basic, right: sympy.Basic, numbers: tuple[Number | None, Number | None]
+    left: sympy.Basic,
+    right: sympy.Basic,
+    gold: Number | None = None,
+    answer: Number | None = None,
 ) -> bool | None:
-    """Equality by evaluation, None where there are no values to be had."""
-    symbols = sorted((left.free_symbols | right.free_symbols) - {_I}, key=str)
+    """Equality by evaluation, None where there are no values to be had; ``gold`` and ``answer`` are
+    what is known of constants without it."""
+    symbols = (left.free_symbols | right.free_symbols) - {_I}
     if not symbols:
-        verdict = _agree(left, right, {_I: sympy.I})
-        if verdict and not (left.has(*_SLOW) or right.has(*_SLOW)):
-            verdict = _agree(left, right, {_I: sympy.I}, _CONSTANT_DIGITS) is not False
-        if verdict is not False or all(n is None or n.step is None for n in numbers):
-            return verdict
-        exact, other_exact = numbers[0] or _exact(left), numbers[1] or _exact(right)
-        return exact is not None and other_exact is not None and same_number(exact, other_exact)
-    whole = left.has(*_STEPS) or right.has(*_STEPS)
+        return _same_constants(left, right, gold, answer)
+    whole = _either_has(left, right, *_STEPS)
+    real = not _either_has(left, right, _I, sympy.I)
     agreed = 0
-    real = not (left.has(_I, sympy.I) or right.has(_I, sympy.I))
-    for k in range(12):
-        if agreed == 4 and not whole:
+    for k in range(_POINTS):
+        if agreed == _AGREED and not whole:
             break
-        point = {symbol: _coordinate(str(symbol), k, whole) for symbol in symbols} | {_I: sympy.I}
+        point = _point(symbols, k, whole)
         verdict = _agree(left, right, point)
-        if verdict is False and real and not any(_is_real(side, point) for side in (left, right)):
-            continue  # both are outside of what they are meant for, as logarithms of negative numbers
         if verdict is False:
+            if real and not _is_real(left, point) and not _is_real(right, point):
+                continue  # outside of what both are meant for: logarithms of negative numbers
             return False
         agreed += verdict is True
-    return True if agreed >= 3 else None
+    # Three are enough where others have no value.
+    return True if agreed >= _AGREED - 1 else None
+
+
+def _same_constants(
+    left: sympy.Basic, right: sympy.Basic, gold: Number | None, answer: Number | None
+) -> bool | None:
+    verdict = _agree(left, right, {_I: sympy.I})
+    if verdict and not _either_has(left, right, *_SLOW):
+        return _agree(left, right, {_I: sympy.I}, _CONSTANT_DIGITS) is not False
+    is_rounded = (gold and gold.step) or (answer and answer.step)
+    if verdict is not False or not is_rounded:
+        return verdict
+    gold, answer = gold or _exact(left), answer or _exact(right)
+    return gold is not None and answer is not None and same_number(gold, answer)
+
+
+def _either_has(left: sympy.Basic, right: sympy.Basic, *what: object) -> bool:
+    return left.has(*what) or right.has(*what)
 
 
 def _agree(left: sympy.Basic, right: sympy.Basic, point: dict, digits: int = 30) -> bool | None:
-    """Whether both have the same value at ``point``, to ``digits`` less 12 and to 1e-18; None where
-    one has none."""
+    """Whether both are equal at ``point``, to ``digits`` less 12 and 1e-18; None without value."""
     while True:
         one, other = _value(left, point, digits), _value(right, point, digits)
         if one is None or other is None:
@@ -339,7 +273,10 @@ def _agree(left: sympy.Basic, right: sympy.Basic, point: dict, digits: int = 30)
         error, size = abs(one - other), max(abs(one), abs(other))
         if error > size * sympy.Float(10) ** (12 - digits):
             return False
-        wanted = 30 + max(0, int(sympy.log(size.n(15), 10).n(5))) if size > 1 else 30
+        # A large value needs as many digits more as it has before its point.
+        wanted = 30
+        if size > 1:
+            wanted += max(0, int(sympy.log(size.n(15), 10).n(5)))
         if wanted <= digits:
             return True
         if wanted > _DIGITS:
@@ -354,21 +291,23 @@ def _is_real(side: sympy.Basic, point: dict) -> bool:
 
 def _exact(side: sympy.Basic) -> Number | None:
     value = _value(side, {_I: sympy.I}, 30)
-    if (
-        value is None
-        or not value.is_real
-        or (value.is_Float and abs(value._mpf_[2]) > 10 * _DIGITS)
-    ):
+    if value is None or not value.is_real:
         return None
+    if value.is_Float and abs(value._mpf_[2]) > 10 * _DIGITS:
+        return None  # a binary exponent whose digits would fill the memory
     return Number(Fraction(str(value)))
 
 
+def _point(symbols: Collection[sympy.Symbol], k: int, whole: bool) -> dict:
+    """Sample point ``k``: values of the ``symbols``, the imaginary unit among them."""
+    return {symbol: _coordinate(str(symbol), k, whole) for symbol in symbols} | {_I: sympy.I}
+
+
 def _coordinate(name: str, k: int, whole: bool) -> sympy.Rational:
-    """The value of a symbol in sample point ``k``: the same for a name in both formulas, and in
-    every process."""
+    """A symbol's value in sample point ``k``: the same in both formulas and in every process."""
     seed = zlib.crc32(f"{name} {k}".encode())
     if whole:
-        return sympy.Integer(3 + seed % 197 if k % 3 else 3 + seed % 11)
+        return sympy.Integer(3 + seed % (197 if k % 3 else 11))
     value = sympy.Rational(1009 + seed % 7919, 4001)
     return -value if k % 2 and seed >> 16 & 1 else value
 
@@ -384,11 +323,12 @@ def _value(expression: sympy.Basic, point: dict, digits: int) -> sympy.Expr | No
     parts = value.as_real_imag()
     if not all(part.is_Float or part.is_Rational for part in parts):
         return None
-    if any(
-        part.is_Float and part._prec < _NOISE_BITS for part in parts
-    ):  # nothing left of it: a zero
-        parts = [
-            sympy.S.Zero if part.is_Float and part._prec < _NOISE_BITS else part for part in parts
-        ]
-        return parts[0] + parts[1] * sympy.I
+    if any(map(_is_noise, parts)):
+        real, imaginary = (sympy.S.Zero if _is_noise(part) else part for part in parts)
+        return real + imaginary * sympy.I
     return value
+
+
+def _is_noise(part: sympy.Expr) -> bool:
+    """Whether rounding has left nothing of a number: it is zero."""
+    return part.is_Float and part._prec < _NOISE_BITS

@@ -1,17 +1,17 @@
-"""Users' functions that fail in a step: told once, warned of, and the end of a run where they do
-nothing else."""
+"""Users' functions that fail in a step: told, warned of, or the end of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from red_mcore.config.recipe import Reward
-from red_mcore.rewards.functions import named
+from red_mcore.rewards.functions import TERM, VERDICT, named
 from red_mcore.rewards.verifier import NO_VERDICT, Verifier
 from red_mcore.samples.records import Sample
 
 Say = Callable[[str], None]
 """Prints on rank 0 alone."""
+_COSTS = {VERDICT: "makes a response wrong", TERM: "adds nothing to a reward"}
 
 
 def watch(
@@ -26,46 +26,43 @@ def watch(
     """
     tell(verifier, say)
     for field, path in named(reward):
-        name = path.partition(":")[2]
-        failed = sum(
-            s.verdict in NO_VERDICT if field == "reward.verdict" else s.terms.get(name) is None
-            for s in samples
-        )
+        failed = _failed(field, path, samples)
         if samples and failed == len(samples):
             raise RuntimeError(
-                f"{when}: {field} '{path}' failed on all of its {failed} calls; what the first one said is above"
+                f"{when}: {field} '{path}' failed on all of its {failed} calls; what the first one"
+                " said is above"
             )
-        if (
-            verifier is not None
-            and path not in verifier.warned
-            and not failed <= reward.failed_share * len(samples)
-        ):
+        if verifier is None or path in verifier.warned:
+            continue
+        # A share that is not a number warns, too.
+        if not failed <= reward.failed_share * len(samples):
             verifier.warned.add(path)
-            counts = (
-                "makes a response wrong"
-                if field == "reward.verdict"
-                else "adds nothing to a reward"
-            )
             say(
-                f"red_mcore: warning: {when}: {field} '{path}' failed on {failed} of {len(samples)} calls, more than"
-                f" reward.failed_share={reward.failed_share:g}; a call that fails {counts}"
+                f"red_mcore: warning: {when}: {field} '{path}' failed on {failed} of"
+                f" {len(samples)} calls, more than reward.failed_share={reward.failed_share:g};"
+                f" a call that fails {_COSTS[field]}"
             )
+
+
+def _failed(field: str, path: str, samples: Sequence[Sample]) -> int:
+    """On how many of the samples the function failed."""
+    if field == VERDICT:
+        return sum(sample.verdict in NO_VERDICT for sample in samples)
+    name = path.partition(":")[2]
+    return sum(sample.terms.get(name) is None for sample in samples)
 
 
 def tell(verifier: Verifier | None, say: Say) -> None:
-    """Tell the first failure of each function that had not failed on any rank before; a
-    collective."""
+    """Tell the first failure of each function that had failed on no rank before; a collective."""
     from red_mcore.megatron.ranks import from_all
 
-    untold = (
-        {}
-        if verifier is None
-        else {p: f for p, f in verifier.failures.items() if p not in verifier.told}
-    )
-    news = {
-        path: failure for found in reversed(from_all(untold)) for path, failure in found.items()
-    }
+    untold = dict(verifier.failures) if verifier else {}
+    for path in verifier.told if verifier else ():
+        untold.pop(path, None)
+    news: dict[str, str] = {}
+    for found in reversed(from_all(untold)):  # of several the one of the first rank
+        news |= found
     for path, failure in news.items():
         say(f"red_mcore: warning: '{path}' failed, for the first time so:\n{failure}")
-    if verifier is not None:
+    if verifier:
         verifier.told |= news.keys()

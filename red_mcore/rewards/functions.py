@@ -23,13 +23,16 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from red_mcore.config.recipe import RecipeError, Reward
 from red_mcore.data.formats import Columns
+from red_mcore.rewards.answers import verdict_of
 from red_mcore.rewards.pool import TIMEOUT, Pool
 from red_mcore.samples.records import Problem
 
+VERDICT, TERM = "reward.verdict", "reward.functions"
+"""The fields of a recipe that name functions."""
 GIVEN = ("problem", "gold", "response", "tokens")
 WORDS = ("correct", "wrong", "unparsable")
 """Verdicts that a function may return, beside true and false."""
@@ -65,21 +68,16 @@ class _Asked(NamedTuple):
 
 def named(reward: Reward) -> list[tuple[str, str]]:
     """(field of the recipe, import path) of every function of the user's."""
-    found = [("reward.functions", path) for path in reward.functions]
+    found = [(TERM, path) for path in reward.functions]
     if reward.verdict is not None:
-        found.insert(0, ("reward.verdict", reward.verdict))
+        found.insert(0, (VERDICT, reward.verdict))
     return found
 
 
 def check_path(field: str, path: str) -> None:
-    """RecipeError where ``path`` is no import path, or its package is not there; nothing is
-    imported."""
-    module, colon, name = path.partition(":")
-    if (
-        not colon
-        or not name.isidentifier()
-        or not all(part.isidentifier() for part in module.split("."))
-    ):
+    """RecipeError where ``path`` is no import path, or its package is missing; imports nothing."""
+    module, _, name = path.partition(":")
+    if not all(map(str.isidentifier, (*module.split("."), name))):
         raise RecipeError(f"{field}: '{path}' is no import path: write package.module:function")
     if module == "__main__" or importlib.util.find_spec(module.split(".")[0]) is None:
         raise RecipeError(
@@ -113,29 +111,30 @@ def try_out(reward: Reward, read: Callable[[Columns], Mapping[str, Sequence[Prob
         for field, path in named(reward):
             for source, problems in sources.items():
                 _try(pool, field, path, source, problems)
-                if field != "reward.verdict":
-                    break  # a term is asked of the training data alone, which come first
+                if field == TERM:
+                    break  # it is asked of the training data alone, which come first
 
 
 def _try(pool: Pool, field: str, path: str, source: str, problems: Sequence[Problem]) -> None:
+    what = "verdict" if field == VERDICT else "term"
     failures: list[str] = []
     for call in _calls(problems[:TRIED]):
-        how, failure = _ask(pool, "verdict" if field == "reward.verdict" else "term", path, call)
+        how, failure = _ask(pool, what, path, call)
         if how == "done":
             break
         failures.append(failure)
         if how == TIMEOUT:  # the others would cost as much
-            _done(field, path, how, failure, f" with a problem of {source}")
+            _refuse(field, path, failure, f" with a problem of {source}")
     else:
         if failures:
             when = f" on each of the {len(failures)} calls tried with problems of {source}"
-            _done(field, path, "failed", failures[0], when)
+            _refuse(field, path, failures[0], when)
     if failures:
         print(
-            f"red_mcore: warning: {field} '{path}' fails with some responses, for one so:",
+            f"red_mcore: warning: {field} '{path}' fails with some responses, for one so:\n"
+            f"{failures[0]}",
             file=sys.stderr,
         )
-        print(failures[0], file=sys.stderr)
 
 
 def _pool(reward: Reward) -> Pool:
@@ -146,15 +145,17 @@ def _columns(pool: Pool, reward: Reward) -> Columns:
     wanted: set[str] = set()
     wants_all = False
     for field, path in named(reward):
-        names, everything = _done(field, path, *_ask(pool, "asks", path))
+        how, value = _ask(pool, "asks", path)
+        if how != "done":
+            _refuse(field, path, value)
+        names, everything = value
         wanted.update(names)
         wants_all = wants_all or everything
     return None if wants_all else frozenset(wanted)
 
 
 def _calls(problems: Sequence[Problem]) -> list[Call]:
-    """Responses to each problem: its trace, if there is one; some text with the gold in a box; and
-    the box alone."""
+    """Responses to each problem: its trace, if any; a text with the gold boxed; the box alone."""
     found = []
     for problem in problems:
         boxed = f"\\boxed{{{problem.gold}}}"
@@ -171,33 +172,29 @@ def _ask(pool: Pool, what: str, path: str, *arguments: Any) -> tuple[str, Any]:
     return outcome(how, value)
 
 
-def _done(field: str, path: str, how: str, value: Any, when: str = "") -> Any:
-    """``value`` where it is a result; else RecipeError, after the traceback."""
-    if how == "done":
-        return value
-    *trace, last = value.splitlines()
+def _refuse(field: str, path: str, failure: str, when: str = "") -> NoReturn:
+    """RecipeError with the last line of a function's failure, after its traceback."""
+    *trace, last = failure.splitlines()
     if trace:
-        print(f"{field} '{path}':\n{value}", file=sys.stderr)
+        print(f"{field} '{path}':\n{failure}", file=sys.stderr)
     raise RecipeError(f"{field}: '{path}' fails{when}: {last}")
 
 
 def outcome(how: str, value: Any) -> tuple[str, Any]:
-    """("done", result) or ("failed" or "timeout", why), from what ``Pool.run`` says of
-    ``attempt``."""
+    """("done", result) or ("failed" or "timeout", why), of what ``Pool.run`` returns."""
     if how == "done":
         result, failure = value
         return ("done", result) if failure is None else ("failed", failure)
     if how == TIMEOUT:
-        return (
-            TIMEOUT,
-            "it was ended: it took more than reward.timeout_seconds of CPU time, or waited for much longer",
+        return TIMEOUT, (
+            "it was ended: it took more than reward.timeout_seconds of CPU time, or waited for much"
+            " longer"
         )
     return "failed", f"its process died: {value}"
 
 
 def load(paths: Sequence[str]) -> None:
-    """Imports them in a child, before its first task, so that no call is charged for the time that
-    its imports take."""
+    """Imports the functions before a child's first task, so that no call is charged for it."""
     for path in paths:
         with suppress(Exception, SystemExit):  # they come again with the call, which tells them
             _asked(path)
@@ -238,7 +235,7 @@ def _verdict(path: str, call: Sequence) -> str:
         if value in WORDS:
             return value
     elif value is not None and value in (0, 1):  # booleans, also of numpy
-        return "correct" if value else "wrong"
+        return verdict_of(bool(value))
     raise ValueError(
         f"{_where(path)} returned {value!r:.60}, want true or false, or one of {', '.join(WORDS)}"
     )
@@ -249,23 +246,27 @@ _KINDS: dict[str, Callable[..., Any]] = {"asks": _asks, "term": _term, "verdict"
 
 def _called(path: str, call: Call) -> Any:
     function, asked = _imported(path), _asked(path)
-    given = dict(zip(GIVEN, call, strict=False))
-    everything = {**(call.columns or {}), **given}
-    if missing := [name for name in asked.needed if name not in everything]:
-        there = ", ".join(sorted(call.columns or ())) or "none"
+    cells = call.columns or {}
+    everything = {
+        **cells,
+        "problem": call.problem,
+        "gold": call.gold,
+        "response": call.response,
+        "tokens": call.tokens,
+    }
+    missing = next((name for name in asked.needed if name not in everything), None)
+    if missing is not None:
         raise TypeError(
-            f"{_where(path)} asks for '{missing[0]}', which is none of {', '.join(GIVEN)} and no column of the data"
-            f" (columns here: {there})"
+            f"{_where(path)} asks for '{missing}', which is none of {', '.join(GIVEN)} and no"
+            f" column of the data (columns here: {', '.join(sorted(cells)) or 'none'})"
         )
-    by_name = {}
-    for name in everything if asked.everything else asked.names:
-        if name in everything:
-            by_name[name] = everything[name]
+    if not asked.everything:
+        everything = {name: everything[name] for name in asked.names if name in everything}
     if not asked.by_position:
-        return function(**by_name)
+        return function(**everything)
     for name in GIVEN:
-        by_name.pop(name, None)
-    return function(*call[: len(GIVEN)], **by_name)
+        everything.pop(name, None)
+    return function(*call[: len(GIVEN)], **everything)
 
 
 @functools.cache
@@ -274,9 +275,8 @@ def _imported(path: str) -> Callable[..., Any]:
     found = importlib.import_module(module)
     function = getattr(found, name, None)
     if not callable(function):
-        near = difflib.get_close_matches(
-            name, [n for n in vars(found) if callable(vars(found)[n])], n=1, cutoff=0.0
-        )
+        others = [other for other, value in vars(found).items() if callable(value)]
+        near = difflib.get_close_matches(name, others, n=1, cutoff=0.0)
         nearest = f"; nearest is '{near[0]}'" if near else ""
         raise AttributeError(
             f"module {module} ({found.__file__}) has no function '{name}'{nearest}"
@@ -292,33 +292,33 @@ def _asked(path: str) -> _Asked:
     except (TypeError, ValueError):  # of C code, whose parameters cannot be told
         return _Asked(True, (), (), False)
     kinds = inspect.Parameter
-    ordered, by_name = [], []
+    ordered: list[str] = []
+    by_name: dict[str, inspect.Parameter] = {}
     takes_more = takes_columns = False
     for parameter in parameters:
         if parameter.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD):
             ordered.append(parameter.name)
         if parameter.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY):
-            by_name.append(parameter)
+            by_name[parameter.name] = parameter
         takes_more = takes_more or parameter.kind is kinds.VAR_POSITIONAL
         takes_columns = takes_columns or parameter.kind is kinds.VAR_KEYWORD
     has_room = len(ordered) >= len(GIVEN) or takes_more
-    by_position = has_room and "response" not in {parameter.name for parameter in by_name}
+    by_position = has_room and "response" not in by_name
     if by_position:
-        by_name = [p for p in by_name if p.name not in ordered[: len(GIVEN)]]
-    names = tuple(p.name for p in by_name)
-    needed = tuple(p.name for p in by_name if p.default is kinds.empty)
-    return _Asked(by_position, names, needed, takes_columns)
+        for name in ordered[: len(GIVEN)]:
+            by_name.pop(name, None)
+    needed = [name for name, parameter in by_name.items() if parameter.default is kinds.empty]
+    return _Asked(by_position, tuple(by_name), tuple(needed), takes_columns)
 
 
 def _where(path: str) -> str:
     """The path, with file and line of the function where they can be told."""
     function = inspect.unwrap(_imported(path))
     try:
-        return (
-            f"{path} ({inspect.getsourcefile(function)} line {inspect.getsourcelines(function)[1]})"
-        )
+        file, line = inspect.getsourcefile(function), inspect.getsourcelines(function)[1]
     except (OSError, TypeError):
         return path
+    return f"{path} ({file} line {line})"
 
 
 def _told(error: BaseException) -> str:
@@ -331,4 +331,4 @@ def _told(error: BaseException) -> str:
 
 def _is_ours(trace: TracebackType) -> bool:
     file = trace.tb_frame.f_code.co_filename
-    return file == __file__ or file == importlib.__file__ or file.startswith("<frozen importlib")
+    return file in (__file__, importlib.__file__) or file.startswith("<frozen importlib")

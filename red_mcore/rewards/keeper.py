@@ -19,6 +19,7 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 
@@ -40,8 +41,7 @@ _SIGNALS = {signal.SIGTERM, signal.SIGCHLD}
 
 
 def enter(parent: int) -> None:
-    """Make this process, a child of the process ``parent``, one that may keep others, with limits
-    for all of them."""
+    """Make this process, a child of ``parent``, one that may keep others, with limits for all."""
     if sys.platform != "linux":
         return
     for number in _SIGNALS:  # whatever the parent does with them
@@ -87,8 +87,7 @@ def work(control: Connection) -> Connection:
 
 
 def _keep(worker: int) -> int:
-    """How the worker ended; all that came of it is dead. Does not return when this process is told
-    to end."""
+    """How the worker ended; all that came of it is dead. When told to end, this process ends."""
     while True:
         told = signal.sigtimedwait(_SIGNALS, _LOOK_SECONDS)
         if told is not None and told.si_signo == signal.SIGTERM:
@@ -97,26 +96,22 @@ def _keep(worker: int) -> int:
         if (code := _reaped().get(worker)) is not None:
             _end_all()
             return code
-        if (
-            count := len(_descendants(os.getpid())) - 1
-        ) > PROCESSES:  # orphans, too, which are children of this one
-            os.write(
-                2,
-                f"red_mcore: warning: a task of the verifier had {count} processes: ended\n".encode(),
-            )
+        # Orphans count, too, for they are children of this process.
+        count = len(_descendants(os.getpid())) - 1
+        if count > PROCESSES:
+            line = f"red_mcore: warning: a task of the verifier had {count} processes: ended\n"
+            os.write(2, line.encode())
             return _end_all(worker)[worker]
 
 
 def _end_all(*alive: int) -> dict[int, int]:
-    """Kill all descendants, children that are known to be ``alive`` among them; exit codes of those
-    that died."""
+    """Kill all descendants, the ``alive`` children among them; exit codes of those that died."""
     codes: dict[int, int] = {}
     while True:
         found = {*alive, *_descendants(os.getpid())} - codes.keys()
-        for pid in found:  # those that stand still start no others while the rest is looked for
-            _signal(pid, signal.SIGSTOP)
-        for pid in {*found, *_descendants(os.getpid())}:
-            _signal(pid, signal.SIGKILL)
+        # Those that stand still start no others while the rest is looked for.
+        _signal(found, signal.SIGSTOP)
+        _signal({*found, *_descendants(os.getpid())}, signal.SIGKILL)
         try:
             signal.sigtimedwait({signal.SIGCHLD}, 0.01)
             codes |= _reaped()
@@ -139,23 +134,20 @@ def _reaped() -> dict[int, int]:
 
 
 def _descendants(pid: int) -> list[int]:
-    """Parents before their children."""
+    """Parents before their children; nothing of a process that has ended."""
     found = []
-    try:
+    with suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{thread}/children") as children:
                 for child in map(int, children.read().split()):
                     found += [child, *_descendants(child)]
-    except OSError:  # it has ended
-        pass
     return found
 
 
-def _signal(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
+def _signal(pids: set[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _limit() -> None:
@@ -169,13 +161,13 @@ def _limit() -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         _, hard = resource.getrlimit(what)
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        if hard != resource.RLIM_INFINITY:  # nobody may raise it
+            most = min(most, hard)
         resource.setrlimit(what, (most, most))
 
 
 def _die_with(parent: int, number: int) -> None:
-    """Let the kernel send this process a signal when the thread of ``parent`` that started it
-    ends."""
+    """Let the kernel send this process a signal when the thread that started it ends."""
     _prctl(_PDEATHSIG, number)
     if os.getppid() != parent:  # it ended before
         os._exit(1)

@@ -40,15 +40,13 @@ TIMEOUT, CRASH = "timeout", "crash"
 CHUNK = 8
 """The most tasks that a child is given at once; each has its own deadline."""
 TRIES = 3
-"""Deaths of a child over the same task that make it a crash. One alone may be the child's bad
-luck."""
+"""Deaths over the same task that make it a crash: one may be the child's bad luck."""
 START_SECONDS = 300.0
 """Limit of a child's start, imports included, on however slow a disk."""
 WALL = 30.0
 """How long a child may wait, in multiples of its task's CPU time."""
 GRACE_SECONDS = 10.0
-"""How long the end of a child, and of all that it started, may take before its keeper is killed,
-too."""
+"""How long a child and all that it started may take to end before its keeper is killed."""
 
 
 class Pool:
@@ -87,69 +85,53 @@ class Pool:
         A task is a crash where ``work`` raised, or where ``TRIES`` children died over it. One
         thread at a time.
         """
+        batch = _Batch(tasks)
         try:
-            return self._run(tasks)
+            while batch.left:
+                self._deal(batch)
+                ready = self._wait()
+                for number, child in enumerate(self._children):
+                    self._attend(batch, number, child, child.connection in ready)
+            return batch.results
         except BaseException:
-            for number, child in enumerate(
-                self._children
-            ):  # nobody waits any more for what they were given
+            # Nobody waits any more for what they were given.
+            for number, child in enumerate(self._children):
                 if not child.idle or child.connection.closed:
                     child.end()
                     self._children[number] = _Child(self._life, child)
             raise
 
-    def _run(self, tasks: Sequence[tuple]) -> list[tuple[str, Any]]:
-        results: list[tuple[str, Any] | None] = [None] * len(tasks)
-        waiting, deaths = deque(range(len(tasks))), Counter[int]()
-        left = len(tasks)
+    def _deal(self, batch: _Batch) -> None:
+        """Give waiting tasks to idle children."""
+        for child in self._children:
+            if child.idle and batch.waiting:
+                # Few at a time near the end, so that no child has a queue while another is idle.
+                count = min(CHUNK, -(-len(batch.waiting) // (2 * len(self._children))))
+                child.give([batch.waiting.popleft() for _ in range(count)], batch.tasks)
 
-        def finish(index: int, result: tuple[str, Any]) -> None:
-            nonlocal left
-            results[index] = result
-            left -= 1
-
-        while left:
-            for child in self._children:
-                if child.idle and waiting:
-                    # Few at a time near the end, so that no child has a queue while another is
-                    # idle.
-                    count = min(CHUNK, -(-len(waiting) // (2 * len(self._children))))
-                    child.give([(i, tasks[i]) for i in (waiting.popleft() for _ in range(count))])
-            ready = self._wait()
-            for number, child in enumerate(self._children):
-                ended = None
-                if child.connection in ready or child.connection.poll():
-                    try:
-                        for index, result in child.receive():
-                            finish(index, result)
-                        self._failed_starts = 0
-                    except (EOFError, OSError):
-                        ended = CRASH
-                elif (
-                    child.deadline is not None
-                    and time.monotonic() >= child.deadline
-                    and not child.works()
-                ):
-                    ended = TIMEOUT
-                if ended is None:
-                    continue
-                unstarted, undone = child.starting, child.end(died=ended == CRASH)
-                if child.exitcode == -signal.SIGPROF:
-                    ended = TIMEOUT
-                self._children[number] = _Child(self._life, child)
-                if unstarted:
-                    self._count_failed_start(child, ended)
-                elif undone:
-                    first = undone.popleft()
-                    deaths[first] += 1
-                    if ended == TIMEOUT:
-                        finish(first, (TIMEOUT, None))
-                    elif deaths[first] == TRIES:
-                        finish(first, (CRASH, f"the child ended with exit code {child.exitcode}"))
-                    else:
-                        undone.appendleft(first)
-                waiting.extendleft(reversed(undone))
-        return [result for result in results if result is not None]  # and none is
+    def _attend(self, batch: _Batch, number: int, child: _Child, has_news: bool) -> None:
+        """Take a child's results, or what it was given from one that has ended or is too late."""
+        ended = None
+        if has_news or child.connection.poll():
+            try:
+                for index, result in child.receive():
+                    batch.finish(index, result)
+                self._failed_starts = 0
+            except (EOFError, OSError):
+                ended = CRASH
+        elif child.is_late():
+            ended = TIMEOUT
+        if ended is None:
+            return
+        unstarted, undone = child.starting, child.end(died=ended == CRASH)
+        if child.exitcode == -signal.SIGPROF:
+            ended = TIMEOUT
+        self._children[number] = _Child(self._life, child)
+        if unstarted:
+            self._count_failed_start(child, ended)
+        elif undone:
+            batch.blame(undone, ended, child.exitcode)
+        batch.waiting.extendleft(reversed(undone))
 
     def close(self) -> None:
         """End the children, whatever they are doing."""
@@ -167,16 +149,47 @@ class Pool:
     def _wait(self) -> list:
         """Connections with news, once there are any or a deadline is over."""
         deadlines = [child.deadline for child in self._children if child.deadline is not None]
-        seconds = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        seconds = None
+        if deadlines:
+            seconds = max(0.0, min(deadlines) - time.monotonic())
         return wait([child.connection for child in self._children], seconds)
 
     def _count_failed_start(self, child: _Child, how: str) -> None:
         self._failed_starts += 1
         if self._failed_starts >= TRIES * len(self._children):
             raise RuntimeError(
-                f"child processes of the verifier do not start ({self._failed_starts} tries in a row, the last ended by"
-                f" {how}, exit code {child.exitcode}); what they printed says why"
+                f"child processes of the verifier do not start ({self._failed_starts} tries in a"
+                f" row, the last ended by {how}, exit code {child.exitcode}); what they printed"
+                " says why"
             )
+
+
+class _Batch:
+    """Tasks, and what came of them."""
+
+    def __init__(self, tasks: Sequence[tuple]) -> None:
+        self.tasks = tasks
+        self.results: list[tuple[str, Any]] = [(CRASH, "")] * len(tasks)
+        """Whole when none is ``left``."""
+        self.left = len(tasks)
+        self.waiting = deque(range(len(tasks)))
+        """Places of the tasks that no child has."""
+        self._deaths = Counter[int]()
+
+    def finish(self, index: int, result: tuple[str, Any]) -> None:
+        self.results[index] = result
+        self.left -= 1
+
+    def blame(self, undone: deque[int], ended: str, exitcode: int | None) -> None:
+        """Hold the first of the tasks that a child left undone responsible for its end, and take
+        it away if it may not be tried again."""
+        first = undone[0]
+        self._deaths[first] += 1
+        if ended == TIMEOUT:
+            self.finish(undone.popleft(), (TIMEOUT, None))
+        elif self._deaths[first] == TRIES:
+            reason = f"the child ended with exit code {exitcode}"
+            self.finish(undone.popleft(), (CRASH, reason))
 
 
 class _Child:
@@ -186,8 +199,7 @@ class _Child:
     _control: Connection
 
     def __init__(self, life: tuple, before: _Child | None = None) -> None:
-        """``life``: the last arguments of ``_serve``; ``before``: the child whose place it takes,
-        which has ended."""
+        """``life``: the last arguments of ``_serve``; ``before``: the ended child it follows."""
         # Not fork: the caller holds threads and device contexts that a forked child must not touch.
         context = multiprocessing.get_context("spawn")
         if before is not None and before.process.is_alive():
@@ -215,13 +227,11 @@ class _Child:
     def idle(self) -> bool:
         return not self.starting and not self._given
 
-    def give(self, tasks: list[tuple[int, tuple]]) -> None:
-        self._given.extend(index for index, _ in tasks)
+    def give(self, indices: list[int], tasks: Sequence[tuple]) -> None:
+        self._given.extend(indices)
         self.deadline = time.monotonic() + self._wall
-        try:
-            self.connection.send([task for _, task in tasks])
-        except OSError:  # it is dead, which the pipe's end is about to tell
-            return
+        with suppress(OSError):  # it is dead, which the pipe's end is about to tell
+            self.connection.send([tasks[index] for index in indices])
 
     def receive(self) -> list[tuple[int, tuple[str, Any]]]:
         """Results that have come; EOFError or OSError where the child is dead."""
@@ -240,20 +250,21 @@ class _Child:
             self.deadline = time.monotonic() + self._wall if self._given else None
         return found
 
-    def works(self) -> bool:
-        """Whether it has a core or queues for one, as far as the system tells; then it gets more
-        time.
+    def is_late(self) -> bool:
+        """Whether its deadline is over, and it neither has a core nor queues for one, as far as the
+        system tells; one that does gets more time.
 
-        Not for one that starts: nothing else would end that.
+        One that starts does not: nothing else would end that.
         """
-        if self.starting or self._state() != "R":
+        if self.deadline is None or time.monotonic() < self.deadline:
             return False
+        if self.starting or self._state() != "R":
+            return True
         self.deadline = time.monotonic() + self._wall
-        return True
+        return False
 
     def _state(self) -> str:
-        """The system's letter; nothing where there is no such process, or the system does not
-        tell."""
+        """The system's letter for it; empty without such a process, or where nothing is told."""
         try:
             return Path(f"/proc/{self._worker}/stat").read_text().rpartition(")")[2].split()[0]
         except (OSError, IndexError):
@@ -277,8 +288,7 @@ class _Child:
         return self._given
 
     def _told(self) -> int | None:
-        """The exit code as the keeper tells it; the keeper's where that one has died, too; None
-        where none has."""
+        """The exit code as the keeper tells it; a dead keeper's own; None where neither is."""
         try:
             if not self._control.poll(1.0) and not self.starting and self._state() not in "ZX":
                 return None  # it closed its pipe
@@ -296,8 +306,7 @@ def _serve(
     prepare: Callable[[], None] | None,
     begin: Callable[[], None] | None,
 ) -> None:
-    """The life of a keeper; and that of each child: results of the tasks it is sent, until its pipe
-    ends."""
+    """The life of a keeper, and that of each child: results of tasks, until its pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process
     streams.outlive()  # a user's function may print

@@ -11,8 +11,7 @@ from red_mcore.samples.records import Sample
 
 
 def overlong_penalty(tokens: int, limit: int, buffer: int) -> float:
-    """0 up to ``limit - buffer`` tokens, then linear down to -1 at ``limit`` tokens (DAPO, arXiv
-    2503.14476)."""
+    """0 to ``limit - buffer`` tokens, then linear to -1 at ``limit`` (DAPO, arXiv 2503.14476)."""
     free = limit - buffer
     if tokens <= free:
         return 0.0
@@ -26,10 +25,12 @@ def format_score(text: str, tags: Sequence[str], opened: bool = False) -> float:
     ``opened``: the prompt ends in the first opening tag, so that the text begins inside its block.
     No tag may come twice. Linear in the text.
     """
-    rest = f"<{tags[0]}>{text}" if opened else text
-    marks = [mark for tag in tags for mark in (f"<{tag}>", f"</{tag}>")]
-    if any(rest.count(mark) != 1 for mark in marks):
+    if opened:
+        text = f"<{tags[0]}>{text}"
+    # A tag that comes twice may have its second in another block, which the walk would not see.
+    if any(text.count(f"<{tag}>") != 1 or text.count(f"</{tag}>") != 1 for tag in tags):
         return 0.0
+    rest = text
     for tag in tags:
         rest = rest.lstrip()
         if not rest.startswith(f"<{tag}>"):
@@ -39,8 +40,7 @@ def format_score(text: str, tags: Sequence[str], opened: bool = False) -> float:
 
 
 def repetition_share(tokens: np.ndarray, ngram: int) -> float:
-    """Share of the ``ngram``-token windows of ``tokens`` ([T] ids) that are there before, in [0,
-    1)."""
+    """Share of ``ngram``-token windows of ``tokens`` ([T] ids) that are there before, in [0, 1)."""
     if len(tokens) <= ngram:
         return 0.0
     windows = np.lib.stride_tricks.sliding_window_view(np.ascontiguousarray(tokens), ngram)
@@ -55,8 +55,10 @@ def reward_terms(sample: Sample, settings: Reward, limit: int) -> dict[str, floa
     otherwise lose its place in the group's statistics although it is right. Its format counts, as
     in the code of RED's authors.
     """
-    counts = sample.accuracy > 0 and not (sample.truncated and settings.truncated == "wrong")
-    terms = {"accuracy": settings.accuracy * (sample.accuracy if counts else settings.wrong)}
+    accuracy = sample.accuracy
+    if not accuracy > 0 or (sample.truncated and settings.truncated == "wrong"):
+        accuracy = settings.wrong
+    terms = {"accuracy": settings.accuracy * accuracy}
     if settings.format is not None:
         terms["format"] = settings.format.weight * format_score(
             sample.text, settings.format.tags, settings.format.opened

@@ -44,6 +44,14 @@ class Question(NamedTuple):
     kind: Kind = "math"
 
 
+class _Task(NamedTuple):
+    """What a child is asked: equal ones have equal verdicts."""
+
+    kind: Kind
+    gold: str
+    answer: str | None
+
+
 class Grade(NamedTuple):
     """What came of it."""
 
@@ -62,7 +70,7 @@ class Verifier:
 
     def __init__(self, settings: Reward) -> None:
         self.settings = settings
-        self._known: dict[tuple, str] = {}
+        self._known: dict[_Task, str] = {}
         self.failures: dict[str, str] = {}
         """The first failure of each of the user's functions, with its traceback."""
         self.told: set[str] = set()
@@ -83,41 +91,49 @@ class Verifier:
         machine may have caused them. Raises RuntimeError where the children cannot be started, e.g.
         where math-verify is not installed.
         """
-        boxed_only = self.settings.boxed_only if boxed_only is None else boxed_only
-        asked = []
-        verdicts: dict[tuple[str, str, str | None], Any] = {}
-        new: dict[tuple[str, str, str], None] = {}  # in order, and each once
-        for each in questions:
-            question = Question(*each)
-            read = final_choice if question.kind == "choice" else final_answer
-            answer = read(question.text, boxed_only)
-            task = question.kind, question.gold, answer
-            asked.append(task)
-            if answer is None:
-                verdicts[task] = "unparsable"
-            elif task not in verdicts:
-                known = (question.kind, question.gold, answer)
-                verdicts[task] = certain(*known) or self._known.get(known)
-                if verdicts[task] is None:
-                    new[known] = None
-        results = self._pool.run([("judge", *task) for task in new])
-        for unknown, (how, value) in zip(new, results, strict=True):
-            verdicts[unknown] = value if how == "done" else how
-            if how == "done" and len(unknown[-1]) <= REMEMBERED:
-                self._known[unknown] = value
-        return [Grade(verdicts[task], task[-1]) for task in asked]
+        asked = [self._task(Question(*each), boxed_only) for each in questions]
+        verdicts: dict[_Task, Any] = {}
+        for task in asked:
+            if task not in verdicts:
+                verdicts[task] = self._verdict_at_once(task)
+        new = [task for task, verdict in verdicts.items() if verdict is None]
+        results = iter(self._pool.run([("judge", *task) for task in new]))
+        for task in new:
+            how, value = next(results)
+            verdicts[task] = value if how == "done" else how
+            # Load on the machine may have caused the others: they are judged anew.
+            if how == "done" and len(task.answer or "") <= REMEMBERED:
+                self._known[task] = value
+        return [Grade(verdicts[task], task.answer) for task in asked]
+
+    def _task(self, question: Question, boxed_only: bool | None) -> _Task:
+        read = final_choice if question.kind == "choice" else final_answer
+        answer = read(question.text, self._is_boxed_only(boxed_only))
+        return _Task(question.kind, question.gold, answer)
+
+    def _verdict_at_once(self, task: _Task) -> str | None:
+        """The verdict where no child is needed to know it."""
+        if task.answer is None:
+            return "unparsable"
+        return certain(task.kind, task.gold, task.answer) or self._known.get(task)
+
+    def _is_boxed_only(self, asked: bool | None) -> bool:
+        return self.settings.boxed_only if asked is None else asked
 
     def gold_faults(self, problems: Sequence[Problem]) -> list[str | None]:
-        """Why each problem's gold cannot be used, or None: it has to be understood, and equal to
-        itself."""
-        unsure = [i for i, p in enumerate(problems) if certain(p.kind, p.gold, p.gold) != "correct"]
+        """Why each gold cannot be used, or None: it has to be understood, and equal to itself."""
         faults: list[str | None] = [None] * len(problems)
+        unsure = [i for i, problem in enumerate(problems) if not _is_certain(problem)]
         for _ in range(2):  # a second time for those that load on the machine may have failed
             tasks = [("gold", problems[i].kind, problems[i].gold) for i in unsure]
-            results = dict(zip(unsure, self._pool.run(tasks), strict=True))
-            for i, (how, value) in results.items():
-                faults[i] = value if how == "done" else f"{how} while it was compared with itself"
-            unsure = [i for i, (how, _) in results.items() if how != "done"]
+            results = iter(self._pool.run(tasks))
+            failed = []
+            for i in unsure:
+                how, faults[i] = next(results)
+                if how != "done":
+                    faults[i] = f"{how} while it was compared with itself"
+                    failed.append(i)
+            unsure = failed
         return faults
 
     def call(self, path: str, arguments: Sequence[tuple]) -> list[float | None]:
@@ -127,9 +143,8 @@ class Verifier:
         ``arguments``: a ``Call``, or a tuple of its fields, each. The first failure is kept in
         ``failures``.
         """
-        return [
-            value if how == "done" else None for how, value in self._own("term", path, arguments)
-        ]
+        outcomes = self._own("term", path, arguments)
+        return [value if how == "done" else None for how, value in outcomes]
 
     def judge(self, calls: Sequence[Call], boxed_only: bool | None = None) -> list[Grade]:
         """A grade of each response by ``settings.verdict``; nothing is no answer, and one that
@@ -137,27 +152,27 @@ class Verifier:
 
         ``boxed_only`` decides what is shown as the answer, and no more.
         """
-        boxed_only = self.settings.boxed_only if boxed_only is None else boxed_only
+        boxed_only = self._is_boxed_only(boxed_only)
+        path = self.settings.verdict
+        assert path is not None, "who has no judge of their own asks for grades"
         written = [call for call in calls if call.response.strip()]
-        judge = self.settings.verdict
-        assert judge is not None, "who has no judge of their own asks for grades"
-        results = iter(self._own("verdict", judge, written))
+        results = iter(self._own("verdict", path, written))
         grades = []
         for call in calls:
-            how, value = next(results) if call.response.strip() else ("done", "unparsable")
-            verdict = {"done": value, "timeout": "timeout"}.get(how, "crash")
+            verdict = "unparsable"
+            if call.response.strip():
+                how, value = next(results)
+                verdict = {"done": value, "timeout": "timeout"}.get(how, "crash")
             grades.append(Grade(verdict, final_answer(call.response, boxed_only)))
         return grades
 
     def _own(self, what: str, path: str, calls: Sequence[tuple]) -> list[tuple[str, Any]]:
         """``functions.outcome`` of each call of the user's function."""
-        found = [
-            outcome(*each)
-            for each in self._pool.run([("own", what, path, tuple(call)) for call in calls])
-        ]
-        failures = (why for how, why in found if how != "done")
-        if failure := next(failures, None):
-            self.failures.setdefault(path, failure)
+        results = self._pool.run([("own", what, path, tuple(call)) for call in calls])
+        found = [outcome(*result) for result in results]
+        for how, value in found:
+            if how != "done":
+                self.failures.setdefault(path, value)
         return found
 
     def close(self) -> None:
@@ -180,14 +195,17 @@ def graded(
     ``options``: ``boxed_only``.
     """
     if reward.verdict is None:
-        return verifier.grade(
-            [(problem.gold, text, problem.kind) for problem, text, _ in asked], **options
-        )
-    calls = [
-        Call(problem.text, problem.gold, text, tokens, problem.columns)
-        for problem, text, tokens in asked
-    ]
+        questions = [(problem.gold, text, problem.kind) for problem, text, _ in asked]
+        return verifier.grade(questions, **options)
+    calls = []
+    for problem, text, tokens in asked:
+        calls.append(Call(problem.text, problem.gold, text, tokens, problem.columns))
     return verifier.judge(calls, **options)
+
+
+def _is_certain(problem: Problem) -> bool:
+    """Whether it is known without a child that the gold equals itself."""
+    return certain(problem.kind, problem.gold, problem.gold) == "correct"
 
 
 def _prepare() -> None:

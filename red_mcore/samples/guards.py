@@ -43,8 +43,7 @@ class Culprit(NamedTuple):
 
 
 def culprit(groups: Sequence[Group], names: Sequence[str]) -> Culprit | None:
-    """The first of the fields ``names`` (of ``Sample``; None and {} are well) that is not finite,
-    samples in order."""
+    """The first of the ``Sample`` fields ``names`` that is not finite; None and {} are well."""
     for group in groups:
         for sample in group.samples:
             for name in names:
@@ -60,7 +59,7 @@ def _spoilt(group: Group, sample: Sample, name: str) -> Culprit | None:
     if isinstance(value, np.ndarray):
         wrong = np.flatnonzero(~np.isfinite(value))
         if not len(wrong):
-            return None
+            return None  # also where there is no token
         token = int(wrong[0])
         what = f"{what} of token {token}"
         return Culprit(sample, what, place(group, sample), float(value[token]))

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 
 Kind = Literal["math", "choice"]
-"""How answers are compared: as mathematics (or text), or as the letter of one of several
-choices."""
+"""How answers are compared: as mathematics (or text), or as the letter of a choice."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,12 @@ class Sample:
     weight: float = 1.0
     coefficient: dict[str, float] = field(default_factory=dict)
     old_logp: np.ndarray | None = None
-    """[T] float32 log-probs of the policy before this step's updates, nats, from the scoring
-    pass."""
+    """[T] float32 log-probs of the policy before this step's updates, nats."""
     ref_logp: np.ndarray | None = None
     teacher_logp: np.ndarray | None = None
     """[T] float32 log-probs of the frozen teacher, nats, at the temperature of ``old_logp``."""
     entropy: float = 0.0
-    """Mean over the response's tokens of the policy's full-vocabulary entropy before this step's
-    updates, nats."""
+    """Mean full-vocabulary entropy of the response's tokens before this step's updates, nats."""
 
     @property
     def tokens(self) -> int:
@@ -126,4 +124,4 @@ class Group:
 
 def samples_of(groups: Iterable[Group]) -> list[Sample]:
     """The samples of all groups, in order."""
-    return [sample for group in groups for sample in group.samples]
+    return list(chain.from_iterable(group.samples for group in groups))

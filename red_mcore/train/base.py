@@ -28,6 +28,7 @@ def train_base(run: Run) -> None:
     """
     recipe, state = run.recipe, run.state
     base, algorithm = recipe.base, SFT()
+    assert base is not None  # else there is no such stage
     every = math.ceil(base.steps / _ROWS)
     with run.progress("base training", base.steps, state.step) as console:
         while state.step < base.steps:
@@ -41,12 +42,17 @@ def train_base(run: Run) -> None:
             save_where_due(run, due=run.checkpoint_due() and state.step < base.steps)
             if run.stopping:
                 return
+    folder = recipe.folder / "base"
     export_folder(
-        *(run.policy.model, run.arch, run.model_folder, recipe.folder / "base", run.ranks.is_main),
+        run.policy.model,
+        run.arch,
+        run.model_folder,
+        folder,
+        run.ranks.is_main,
         texts=lambda: card.texts(recipe.folder, state.stage, state.step),
     )
-    if run.reference is not None:
-        load_weights(run.reference.model, run.arch, recipe.folder / "base")
+    if run.reference is not None:  # the policy before the algorithm's first step is this one
+        load_weights(run.reference.model, run.arch, folder)
     run.start_main()
     state.base_seconds = state.seconds + run.elapsed
     run.save()
@@ -54,9 +60,12 @@ def train_base(run: Run) -> None:
 
 def _draw(run: Run, step: int) -> list[Group]:
     """One step's sequences of the base corpus, the same on every rank."""
+    base = run.recipe.base
+    assert base is not None  # else there is no such stage
+    # By the step's number, so that a run that goes on draws what it would have drawn.
     rng = random.Random(f"{run.recipe.seed}/base/{step}")
     groups = []
-    for i in range(run.recipe.base.sequences_per_step):
+    for i in range(base.sequences_per_step):
         text, response = corpus(run.recipe.data.arithmetic, rng)
         problem = Problem(id=i, text=text, gold="", trace=response)
         prompt = encode_prompt(run.tokenizer, problem, run.recipe.data)

@@ -30,8 +30,8 @@ def _constant_reward(recipe: Recipe) -> Iterator[tuple[str, str]]:
         return
     yield (
         "constant_reward",
-        f"every reward is 0, for reward.accuracy={reward.accuracy:g} and there is no other term: nothing can be learnt"
-        " from comparing samples; use reward.accuracy=1",
+        f"every reward is 0, for reward.accuracy={reward.accuracy:g} and there is no other term:"
+        " nothing can be learnt from comparing samples; use reward.accuracy=1",
     )
 
 
@@ -40,8 +40,8 @@ def _greedy(recipe: Recipe) -> Iterator[tuple[str, str]]:
         value = getattr(recipe.rollout, name)
         if recipe.algorithm.rollouts and value <= GREEDY:
             text = (
-                f"rollout.{name}={value:g} makes the samples of a prompt alike, and alike they teach"
-                f" nothing: use rollout.{name}=1"
+                f"rollout.{name}={value:g} makes the samples of a prompt alike, and alike they"
+                f" teach nothing: use rollout.{name}=1"
             )
             yield "greedy", text
             return
@@ -53,13 +53,20 @@ def _warm_ups(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if recipe.until and recipe.steps:
         most = recipe.until.most_steps / recipe.steps
     for name, (settings, updates) in recipe.algorithm.optimizers(recipe).items():
-        field = "optimizer" if name == "main" else f"algorithm.{name}"
+        field = section_of(name)
         if text := _warm_up(field, settings, math.floor(updates * most), f"steps={recipe.steps}"):
             yield f"warm_up_{name}", text
     if recipe.base is not None:
         steps = recipe.base.steps
         if text := _warm_up("base.optimizer", recipe.base.optimizer, steps, f"base.steps={steps}"):
             yield "warm_up_base", text
+
+
+def section_of(optimizer: str) -> str:
+    """The section of a recipe that has the settings of an optimizer."""
+    if optimizer == "main":
+        return "optimizer"
+    return f"algorithm.{optimizer}"
 
 
 def _warm_up(field: str, settings: Optimizer, updates: int, of: str) -> str | None:
@@ -71,8 +78,9 @@ def _warm_up(field: str, settings: Optimizer, updates: int, of: str) -> str | No
     if warmup:
         reached += (1 - first) * (updates - 1) / warmup
     return (
-        f"{field}.warmup_steps={warmup} is no less than the {updates} updates of {of}: the learning rate gets no"
-        f" further than {reached:.0%} of {field}.lr={settings.lr:g}; use a tenth of the updates or fewer"
+        f"{field}.warmup_steps={warmup} is no less than the {updates} updates of {of}: the learning"
+        f" rate gets no further than {reached:.0%} of {field}.lr={settings.lr:g}; use a tenth of"
+        " the updates or fewer"
     )
 
 
@@ -81,7 +89,8 @@ def _warm_up_of_algorithm(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if recipe.steps and not recipe.until and warmup >= recipe.steps:
         yield (
             "warm_up_of_algorithm",
-            f"algorithm.warmup_steps={warmup} is no less than steps={recipe.steps}: use fewer, or more steps",
+            f"algorithm.warmup_steps={warmup} is no less than steps={recipe.steps}: use fewer, or"
+            " more steps",
         )
 
 
@@ -92,6 +101,6 @@ def _no_lesson(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if drawn and not recipe.until and wanted > drawn:
         yield (
             "no_lesson",
-            f"algorithm.demonstrations={wanted} is more than the {drawn} prompts of all steps, so no trace will ever be"
-            f" imitated: use {prompts} or fewer",
+            f"algorithm.demonstrations={wanted} is more than the {drawn} prompts of all steps, so"
+            f" no trace will ever be imitated: use {prompts} or fewer",
         )

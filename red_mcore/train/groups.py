@@ -4,7 +4,8 @@ vary."""
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 from red_mcore.algorithms.base import GroupAlgorithm, Metrics
 from red_mcore.algorithms.mixins import Branching, JudgedTrace, PromptCount
@@ -59,7 +60,9 @@ class _Drawn:
 
     def __init__(self, run: Run, algorithm: GroupAlgorithm) -> None:
         self._run, self._algorithm = run, algorithm
-        self._count = run.recipe.batch.samples_per_prompt if algorithm.rollouts else 0
+        self._count = 0
+        if algorithm.rollouts:
+            self._count = run.recipe.batch.samples_per_prompt
         self._judges = isinstance(algorithm, JudgedTrace)
         self.bare: list[Group] = []
         """Groups from prompts alone: what the policy can do."""
@@ -118,12 +121,22 @@ class _Drawn:
         if self.continued:
             rollouts = [s for s in samples_of(self.continued) if not s.is_offline]
             metrics["rollout/generated_tokens"] += sum(len(s.response) for s in rollouts)
-        for name in dict.fromkeys(name for found in self._branches for name in found):
-            values = [found[name] for found in self._branches if name in found]
+        for name, values in by_name(self._branches).items():
             # Counts of groups add up over the rounds of refills; all else are means.
-            is_count = name.startswith("groups/")
-            metrics[name] = sum(values) if is_count else statistics.fmean(values)
+            if name.startswith("groups/"):
+                metrics[name] = sum(values)
+            else:
+                metrics[name] = statistics.fmean(values)
         return metrics
+
+
+def by_name(rows: Iterable[Metrics]) -> dict[str, list[float]]:
+    """The values of each metric, of the rows that have it."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        for name, value in row.items():
+            found[name].append(value)
+    return found
 
 
 def without_unjudged_trace(group: Group) -> Group:

@@ -34,7 +34,9 @@ def line(warning: Finding) -> str:
 
 def exit_code(recipe: Recipe, found: list[Finding]) -> int:
     """0, or what a strict run returns where something is ``found``."""
-    return UNHEALTHY if recipe.strict and found else 0
+    if recipe.strict and found:
+        return UNHEALTHY
+    return 0
 
 
 def of_recipe(recipe: Recipe) -> list[Finding]:
@@ -96,11 +98,12 @@ def _count(seen: dict[str, Any], symptom: Symptom) -> None:
     seen["row"] += 1
     for name, value in symptom.numbers.items():
         seen["sums"][name] = seen["sums"].get(name, 0.0) + value
-    means = {name: total / seen["held"] for name, total in seen["sums"].items()}
-    seen["text"] = symptom.text(means)
+    seen["text"] = symptom.text({name: x / seen["held"] for name, x in seen["sums"].items()})
 
 
 def _of_state(code: str, seen: Mapping[str, Any]) -> Finding:
-    rows = "steps" if code in _OF_STEPS else "evaluations"
+    rows = "evaluations"
+    if code in _OF_STEPS:
+        rows = "steps"
     text = f"in {seen['held']} of {seen['seen']} {rows} {seen['text']}"
     return {"code": code, "text": text, "step": seen["step"]}

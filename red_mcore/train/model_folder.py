@@ -37,7 +37,9 @@ def damage(folder: Path) -> str | None:
 def _digests(folder: Path) -> dict[str, Any]:
     """Size and checksum of each file when the folder was made, as far as known; Damaged."""
     mark = folder / COMPLETE
-    found = disk.read_object(mark) if mark.is_file() and mark.stat().st_size else {}
+    if not (mark.is_file() and mark.stat().st_size):
+        return {}
+    found = disk.read_object(mark)
     if any(not isinstance(about, list) or len(about) != 2 for about in found.values()):
         raise disk.Damaged(f"{mark} is damaged")
     return found
@@ -54,11 +56,14 @@ def prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
     from red_mcore.megatron.ranks import from_main, on_main
 
     folder, path = recipe.folder / "model", recipe.model.path
-    if from_main(path is not None and not Path(path).is_dir()):  # nodes may differ in what they see
+    if path is None:
+        on_main(here, lambda: _prepare(recipe, None, folder))
+        return folder, folder
+    if from_main(not Path(path).is_dir()):  # nodes may differ in what they see
         on_main(here, lambda: fetch(recipe.model.path))
         path = fetch(path)  # from the cache, or on another node that does not share it
     on_main(here, lambda: _prepare(recipe, path, folder))
-    return (folder if path is None else Path(path)), folder
+    return Path(path), folder
 
 
 def _prepare(recipe: Recipe, path: str | None, folder: Path) -> None:
@@ -79,7 +84,8 @@ def _prepare(recipe: Recipe, path: str | None, folder: Path) -> None:
     template.check_recipe(recipe, model)  # of a hub model nothing was known before
     if len(tokenizer) > config["vocab_size"]:
         raise RecipeError(
-            f"model.config.vocab_size={config['vocab_size']} does not hold the tokenizer's {len(tokenizer)} tokens"
+            f"model.config.vocab_size={config['vocab_size']} does not hold the tokenizer's"
+            f" {len(tokenizer)} tokens"
         )
     with disk.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,8 +97,8 @@ def _prepare(recipe: Recipe, path: str | None, folder: Path) -> None:
     for name, about in then.items():
         if now.get(name) != about:
             raise RecipeError(
-                f"{folder / name} is not what the run started from, and this version of transformers makes others:"
-                " put the file back"
+                f"{folder / name} is not what the run started from, and this version of"
+                " transformers makes others: put the file back"
             )
     disk.write_atomic(folder / COMPLETE, json.dumps(now) + "\n")
 
@@ -101,9 +107,8 @@ def _weights_then(folder: Path) -> dict[str, Any]:
     """Size and checksum of each file of weights when the folder was made, as far as anybody
     knows."""
     with suppress(disk.Damaged):
-        return {
-            name: about for name, about in _digests(folder).items() if name.endswith(".safetensors")
-        }
+        digests = _digests(folder).items()
+        return {name: about for name, about in digests if name.endswith(".safetensors")}
     return {}
 
 
@@ -124,8 +129,9 @@ def _copy_companions(
     from red_mcore.data.seams import write_stop_ids
 
     tokenizer.save_pretrained(folder)
-    kept = {key: value for key, value in config.items() if key != "torch_dtype"}
-    (folder / "config.json").write_text(json.dumps(kept | {"dtype": recipe.model.dtype}, indent=2))
+    config = config | {"dtype": recipe.model.dtype}
+    config.pop("torch_dtype", None)  # its older name
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
     generation = model / "generation_config.json"
     if generation.is_file():
         (folder / generation.name).write_text(generation.read_text())

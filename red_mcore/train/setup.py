@@ -23,12 +23,9 @@ from red_mcore.train.state import State
 from red_mcore.train.teacher import OpenTeacher, build_teacher, open_teacher
 
 if TYPE_CHECKING:
-    from red_mcore.data.cursor import Cursor, Mixture
-    from red_mcore.evaluation.asking import Evaluator
     from red_mcore.megatron.policy import Policy
     from red_mcore.megatron.ranks import Ranks
     from red_mcore.rewards.verifier import Verifier
-    from red_mcore.rollout.protocol import Engine
     from red_mcore.tracking import Tracker
 
 Say = Callable[[str], None]
@@ -54,7 +51,10 @@ def build(recipe: Recipe) -> Iterator[Run]:
 
     run, tag = assemble(recipe, here, begin, say)
     end_imports()
-    say(f"going on from checkpoint {tag} of {recipe.folder}" if tag else "ready")
+    if tag:
+        say(f"going on from checkpoint {tag} of {recipe.folder}")
+    else:
+        say("ready")
     run.asked.heed()
     with closing(run):
         yield run
@@ -63,15 +63,22 @@ def build(recipe: Recipe) -> Iterator[Run]:
 def assemble(recipe: Recipe, here: Ranks, begin: float, say: Say) -> tuple[Run, str | None]:
     """(The run, tag of the checkpoint that it goes on from), each part made after what it needs."""
     from red_mcore.checkpoints.saving import Saver
+    from red_mcore.data import cursor as cursors
+    from red_mcore.evaluation.asking import Evaluator
+    from red_mcore.rewards.verifier import Verifier
     from red_mcore.rollout.recording import Recording, recorded_of
     from red_mcore.rollout.sampler import Sampler
 
     model = open_model(recipe, here)
     opened = open_teacher(recipe, here, model.arch, model.tokenizer)
-    verifier = start_verifier(recipe, here)
+    verifier = None
+    if here.rank % recipe.rollout.tensor == 0:  # an engine's leader, which alone has the answers
+        verifier = Verifier(recipe.reward)  # its children import meanwhile
     data = read_data(recipe, here, model, opened, verifier, say)
     manifest, state = last_state(recipe, here, say)
-    cursor = make_cursor(recipe, data, state)
+    cursor = cursors.over(data.training, recipe.data, recipe.seed)
+    if state.cursor:
+        cursor.restore(state.cursor)
     say(f"{len(data.training)} problems, {len(data.held_out)} held out; building the policy")
     policy, reference = build_policies(recipe, here, model, manifest, state, say)
     teacher = None
@@ -79,7 +86,21 @@ def assemble(recipe: Recipe, here: Ranks, begin: float, say: Say) -> tuple[Run, 
         say(f"building the teacher, {opened.arch.parameters:,} parameters of {opened.weights}")
         teacher = build_teacher(recipe, here, opened)
     say("starting the engines")
-    engine = start_engine(recipe, model, data)
+    # vLLM takes seconds to import: not before data and model are known to be good.
+    from red_mcore.rollout.engine import VllmEngine
+
+    engine = VllmEngine(
+        model.folder,
+        recipe.rollout,
+        dtype=recipe.model.dtype,
+        stop_ids=model.stop_ids,
+        seed=recipe.seed,
+        room=data.longest,
+    )
+    evaluator = None
+    if recipe.evaluation.benchmarks is not None and data.benchmarks:
+        protocol = recipe.evaluation.benchmarks.protocol
+        evaluator = Evaluator(protocol, model.tokenizer, engine, verifier, recipe.reward)
     say("opening the tracker")
     tracker = open_tracker(recipe, here, model, manifest, state, say)
     run = Run(
@@ -96,7 +117,7 @@ def assemble(recipe: Recipe, here: Ranks, begin: float, say: Say) -> tuple[Run, 
         teacher=teacher,
         sampler=Sampler(recipe, model.tokenizer, engine, verifier),
         benchmarks=data.benchmarks,
-        evaluator=make_evaluator(recipe, model, data, engine, verifier),
+        evaluator=evaluator,
         recording=Recording(recipe.rollout, here, recorded_of(recipe, model.tokenizer)),
         saver=Saver(resume.checkpoints(recipe), recipe.checkpoint),
         tracker=tracker,
@@ -104,7 +125,9 @@ def assemble(recipe: Recipe, here: Ranks, begin: float, say: Say) -> tuple[Run, 
         begin=begin,
         asked=signals.Asked(),
     )
-    return run, manifest["tag"] if manifest else None
+    if manifest is None:
+        return run, None
+    return run, manifest["tag"]
 
 
 @dataclass(frozen=True)
@@ -142,15 +165,6 @@ def open_model(recipe: Recipe, here: Ranks) -> OpenModel:
     ranks.on_main(here, check_weights)
     tokenizer = load_tokenizer(Model(path=str(folder)))
     return OpenModel(weights, folder, arch, tokenizer, stop_ids_of(tokenizer, folder))
-
-
-def start_verifier(recipe: Recipe, here: Ranks) -> Verifier | None:
-    """The verifier of an engine's leader, None on its other ranks; its children import
-    meanwhile."""
-    from red_mcore.rewards.verifier import Verifier
-
-    is_leader = here.rank % recipe.rollout.tensor == 0
-    return Verifier(recipe.reward) if is_leader else None
 
 
 @dataclass(frozen=True)
@@ -193,8 +207,8 @@ def read_data(
         functions.try_out(recipe.reward, lambda _: asked)
 
     def claim() -> None:
-        folder = teacher and teacher.weights
-        identity.claim(recipe, model.weights, loaded, digests(benchmarks), begun, say, folder)
+        scores = None if teacher is None else teacher.weights
+        identity.claim(recipe, model.weights, loaded, digests(benchmarks), begun, say, scores)
 
     ranks.on_main(here, try_out)
     ranks.on_main(here, claim)
@@ -208,16 +222,6 @@ def read_data(
     return ProblemSets(training, held_out, benchmarks, longest)
 
 
-def make_cursor(recipe: Recipe, data: ProblemSets, state: State) -> Cursor | Mixture:
-    """What deals the training problems, standing where the state says."""
-    from red_mcore.data import cursor as cursors
-
-    cursor = cursors.over(data.training, recipe.data, recipe.seed)
-    if state.cursor:
-        cursor.restore(state.cursor)
-    return cursor
-
-
 def last_state(recipe: Recipe, here: Ranks, say: Say) -> tuple[Manifest | None, State]:
     """(Newest sound checkpoint, state of then); (None, the first state) where a run begins."""
     from red_mcore.megatron import ranks
@@ -225,11 +229,14 @@ def last_state(recipe: Recipe, here: Ranks, say: Say) -> tuple[Manifest | None, 
     folder = resume.checkpoints(recipe)
     # Rank 0 alone reads the checkpoint for its checksums: all have to go on from the same one.
     manifest, faults = ranks.on_main(here, lambda: manifests.newest(folder, checksums=True))
+    if manifest is None:
+        stage = "main"
+        if recipe.base:
+            stage = "base"
+        return None, State(stage=stage)
     for fault in faults:
         say(f"red_mcore: warning: {fault}; going back to checkpoint {manifest['tag']}")
-    if manifest:
-        return manifest, State(**manifest["state"])
-    return None, State(stage="base" if recipe.base else "main")
+    return manifest, State(**manifest["state"])
 
 
 def build_policies(
@@ -268,37 +275,13 @@ def build_reference(recipe: Recipe, here: Ranks, model: OpenModel, state: State)
         return None
     reference = Policy(recipe, model.arch, here)
     if state.stage == "main":  # the base stage, which makes the weights, loads them at its end
-        weights = recipe.folder / "base" if recipe.base else model.weights
+        weights = model.weights
+        if recipe.base:
+            weights = recipe.folder / "base"
         hf.load_first(reference.model, model.arch, weights)
     if recipe.offload.reference:
         to_host(reference.model.parameters())
     return reference
-
-
-def start_engine(recipe: Recipe, model: OpenModel, data: ProblemSets) -> Engine:
-    """This rank's part of an engine, without weights; a collective."""
-    from red_mcore.rollout.engine import VllmEngine
-
-    return VllmEngine(
-        model.folder,
-        recipe.rollout,
-        dtype=recipe.model.dtype,
-        stop_ids=model.stop_ids,
-        seed=recipe.seed,
-        room=data.longest,
-    )
-
-
-def make_evaluator(
-    recipe: Recipe, model: OpenModel, data: ProblemSets, engine: Engine, verifier: Verifier | None
-) -> Evaluator | None:
-    """What puts benchmarks to the engine; None where the recipe has none."""
-    from red_mcore.evaluation.asking import Evaluator
-
-    settings = recipe.evaluation.benchmarks
-    if not data.benchmarks:
-        return None
-    return Evaluator(settings.protocol, model.tokenizer, engine, verifier, recipe.reward)
 
 
 def open_tracker(
@@ -317,19 +300,24 @@ def open_tracker(
     from red_mcore.tracking import Tracker, provenance
     from red_mcore.tracking.rows import FILES
 
-    tracker = None
+    tracker: Tracker | None = None
 
     def begin() -> str | None:
         nonlocal tracker
-        goes_on = manifest and resume.same_tracker(recipe, manifest["recipe"])
-        tracker = Tracker(recipe, recipe.folder, state.tracker_run if goes_on else None)
-        steps = {"main": -1 if state.before is None else state.step}
+        run_id: str | None = None
+        kept: dict[str, str] = {}
+        if manifest:
+            kept = manifests.copies(resume.checkpoints(recipe), manifest, FILES.values())
+            if resume.same_tracker(recipe, manifest["recipe"]):
+                run_id = state.tracker_run
+        tracker = Tracker(recipe, recipe.folder, run_id)
+        # The last step of each stage whose rows stay; before the first evaluation the main stage
+        # has none, not even of step 0.
+        steps = {"main": state.step}
+        if state.before is None:
+            steps["main"] = -1
         if state.stage == "base":
             steps["base"] = state.step
-        kept = None
-        if manifest:
-            folder = resume.checkpoints(recipe)
-            kept = manifests.copies(folder, manifest, FILES.values())
         for fault in tracker.begin(steps, kept or None):
             say(f"red_mcore: warning: {fault}")
         disk.write_atomic(recipe.folder / "recipe.yaml", to_yaml(recipe))
@@ -348,7 +336,9 @@ def closing(run: Run) -> Iterator[None]:
     status = "FAILED"
     try:
         yield
-        status = "KILLED" if run.stopping else "FINISHED"
+        status = "FINISHED"
+        if run.stopping:
+            status = "KILLED"
     finally:
         if run.tracker:
             run.tracker.close(status)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from red_mcore.algorithms.base import GroupAlgorithm
-from red_mcore.config.recipe import Recipe
+from red_mcore.config.recipe import Protocol, Recipe
 from red_mcore.data import sources
 from red_mcore.rewards.verifier import VERDICTS
+from red_mcore.train.forecast import section_of
 
 NEARLY_ALL = 0.95
 ENOUGH = 16
@@ -18,11 +19,21 @@ ENOUGH = 16
 LEAST_CHANGE = 1e-8
 """Of the weights, as a share of their norm, by an update that does something."""
 REMEDIES = {
-    "truncated": "raise the limit, or look whether the model ever ends a response (chat template, end token)",
+    "truncated": "raise the limit, or look whether the model ever ends a response (chat template,"
+    " end token)",
     "unparsable": "look at some, at the instruction and at boxed_only",
     "no_verdict": "give a verdict more seconds (timeout) or the verifier more cores",
 }
 """What to do about answers that cannot be judged."""
+_OF_UPDATES = (
+    "groups/all_wrong",
+    "groups/all_right",
+    "groups/teaching",
+    "update/skipped",
+    "update/grad_norm",
+    "update/lr",
+)
+"""Metrics that tell why nothing was learnt."""
 
 Means = Mapping[str, float]
 """Metrics, as means over the rows that have a symptom."""
@@ -76,9 +87,10 @@ def of_row(
     if "evaluation/unparsable" in metrics:
         yield from _of_answers(_held_out(recipe, metrics))
     benchmarks = recipe.evaluation.benchmarks
-    for name in benchmarks.names if benchmarks else ():
-        if f"evaluation/{name}_unparsable" in metrics:
-            yield from _of_answers(_benchmark(recipe, metrics, name))
+    if benchmarks is not None:
+        for name in benchmarks.names:
+            if f"evaluation/{name}_unparsable" in metrics:
+                yield from _of_answers(_benchmark(benchmarks.protocol, metrics, name))
 
 
 def of_answers(
@@ -90,28 +102,26 @@ def of_answers(
     at ``limit``.
     """
     count = sum(verdicts.values())
-    unparsable, failed = (
-        verdicts["unparsable"] / count,
-        (verdicts["timeout"] + verdicts["crash"]) / count,
-    )
+    unparsable = verdicts["unparsable"] / count
+    failed = (verdicts["timeout"] + verdicts["crash"]) / count
     if truncated is not None and truncated >= NEARLY_ALL:
         return "truncated", f"{_share(truncated)} {what} are cut off at {limit}"
     if unparsable >= NEARLY_ALL:
-        cut = f" ({truncated:.0%} are cut off at {limit})" if truncated else ""
-        return "unparsable", f"{_share(unparsable)} {what} are unparsable{cut}"
+        text = f"{_share(unparsable)} {what} are unparsable"
+        if truncated:
+            text += f" ({truncated:.0%} are cut off at {limit})"
+        return "unparsable", text
     if failed >= NEARLY_ALL:
         return "no_verdict", f"{_share(failed)} {what} have no verdict (timeout or crash)"
     return None
 
 
 def _rollouts(recipe: Recipe, metrics: Mapping[str, float]) -> Answers:
-    counts = {verdict: metrics[f"reward/{verdict}"] for verdict in VERDICTS}
-    shares = {verdict: number / sum(counts.values()) for verdict, number in counts.items()}
+    count = sum(metrics[f"reward/{verdict}"] for verdict in VERDICTS)
+    shares = {verdict: metrics[f"reward/{verdict}"] / count for verdict in VERDICTS}
     rows = math.ceil(ENOUGH / (recipe.batch.prompts_per_step * recipe.batch.samples_per_prompt))
-    truncated = metrics["rollout/truncated"]
-    return Answers(
-        "answers", shares, truncated, _response_limit(recipe), _ask(recipe), patience=rows
-    )
+    limit, ask = _response_limit(recipe), _ask(recipe)
+    return Answers("answers", shares, metrics["rollout/truncated"], limit, ask, patience=rows)
 
 
 def _held_out(recipe: Recipe, metrics: Mapping[str, float]) -> Answers:
@@ -120,10 +130,9 @@ def _held_out(recipe: Recipe, metrics: Mapping[str, float]) -> Answers:
     return Answers("held-out answers", shares, truncated, limit, ask, prefix="held_out_")
 
 
-def _benchmark(recipe: Recipe, metrics: Mapping[str, float], name: str) -> Answers:
+def _benchmark(protocol: Protocol, metrics: Mapping[str, float], name: str) -> Answers:
     shares, truncated = _evaluated(metrics, f"evaluation/{name}_")
-    most = recipe.evaluation.benchmarks.protocol.max_tokens
-    limit = f"evaluation.benchmarks.protocol.max_tokens={most}"
+    limit = f"evaluation.benchmarks.protocol.max_tokens={protocol.max_tokens}"
     ask = "set evaluation.benchmarks.protocol.instruction to what the model was trained with"
     return Answers(f"answers to {name}", shares, truncated, limit, ask, prefix=f"{name}_")
 
@@ -169,10 +178,13 @@ def _ask(recipe: Recipe) -> str:
     asked = "boxed" in data.instruction or "boxed" in (data.system_prompt or "")
     if sources.training(data) and not asked:
         return (
-            "only the last \\boxed{...} counts and nothing asks for it: set data.instruction, e.g. 'Put your final"
-            " answer within \\boxed{}.', or reward.boxed_only=false"
+            "only the last \\boxed{...} counts and nothing asks for it: set data.instruction, e.g."
+            " 'Put your final answer within \\boxed{}.', or reward.boxed_only=false"
         )
-    return "only the last \\boxed{...} counts: teach it by imitation first, or use reward.boxed_only=false"
+    return (
+        "only the last \\boxed{...} counts: teach it by imitation first, or use"
+        " reward.boxed_only=false"
+    )
 
 
 def _no_update(
@@ -183,32 +195,34 @@ def _no_update(
     learns = metrics.get("groups/teaching", 0.0) > 0 and moved
     imitates = metrics.get("lesson/updates", 0.0) > 0
     idle = not updated or not (imitates or learns)
-    numbers = {
-        name: metrics.get(f"groups/{name}", 0.0) for name in ("all_wrong", "all_right", "teaching")
-    }
-    for name in ("skipped", "grad_norm", "lr"):
-        numbers[name] = metrics.get(f"update/{name}", 0.0)
+    numbers = {}
+    for metric in _OF_UPDATES:
+        numbers[metric.split("/")[1]] = metrics.get(metric, 0.0)
     text = partial(_text_of_no_update, algorithm)
     return Symptom("no_update", idle, recipe.patience, numbers, text)
 
 
 def _text_of_no_update(algorithm: GroupAlgorithm, means: Means) -> str:
-    field = "optimizer" if algorithm.optimizer == "main" else f"algorithm.{algorithm.optimizer}"
-    return f"nothing was learnt: {_why_no_update(algorithm, means, field)}"
+    why = _why_no_update(algorithm, means, section_of(algorithm.optimizer))
+    return f"nothing was learnt: {why}"
 
 
 def _why_no_update(algorithm: GroupAlgorithm, means: Means, field: str) -> str:
     if means["skipped"] > 0.5:
         return (
-            f"the gradient's norm, {means['grad_norm']:.3g} in the mean, is above {field}.skip_grad: raise that, or"
-            f" lower {field}.lr"
+            f"the gradient's norm, {means['grad_norm']:.3g} in the mean, is above"
+            f" {field}.skip_grad: raise that, or lower {field}.lr"
         )
     if means["teaching"] and not means["grad_norm"]:
-        return "the gradient is 0: look at the weights of losses in algorithm.* and of terms in reward.*"
+        return (
+            "the gradient is 0: look at the weights of losses in algorithm.* and of terms in"
+            " reward.*"
+        )
     if means["teaching"]:
         return (
-            f"updates with a learning rate of {means['lr']:.3g} change the weights by less than {LEAST_CHANGE:g} of"
-            f" their norm: raise {field}.lr, or {field}.clip_grad where that is tiny"
+            f"updates with a learning rate of {means['lr']:.3g} change the weights by less than"
+            f" {LEAST_CHANGE:g} of their norm: raise {field}.lr, or {field}.clip_grad where that is"
+            " tiny"
         )
     if not algorithm.rollouts:
         return (
@@ -219,7 +233,10 @@ def _why_no_update(algorithm: GroupAlgorithm, means: Means, field: str) -> str:
     rest = max(0.0, 1 - wrong - right)
     why = f"of the groups {wrong:.0%} have only wrong answers and {right:.0%} only right ones"
     if rest >= max(wrong, right):
-        return f"{why}, and in the others no answer that counts is better: look at reward.* and reward.truncated"
+        return (
+            f"{why}, and in the others no answer that counts is better: look at reward.* and"
+            " reward.truncated"
+        )
     if wrong >= right:
         return f"{why}: use easier problems, more batch.samples_per_prompt, or imitate traces first"
     return f"{why}: use harder problems"
@@ -229,7 +246,10 @@ def _no_trace(recipe: Recipe, metrics: Mapping[str, float]) -> Symptom:
     def text(means: Means) -> str:
         if means["unjudged"]:
             return f"no trace has a verdict (timeout or crash): {REMEDIES['no_verdict']}"
-        return f"no group has a trace: use problems with traces (data.trace_field) of at most {limit} tokens"
+        return (
+            "no group has a trace: use problems with traces (data.trace_field) of at most"
+            f" {limit} tokens"
+        )
 
     limit = _response_limit(recipe)
     numbers = {"unjudged": metrics.get("trace/unjudged", 0.0)}
@@ -252,4 +272,6 @@ def _why_wrong_traces(recipe: Recipe) -> str:
 
 
 def _share(share: float) -> str:
-    return "all" if share == 1 else f"{share:.1%} of the"
+    if share == 1:
+        return "all"
+    return f"{share:.1%} of the"

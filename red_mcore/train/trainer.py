@@ -14,10 +14,19 @@ from red_mcore.train.clock import Clock
 from red_mcore.train.groups import collect
 from red_mcore.train.hooks import Hook, all_hooks
 from red_mcore.train.hooks.budgets import done
-from red_mcore.train.hooks.hook import Step
 from red_mcore.train.run import Run
 from red_mcore.train.setup import build
-from red_mcore.train.step import learn
+from red_mcore.train.step import (
+    Step,
+    compose,
+    divide,
+    score,
+    speed,
+    teach,
+    update,
+    weigh,
+    weighs_in_pass,
+)
 
 
 def main(recipe: Recipe) -> int:
@@ -37,7 +46,7 @@ def main(recipe: Recipe) -> int:
 
 def train(run: Run, hooks: list[Hook]) -> None:
     """The algorithm's steps, from where the state stands."""
-    publish(run)
+    publish(run)  # the engines were made without weights
     for hook in hooks:
         hook.before_training(run)
     with run.progress(type(run.recipe.algorithm).__name__, run.recipe.steps, run.state.step):
@@ -49,15 +58,30 @@ def train(run: Run, hooks: list[Hook]) -> None:
 
 def make_step(run: Run) -> Step:
     """One step of the algorithm."""
-    algorithm = stage_of(run.recipe.algorithm, run.state.step)
-    step = Step(algorithm, Clock(run.screen.phase))
+    assert run.screen is not None  # steps are made within ``progress``
+    step = Step(stage_of(run.recipe.algorithm, run.state.step), Clock(run.screen.phase))
     with step.clock("sample"):
-        step.groups, sampled, step.metrics = collect(run, algorithm)
-    step.metrics |= learn(run, algorithm, step.groups, sampled, step.clock)
+        step.groups, step.drawn, step.metrics = collect(run, step.algorithm)
+    learn(run, step)
     with step.clock("publish"):
         step.metrics |= publish(run)
     run.state.step += 1
     return step
+
+
+def learn(run: Run, step: Step) -> None:
+    """What a step learns from its groups."""
+    compose(run, step)
+    with step.clock("score"):
+        score(run, step)
+    with step.clock("update"):
+        divide(run, step)
+        if not weighs_in_pass(run, step):
+            weigh(run, step)
+        update(run, step)
+    step.metrics |= speed(run, step)  # by the seconds that the clock now has
+    with step.clock("teach"):
+        teach(run, step)
 
 
 def publish(run: Run) -> dict[str, float]:

@@ -1,4 +1,5 @@
-"""One step of an algorithm on made-up probabilities, through the methods that the loop calls; float64."""
+"""One step of an algorithm on made-up probabilities,
+through the methods that the loop calls; float64."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ DEMO = (0.9, 0.5, 0.01)
 
 @dataclass
 class Seen(Sample):
-    """A sample with the policy's present log-probs and token entropies, which in a run the update's forward finds."""
+    """A sample with the policy's present log-probs and token entropies,
+    which in a run the update's forward finds."""
 
     logp: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
     entropies: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
@@ -32,8 +34,8 @@ def seen(
     entropies=1.0,
     **fields,
 ) -> Seen:
-    """A response to which the policy gives ``p``, and gave ``old`` (by default the same) before the step's updates;
-    to right ones a teacher gives more than that, to wrong ones less."""
+    """A response to which the policy gives ``p``, and gave ``old`` (by default the same) before the
+    step's updates; to right ones a teacher gives more than that, to wrong ones less."""
     p = torch.tensor(p, dtype=torch.float64)
     old_logp = (p if old is None else torch.tensor(old, dtype=torch.float64)).log().numpy()
     entropies = torch.as_tensor(entropies, dtype=torch.float64).expand(len(p))
@@ -86,7 +88,8 @@ def one_step(
     sequences: float | None = None,
     step: int = 0,
 ) -> Outcome:
-    """Compose, aggregate, weigh and sum; ``sequences`` stands for N where a published value wants another."""
+    """Compose, aggregate, weigh and sum; ``sequences`` stands
+    for N where a published value wants another."""
     samples = [s for g in groups for s in g.samples]
     state = {} if state is None else state
     kept, metrics = algorithm.compose(groups, state, step)

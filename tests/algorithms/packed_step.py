@@ -1,4 +1,5 @@
-"""One step of an algorithm through packed micro-batches, against a loss that a test writes in plain torch."""
+"""One step of an algorithm through packed micro-batches,
+against a loss that a test writes in plain torch."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ BUDGETS = (1000, 20, 12)
 
 
 def rollouts() -> list[Group]:
-    """Three groups of rollouts with lengths of 1 to 8 and ratios within and beyond any clip; one of equal rewards."""
+    """Three groups of rollouts with lengths of 1 to 8 and ratios within and beyond any clip;
+    one of equal rewards."""
     draw, teacher = torch.Generator().manual_seed(3), torch.Generator().manual_seed(4)
     lengths = ((3, 1, 8, 5), (2, 2, 4, 7), (6, 1, 1, 3))
     rewards = ((1.0, 0.0, 0.0, 0.4), (1.0, 1.0, 0.0, -0.5), (0.0, 0.0, 0.0, 0.0))
@@ -68,7 +70,8 @@ def packed_loss(
 def compare(
     algorithm: GroupAlgorithm, loss: Callable[[list[list[Seen]]], Tensor], *, values: bool = True
 ) -> None:
-    """Loss and gradients of every token, whatever the micro-batches; ``loss`` is given all groups."""
+    """Loss and gradients of every token, whatever the micro-batches;
+    ``loss`` is given all groups."""
     counts = set()
     for budget in BUDGETS:
         groups = rollouts()

@@ -58,8 +58,8 @@ def test_groups_without_variance_are_dropped_and_counted():
 
 
 def test_dapo_keeps_groups_whose_accuracies_differ():
-    """An overlong penalty tells samples apart that are all wrong; a bonus for entropy brings such groups back in GRPO
-    alone."""
+    """An overlong penalty tells samples apart that are all wrong;
+    a bonus for entropy brings such groups back in GRPO alone."""
     late, mixed, right = rewarded(0, 0, -0.5), rewarded(0, 1, 1), rewarded(1, 1, 1)
     for sample in late.samples:
         sample.accuracy = 0.0
@@ -194,7 +194,8 @@ def test_dropped_sequences_stay_in_the_denominator():
 
 
 def test_sft_is_the_mean_over_all_target_tokens():
-    """Sequences of 3 tokens with a summed loss of 3 and of 1 token with 2: 5/4, not the mean of their means."""
+    """Sequences of 3 tokens with a summed loss of 3 and of 1 token with 2:
+    5/4, not the mean of their means."""
     samples = [
         Sample(np.zeros(2, np.int32), np.zeros(n, np.int32), is_offline=True) for n in (3, 1)
     ]

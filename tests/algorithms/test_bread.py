@@ -32,7 +32,8 @@ def episodes_of(asked: Problem, characters: int) -> int:
 
 
 class Policy:
-    """Continues each problem with the shares of right rollouts given for it; notes what was asked in each round."""
+    """Continues each problem with the shares of right rollouts given for it;
+    notes what was asked in each round."""
 
     def __init__(self, **rates: dict[int, float]):
         self.rates = {int(name[1:]): shares for name, shares in rates.items()}

@@ -24,7 +24,8 @@ def test_defaults_start_at_the_peak_and_fall_with_every_step():
 
 
 def test_total():
-    """mu = .26 and a GRPO loss of -.1: advantages of .1 and -.1, ratios of 2 and 1, summed (N = 1)."""
+    """mu = .26 and a GRPO loss of -.1: advantages of .1 and -.1,
+    ratios of 2 and 1, summed (N = 1)."""
     rollouts = [seen([0.8], 1, old=[0.4]), seen([0.5], 0)]
     rollouts[0].reward = 0.2
     algorithm = CHORD(**EXAMPLE, phi=True, std_normalise=False, clip_low=None, clip_high=None)

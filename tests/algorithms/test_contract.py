@@ -78,7 +78,8 @@ def test_entropies_are_measured_for_an_own_weigh_alone():
 
 
 def test_a_sum_over_a_sequence_is_over_its_response_alone():
-    """Prompts, padding and neighbours take no part; the gradient comes back to every token of the response."""
+    """Prompts, padding and neighbours take no part;
+    the gradient comes back to every token of the response."""
     lengths, prompts = (4, 1, 7), (3, 5, 2)
     samples = []
     for number, (length, prompt) in enumerate(zip(lengths, prompts, strict=True)):

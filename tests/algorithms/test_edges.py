@@ -1,7 +1,8 @@
 """What every algorithm makes of unusual groups, in a table; and that nothing there gives a NaN.
 
-An empty trace and one that is longer than ``rollout.max_response_tokens`` never become samples: such a group is one
-without trace, the lower table. GRPO and what is built on it without traces in the group has no other groups at all.
+An empty trace and one that is longer than ``rollout.max_response_tokens`` never become samples:
+such a group is one without trace, the lower table. GRPO and what is built on it without traces in
+the group has no other groups at all.
 """
 
 import pytest
@@ -149,7 +150,8 @@ def make(on_trace: list[str] | None, on_rollouts: list[str]) -> Group:
     ids=lambda x: " ".join(x) if isinstance(x, list) else str(x),
 )
 def test_outcome(name, on_trace, on_rollouts, expected, company):
-    """Alone and beside a group that always teaches; loss and gradients are finite, ``one_step`` sees to that."""
+    """Alone and beside a group that always teaches;
+    loss and gradients are finite, ``one_step`` sees to that."""
     algorithm, checked = ALGORITHMS[name], make(on_trace, on_rollouts)
     other = make(["right"] if algorithm.traces else None, ["right", "wrong"])
     outcome = one_step(algorithm, [checked, other] if company else [checked])
@@ -212,8 +214,8 @@ def test_certain_and_impossible_tokens_give_no_nan(name):
     "name", [name for name, a in ALGORITHMS.items() if has_weights(a)] + ["RED absolute"]
 )
 def test_no_entropy_and_no_change_of_it_give_no_nan(name, entropies):
-    """A policy that is sure of everything, of the trace or of its rollouts alone, one that stands still, a uniform one;
-    each for three steps, then an ordinary step."""
+    """A policy that is sure of everything, of the trace or of its rollouts alone, one that stands
+    still, a uniform one; each for three steps, then an ordinary step."""
     algorithm, state = (ALGORITHMS | {"RED absolute": RED(entropy_change="absolute")})[name], {}
     for of_trace, of_rollouts in [entropies] * 3 + [(0.5, 0.6)]:
         rolled = [seen([0.3], correct, entropies=of_rollouts) for correct in (1.0, 0.0)]

@@ -25,13 +25,15 @@ def sequences(groups, low, high):
 @pytest.mark.parametrize("token_level", [False, True])
 @pytest.mark.parametrize(("low", "high"), [(3e-4, 4e-4), (0.1, 0.2), (0.9, 9.0)])
 def test_loss(token_level, low, high):
-    """GSPO-token has the same value and gradient, for all tokens of a response have one advantage."""
+    """GSPO-token has the same value and gradient,
+    for all tokens of a response have one advantage."""
     algorithm = GSPO(clip_low=low, clip_high=high, token_level=token_level)
     compare(algorithm, lambda groups: sequences(groups, low, high))
 
 
 def test_gspo_token_gives_tokens_their_own_advantages():
-    """s_it = sg(s_i) p_it / sg(p_it): the gradient of a token is its own advantage times the response's ratio."""
+    """s_it = sg(s_i) p_it / sg(p_it): the gradient
+    of a token is its own advantage times the response's ratio."""
     logp = torch.tensor([-1.0, -2.0, -0.5], dtype=torch.float64, requires_grad=True)
     old = torch.tensor([-1.2, -1.7, -0.9], dtype=torch.float64)
     advantage = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)

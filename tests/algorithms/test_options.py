@@ -1,4 +1,5 @@
-"""No setting is ignored in silence: in every algorithm each one changes what a step does, or is refused."""
+"""No setting is ignored in silence: in every algorithm each one changes what a step does, or is
+refused."""
 
 from __future__ import annotations
 
@@ -62,7 +63,8 @@ OTHER = {
     "teacher": [{"teacher": Teacher("folder", 0.4)}],
     "group_baseline": [{"group_baseline": True}, {"group_baseline": False}],
 }
-"""Setting -> values that have to differ from the default in what they do; with whatever they need beside them."""
+"""Setting -> values that have to differ from the default in what they do;
+with whatever they need beside them."""
 ELSEWHERE = {
     "imitation": "test_policy of slots: an optimizer",
     "episodes": "test_bread",
@@ -73,7 +75,8 @@ ELSEWHERE = {
 
 
 def groups() -> list[Group]:
-    """Ratios within and beyond any clip, lengths and entropies that differ, groups of every kind."""
+    """Ratios within and beyond any clip, lengths and entropies that differ,
+    groups of every kind."""
 
     def rollout(correct: float, ratio: float, length: int, reward: float | None = None) -> Seen:
         sample = seen(

@@ -87,7 +87,8 @@ def test_beta(beta, expected):
 
 @pytest.mark.parametrize("beta", [0, 0.3, 1.0])
 def test_a_constant_beta(beta):
-    """p / (p + (1 - p) beta) by torch, whatever the group's accuracy; 0 is imitation, 1 the bare p."""
+    """p / (p + (1 - p) beta) by torch, whatever the group's accuracy;
+    0 is imitation, 1 the bare p."""
     groups = [grouped(demonstration(), *rolled(1, 0, 0)), grouped(demonstration(0), *rolled(1, 1))]
     outcome = one_step(RED(beta=beta, constant=10.0), groups)
     p = torch.tensor(DEMO, dtype=torch.float64)
@@ -163,7 +164,8 @@ def test_entropies_can_be_means_over_tokens():
 
 
 def test_moving_averages_of_the_entropies():
-    """Half of the past: both changes are halved, so the first ratio is as without; the next one knows the past."""
+    """Half of the past: both changes are halved, so the first ratio is as without;
+    the next one knows the past."""
     algorithm, state = RED(entropy_ema=0.5), {}
     algorithm.weigh(entropies(1.20, 0.80), state, 0)
     assert algorithm.weigh(entropies(1.26, 0.78), state, 0)["red/weight_raw"] == pytest.approx(
@@ -219,7 +221,8 @@ def test_the_order_of_samples_means_nothing():
     ],
 )
 def test_loss_of_a_group(shift, expected):
-    """The trace of 3 tokens is right, 7 rollouts of 2 tokens are wrong; w = 2, beta = 1/8, C = 3000."""
+    """The trace of 3 tokens is right, 7 rollouts of 2 tokens are wrong;
+    w = 2, beta = 1/8, C = 3000."""
     algorithm, groups = RED(shift=shift), [group(1, *[0] * 7)]
     algorithm.compose(groups, {}, 0)
     algorithm.aggregate(groups, 8, {}, 0)

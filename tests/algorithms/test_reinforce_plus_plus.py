@@ -6,7 +6,8 @@ from red_mcore.algorithms.reinforce_plus_plus import ReinforcePlusPlus
 
 
 def normalised(groups, group_baseline):
-    """Rewards whitened over the batch, after the group's mean where it goes first; PPO's loss, mean of means."""
+    """Rewards whitened over the batch, after the group's mean where it goes first;
+    PPO's loss, mean of means."""
     rewards = torch.tensor([[s.reward for s in samples] for samples in groups], dtype=torch.float64)
     if group_baseline:
         rewards = rewards - rewards.mean(dim=1, keepdim=True)

@@ -1,10 +1,11 @@
-"""The published recipes against their authors' arithmetic: how much each term weighs beside the others.
+"""The published recipes against their authors' arithmetic: how much each term weighs beside the
+others.
 
-Their programs split an update over eight ranks and each rank's share into micro-batches, compute a loss in each of
-these, add up the gradients of a rank's and average over the ranks. Here that is done as it stands in their code, in
-plain torch; next to it the recipe's own coefficients. A mean that is taken in each micro-batch and added up has no
-equal among global means where lengths differ, so that of such terms the whole weight is compared, of all others every
-token's.
+Their programs split an update over eight ranks and each rank's share into micro-batches, compute a
+loss in each of these, add up the gradients of a rank's and average over the ranks. Here that is
+done as it stands in their code, in plain torch; next to it the recipe's own coefficients. A mean
+that is taken in each micro-batch and added up has no equal among global means where lengths differ,
+so that of such terms the whole weight is compared, of all others every token's.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def recipe(name: str) -> Recipe:
 
 
 def one_update(r: Recipe, *, equal: bool) -> list[Group]:
-    """As many groups as an update of the recipe has, two thirds of them without a right rollout; lengths of 2 to 6."""
+    """As many groups as an update of the recipe has, two thirds of them without a right rollout;
+    lengths of 2 to 6."""
     draw = random.Random(0)
     algorithm = stage_of(r.algorithm, r.steps - 1)
 
@@ -90,7 +92,8 @@ class Clips:
 
 
 def surrogate(s: Seen, a: float, clips: Clips) -> Tensor:
-    """PPO's token losses as verl writes them: the larger of two losses, and the dual clip for A < 0."""
+    """PPO's token losses as verl writes them: the larger of two losses,
+    and the dual clip for A < 0."""
     ratio = (s.logp - torch.from_numpy(s.old_logp)).exp()
     losses = -a * ratio
     if clips.low is not None:
@@ -270,7 +273,8 @@ CASES = [(name, None) for name in METHODS] + [
 
 
 def authors(method: Method, groups: list[Group], clips: Clips, masked: bool = False) -> Tensor:
-    """An update's loss by the authors' program: traces and rollouts dealt evenly to ranks and to micro-batches."""
+    """An update's loss by the authors' program: traces and rollouts dealt evenly to ranks
+    and to micro-batches."""
     samples = sorted((s for g in groups for s in method.trained(g)), key=lambda s: not s.is_offline)
     a = advantages(groups, std=method.std, with_trace=method.with_trace)
     accuracy = {
@@ -369,7 +373,8 @@ def test_masked_responses_count_in_the_group_and_in_n_alone():
 
 @pytest.mark.parametrize(("failing", "updates"), [(0, 2), (73, 2), (74, 1), (128, 1)])
 def test_hpt_makes_one_update_once_it_mostly_imitates(failing, updates):
-    """8 x 54 + 74 = 506 sequences fit into one of its updates of 512, 8 x 55 + 73 = 513 do not; N is that of half."""
+    """8 x 54 + 74 = 506 sequences fit into one of its updates of 512, 8 x 55 + 73 = 513 do not;
+    N is that of half."""
     r = recipe("hpt")
     groups = [
         group(

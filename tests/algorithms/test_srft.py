@@ -14,7 +14,8 @@ def published():
     ("gamma", "offline", "total"), [(None, -0.05875, 0.31735760), (0.1, -0.07601010, 0.30009750)]
 )
 def test_four_terms(gamma, offline, total):
-    """Advantages without the deviation, as the published value takes them: A of the trace is 1/3."""
+    """Advantages without the deviation, as the published value takes them:
+    A of the trace is 1/3."""
     outcome = one_step(SRFT(gamma=gamma, std_normalise=False, constant=8), published(), sequences=1)
     expected = {"sft": 0.54624939, "offline": offline, "right": 0.02493919, "wrong": -0.19508097}
     assert outcome.losses == pytest.approx(expected, abs=1e-6)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from red_mcore.analysis.findings import as_json
-from red_mcore.analysis.lengths import groups, learnability_gap, lengths, longer_when_incorrect
+from red_mcore.analysis.groups import groups
+from red_mcore.analysis.lengths import learnability_gap, lengths, longer_when_incorrect
 from red_mcore.analysis.likelihood import TokenScores
 from red_mcore.analysis.positions import Scored, positions, rank_shift, thinking_ids
 from red_mcore.analysis.recorded import read_evaluation, spread

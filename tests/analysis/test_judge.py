@@ -16,7 +16,8 @@ GOOD = '{"multi_perspective": 2, "metacognitive": 0}'
 
 
 class Server(ThreadingHTTPServer):
-    """Answers a response's text with what ``replies`` has for it, one after the other; a number is a status."""
+    """Answers a response's text with what ``replies`` has for it, one after the other; a number is
+    a status."""
 
     def __init__(self, replies: dict[str, list]):
         super().__init__(("127.0.0.1", 0), Handler)

@@ -1,4 +1,5 @@
-"""Scores of responses by Megatron against transformers on the same folder, and the cache of them."""
+"""Scores of responses by Megatron against transformers on the same folder, and the cache of
+them."""
 
 import shutil
 
@@ -33,7 +34,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(folder, response):
-    """Scores by the name of what was asked; the model is loaded once, and five tokens' logits exist at a time."""
+    """Scores by the name of what was asked; the model is loaded once, and five tokens' logits exist
+    at a time."""
     with scorer(open_any(folder), watch=WATCH, chunk_bytes=5 * 4 * VOCABULARY) as score:
         refused = {}
         for name, (prompt, ids) in {
@@ -103,7 +105,8 @@ def test_short_and_long_sequences(found):
     [
         (
             "long",
-            "20 tokens of prompt + 238 of response - 1, which is only predicted, exceed 256 positions",
+            "20 tokens of prompt + 238 of response - 1, which is only predicted, exceed 256"
+            " positions",
         ),
         ("full", "257 tokens of prompt + 1 of response"),
         ("no prompt", "the prompt is empty"),

@@ -1,4 +1,5 @@
-"""Column layouts that are about, as their publishers name the columns; every refusal's advice is followed."""
+"""Column layouts that are about, as their publishers name the columns; every refusal's advice is
+followed."""
 
 import json
 
@@ -225,7 +226,8 @@ def test_the_advice_for_unknown_columns_works(row, advice):
 def test_a_named_column_that_is_not_there_is_told_with_the_nearest():
     with pytest.raises(
         RecipeError,
-        match=r"no column 'anser' \(data.gold_field\); columns: problem, answer; nearest is 'answer'",
+        match=r"no column 'anser' \(data.gold_field\); columns: problem, answer;"
+        " nearest is 'answer'",
     ):
         content({"problem": "q", "answer": "3"}, gold_field="anser")
 

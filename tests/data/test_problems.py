@@ -78,7 +78,8 @@ def test_rows_without_problem_or_gold_are_left_out_and_counted(tmp_path, write, 
         (
             "without_problem",
             1,
-            f"left out 1 rows whose problem (column 'problem') is empty; the first: {path} {place} 5",
+            "left out 1 rows whose problem (column 'problem') is empty;"
+            f" the first: {path} {place} 5",
         ),
         (
             "without_gold",

@@ -1,4 +1,5 @@
-"""Prompts, traces and stop tokens under the chat templates of the field, with small tokenizers of their shapes."""
+"""Prompts, traces and stop tokens under the chat templates of the field, with small tokenizers of
+their shapes."""
 
 import json
 import re
@@ -243,8 +244,8 @@ def test_one_example_is_told(tmp_path):
         "traces go on, for example, 's' 'o' ' ' '\\\\' and end '0' '}' '<|im_end|>'",
         f"responses stop at {stops[0]} '<|im_end|>', {stops[1]} '<|endoftext|>'",
         "the tokenizer begins texts with '<s>', which the chat template does not write",
-        "1 of 3 problems and traces spell a token of the chat template, such as <|im_end|>: it is encoded as plain text"
-        " there",
+        "1 of 3 problems and traces spell a token of the chat template, such as <|im_end|>:"
+        " it is encoded as plain text there",
     ]
 
 

@@ -214,7 +214,8 @@ def test_a_function_gives_rows_as_a_file_has_them(module, tmp_path):
     [
         (
             "breaks",
-            r"data.path my_rows:breaks failed after row 1: KeyError: 'column' \(my_rows.py line 6\)",
+            r"data.path my_rows:breaks failed after row 1: KeyError: 'column'"
+            r" \(my_rows.py line 6\)",
         ),
         ("texts", "my_rows:texts row 1: want a JSON object with named columns, found text"),
         ("nothing", "my_rows:nothing row 2: want a JSON object with named columns, found NoneType"),

@@ -1,4 +1,5 @@
-"""Templates tried without transformers: the same text as transformers makes of them, and what is refused."""
+"""Templates tried without transformers: the same text as transformers makes of them, and what is
+refused."""
 
 import json
 
@@ -17,8 +18,9 @@ TURNS = [
     {"role": "user", "content": "é?"},
 ]
 RARE = (
-    "\n{# a remark #}\n{%- set ns = namespace(n=0) %}\n  {% for m in messages %}\n{% if loop.index > 2 %}{% break %}"
-    "{% endif %}{% generation %}{{ m | tojson }}{% endgeneration %}\n{% set ns.n = ns.n + 1 %}{% endfor %}"
+    "\n{# a remark #}\n{%- set ns = namespace(n=0) %}\n  {% for m in messages %}\n"
+    "{% if loop.index > 2 %}{% break %}{% endif %}"
+    "{% generation %}{{ m | tojson }}{% endgeneration %}\n{% set ns.n = ns.n + 1 %}{% endfor %}"
     "{{ ns.n }}{{ bos_token }}"
     "{% if tools is not none %}x{% endif %}{{ strftime_now('%Y') }}"
 )

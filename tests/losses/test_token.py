@@ -46,7 +46,8 @@ def test_unequal_clipping():
 
 
 def test_dual_clip():
-    """Where A < 0 the loss is at most c |A|, and has no gradient beyond; elsewhere it takes no part."""
+    """Where A < 0 the loss is at most c |A|, and has no gradient beyond;
+    elsewhere it takes no part."""
     ratio = torch.tensor([0.5, 1.1, 2.9, 3.1, 50.0], dtype=torch.float64)
     for sign, clips, loss, slope in (
         (-1.0, (None, None, 3.0), [0.5, 1.1, 2.9, 3, 3], [0.5, 1.1, 2.9, 0, 0]),

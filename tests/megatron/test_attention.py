@@ -17,7 +17,8 @@ LENGTHS = [[1], [1, 1, 1], [7], [5, 1, 9, 8, 2, 3], [33, 1, 17, 16, 32, 2, 31]]
 
 
 def one_by_one(query, key, value, lengths):
-    """[T, heads * d]: dense causal attention of each sequence alone, keys and values repeated for their query heads."""
+    """[T, heads * d]: dense causal attention of each sequence alone,
+    keys and values repeated for their query heads."""
     outputs = []
     for parts in zip(*(x.split(lengths) for x in (query, key, value)), strict=True):
         q, k, v = (x.transpose(0, 1) for x in parts)
@@ -54,7 +55,8 @@ def test_buckets_are_padded_to_less_than_twice_their_tokens():
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_context_parallel_ranks_share_the_work_equally(ranks):
-    """Each query sees the keys up to its own token, in the tokens of all ranks one after the other."""
+    """Each query sees the keys up to its own token,
+    in the tokens of all ranks one after the other."""
     lengths = [2 * ranks * n for n in (5, 1, 3, 4)]
     orders = [local_order(lengths, rank, ranks) for rank in range(ranks)]
     gathered = torch.cat(orders)

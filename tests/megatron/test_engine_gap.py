@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from red_mcore.megatron.engine_gap import differences, engine_gap
+from red_mcore.megatron.engine_gap import Gap, differences, engine_gap
 
 GOOD = np.array([-1.0, -2.0, -3.0], np.float32)
 
@@ -20,7 +20,7 @@ def test_a_gap_with_a_number_that_is_none_is_infinite(side, value, place):
     assert gap.max() == math.inf
     assert np.isfinite(gap).sum() == 2
     rows = [
-        (float(g.max()), float(g.sum()), g.size)
+        Gap(float(g.max()), float(g.sum()), g.size)
         for g in (differences(GOOD, GOOD), gap, differences(GOOD, GOOD))
     ]
     assert engine_gap(rows)["rollout/logprob_gap_max_nats"] == math.inf

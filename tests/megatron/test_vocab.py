@@ -33,7 +33,8 @@ def dense(hidden, weight, targets, vocab_size: int, temperature: torch.Tensor | 
 
 
 def both_ways(function, hidden, weight, targets, factors, **settings):
-    """Log-prob, entropy and the gradients of a weighted sum of both, by hidden states and by the weight."""
+    """Log-prob, entropy and the gradients of a weighted sum of both,
+    by hidden states and by the weight."""
     leaves = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
     logp, entropy = function(*leaves, targets, **settings)
     (factors[0] * logp + factors[1] * entropy).sum().backward()
@@ -42,7 +43,8 @@ def both_ways(function, hidden, weight, targets, factors, **settings):
 
 @pytest.fixture
 def large():
-    """Hidden states, weight, targets, factors of both outputs; 41 rows of which 37 are the vocabulary."""
+    """Hidden states, weight, targets, factors of both outputs;
+    41 rows of which 37 are the vocabulary."""
     generator = torch.Generator().manual_seed(0)
     hidden, weight = (
         torch.randn(29, 16, generator=generator),
@@ -99,7 +101,8 @@ def test_padded_vocabulary_on_two_ranks(layouts, case, temperature):
 
 @pytest.mark.parametrize("temperatures", [None, [1.0], [0.6], [3.0], [1.0, 0.6, 3.0]], ids=str)
 def test_values_and_gradients_are_the_dense_formula(large, temperatures):
-    """One temperature for all tokens, or several among them; the entropy is at 1 whatever they are."""
+    """One temperature for all tokens, or several among them;
+    the entropy is at 1 whatever they are."""
     each = None if temperatures is None else torch.tensor(temperatures).repeat(29)[:29]
     settings = {"vocab_size": 37, "temperature": each}
     found, expected = (both_ways(f, *large, **settings) for f in (logprob_and_entropy, dense))

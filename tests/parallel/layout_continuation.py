@@ -51,7 +51,8 @@ def check_two_optimizers(layout: Layout) -> list[tuple[str, Update]]:
 
 
 def check_continuation(layout: Layout) -> dict:
-    """Two rounds of both optimizers, a checkpoint, two more; and the latter again after loading into a fresh policy."""
+    """Two rounds of both optimizers, a checkpoint, two more;
+    and the latter again after loading into a fresh policy."""
     if layout.ranks.world > 2:
         return {}
     found = {}
@@ -124,7 +125,8 @@ def begun_and_held(layout: Layout, policy: WatchedPolicy, state: dict) -> Callab
 
 
 def check_failing_writers(layout: Layout) -> dict[str, str]:
-    """What the first and the last rank say where the last one's disk is full, and where it hangs."""
+    """What the first and the last rank say where the last one's disk is full,
+    and where it hangs."""
     if layout.ranks.world > 2:
         return {}
     found, policy, reached, hang = {}, layout.policy(False), Event(), Event()
@@ -175,7 +177,8 @@ def continued(
 
 
 def check_offload(layout: Layout) -> Update | None:
-    """Two rounds from the bfloat16 checkpoint, after optimizers in the host's memory were saved and loaded."""
+    """Two rounds from the bfloat16 checkpoint, after optimizers
+    in the host's memory were saved and loaded."""
     if layout.ranks.world > 2:
         return None
     root, offload = layout.out / f"checkpoints-{layout.name}-bfloat16", Offload(optimizer=True)
@@ -187,7 +190,8 @@ def check_offload(layout: Layout) -> Update | None:
 
 
 def check_tied(layout: Layout) -> Update | None:
-    """The second update of a tied model: of two pipeline stages, and tensor parallel from their checkpoint."""
+    """The second update of a tied model: of two pipeline stages,
+    and tensor parallel from their checkpoint."""
     if layout.name not in ("pp2", "tp2"):
         return None
     root, policy = layout.out / "checkpoints-tied", layout.policy(True)

@@ -18,7 +18,8 @@ from red_mcore.megatron import shim
 
 
 def check_conversion(layout: Layout) -> dict:
-    """Whether ranks, and Megatron itself, load what ``from_hf`` makes; and a run's checkpoint, with its export."""
+    """Whether ranks, and Megatron itself, load what ``from_hf`` makes;
+    and a run's checkpoint, with its export."""
     found = {}
     for tied in (True, False):
         converted = layout.out / f"converted-{tied}"
@@ -38,7 +39,8 @@ def check_conversion(layout: Layout) -> dict:
 
 
 def loaded_by_megatron(layout: Layout, tied: bool) -> bool:
-    """Whether Megatron finds each tensor and object that it asks for, and the weights are those that were converted."""
+    """Whether Megatron finds each tensor and object that it asks for,
+    and the weights are those that were converted."""
     policy = layout.policy(tied, trained=False)
     expected = policy.weights()
     clear(policy.model)
@@ -50,7 +52,8 @@ def loaded_by_megatron(layout: Layout, tied: bool) -> bool:
 
 
 def save_run(layout: Layout, tied: bool) -> None:
-    """``run-TIED``, as a training run would leave it after a step: its model, a checkpoint and an export."""
+    """``run-TIED``, as a training run would leave it after a step:
+    its model, a checkpoint and an export."""
     run = layout.out / f"run-{tied}"
     if layout.ranks.is_main:
         shutil.copytree(layout.source(tied), run / "model")

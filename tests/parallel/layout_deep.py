@@ -11,7 +11,8 @@ from red_mcore.config.recipe import Checkpoint
 
 
 def check_deep(layout: Layout) -> dict:
-    """Scores, an update, a checkpoint, and the next update before and after loading it into a fresh policy.
+    """Scores, an update, a checkpoint, and the next update before and after loading it into a fresh
+    policy.
 
     One micro-batch has to be filled up to a round of four.
     """

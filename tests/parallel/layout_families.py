@@ -40,7 +40,8 @@ def family(layout: Layout, name: str) -> dict:
 
 
 def check_experts_continuation(layout: Layout) -> dict:
-    """Of a mixture of experts: two updates with a checkpoint between, and the second one anew from a checkpoint."""
+    """Of a mixture of experts: two updates with a checkpoint between,
+    and the second one anew from a checkpoint."""
     loaded = {
         "dp2": ["dp2"],
         "ep2": ["ep2", "dp2"],

@@ -20,7 +20,8 @@ from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.sft import SFT
 from red_mcore.samples.records import Group
 from red_mcore.train.clock import Clock
-from red_mcore.train.step import learn
+from red_mcore.train.step import Step
+from red_mcore.train.trainer import learn
 
 LAYOUTS = ("one", "dp2", "pp2", "cp2", "tp2")
 
@@ -54,7 +55,8 @@ class Vertical(SFT):
 
 
 def check_guards(layout: Layout) -> dict[str, tuple[list[str], float, int]]:
-    """Of each attempt: how it ends on each rank, how far the weights have moved, and the policy's version."""
+    """Of each attempt: how it ends on each rank, how far the weights have moved,
+    and the policy's version."""
     if layout.name not in LAYOUTS:
         return {}
     steps = steps_of(layout, "small")
@@ -133,7 +135,7 @@ def attempt(
     before = [parameter.detach().clone() for parameter in run.policy.model.parameters()]
     how = "nothing"
     try:
-        learn(run, algorithm, groups, groups, Clock(lambda phase: None))
+        learn(run, Step(algorithm, Clock(lambda phase: None), groups, drawn=groups))
     except Exception as error:
         how = f"{type(error).__name__}: {error}"
     ends: list = [None] * layout.ranks.world

@@ -1,4 +1,5 @@
-"""What an update of this rank really allocates, beside what ``red_mcore.planning.memory`` estimates."""
+"""What an update of this rank really allocates,
+beside what ``red_mcore.planning.memory`` estimates."""
 
 from __future__ import annotations
 

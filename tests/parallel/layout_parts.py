@@ -18,7 +18,7 @@ from red_mcore.config.recipe import Model, Recipe, RecipeError, Rollout
 from red_mcore.convert import hf
 from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.megatron import ranks
-from red_mcore.megatron.policy import undo_schedule_scale
+from red_mcore.megatron.schedule import undo_schedule_scale
 from red_mcore.megatron.vocab import logprob_and_entropy
 from red_mcore.models.rules import rules
 from red_mcore.rewards.verifier import Grade
@@ -51,7 +51,8 @@ def check_overflow_off_responses(layout: Layout) -> None:
 
 
 def check_vocabulary(layout: Layout) -> dict:
-    """Log-prob, entropy and their gradients of six columns over two ranks; the sixth as padding, and heated, too."""
+    """Log-prob, entropy and their gradients of six columns over two ranks;
+    the sixth as padding, and heated, too."""
     if layout.name != "tp2":
         return {}
     logits = torch.tensor(
@@ -89,7 +90,8 @@ def check_vocabulary(layout: Layout) -> dict:
 
 
 def check_loss_scale(layout: Layout) -> float | None:
-    """G9: token-loss sums of 2 data- or context-parallel ranks x 2 micro-batches, through Megatron's own loss step."""
+    """G9: token-loss sums of 2 data- or context-parallel ranks x 2 micro-batches,
+    through Megatron's own loss step."""
     if layout.name not in ("dp2", "cp2"):
         return None
     sums, constant, sequences = [[-3.0, 1.2], [0.6, -0.8]], 3000, 8
@@ -182,7 +184,8 @@ def check_errors_of_one_rank(layout: Layout) -> dict[str, list[str]]:
 
 
 def check_load_errors(layout: Layout) -> dict[str, str]:
-    """What is said of folders that lack a tensor or all of them, have one too many, or one of another shape."""
+    """What is said of folders that lack a tensor or all of them, have one too many,
+    or one of another shape."""
     if layout.name != "one":
         return {}
     from safetensors.torch import load_file, save_file

@@ -22,7 +22,8 @@ def random_states(weights: Path, mark: Path) -> None:
 
 
 def check_poison(layout: Layout) -> dict[str, list[str]]:
-    """What the first and the last rank say of each poison, by its name; and whether anything ran."""
+    """What the first and the last rank say of each poison, by its name;
+    and whether anything ran."""
     if layout.name not in ("one", "tp2"):
         return {}
     found, policy = {}, layout.policy(False, 260)

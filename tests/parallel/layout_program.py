@@ -1,7 +1,8 @@
-"""One rank of some layouts: scores, updates, exports, checkpoints, and leaves what it saw in OUT/LAYOUT.pt.
+"""One rank of some layouts: scores, updates, exports, checkpoints, and leaves what it saw in
+OUT/LAYOUT.pt.
 
-layout_program.py OUT LAYOUT..., layouts of equally many ranks, with the models' folders OUT/tied and OUT/untied. The
-tests compare layouts.
+layout_program.py OUT LAYOUT..., layouts of equally many ranks, with the models' folders OUT/tied
+and OUT/untied. The tests compare layouts.
 """
 
 # ruff: noqa: E402 - the environment has to be set before torch and Megatron are imported
@@ -78,7 +79,8 @@ def run(name: str, out: Path) -> None:
         os.replace(out / f"{name}.partial", out / f"{name}.pt")
     if layout.ranks.is_main:
         _stores.append(TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False))
-    # The next layout's process group meets at another store, as ``launching`` has made one for the first.
+    # The next layout's process group meets at another store,
+    # as ``launching`` has made one for the first.
     os.environ["MASTER_PORT"] = str(ranks.from_main(_stores[-1].port if _stores else None))
     ranks.stop()
 

@@ -96,7 +96,8 @@ class Layout:
         usual: bool = False,
         small: bool = False,
     ) -> WatchedPolicy:
-        """A policy with the first weights, or with such as models usually start with, a tenth as large."""
+        """A policy with the first weights, or with such as models usually start with, a tenth as
+        large."""
         conf, folder = (
             (config(tied, DEEP), self.out / "deep") if deep else (config(tied), self.source(tied))
         )
@@ -106,7 +107,8 @@ class Layout:
         return self._policy(conf, folder, parallel, tokens, dtype, trained, offload or Offload())
 
     def family(self, name: str) -> WatchedPolicy:
-        """A trained policy of another family with the first weights; experts want sequence parallel beside tensor."""
+        """A trained policy of another family with the first weights;
+        experts want sequence parallel beside tensor."""
         split_experts = "moe" in name and self.parallel.tensor > 1
         parallel = replace(self.parallel, sequence=self.parallel.sequence or split_experts)
         return self._policy(
@@ -148,6 +150,7 @@ class Layout:
         return self.out / ("tied" if tied else "untied")
 
     def left(self, metrics: dict[str, float], policy: WatchedPolicy) -> Update:
-        """What the update that returned ``metrics`` leaves behind, but for what depends on the layout by its nature."""
+        """What the update that returned ``metrics`` leaves behind,
+        but for what depends on the layout by its nature."""
         same = {name: value for name, value in metrics.items() if "packing/" not in name}
         return Update(same, policy.weights(), policy.gradients)

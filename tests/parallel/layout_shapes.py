@@ -1,4 +1,5 @@
-"""Steps of every algorithm on groups of unusual shapes, by the loop's own code, under this rank's layout."""
+"""Steps of every algorithm on groups of unusual shapes, by the loop's own code,
+under this rank's layout."""
 
 from __future__ import annotations
 
@@ -18,14 +19,15 @@ from red_mcore.data.tokenizer import build_tokenizer
 from red_mcore.rollout.sampler import Sampler
 from red_mcore.samples.records import Group
 from red_mcore.train.clock import Clock
-from red_mcore.train.setup import State
-from red_mcore.train.step import learn
+from red_mcore.train.state import State
+from red_mcore.train.step import Step
+from red_mcore.train.trainer import learn
 
 TELLING = ("RED", "RED-CoDA", "GRPO with a reference", "ReLIFT")
 """In the passes of the first two, ranks meet in the middle."""
 
 
-class Step(NamedTuple):
+class Outcome(NamedTuple):
     """What a step leaves behind."""
 
     metrics: dict[str, float]
@@ -76,13 +78,14 @@ class Steps:
             state=State(algorithm=state_of(algorithm)),
         ), groups
 
-    def step(self, algorithm: GroupAlgorithm, shape: Shape) -> Step:
+    def step(self, algorithm: GroupAlgorithm, shape: Shape) -> Outcome:
         run, groups = self.prepare(algorithm, shape)
-        metrics = learn(run, algorithm, groups, groups, Clock(lambda phase: None))
-        return Step(
+        step = Step(algorithm, Clock(lambda phase: None), groups, drawn=groups)
+        learn(run, step)
+        return Outcome(
             {
                 name: x
-                for name, x in metrics.items()
+                for name, x in step.metrics.items()
                 if not name.startswith(("time/", "speed/")) and "packing" not in name
             },
             [(s.weight, s.advantage, s.entropy) for g in groups for s in g.samples],
@@ -93,7 +96,8 @@ class Steps:
 
 
 def cases(layout: Layout) -> list[tuple[str, str, str]]:
-    """(model, algorithm, shape); all of them where the ranks differ by their data alone, the telling ones elsewhere."""
+    """(model, algorithm, shape); all of them where the ranks differ by their data alone,
+    the telling ones elsewhere."""
     every = [("small", name, shape) for name in ALGORITHMS for shape in SHAPES]
     some = [
         (name, shape)

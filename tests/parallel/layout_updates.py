@@ -68,8 +68,8 @@ def grid_step(
 ) -> tuple[dict[str, float], list[Group]]:
     """Metrics, and the samples as they were trained on.
 
-    Log-probs of another time are moved, but for RED, which is compared with one pass: ratios then leave the clipping
-    range on both sides, and the KL term has a gradient.
+    Log-probs of another time are moved, but for RED, which is compared with one pass: ratios then
+    leave the clipping range on both sides, and the KL term has a gradient.
     """
     metrics = policy.score(groups)
     reference.score_reference(groups)
@@ -85,7 +85,8 @@ def grid_step(
 
 
 def lesson_step(policy: WatchedPolicy, groups: list[Group]) -> dict[str, float]:
-    """A step of ReLIFT and the lesson that it gives: the trace of the only problem without a right rollout."""
+    """A step of ReLIFT and the lesson that it gives:
+    the trace of the only problem without a right rollout."""
     algorithm = ReLIFT(constant=8.0, demonstrations=1)
     metrics = step(algorithm, policy, groups, {})
     training = TrainingProblems([g.problem for g in groups], usable=lambda problem: True, seed=0)
@@ -115,7 +116,8 @@ def check_scores(layout: Layout) -> dict:
 
 
 def check_grid(layout: Layout) -> dict:
-    """An update of each algorithm of the grid; the micro-batches vary where it says something new."""
+    """An update of each algorithm of the grid; the micro-batches vary where it says something
+    new."""
     found = {}
     for tied in (True, False):
         # Of other layouts in the host's memory between its uses.
@@ -189,7 +191,8 @@ def check_updates(layout: Layout) -> dict:
 
 
 def moved(policy: WatchedPolicy) -> tuple[int, int]:
-    """Moments of all slots and float32 weights, and how many of them lie elsewhere while they are on the device."""
+    """Moments of all slots and float32 weights, and how many
+    of them lie elsewhere while they are on the device."""
     moments = [x for slot in policy.slots.values() for x in slot.moments()]
     weights = [
         x
@@ -220,7 +223,8 @@ def check_recompute(layout: Layout) -> dict:
 
 
 def whole_logits(policy: WatchedPolicy) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of one sequence and their [T, V] logits, which a single stage and all its tensor-parallel ranks make."""
+    """Tokens of one sequence and their [T, V] logits,
+    which a single stage and all its tensor-parallel ranks make."""
     tokens = torch.arange(5, 25)
     policy.model.eval()
     with torch.no_grad(), shim.on_device():

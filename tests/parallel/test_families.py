@@ -1,4 +1,5 @@
-"""Every family: the layouts agree, and weights come back from the ranks as the folder holds them."""
+"""Every family: the layouts agree, and weights come back from the ranks as the folder holds
+them."""
 
 import numpy as np
 import pytest

@@ -33,7 +33,8 @@ def test_a_failing_rank_is_shown_and_takes_the_others_along(tmp_path):
 def test_a_hanging_rank_is_ended(tmp_path, monkeypatch):
     script, waits = tmp_path / "hanging.py", tmp_path / "waits"
     script.write_text(
-        f"import time\nprint('waiting', flush=True)\nopen({str(waits)!r}, 'w').close()\ntime.sleep(3600)\n"
+        "import time\nprint('waiting', flush=True)\n"
+        f"open({str(waits)!r}, 'w').close()\ntime.sleep(3600)\n"
     )
     clock = SimpleNamespace(monotonic=lambda: 3.0 if waits.exists() else 0.0, sleep=time.sleep)
     monkeypatch.setattr(launching, "time", clock)

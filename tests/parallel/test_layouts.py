@@ -1,4 +1,5 @@
-"""The same samples give the same scores, losses, gradients and weights under every layout and any micro-batches."""
+"""The same samples give the same scores, losses,
+gradients and weights under every layout and any micro-batches."""
 
 import numpy as np
 import pytest
@@ -33,7 +34,8 @@ OTHERS = [(name, False, 4) for name in ("SFTGRPO", "HPT", "CHORD", "REDCoDA", "D
 
 
 def same(found: Update, expected: Update) -> None:
-    """Metrics relative, weights absolute, gradients relative to the largest entry of their tensor."""
+    """Metrics relative, weights absolute, gradients relative to the largest entry of their
+    tensor."""
     assert found.metrics == pytest.approx(expected.metrics, rel=TOLERANCE, abs=TOLERANCE / 10)
     assert (
         found.weights.keys()
@@ -75,7 +77,8 @@ def test_updates(layouts, layout, update):
 @pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize("update", ["first", "second", "resumed"])
 def test_interleaved_pipeline(layouts, update, count):
-    """Two chunks of layers on each of four stages; ``resumed``: the second update, from a checkpoint of the first."""
+    """Two chunks of layers on each of four stages;
+    ``resumed``: the second update, from a checkpoint of the first."""
     found, expected = (layouts[name]["deep"] for name in ("pp4_virtual2", "one"))
     same(found[update, count], expected[update.replace("resumed", "second"), count])
     for a, b in zip(found["scores", count], expected["scores", count], strict=True):
@@ -93,7 +96,8 @@ def test_interleaved_pipeline(layouts, update, count):
 @pytest.mark.parametrize("recompute", ["selective", "full"])
 @pytest.mark.parametrize("layout", ["one", *(name for name in LAYOUTS[2] if name in SPLIT)])
 def test_recompute_changes_nothing(layouts, layout, recompute):
-    """Not a bit; attention runs twice, and the norms of the layers only where these are computed again as a whole."""
+    """Not a bit; attention runs twice, and the norms
+    of the layers only where these are computed again as a whole."""
     found = layouts[layout]["recompute"]
     (update, attention, norms), (expected, once, norms_once) = found[recompute], found["none"]
     assert update.metrics == expected.metrics
@@ -117,7 +121,8 @@ def test_padding_is_measured(layouts):
 
 @pytest.mark.parametrize("layout", SPLIT)
 def test_bfloat16(layouts, layout):
-    """To a hundredth, with weights as models usually start with; with larger ones rounding weighs more."""
+    """To a hundredth, with weights as models usually start with;
+    with larger ones rounding weighs more."""
     one = layouts["one"]["updates"]
     found, expected, exact = layouts[layout]["updates"]["bfloat16"], one["bfloat16"], one["float32"]
     assert found.metrics == pytest.approx(expected.metrics, rel=0.01, abs=0.01)
@@ -170,7 +175,8 @@ def test_micro_batches(layouts, kind, tied, count):
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("layout", ["one", *SPLIT])
 def test_one_pass_equals_two(layouts, layout, tied, count):
-    """Weights of traces that depend on rollouts not yet seen when the pass starts; ``apart``: and on a later trace."""
+    """Weights of traces that depend on rollouts not yet seen when the pass starts;
+    ``apart``: and on a later trace."""
     found = layouts[layout]["updates"]["red in one pass", tied, count]
     expected = layouts[layout]["grid"]["red", tied, 1 if count == "apart" else count]
     shared = found.metrics.keys() & expected.metrics.keys()
@@ -188,13 +194,15 @@ def test_one_pass_equals_two(layouts, layout, tied, count):
             for update in (found, expected)
         )
     )
-    # The dropped group is not part of the update; only two-pass scoring compares its rollouts with the engine.
+    # The dropped group is not part of the update;
+    # only two-pass scoring compares its rollouts with the engine.
     mean = "rollout/logprob_gap_mean_nats"
     assert 0 < found.metrics[mean] < 2 * expected.metrics[mean]
 
 
 def test_the_comparison_means_something(layouts):
-    """Updates move weights far beyond the tolerance; every tensor has a gradient; all parts of the loss take part."""
+    """Updates move weights far beyond the tolerance; every tensor has a gradient;
+    all parts of the loss take part."""
     for update in UPDATES + OTHERS:
         metrics, weights, gradients = left(layouts["one"], update)
         start = layouts["one"]["grid"]["start", update[1]]
@@ -219,11 +227,12 @@ def test_the_comparison_means_something(layouts):
 
 @pytest.mark.parametrize("kind", GRID)
 def test_a_component_is_absent_from_some_micro_batch(kind):
-    """Among four on one rank; those that have one component only, on a second rank without a sample."""
+    """Among four on one rank; those that have one component only,
+    on a second rank without a sample."""
     algorithm, kept = GRID[kind], kept_of(kind)
     samples = [s for g in kept for s in g.samples]
     batches = [
-        {name for i in members for name in algorithm.components(samples[i])}
+        {name for s in members for name in algorithm.components(s)}
         for members in bins(samples, budget(kept, 4))
     ]
     assert len(batches) == 4
@@ -258,12 +267,14 @@ def test_dropping_a_group_moves_another_to_another_rank():
 
 @pytest.mark.parametrize("layout", ["dp2", "cp2"])
 def test_loss_scale_is_undone_exactly(layouts, layout):
-    """Token-loss sums [[-3, 1.2], [.6, -.8]] of 2 ranks x 2 micro-batches over 3000 x 8: -2 / 24000."""
+    """Token-loss sums [[-3, 1.2], [.6, -.8]] of 2 ranks x 2 micro-batches over 3000 x 8: -2 /
+    24000."""
     assert layouts[layout]["loss_scale"] == pytest.approx(-8.3333333333e-05, rel=1e-9)
 
 
 def test_an_error_of_one_rank_is_one_of_all(layouts):
-    """The rank that fails says why, the other leaves quietly; a limit that one sees passed stops both."""
+    """The rank that fails says why, the other leaves quietly;
+    a limit that one sees passed stops both."""
     found = layouts["dp2"]["errors_of_one_rank"]
     assert found["writing"] == ["SystemExit: 3", "OSError: disk full"]
     assert found["input"] == ["SystemExit: 2", "RecipeError: mend it"]

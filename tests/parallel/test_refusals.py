@@ -1,4 +1,5 @@
-"""A step whose numbers are not finite is refused on every rank alike, by name, before a weight changes."""
+"""A step whose numbers are not finite is refused on every rank alike, by name,
+before a weight changes."""
 
 import pytest
 
@@ -9,17 +10,23 @@ BEGIN = {
     "NaN of the engine without a limit": "RuntimeError: step 1: the engine's log-prob of token ",
     "infinity of the engine in a replay": "RuntimeError: step 1: the engine's log-prob of token ",
     "reward": "RuntimeError: step 1: the reward of rollout 3 of problem 0 is -inf; ",
-    "advantage": "FloatingPointError: the advantage of rollout 4 of problem 4 is inf (data-parallel rank ",
-    "weight": "FloatingPointError: the weight of the trace of problem 0 is nan (data-parallel rank ",
-    "weight within the pass": "FloatingPointError: the weight of the trace of problem 0 is nan (data-parallel rank ",
+    "advantage": "FloatingPointError: the advantage of rollout 4 of problem 4 is inf"
+    " (data-parallel rank ",
+    "weight": "FloatingPointError: the weight of the trace of problem 0 is nan (data-parallel"
+    " rank ",
+    "weight within the pass": "FloatingPointError: the weight of the trace of problem 0 is nan"
+    " (data-parallel rank ",
     "loss": "FloatingPointError: loss/sft of token 0 of the trace of problem 1 is inf (log-prob -",
     "gradient": "FloatingPointError: the gradient of ",
     "gradient, not clipped": "FloatingPointError: the gradient of ",
     "gradient with a limit": "FloatingPointError: the gradient of ",
     "learning rate": "FloatingPointError: the gradient norm is ",
-    "trainer, before the pass": "FloatingPointError: the trainer's log-prob of token 0 of the trace of problem 0",
-    "trainer, within the pass": "FloatingPointError: the trainer's entropy of the trace of problem 0 is nan",
-    "reference": "FloatingPointError: the reference's log-prob of token 0 of the trace of problem 0",
+    "trainer, before the pass": "FloatingPointError: the trainer's log-prob of token 0 of the"
+    " trace of problem 0",
+    "trainer, within the pass": "FloatingPointError: the trainer's entropy of the trace of"
+    " problem 0 is nan",
+    "reference": "FloatingPointError: the reference's log-prob of token 0 of the trace of problem"
+    " 0",
 }
 
 

@@ -1,4 +1,5 @@
-"""A step of every algorithm ends, with the numbers of one rank, whatever share of its groups a rank has."""
+"""A step of every algorithm ends, with the numbers of one rank,
+whatever share of its groups a rank has."""
 
 import numpy as np
 import pytest
@@ -86,7 +87,8 @@ def test_every_data_parallel_layout_takes_part():
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_the_comparison_means_something(layouts, name):
-    """Steps move the weights far beyond the tolerance where there is something to learn, and not at all elsewhere."""
+    """Steps move the weights far beyond the tolerance where there is something to learn,
+    and not at all elsewhere."""
     steps = layouts["one"]["shapes"]["steps"]
     first = steps["small", "GRPO", "nothing to learn"].weights
     for shape in SHAPES:

@@ -37,7 +37,8 @@ def test_optimizers_in_the_host_s_memory_are_saved_and_go_on(layouts, layout):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_a_thread_writes_is_the_moment_of_saving(layouts, layout):
-    """Although an update changed the weights before it wrote them; and nothing counts before it is written."""
+    """Although an update changed the weights before it wrote them;
+    and nothing counts before it is written."""
     found = layouts[layout]["continuation"]
     assert found["background"] == [False, True]
     expected, resumed = found["uninterrupted", "float32"], found["resumed from background"]
@@ -50,7 +51,10 @@ def test_what_a_thread_writes_is_the_moment_of_saving(layouts, layout):
 def test_a_writer_that_fails_or_hangs_stops_the_run_by_the_file(layouts, layout):
     said = layouts[layout]["failing_writers"]
     file = re.escape(f"main-2.partial/rng-{0 if layout == 'one' else 1}.json")
-    full = rf"RecipeError: the disk is full: .*{file} was not written \([\d,]+ bytes are free\): make room.*"
+    full = (
+        rf"RecipeError: the disk is full: .*{file} was not written \([\d,]+ bytes are free\):"
+        rf" make room.*"
+    )
     assert re.fullmatch(full, said["last"]["full"])
     hangs = rf"RuntimeError: .*{file} is not written after checkpoint.timeout_seconds=1"
     assert re.fullmatch(hangs, said["last"]["hangs"])
@@ -106,7 +110,8 @@ def test_steps_after_the_checkpoint_change_the_weights(layouts):
 def test_a_checkpoint_without_one_of_the_optimizers_is_refused(layouts, layout):
     said = layouts[layout]["missing_optimizer"]
     assert said.endswith(
-        "main-2 has no optimizer imitation (it has main): go on with the algorithm that saved it, or start anew under"
+        "main-2 has no optimizer imitation (it has main): go on with the algorithm that saved it,"
+        " or start anew under"
         " another name"
     )
 

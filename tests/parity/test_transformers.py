@@ -1,4 +1,5 @@
-"""The policy on ranks against transformers on the same folder, before an update and after an export."""
+"""The policy on ranks against transformers on the same folder,
+before an update and after an export."""
 
 from collections.abc import Sequence
 from functools import cache

@@ -1,4 +1,5 @@
-"""Loads an exported folder, tokenizer included, in plain vLLM and in transformers; both continue a problem greedily.
+"""Loads an exported folder, tokenizer included, in plain vLLM and in transformers; both continue a
+problem greedily.
 
 ``python vllm_export.py FOLDER`` prints the two answers as one JSON object.
 """

@@ -1,4 +1,5 @@
-"""Better, healthy, finished: what the first screen of a report says of runs that ended in all sorts of ways."""
+"""Better, healthy, finished: what the first screen of a report says of runs that ended in all sorts
+of ways."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from red_mcore.reports.run.folder import read_run
 
 @pytest.fixture
 def run(tmp_path):
-    """A run folder: (step, pass@1, standard error) of its evaluations, ``more`` in each row, and its summary."""
+    """A run folder: (step, pass@1, standard error) of its evaluations, ``more`` in each row, and
+    its summary."""
 
     def make(scores=(), *, steps=4, done=None, summary=None, base=(), **more):
         rows = [{"step": step} | more for step in range(1, (steps if done is None else done) + 1)]

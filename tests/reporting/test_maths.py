@@ -1,4 +1,5 @@
-"""Text with LaTeX: what becomes a formula, what stays as it is, and that no markup of a model gets through."""
+"""Text with LaTeX: what becomes a formula, what stays as it is, and that no markup of a model gets
+through."""
 
 import time
 from html.parser import HTMLParser
@@ -11,7 +12,8 @@ ALLOWED = maths._ELEMENTS | {"b", "code", "div"}
 
 
 class Markup(HTMLParser):
-    """Elements and attributes of a text; an element that is not closed, or closed twice, is an AssertionError."""
+    """Elements and attributes of a text; an element that is not closed, or closed twice, is an
+    AssertionError."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -105,7 +107,8 @@ def test_nested_formulas_end_before_browsers_do():
         r"$\href{javascript:alert(1)}{x}$",
         r"$\style{background:url(//x)}{y}\class{\" onclick=alert(1) }{z}$",
         r"$\color{red\" onmouseover=\"alert(1)}{x}\colorbox{red}{<b>}$",
-        r"$\begin{array}{c\" onclick=\"} x \end{array} \hspace{1em\" id=\"a}\rule{99999em}{99999em}$",
+        r"$\begin{array}{c\" onclick=\"} x \end{array} \hspace{1em\" id=\"a}"
+        r"\rule{99999em}{99999em}$",
         r"$\unicode{x3c}script\unicode{x3e}\operatorname{<script>}\mathrm{<i>}$",
         r"$\frac{<script>$ and **<i>** and # <u>",
         "\\(<math><annotation-xml encoding='text/html'><script>alert(1)</script>\\)",
@@ -130,8 +133,9 @@ def test_halves_of_characters_and_control_characters_can_be_written():
 
 @pytest.mark.parametrize(
     "text",
-    ["{" * 100_000, "\\boxed{" * 14_000, "\\(" * 50_000, "$" * 100_000, "$x" * 50_000, "$x$ " * 25_000, "**a" * 33_000]
-    + ["\\[x\\]" * 20_000, "\\left(" * 16_000, "$" + "{" * 50_000 + "}" * 50_000 + "$", "\\begin{align}" * 8000]
+    ["{" * 100_000, "\\boxed{" * 14_000, "\\(" * 50_000, "$" * 100_000, "$x" * 50_000]
+    + ["$x$ " * 25_000, "**a" * 33_000, "\\[x\\]" * 20_000, "\\left(" * 16_000]
+    + ["$" + "{" * 50_000 + "}" * 50_000 + "$", "\\begin{align}" * 8000]
     + ["# " * 50_000, ("$" + "&" * 3990 + "$ ") * 25],
     ids=lambda text: text[:12],
 )  # fmt: skip

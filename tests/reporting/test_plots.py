@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from red_mcore.reports import page, plots
+from red_mcore.reports.numbers import reading, running_mean, short
 
 PLOTS = {
     "curve": lambda: plots.curve(
@@ -56,13 +57,13 @@ def test_axes_of_a_size_line_up():
 
 
 def test_running_mean():
-    assert plots.running_mean([1, 2, 3, 10], 3) == pytest.approx([1.5, 2, 5, 6.5])
-    assert plots.running_mean([1, 2], 1) == pytest.approx([1, 2])
-    assert len(plots.running_mean([], 5)) == 0
+    assert running_mean([1, 2, 3, 10], 3) == pytest.approx([1.5, 2, 5, 6.5])
+    assert running_mean([1, 2], 1) == pytest.approx([1, 2])
+    assert len(running_mean([], 5)) == 0
 
 
 def test_short():
-    assert [plots.short(n) for n in (9.5, 950, 1234, 999_600, 6e5)] == [
+    assert [short(n) for n in (9.5, 950, 1234, 999_600, 6e5)] == [
         "9.5",
         "950",
         "1.23k",
@@ -105,9 +106,9 @@ def test_steps_have_no_halves_and_no_two_ticks_look_alike(steps):
 
 
 def test_a_reading_is_where_a_line_begins_and_ends():
-    assert plots.reading("traces", [np.nan, 0.25, 7, 0.5, np.inf]) == "traces 0.25 → 0.5"
-    assert plots.reading("", [2.0, 2.0]) == "2"
-    assert plots.reading("traces", [np.nan]) == ""
+    assert reading("traces", [np.nan, 0.25, 7, 0.5, np.inf]) == "traces 0.25 → 0.5"
+    assert reading("", [2.0, 2.0]) == "2"
+    assert reading("traces", [np.nan]) == ""
 
 
 def test_a_figure_is_named_by_what_stands_above_it():

@@ -1,6 +1,7 @@
 """(gold, response) of what a policy may write and must get nothing for: bombs, junk, tricks.
 
-Whoever grades them may run out of time or memory in a child process, but may neither hang nor say ``correct``.
+Whoever grades them may run out of time or memory in a child process, but may neither hang nor say
+``correct``.
 """
 
 

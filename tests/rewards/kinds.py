@@ -1,4 +1,5 @@
-"""More of ``pairs.py``'s rows, (gold, answer, verdict), kind by kind: words behind numbers, sets, boxes.
+"""More of ``pairs.py``'s rows, (gold, answer, verdict), kind by kind: words behind numbers, sets,
+boxes.
 
 ``N`` is for answers that must get nothing, whether they are wrong or cannot be read.
 """

@@ -1,6 +1,8 @@
-"""(gold, answer, verdict) of mathematical answers, and of multiple choices: what the grader has to say.
+"""(gold, answer, verdict) of mathematical answers, and of multiple choices: what the grader has to
+say.
 
-``C``, ``W`` and ``U`` are correct, wrong and unparsable. Golds marked with a benchmark's name stand there so.
+``C``, ``W`` and ``U`` are correct, wrong and unparsable. Golds marked with a benchmark's name stand
+there so.
 """
 
 C, W, U = "correct", "wrong", "unparsable"
@@ -369,16 +371,24 @@ TUPLES_AND_MATRICES = [
     ("$(1,1), (3,2)$", "(3,2),(1,1)", C),  # OlympiadBench
     ("$(1,1), (3,2)$", "(2,3),(1,1)", W),
     ("$(1,1), (3,2)$", "(1,1)", W),
-    ("\\begin{pmatrix} -1/3 \\\\ 2/3 \\\\ 5/3 \\end{pmatrix}", "\\begin{bmatrix}-1/3\\\\2/3\\\\5/3\\end{bmatrix}", C),
+    ("\\begin{pmatrix} -1/3 \\\\ 2/3 \\\\ 5/3 \\end{pmatrix}",
+     "\\begin{bmatrix}-1/3\\\\2/3\\\\5/3\\end{bmatrix}", C),
     ("\\begin{pmatrix} -1/3 \\\\ 2/3 \\\\ 5/3 \\end{pmatrix}", "(-1/3, 2/3, 5/3)", C),
-    ("\\begin{pmatrix} -1/3 \\\\ 2/3 \\\\ 5/3 \\end{pmatrix}", "\\begin{pmatrix} -1/3 & 2/3 & 5/3 \\end{pmatrix}", W),
-    ("\\begin{pmatrix} -1 & 0 \\\\ 0 & -1 \\end{pmatrix}", "\\begin{pmatrix}-1&0\\\\0&-1\\end{pmatrix}", C),  # MATH-500
-    ("\\begin{pmatrix} -1 & 0 \\\\ 0 & -1 \\end{pmatrix}", "\\begin{pmatrix} 1 & 0 \\\\ 0 & 1 \\end{pmatrix}", W),
+    ("\\begin{pmatrix} -1/3 \\\\ 2/3 \\\\ 5/3 \\end{pmatrix}",
+     "\\begin{pmatrix} -1/3 & 2/3 & 5/3 \\end{pmatrix}", W),
+    ("\\begin{pmatrix} -1 & 0 \\\\ 0 & -1 \\end{pmatrix}",
+     "\\begin{pmatrix}-1&0\\\\0&-1\\end{pmatrix}", C),  # MATH-500
+    ("\\begin{pmatrix} -1 & 0 \\\\ 0 & -1 \\end{pmatrix}",
+     "\\begin{pmatrix} 1 & 0 \\\\ 0 & 1 \\end{pmatrix}", W),
     ("\\begin{pmatrix} -1 & 0 \\\\ 0 & -1 \\end{pmatrix}", "-1", W),
-    ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\begin{pmatrix} 1 \\\\[2mm] 2 \\end{pmatrix}", C),
-    ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\left( \\begin{array}{c} 1 \\\\ 2 \\end{array} \\right)", C),
-    ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\left( \\begin{array}{c} 1 \\\\ 3 \\end{array} \\right)", W),
-    ("\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix}", "A^{-1} = \\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", C),
+    ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}",
+     "\\begin{pmatrix} 1 \\\\[2mm] 2 \\end{pmatrix}", C),
+    ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}",
+     "\\left( \\begin{array}{c} 1 \\\\ 2 \\end{array} \\right)", C),
+    ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}",
+     "\\left( \\begin{array}{c} 1 \\\\ 3 \\end{array} \\right)", W),
+    ("\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix}",
+     "A^{-1} = \\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", C),
 ]  # fmt: skip
 
 UNITS = [
@@ -509,8 +519,8 @@ NOISE = [
 ]
 
 MATH = [
-    *NUMBERS, *FRACTIONS, *DECIMALS, *SCIENTIFIC, *RADICALS_AND_CONSTANTS, *FORMULAS, *EQUATIONS, *INTERVALS, *LISTS,
-    *TUPLES_AND_MATRICES, *UNITS, *TEXTS, *NOISE,
+    *NUMBERS, *FRACTIONS, *DECIMALS, *SCIENTIFIC, *RADICALS_AND_CONSTANTS, *FORMULAS, *EQUATIONS,
+    *INTERVALS, *LISTS, *TUPLES_AND_MATRICES, *UNITS, *TEXTS, *NOISE,
 ]  # fmt: skip
 
 CHOICES = [

@@ -1,4 +1,5 @@
-"""Users' functions: what they are given, what is said of those that fail, verdicts, and when a run ends by them."""
+"""Users' functions: what they are given, what is said of those that fail, verdicts, and when a run
+ends by them."""
 
 import multiprocessing
 import sys
@@ -88,7 +89,8 @@ def judge(gold, response, level):
         raise ValueError("cannot say")
     if response == "odd":
         return 0.5
-    return {"same": True, "one": 1, "none": 0.0, "word": "unparsable"}.get(response, response == gold)
+    said = {"same": True, "one": 1, "none": 0.0, "word": "unparsable"}
+    return said.get(response, response == gold)
 """
 ROW = {"level": 3, "answer": "42", "tags": ["a", {"b": None}]}
 
@@ -245,7 +247,8 @@ def test_a_verdict_is_tried_with_every_source(capfd):
 
 
 def test_imports_are_not_charged_to_the_first_call(module, tmp_path):
-    """Nor to the next one of a child that takes another's place; each has the threads that its imports start."""
+    """Nor to the next one of a child that takes another's place; each has the threads that its
+    imports start."""
     (module / "my_slow.py").write_text(
         "import concurrent.futures, os, pathlib, time\n"
         "end = time.process_time() + 1.5\n"
@@ -325,8 +328,8 @@ class TestWatching:
         self.watch(reward, failing, samples(None, None, 1, 1), said)
         assert len(said) == 2
         assert (
-            "step 3: reward.functions 'my_rewards:usual' failed on 2 of 4 calls, more than reward.failed_share=0.25"
-            in (said[1])
+            "step 3: reward.functions 'my_rewards:usual' failed on 2 of 4 calls, more than"
+            " reward.failed_share=0.25" in (said[1])
         )
         self.watch(reward, failing, samples(None, None, 1, 1), said)
         assert len(said) == 2

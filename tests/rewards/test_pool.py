@@ -70,7 +70,8 @@ DAEMON = (
 
 
 def start(file) -> None:
-    """A process, and one that is nobody's child any more, in a session of its own; their ids go into ``file``."""
+    """A process, and one that is nobody's child any more, in a session of its own; their ids go
+    into ``file``."""
     tell = f"{DAEMON}.write(f'{{os.getpid()}}\\n'); time.sleep(1000)"
     subprocess.run([sys.executable, "-c", tell, file], check=True)
     sleeper = subprocess.Popen(["sleep", "1000"], start_new_session=True)
@@ -170,8 +171,8 @@ def test_a_child_that_only_waits_is_ended_by_the_wall_clock(monkeypatch, tmp_pat
 
 
 def test_time_that_others_take_is_nobodys(monkeypatch, busy):
-    """Every task needs less CPU time than its limit, and beside four busy loops a core more of the wall's than ``WALL``
-    allows a child that waits."""
+    """Every task needs less CPU time than its limit, and beside four busy loops a core more of the
+    wall's than ``WALL`` allows a child that waits."""
     monkeypatch.setattr(pool_module, "WALL", 1.0)
     with Pool(count, 2, 0.4) as pool:
         pool.run([(0.0,)] * 4)

@@ -78,7 +78,8 @@ def test_what_a_wrong_or_cut_off_answer_earns(accuracy, truncated, settings, exp
 
 
 def test_a_length_penalty_weighs_half_where_wrong_is_minus_one():
-    """As in DAPO's code: advantages over the group's deviation, of a right, a wrong and a long wrong answer."""
+    """As in DAPO's code: advantages over the group's deviation, of a right, a wrong and a long
+    wrong answer."""
     found = []
     for wrong in (0.0, -1.0):
         settings = Reward(wrong=wrong, overlong=Overlong(buffer=50))

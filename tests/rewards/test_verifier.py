@@ -107,14 +107,16 @@ def test_users_functions_run_in_the_children(verifier):
 
 
 def test_nothing_hostile_hangs_crashes_or_scores():
-    """A small time limit: it is the pool that has to survive, and what is slow must not count as right."""
+    """A small time limit: it is the pool that has to survive, and what is slow must not count as
+    right."""
     with Verifier(Reward(workers=4, timeout_seconds=1.0)) as verifier:
         found = verifier.grade(HOSTILE, boxed_only=False)
         assert len(HOSTILE) >= 40
         assert [
             row for row, grade in zip(HOSTILE, found, strict=True) if grade.verdict == "correct"
         ] == []
-        # Beside load on the machine nothing brings a child down for good: those left answer at once.
+        # Beside load on the machine nothing brings a child down for good: those left answer at
+        # once.
         verifier.grade([("1/3", "\\boxed{2/6}")] * 8)
         asked = [
             (f"\\frac{{1}}{{{i}}}", f"\\boxed{{\\frac{{2}}{{{2 * i}}}}}") for i in range(3, 40)
@@ -151,7 +153,8 @@ def test_killed_children_lose_no_verdict(everyone):
 
 
 def test_verdicts_are_the_same_on_a_busy_machine(busy):
-    """A limit that none of these comes near by its own work, and most would if others' work counted."""
+    """A limit that none of these comes near by its own work, and most would if others' work
+    counted."""
     asked = [
         (f"\\sqrt{{{i}}}+\\ln({i}x)", f"\\boxed{{\\ln(x)+\\ln{i}+\\sqrt{{{i + i % 2}}}}}")
         for i in range(3, 15)
@@ -192,7 +195,8 @@ def test_children_die_with_a_killed_parent(tmp_path):
         "if __name__ == '__main__':\n"
         "    verifier = Verifier(Reward(timeout_seconds=600))\n"
         "    verifier.grade([('7', '\\\\boxed{1/2}')])\n"
-        f"    threading.Thread(target=verifier.grade, args=([('7', {BOMB!r})],), daemon=True).start()\n"
+        f"    asked = [('7', {BOMB!r})]\n"
+        "    threading.Thread(target=verifier.grade, args=(asked,), daemon=True).start()\n"
         "    threading.Event().wait(1.0)\n"
         "    print(*[child.pid for child in multiprocessing.active_children()], flush=True)\n"
         "    threading.Event().wait()\n"

@@ -48,8 +48,9 @@ RUN = [
     "optimizer.eps=1e-2",
     "algorithm.entropy_weight=false",
 ]
-BACK = 6
+BACK = 4
 """Steps of the undisturbed run that other layouts make again."""
+KEEP = f"checkpoint.keep={BACK + 1}"
 MOMENTS = ("stepping", "saving", "starting")
 TOLERANCE = 1e-5
 
@@ -59,7 +60,7 @@ class Soak:
 
     def __init__(self, folder: Path, kills: int, seed: int, patience: float) -> None:
         self.folder, self.kills, self.patience = folder, kills, patience
-        self.steps = 4 * kills + BACK
+        self.steps = 3 * kills + BACK
         self._rng = random.Random(seed)
 
     def __call__(self) -> None:
@@ -68,7 +69,7 @@ class Soak:
         self.finish(
             "undisturbed",
             f"rollout.record={self.folder / 'recorded'}",
-            f"checkpoint.keep={BACK + 1}",
+            KEEP,
         )
         self._whole = time.monotonic() - start
         self.say(f"undisturbed: {self.steps} steps in {self._whole:.0f} s")
@@ -149,18 +150,14 @@ class Soak:
 
     def change_layouts(self) -> None:
         shutil.copytree(self.folder / "undisturbed", self.folder / "layouts")
-        (self.folder / "layouts" / NAME / "summary.json").unlink()
-        for tag in manifests.tags(self.checkpoints("layouts")):
-            if manifests.age(tag)[1] > self.steps - BACK:
-                shutil.rmtree(self.checkpoints("layouts") / tag)
-        replay = f"rollout.replay={self.folder / 'recorded'}"
-        half = self.checkpoints("layouts") / f"main-{self.steps - BACK // 2:06d}"
-        with self.started("layouts", replay, "parallel.tensor=2") as program:
-            self.wait(program, half.exists)
+        self.set_back("layouts", self.steps - BACK)
+        replay, half = f"rollout.replay={self.folder / 'recorded'}", self.steps - BACK // 2
+        reached = self.checkpoints("layouts") / f"main-{half:06d}"
+        with self.started("layouts", replay, "parallel.tensor=2", KEEP) as program:
+            self.wait(program, reached.exists)
+        self.set_back("layouts", half)  # it may have come further before it was killed
         said = self.finish("layouts", replay, "parallel.pipeline=2")
-        assert f"going on from checkpoint main-{self.steps:06d}" not in said, (
-            "pipeline parallel had nothing to do"
-        )
+        assert f"going on from checkpoint {reached.name}" in said
         weights, expected = (load_file(self.weights(name)) for name in ("layouts", "undisturbed"))
         apart = max(float(np.abs(weights[name] - expected[name]).max()) for name in expected)
         assert 0 < apart < TOLERANCE, f"weights differ by {apart}"
@@ -178,6 +175,13 @@ class Soak:
         self.say(
             f"data, then tensor, then pipeline parallel: weights within {apart:.1e} of undisturbed"
         )
+
+    def set_back(self, name: str, step: int) -> None:
+        """Make the run one that has come to ``step``."""
+        (self.folder / name / NAME / "summary.json").unlink(missing_ok=True)
+        for tag in manifests.tags(self.checkpoints(name)):
+            if manifests.age(tag)[1] > step:
+                shutil.rmtree(self.checkpoints(name) / tag)
 
     def command(self, name: str, *overrides: str) -> list[str]:
         where = [f"name={NAME}", f"runs={self.folder / name}", f"steps={self.steps}"]
@@ -218,7 +222,8 @@ class Soak:
     def wait(self, program: warm.Program, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + self.patience
         while not condition():
-            assert program.poll() is None, "the run has ended too early"
+            # It may have come true while the run ended.
+            assert program.poll() is None or condition(), "the run has ended too early"
             assert time.monotonic() < deadline, f"nothing after {self.patience} seconds"
             time.sleep(0.002)
 

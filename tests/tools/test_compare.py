@@ -1,4 +1,5 @@
-"""Comparisons: what is refused, read, extended, left to do and reported; on written run folders, and once for real."""
+"""Comparisons: what is refused, read, extended, left to do and reported; on written run folders,
+and once for real."""
 
 from __future__ import annotations
 
@@ -58,7 +59,8 @@ def make(tmp_path):
 
 @pytest.fixture
 def written(tmp_path):
-    """Path of a recipe file: red under another name, with a line of changes; and perhaps more in the file."""
+    """Path of a recipe file: red under another name, with a line of changes; and perhaps more in
+    the file."""
 
     def written(name: str, change: str = "", more: str = "") -> str:
         file = tmp_path / f"{name}.py"
@@ -79,7 +81,8 @@ def written(tmp_path):
 def row(
     step: int, pass1: float | None = None, *, tokens: float = 100.0, seconds: float = 1.0
 ) -> dict:
-    """One line of metrics.jsonl; ``seconds`` of training in two phases, beside those that do not count."""
+    """One line of metrics.jsonl; ``seconds`` of training in two phases, beside those that do not
+    count."""
     if step == 0:
         tokens = seconds = 0.0
     found = {
@@ -200,7 +203,8 @@ class TestRefusals(Refused):
         assert message in self.line(TINY["red"], written("other", change))
 
     def test_what_may_differ(self, written, tmp_path):
-        change = "r.evaluation.every = 7; r.optimizer.lr = 1e-4; r.batch.samples_per_prompt = 5; r.steps += 9"
+        change = "r.evaluation.every = 7; r.optimizer.lr = 1e-4; "
+        change += "r.batch.samples_per_prompt = 5; r.steps += 9"
         plan.comparison([TINY["red"], written("other", change)], OFF, tmp_path / "out", [0], None)
 
     def test_every_method_is_evaluated_where_the_reference_ends(self, written, tmp_path):
@@ -233,7 +237,8 @@ class TestRefusals(Refused):
                 make("red", "grpo", seeds=1)
 
     def test_runs_of_other_code_or_data_in_the_folder(self, written, tmp_path):
-        """The recipe's file may have changed where its fields have not; and its data under the same name."""
+        """The recipe's file may have changed where its fields have not; and its data under the same
+        name."""
         data = tmp_path / "problems.jsonl"
         overrides = [*OFF, "steps=10", "evaluation.every=1", "data.held_out=2", f"data.path={data}"]
 
@@ -243,7 +248,8 @@ class TestRefusals(Refused):
                 "".join(json.dumps({"problem": text, "answer": "1"}) + "\n" for text in texts)
             )
             own = "from red_mcore.algorithms.red import RED\nfrom dataclasses import dataclass\n"
-            own += f"@dataclass\nclass Own(RED):\n    def components(self, sample):\n        return {losses}\n"
+            own += "@dataclass\nclass Own(RED):\n"
+            own += f"    def components(self, sample):\n        return {losses}\n"
             other = written("other", "r.algorithm = Own()", own)
             return plan.comparison([TINY["red"], other], overrides, self.out, [0], None)
 
@@ -516,7 +522,8 @@ class TestReport:
         ]
         page = Page(files[2].read_text())
         assert page.open == []
-        # Two quantities at three budgets, the dots, two methods beside the reference, and what they log.
+        # Two quantities at three budgets, the dots, two methods beside the reference, and what they
+        # log.
         assert page.tags.count("svg") == 2 * 3 + 1 + 2 + 2
         assert "script" not in page.tags
         cells = set(re.findall(r"[\w.]+", page.text))
@@ -550,7 +557,8 @@ class TestReport:
 
     def test_verdicts_need_the_same_sign_in_all_seeds(self, found):
         line = tables.verdicts(found)[0]
-        wanted = "At equal steps, above red in all 3 seeds: none; below it in all: grpo (-.100); neither: sft (+.133)."
+        wanted = "At equal steps, above red in all 3 seeds: none; below it in all: grpo (-.100); "
+        wanted += "neither: sft (+.133)."
         assert line == wanted
         assert "in 1 of 4 cases" in tables.chance(found)
         _, rows = tables.pairs(found, "seconds")
@@ -832,7 +840,8 @@ while not Path({str(seen)!r}).exists():
         monkeypatch.setattr(drive, "Screen", Looked)
         drive.drive(made, jobs=2)
         printed = capsys.readouterr().out
-        # The bases took a minute each, the two that run take an hour, the others as long as the mean run.
+        # The bases took a minute each, the two that run take an hour, the others as long as the
+        # mean run.
         assert re.search(
             r"2 of 6 runs, about 1:3\d:\d\d left\n  seed 0  red  \S+  RED 1/10 .*\n  seed 1  red",
             printed,
@@ -855,7 +864,8 @@ def test_no_tool_imports_mlflow_itself():
 
 
 def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, capsys):
-    """Two methods for real: a base, the reference killed, the other until it has spent as much; nothing done twice."""
+    """Two methods for real: a base, the reference killed, the other until it has spent as much;
+    nothing done twice."""
     out = tmp_path / "out"
     small = [
         "base.steps=30",

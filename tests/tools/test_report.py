@@ -306,8 +306,8 @@ def test_what_was_trained_on_and_how_is_told_as_text(undrawn, make):
     assert f"{HOSTILE} (weight 2), b (weight 1); held out: c" in text
     assert "2 rank(s), tensor 2, recompute full" in text
     assert (
-        f"{HOSTILE} after 500 steps of base training, qwen2, hidden 128, layers 2, vocabulary 262, float32"
-        in text
+        f"{HOSTILE} after 500 steps of base training, qwen2, hidden 128, layers 2,"
+        " vocabulary 262, float32" in text
     )
     assert (
         "24 prompts x 7 samples, 1 update(s) per step, up to 80 tokens at temperature 1.0" in text

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 
 from red_mcore.analysis.findings import Findings, Likelihood
+from red_mcore.analysis.groups import GROUPS
 from red_mcore.analysis.judge import BEHAVIOURS
-from red_mcore.analysis.lengths import GROUPS, LearnabilityGap
+from red_mcore.analysis.lengths import LearnabilityGap
 from red_mcore.analysis.positions import TENTHS, THIRDS, Track
 from red_mcore.analysis.words import LISTS, Frequency
 from red_mcore.reports import plots
-from red_mcore.reports.plots import COLOURS, SIZE, WIDE, Plot
+from red_mcore.reports.plots import SIZE, WIDE, Plot
 from red_mcore.stats import Estimate
 
 OUTCOMES = {"correct": "#009E73", "incorrect": "#D55E00"}
@@ -48,7 +50,8 @@ def length_histogram(one: Findings) -> Plot:
     values, colours = {}, {}
     for group, colour in OUTCOMES.items():
         label = f"{group} ({len(one.values[group])})"
-        values[label], colours[label] = one.values[group], colour
+        values[label] = one.values[group]
+        colours[label] = colour
     title = f"share of responses: {one.name}"
     return plots.histogram(values, f"length, {one.unit}", title, bins=20, colours=colours)
 
@@ -81,21 +84,24 @@ def entries(found: Sequence[Findings], name: str) -> Plot:
 
 def _rate(found: Sequence[Findings]) -> tuple[Callable[[Frequency], Estimate], str]:
     """A rate per what all evaluations know the number of: tokens, else words."""
+    unit = "tokens"
     for one in found:
-        for name in LISTS:
-            if one.words["all"][name]["all"].per_thousand_tokens is None:
-                return lambda frequency: frequency.per_thousand_words, "words"
-    return lambda frequency: frequency.per_thousand_tokens, "tokens"
+        for frequencies in one.words["all"].values():
+            if frequencies["all"].per_thousand_tokens is None:
+                unit = "words"
+    return attrgetter(f"per_thousand_{unit}"), unit
 
 
 def behaviours(found: Sequence[Findings]) -> Plot:
     def of(one: Findings) -> Estimates:
-        rows = {}
+        rows: Estimates = {}
+        if one.behaviours is None:
+            return rows
         for kind in BEHAVIOURS:
             for group in OUTCOMES:
                 label = f"{kind.replace('_', '-')}, {group}"
-                rows[label] = one.behaviours.per_response[group][kind] if one.behaviours else None
-        return {label: estimate for label, estimate in rows.items() if estimate}
+                rows[label] = one.behaviours.per_response[group][kind]
+        return rows
 
     return _bars(found, "occurrences per response, by the judge", of, form="{:.2f}", size=WIDE)
 
@@ -156,8 +162,11 @@ def _track(
 
 
 def _along(scores: Likelihood | None, which: str, quantity: str, kind: str) -> Track | None:
-    parts = getattr(scores, which) if scores else None
-    return getattr(parts["all"], quantity)[kind] if parts else None
+    """``which``: ``own``, or the ``change``, which only an original model makes known."""
+    parts = getattr(scores, which, None)
+    if parts is None:
+        return None
+    return getattr(parts["all"], quantity)[kind]
 
 
 def _thirds(found: Sequence[Findings], kind: str) -> Plot | None:
@@ -178,8 +187,10 @@ def _ranks(found: Sequence[Findings]) -> Plot | None:
     """Shares of positions by rank, under the original model."""
 
     def of(one: Findings) -> Estimates:
-        shift = one.likelihood.shift if one.likelihood else None
-        return {label: shift.original[name] for name, label in BUCKETS.items()} if shift else {}
+        if one.likelihood is None or one.likelihood.shift is None:
+            return {}
+        shares = one.likelihood.shift.original
+        return {label: shares[name] for name, label in BUCKETS.items()}
 
     if not any(map(of, found)):
         return None
@@ -196,12 +207,12 @@ def _bars(
     size: tuple[float, float] = SIZE,
 ) -> Plot:
     """Bars of the estimates that ``of`` takes from each evaluation; one without any has none."""
-    values, errors = {}, {}
+    values: dict[str, dict[str, float]] = {}
+    errors: dict[str, dict[str, float]] = {}
     for one in found:
-        estimates = of(one)
-        if estimates:
-            values[one.name] = {label: estimate.mean for label, estimate in estimates.items()}
-            errors[one.name] = {label: estimate.half for label, estimate in estimates.items()}
+        for label, estimate in of(one).items():
+            values.setdefault(one.name, {})[label] = estimate.mean
+            errors.setdefault(one.name, {})[label] = estimate.half
     plot = plots.bars(values, title, errors, form=form, colours=_colours(found), width=size[0])
     # Normal intervals reach where no share, length or count lies.
     plot.figure.axes[0].set_xlim(left=0)
@@ -210,4 +221,4 @@ def _bars(
 
 def _colours(found: Sequence[Findings]) -> dict[str, str]:
     """A colour for each evaluation, which it keeps where others are missing."""
-    return {one.name: COLOURS[place % len(COLOURS)] for place, one in enumerate(found)}
+    return plots.palette([one.name for one in found])

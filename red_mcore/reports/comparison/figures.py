@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -12,11 +13,31 @@ from matplotlib.figure import Figure
 from red_mcore.comparison.curves import AXES, Curves
 from red_mcore.comparison.results import Result, Results
 from red_mcore.reports import plots
+from red_mcore.reports.numbers import running_mean
 from red_mcore.reports.plots import COLOURS, FULL, GREY, INK, STYLE, Plot
 from red_mcore.stats import half_width
 
-MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖"}
-"""Markers of methods in figures and in the legend, the reference's first."""
+
+class Style(NamedTuple):
+    """How a method looks in figures, and the sign of its marker in the legend."""
+
+    colour: str
+    marker: str = ""
+    sign: str = "▬"
+
+
+BLUE, RED, GREEN, PINK, ORANGE, SKY = COLOURS
+REFERENCE = Style(INK, "o", "●")
+STYLES = (
+    Style(BLUE, "s", "■"),
+    Style(RED, "^", "▲"),
+    Style(GREEN, "D", "◆"),
+    Style(PINK, "v", "▼"),
+    Style(ORANGE, "P", "✚"),
+    Style(SKY, "X", "✖"),
+)
+OTHERS, OTHER_DOTS = Style(GREY), Style("#777777", "o")
+"""Methods without a style of their own; a grey that is fine for a line is faint for a dot."""
 ALWAYS = ("grpo", "sft", "sft_then_grpo")
 """Methods shown in colour however they do: the plain ways that the others combine."""
 LABELS = {"steps": "steps", "tokens": "generated tokens", "seconds": "training seconds"}
@@ -24,9 +45,17 @@ _SMOOTHING = 0.1
 """Running means of what is logged at each step are over this share of the reference's steps."""
 _POINTS = 60
 """Points of a line."""
-_OTHER_COLOUR = "#777777"
-Points = tuple[np.ndarray, np.ndarray, np.ndarray | None]
-"""x, y and, where known, the standard error of y."""
+
+
+class Points(NamedTuple):
+    """A line."""
+
+    x: np.ndarray
+    y: np.ndarray
+    error: np.ndarray | None = None
+    """The standard error of y, or half of its interval; None where it is not known."""
+
+
 Line = Callable[[Curves], Points]
 """What is drawn of one seed's run."""
 
@@ -37,15 +66,14 @@ class Figures:
     def __init__(self, results: Results) -> None:
         self.results = results
         self.shown = highlights(results)
-        """Name -> (colour, marker) of the methods in colour, the reference first."""
+        """Name -> style of the methods in colour, the reference first."""
 
     @property
-    def legend(self) -> list[tuple[str, str, str]]:
-        """(name, colour, sign) of what is in colour, and of all the rest."""
-        found = [(name, colour, MARKERS[marker]) for name, (colour, marker) in self.shown.items()]
-        if len(found) < len(self.results.all):
-            found.append(("the others", GREY, "▬"))
-        return found
+    def legend(self) -> dict[str, Style]:
+        """What is in colour, and all the rest."""
+        if len(self.shown) < len(self.results.all):
+            return self.shown | {"the others": OTHERS}
+        return self.shown
 
     def budgets(self, name: str, title: str) -> list[Plot]:
         """A quantity of evaluations against steps, tokens and seconds."""
@@ -57,7 +85,7 @@ class Figures:
         made = []
         for result in self.results.ranked:
             if result.name != reference:
-                styles = {reference: (INK, ""), result.name: (COLOURS[0], "")}
+                styles = {reference: Style(INK), result.name: Style(BLUE)}
                 made.append(self._panel(result.name, "seconds", line, styles))
         return _alike(made)
 
@@ -78,7 +106,8 @@ class Figures:
         with mpl.rc_context({**STYLE, "axes.grid.axis": "x"}):
             figure = Figure(figsize=(FULL[0], 1.0 + 0.28 * len(ranked)), layout="constrained")
             panels = figure.subplots(1, 3, sharex=True, sharey=True)
-            for axis, panel in zip(AXES, panels, strict=True):
+            for place, axis in enumerate(AXES):
+                panel = panels[place]
                 for row, result in enumerate(ranked):
                     if result.readings[axis]:
                         self._dot(panel, row, result, axis)
@@ -94,13 +123,13 @@ class Figures:
     def _dot(self, panel: Axes, row: int, result: Result, axis: str) -> None:
         values = list(result.values(axis).values())
         mean, half = np.mean(values), result.half(axis, over_seeds=self.results.over_seeds)
-        colour, marker = self.shown.get(result.name, (_OTHER_COLOUR, "o"))
+        colour, marker, _ = self.shown.get(result.name, OTHER_DOTS)
         ends = [max(0, mean - half), min(1, mean + half)]  # no accuracy lies beyond
         panel.plot(ends, [row, row], color=colour, lw=1.5, zorder=2)
         panel.plot(mean, row, marker, color=colour, ms=6, zorder=3)
         if len(values) > 1:
-            ring = {"mfc": "white", "mec": colour, "ms": 3.4, "mew": 0.9, "zorder": 4}
-            panel.plot(values, [row] * len(values), "o", **ring)
+            ring: dict[str, Any] = {"mfc": "white", "mec": colour, "ms": 3.4, "mew": 0.9}
+            panel.plot(values, [row] * len(values), "o", zorder=4, **ring)
 
     def _logged(self, name: str) -> Line:
         """The running mean of a metric, over steps."""
@@ -108,7 +137,7 @@ class Figures:
 
         def line(curves: Curves) -> Points:
             steps, values = curves.metric(name)
-            return steps, plots.running_mean(values, window), None
+            return Points(steps, running_mean(values, window))
 
         return line
 
@@ -117,44 +146,43 @@ class Figures:
         title: str,
         axis: str,
         line: Line,
-        styles: Mapping[str, tuple[str, str]] | None = None,
+        styles: Mapping[str, Style] | None = None,
     ) -> Plot | None:
         """A line of each method, the mean over seeds as far as the budget goes; None without any.
 
-        ``styles``: name -> (colour, marker) of those that stand out, the first above all. The first
-        of styles that are given is there to compare with, without its interval.
+        ``styles``: name -> style of those that stand out, the first above all. The first of styles
+        that are given is there to compare with, without its interval.
         """
-        banded = set(self.shown) if styles is None else set(styles) - {next(iter(styles))}
+        banded = [*self.shown] if styles is None else [*styles][1:]
         styles = styles or self.shown
+        order = {name: place for place, name in enumerate(styles)}
         limit = self.results.budget(axis) or 0.0
         lines, bands, colours = {}, {}, {}
-        order = {name: place for place, name in enumerate(styles)}
-        lowest = len(order)
-        for result in sorted(self.results.all, key=lambda r: -order.get(r.name, lowest)):
+        ends = {name: style.marker for name, style in styles.items()}
+        # What is drawn last lies above: those without a style first, the first of styles last.
+        for result in sorted(self.results.all, key=lambda r: -order.get(r.name, len(order))):
             every = [line(curves) for curves in result.curves.values()]
-            seeds = [points for points in every if len(points[0]) and points[0][-1]]
+            seeds = [points for points in every if len(points.x) and points.x[-1]]
             if not limit or not seeds:
                 continue
             x, mean, half = _mean(seeds, limit, over_seeds=self.results.over_seeds)
             lines[result.name] = (x, mean)
-            colours[result.name], _ = styles.get(result.name, (GREY, ""))
+            colours[result.name] = styles.get(result.name, OTHERS).colour
             if half is not None and result.name in banded:
                 bands[result.name] = half
         if not lines:
             return None
-        ends = {name: marker for name, (_, marker) in styles.items()}
-        look = {"behind": lines.keys() - styles.keys(), "ends": ends, "colours": colours}
-        limits = {"xlim": (0, 1.02 * limit), "legend": False}
-        return plots.curve(lines, title, LABELS[axis], bands, **look, **limits)
+        look: dict[str, Any] = {"behind": lines.keys() - styles.keys(), "xlim": (0, 1.02 * limit)}
+        look |= {"ends": ends, "colours": colours, "legend": False}
+        return plots.curve(lines, title, LABELS[axis], bands, **look)
 
 
-def highlights(results: Results) -> dict[str, tuple[str, str]]:
-    """Name -> (colour, marker): the reference, the plain methods, then those best at seconds."""
+def highlights(results: Results) -> dict[str, Style]:
+    """Styles by name: of the reference, the plain methods, then those best at seconds."""
     names = [result.name for result in results.ranked if result is not results.reference]
-    chosen = [name for name in ALWAYS if name in names]
-    chosen += [name for name in names if name not in chosen]
-    styles = zip((INK, *COLOURS), MARKERS, strict=True)
-    return dict(zip([results.reference.name, *chosen], styles, strict=False))
+    plain = [name for name in ALWAYS if name in names]
+    chosen = dict.fromkeys([*plain, *names])  # each once
+    return {results.reference.name: REFERENCE} | dict(zip(chosen, STYLES, strict=False))
 
 
 def _evaluated(axis: str, name: str) -> Line:
@@ -162,32 +190,39 @@ def _evaluated(axis: str, name: str) -> Line:
 
     def line(curves: Curves) -> Points:
         spent, values = curves.evaluation(axis, name)
-        error = curves.evaluation(axis, "pass1_stderr")[1] if name == "pass1" else None
-        return spent, values, error
+        if name != "pass1":
+            return Points(spent, values)
+        return Points(spent, values, curves.evaluation(axis, "pass1_stderr")[1])
 
     return line
 
 
 def _mean(seeds: Sequence[Points], limit: float, *, over_seeds: bool) -> Points:
     """(x, mean over seeds, half of its 95 % interval), up to ``limit`` or the first end."""
-    first = max(x[0] for x, _, _ in seeds)
-    last = min(limit, *(x[-1] for x, _, _ in seeds))
+    first = max(points.x[0] for points in seeds)
+    last = min(limit, *(points.x[-1] for points in seeds))
     x = np.linspace(first, last, _POINTS)
-    values = np.array([np.interp(x, at, y) for at, y, _ in seeds])
-    if seeds[0][2] is None:
-        return x, values.mean(0), None
-    errors = np.array([np.interp(x, at, error) for at, _, error in seeds])
-    half = []
+    values, errors = [], []
+    for points in seeds:
+        values.append(np.interp(x, points.x, points.y))
+        if points.error is not None:
+            errors.append(np.interp(x, points.x, points.error))
+    table = np.array(values)
+    if not errors:
+        return Points(x, table.mean(0))
+    half, stderrs = np.empty(_POINTS), np.array(errors)
     for i in range(_POINTS):
-        half.append(half_width(values[:, i], errors[:, i], over_seeds=over_seeds))
-    return x, values.mean(0), np.array(half)
+        half[i] = half_width([*table[:, i]], [*stderrs[:, i]], over_seeds=over_seeds)
+    return Points(x, table.mean(0), half)
 
 
 def _alike(panels: Iterable[Plot | None]) -> list[Plot]:
     """The panels that are there, with one range of accuracies."""
     found = [plot for plot in panels if plot]
+    if not found:
+        return []
     axes = [plot.figure.axes[0] for plot in found]
+    low, high = min(one.dataLim.y0 for one in axes), max(one.dataLim.y1 for one in axes)
     for one in axes:
-        low, high = min(a.dataLim.y0 for a in axes), max(a.dataLim.y1 for a in axes)
         one.set_ylim(max(0, low - 0.01), min(1.02, high + 0.01))
     return found

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from red_mcore.comparison.curves import AXES
-from red_mcore.comparison.legs import Run
-from red_mcore.comparison.plan import EQUAL, MAY_DIFFER, Plan
+from red_mcore.comparison.plan import EQUAL, MAY_DIFFER, Plan, Run
 from red_mcore.comparison.results import Results, as_json
 from red_mcore.config.redaction import redacted
 from red_mcore.reports.comparison import tables
@@ -58,11 +57,10 @@ def provenance(plan: Plan, command: list[str], jobs: int) -> dict[str, str]:
     """How the comparison was made."""
     recipe = plan.reference.recipe
     counts = set()
-    for seed in plan.seeds:
-        for method in plan.all:
-            summary = plan.finished(seed, method)
-            if summary:
-                counts.add(str(summary["held_out_problems"]))
+    for (seed, _), method in plan.runs.items():
+        summary = plan.finished(seed, method)
+        if method and summary:  # a base is not evaluated
+            counts.add(str(summary["held_out_problems"]))
     equal = ", ".join(prefix.rstrip(".") for prefix in EQUAL)
     start = recipe.model.path or "a model at random, the same for all methods of a seed"
     if recipe.base is not None:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable
 
 from red_mcore.comparison.curves import AXES
 from red_mcore.comparison.results import Result, Results
+from red_mcore.reports.numbers import short
 from red_mcore.reports.page import Cell, Table
-from red_mcore.reports.plots import short
 
 MARKS = {"end": "†", "short": "‡", "stage": "§"}
 EXPLAINED = {
     "end": "generates no tokens and is read at equal seconds instead.",
-    "short": "had not spent the budget in some seed when it ended, and is read at its last evaluation there.",
+    "short": "had not spent the budget in some seed when it ended, and is read at its last"
+    " evaluation there.",
     "stage": "is read at equal steps while still in its first stage.",
 }
 SIGNS = {1: "▲", -1: "▼", 0: "·"}
@@ -33,12 +34,18 @@ def methods(results: Results) -> Table:
             half = result.half(axis, over_seeds=results.over_seeds)
             row.append(_mean(result, axis, "pass1", f" ± {fraction(half)}{marks(axis, result)}"))
         row += [_mean(result, axis, "passk") for axis in AXES]
-        length, cut = (result.mean("seconds", name) for name in ("length", "truncated"))
-        row += [_cell(length, "{:.1f}".format), _cell(cut, fraction)]
-        row += [_cell(result.total("steps"), short), _cell(result.updates, short)]
-        row += [_cell(result.total("tokens"), short), _cell(result.trained_tokens, short)]
-        row += [_cell(result.flops, "{:.2e}".format), _cell(result.total("seconds"), short)]
-        rows.append([*row, Cell(result.learning_rates)])
+        row += [
+            _cell(result.mean("seconds", "length"), "{:.1f}".format),
+            _cell(result.mean("seconds", "truncated"), fraction),
+            _cell(result.total("steps"), short),
+            _cell(result.updates, short),
+            _cell(result.total("tokens"), short),
+            _cell(result.trained_tokens, short),
+            _cell(result.flops, "{:.2e}".format),
+            _cell(result.total("seconds"), short),
+            Cell(result.learning_rates),
+        ]
+        rows.append(row)
     return Table(header, rows)
 
 
@@ -58,10 +65,10 @@ def pairs(results: Results, axis: str) -> Table:
         row = [Cell(one.name)]
         for other in results.ranked:
             gap = results.gap(one, other, axis)
-            if one is other or gap is None:
-                row.append(Cell(""))
-            else:
-                row.append(Cell(SIGNS[gap.sign] + marks(axis, one, other), sign=gap.sign))
+            cell = Cell("")
+            if gap is not None and one is not other:
+                cell = Cell(SIGNS[gap.sign] + marks(axis, one, other), sign=gap.sign)
+            row.append(cell)
         rows.append(row)
     return Table(["", *(result.name for result in results.ranked)], rows)
 
@@ -77,10 +84,13 @@ def verdicts(results: Results) -> list[str]:
     for axis in AXES:
         names: dict[int, list[str]] = {1: [], -1: [], 0: []}
         for result in results.ranked:
-            if result is not reference:
-                gap = results.gap(result, reference, axis)
-                value, sign = (signed(gap.mean), gap.sign) if gap else ("no value", 0)
-                names[sign].append(f"{result.name}{marks(axis, result)} ({value})")
+            if result is reference:
+                continue
+            told, gap = f"{result.name}{marks(axis, result)}", results.gap(result, reference, axis)
+            if gap is None:
+                names[0].append(f"{told} (no value)")
+            else:
+                names[gap.sign].append(f"{told} ({signed(gap.mean)})")
         above, below, neither = (", ".join(names[sign]) or "none" for sign in (1, -1, 0))
         lines.append(
             f"At equal {axis}, above {reference.name}{marks(axis, reference)} in all {seeds} seeds:"
@@ -116,12 +126,14 @@ def shown(mean: float | None) -> str:
 
 def fraction(value: float) -> str:
     """.506"""
-    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+    text = f"{value:.3f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 
 def signed(value: float) -> str:
     """+.115"""
-    return ("+" if value >= 0 else "-") + fraction(abs(value))
+    sign = "+" if value >= 0 else "-"
+    return sign + fraction(abs(value))
 
 
 def _cell(number: float | None, form: Callable[[float], str]) -> Cell:

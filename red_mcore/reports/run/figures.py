@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from red_mcore.reports import plots
+from red_mcore.reports.numbers import Values, finite_of, reading, running_mean
 from red_mcore.reports.plots import COLOURS, GREY, INK, WIDE, Plot, Series
 from red_mcore.reports.run.folder import RunFolder
 from red_mcore.rewards.verifier import VERDICTS
 
 BLUE, RED, GREEN, PINK, ORANGE, SKY = COLOURS
 DARK_GREY, PALE = "#444444", "#cfd6da"
-VERDICT_COLOURS = dict(zip(VERDICTS, (GREEN, RED, ORANGE, PINK, DARK_GREY), strict=True))
+VERDICT_COLOURS = {"correct": GREEN, "wrong": RED, "unparsable": ORANGE, "timeout": PINK}
+VERDICT_COLOURS |= {"crash": DARK_GREY}
 LOSS_COLOURS = {"total": INK, "rl": BLUE, "offline": RED, "entropy": GREEN, "wrong": PINK}
 LOSS_COLOURS |= {"sft": ORANGE, "right": SKY}
 """The colours of the loss's components; rollouts and traces have theirs here too."""
@@ -27,6 +29,10 @@ _SHOWN_ELSEWHERE = ("rollout/generated_tokens", "rollout/reward_mean", "update/t
 _SHOWN_ELSEWHERE += ("update/skipped", "groups/all_right", "groups/all_wrong", "red/weight_raw")
 _MARKS_AT_THE_MOST = 30
 _LEAST_TO_SMOOTH = 30
+Lines = Mapping[str, str | Series]
+"""Label -> metric, or its steps and values."""
+Parts = dict[str, np.ndarray]
+"""Label -> what a stack has of it at each step."""
 
 
 class RunFigures:
@@ -44,17 +50,18 @@ class RunFigures:
     def curve(
         self,
         title: str,
-        lines: str | Mapping[str, str | Series],
+        lines: str | Lines,
         *,
         smooth: int | None = None,
         varying: bool = False,
         **options: Any,
     ) -> Plot | None:
-        """A panel with those of ``lines`` that have a value; None where none has.
+        """A panel with those of ``lines``, or the one metric, that have a value; None where none
+        has.
 
-        ``lines``: a metric, or label -> metric or its steps and values. ``varying``: None, too,
-        where nothing changes over the steps. ``options`` are those of ``plots.curve``. Colours go
-        with the places of labels, whether or not the ones before exist: traces have always theirs.
+        ``varying``: None, too, where nothing changes over the steps. ``options`` are those of
+        ``plots.curve``. Colours go with the places of labels, whether or not the ones before
+        exist: traces have always theirs.
         """
         asked = {"": lines} if isinstance(lines, str) else lines
         found: dict[str, Series] = {}
@@ -65,38 +72,29 @@ class RunFigures:
             values = np.asarray(line[1], float)
             if np.isfinite(values).any():
                 found[label] = (line[0], values)
-        if not found or (varying and not any(_varies(ys) for _, ys in found.values())):
+        if not found or (varying and not any(map(_varies, found.values()))):
             return None
         if smooth is None:
-            smooth = _window(max(len(xs) for xs, _ in found.values()))
+            smooth = _window(max(len(steps) for steps, _ in found.values()))
         options = {"marks": self.marks, "caption": _caption(found, smooth)} | options
-        options["colours"] = dict(zip(asked, COLOURS, strict=False)) | options.get("colours", {})
+        options["colours"] = plots.palette(asked, options.get("colours"))
         return plots.curve(found, title, smooth=smooth, **options)
 
     def ends(self, name: str | None, form: str) -> str:
         """The first value of a metric and the last, in words; nothing where it has none."""
         values = self.run.metric(name or "")[1]
-        told = [form.format(value) for value in (*values[:1], *values[1:][-1:])]
-        return " → ".join(told)
-
-    def score(self, found: tuple[float, float] | None) -> str:
-        """A mean with half of its 95 % interval."""
-        if found is None:
-            return ""
-        mean, error = found
-        return f"{mean:.3f} ± {1.96 * error:.3f}" if np.isfinite(error) else f"{mean:.3f}"
+        return " → ".join(form.format(value) for value in (*values[:1], *values[1:][-1:]))
 
     def held_out(self) -> Plot | None:
         """pass@1, with its interval, and pass@k."""
         run = self.run
-        errors = [error for _, error in run.scores("evaluation/pass1").values()]
-        lines: dict[str, str | Series] = {"pass@1": "evaluation/pass1"}
+        halves = [score.half for score in run.scores("evaluation/pass1").values()]
+        lines = {"pass@1": "evaluation/pass1"}
         if run.pass_k:
             lines[run.pass_k_name] = run.pass_k
         colours = dict.fromkeys(lines, SKY) | {"pass@1": BLUE}
-        band = {"pass@1": 1.96 * np.nan_to_num(errors)}
-        look = {"smooth": 0, "marks": (), "ylim": (0, None), "colours": colours}
-        return self.curve("accuracy", lines, band=band, **look)
+        look: dict[str, Any] = {"marks": (), "ylim": (0, None), "colours": colours}
+        return self.curve("accuracy", lines, smooth=0, band={"pass@1": halves}, **look)
 
     def benchmarks(self) -> list[Plot | None]:
         """Bars of the first and the last evaluation, and lines where there are others."""
@@ -106,13 +104,13 @@ class RunFigures:
         colours = {f"step {steps[0]}": SKY} | {f"step {steps[-1]}": BLUE}
         means: dict[str, dict[str, float]] = {label: {} for label in colours}
         halves: dict[str, dict[str, float]] = {label: {} for label in colours}
-        lines: dict[str, str | Series] = {}
+        lines: dict[str, Series] = {}
         for name, scores in self.run.benchmarks.items():
-            lines[name] = (list(scores), [mean for mean, _ in scores.values()])
+            lines[name] = (list(scores), [score.mean for score in scores.values()])
             for step in {steps[0], steps[-1]} & scores.keys():
-                means[f"step {step}"][name], error = scores[step]
-                halves[f"step {step}"][name] = 1.96 * np.nan_to_num(error)
-        look = {"form": "{:.3f}", "colours": colours, "width": WIDE[0]}
+                means[f"step {step}"][name] = scores[step].mean
+                halves[f"step {step}"][name] = scores[step].half
+        look: dict[str, Any] = {"form": "{:.3f}", "colours": colours, "width": WIDE[0]}
         shown: list[Plot | None] = [plots.bars(means, "accuracy", halves, **look)]
         if len(steps) > 2:
             shown.append(self.curve("accuracy", lines, smooth=0, ylim=(0, None), marks=()))
@@ -126,15 +124,17 @@ class RunFigures:
 
     def reward(self) -> Plot | None:
         """The mean reward, where that is not the accuracy."""
-        accuracy, reward = (self.run.metric(f"rollout/{n}")[1] for n in ("accuracy", "reward_mean"))
-        if np.array_equal(accuracy, reward, equal_nan=True):
+        accuracy, reward = (
+            self.run.metric("rollout/accuracy"),
+            self.run.metric("rollout/reward_mean"),
+        )
+        if np.array_equal(accuracy[1], reward[1], equal_nan=True):
             return None
         return self.curve("mean reward of rollouts", "rollout/reward_mean")
 
     def outcomes(self) -> Plot | None:
         """Shares of the verifier's verdicts."""
-        steps, counts = self._rows_of({verdict: f"reward/{verdict}" for verdict in VERDICTS})
-        counts = {verdict: values for verdict, values in counts.items() if any(values)}
+        steps, counts = self._parts({verdict: f"reward/{verdict}" for verdict in VERDICTS})
         return _shares(steps, counts, "outcome of rollouts, share", VERDICT_COLOURS)
 
     def groups(self) -> Plot | None:
@@ -158,20 +158,20 @@ class RunFigures:
             if bound:
                 bounds[f"bound {bound:g}"] = bound
         size = "raw, its size"
-        lines: dict[str, str | Series] = {"w": "red/weight", size: (steps, np.abs(raw))}
-        look = {"dots": [size], "colours": {"w": RED, size: "#888888"}, "logy": True, "caption": ""}
-        return self.curve("weight w of traces", lines, smooth=0, levels=bounds, **look)
+        lines: Lines = {"w": "red/weight", size: (steps, np.abs(raw))}
+        look: dict[str, Any] = {"dots": [size], "logy": True, "levels": bounds, "caption": ""}
+        look["colours"] = {"w": RED, size: "#888888"}
+        return self.curve("weight w of traces", lines, smooth=0, **look)
 
     def losses(self, title: str, prefix: str, total: str = "") -> Plot | None:
         """A loss, or several, and what it is made of, where that is more than one component."""
-        parts: dict[str, str | Series] = {}
-        for name in self.run.names:
-            if name.startswith(prefix) and name != f"{prefix}total":
-                parts[name.removeprefix(prefix)] = name
-        self._shown.update(name for name in parts.values() if isinstance(name, str))
-        if total and len(parts) < 2:
-            parts = {}
-        return self.curve(title, ({"total": total} if total else {}) | parts, colours=LOSS_COLOURS)
+        names = [name for name in self.run.names if name.startswith(prefix)]
+        self._shown.update(names)
+        parts = {name.removeprefix(prefix): name for name in names if name != f"{prefix}total"}
+        if not total:
+            return self.curve(title, parts, colours=LOSS_COLOURS)
+        lines = {"total": total} | (parts if len(parts) > 1 else {})
+        return self.curve(title, lines, colours=LOSS_COLOURS)
 
     def sampling_rate(self) -> Series:
         """Generated tokens per second of sampling."""
@@ -186,10 +186,10 @@ class RunFigures:
     def time(self) -> list[Plot]:
         """Where the time went, but for evaluation."""
         steps, seconds = self._seconds()
-        totals = {name: sum(values) for name, values in seconds.items()}
+        least = 0.001 * sum(values.sum() for values in seconds.values())
         shown = {}
         for name, values in seconds.items():
-            if name != "evaluate" and totals[name] > 0.001 * sum(totals.values()):
+            if name != "evaluate" and values.sum() > least:
                 shown[name] = values
         if not shown:
             return []
@@ -201,12 +201,12 @@ class RunFigures:
     def times(self) -> list[list[str]]:
         """Rows of the table of phases: name, seconds, share, seconds per step."""
         steps, seconds = self._seconds()
-        totals = {name: sum(values) for name, values in seconds.items()}
-        whole = max(sum(totals.values()), 1e-9)
-        ordered = sorted(totals, key=lambda name: -totals[name])
+        totals = {name: float(values.sum()) for name, values in seconds.items()}
+        ordered = sorted(totals, key=totals.__getitem__, reverse=True)
+        whole = totals["all"] = max(sum(totals.values()), 1e-9)
         rows = []
         for name in [*ordered, "all"]:
-            total = totals.get(name, whole)
+            total = totals[name]
             if total > 0.0005 * whole:
                 share, each = f"{100 * total / whole:.1f} %", f"{total / max(len(steps), 1):.3f}"
                 rows.append([name, f"{total:,.1f}", share, each])
@@ -227,34 +227,30 @@ class RunFigures:
         self._shown.update(name for name in self.run.names if name.startswith(prefix))
         return ""
 
-    def _seconds(self) -> tuple[list[int], dict[str, list[float]]]:
-        return self._rows_of({name: f"time/{name}_seconds" for name in PHASES})
+    def _seconds(self) -> tuple[list[int], Parts]:
+        return self._parts({name: f"time/{name}_seconds" for name in PHASES})
 
-    def _rows_of(self, metrics: Mapping[str, str]) -> tuple[list[int], dict[str, list[float]]]:
-        """(steps that have one of them, label -> values), 0 where a step lacks one."""
+    def _parts(self, metrics: Mapping[str, str]) -> tuple[list[int], Parts]:
+        """(steps that have one of them, label -> values), 0 where a step lacks one; without those
+        that are 0 everywhere."""
         rows = [row for row in self.run.rows if not row.keys().isdisjoint(metrics.values())]
         found = {}
         for label, metric in metrics.items():
-            if metric in self.run.names:
-                found[label] = [row.get(metric) or 0.0 for row in rows]
+            values = np.nan_to_num(np.array([row.get(metric) for row in rows], float))
+            if values.any():
+                found[label] = values
         return [row["step"] for row in rows], found
 
 
-def _shares(
-    steps: Sequence[float],
-    parts: Mapping[str, Sequence[float]],
-    title: str,
-    colours: Mapping[str, str],
-) -> Plot | None:
+def _shares(steps: Values, parts: Parts, title: str, colours: Mapping[str, str]) -> Plot | None:
     """A stack, and below it what each part is of the whole, over all steps."""
     if not parts:
         return None
     totals = {label: float(np.nansum(values)) for label, values in parts.items()}
-    whole = sum(totals.values())
-    told = []
-    for label, total in totals.items():
-        told.append(f"{label} {100 * total / (whole or 1):.3g} %")
-    caption = f"over all steps: {', '.join(told)}" if whole else ""
+    whole, caption = sum(totals.values()), ""
+    if whole:
+        told = [f"{label} {100 * total / whole:.3g} %" for label, total in totals.items()]
+        caption = f"over all steps: {', '.join(told)}"
     return plots.stacked(steps, parts, title, share=True, colours=colours, caption=caption)
 
 
@@ -262,8 +258,8 @@ def _caption(series: Mapping[str, Series], smooth: int) -> str:
     """The lines of a panel in words: where each begins and ends, smoothed as it is drawn."""
     told = []
     for label, (_, values) in series.items():
-        finite = np.asarray(values)[np.isfinite(values)]
-        told.append(plots.reading(label, plots.running_mean(finite, max(smooth, 1))))
+        drawn = running_mean(finite_of(values), max(smooth, 1))
+        told.append(reading(label, drawn))
     return "; ".join(filter(None, told))
 
 
@@ -272,6 +268,6 @@ def _window(count: int) -> int:
     return 2 * (count // 30) + 1 if count >= _LEAST_TO_SMOOTH else 0
 
 
-def _varies(values: np.ndarray) -> bool:
-    finite = values[np.isfinite(values)]
+def _varies(series: Series) -> bool:
+    finite = finite_of(series[1])
     return len(finite) > 0 and bool((finite != finite[0]).any())

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from red_mcore.reports.run.folder import RunFolder
+from red_mcore.reports.run.folder import RunFolder, Score
+from red_mcore.stats import NORMAL_95
 
-_HALF = 1.96
-"""Standard errors in half of a 95 % interval."""
 _PART_OF_ANOTHER = "time/publish_engine_seconds"
 """A time that ``time/publish_seconds`` holds."""
+Kind = Literal["good", "bad", "open"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Answer:
     """The answer to one of the questions that a reader comes with."""
 
     question: str
-    kind: Literal["good", "bad", "open"]
+    kind: Kind
     word: str
     number: str = ""
     lines: Sequence[str] = ()
@@ -42,23 +42,25 @@ def better(run: RunFolder) -> Answer:
     The interval takes the two as independent. They are of the same problems, so that it is rather
     too wide.
     """
-    ask = "Better?"
-    scores = run.held_out
+    ask, scores = "Better?", run.held_out
     if not scores:
         return Answer(ask, "open", "not known yet", lines=["no evaluation so far"])
     begin, end = min(scores), max(scores)
-    (first, first_error), (last, last_error) = scores[begin], scores[end]
-    error = f", ± {last_error:.3f} standard error" if math.isfinite(last_error) else ""
-    lines = [f"held-out pass@1{error}", *_problems(run)]
+    first, last = scores[begin], scores[end]
+    error = f", ± {last.error:.3f} standard error" if math.isfinite(last.error) else ""
+    lines = [f"held-out pass@1{error}"]
     if begin == end:
         when = f"after step {end}" if end else "before training"
-        return Answer(ask, "open", "not known yet", f"{last:.3f} {when}", lines)
-    kind, word, difference = _difference(first, first_error, last, last_error)
-    lines.insert(1, difference + (f", since step {begin}" if begin else ""))
-    best = max(scores, key=lambda step: scores[step][0])
-    if scores[best][0] > max(first, last):
-        lines.append(f"highest on the way: {scores[best][0]:.3f} after step {best}")
-    return Answer(ask, kind, word, f"{first:.3f} → {last:.3f}", lines + _benchmarks(run))
+        number = f"{last.mean:.3f} {when}"
+        return Answer(ask, "open", "not known yet", number, lines + _problems(run))
+    found = _difference(first, last)
+    since = f", since step {begin}" if begin else ""
+    lines += [found.text + since, *_problems(run)]
+    best = max(scores, key=lambda step: scores[step].mean)
+    if scores[best].mean > max(first.mean, last.mean):
+        lines.append(f"highest on the way: {scores[best].mean:.3f} after step {best}")
+    lines += _benchmarks(run)
+    return Answer(ask, found.kind, found.word, f"{first.mean:.3f} → {last.mean:.3f}", lines)
 
 
 def healthy(run: RunFolder) -> Answer:
@@ -74,7 +76,7 @@ def healthy(run: RunFolder) -> Answer:
         if bad and not name.endswith("_stderr"):  # of a single problem there is none
             reasons.append(f"{name} is no finite number in {bad:,} of {len(values):,} steps")
     if reasons:
-        word = "1 reason for doubt" if len(reasons) == 1 else f"{len(reasons)} reasons for doubt"
+        word = f"{len(reasons)} reasons for doubt" if len(reasons) > 1 else "1 reason for doubt"
         return Answer(ask, "bad", word, reasons=reasons)
     if not run.rows:
         return Answer(ask, "open", "not known yet")
@@ -107,19 +109,29 @@ def finished(run: RunFolder) -> Answer:
     return Answer(ask, "open", "not finished", number, lines)
 
 
-def _difference(
-    first: float, first_error: float, last: float, last_error: float
-) -> tuple[str, str, str]:
-    """(Kind of answer, word, the difference in words)."""
-    change, half = last - first, _HALF * math.hypot(first_error, last_error)
+class _Difference(NamedTuple):
+    """What lies between two scores."""
+
+    kind: Kind
+    word: str
+    text: str
+
+
+def _difference(first: Score, last: Score) -> _Difference:
+    change = last.mean - first.mean
+    half = NORMAL_95 * math.hypot(first.error, last.error)
     if not math.isfinite(half):
+        text = f"{change:+.3f}, with an unknown error"
+        if not change:
+            return _Difference("open", "unchanged", text)
         side = "higher" if change > 0 else "lower"
-        word = f"{side}, but is it certain?" if change else "unchanged"
-        return "open", word, f"{change:+.3f}, with an unknown error"
+        return _Difference("open", f"{side}, but is it certain?", text)
     text = f"{change:+.3f} ± {half:.3f} (95 %)"
-    if abs(change) <= half:
-        return "open", "no clear difference" if half else "unchanged", text
-    return ("good", "better", text) if change > 0 else ("bad", "worse", text)
+    if change > half:
+        return _Difference("good", "better", text)
+    if change < -half:
+        return _Difference("bad", "worse", text)
+    return _Difference("open", "no clear difference" if half else "unchanged", text)
 
 
 def _problems(run: RunFolder) -> list[str]:
@@ -129,22 +141,24 @@ def _problems(run: RunFolder) -> list[str]:
 
 def _benchmarks(run: RunFolder) -> list[str]:
     """Before and after, of the average where there are several."""
+    titles = {name: name for name in list(run.benchmarks)[:2]}
+    if "average" in run.benchmarks:
+        titles = {"average": f"average of {len(run.benchmarks) - 1} benchmarks"}
     lines = []
-    for name in ["average"] if "average" in run.benchmarks else list(run.benchmarks)[:2]:
+    for name, title in titles.items():
         scores = run.benchmarks[name]
         first, last = scores[min(scores)], scores[max(scores)]
-        title = f"average of {len(run.benchmarks) - 1} benchmarks" if name == "average" else name
         if len(scores) > 1:
-            difference = _difference(*first, *last)[2]
-            lines.append(f"{title} {first[0]:.3f} → {last[0]:.3f}, {difference}")
+            ends = f"{first.mean:.3f} → {last.mean:.3f}"
+            lines.append(f"{title} {ends}, {_difference(first, last).text}")
     return lines
 
 
 def _duration(run: RunFolder) -> str:
     """The time of the whole run where it is done, else of the phases logged."""
     evaluating = run.total("time/evaluate_seconds") + run.total("time/benchmark_seconds")
-    training = sum(map(run.total, _timings(run))) - evaluating
-    total = training + evaluating
+    total = sum(map(run.total, _timings(run)))
+    training = total - evaluating
     if run.finished and run.summary:
         seconds = run.summary.get("seconds")
         total = seconds if isinstance(seconds, (int, float)) else total
@@ -154,7 +168,9 @@ def _duration(run: RunFolder) -> str:
 def _pace(run: RunFolder) -> list[str]:
     """Seconds of the last steps, to set the time since the last writing against."""
     last = [row for row in run.rows if row["step"]][-10:]
-    seconds = sum(row.get(name) or 0.0 for row in last for name in _timings(run))
+    seconds = 0.0
+    for name in _timings(run):
+        seconds += sum(row.get(name) or 0.0 for row in last)
     return [f"the last steps took {clock(seconds / len(last))} each"] if seconds else []
 
 

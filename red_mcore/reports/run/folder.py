@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -19,8 +19,33 @@ from red_mcore.config.recipe import RecipeError
 from red_mcore.config.tree import class_name
 from red_mcore.reports.run import rollouts
 from red_mcore.reports.run.rollouts import Rollout
+from red_mcore.stats import NORMAL_95
 from red_mcore.system import disk
 from red_mcore.tracking import rows as metric_rows
+
+
+class Score(NamedTuple):
+    """An accuracy at one step."""
+
+    mean: float
+    error: float
+    """Its standard error; NaN where that is not known."""
+
+    @property
+    def half(self) -> float:
+        """Half of the 95 % interval; 0 where no error is known, so that figures draw none."""
+        return NORMAL_95 * float(np.nan_to_num(self.error))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.mean:.3f} ± {self.half:.3f}"
+            if math.isfinite(self.error)
+            else f"{self.mean:.3f}"
+        )
+
+
+Scores = dict[int, Score]
+"""Step -> score."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +82,10 @@ class RunFolder:
 
     @property
     def _summed(self) -> int:
-        done = (self.summary or {}).get("steps")
-        return done if isinstance(done, int) else self._logged * (self.summary is not None)
+        if self.summary is None:
+            return 0
+        done = self.summary.get("steps")
+        return done if isinstance(done, int) else self._logged
 
     @property
     def finished(self) -> bool:
@@ -75,8 +102,10 @@ class RunFolder:
     @property
     def last_written(self) -> str:
         """When, or nothing where no metrics are."""
-        files = (self.folder / name for name in ("metrics.jsonl", "base.jsonl"))
-        times = [file.stat().st_mtime for file in files if file.exists()]
+        times = []
+        for name in ("metrics.jsonl", "base.jsonl"):
+            if (self.folder / name).exists():
+                times.append((self.folder / name).stat().st_mtime)
         if not times:
             return ""
         when = datetime.datetime.fromtimestamp(max(times)).astimezone()
@@ -86,29 +115,28 @@ class RunFolder:
     def warnings(self) -> list[str]:
         """The summary's warnings, each with its step where it has one; of a run that is not
         finished, what holds at its newest checkpoint."""
-        found: Any = (self.summary or {}).get("warnings")
-        if not self.finished:
-            try:
-                manifest, _ = manifests.newest(self.folder / "checkpoints")
-            except RecipeError:  # none is whole: the run itself will tell
-                manifest = None
-            seen = manifest["state"].get("health", {}).values() if manifest else ()
-            found = [one for one in seen if one["on"]]
-        return [_warning(one) for one in found] if isinstance(found, list) else []
+        if self.finished:
+            found = (self.summary or {}).get("warnings")
+            return list(map(_warning, found)) if isinstance(found, list) else []
+        try:
+            manifest, _ = manifests.newest(self.folder / "checkpoints")
+        except RecipeError:  # none is whole: the run itself will tell
+            return []
+        seen = manifest["state"].get("health", {}) if manifest else {}
+        return [_warning(one) for one in seen.values() if one["on"]]
 
-    def scores(self, name: str) -> dict[int, tuple[float, float]]:
-        """Step -> (``name``, its standard error, NaN where that is not known)."""
-        means, errors = self.metric(name), self.metric(f"{name.removesuffix('_mean')}_stderr")
-        known = dict(zip(*errors, strict=True))
-        found: dict[int, tuple[float, float]] = {}
-        for step, mean in zip(*means, strict=True):
-            _keep(found, int(step), mean, known.get(step))
+    def scores(self, name: str) -> Scores:
+        """The values of ``name`` with their standard errors, at the steps that have it."""
+        errors = self.by_step(f"{name.removesuffix('_mean')}_stderr")
+        found: Scores = {}
+        for step, mean in self.by_step(name).items():
+            _keep(found, step, mean, errors.get(step))
         return found
 
     @cached_property
-    def held_out(self) -> dict[int, tuple[float, float]]:
-        """Step -> (pass@1, standard error) on the held-out problems; of the metrics, or of the
-        summary's ends where those are lost."""
+    def held_out(self) -> Scores:
+        """pass@1 on the held-out problems; of the metrics, or of the summary's ends where those
+        are lost."""
         found = self.scores("evaluation/pass1")
         if found or self.summary is None:
             return found
@@ -119,7 +147,10 @@ class RunFolder:
     @cached_property
     def names(self) -> list[str]:
         """The names of all metrics."""
-        return list(dict.fromkeys(name for row in self.rows for name in row if name != "step"))
+        found: dict[str, Any] = {}
+        for row in self.rows:
+            found |= row
+        return [name for name in found if name != "step"]
 
     def setting(self, key: str, otherwise: Any = None) -> Any:
         """The recipe's ``batch.samples_per_prompt``, say; ``otherwise`` where it has none."""
@@ -128,11 +159,14 @@ class RunFolder:
             value = value.get(part) if isinstance(value, dict) else None
         return otherwise if value is None else value
 
+    def by_step(self, name: str) -> dict[int, float]:
+        """Step -> value of a metric; NaN for what was not finite."""
+        return {row["step"]: _number(row[name]) for row in self.rows if name in row}
+
     def metric(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """(steps, values) where there is one; NaN for what was not finite."""
-        found = [(row["step"], _number(row[name])) for row in self.rows if name in row]
-        steps, values = zip(*found, strict=True) if found else ((), ())
-        return np.array(steps, float), np.array(values, float)
+        found = self.by_step(name)
+        return np.array(list(found), float), np.array(list(found.values()), float)
 
     def total(self, name: str) -> float:
         """Sum over steps, 0 for a metric that does not exist."""
@@ -152,33 +186,34 @@ class RunFolder:
 
     @cached_property
     def samples(self) -> dict[int, list[Rollout]]:
-        """Step -> rollouts kept at its evaluation."""
+        """Step -> rollouts kept at its evaluation, by step."""
         return rollouts.read(self.folder, "evaluation", _lines)
 
     @cached_property
-    def benchmarks(self) -> dict[str, dict[int, tuple[float, float]]]:
-        """Benchmark -> step -> (mean, standard error, NaN where it is not known): of metrics
-        ``evaluation/NAME_mean``, and of ``evaluation/step-NNNNNN/summary.json``."""
-        found: dict[str, dict[int, tuple[float, float]]] = {}
+    def benchmarks(self) -> dict[str, Scores]:
+        """The scores of each benchmark: of metrics ``evaluation/NAME_mean``, and of
+        ``evaluation/step-NNNNNN/summary.json``."""
+        found: dict[str, Scores] = {}
         for metric in self.names:
             named = re.fullmatch(r"evaluation/(.+)_mean", metric)
             if named and named[1] != "reward":  # which is of the held-out problems
                 found[named[1]] = self.scores(metric)
         for file in sorted((self.folder / "evaluation").glob("step-*/summary.json")):
             number = re.fullmatch(r"step-(\d+)", file.parent.name)
-            content = (_object(file) or {}) if number else {}
-            benchmarks = dict(content.get("benchmarks", {}))
-            benchmarks["average"] = content.get("average")
-            for name, scores in benchmarks.items():
-                if number and isinstance(scores, dict):
+            content = _object(file) if number else None
+            if not number or not content:
+                continue
+            benchmarks = {**content.get("benchmarks", {}), "average": content.get("average")}
+            for name, score in benchmarks.items():
+                if isinstance(score, dict):
                     by_step = found.setdefault(name, {})
-                    _keep(by_step, int(number[1]), scores.get("mean"), scores.get("stderr"))
+                    _keep(by_step, int(number[1]), score.get("mean"), score.get("stderr"))
         return {name: dict(sorted(scores.items())) for name, scores in found.items() if scores}
 
     @property
     def benchmark_steps(self) -> list[int]:
         """Steps with an evaluation of a benchmark."""
-        return sorted({step for scores in self.benchmarks.values() for step in scores})
+        return sorted(set[int]().union(*self.benchmarks.values()))
 
 
 def read_run(folder: Path) -> RunFolder:
@@ -191,12 +226,12 @@ def read_run(folder: Path) -> RunFolder:
         hint = f"; there are runs in it: {', '.join(within[:5])}" if within else ""
         raise RecipeError(f"{folder} is no run, it has neither metrics.jsonl nor recipe.yaml{hint}")
     rows, _, told = metric_rows.read(folder)
+    if told:
+        print(f"warning: {told}", file=sys.stderr)
     base_rows = {}
     for row in _lines(folder / "base.jsonl"):
         if isinstance(row.get("step"), int):
             base_rows[row["step"]] = row
-    if told:
-        print(f"warning: {told}", file=sys.stderr)
     try:
         text = recipe.read_text(encoding="utf-8") if recipe.exists() else ""
         settings = yaml.safe_load(text)
@@ -214,9 +249,10 @@ def _warning(one: Any) -> str:
     return text if step is None else f"{text} (step {step})"
 
 
-def _keep(found: dict[int, tuple[float, float]], step: int, mean: Any, error: Any) -> None:
+def _keep(found: Scores, step: int, mean: Any, error: Any) -> None:
+    """Add a score, unless its mean is no number."""
     if math.isfinite(mean := _number(mean)):
-        found[step] = (mean, _number(error))
+        found[step] = Score(mean, _number(error))
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:

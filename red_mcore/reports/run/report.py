@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
 import yaml
 
 from red_mcore.reports import page
@@ -14,13 +12,23 @@ from red_mcore.reports.plots import WIDE
 from red_mcore.reports.run import first_screen
 from red_mcore.reports.run.figures import RunFigures
 from red_mcore.reports.run.folder import RunFolder, read_run
-from red_mcore.reports.run.rollouts import Rollout
+from red_mcore.reports.run.rollouts import Rollout, evenly
 from red_mcore.system.disk import write_atomic
 
 _EARLIER = 3
 """Earlier evaluations whose rollouts are on the page, folded up."""
 _CARDS, _CARDS_OF_EARLIER = 8, 4
 """Rollouts shown of a kind."""
+
+
+class Sample(NamedTuple):
+    """What a run wrote at one evaluation."""
+
+    step: int
+    rollouts: list[Rollout]
+    """Equal ones are here once."""
+    limit: int
+    """How many to show of the right ones, and of the others."""
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
@@ -47,24 +55,14 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     return out
 
 
-def _samples(run: RunFolder) -> list[dict[str, Any]]:
+def _samples(run: RunFolder) -> list[Sample]:
     """The last evaluation with rollouts, then some before it, the first among them."""
-    if not run.samples:
+    steps = list(run.samples)  # in their order
+    if not steps:
         return []
-    *before, last = sorted(run.samples)
-    places = np.linspace(0, len(before) - 1, min(_EARLIER, len(before))).round().astype(int)
-    found = [{"step": last, "columns": columns(run.samples[last], _CARDS)}]
-    for step in sorted({before[place] for place in places}, reverse=True):
-        found.append({"step": step, "columns": columns(run.samples[step], _CARDS_OF_EARLIER)})
+    found = []
+    for step in [steps[-1], *reversed(evenly(steps[:-1], _EARLIER))]:
+        distinct = {(one.problem, one.text): one for one in run.samples[step]}
+        limit = _CARDS if step == steps[-1] else _CARDS_OF_EARLIER
+        found.append(Sample(step, list(distinct.values()), limit))
     return found
-
-
-def columns(rollouts: Sequence[Rollout], limit: int) -> list[dict[str, Any]]:
-    """Right answers, and the others, up to ``limit`` of each; equal ones are shown once."""
-    distinct = {(one.problem, one.text): one for one in rollouts}
-    right = [one for one in distinct.values() if one.is_right]
-    others = [one for one in distinct.values() if not one.is_right]
-    return [
-        {"title": "Right", "count": len(right), "shown": right[:limit]},
-        {"title": "Not right", "count": len(others), "shown": others[:limit]},
-    ]

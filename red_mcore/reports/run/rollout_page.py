@@ -5,7 +5,7 @@ It shows what stands in ``rollouts/`` as it is, prompts with the template's toke
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ import numpy as np
 
 from red_mcore.config.recipe import RecipeError
 from red_mcore.reports import page
-from red_mcore.reports.run.rollouts import Rollout, read
+from red_mcore.reports.run.rollouts import Rollout, evenly, read
 from red_mcore.system.disk import read_lines, write_atomic
 
 COLUMNS = 4
 """Steps side by side, unless others are asked for."""
+Kept = Mapping[int, list[Rollout]]
+"""Step -> its rollouts."""
 
 
 def write_page(
@@ -30,15 +32,17 @@ def write_page(
     problems shown of a training step. Returns the path. RecipeError where nothing is kept, or not
     of these steps, or a file cannot be read.
     """
-    training, evaluations = (read(folder, kind, _rows) for kind in ("training", "evaluation"))
+    training, evaluations = read(folder, "training", _rows), read(folder, "evaluation", _rows)
     kept = folder / "rollouts"
     there = sorted(training.keys() | evaluations.keys())
     if not there:
         fix = "is it a run, and tracking.rollouts_every above 0?"
         raise RecipeError(f"{kept} has no rollouts: {fix}")
-    for step in sorted(set(steps) - set(there)):
+    if missing := set(steps).difference(there):
         known = ", ".join(map(str, there))
-        raise RecipeError(f"no rollouts of step {step} are kept in {kept}: there are {known}")
+        raise RecipeError(
+            f"no rollouts of step {min(missing)} are kept in {kept}: there are {known}"
+        )
     path = folder.absolute()
     out = out or folder / "rollouts.html"
     made = page.render(
@@ -61,33 +65,29 @@ def _rows(file: Path) -> list[dict[str, Any]]:
         raise RecipeError(f"{file} has a line that is no JSON: {error}") from None
 
 
-def _chosen(kept: Mapping[int, list[Rollout]], steps: Collection[int]) -> dict[int, list[Rollout]]:
-    every = list(kept)
-    if not steps and every:
-        places = np.linspace(0, len(every) - 1, COLUMNS).round().astype(int)
-        steps = {every[place] for place in places}
-    return {step: found for step, found in kept.items() if step in steps}
+def _chosen(kept: Kept, steps: Collection[int]) -> Kept:
+    wanted = steps or evenly(list(kept), COLUMNS)
+    return {step: found for step, found in kept.items() if step in wanted}
 
 
-def _overview(kind: str, kept: Mapping[int, list[Rollout]]) -> list[list[str]]:
+def _overview(kind: str, kept: Kept) -> list[list[str]]:
     """Rows of a table: step, rollouts, right, mean reward, tokens, cut off."""
     lines = []
     for step, every in kept.items():
         rollouts = [one for one in every if not one.is_trace]
         line = [f"{kind} {step}", str(len(rollouts)), "", "", "", ""]
         if rollouts:
-            rewards = [one.number("reward") for one in rollouts]
-            known = [reward for reward in rewards if reward is not None]
-            tokens = [one.number("tokens") or 0 for one in rollouts]
+            rewards = np.array([one.number("reward") for one in rollouts], float)
+            rewards = rewards[~np.isnan(rewards)]
             line[2] = f"{np.mean([one.is_right for one in rollouts]):.1%}"
-            line[3] = f"{np.mean(known):.3g}" if known else ""
-            line[4] = f"{np.mean(tokens):.0f}"
+            line[3] = f"{np.mean(rewards):.3g}" if len(rewards) else ""
+            line[4] = f"{np.mean([one.number('tokens') or 0 for one in rollouts]):.0f}"
             line[5] = f"{np.mean([one.is_truncated for one in rollouts]):.1%}"
         lines.append(line)
     return lines
 
 
-def _problems(kept: Mapping[int, list[Rollout]]) -> dict[str, dict[int, list[Rollout]]]:
+def _problems(kept: Kept) -> dict[str, dict[int, list[Rollout]]]:
     """Problem -> step -> its answers there, at every step."""
     found: dict[str, dict[int, list[Rollout]]] = {}
     for step, rollouts in kept.items():
@@ -97,8 +97,8 @@ def _problems(kept: Mapping[int, list[Rollout]]) -> dict[str, dict[int, list[Rol
     return found
 
 
-def _groups(kept: Mapping[int, Sequence[Rollout]]) -> dict[int, list[list[Rollout]]]:
-    """Step -> its groups."""
+def _groups(kept: Kept) -> dict[int, list[list[Rollout]]]:
+    """Step -> its groups, which stand one after the other in the file."""
     found = {}
     for step, rollouts in kept.items():
         found[step] = [list(group) for _, group in groupby(rollouts, lambda one: one.group)]

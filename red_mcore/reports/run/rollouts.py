@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 Row = dict[str, Any]
 _HEAD, _TAIL = 6000, 4000
@@ -23,31 +24,17 @@ class Cut(NamedTuple):
     tail: str
 
 
-@dataclass(frozen=True)
 class Rollout:
     """One row."""
 
-    row: Row
-
-    @property
-    def problem(self) -> str:
-        return self._text("problem")
-
-    @property
-    def prompt(self) -> Cut:
-        return cut(self._text("prompt"))
-
-    @property
-    def text(self) -> str:
-        return self._text("response")
-
-    @property
-    def response(self) -> Cut:
-        return cut(self.text.strip("\n"))
-
-    @property
-    def gold(self) -> str:
-        return self._text("gold")
+    def __init__(self, row: Row) -> None:
+        self._row = row
+        self.problem, self.gold = self._of("problem"), self._of("gold")
+        self.text = self._of("response")
+        self.prompt, self.response = cut(self._of("prompt")), cut(self.text.strip("\n"))
+        self.is_right = row.get("verdict") == "correct"
+        self.is_trace, self.is_truncated = bool(row.get("trace")), bool(row.get("truncated"))
+        self.group = row.get("group")
 
     @property
     def gold_formula(self) -> str:
@@ -57,29 +44,11 @@ class Rollout:
         return self.gold
 
     @property
-    def is_right(self) -> bool:
-        return self.row.get("verdict") == "correct"
-
-    @property
-    def is_trace(self) -> bool:
-        return bool(self.row.get("trace"))
-
-    @property
-    def is_truncated(self) -> bool:
-        return bool(self.row.get("truncated"))
-
-    @property
-    def group(self) -> Any:
-        return self.row.get("group")
-
-    def number(self, name: str) -> float | None:
-        value = self.row.get(name)
-        return value if isinstance(value, (int, float)) else None
-
-    @property
     def facts(self) -> list[str]:
         """The verdict, and what is known beside it."""
-        found = [(self._text("verdict") or "no verdict") + (", a trace" if self.is_trace else "")]
+        found = [self._of("verdict") or "no verdict"]
+        if self.is_trace:
+            found[0] += ", a trace"
         for name, form in _FACTS.items():
             value = self.number(name)
             if value is not None:
@@ -88,8 +57,12 @@ class Rollout:
             found.append("cut off at the limit")
         return found
 
-    def _text(self, name: str) -> str:
-        return str(self.row.get(name) or "")
+    def number(self, name: str) -> float | None:
+        value = self._row.get(name)
+        return value if isinstance(value, (int, float)) else None
+
+    def _of(self, name: str) -> str:
+        return str(self._row.get(name) or "")
 
 
 def cut(text: str) -> Cut:
@@ -110,3 +83,10 @@ def read(folder: Path, kind: str, rows: Callable[[Path], list[Row]]) -> dict[int
         if number and (kept := rows(file)):
             found[int(number[1])] = [Rollout(row) for row in kept]
     return dict(sorted(found.items()))
+
+
+def evenly(steps: Sequence[int], count: int) -> list[int]:
+    """At most ``count`` of ``steps`` at equal distances, the first among them and, of several, the
+    last."""
+    places = np.linspace(0, len(steps) - 1, min(count, len(steps)))
+    return [steps[place] for place in places.round().astype(int)]

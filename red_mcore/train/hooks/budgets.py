@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from red_mcore.megatron.ranks import from_main
-from red_mcore.train.hooks.hook import Hook, Step
+from red_mcore.train.hooks.hook import Hook
 from red_mcore.train.run import Run
+from red_mcore.train.step import Step
+
+
+class Budget(NamedTuple):
+    """How much of a budget of ``until`` a run has spent: generated tokens, or seconds."""
+
+    spent: float
+    wanted: float
 
 
 class Budgets(Hook):
     """Counts the tokens and seconds of the steps' phases; before whatever else takes time."""
 
     def after_step(self, run: Run, step: Step) -> None:
-        state, until = run.state, run.recipe.until
-        before = spent(run)
+        state = run.state
+        before = unspent(run)
         state.generated_tokens += step.metrics.get("rollout/generated_tokens", 0.0)
         state.train_seconds += from_main(sum(step.clock.seconds.values()))  # ranks end together
-        if until is not None:
-            for was, wanted, now in zip(before, until.budgets, spent(run), strict=True):
-                step.spends_budget |= was < wanted <= now
+        step.spends_budget |= unspent(run) < before
 
 
-def spent(run: Run) -> tuple[float, float]:
-    """(Generated tokens, seconds): what ``Until.budgets`` limit."""
-    return run.state.generated_tokens, run.state.train_seconds
+def budgets(run: Run) -> list[Budget]:
+    """What the run has spent of each of ``until``'s budgets."""
+    state, until = run.state, run.recipe.until
+    if until is None:
+        return []
+    tokens, seconds = until.budgets
+    return [Budget(state.generated_tokens, tokens), Budget(state.train_seconds, seconds)]
+
+
+def unspent(run: Run) -> int:
+    """How many budgets the run has to go on for."""
+    return sum(budget.spent < budget.wanted for budget in budgets(run))
 
 
 def done(run: Run) -> bool:
@@ -34,7 +50,7 @@ def done(run: Run) -> bool:
         return False
     if until is None or state.step >= until.most_steps:
         return True
-    return all(now >= wanted for now, wanted in zip(spent(run), until.budgets, strict=True))
+    return not unspent(run)
 
 
 def expected_steps(run: Run) -> int:
@@ -43,7 +59,7 @@ def expected_steps(run: Run) -> int:
     if until is None or state.step < steps:
         return steps
     longest = float(state.step)
-    for now, wanted in zip(spent(run), until.budgets, strict=True):
-        if now:
-            longest = max(longest, state.step * wanted / now)
+    for budget in budgets(run):
+        if budget.spent:
+            longest = max(longest, state.step * budget.wanted / budget.spent)
     return min(math.ceil(longest), until.most_steps)

@@ -10,15 +10,17 @@ from red_mcore.evaluation import metrics as evaluation
 from red_mcore.evaluation import summary as summaries
 from red_mcore.megatron.ranks import together
 from red_mcore.rewards import failures
+from red_mcore.samples.records import samples_of
 from red_mcore.samples.responses import Response
 from red_mcore.system.disk import write_atomic
 from red_mcore.tracking.console import Watch, Watched
 from red_mcore.train import health
 from red_mcore.train.groups import EVALUATE
 from red_mcore.train.hooks.budgets import done
-from red_mcore.train.hooks.hook import Hook, Step
+from red_mcore.train.hooks.hook import Hook
 from red_mcore.train.hooks.kept_rollouts import row
 from red_mcore.train.run import Run
+from red_mcore.train.step import Step
 
 SHOWN_EACH = 2
 """Responses to a held-out problem in a table."""
@@ -42,7 +44,9 @@ class Evaluating(Hook):
                 state.after = evaluate(run)
             step.metrics |= state.after
             show(run, state.after)
-        every = settings.benchmarks.every if settings.benchmarks else 0
+        every = 0
+        if settings.benchmarks is not None:
+            every = settings.benchmarks.every
         if run.evaluator is not None and (last or due(every, state.step)):
             with step.clock("benchmark"):
                 found = benchmark(run, run.sampler.watch)
@@ -92,7 +96,9 @@ def shown_alone(run: Run, found: dict[str, float]) -> dict[str, float]:
 
 def show(run: Run, found: dict[str, float]) -> None:
     """Say the results of an evaluation."""
-    when = f"step {run.state.step}" if run.state.step else "before training"
+    when = "before training"
+    if run.state.step:
+        when = f"step {run.state.step}"
     for text in evaluation.told(found, run.benchmarks):
         run.say(f"{when}: {text}")
 
@@ -108,8 +114,7 @@ def evaluate(run: Run) -> dict[str, float]:
         top_p=settings.top_p,
     )
     if reward.paths:
-        samples = [sample for group in groups for sample in group.samples]
-        failures.watch(reward, run.sampler.verifier, samples, "evaluation", run.say)
+        failures.watch(reward, run.sampler.verifier, samples_of(groups), "evaluation", run.say)
     responses = evaluation.responses_of(groups)
     metrics = summaries.held_out_metrics(responses)
     # At another temperature the engine's log-probs and the trainer's are of different

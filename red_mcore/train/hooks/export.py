@@ -16,6 +16,10 @@ class Export(Hook):
             return
         folder, state = run.recipe.folder, run.state
         export_folder(
-            *(run.policy.model, run.arch, run.model_folder, folder / "export", run.ranks.is_main),
+            run.policy.model,
+            run.arch,
+            run.model_folder,
+            folder / "export",
+            run.ranks.is_main,
             texts=lambda: card.texts(folder, state.stage, state.step, state.after),
         )

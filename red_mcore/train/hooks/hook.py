@@ -2,27 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from red_mcore.algorithms.base import GroupAlgorithm
-from red_mcore.samples.records import Group
-from red_mcore.train.clock import Clock
 from red_mcore.train.run import Run
-
-
-@dataclass
-class Step:
-    """What a step has come to; hooks read it, and add to its metrics."""
-
-    algorithm: GroupAlgorithm
-    """The method as it is in this step."""
-    clock: Clock
-    groups: list[Group] = field(default_factory=list)
-    """What the step learnt from."""
-    metrics: dict[str, float] = field(default_factory=dict)
-    """Its row, as far as it is known."""
-    spends_budget: bool = False
-    """Whether it is the one that used up a budget of ``until``."""
+from red_mcore.train.step import Step
 
 
 class Hook:

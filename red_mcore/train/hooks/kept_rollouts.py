@@ -13,8 +13,9 @@ from red_mcore.megatron.ranks import together
 from red_mcore.samples.records import Group, Problem, Sample
 from red_mcore.samples.responses import Response, of_sample, shown
 from red_mcore.system.disk import write_lines
-from red_mcore.train.hooks.hook import Hook, Step
+from red_mcore.train.hooks.hook import Hook
 from red_mcore.train.run import Run
+from red_mcore.train.step import Step
 
 TRAINING = "training"
 """Name of the training problems among the benchmarks."""

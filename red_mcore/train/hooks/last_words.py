@@ -34,7 +34,9 @@ def summarise(run: Run) -> dict[str, Any]:
     """The content of ``summary.json``: before and after, what it took, and what was wrong."""
     recipe, state = run.recipe, run.state
     before, after, k = state.before, state.after, recipe.evaluation.samples
-    summary = {
+    assert before is not None  # measured before the first step, and after the last
+    assert after is not None
+    summary: dict[str, Any] = {
         "accuracy_before": before["evaluation/pass1"],
         "accuracy_after": after["evaluation/pass1"],
         "accuracy_after_stderr": after["evaluation/pass1_stderr"],

@@ -5,8 +5,9 @@ from __future__ import annotations
 import psutil
 import torch
 
-from red_mcore.train.hooks.hook import Hook, Step
+from red_mcore.train.hooks.hook import Hook
 from red_mcore.train.run import Run
+from red_mcore.train.step import Step
 
 
 class Memory(Hook):

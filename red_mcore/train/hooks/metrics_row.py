@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from red_mcore.train.hooks.hook import Hook, Step
+from red_mcore.train.hooks.hook import Hook
 from red_mcore.train.run import Run
+from red_mcore.train.step import Step
 
 
 class MetricsRow(Hook):

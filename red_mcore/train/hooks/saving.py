@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from red_mcore.train.hooks.budgets import done
-from red_mcore.train.hooks.hook import Hook, Step
+from red_mcore.train.hooks.hook import Hook
 from red_mcore.train.run import Run
+from red_mcore.train.step import Step
 
 
 class Saving(Hook):
@@ -22,5 +23,6 @@ def save_where_due(run: Run, *, due: bool) -> None:
     run.agree()
     run.saver.poll()
     if run.stopping or run.saving or due:
+        assert run.screen is not None  # steps are made within ``progress``
         run.screen.phase("save")
         run.save()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from red_mcore.train import health
 from red_mcore.train.hooks.budgets import done
-from red_mcore.train.hooks.hook import Hook, Step
+from red_mcore.train.hooks.hook import Hook
 from red_mcore.train.run import Run
+from red_mcore.train.step import Step
 
 
 class Warnings(Hook):
