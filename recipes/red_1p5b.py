@@ -1,10 +1,12 @@
-"""RED on Qwen2.5-Math-1.5B with the settings of the authors' code (arXiv 2508.16677), on one node of eight GPUs.
+"""RED on Qwen2.5-Math-1.5B with the settings of the authors' code (arXiv 2508.16677), on one node
+of eight GPUs.
 
-What is known of them, what is not, and what the paper reports: ``recipes/paper/red.py``. The other recipes in
-``recipes/paper`` take model, ranks, data and lengths from here.
+What is known of them, what is not, and what the paper reports: ``recipes/paper/red.py``. The other
+recipes in ``recipes/paper`` take model, ranks, data and lengths from here.
 
-The base model's positions are extended to 16384 by a rope theta of 40000, as in the authors' checkpoint. Problems and
-traces: 46k OpenR1-Math prompts with verified DeepSeek-R1 responses of at most 8192 tokens.
+The base model's positions are extended to 16384 by a rope theta of 40000, as in the authors'
+checkpoint. Problems and traces: 46k OpenR1-Math prompts with verified DeepSeek-R1 responses of
+at most 8192 tokens.
 """
 
 from red_mcore.algorithms.red import RED

@@ -1,7 +1,9 @@
-"""RED on a laptop: a 0.4M-parameter Qwen2 learns arithmetic from scratch, then RED makes it better; two CPU cores.
+"""RED on a laptop: a 0.4M-parameter Qwen2 learns arithmetic from scratch, then RED makes it better;
+two CPU cores.
 
-The task, the base corpus with its misconceptions and the verbose teacher are ``red_mcore.data.arithmetic``. Everything
-else is the code that a cluster runs: Megatron-Core ranks, vLLM, math-verify, MLflow.
+The task, the base corpus with its misconceptions and the verbose teacher are
+``red_mcore.data.arithmetic``. Everything else is the code that a cluster runs: Megatron-Core ranks,
+vLLM, math-verify, MLflow.
 """
 
 from red_mcore.algorithms.red import RED

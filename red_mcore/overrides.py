@@ -1,4 +1,5 @@
-"""What a script of one's own imports to read recipes: ``load(file, ["a.b=c"])``, ``override(section, ["b=c"])``."""
+"""What a script of one's own imports to read recipes: ``load(file, ["a.b=c"])``,
+``override(section, ["b=c"])``."""
 
 from red_mcore.config.loading import load
 from red_mcore.config.overrides import override

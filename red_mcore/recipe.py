@@ -1,6 +1,7 @@
-"""What a recipe file imports: the sections of a recipe, and what an algorithm of your own may say of
-its settings (``config/fields.py``). The algorithms are in ``red_mcore.algorithms``."""
+"""What a recipe file imports: the sections of a recipe, and what an algorithm of your own may say
+of its settings (``config/fields.py``). The algorithms are in ``red_mcore.algorithms``."""
 
+from red_mcore.config import recipe as sections
 from red_mcore.config.fields import (
     Bound,
     Count,
@@ -17,72 +18,22 @@ from red_mcore.config.fields import (
     Tokens,
     Weight,
 )
-from red_mcore.config.recipe import (
-    Algorithm,
-    Arithmetic,
-    Base,
-    Batch,
-    Benchmarks,
-    Checkpoint,
-    Data,
-    Evaluation,
-    Format,
-    Hub,
-    Model,
-    Offload,
-    Optimizer,
-    Overlong,
-    Parallel,
-    Protocol,
-    Recipe,
-    RecipeError,
-    Repetition,
-    Reward,
-    Rollout,
-    Source,
-    Teacher,
-    Tracking,
-    Until,
-)
+from red_mcore.config.recipe import *  # noqa: F403
 
 __all__ = [
-    "Algorithm",
-    "Arithmetic",
-    "Base",
-    "Batch",
-    "Benchmarks",
     "Bound",
-    "Checkpoint",
     "Count",
-    "Data",
-    "Evaluation",
-    "Format",
     "Fraction",
     "FractionAboveZero",
     "FractionBelowOne",
-    "Hub",
     "MayChange",
-    "Model",
-    "Offload",
-    "Optimizer",
-    "Overlong",
-    "Parallel",
     "PositiveWeight",
     "Prompts",
-    "Protocol",
-    "Recipe",
-    "RecipeError",
-    "Repetition",
-    "Reward",
-    "Rollout",
     "Samples",
     "SignedWeight",
-    "Source",
     "Steps",
     "StepsOrNone",
-    "Teacher",
     "Tokens",
-    "Tracking",
-    "Until",
     "Weight",
 ]
+__all__ += sections.__all__

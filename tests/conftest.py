@@ -161,10 +161,9 @@ def recipe(tmp_path, monkeypatch):
     from red_mcore.algorithms.red import RED
     from red_mcore.config.recipe import Base, Batch, Model, Parallel, Recipe, Rollout
     from red_mcore.models import layers
-    from red_mcore.planning import checks, plan
     from red_mcore.system import devices
 
-    for module in (devices, layers, plan, checks):
+    for module in (devices, layers):
         monkeypatch.setattr(module, "has_gpu", lambda: False)
     return Recipe(
         name="small",

@@ -1,5 +1,5 @@
-"""Small models of every family beside Qwen2, with what sets each apart;
-no norm is left at its first value."""
+"""Small models of every family beside Qwen2, with what sets each apart; no norm is left at its
+first value."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ FAMILIES = {
     },
     # The window just holds the longest sample.
     "mistral": {**_COMMON, "model_type": "mistral", "num_key_value_heads": 4, "sliding_window": 69},
-    # Heads are wider together than the stream, as in the published model;
-    # dropout must not be applied.
+    # Heads are wider together than the stream, as in the published model; dropout must not be
+    # applied.
     "seed_oss": {
         **_COMMON,
         "model_type": "seed_oss",

@@ -9,8 +9,8 @@ import torch
 def write_hf(
     folder: Path, tied: bool, dtype: torch.dtype = torch.float32, **changes: object
 ) -> dict:
-    """Write ``folder`` with a tokenizer, a chat template and generation settings;
-    the tensors by name."""
+    """Write ``folder`` with a tokenizer, a chat template and generation settings; the tensors by
+    name."""
     from layout_samples import config
 
     from red_mcore.convert.tensors import write_tensors

@@ -63,7 +63,10 @@ def write_pieces(file: Path, *pieces) -> None:
 
 
 def said(what: str, file: Path, size: str) -> str:
-    return rf"^{what}: {re.escape(str(file))} of {size} bytes was not written \([\d,]+ bytes are free\): make room"
+    return (
+        rf"^{what}: {re.escape(str(file))} of {size} bytes was not written \([\d,]+ bytes are"
+        r" free\): make room"
+    )
 
 
 def test_a_full_disk_is_named_with_file_and_bytes_and_nothing_torn_stays(tmp_path, small):
@@ -102,7 +105,10 @@ for write, name in ((disk.append, kept.name), (disk.write_atomic, "summary.json"
         print(str(error).split(" was not written")[0])
 print(sorted(path.name for path in folder.iterdir()), kept.read_text())
 """
-    mount = f'mount -t tmpfs -o size=64k tmpfs "$1" 2>/dev/null || exit 77; exec {sys.executable} -c "$0" "$1"'
+    mount = (
+        f'mount -t tmpfs -o size=64k tmpfs "$1" 2>/dev/null || exit 77; exec {sys.executable} -c'
+        ' "$0" "$1"'
+    )
     done = subprocess.run(
         ["unshare", "-rm", "sh", "-c", mount, program, tmp_path], capture_output=True, text=True
     )

@@ -1,4 +1,5 @@
-"""A run goes on only with what it was started with: problems, tokenizer, model, classes, users' code."""
+"""A run goes on only with what it was started with: problems, tokenizer, model, classes, users'
+code."""
 
 import json
 import os
@@ -153,7 +154,10 @@ def test_problems_that_can_no_longer_be_used_are_counted(recipe):
     loaded = read_problems(recipe.data, recipe.data.seed)
     identity.claim_used(recipe, loaded.training, loaded.held_out, begun=False)
     identity.claim_used(recipe, loaded.training, loaded.held_out, begun=True)
-    fewer = f"{len(loaded.training)} training and 3 held-out problems .* now .* {len(loaded.training) - 1} training"
+    fewer = (
+        f"{len(loaded.training)} training and 3 held-out problems .* now .*"
+        f" {len(loaded.training) - 1} training"
+    )
     with pytest.raises(RecipeError, match=rf"was started with {fewer}"):
         identity.claim_used(recipe, loaded.training[1:], loaded.held_out, begun=True)
     assert start(recipe) == []  # which keeps what is known of them
@@ -185,7 +189,8 @@ def test_other_problems_in_the_same_file(recipe, data, changed, change, message)
     write_data(data, changed, **change)
     refused(
         recipe,
-        f"other data: 9 training and 3 held-out problems then, 9 and 3 now; the first that differs is {message}",
+        "other data: 9 training and 3 held-out problems then, 9 and 3 now; the first that differs"
+        f" is {message}",
     )
 
 
@@ -195,7 +200,8 @@ def test_more_problems_in_the_same_file(recipe, data):
     # Held-out problems are a file's last ones.
     refused(
         recipe,
-        r"other data: 9 training and 3 held-out problems then, 11 and 3 now; the first .* held-out problem 0",
+        r"other data: 9 training and 3 held-out problems then, 11 and 3 now; the first .*"
+        r" held-out problem 0",
     )
 
 
@@ -562,8 +568,8 @@ import sys
 from red_mcore.checkpoints import resume
 from red_mcore.algorithms.red import RED
 from red_mcore.config.recipe import Data, Model, Recipe
-resume.check(Recipe(name="r", runs={recipe.runs!r}, model=Model(path={str(model)!r}), algorithm=RED(),
-             data=Data(path={str(data)!r}, held_out=3)))
+resume.check(Recipe(name="r", runs={recipe.runs!r}, model=Model(path={str(model)!r}),
+             algorithm=RED(), data=Data(path={str(data)!r}, held_out=3)))
 print(*sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -37,7 +37,8 @@ ON = (
 
 
 def leaves(section: Any, prefix: str = "") -> Iterator[tuple[str, type, str]]:
-    """(name of the leaf, class of its section, field) of all that may be a number; {} stands for the value."""
+    """(name of the leaf, class of its section, field) of all that may be a number; {} stands for
+    the value."""
     for field in fields(section):
         name, value = f"{prefix}{field.name}", getattr(section, field.name)
         hint = hints_of(type(section))[field.name]
@@ -119,7 +120,8 @@ ACCEPTED = {
     ],
     "-1": ["reward.wrong", "reward.functions.my.rewards:brevity"],
 }
-"""By hand, apart from what the fields say: where 0 turns something off, is a first number, or a penalty is below 0."""
+"""By hand, apart from what the fields say: where 0 turns something off, is a first number, or a
+penalty is below 0."""
 REFUSED = [
     *(
         "batch.prompts_per_step",

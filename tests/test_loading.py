@@ -73,7 +73,8 @@ def test_what_a_run_keeps_is_the_same_recipe_again(name, tmp_path):
 
 
 def everything() -> Recipe:
-    """A recipe with every section on, and texts that YAML or OmegaConf could take for something else."""
+    """A recipe with every section on, and texts that YAML or OmegaConf could take for something
+    else."""
     return Recipe(
         name="all",
         model=Model(
@@ -86,7 +87,8 @@ def everything() -> Recipe:
                 Source(path="a.jsonl", weight=3.0),
                 Source(path="b: #1.parquet", problems=7, subset="007"),
             ],
-            instruction="End with a line #### ANSWER\n\n  ${x} ??? 'a' \"b\" \\\\ \t: - {y} \u2028 \u00e9",
+            instruction="End with a line #### ANSWER\n\n"
+            "  ${x} ??? 'a' \"b\" \\\\ \t: - {y} \u2028 \u00e9",
             system_prompt="???",
             template_arguments={"enable_thinking": False, "on": "off"},
         ),
@@ -189,7 +191,10 @@ def test_a_recipe_of_another_repository_imports_what_is_there_also_later(name, f
     kept = written(tmp_path, recipe)
     assert load(kept) == recipe
     # Whatever this process has seen, another one has not.
-    code = f"from red_mcore.config.loading import load; print(load({kept!r}).algorithm.token_losses(2, {{}}, 0))"
+    code = (
+        "from red_mcore.config.loading import load;"
+        f" print(load({kept!r}).algorithm.token_losses(2, {{}}, 0))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "{'sharp': 2}\n", done.stderr
 
@@ -215,7 +220,8 @@ def test_a_class_in_the_recipe_s_own_file_is_found_by_the_file(tmp_path):
 def test_a_recipe_written_by_hand_says_what_it_wants_and_no_more(algorithm, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(
-        f"name: mine\nmodel: {{path: owner/name}}\n{algorithm}\nreward:\n  overlong: {{buffer: 9}}\n"
+        f"name: mine\nmodel: {{path: owner/name}}\n{algorithm}\n"
+        "reward:\n  overlong: {buffer: 9}\n"
     )
     recipe = load(str(file))
     assert isinstance(recipe.algorithm, GRPO)

@@ -31,7 +31,8 @@ def saved(folder: Path, tag: str) -> Path:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Three checkpoints, saved in this order; the last one's name would come first in an alphabetical order."""
+    """Three checkpoints, saved in this order; the last one's name would come first in an
+    alphabetical order."""
     for tag in ("base-000300", "main-999998", "main-1000000"):
         saved(tmp_path, tag)
     return tmp_path

@@ -46,7 +46,8 @@ pytestmark = pytest.mark.usefixtures("one_rank")
 
 @pytest.fixture
 def published(tmp_path):
-    """A folder as a hub's cache has it: links to files under other names, with what programs left in them."""
+    """A folder as a hub's cache has it: links to files under other names, with what programs left
+    in them."""
     from safetensors.torch import save_file
 
     from red_mcore.models.architecture import read_architecture

@@ -193,7 +193,8 @@ def test_load_keeps_the_algorithm_s_own_class_and_fields(tmp_path):
         ("def recipe(:", "line 2: SyntaxError"),
         ("", "no attribute 'recipe'"),
         (
-            "def recipe(): return Recipe(name='x', model=Model(), algorithm=Algorithm(), steps='many')",
+            "def recipe(): return Recipe(name='x', model=Model(), algorithm=Algorithm(),"
+            " steps='many')",
             "steps: Value",
         ),
     ],

@@ -115,7 +115,8 @@ def test_the_size_of_checkpoints_is_told(recipe):
 
 
 def test_training_flops():
-    """Of Qwen2.5-1.5B, by hand: matrix products of 1.5436 G weights, and attention of 28 layers of 1536."""
+    """Of Qwen2.5-1.5B, by hand: matrix products of 1.5436 G weights, and attention of 28 layers of
+    1536."""
     arch = read_architecture(
         hf_config(load(str(RECIPES / "red_1p5b.py"), ["model.path=null"]).model)
     )

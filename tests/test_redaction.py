@@ -122,7 +122,8 @@ def test_mlflow_s_database_has_no_secret(recipe, tmp_path):
     from red_mcore.tracking import Tracker
 
     database = tmp_path / "mlflow.db"
-    uri = f"sqlite:///file:{database}?token={SECRET}&uri=true"  # an address with a token that a file can stand for
+    # An address with a token that a file can stand for
+    uri = f"sqlite:///file:{database}?token={SECRET}&uri=true"
     tracker = Tracker(replace(recipe, tracking=Tracking(uri=uri)), tmp_path)
     tracker.log(0, {"loss/total": 1.0})
     tracker.close("FINISHED")

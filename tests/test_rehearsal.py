@@ -47,7 +47,8 @@ QWEN2 = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A folder as a hub has it: configuration, tokenizer, weights of zeros of which the disk keeps the header alone."""
+    """A folder as a hub has it: configuration, tokenizer, weights of zeros of which the disk keeps
+    the header alone."""
     folder = tmp_path_factory.mktemp("model")
     make(folder, CHATML, ["<|im_start|>", "<|im_end|>"], None, "<|endoftext|>")
     (folder / "config.json").write_text(json.dumps(QWEN2))
@@ -96,8 +97,8 @@ def test_what_is_seen_of_a_folder_and_a_file(recipe_of, tmp_path, capsys):
         "data: 11 training problems, 2 held out",
         "data: left out 1 rows whose gold (column 'answer') is empty",
         "1 of 11 looked at is longer than rollout.max_prompt_tokens=60, to be left out",
-        "traces: 11 of 11 training problems have one; 10 of 11 looked at have a trace that can be used; of the others'"
-        " traces 1 are longer than rollout.max_response_tokens=40",
+        "traces: 11 of 11 training problems have one; 10 of 11 looked at have a trace that can be"
+        " used; of the others' traces 1 are longer than rollout.max_response_tokens=40",
         "'<|im_start|>user\\nWhat is 0 + 0 please?<|im_end|>\\n<|im_start|>assistant\\n'",
         "its tokens: '<|im_start|>' 'u' 's' 'e' 'r' '\\n' 'W' 'h' 'a' 't' ' ' 'i' 's'",
         "responses stop at ",

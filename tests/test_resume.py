@@ -70,7 +70,8 @@ def test_the_same_recipe_goes_on(recipe):
         ({"model": Model(config={"vocab_size": 10})}, r"model\.config\.vocab_size=9, now it is 10"),
         (
             {"steps": 7},
-            r"steps=500, now it is 7: go on with the old value, choose another name=\.\.\., or delete",
+            r"steps=500, now it is 7: go on with the old value, choose another name=\.\.\., or"
+            r" delete",
         ),
     ],
 )

@@ -49,8 +49,8 @@ BAD = [
     ),
     (
         "parallel.ranks=6 parallel.context=4",
-        "parallel.ranks=6 is not a multiple of parallel.tensor x parallel.pipeline x parallel.context = 1 x 1 x 4 = 4:"
-        " use 4 or 8 ranks",
+        "parallel.ranks=6 is not a multiple of parallel.tensor x parallel.pipeline x"
+        " parallel.context = 1 x 1 x 4 = 4: use 4 or 8 ranks",
     ),
     ("parallel.context=0", "parallel.context=0 is too small: use 1 or more"),
     ("parallel.virtual=2", "parallel.virtual=2 needs parallel.pipeline above 1"),
@@ -198,7 +198,8 @@ BAD = [
         "the folder of benchmarks /nowhere does not exist",
     ),
     (
-        "evaluation.benchmarks='{names: [AMC], protocol: {max_tokens: 9}}' checkpoint.keep_best=evaluation/AMC_mean",
+        "evaluation.benchmarks='{names: [AMC], protocol: {max_tokens:"
+        " 9}}' checkpoint.keep_best=evaluation/AMC_mean",
         "checkpoint.every=50 is no multiple of evaluation.benchmarks.every=0",
     ),
     ("name=../x", "name='../x' becomes a folder"),

@@ -1,4 +1,4 @@
-"""docs/your_model.md: every command of the page, word for word, on a tiny model and a few problems."""
+"""docs/your_model.md: its commands, word for word, on a tiny model and a few problems."""
 
 import json
 import os
@@ -31,7 +31,8 @@ SETTINGS = blocks(GIVEN)[1]
 
 
 def prepare(folder: Path, over: threading.Event) -> tuple[Path, dict[str, str]]:
-    """A folder that looks like the repository's, and what the page's commands print there, in its order, by section."""
+    """A folder that looks like the repository's, and what the page's commands print there, in its
+    order, by section."""
     make_place(folder)
     return folder, {title: tried(folder, title) for title in TITLES if not over.is_set()}
 

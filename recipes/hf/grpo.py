@@ -1,13 +1,16 @@
-"""GRPO on a pretrained model: any supported Hugging Face folder or hub name, any data with checkable answers.
+"""GRPO on a pretrained model: any supported Hugging Face folder or hub name, any data with
+checkable answers.
 
-    python -m red_mcore.run recipes/hf/grpo.py name=NAME model.path=FOLDER data.path=FILE data.held_out_path=FILE
+    python -m red_mcore.run recipes/hf/grpo.py name=NAME model.path=FOLDER \\
+        data.path=FILE data.held_out_path=FILE
 
-What stands here is a start for models of 0.1 to 3 billion parameters that answer in a chat; ``docs/your_model.md`` goes
-through it. Each problem is followed by the sentence that asks for ``\\boxed{}``. Advantages are rewards minus their
-group's mean, and the sums over tokens are divided by the longest that a response may be (Dr.GRPO), also where
-``rollout.max_response_tokens`` is overridden. RL moves a pretrained model with small steps: 1e-6, constant. An answer
-outside a box counts, too, where there is no box: small models forget it. Activations are computed again, so that 0.5
-billion parameters take some 17 GiB of a GPU and 1.5 billion 45.
+What stands here is a start for models of 0.1 to 3 billion parameters that answer in a chat;
+``docs/your_model.md`` goes through it. Each problem is followed by the sentence that asks for
+``\\boxed{}``. Advantages are rewards minus their group's mean, and the sums over tokens are divided
+by the longest that a response may be (Dr.GRPO), also where ``rollout.max_response_tokens`` is
+overridden. RL moves a pretrained model with small steps: 1e-6, constant. An answer outside a box
+counts, too, where there is no box: small models forget it. Activations are computed again, so that
+0.5 billion parameters take some 17 GiB of a GPU and 1.5 billion 45.
 
 The other recipes of this folder take all that is not their method's from here.
 """

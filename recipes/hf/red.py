@@ -1,7 +1,7 @@
 """RED on a pretrained model: seven rollouts and the worked solution of each problem in one group.
 
-The data need worked solutions, best a larger teacher's; GSM8K's are people's. The constant is the longest response, as
-in ``recipes/hf/grpo.py``; the weights of solutions are RED's own.
+The data need worked solutions, best a larger teacher's; GSM8K's are people's. The constant is the
+longest response, as in ``recipes/hf/grpo.py``; the weights of solutions are RED's own.
 """
 
 from recipes.hf.grpo import recipe as grpo

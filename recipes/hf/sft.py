@@ -1,7 +1,8 @@
-"""SFT of a pretrained model on the worked solutions of its data: three epochs of GSM8K, 64 solutions an update.
+"""SFT of a pretrained model on the worked solutions of its data: three epochs of GSM8K, 64
+solutions an update.
 
-A rate of 1e-5 with a decay to a tenth. Other data want other ``steps``: epochs x problems / 64. Responses are sampled
-for evaluations alone.
+A rate of 1e-5 with a decay to a tenth. Other data want other ``steps``: epochs x problems / 64.
+Responses are sampled for evaluations alone.
 """
 
 from recipes.hf.grpo import recipe as grpo

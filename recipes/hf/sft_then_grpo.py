@@ -1,6 +1,8 @@
-"""SFT of a pretrained model on worked solutions (one epoch of GSM8K), then 200 steps of GRPO, in one run.
+"""SFT of a pretrained model on worked solutions (one epoch of GSM8K), then 200 steps of GRPO, in
+one run.
 
-The stages are those of ``recipes/hf/sft.py`` and ``recipes/hf/grpo.py``, each with its own optimizer.
+The stages are those of ``recipes/hf/sft.py`` and ``recipes/hf/grpo.py``, each with its own
+optimizer.
 """
 
 from recipes.hf.grpo import recipe as grpo

@@ -1,14 +1,14 @@
 """DFT with its authors' settings for Qwen2.5-Math-1.5B (arXiv 2508.05629, code yongliang-wu/DFT).
 
-Known: 100k solutions of NuminaMath-CoT, one epoch of 256 per update, lr 5e-5 after 10 % of warm-up, cosine decay to
-0, AdamW (.9, .95), weight decay .01, gradient clip 1, at most 2048 tokens, Qwen's chat template; the model's
-positions as they are.
+Known: 100k solutions of NuminaMath-CoT, one epoch of 256 per update, lr 5e-5 after 10 % of warm-up,
+cosine decay to 0, AdamW (.9, .95), weight decay .01, gradient clip 1, at most 2048 tokens, Qwen's
+chat template; the model's positions as they are.
 
-On purpose otherwise: solutions longer than 2048 tokens are left out, not cut. Where a solution has no boxed answer
-the held-out problem has no gold that can be met.
+On purpose otherwise: solutions longer than 2048 tokens are left out, not cut. Where a solution has
+no boxed answer the held-out problem has no gold that can be met.
 
-Reported (1.5B, mean of 16 samples at temperature 1): better than SFT on mathematical benchmarks; the table could not
-be read.
+Reported (1.5B, mean of 16 samples at temperature 1): better than SFT on mathematical benchmarks;
+the table could not be read.
 """
 
 from recipes.red_1p5b import recipe as red_1p5b

@@ -1,8 +1,9 @@
-"""RED whose policy shift is differentiated through its denominator, too (arXiv 2508.16677): the code as written.
+"""RED whose policy shift is differentiated through its denominator, too (arXiv 2508.16677): the
+code as written.
 
-All else, known or not, as in ``recipes/paper/red.py``. The gradient is LUFFY's shaping with a gamma that grows with
-the group's accuracy; at accuracy 0 it vanishes. Reported: nothing apart from RED's own numbers, the paper tells no
-such arms apart.
+All else, known or not, as in ``recipes/paper/red.py``. The gradient is LUFFY's shaping with a gamma
+that grows with the group's accuracy; at accuracy 0 it vanishes. Reported: nothing apart from RED's
+own numbers, the paper tells no such arms apart.
 """
 
 from recipes.paper.red import recipe as red

@@ -1,4 +1,5 @@
-"""BREAD: GRPO on eight rollouts; where none is right, on eight that go on from a part of the trace."""
+"""BREAD: GRPO on eight rollouts; where none is right, on eight that go on from a part of the
+trace."""
 
 from recipes.tiny.red import rates
 from recipes.tiny.red import recipe as red

@@ -1,4 +1,5 @@
-"""CHORD-mu: GRPO on eight rollouts and imitation of the trace, whose share falls from .9 to .05 in 100 steps."""
+"""CHORD-mu: GRPO on eight rollouts and imitation of the trace, whose share falls from .9 to .05 in
+100 steps."""
 
 from recipes.tiny.red import rates
 from recipes.tiny.red import recipe as red

@@ -1,4 +1,5 @@
-"""CHORD-phi: GRPO on eight rollouts and imitation of the trace with a constant share of .1, uncertain tokens first."""
+"""CHORD-phi: GRPO on eight rollouts and imitation of the trace with a constant share of .1,
+uncertain tokens first."""
 
 from dataclasses import replace
 

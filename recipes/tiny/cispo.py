@@ -1,4 +1,5 @@
-"""CISPO: eight rollouts per prompt, no traces; two updates per step, without which no weight differs from 1."""
+"""CISPO: eight rollouts per prompt, no traces; two updates per step, without which no weight
+differs from 1."""
 
 from recipes.tiny.red import rates
 from recipes.tiny.red import recipe as red

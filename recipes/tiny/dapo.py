@@ -1,4 +1,5 @@
-"""DAPO: eight rollouts per prompt, no traces; prompts that teach nothing are replaced in up to three further rounds."""
+"""DAPO: eight rollouts per prompt, no traces; prompts that teach nothing are replaced in up to
+three further rounds."""
 
 from recipes.tiny.red import rates
 from recipes.tiny.red import recipe as red

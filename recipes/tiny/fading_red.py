@@ -1,4 +1,5 @@
-"""Experimental: GRPO beside trace imitation that fades out within 20 steps; eight rollouts per prompt."""
+"""Experimental: GRPO beside trace imitation that fades out within 20 steps; eight rollouts per
+prompt."""
 
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.fading_red import FadingRED

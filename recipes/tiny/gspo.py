@@ -1,4 +1,5 @@
-"""GSPO: eight rollouts per prompt, no traces; two updates per step, without which no ratio differs from 1."""
+"""GSPO: eight rollouts per prompt, no traces; two updates per step, without which no ratio differs
+from 1."""
 
 from recipes.tiny.red import rates
 from recipes.tiny.red import recipe as red

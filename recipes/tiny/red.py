@@ -1,8 +1,10 @@
-"""RED, and what all recipes of the comparison share: task, model, prompts, steps, and a constant learning rate.
+"""RED, and what all recipes of the comparison share: task, model, prompts, steps, and a constant
+learning rate.
 
-With a constant rate every evaluation along a run is also the end of a shorter run, so that one run per method can be
-read at equal steps, at equal generated tokens and at equal seconds (``tools/compare.py``). ``TRIALS`` are the settings
-among which each method's own are chosen, on other problems; every method has as many.
+With a constant rate every evaluation along a run is also the end of a shorter run, so that one run
+per method can be read at equal steps, at equal generated tokens and at equal seconds
+(``tools/compare.py``). ``TRIALS`` are the settings among which each method's own are chosen, on
+other problems; every method has as many.
 """
 
 from recipes.red_tiny import recipe as red_tiny

@@ -1,4 +1,5 @@
-"""RED-CoDA: a weighted cross-entropy beside GRPO, moving averages of entropy, a factor from the step's accuracy."""
+"""RED-CoDA: a weighted cross-entropy beside GRPO, moving averages of entropy, a factor from the
+step's accuracy."""
 
 from recipes.tiny.red import rates
 from recipes.tiny.red import recipe as red

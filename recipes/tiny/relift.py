@@ -1,4 +1,5 @@
-"""ReLIFT: GRPO on eight rollouts per prompt; traces of unsolved prompts are imitated, 24 in an update of their own."""
+"""ReLIFT: GRPO on eight rollouts per prompt; traces of unsolved prompts are imitated, 24 in an
+update of their own."""
 
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.relift import ReLIFT

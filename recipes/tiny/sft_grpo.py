@@ -1,4 +1,5 @@
-"""GRPO on seven rollouts per prompt plus cross-entropy on the trace, at once and with a fixed weight."""
+"""GRPO on seven rollouts per prompt plus cross-entropy on the trace, at once and with a fixed
+weight."""
 
 from recipes.tiny.red import rates
 from recipes.tiny.red import recipe as red

@@ -1,4 +1,5 @@
-"""SFT on 24 traces a step, then GRPO on eight rollouts per prompt; the length of the first stage is tuned, too."""
+"""SFT on 24 traces a step, then GRPO on eight rollouts per prompt; the length of the first stage is
+tuned, too."""
 
 from recipes.tiny.red import recipe as red
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO

@@ -20,7 +20,7 @@ from red_mcore.system import disk
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from red_mcore.convert.conversion import Model
+    from red_mcore.convert.conversion import StoredModel
     from red_mcore.models.architecture import Architecture
 
 CHUNK_BYTES = 2**26
@@ -48,7 +48,7 @@ Score = Callable[[Sequence[int], Sequence[int]], TokenScores]
 
 @contextmanager
 def scorer(
-    model: Model,
+    model: StoredModel,
     *,
     dtype: str = "float32",
     watch: Sequence[Sequence[int]] = (),
@@ -149,7 +149,7 @@ class Cache:
     """
 
     def __init__(
-        self, folder: Path, model: Model, dtype: str, watch: Sequence[Sequence[int]]
+        self, folder: Path, model: StoredModel, dtype: str, watch: Sequence[Sequence[int]]
     ) -> None:
         sets = (_joined(sorted(ids)) for ids in watch)
         self._folder = folder / _digest(_identity(model), dtype, *sets)
@@ -176,7 +176,7 @@ class Cache:
         return self._folder / f"{_digest(_joined(prompt), _joined(response))}.npz"
 
 
-def _identity(model: Model) -> str:
+def _identity(model: StoredModel) -> str:
     """Changes when the model's configuration or one of its weight files does."""
     parts = [(model.companions / "config.json").read_text()]
     for file in sorted(model.folder.rglob("*")):

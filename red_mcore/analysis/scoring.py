@@ -18,7 +18,7 @@ from red_mcore.samples.responses import Key, Response
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from red_mcore.convert.conversion import Model
+    from red_mcore.convert.conversion import StoredModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Tokenized:
     """[T]; end-of-sequence included where it was recorded, none is added to text."""
 
 
-def read_tokenizer(model: Model) -> PreTrainedTokenizerBase:
+def read_tokenizer(model: StoredModel) -> PreTrainedTokenizerBase:
     """That of the model's folder; RecipeError where it has none."""
     from transformers import AutoTokenizer
 
@@ -115,7 +115,7 @@ def check_same_tokens(
 
 
 def score_all(
-    model: Model,
+    model: StoredModel,
     sequences: Sequence[Tokenized],
     watched: Sequence[Sequence[int]],
     cache: Path,
@@ -154,7 +154,7 @@ def score_all(
     return found
 
 
-def _left_out(model: Model, sequence: Tokenized) -> str | None:
+def _left_out(model: StoredModel, sequence: Tokenized) -> str | None:
     """Why the sequence is not scored, or None; RecipeError where the model cannot have written
     it."""
     prompt, response = sequence.prompt, sequence.token_ids
@@ -167,7 +167,7 @@ def _left_out(model: Model, sequence: Tokenized) -> str | None:
     return None
 
 
-def _check_memory(model: Model, dtype: str) -> None:
+def _check_memory(model: StoredModel, dtype: str) -> None:
     import psutil
     import torch
 

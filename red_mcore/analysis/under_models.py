@@ -15,7 +15,7 @@ from red_mcore.analysis import scoring
 from red_mcore.analysis.findings import Likelihood, find_positions
 from red_mcore.analysis.positions import Scored, rank_shift, thinking_ids
 from red_mcore.analysis.recorded import Evaluation, spread
-from red_mcore.convert.conversion import Model, find_model, open_any
+from red_mcore.convert.conversion import StoredModel, find_model, open_any
 from red_mcore.samples.responses import Response
 from red_mcore.tracking.console import Watched
 
@@ -125,7 +125,7 @@ def score(
     return found
 
 
-def _opened(folder: Path) -> Model:
+def _opened(folder: Path) -> StoredModel:
     place, faults = find_model(folder)
     for fault in faults:
         print(f"warning: {fault}", file=sys.stderr)
@@ -133,7 +133,11 @@ def _opened(folder: Path) -> Model:
 
 
 def _score_under(
-    model: Model, folder: Path, evaluations: Sequence[ScoredEvaluation], cache: Path, dtype: str
+    model: StoredModel,
+    folder: Path,
+    evaluations: Sequence[ScoredEvaluation],
+    cache: Path,
+    dtype: str,
 ) -> None:
     """Add the scores under one model to the evaluations that ask for it."""
     jobs = [(one, one.own) for one in evaluations if one.model == folder]

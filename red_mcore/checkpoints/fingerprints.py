@@ -33,7 +33,8 @@ _OF_TOKENIZERS = (".json", ".jinja", ".txt", ".model", ".tiktoken")
 
 def digest(content: str | bytes) -> str:
     """16 hexadecimal digits."""
-    content = content.encode(errors="surrogatepass") if isinstance(content, str) else content
+    if isinstance(content, str):
+        content = content.encode(errors="surrogatepass")
     return hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -41,31 +42,29 @@ def of_problems(problems: Iterable[Problem]) -> list[list[Any]]:
     """What is known of each problem: id, kind, digests of text, gold and trace (None without), and
     the beginning of the text; then, of one that has columns for reward functions, a digest of
     these."""
-    return [
-        [
-            *(
-                p.id,
-                p.kind,
-                digest(p.text),
-                digest(p.gold),
-                None if p.trace is None else digest(p.trace),
-            ),
-            p.text[:SHOWN],
-            *([] if p.columns is None else [digest(json.dumps(p.columns, sort_keys=True))]),
-        ]
-        for p in problems
-    ]
+    return [_of_problem(problem) for problem in problems]
+
+
+def _of_problem(p: Problem) -> list[Any]:
+    row = [p.id, p.kind, digest(p.text), digest(p.gold), None, p.text[:SHOWN]]
+    if p.trace is not None:
+        row[4] = digest(p.trace)
+    if p.columns is not None:
+        row.append(digest(json.dumps(p.columns, sort_keys=True)))
+    return row
 
 
 def of_tokenizer(tokenizer: Any) -> dict[str, Any]:
     """What a tokenizer is, as it is loaded: number of tokens, special tokens, chat template, and a
     digest of all else."""
-    core = getattr(tokenizer, "backend_tokenizer", None)
-    text = core.to_str() if core is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
-    special = {name: _plain(value) for name, value in tokenizer.special_tokens_map.items()}
+    if (core := getattr(tokenizer, "backend_tokenizer", None)) is not None:
+        text = core.to_str()
+    else:
+        text = json.dumps(sorted(tokenizer.get_vocab().items()))
+    special = sorted(tokenizer.special_tokens_map.items())
     return {
         "tokens": len(tokenizer),
-        "special": dict(sorted(special.items())),
+        "special": {name: _plain(value) for name, value in special},
         "template": tokenizer.chat_template,
         "backend": digest(f"{text} {getattr(tokenizer, 'clean_up_tokenization_spaces', None)}"),
     }
@@ -90,10 +89,11 @@ def of_classes(value: Any, name: str) -> dict[str, dict[str, Any]]:
 
     Two classes may have equal fields and do different things with them.
     """
-    kinds = {part: type(section) for part, section in sections(value, name)}
-    return {
-        part: {"class": kind.__qualname__, "code": _code_of(kind)} for part, kind in kinds.items()
-    }
+    found = {}
+    for part, section in sections(value, name):
+        kind = type(section)
+        found[part] = {"class": kind.__qualname__, "code": _code_of(kind)}
+    return found
 
 
 def of_functions(paths: Iterable[str]) -> dict[str, str | None]:
@@ -115,10 +115,12 @@ def of_files(
     """
     if path is None or not Path(path).exists():
         return {}
-    root = Path(path)
-    files = [root] if root.is_file() else sorted(f for f in root.rglob("*") if f.is_file())
-    found = {str(f): f.stat() for f in files if suffixes is None or f.suffix in suffixes}
-    return {name: [about.st_size, about.st_mtime_ns] for name, about in found.items()}
+    root, found = Path(path), {}
+    for file in (root, *sorted(root.rglob("*"))):
+        if file.is_file() and (suffixes is None or file.suffix in suffixes):
+            about = file.stat()
+            found[str(file)] = [about.st_size, about.st_mtime_ns]
+    return found
 
 
 def of_tokenizer_files(model: Model) -> dict[str, list[int]]:
@@ -127,7 +129,9 @@ def of_tokenizer_files(model: Model) -> dict[str, list[int]]:
 
 
 def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value)
 
 
 def _sampled(file: Path) -> str:
@@ -146,16 +150,17 @@ def _sampled(file: Path) -> str:
 def _code_of(kind: type) -> str | None:
     """Digest of the source of a class and of its bases, those of this package left out; None if
     there are no others."""
-    users = [
-        k for k in kind.__mro__ if k is not object and k.__module__.partition(".")[0] != "red_mcore"
-    ]
     sources = []
-    for one in users:
+    for one in kind.__mro__[:-1]:  # the last one is ``object``
+        if one.__module__.partition(".")[0] == "red_mcore":
+            continue
         try:
             sources.append(_without_comments(textwrap.dedent(inspect.getsource(one))))
         except (OSError, TypeError, SyntaxError):  # made at run time: its name is all there is
             sources.append(one.__qualname__)
-    return digest("\n".join(sources)) if sources else None
+    if not sources:
+        return None
+    return digest("\n".join(sources))
 
 
 def _module_code(name: str) -> str | None:

@@ -46,7 +46,8 @@ def read(folder: Path) -> dict[str, Any]:
         return json.loads(kept)
     if fault:
         raise RecipeError(
-            f"{fault}: put it back, or delete it, and the next start takes data, tokenizer, model and code as they are"
+            f"{fault}: put it back, or delete it, and the next start takes data, tokenizer, model"
+            " and code as they are"
         )
     return {}
 
@@ -54,7 +55,9 @@ def read(folder: Path) -> dict[str, Any]:
 def copy(folder: Path) -> dict[str, str]:
     """The text of the file, by its name, for a checkpoint to keep."""
     file = folder / FILE
-    return {FILE: file.read_text(encoding="utf-8")} if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    return {FILE: file.read_text(encoding="utf-8")}
 
 
 def classes_then(folder: Path) -> dict[str, Any]:
@@ -63,16 +66,21 @@ def classes_then(folder: Path) -> dict[str, Any]:
     if then := read(folder).get("classes"):
         return then
     file, mark = folder / "recipe.yaml", "# algorithm: "
-    first = file.read_text(errors="replace").partition("\n")[0] if file.is_file() else ""
-    return {"algorithm": {"class": first.removeprefix(mark)}} if first.startswith(mark) else {}
+    if not file.is_file():
+        return {}
+    first = file.read_text(errors="replace").partition("\n")[0]
+    if not first.startswith(mark):
+        return {}
+    return {"algorithm": {"class": first.removeprefix(mark)}}
 
 
 def check_classes(recipe: Recipe) -> None:
     """RecipeError where the algorithm, or a part of its settings, is of another class than at the
     last start."""
     then, now = classes_then(recipe.folder), fingerprints.of_classes(recipe.algorithm, "algorithm")
-    for field in (name for name in now if name in then):
-        before, after = then[field], now[field]
+    for field, after in now.items():
+        if (before := then.get(field)) is None:
+            continue
         if before["class"] != after["class"]:
             _refuse(recipe.folder, f"{field} {before['class']}, now it is {after['class']}", field)
         if before.get("code", after["code"]) != after["code"]:
@@ -94,7 +102,9 @@ def check(recipe: Recipe) -> None:
     teacher = recipe.algorithm.teacher
     if teacher is not None and teacher.path is not None and Path(teacher.path).is_dir():
         found["teacher"] = fingerprints.of_model(Model(path=teacher.path))
-    _compare(recipe, then, found | ({"model": fingerprints.of_model(model)} if is_known else {}))
+    if is_known:
+        found["model"] = fingerprints.of_model(model)
+    _compare(recipe, then, found)
     seen = then.get("files", {})
     are_files = bool(paths) and all(
         not files.is_function(path) and files.is_file(path) for path in paths
@@ -103,9 +113,10 @@ def check(recipe: Recipe) -> None:
         loaded = read_problems(recipe.data, recipe.data.seed, functions.columns(recipe.reward))
         rows = fingerprints.of_problems([*loaded.training, *loaded.held_out])
         _compare(recipe, then, {"data": _summary(rows, len(loaded.training))}, rows)
-    if is_known and fingerprints.of_tokenizer_files(model) != seen.get("tokenizer"):
-        tokenizer = _tokenizer_of(model, recipe.data.template_arguments)
-        _compare(recipe, then, {"tokenizer": tokenizer} if tokenizer else {})
+    if not is_known or fingerprints.of_tokenizer_files(model) == seen.get("tokenizer"):
+        return
+    if tokenizer := _tokenizer_of(model, recipe.data.template_arguments):
+        _compare(recipe, then, {"tokenizer": tokenizer})
 
 
 def claim(
@@ -125,8 +136,9 @@ def claim(
     """
     from red_mcore.data.tokenizer import load_tokenizer
 
-    fresh = recipe.model.path is None
-    model = recipe.model if fresh else replace(recipe.model, path=str(weights))
+    model = recipe.model
+    if model.path is not None:  # of the hub it is the folder that was fetched
+        model = replace(model, path=str(weights))
     rows = fingerprints.of_problems([*loaded.training, *loaded.held_out])
     now = {
         "classes": fingerprints.of_classes(recipe.algorithm, "algorithm"),
@@ -148,8 +160,9 @@ def claim(
         say(f"red_mcore: warning: {error}: it is made anew")
     if begun and not then:
         say(
-            f"red_mcore: note: {folder} is of a version that kept no fingerprints: whether data, tokenizer, model or"
-            f" code have changed since it was started is unknown; from now on they are compared"
+            f"red_mcore: note: {folder} is of a version that kept no fingerprints:"
+            " whether data, tokenizer, model or code have changed since it was started is"
+            " unknown; from now on they are compared"
         )
     _compare(recipe, then, now, rows)
     now["benchmarks"] = then.get("benchmarks", {}) | benchmarks
@@ -159,8 +172,9 @@ def claim(
         "data": _files_of(sources.paths(recipe.data)),
         "tokenizer": fingerprints.of_tokenizer_files(recipe.model),
     }
-    used = {"used": then["used"]} if "used" in then else {}
-    kept = {"recipe": flatten(recipe), **now, **used, "files": seen}
+    kept = {"recipe": flatten(recipe), **now, "files": seen}
+    if "used" in then:
+        kept["used"] = then["used"]
     disk.write_atomic(folder / FILE, json.dumps(kept, indent=1) + "\n")
 
 
@@ -179,17 +193,20 @@ def claim_used(
     }
     then = kept.get("used", now) if begun else now
     if then != now:
-        counts = [
-            f"{used['training']} training and {used['held_out']} held-out problems"
-            for used in (then, now)
-        ]
-        what = f"{counts[0]} in use, now it is {counts[1]} (see intake.json)"
+        what = f"{_counts(then)} in use, now it is {_counts(now)} (see intake.json)"
         _refuse(recipe.folder, what, "benchmarks and version of math-verify")
     disk.write_atomic(recipe.folder / FILE, json.dumps(kept | {"used": now}, indent=1) + "\n")
 
 
+def _counts(used: dict[str, Any]) -> str:
+    return f"{used['training']} training and {used['held_out']} held-out problems"
+
+
 def _files_of(paths: Sequence[str]) -> dict[str, list[int]]:
-    return {name: about for path in paths for name, about in fingerprints.of_files(path).items()}
+    found: dict[str, list[int]] = {}
+    for path in paths:
+        found |= fingerprints.of_files(path)
+    return found
 
 
 def _summary(rows: Sequence[list[Any]], training: int) -> dict[str, Any]:
@@ -206,14 +223,18 @@ def _compare(
     """RecipeError for the first part that both have and that differs; ``rows``: the problems of
     ``now["data"]``."""
     folder, path = recipe.folder, recipe.model.path
-    where = f"under model.path={path}" if path else "of a fresh model"
+    where = "of a fresh model"
+    if path:
+        where = f"under model.path={path}"
     now = json.loads(json.dumps(now))  # as ``then`` was
     both = [part for part in now if part in then and then[part] != now[part]]
     if "functions" in both:
         for name, code in now["functions"].items():
             if then["functions"].get(name, code) != code:
                 module = name.partition(":")[0]
-                field = "reward.functions" if name in recipe.reward.functions else "reward.verdict"
+                field = "reward.verdict"
+                if name in recipe.reward.functions:
+                    field = "reward.functions"
                 _refuse(folder, f"other code in the module {module} of {field} '{name}'", "code")
     if "model" in both:
         _refuse(
@@ -238,18 +259,24 @@ def _compare(
 
 def _refuse(folder: Path, what: str, old: str) -> None:
     raise RecipeError(
-        f"{folder} was started with {what}: go on with the old {old}, choose another name=..., or delete the folder"
+        f"{folder} was started with {what}: go on with the old {old}, choose another name=..., or"
+        " delete the folder"
     )
 
 
 def _of_models(then: dict[str, Any], now: dict[str, Any]) -> str:
     for key in sorted(then["config"].keys() | now["config"].keys()):
         if then["config"].get(key) != now["config"].get(key):
-            return f"config.json had {key}={then['config'].get(key)}, now it is {now['config'].get(key)}"
+            return (
+                f"config.json had {key}={then['config'].get(key)}, now it is"
+                f" {now['config'].get(key)}"
+            )
     for file in sorted(then["weights"].keys() | now["weights"].keys()):
         before, after = then["weights"].get(file), now["weights"].get(file)
-        if before is None or after is None:
-            return f"{file} is {'gone' if after is None else 'new'}"
+        if after is None:
+            return f"{file} is gone"
+        if before is None:
+            return f"{file} is new"
         if before[0] != after[0]:
             return f"{file} had {before[0]} bytes, now it has {after[0]}"
         if before != after:
@@ -273,29 +300,25 @@ def _of_tokenizers(then: dict[str, Any], now: dict[str, Any]) -> str:
 def _of_data(
     folder: Path, then: dict[str, Any], now: dict[str, Any], rows: Sequence[list[Any]]
 ) -> str:
-    told = (
-        f"{then['training']} training and {then['held_out']} held-out problems then,"
-        f" {now['training']} and {now['held_out']} now"
-    )
+    told = f"{_counts(then)} then, {now['training']} and {now['held_out']} now"
     try:
         before = disk.read_lines(folder / PROBLEMS, lambda row: isinstance(row, list))
     except disk.Damaged:
         return told
     if fingerprints.digest(json.dumps(before)) != then["digest"]:
         return told  # the lines are not of that identity
-    parts = zip(_parts(before, then), _parts(rows, now), strict=True)
-    for kind, (theirs, ours) in zip(("training", "held-out"), parts, strict=True):
+    held_out = (before[then["training"] :], rows[now["training"] :])
+    for kind, theirs, ours in (
+        ("training", before[: then["training"]], rows[: now["training"]]),
+        ("held-out", *held_out),
+    ):
         for place, (old, new) in enumerate(zip(theirs, ours, strict=False)):
             if old != new:
-                return f"{told}; the first that differs is {kind} problem {place} (id {old[0]}): {_of_rows(old, new)}"
+                return (
+                    f"{told}; the first that differs is {kind} problem {place} (id {old[0]}):"
+                    f" {_of_rows(old, new)}"
+                )
     return told
-
-
-def _parts(
-    rows: Sequence[list[Any]], about: dict[str, Any]
-) -> tuple[Sequence[list[Any]], Sequence[list[Any]]]:
-    """Training and held-out ones."""
-    return rows[: about["training"]], rows[about["training"] :]
 
 
 def _of_rows(old: list[Any], new: list[Any]) -> str:
@@ -310,16 +333,14 @@ def _of_rows(old: list[Any], new: list[Any]) -> str:
         return f"its {name} was {old[place]}, now it is {new[place]}"
     if old[5] != new[5]:
         return f"{old[5]!r} then, {new[5]!r} now"
-    end = " further on" if name == "text" else ""
-    return f"{old[5]!r} has another {name}{end}"
+    if name == "text":
+        name += " further on"
+    return f"{old[5]!r} has another {name}"
 
 
 def _around(text: str, other: str) -> str:
     """A part of ``text`` from a little before where it differs from ``other``."""
-    same = next(
-        (i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b),
-        min(len(text), len(other)),
-    )
+    same = len(os.path.commonprefix([text, other]))  # noqa: RUF071  # they are no paths
     return repr(text[max(0, same - 20) : same + fingerprints.SHOWN - 20])
 
 
@@ -339,11 +360,14 @@ def _tokenizer_of(model: Model, arguments: dict[str, Any]) -> dict[str, Any] | N
     )
     if done.returncode == BAD_INPUT:
         raise RecipeError(done.stderr.splitlines()[-1])
-    return None if done.returncode else json.loads(done.stdout.splitlines()[-1])
+    if done.returncode:
+        return None
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _main(settings: str) -> int:
-    sys.modules["torch"] = None  # type: ignore[assignment]  # three quarters of the time, for nothing
+    # Importing torch would take three quarters of the time, for nothing.
+    sys.modules["torch"] = None  # type: ignore[assignment]
     from red_mcore.data.tokenizer import load_tokenizer
 
     try:

@@ -22,6 +22,7 @@ from red_mcore.system import disk
 
 NAME = "manifest.json"
 _STAGES = ("base", "main")
+_TAG = re.compile(rf"({'|'.join(_STAGES)})-\d+")
 _SMALL = 1 << 20
 """Bytes of a file whose content is always compared."""
 
@@ -32,12 +33,8 @@ class Broken(Exception):
 
 def tags(folder: Path) -> list[str]:
     """Names of the checkpoints under ``folder``, whole or not, oldest first."""
-    found = [
-        path.name
-        for path in folder.glob("*/")
-        if re.fullmatch(rf"({'|'.join(_STAGES)})-\d+", path.name)
-    ]
-    return sorted(found, key=age)
+    names = (path.name for path in folder.glob("*/"))
+    return sorted(filter(_TAG.fullmatch, names), key=age)
 
 
 def age(tag: str) -> tuple[int, int]:
@@ -94,12 +91,7 @@ def check(folder: Path, manifest: dict[str, Any], checksums: bool) -> None:
         if checksums or size <= _SMALL:
             sums[file] = checksum
     with ThreadPoolExecutor() as pool:  # reading and hashing leave the interpreter to other threads
-        found = dict(zip(sums, pool.map(_try_sha256, sums), strict=True))
-    for file, result in found.items():
-        if isinstance(result, OSError):
-            raise Broken(f"{file} cannot be read ({result})")
-        if result != sums[file]:
-            raise Broken(f"{file} does not match its checksum")
+        list(pool.map(_check_sum, sums.items()))  # the first error is raised here
 
 
 def check_converted(folder: Path, checksums: bool) -> None:
@@ -138,7 +130,8 @@ def newest(folder: Path, checksums: bool = False) -> tuple[dict[str, Any] | None
         faults.append(f"{folder / 'latest'} names one that is gone")
     if faults:
         raise RecipeError(
-            f"no checkpoint under {folder} is whole: {faults[0]}: put it back, or delete {folder} to start anew"
+            f"no checkpoint under {folder} is whole: {faults[0]}:"
+            f" put it back, or delete {folder} to start anew"
         )
     return None, []
 
@@ -159,7 +152,8 @@ def copy(folder: Path, name: str) -> str | None:
     """``name`` as the newest whole checkpoint under ``folder`` has it; None where none does."""
     with suppress(Broken, RecipeError):
         manifest, _ = newest(folder)
-        return copies(folder, manifest, [name]).get(name) if manifest else None
+        if manifest is not None:
+            return copies(folder, manifest, [name]).get(name)
     return None
 
 
@@ -169,10 +163,11 @@ _MEASURED_AT = {True: "benchmarked", False: "evaluated"}
 
 def kept(manifests: Sequence[dict[str, Any]], settings: Checkpoint) -> set[str]:
     """Tags of the checkpoints, given oldest first, that are not removed."""
-    stay = {manifest["tag"] for manifest in manifests[-settings.keep :]}
-    steps = {manifest["tag"]: age(manifest["tag"]) for manifest in manifests}
+    names = [manifest["tag"] for manifest in manifests]
+    stay = set(names[-settings.keep :])
     if settings.keep_every:
-        for tag, (stage, step) in steps.items():
+        for tag in names:
+            stage, step = age(tag)
             if stage and step and step % settings.keep_every == 0:
                 stay.add(tag)
     if settings.keep_best:
@@ -197,9 +192,8 @@ def _scores(manifests: Sequence[dict[str, Any]], metric: str) -> dict[str, float
 
 
 def _seal(manifest: dict[str, Any]) -> str:
-    text = json.dumps(
-        {key: value for key, value in manifest.items() if key != "sha256"}, sort_keys=True
-    )
+    sealed = {key: value for key, value in manifest.items() if key != "sha256"}
+    text = json.dumps(sealed, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -208,8 +202,11 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _try_sha256(file: Path) -> str | OSError:
+def _check_sum(expected: tuple[Path, str]) -> None:
+    file, checksum = expected
     try:
-        return _sha256(file)
+        found = _sha256(file)
     except OSError as error:
-        return error
+        raise Broken(f"{file} cannot be read ({error})") from None
+    if found != checksum:
+        raise Broken(f"{file} does not match its checksum")

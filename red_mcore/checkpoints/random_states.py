@@ -54,10 +54,8 @@ def restore(folder: Path, rank: int) -> None:
             states = json.loads(file.read_text())
             kind, numbers, *rest = states["numpy"]
             states["numpy"] = (kind, np.array(numbers, np.uint32), *rest)
-            states["torch"], states["cuda"] = (
-                _bytes(states["torch"]),
-                states["cuda"] and _bytes(states["cuda"]),
-            )
+            states["torch"] = _bytes(states["torch"])
+            states["cuda"] = states["cuda"] and _bytes(states["cuda"])
             states["tracker"] = {name: _bytes(text) for name, text in states["tracker"].items()}
         else:  # of an earlier version
             file = file.with_suffix(".pt")

@@ -13,19 +13,15 @@ from typing import Any
 from red_mcore.checkpoints import identity, manifests
 from red_mcore.config.fields import change_of
 from red_mcore.config.recipe import Algorithm, Model, Recipe, RecipeError
-from red_mcore.config.tree import CLASS, flatten, is_within, without_secrets
+from red_mcore.config.tree import CLASS, flatten, is_within, leaves, tree, without_secrets
 from red_mcore.system import disk
 
 _FILES = (
-    "summary.json",
-    "metrics.jsonl",
-    "recipe.yaml",
-    "intake.json",
-    "bad_golds.json",
+    *("summary.json", "metrics.jsonl", "recipe.yaml", "intake.json", "bad_golds.json"),
     identity.FILE,
 )
 """What a run writes into its folder, at its end some of it."""
-_COUNTS = ("steps", "generated_tokens", "train_seconds")
+_COUNTS: tuple[str, ...] = ("steps", "generated_tokens", "train_seconds")
 """Of ``summary.json``: what tells whether a run is done; the latter two, whether one with ``until``
 is."""
 
@@ -73,7 +69,8 @@ def check(recipe: Recipe) -> None:
     except disk.Damaged as fault:
         if manifest is None:
             raise RecipeError(
-                f"{fault}, and no checkpoint is left to make it from: put it back, or delete it to train anew"
+                f"{fault}, and no checkpoint is left to make it from:"
+                " put it back, or delete it to train anew"
             ) from None
         print(
             f"red_mcore: warning: {fault}: it is made anew from the newest checkpoint",
@@ -81,14 +78,10 @@ def check(recipe: Recipe) -> None:
             flush=True,
         )
     if manifest is not None:
-        _check_fields(
-            recipe,
-            manifest["recipe"],
-            manifest["state"]["step"] * (manifest["state"]["stage"] == "main"),
-        )
-    elif earlier := identity.read(recipe.folder).get(
-        "recipe"
-    ):  # of a finished run whose checkpoints were deleted
+        state = manifest["state"]
+        _check_fields(recipe, manifest["recipe"], state["step"] * (state["stage"] == "main"))
+    elif earlier := identity.read(recipe.folder).get("recipe"):
+        # It is a finished run whose checkpoints were deleted.
         _check_fields(recipe, earlier, 0)
     identity.check(recipe)
 
@@ -117,8 +110,9 @@ def _check_fields(recipe: Recipe, earlier: dict[str, Any], done: int) -> None:
                 )
         else:
             raise RecipeError(
-                f"{recipe.folder} was started with {field}={then.get(field)}, now it is {now.get(field)}: "
-                "go on with the old value, choose another name=..., or delete the folder"
+                f"{recipe.folder} was started with {field}={then.get(field)}, now it is"
+                f" {now.get(field)}: go on with the old value, choose another name=..., or delete"
+                " the folder"
             )
 
 
@@ -158,13 +152,13 @@ def _defaults(section: Any, earlier: dict[str, Any], prefix: str = "") -> dict[s
     found: dict[str, Any] = {}
     for field in fields(section):
         name, now = prefix + field.name, getattr(section, field.name)
-        default = field.default if field.default_factory is MISSING else field.default_factory()
+        default = field.default
+        if field.default_factory is not MISSING:
+            default = field.default_factory()
         if is_dataclass(default):
-            found |= {f"{name}.{key}": value for key, value in flatten(default).items()}
-        elif default is not MISSING and not isinstance(
-            default, dict
-        ):  # a mapping's entries have no defaults
-            found[name] = default
+            found |= leaves(tree(default), f"{name}.")
+        elif default is not MISSING and not isinstance(default, dict):
+            found[name] = default  # but of a mapping, whose entries have none
         if is_dataclass(now) and _is_on(name, earlier):
             found |= _defaults(now, earlier, f"{name}.")
     return found
@@ -186,19 +180,24 @@ def schedules_that_differ(recipe: Recipe, steps: int) -> list[str]:
     """The optimizers whose learning rates would be others in a run of ``steps`` steps instead of
     ``recipe.steps``."""
     there = recipe.algorithm.optimizers(replace(recipe, steps=steps))
-    return [
-        name
-        for name, (settings, updates) in recipe.algorithm.optimizers(recipe).items()
-        if settings.schedule != "constant" and updates != there[name][1]
-    ]
+    differing = []
+    for name, (settings, updates) in recipe.algorithm.optimizers(recipe).items():
+        if settings.schedule != "constant" and updates != there[name][1]:
+            differing.append(name)
+    return differing
 
 
 def _read_summary(recipe: Recipe) -> dict[str, Any] | None:
     """``summary.json`` of the run, None where it has none yet; Damaged."""
     file = recipe.folder / "summary.json"
     summary = disk.read_object(file)
-    for name in _COUNTS if recipe.until else _COUNTS[:1]:
-        value = 0 if summary is None else summary.get(name)
+    if summary is None:
+        return None
+    names = _COUNTS
+    if recipe.until is None:
+        names = _COUNTS[:1]
+    for name in names:
+        value = summary.get(name)
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise disk.Damaged(f"{file} is damaged (its '{name}' is {json.dumps(value)[:60]})")
     return summary
@@ -220,9 +219,7 @@ def finished(recipe: Recipe) -> dict[str, Any] | None:
     until = recipe.until
     if until is None or summary["steps"] >= until.most_steps:
         return summary
-    spent = (summary["generated_tokens"], summary["train_seconds"])
-    return (
-        summary
-        if all(now >= wanted for now, wanted in zip(spent, until.budgets, strict=True))
-        else None
-    )
+    tokens, seconds = until.budgets
+    if summary["generated_tokens"] >= tokens and summary["train_seconds"] >= seconds:
+        return summary
+    return None

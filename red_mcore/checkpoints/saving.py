@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import copy
 import json
-import queue
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,14 +23,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from megatron.core import dist_checkpointing
-from megatron.core.dist_checkpointing.strategies import filesystem_async
-from megatron.core.dist_checkpointing.strategies import torch as megatrons
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncRequest
-from megatron.core.dist_checkpointing.strategies.common import TorchCommonLoadStrategy
 from megatron.core.dist_checkpointing.utils import add_prefix_for_sharding
 from torch.distributed.checkpoint.api import CheckpointException
 
 from red_mcore.checkpoints import manifests, random_states, untrusted
+from red_mcore.checkpoints.strategies import CommonData, InProcessWriter, TensorData
 from red_mcore.config.recipe import Checkpoint, RecipeError
 from red_mcore.megatron import shim
 from red_mcore.megatron.policy import Policy
@@ -96,7 +93,7 @@ class Saver:
             request = dist_checkpointing.save(
                 state,
                 str(folder / "weights"),
-                sharded_strategy=_InProcess(snapshot=self._settings.asynchronous),
+                sharded_strategy=InProcessWriter(snapshot=self._settings.asynchronous),
                 async_sharded_save=True,
             )
         schedules = {name: slot.schedule.state_dict() for name, slot in policy.slots.items()}
@@ -134,18 +131,20 @@ class Saver:
             if pending.ranks.is_main:  # what other ranks write even now, the next save removes
                 pending.thread.join(5.0)
                 shutil.rmtree(pending.folder, ignore_errors=True)
-            if failure:
-                raise (RecipeError if disk.full(pending.error) else RuntimeError)(
-                    failure
-                ) from pending.error
-            raise SystemExit(LEFT)
+            if not failure:
+                raise SystemExit(LEFT)
+            if disk.full(pending.error):
+                raise RecipeError(failure) from pending.error
+            raise RuntimeError(failure) from pending.error
         if any(files is None for _, files in told):
             return
         self._pending = None
         with shim.on_device():
             for finalize in pending.request.finalize_fns:
                 finalize()
-        files = {name: about for _, files in told for name, about in files.items()}
+        files: dict[str, list] = {}
+        for _, part in told:
+            files |= part
         on_main(pending.ranks, lambda: self._publish(pending, files))
 
     def _publish(self, pending: _Pending, files: dict[str, list]) -> None:
@@ -153,10 +152,9 @@ class Saver:
         0."""
         partial_folder, tag = pending.folder, pending.manifest["tag"]
         written = {partial_folder / name for name in files}
-        others = [
-            path for path in partial_folder.rglob("*") if path.is_file() and path not in written
-        ]
-        files |= manifests.digests(partial_folder, others)  # the small ones, by rank 0 itself
+        # The others are small, and rank 0's own.
+        others = {path for path in partial_folder.rglob("*") if path.is_file()} - written
+        files |= manifests.digests(partial_folder, sorted(others))
         manifests.write(partial_folder, {**pending.manifest, "files": files})
         if (self._folder / tag).exists():  # one that is broken, and was written again
             self._remove(tag)
@@ -174,9 +172,8 @@ class Saver:
                 self._remove(other)
 
     def _remove(self, tag: str) -> None:
-        doomed = (
-            self._folder / f"{tag}.old.partial"
-        )  # at once gone for whoever looks for checkpoints
+        # Renamed, it is at once gone for whoever looks for checkpoints.
+        doomed = self._folder / f"{tag}.old.partial"
         (self._folder / tag).rename(doomed)
         shutil.rmtree(doomed)
 
@@ -208,17 +205,22 @@ class _Pending:
         if self.error is not None and disk.full(self.error):
             return disk.refusal(self._at, self._bytes, self.error)
         if self.error is not None:
-            return f"checkpoint file {self._at} was not written: {type(self.error).__name__}: {self.error}"
+            return (
+                f"checkpoint file {self._at} was not written:"
+                f" {type(self.error).__name__}: {self.error}"
+            )
         if self.files is None and self.seconds >= limit:
-            return f"checkpoint file {self._at} is not written after checkpoint.timeout_seconds={limit:g}"
+            return (
+                f"checkpoint file {self._at} is not written after"
+                f" checkpoint.timeout_seconds={limit:g}"
+            )
         return None
 
     def _write(self, states: dict[str, Any]) -> None:
         try:
             files = []
-            if (
-                self.request.async_fn is not None
-            ):  # else the rank has nothing to write of the weights
+            # Without, the rank has nothing to write of the weights.
+            if self.request.async_fn is not None:
                 _, buckets, _ = self.request.async_fn_args
                 self.request.async_fn(*self.request.async_fn_args, self._is_at)
                 files = [Path(path) for path, _, _ in buckets]
@@ -242,8 +244,9 @@ def load(folder: Path, manifest: dict[str, Any], policy: Policy) -> None:
     source, schedules = folder / manifest["tag"], manifest.get("schedules", {})
     if missing := [name for name in policy.slots if name not in schedules]:
         raise RecipeError(
-            f"checkpoint {source} has no optimizer {missing[0]} (it has {', '.join(schedules) or 'none'}):"
-            " go on with the algorithm that saved it, or start anew under another name"
+            f"checkpoint {source} has no optimizer {missing[0]} (it has"
+            f" {', '.join(schedules) or 'none'}): go on with the algorithm that saved it, or start"
+            " anew under another name"
         )
     with shim.on_device(), policy.optimizer_on_device():
         model = _model(policy)
@@ -273,7 +276,7 @@ def _read(folder: Path, wanted: dict[str, Any], here: Ranks) -> dict[str, Any]:
 
     on_main(here, look)  # what is wrong for all ranks is said once
     try:
-        return dist_checkpointing.load(wanted, str(folder), _Tensors(), _Common())
+        return dist_checkpointing.load(wanted, str(folder), TensorData(), CommonData())
     except CheckpointException as error:  # which every rank gets
         failure = next(iter(error.failures.values()))[0]
     with together():
@@ -333,18 +336,21 @@ def _with_gaps(part, **settings) -> dict | None:
     for i, buffer in enumerate(part.buffers):
         if len(buffer.buckets) == 1:
             continue  # nothing follows
-        sizes = [bucket.numel_unpadded for bucket in buffer.buckets]
-        gaps = [
-            bucket.grad_data.numel() - size
-            for bucket, size in zip(buffer.buckets, sizes, strict=True)
-        ]
         for tensors in found[i].values():
             for key in ("param", "exp_avg", "exp_avg_sq"):
-                pieces = zip(tensors[key].split(sizes), gaps, strict=True)
-                tensors[key] = torch.cat(
-                    [torch.nn.functional.pad(piece, (0, gap)) for piece, gap in pieces]
-                )
+                tensors[key] = _padded(tensors[key], buffer.buckets)
     return found
+
+
+def _padded(whole: torch.Tensor, buckets) -> torch.Tensor:
+    """The numbers of all buckets, one behind the other, with zeros where each is padded."""
+    pieces, begin = [], 0
+    for bucket in buckets:
+        end = begin + bucket.numel_unpadded
+        gap = bucket.grad_data.numel() - bucket.numel_unpadded
+        pieces.append(torch.nn.functional.pad(whole[begin:end], (0, gap)))
+        begin = end
+    return torch.cat(pieces)
 
 
 @contextmanager
@@ -369,81 +375,3 @@ def _keeping_what_is_not_stored(optimizer) -> Iterator[None]:
 def _set_stored(part, parameter, tensors) -> None:
     present = part._get_main_param_and_optimizer_states(parameter)
     type(part)._set_main_param_and_optimizer_states(part, parameter, present | tensors)
-
-
-class _Tensors(megatrons.TorchDistLoadShardedStrategy):
-    """Megatron's strategy of loading with a reader that runs nothing, in the place of the one that
-    it makes itself."""
-
-    def load(self, sharded_state_dict, checkpoint_dir):
-        own = megatrons._get_filesystem_reader
-        megatrons._get_filesystem_reader = lambda folder, cache_metadata=False: untrusted.Reader(
-            folder
-        )
-        try:
-            return super().load(sharded_state_dict, checkpoint_dir)
-        finally:
-            megatrons._get_filesystem_reader = own
-
-
-class _Common(TorchCommonLoadStrategy):
-    """Megatron's strategy of loading what is no tensor."""
-
-    def load_common(self, checkpoint_dir):
-        return untrusted.read_data(Path(checkpoint_dir) / "common.pt")
-
-
-class _InProcess(megatrons.TorchDistSaveShardedStrategy):
-    """Megatron's writer without its forked processes.
-
-    A rank runs threads of gloo and of the engine, which a fork may leave with a held lock, and when
-    a writer process dies the rank waits for its answer for ever. Here the same code writes the same
-    files in a thread of the rank.
-    """
-
-    def __init__(self, snapshot: bool) -> None:
-        """``snapshot``: what is written must not change with the weights any more."""
-        super().__init__("torch_dist", 1)
-        self._snapshot = snapshot
-
-    def async_save(self, sharded_state_dict, checkpoint_dir):
-        # Megatron would start a manager process to hold this queue.
-        filesystem_async._results_queue = queue.SimpleQueue()
-        return super().async_save(sharded_state_dict, checkpoint_dir)
-
-    def _get_save_and_finalize_callbacks(self, writer, save_state_dict_ret):
-        request = super()._get_save_and_finalize_callbacks(writer, save_state_dict_ret)
-        if request.async_fn is None:
-            return request
-        rank, _, results = request.async_fn_args
-        buckets = request.preload_fn()
-        if self._snapshot and shim.needed():  # where there is a GPU, preloading has copied
-            buckets = [
-                (path, key, (data, [(i, t.clone()) for i, t in found]))
-                for path, key, (data, found) in buckets
-            ]
-        writer.write_buckets = buckets  # Megatron's list would hold tensors on the GPU until the checkpoint is complete
-        transforms = [writer.transforms] if hasattr(writer, "transforms") else []
-        return request._replace(
-            async_fn=partial(_write, transforms),
-            async_fn_args=(rank, buckets, results),
-            preload_fn=None,
-        )
-
-
-def _write(transforms, rank: int, buckets, results, begin: Callable[[str, int], None]) -> None:
-    """``begin`` is told of each file, and of the bytes of its tensors, before it is written."""
-    done = {}
-    for i, bucket in enumerate(buckets):
-        begin(bucket[0], sum(tensor.nbytes for _, tensor in bucket[2][1]))
-        answers: queue.SimpleQueue = queue.SimpleQueue()
-        counter: queue.Queue = queue.Queue()
-        counter.put(i)
-        filesystem_async.FileSystemWriterAsync.write_preloaded_data(
-            transforms, i, bucket, answers, counter, True
-        )
-        _, answer = answers.get()
-        if isinstance(answer, Exception):
-            raise answer
-        done[i] = answer
-    results.put(done)

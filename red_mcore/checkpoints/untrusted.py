@@ -27,34 +27,23 @@ from torch.futures import Future
 
 from red_mcore.config.recipe import RecipeError
 
-_METADATA, _PLANNER = (
-    "torch.distributed.checkpoint.metadata",
-    "torch.distributed.checkpoint.planner",
-)
+_TORCHS = "torch.distributed.checkpoint"
 _OF_A_LIST = {
-    *((_METADATA, name) for name in ("Metadata", "MetadataIndex", "StorageMeta")),
-    *(
-        (_METADATA, name)
-        for name in ("TensorStorageMetadata", "BytesStorageMetadata", "ChunkStorageMetadata")
-    ),
-    *((_METADATA, name) for name in ("TensorProperties", "_MEM_FORMAT_ENCODING")),
-    *(
-        (_PLANNER, name)
-        for name in (
-            "SavePlan",
-            "WriteItem",
-            "WriteItemType",
-            "TensorWriteData",
-            "BytesIOWriteData",
-        )
-    ),
-    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
-    ("torch.distributed.checkpoint.filesystem", "_StoragePrefix"),
-    ("torch.serialization", "_get_layout"),
-    ("torch", "Size"),
-    *(("torch", name) for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
+    f"{_TORCHS}.metadata": {
+        *("Metadata", "MetadataIndex", "StorageMeta", "TensorProperties", "_MEM_FORMAT_ENCODING"),
+        *("TensorStorageMetadata", "BytesStorageMetadata", "ChunkStorageMetadata"),
+    },
+    f"{_TORCHS}.planner": {
+        *("SavePlan", "WriteItem", "WriteItemType", "TensorWriteData", "BytesIOWriteData"),
+    },
+    f"{_TORCHS}.filesystem": {"_StorageInfo", "_StoragePrefix"},
+    "torch.serialization": {"_get_layout"},
+    "torch": {
+        "Size",
+        *(name for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
+    },
 }
-"""(module, name) of all that a list of tensors is made of; none of it does more than hold
+"""Module -> names of all that a list of tensors is made of; none of it does more than hold
 values."""
 
 
@@ -92,8 +81,9 @@ class Reader(FileSystemReader):
                     f"{self.path}/{file}: {name} is no tensor, and nothing else is read"
                 ) from None
             except Exception as error:  # whatever bytes that are no tensor's bring torch to
-                why = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise RecipeError(f"{self.path}/{file}: {name} cannot be read: {why}") from None
+                raise RecipeError(
+                    f"{self.path}/{file}: {name} cannot be read: {_reason(error)}"
+                ) from None
         done: Future = Future()
         done.set_result(None)
         return done
@@ -109,14 +99,17 @@ def read_data(file: Path) -> Any:
             f"{file} holds more than tensors and plain values, which is not read"
         ) from None
     except Exception as error:  # as above
-        raise RecipeError(
-            f"{file} cannot be read: {(str(error) or type(error).__name__).splitlines()[0]}"
-        ) from None
+        raise RecipeError(f"{file} cannot be read: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what it says, else its kind."""
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 class _ListUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _OF_A_LIST:
+        if name not in _OF_A_LIST.get(module, ()):
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not run")
         return super().find_class(module, name)
 
@@ -127,11 +120,14 @@ def _read_list(file: Path) -> Metadata:
             found = _ListUnpickler(stream).load()
         _check(found)
     except Exception as error:  # a pickle can fail in any way
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RecipeError(
-            f"{file.parent} is no distributed checkpoint of Megatron: {file}: {why}"
+            f"{file.parent} is no distributed checkpoint of Megatron: {file}: {_reason(error)}"
         ) from None
     return found
+
+
+def _is_name(path: str) -> bool:
+    return Path(path).name == path
 
 
 def _check(found: Any) -> None:
@@ -142,21 +138,16 @@ def _check(found: Any) -> None:
     for name, about in found.state_dict_metadata.items():
         if isinstance(about, BytesStorageMetadata):
             continue
-        if not isinstance(about, TensorStorageMetadata) or not isinstance(
-            about.properties.dtype, torch.dtype
-        ):
+        is_tensor = isinstance(about, TensorStorageMetadata)
+        if not is_tensor or not isinstance(about.properties.dtype, torch.dtype):
             raise ValueError(f"{name} is no tensor")
-        sizes = [
-            about.size,
-            *(size for chunk in about.chunks for size in (chunk.offsets, chunk.sizes)),
-        ]
+        sizes = [about.size]
+        for chunk in about.chunks:
+            sizes += [chunk.offsets, chunk.sizes]
         if not all(isinstance(size, torch.Size) and len(size) == len(about.size) for size in sizes):
             raise ValueError(f"{name} has no shape")
     for index, place in found.storage_data.items():
-        if (
-            not isinstance(index, MetadataIndex)
-            or Path(place.relative_path).name != place.relative_path
-        ):
+        if not isinstance(index, MetadataIndex) or not _is_name(place.relative_path):
             raise ValueError(f"{getattr(place, 'relative_path', index)!r} is no file in the folder")
         if getattr(place, "transform_descriptors", None):
             raise ValueError(f"{place.relative_path} is compressed")

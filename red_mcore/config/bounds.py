@@ -32,8 +32,8 @@ def check_numbers(recipe: Recipe) -> None:
 
 
 def check_section(section: Any, prefix: str = "", text: Text | None = None) -> None:
-    """The same for one section, the names of whose fields ``prefix`` stands before, and whose texts
-    are ``text``."""
+    """``check_numbers`` for one section: ``prefix`` stands before the names of its fields, and its
+    texts are ``text`` where a field says nothing of its own."""
     for field in fields(section):
         name, value = f"{prefix}{field.name}", getattr(section, field.name)
         of_texts = text_of(type(section), field.name) or text or Text()
@@ -54,13 +54,14 @@ def _sections(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     """The section that a field is, or those in its list."""
     if is_dataclass(value):
         yield name, value
-    for place, item in enumerate(value if isinstance(value, list) else ()):
-        if is_dataclass(item):
-            yield f"{name}[{place}]", item
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from _sections(f"{name}[{place}]", item)
 
 
 def _leaves_of(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """(name, value) of what is no section, list or mapping; keys are texts, too."""
+    """(name, value) of all that is no section, list or mapping; the keys of mappings are among
+    them."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield f"{name} (a name in it)", str(key)
@@ -79,7 +80,8 @@ def _check_text(name: str, text: str, kind: Text) -> None:
         raise RecipeError(f"{name}={text!r} is no text: it has bytes that are not UTF-8") from None
     if "\0" in text:
         raise RecipeError(
-            f"{name}={text[:60]!r} has a null byte, which no file and no program takes: leave it out"
+            f"{name}={text[:60]!r} has a null byte, which no file and no program takes:"
+            " leave it out"
         )
     if kind.is_prose:
         return
@@ -99,11 +101,13 @@ def _check_place(name: str, path: str) -> None:
     longest = max(len(part.encode()) for part in path.split("/"))
     if longest > _LONGEST_NAME:
         raise RecipeError(
-            f"{name}='{path[:40]}...' has a name of {longest} bytes in it: use at most {_LONGEST_NAME}"
+            f"{name}='{path[:40]}...' has a name of {longest} bytes in it:"
+            f" use at most {_LONGEST_NAME}"
         )
 
 
 def _shown(number: float) -> str:
+    # Python refuses to print integers of more than 4300 digits, and nobody reads those of 20.
     if isinstance(number, int) and abs(number) >= 10**20:
         return f"about 10^{round((number.bit_length() - 1) * math.log10(2))}"
     return f"{number}"

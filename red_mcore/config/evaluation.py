@@ -64,8 +64,10 @@ class Protocol:
     there are."""
 
     def samples_for(self, benchmark: str) -> int:
-        many = self.competition_samples
-        return many if many is not None and benchmark in COMPETITIONS else self.samples
+        """Responses per problem of that benchmark."""
+        if self.competition_samples is not None and benchmark in COMPETITIONS:
+            return self.competition_samples
+        return self.samples
 
 
 @dataclass

@@ -43,23 +43,29 @@ class Bound(NamedTuple):
         """Whether ``value`` is within the bounds; NaN never is."""
         if self.zero and value == 0:
             return True
-        lower = value > self.least if self.above else value >= self.least
-        upper = value < self.most if self.below else value <= self.most
-        return lower and upper
+        is_cut = (self.above and value == self.least) or (self.below and value == self.most)
+        return self.least <= value <= self.most and not is_cut
 
     def fault(self, value: float) -> str | None:
         """What is wrong with a value and what to use instead, in words that follow it."""
         if self.holds(value):
             return None
-        lower = f"a number above {self.least:g}" if self.above else f"{self.least:.10g} or more"
-        upper = f"a number below {self.most:g}" if self.below else f"{self.most:.10g} or less"
-        zero = "0, or " if self.zero else ""
-        why = f" ({self.why})" if self.why else ""
-        if not abs(value) < math.inf:
-            return f"is no finite number: use {zero}{lower}, at most {self.most:.10g}{why}"
-        if value < self.least or (self.above and value == self.least):
-            return f"is too small: use {zero}{lower}{why}"
-        return f"is too large: use {zero}{upper}{why}"
+        lower, upper = f"{self.least:.10g} or more", f"{self.most:.10g} or less"
+        if self.above:
+            lower = f"a number above {self.least:g}"
+        if self.below:
+            upper = f"a number below {self.most:g}"
+        if self.zero:
+            lower, upper = f"0, or {lower}", f"0, or {upper}"
+        if not abs(value) < math.inf:  # NaN is not, either
+            fix = f"is no finite number: use {lower}, at most {self.most:.10g}"
+        elif value <= self.least:
+            fix = f"is too small: use {lower}"
+        else:
+            fix = f"is too large: use {upper}"
+        if self.why:
+            fix += f" ({self.why})"
+        return fix
 
 
 class Change(NamedTuple):
@@ -91,6 +97,7 @@ Prose = Annotated[T, Text(is_prose=True)]
 
 _MANY = 10**9
 FINITE = Bound(-1.7e308, 1.7e308)
+"""The bounds of a number that has none: a little less than a float's own."""
 
 Count = Annotated[int, Bound(1, _MANY)]
 Steps = Annotated[int, Bound(1, _MANY, unit="steps")]
@@ -133,8 +140,8 @@ def text_of(section: type, name: str) -> Text | None:
 
 @lru_cache(maxsize=2048)
 def _said(section: type, name: str, kind: type[T]) -> T | None:
-    """What the type of a field, or of the field that it stands in the place of, says in a
-    ``kind``."""
+    """What a field's type says in a ``kind``; else what the field of a base class says that it
+    stands in the place of."""
     for declares in section.__mro__:
         if name in inspect.get_annotations(declares):
             hint = get_type_hints(declares, include_extras=True)[name]
@@ -145,6 +152,7 @@ def _said(section: type, name: str, kind: type[T]) -> T | None:
 
 def _first(hint: Any, kind: type[T]) -> T | None:
     """The first ``kind`` in a type, or in the types that it is made of."""
+    # The outer ones first: what ``MayChange`` says of a section holds before what its fields say.
     for said in getattr(hint, "__metadata__", ()):
         if isinstance(said, kind):
             return said

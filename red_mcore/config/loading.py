@@ -54,7 +54,8 @@ def load(file: str, overrides: Sequence[str] = ()) -> Recipe:
     for field, value in leaves(plain(made)).items():
         if is_left_out(str(value)):
             raise RecipeError(
-                f"recipe file {file}: {field}={value} was written without its secret: add {field}=..."
+                f"recipe file {file}: {field}={value} was written without its secret:"
+                f" add {field}=..."
             )
     made.imports = [*made.imports, *_folders_that_it_needs(made, path)]
     return made
@@ -139,7 +140,7 @@ def _is_in(folder: Path, path: str) -> bool:
 
 
 def _import_paths(recipe: Recipe) -> list[str]:
-    """Every text in the recipe that is, or may be, the import path of a user's class or function."""
+    """All texts of the recipe that may be the import path of a user's class or function."""
     found: list[str] = []
 
     def look(text: str) -> str:

@@ -54,8 +54,10 @@ def told(error: Exception, file: Path) -> str:
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename == str(file):
             line = frame.lineno
-    where = "" if line is None else f" line {line}"
-    return f"{where}: {type(error).__name__}: {error}"
+    what = f": {type(error).__name__}: {error}"
+    if line is None:
+        return what
+    return f" line {line}{what}"
 
 
 def folders_of(file: Path) -> list[Path]:
@@ -68,13 +70,15 @@ def folders_of(file: Path) -> list[Path]:
         if above.name == "recipes":
             top = above.parent
             break
-    return [top] if top == own else [top, own]
+    if top == own:
+        return [own]
+    return [top, own]
 
 
 def reach(folders: Sequence[str | Path]) -> None:
     """Let imports be looked for in these folders, too, in this process and in those that it
     starts."""
-    for folder in reversed(folders):
+    for folder in reversed(folders):  # each goes to the front: so the first is looked in first
         name = str(Path(folder).resolve())
         if name not in sys.path:
             sys.path.insert(0, name)
@@ -82,7 +86,7 @@ def reach(folders: Sequence[str | Path]) -> None:
 
 def path_of(kind: type) -> str:
     """The import path of a class."""
-    if kind.__module__.startswith("recipe_"):
+    if kind.__module__.startswith("recipe_"):  # perhaps as ``run_file`` names them
         file = Path(inspect.getfile(kind)).resolve()
         if kind.__module__ == name_of(file):
             return f"{file.relative_to(folders_of(file)[0])}:{kind.__qualname__}"
@@ -98,7 +102,7 @@ def find_class(path: str, field: str) -> type:
         raise RecipeError(
             f"{field}: {path} is made in a function, where no other run finds it: define it outside"
         )
-    found = _file_module(path, field) if module.endswith(".py") else _module(path, field)
+    found = _module(path, field)
     for part in name.split("."):
         if not hasattr(found, part):
             raise RecipeError(f"{field}: {module} has no class '{name}'")
@@ -110,6 +114,8 @@ def find_class(path: str, field: str) -> type:
 
 def _module(path: str, field: str) -> object:
     module = path.partition(":")[0]
+    if module.endswith(".py"):
+        return _file_module(path, field)
     try:
         return importlib.import_module(module)
     except RecipeError:
@@ -122,7 +128,8 @@ def _module(path: str, field: str) -> object:
             ) from None
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise RecipeError(
-            f"{field}: {path} cannot be imported: {last.filename} line {last.lineno}: {type(error).__name__}: {error}"
+            f"{field}: {path} cannot be imported: {last.filename} line {last.lineno}:"
+            f" {type(error).__name__}: {error}"
         ) from error
 
 
@@ -131,7 +138,9 @@ def _file_module(path: str, field: str) -> object:
     for folder in sys.path:
         file = Path(folder, name)
         if file.is_file():
+            # Run anew, its classes would be others than those of the recipe that is loaded.
             return sys.modules.get(name_of(file)) or run_file(file)
     raise RecipeError(
-        f"{field}: no file {name} for '{path}': run where it is, or name its folder in imports=[...]"
+        f"{field}: no file {name} for '{path}': run where it is, or name its folder in"
+        " imports=[...]"
     )

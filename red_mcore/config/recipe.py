@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from red_mcore.config.data import Arithmetic, Data, Source
 from red_mcore.config.errors import RecipeError
-from red_mcore.config.evaluation import COMPETITIONS, Benchmarks, Evaluation, Protocol
+from red_mcore.config.evaluation import Benchmarks, Evaluation, Protocol
 from red_mcore.config.fields import MayChange, Place, Prose, Seed, Steps, StepsOrNone
 from red_mcore.config.model import Model, Offload, Parallel, Teacher
 from red_mcore.config.output import Hub, Tracking
@@ -20,7 +20,6 @@ from red_mcore.config.reward import Format, Overlong, Repetition, Reward
 from red_mcore.config.training import Base, Batch, Checkpoint, Optimizer, Rollout, Until
 
 __all__ = [
-    "COMPETITIONS",
     "Algorithm",
     "Arithmetic",
     "Base",

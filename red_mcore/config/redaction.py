@@ -29,12 +29,15 @@ _QUERY = re.compile(rf"([?&;#][\w.-]*(?:{_NAMES})[\w.-]*=)[^&;#\s]*", re.IGNOREC
 def redacted(text: str) -> str:
     """``text`` with ``***`` for user and password, and for keys and tokens of the query, in each
     address in it."""
-    if "/" not in text and "%2" not in text:
+    if "/" not in text and "%2" not in text:  # most texts: no address, plain or encoded
         return text
-    text = _USER.sub(rf"\1{HIDDEN}@", text)
-    return _WORD.sub(
-        lambda word: _QUERY.sub(rf"\1{HIDDEN}", word[0]) if "/" in word[0] else word[0], text
-    )
+    return _WORD.sub(_without_keys, _USER.sub(rf"\1{HIDDEN}@", text))
+
+
+def _without_keys(word: re.Match[str]) -> str:
+    if "/" not in word[0]:  # no address: ``?key=`` in a sentence is no secret
+        return word[0]
+    return _QUERY.sub(rf"\1{HIDDEN}", word[0])
 
 
 def is_left_out(text: str) -> bool:

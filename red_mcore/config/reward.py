@@ -102,4 +102,6 @@ class Reward:
     @property
     def paths(self) -> list[str]:
         """Import paths of the user's functions."""
-        return [*([] if self.verdict is None else [self.verdict]), *self.functions]
+        if self.verdict is None:
+            return list(self.functions)
+        return [self.verdict, *self.functions]

@@ -4,7 +4,7 @@ algorithm is."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -23,12 +23,8 @@ _HIDDEN = {"${": "$\u2060{", "???": "?\u2060??"}
 """What is more than text to OmegaConf, a reference and a missing value, and how it gets past it: a
 word joiner within. A prompt may say ``${x}``, and no field refers to another."""
 
-_hints = lru_cache(maxsize=512)(get_type_hints)
-
-
-def hints_of(section: Any) -> dict[str, Any]:
-    """The types of a class's fields, without what they say beside the type."""
-    return _hints(section)
+hints_of = lru_cache(maxsize=512)(get_type_hints)
+"""The types of a class's fields, without what they say beside the type."""
 
 
 def tree(recipe: Any) -> dict[str, Any]:
@@ -55,34 +51,30 @@ def flatten(recipe: Any) -> dict[str, Any]:
     return leaves(tree(recipe))
 
 
-def leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"a.b": value}`` of every leaf of nested mappings."""
+def leaves(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a.b": value}`` of every leaf of nested mappings; ``prefix`` stands before each name."""
     found: dict[str, Any] = {}
-
-    def walk(prefix: str, value: Any) -> None:
+    for key, value in nested.items():
         if isinstance(value, dict):
-            for key, item in value.items():
-                walk(f"{prefix}.{key}" if prefix else str(key), item)
+            found |= leaves(value, f"{prefix}{key}.")
         else:
-            found[prefix] = value
-
-    walk("", tree)
+            found[f"{prefix}{key}"] = value
     return found
 
 
-def sections(value: Any, name: str = "") -> list[tuple[str, Any]]:
-    """(name, section) of all sections within one, those in lists and mappings among them."""
-    inner: list[tuple[Any, Any]] = []
+def sections(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """(name, section) of ``value``, which is called ``name``, and of all sections within, those in
+    lists and mappings among them."""
+    parts: Iterable[tuple[Any, Any]] = ()
     if is_dataclass(value):
-        inner = [(field.name, getattr(value, field.name)) for field in fields(value)]
+        yield name, value
+        parts = ((field.name, getattr(value, field.name)) for field in fields(value))
     elif isinstance(value, dict):
-        inner = list(value.items())
+        parts = value.items()
     elif isinstance(value, list | tuple):
-        inner = list(enumerate(value))
-    found = [(name, value)] if is_dataclass(value) else []
-    for part, item in inner:
-        found += sections(item, f"{name}.{part}" if name else f"{part}")
-    return found
+        parts = enumerate(value)
+    for part, item in parts:
+        yield from sections(item, f"{name}.{part}")
 
 
 def section_in(hint: Any) -> type | None:
@@ -100,8 +92,9 @@ def class_name(recipe: Mapping[str, Any]) -> str:
     """The name of the algorithm's class in a tree that was written; empty where it has none, as in
     older ones."""
     algorithm = recipe.get("algorithm")
-    path = algorithm.get(CLASS) if isinstance(algorithm, dict) else algorithm
-    return str(path or "").rpartition(":")[2]
+    if isinstance(algorithm, dict):
+        algorithm = algorithm.get(CLASS)
+    return str(algorithm or "").rpartition(":")[2]
 
 
 def without_secrets(value: T) -> T:
@@ -150,8 +143,9 @@ def _plain(value: Any, declared: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         kind = type(value)
         hints = hints_of(kind)
-        is_declared = kind is declared or kind in get_args(declared)
-        found = {} if is_declared else {CLASS: path_of(kind)}
+        found: dict[str, Any] = {}
+        if kind is not declared and kind not in get_args(declared):
+            found[CLASS] = path_of(kind)
         for field in fields(value):
             found[field.name] = _plain(getattr(value, field.name), hints[field.name])
         return found

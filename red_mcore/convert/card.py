@@ -77,21 +77,23 @@ def _card(about: Mapping[str, Any], evaluated: list[tuple[int, Mapping[str, floa
     trained = f"{about['step']} steps of {about['algorithm']}"
     if about["stage"] == "base":
         trained = f"{about['step']} steps of base training"
-    sources = [source["path"] for source in data.get("mixture") or []] or [
-        data["path"] or "built-in arithmetic"
-    ]
+    sources = [source["path"] for source in data.get("mixture") or []]
+    sources = sources or [data["path"] or "built-in arithmetic"]
     head: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
     if base.get("revision") and path and HUB_NAME.fullmatch(path):
         head["base_model"] = path
     if hub := [source for source in sources if _is_hub(source)]:
         head["datasets"] = hub
     head["tags"] = ["red-mcore", about["algorithm"].lower()]
-    revision = f" ({base['revision'][:12]})" if base.get("revision") else ""
-    start = f"`{path}`{revision}" if path is not None else "a fresh model"
+    start = "a fresh model"
+    if path is not None:
+        start = f"`{path}`"
+        if base.get("revision"):
+            start += f" ({base['revision'][:12]})"
     parts = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# {recipe['name']}",
-        f"{start}, after {trained} on {', '.join(f'`{source}`' for source in sources)}, trained by red-mcore.",
+        f"{start}, after {trained} on `{'`, `'.join(sources)}`, trained by red-mcore.",
         *_figures(evaluated),
         "## How it is asked",
         _asked(recipe),
@@ -122,17 +124,25 @@ def _figures(evaluated: list[tuple[int, Mapping[str, float]]]) -> list[str]:
             names[found[1]] = name
     lines = [f"| step | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for step, row in evaluated:
-        cells = []
-        for shown, name in names.items():
-            error = row.get(f"{name.removesuffix('_mean')}_stderr")
-            form = "{:.0f}" if shown == "tokens" else "{:.3f}"
-            cell = form.format(row[name]) if row.get(name) is not None else ""
-            cells.append(f"{cell} ± {error:.3f}" if cell and error is not None else cell)
+        cells = [_cell(row, name) for name in names.values()]
         lines.append(f"| {step} | {' | '.join(cells)} |")
     told = (
         "On held-out problems, pass@1 with its standard error; step 0 is the model before training."
     )
     return ["## Figures", told, "\n".join(lines)]
+
+
+def _cell(row: Mapping[str, float], name: str) -> str:
+    """A figure, perhaps with its standard error; empty where it was not measured."""
+    value, error = row.get(name), row.get(f"{name.removesuffix('_mean')}_stderr")
+    if value is None:
+        return ""
+    cell = f"{value:.3f}"
+    if name == "evaluation/length_tokens":
+        cell = f"{value:.0f}"
+    if error is not None:
+        cell += f" ± {error:.3f}"
+    return cell
 
 
 def _asked(recipe: Mapping[str, Any]) -> str:
@@ -151,9 +161,11 @@ def _asked(recipe: Mapping[str, Any]) -> str:
 
 
 def _code(text: str) -> str:
-    """Markdown's code span; one line."""
-    fence = "``" if "`" in text else "`"
-    return f"{fence}{' '.join(text.split())}{fence}"
+    """Markdown's code span of the text in one line."""
+    line = " ".join(text.split())
+    if "`" in line:
+        return f"``{line}``"
+    return f"`{line}`"
 
 
 def _made(about: Mapping[str, Any]) -> str:
@@ -161,12 +173,17 @@ def _made(about: Mapping[str, Any]) -> str:
     if not starts:
         return "Nothing is kept of how the run was started."
     last = starts[-1]
-    code = last.get("code") or {}
-    dirty = f" and {code['changed_files']} changed files" if code.get("changed_files") else ""
-    commit = f"commit {code['commit']}{dirty}" if code else "no git repository"
-    again = f", the last of {len(starts)} starts" if len(starts) > 1 else ""
+    commit = "no git repository"
+    if code := last.get("code"):
+        commit = f"commit {code['commit']}"
+        if code.get("changed_files"):
+            commit += f" and {code['changed_files']} changed files"
+    again = ""
+    if len(starts) > 1:
+        again = f", the last of {len(starts)} starts"
     return (
-        f"Code: {commit}. Versions: {', '.join(last['versions'])}. Ranks: {last['ranks']}. Command{again}:\n\n"
+        f"Code: {commit}. Versions: {', '.join(last['versions'])}. Ranks:"
+        f" {last['ranks']}. Command{again}:\n\n"
         f"```bash\n{last['command']}\n```\n\n"
         f"The whole recipe and every start are in `{provenance.FILE}`."
     )

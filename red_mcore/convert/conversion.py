@@ -34,7 +34,7 @@ WEIGHTS = "weights"
 
 
 @dataclass
-class Model:
+class StoredModel:
     """A model on disk."""
 
     folder: Path
@@ -49,7 +49,8 @@ class Model:
         if len(self.weights.dtypes) > 1:
             found = ", ".join(sorted(map(dtype_name, self.weights.dtypes)))
             raise RecipeError(
-                f"{self.folder} has tensors of several types, {found}: choose one with --dtype when converting"
+                f"{self.folder} has tensors of several types, {found}:"
+                " choose one with --dtype when converting"
             )
         return next(iter(self.weights.dtypes))
 
@@ -63,15 +64,15 @@ class Model:
                 yield from zip(names, rule.merge([self.weights.read(rule)]), strict=True)
 
 
-def open_hf(folder: Path) -> Model:
+def open_hf(folder: Path) -> StoredModel:
     """A Hugging Face folder; RecipeError for what it lacks, or has and should not, by name."""
     arch = architecture_of(folder)
     weights = HFTensors(folder)
     weights.check(hf_shapes(arch), tied_names(arch))
-    return Model(folder, folder, arch, weights)
+    return StoredModel(folder, folder, arch, weights)
 
 
-def open_checkpoint(folder: Path) -> Model:
+def open_checkpoint(folder: Path) -> StoredModel:
     """A training run's checkpoint, or what ``from_hf`` wrote; RecipeError for what it lacks, by
     name.
 
@@ -82,8 +83,9 @@ def open_checkpoint(folder: Path) -> Model:
         raise RecipeError(f"{folder} is no folder")
     if not (folder / manifests.NAME).is_file():
         raise RecipeError(
-            f"{folder} has no {manifests.NAME}, so it is no complete checkpoint: name RUN/checkpoints/TAG, RUN itself"
-            " for its newest, or a folder that hf-to-megatron wrote"
+            f"{folder} has no {manifests.NAME}, so it is no complete checkpoint:"
+            " name RUN/checkpoints/TAG, RUN itself for its newest, or a folder that"
+            " hf-to-megatron wrote"
         )
     if not (folder / WEIGHTS).is_dir():
         raise RecipeError(f"{folder} has no {WEIGHTS} folder")
@@ -92,11 +94,11 @@ def open_checkpoint(folder: Path) -> Model:
         companions = folder.parent.parent / "model"
         if not (companions / "config.json").is_file():
             raise RecipeError(
-                f"{folder} has no config.json, nor has {companions}: copy the files of the run's model folder beside"
-                f" {WEIGHTS}"
+                f"{folder} has no config.json, nor has {companions}:"
+                f" copy the files of the run's model folder beside {WEIGHTS}"
             )
     arch = architecture_of(companions)
-    return Model(folder, companions, arch, StoredWeights(folder / WEIGHTS, arch))
+    return StoredModel(folder, companions, arch, StoredWeights(folder / WEIGHTS, arch))
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
@@ -108,9 +110,8 @@ def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
     for parent in (folder / "checkpoints", folder):
         manifest, faults = manifests.newest(parent, checksums=True)
         if manifest:
-            return parent / manifest["tag"], [
-                f"{fault}; going back to checkpoint {manifest['tag']}" for fault in faults
-            ]
+            back = f"going back to checkpoint {manifest['tag']}"
+            return parent / manifest["tag"], [f"{fault}; {back}" for fault in faults]
     manifests.check_converted(folder, checksums=True)
     return folder, []
 
@@ -122,15 +123,20 @@ def find_model(folder: Path) -> tuple[Path, list[str]]:
     if not folder.is_dir():
         if folder.is_absolute() or len(folder.parts) > 2:
             raise RecipeError(
-                f"{folder} is no folder: name a Hugging Face folder, a run, a checkpoint or a hub name"
+                f"{folder} is no folder: name a Hugging Face folder, a run, a checkpoint or a hub"
+                " name"
             )
         folder = Path(fetch(str(folder)))
-    return (folder, []) if _is_hf(folder) else newest_checkpoint(folder)
+    if _is_hf(folder):
+        return folder, []
+    return newest_checkpoint(folder)
 
 
-def open_any(folder: Path) -> Model:
+def open_any(folder: Path) -> StoredModel:
     """What ``find_model`` found."""
-    return open_hf(folder) if _is_hf(folder) else open_checkpoint(folder)
+    if _is_hf(folder):
+        return open_hf(folder)
+    return open_checkpoint(folder)
 
 
 def _is_hf(folder: Path) -> bool:
@@ -151,7 +157,7 @@ def to_hf(
     ``watch`` is told (tensors done, tensors in all). RecipeError for bad input, before anything is
     written.
     """
-    check_free(out, replace)
+    check_free(out, replace)  # before weights are looked at: it costs nothing
     model = open_checkpoint(checkpoint)
     shapes = hf_shapes(model.arch)
     write_model(
@@ -194,13 +200,12 @@ def from_hf(
             writer.add(rule, parameter)
         writer.finish()
         write_record(partial, str(hf), shapes, dtype)
-        files = [
-            file for file in partial.rglob("*") if file.is_file() and file.name != RECORD
-        ]  # that changes later
+        # Without the record, in which a comparison is noted later.
+        files = [file for file in partial.rglob("*") if file.is_file() and file.name != RECORD]
         manifests.write(partial, {"tag": out.name, "files": manifests.digests(partial, files)})
 
 
-def _watched(model: Model, watch: Callable[[int, int], None]) -> Iterator[tuple[str, Tensor]]:
+def _watched(model: StoredModel, watch: Callable[[int, int], None]) -> Iterator[tuple[str, Tensor]]:
     total = len(hf_shapes(model.arch))
     for number, named in enumerate(model.tensors(), 1):
         watch(number, total)

@@ -49,6 +49,7 @@ def made_whole(folder: Path, size: int, replace: bool) -> Iterator[Path]:
                 f"the disk is full: {folder} needs {size:,} bytes, {free:,} are free: make room"
             )
         yield partial
+        # Only now, when all is written: until here the old one is whole.
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)
@@ -93,13 +94,15 @@ def copy_companions(source: Path, folder: Path, dtype: torch.dtype) -> None:
     """Copy all that a Hugging Face folder holds beside its weights; ``config.json`` then names
     ``dtype``."""
     for file in sorted(source.iterdir()):
+        # Record, manifest and index are of the weights there; those here get their own.
         left_out = file.name in _OURS or file.name.endswith(".index.json")
         if file.is_file() and file.suffix in _COMPANIONS and not left_out:
             with disk.writing(folder / file.name, file.stat().st_size):
                 shutil.copy(file, folder / file.name)
     config = read_config(folder)
-    named = {key: dtype_name(dtype) for key in ("dtype", "torch_dtype") if key in config}
-    named = named or {"dtype": dtype_name(dtype)}
+    # Under the name, or the names, that the file has.
+    keys = config.keys() & {"dtype", "torch_dtype"} or {"dtype"}
+    named = dict.fromkeys(keys, dtype_name(dtype))
     if config != config | named:
         disk.write_atomic(folder / "config.json", json.dumps(config | named, indent=2) + "\n")
 
@@ -107,11 +110,11 @@ def copy_companions(source: Path, folder: Path, dtype: torch.dtype) -> None:
 def read_config(folder: Path) -> dict[str, Any]:
     """``config.json`` of the folder; RecipeError where there is none, or none that is a JSON
     object."""
-    if (config := disk.read_object(folder / "config.json")) is None:
-        raise RecipeError(
-            f"{folder} has no config.json" if folder.is_dir() else f"{folder} is no folder"
-        )
-    return config
+    if (config := disk.read_object(folder / "config.json")) is not None:
+        return config
+    if not folder.is_dir():
+        raise RecipeError(f"{folder} is no folder")
+    raise RecipeError(f"{folder} has no config.json")
 
 
 def architecture_of(folder: Path) -> Architecture:
@@ -159,10 +162,12 @@ def fetch(name: str) -> str:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
+        # Of weights safetensors alone: pickled ones could run what they name.
         return snapshot_download(
             name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise RecipeError(
-            f"model {name} is no folder here and cannot be fetched from the hub: {str(error).splitlines()[0]}"
+            f"model {name} is no folder here and cannot be fetched from the hub:"
+            f" {str(error).splitlines()[0]}"
         ) from error

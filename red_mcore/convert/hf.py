@@ -48,7 +48,7 @@ def stream_weights(model: torch.nn.ModuleList, arch: Architecture) -> Iterator[t
     stage = parallel_state.get_pipeline_model_parallel_rank()
     pipeline = parallel_state.get_pipeline_model_parallel_group()
     experts = parallel_state.get_expert_model_parallel_group()
-    sample = next(model.parameters())
+    sample = next(model.parameters())  # all are of one type, on one device
     for rule in rules(arch):
         owner = _stage_of(rule, arch, stages)
         holder = None  # of an expert: the expert-parallel rank that has it
@@ -94,7 +94,10 @@ def check_first(arch: Architecture, folder: Path) -> None:
 def load_first(model: torch.nn.ModuleList, arch: Architecture, folder: Path) -> None:
     """Set this rank's parameters from ``model.path``: an HF folder, or a checkpoint that
     ``tools/convert.py`` made."""
-    (load_checkpoint if _is_converted(folder) else load_weights)(model, arch, folder)
+    if _is_converted(folder):
+        load_checkpoint(model, arch, folder)
+    else:
+        load_weights(model, arch, folder)
 
 
 def _is_converted(folder: Path) -> bool:
@@ -149,7 +152,7 @@ def make_fresh(
         "eos_token_id": tokenizer.eos_token_id,
         "bos_token_id": None,
     }
-    with torch.random.fork_rng():
+    with torch.random.fork_rng():  # the seed is the model's alone
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(
             AutoConfig.for_model(config["model_type"], **fields), dtype=dtype

@@ -30,8 +30,8 @@ def check(name: str, field: str = "hub.name") -> None:
         raise RecipeError(f"{field}={name} is no name of a hub repository: write owner/name")
     if get_token() is None:
         raise RecipeError(
-            f"{field}={name}: there is no token to push with: run 'hf auth login', or set HF_TOKEN to a token that may"
-            " write"
+            f"{field}={name}: there is no token to push with:"
+            " run 'hf auth login', or set HF_TOKEN to a token that may write"
         )
 
 
@@ -64,8 +64,12 @@ def push_apart(folder: Path, settings: Hub) -> str:
 
     The weights are on the disk: that they did not get further is no reason for a run to fail.
     """
-    arguments = [str(folder), settings.name, *([] if settings.private else ["--public"])]
-    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
+    arguments = [str(folder), settings.name]
+    if not settings.private:
+        arguments.append("--public")
+    # A rank is set to ask no hub, and huggingface_hub reads that once, when it is imported.
+    environment = dict(os.environ)
+    environment.pop("HF_HUB_OFFLINE", None)
     done = subprocess.run(
         [sys.executable, "-m", "red_mcore.convert.hub", *arguments],
         capture_output=True,
@@ -74,7 +78,9 @@ def push_apart(folder: Path, settings: Hub) -> str:
     )
     if done.returncode == 0:
         return f"pushed to {done.stdout.splitlines()[-1]}"
-    reason = done.stderr.splitlines()[-1] if done.stderr else f"exit code {done.returncode}"
+    reason = f"exit code {done.returncode}"
+    if done.stderr:
+        reason = done.stderr.splitlines()[-1]
     return (
         f"red_mcore: warning: {reason}; try again with: python tools/push.py {' '.join(arguments)}"
     )

@@ -9,14 +9,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from red_mcore.convert.conversion import Model
+from red_mcore.convert.conversion import StoredModel
 
 
-class Loaded:
+class LoadedModel:
     """A model with its weights, on the GPU if there is one; all calls belong inside ``loaded`` and
     ``no_grad``."""
 
-    def __init__(self, built: torch.nn.Module, model: Model) -> None:
+    def __init__(self, built: torch.nn.Module, model: StoredModel) -> None:
         from red_mcore.megatron.model import output_weight
 
         self._built, self.arch = built, model.arch
@@ -38,7 +38,9 @@ class Loaded:
 
 
 @contextmanager
-def loaded(model: Model, dtype: Literal["float32", "bfloat16"] = "float32") -> Iterator[Loaded]:
+def loaded(
+    model: StoredModel, dtype: Literal["float32", "bfloat16"] = "float32"
+) -> Iterator[LoadedModel]:
     """The model on one rank, computing in ``dtype``; no gradients are kept inside the block.
 
     Joins a process group of its own, which must be the only one of the process, and leaves it at
@@ -48,8 +50,7 @@ def loaded(model: Model, dtype: Literal["float32", "bfloat16"] = "float32") -> I
     from megatron.core import parallel_state
     from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
 
-    from red_mcore.config.recipe import Model as Settings
-    from red_mcore.config.recipe import Parallel
+    from red_mcore.config.recipe import Model, Parallel
     from red_mcore.convert import hf
     from red_mcore.megatron import ranks, shim
     from red_mcore.megatron.model import build_model
@@ -63,8 +64,8 @@ def loaded(model: Model, dtype: Literal["float32", "bfloat16"] = "float32") -> I
         with shim.on_device(), torch.no_grad():
             parallel_state.initialize_model_parallel()
             model_parallel_cuda_manual_seed(0)
-            built = build_model(model.arch, Parallel(ranks=1), Settings(dtype=dtype)).eval()
+            built = build_model(model.arch, Parallel(ranks=1), Model(dtype=dtype)).eval()
             hf.load_first(built, model.arch, model.folder)
-            yield Loaded(built[0], model)
+            yield LoadedModel(built[0], model)
     finally:
         ranks.stop()

@@ -46,7 +46,7 @@ _FILE = "__0_0.distcp"
 
 
 @dataclass(frozen=True)
-class Place:
+class StoredPlace:
     """Where a parameter stands in a checkpoint."""
 
     key: str
@@ -59,12 +59,18 @@ class Place:
     """The shape of the parameter, as one rank without tensor parallel holds it."""
 
     @property
+    def chunk(self) -> ChunkStorageMetadata:
+        """The part of the stored tensor that is the parameter."""
+        offsets = torch.Size(self.index + (0,) * len(self.shape))
+        return ChunkStorageMetadata(offsets, torch.Size((1,) * len(self.index) + self.shape))
+
+    @property
     def has_padding(self) -> bool:
         """The stored tensor may have more rows: a vocabulary padded for tensor parallel ranks."""
         return not self.index and len(self.shape) == 2
 
 
-def places(arch: Architecture) -> dict[str, Place]:
+def places(arch: Architecture) -> dict[str, StoredPlace]:
     """The place of every parameter, by its name in the rules."""
     found = {rule.megatron: _indexed(rule.megatron) for rule in rules(arch)}
     counts: dict[str, Shape] = {}
@@ -75,7 +81,7 @@ def places(arch: Architecture) -> dict[str, Place]:
     for rule in rules(arch):
         key, index = found[rule.megatron]
         shape = rule.split([torch.empty(shape, device="meta") for _, shape in rule.hf], 0, 1).shape
-        out[rule.megatron] = Place(key, index, counts[key], tuple(shape))
+        out[rule.megatron] = StoredPlace(key, index, counts[key], tuple(shape))
     return out
 
 
@@ -89,12 +95,10 @@ class StoredWeights:
         self._reader = Reader(folder)
         metadata = self._reader.read_metadata()
         self._reader.set_up_storage_reader(metadata, is_coordinator=True)
-        tensors = {
-            k: t
-            for k, t in metadata.state_dict_metadata.items()
-            if isinstance(t, TensorStorageMetadata)
-        }
-        self._tensors: dict[str, TensorStorageMetadata] = tensors
+        self._tensors: dict[str, TensorStorageMetadata] = {}
+        for key, stored in metadata.state_dict_metadata.items():
+            if isinstance(stored, TensorStorageMetadata):
+                self._tensors[key] = stored
         self._check()
 
     @property
@@ -105,13 +109,8 @@ class StoredWeights:
         """The whole parameter, without padding; RecipeError where it cannot be read."""
         place = self._places[rule.megatron]
         stored = self._tensors[place.key]
-        whole = torch.empty(
-            (*(1 for _ in place.index), *place.shape), dtype=stored.properties.dtype
-        )
-        wanted = ChunkStorageMetadata(
-            torch.Size((*place.index, *(0 for _ in place.shape))), whole.shape
-        )
-        items = create_read_items_for_chunk_list(place.key, stored, [wanted])
+        whole = torch.empty(place.chunk.sizes, dtype=stored.properties.dtype)
+        items = create_read_items_for_chunk_list(place.key, stored, [place.chunk])
         if sum(item.lengths.numel() for item in items) != whole.numel():
             raise RecipeError(f"{self._folder} holds only parts of {rule.megatron}")
         self._reader.read_data(LoadPlan(items), _Into(whole)).wait()
@@ -121,12 +120,11 @@ class StoredWeights:
         folder, wanted = self._folder, {place.key for place in self._places.values()}
         if missing := [key for key in sorted(wanted) if key not in self._tensors]:
             raise RecipeError(f"{folder} lacks tensor {missing[0]} ({len(missing)} missing in all)")
-        unknown = sorted(
-            key for key in self._tensors.keys() - wanted if key.startswith(_OF_THE_MODEL)
-        )
-        if unknown:
+        others = self._tensors.keys() - wanted
+        if unknown := sorted(key for key in others if key.startswith(_OF_THE_MODEL)):
             raise RecipeError(
-                f"{folder} has tensor {unknown[0]} that the model does not know ({len(unknown)} in all)"
+                f"{folder} has tensor {unknown[0]} that the model does not know ({len(unknown)} in"
+                " all)"
             )
         for place in self._places.values():
             stored, implied = tuple(self._tensors[place.key].size), place.counts + place.shape
@@ -154,8 +152,8 @@ class WeightsWriter:
         if place.index and kind == "weight" and ".linear_" in module:
             # Megatron itself asks for an empty object beside the weight of each of a layer's linear
             # modules.
-            numbers = "_".join(".".join(map(str, n)) for n in (place.index, place.counts))
-            self._store_nothing(f"{module}._extra_state/shard_{numbers}")
+            index, counts = ".".join(map(str, place.index)), ".".join(map(str, place.counts))
+            self._store_nothing(f"{module}._extra_state/shard_{index}_{counts}")
 
     def finish(self) -> None:
         """Write the lists without which the file says nothing."""
@@ -167,11 +165,9 @@ class WeightsWriter:
         text = json.dumps(backend | {"common_backend": "torch", "common_backend_version": 1})
         disk.write_atomic(self._folder / "metadata.json", text)
 
-    def _store(self, place: Place, parameter: Tensor) -> None:
-        stored = parameter.detach().view(*(1 for _ in place.index), *place.shape)
-        chunk = ChunkStorageMetadata(
-            torch.Size((*place.index, *(0 for _ in place.shape))), stored.shape
-        )
+    def _store(self, place: StoredPlace, parameter: Tensor) -> None:
+        chunk = place.chunk
+        stored = parameter.detach().view(chunk.sizes)
         whole = self._metadata.state_dict_metadata.setdefault(
             place.key,
             TensorStorageMetadata(
@@ -188,10 +184,7 @@ class WeightsWriter:
 
     def _save(self, index: MetadataIndex, value: object) -> None:
         file = self._folder / _FILE
-        with (
-            disk.writing(file, value.nbytes if isinstance(value, Tensor) else None),
-            file.open("ab") as output,
-        ):
+        with disk.writing(file, getattr(value, "nbytes", None)), file.open("ab") as output:
             begin = output.tell()
             torch.save(value, output)
             self._metadata.storage_data[index] = _StorageInfo(_FILE, begin, output.tell() - begin)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,8 +37,9 @@ class HFTensors(HFHeaders):
         for name, other in same.items():
             if not _equal(self._places[name], self._places[other]):
                 raise RecipeError(
-                    f"{self._folder}: config.json has tie_word_embeddings=true, but {name} differs from {other}: if the"
-                    f" model was trained with two, set it to false there, else take {name} out of the weights"
+                    f"{self._folder}: config.json has tie_word_embeddings=true, but {name} differs"
+                    f" from {other}: if the model was trained with two, set it to false there,"
+                    f" else take {name} out of the weights"
                 )
 
     def read(self, name: str) -> Tensor:
@@ -64,34 +66,30 @@ def write_tensors(
     ``tensors`` have to come in the order of ``shapes``; each is cast and written before the next is
     asked for.
     """
-    shards = _shards(
-        {name: math.prod(shape) * dtype.itemsize for name, shape in shapes.items()}, shard_bytes
-    )
+    sizes = {name: math.prod(shape) * dtype.itemsize for name, shape in shapes.items()}
+    shards = _shards(sizes, shard_bytes)
     places: dict[str, str] = {}
     stream = zip(shapes, tensors, strict=True)
     for number, names in enumerate(shards, 1):
-        file = (
-            "model.safetensors"
-            if len(shards) == 1
-            else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        )
+        file = "model.safetensors"
+        if len(shards) > 1:
+            file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         places |= dict.fromkeys(names, file)
-        header = _header_of(names, shapes, dtype)
-        size = len(header) + sum(math.prod(shapes[name]) * dtype.itemsize for name in names)
+        header = _header_of(names, shapes, sizes, dtype)
+        size = len(header) + sum(map(sizes.__getitem__, names))
         with disk.written(folder / file, size) as write:
             write(header)
-            for _, (expected, (name, tensor)) in zip(names, stream, strict=False):
+            for expected, (name, tensor) in islice(stream, len(names)):
                 if (name, tuple(tensor.shape)) != (expected, shapes[expected]):
                     raise ValueError(
                         f"got {name} {tuple(tensor.shape)}, want {expected} {shapes[expected]}"
                     )
                 write(_bytes(tensor.detach().to("cpu", dtype)))
-    next(
-        stream, None
-    )  # an error if there are more tensors than names; runs the last lines of a generator
+    # An error if there are more tensors than names; and it runs the last lines of a generator.
+    next(stream, None)
     if len(shards) > 1:
-        size = sum(math.prod(shape) for shape in shapes.values()) * dtype.itemsize
-        text = json.dumps({"metadata": {"total_size": size}, "weight_map": places}, indent=2)
+        total = {"total_size": sum(sizes.values())}
+        text = json.dumps({"metadata": total, "weight_map": places}, indent=2)
         disk.write_atomic(folder / INDEX, text)
 
 
@@ -123,15 +121,15 @@ def _shards(sizes: dict[str, int], limit: int) -> list[list[str]]:
     return shards
 
 
-def _header_of(names: list[str], shapes: dict[str, Shape], dtype: torch.dtype) -> bytes:
+def _header_of(
+    names: list[str], shapes: dict[str, Shape], sizes: dict[str, int], dtype: torch.dtype
+) -> bytes:
     (type_name,) = (name for name, found in DTYPES.items() if found == dtype)
-    ends = [0]
+    header: dict[str, dict[str, Any]] = {"__metadata__": {"format": "pt"}}
+    end = 0
     for name in names:
-        ends.append(ends[-1] + math.prod(shapes[name]) * dtype.itemsize)
-    header = {"__metadata__": {"format": "pt"}} | {
-        name: {"dtype": type_name, "shape": shapes[name], "data_offsets": offsets}
-        for name, offsets in zip(names, pairwise(ends), strict=True)
-    }
+        begin, end = end, end + sizes[name]
+        header[name] = {"dtype": type_name, "shape": shapes[name], "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # readers want the data aligned
     return len(text).to_bytes(8, "little") + text

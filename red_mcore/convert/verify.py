@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from red_mcore.config.recipe import RecipeError
-from red_mcore.convert.conversion import Model, open_checkpoint, open_hf
+from red_mcore.convert.conversion import StoredModel, open_checkpoint, open_hf
 from red_mcore.convert.folder import dtype_name, record_verified
 from red_mcore.convert.one_process import loaded
 from red_mcore.models.rules import hf_shapes
@@ -43,13 +43,12 @@ class Logits:
 
     @property
     def passed(self) -> bool:
-        return (
-            self.max_difference <= self.limit < math.inf
-        )  # False for NaN; an infinite logit would allow anything
+        # NaN does not pass, either; an infinite logit would allow anything.
+        return self.max_difference <= self.limit < math.inf
 
 
 @dataclass
-class Result:
+class Verification:
     """What was compared, and how it ended."""
 
     tensors: int
@@ -69,7 +68,7 @@ class Result:
 
 def verify(
     hf: Path, checkpoint: Path, *, logits: bool, watch: Callable[[int, int], None]
-) -> Result:
+) -> Verification:
     """Compare both, and note the result in the record of each that has one.
 
     Tensors are compared in the smaller of both types, to which the larger is rounded, bit by bit.
@@ -88,40 +87,45 @@ def verify(
         if not torch.equal(_bits(one.to(dtype)), _bits(other.to(dtype))):
             different.append(name)
         watch(number, total)
-    compared = _compare_logits(theirs, ours) if logits and not different else None
-    result = Result(total, dtype_name(dtype), different, compared)
+    compared = None
+    if logits and not different:
+        compared = _compare_logits(theirs, ours)
+    result = Verification(total, dtype_name(dtype), different, compared)
     record_verified(hf, result.as_record(checkpoint))
     record_verified(checkpoint, result.as_record(hf))
     return result
 
 
-def _check_alike(hf: Model, checkpoint: Model) -> None:
+def _check_alike(hf: StoredModel, checkpoint: StoredModel) -> None:
     one, other = asdict(hf.arch), asdict(checkpoint.arch)
     for field, value in one.items():
         if value != other[field] and field not in _NO_MATTER:
             raise RecipeError(
-                f"{hf.folder} and {checkpoint.folder} are different models: {field} is {value} and {other[field]}"
+                f"{hf.folder} and {checkpoint.folder} are different models:"
+                f" {field} is {value} and {other[field]}"
             )
 
 
-def _check_memory(model: Model) -> None:
+def _check_memory(model: StoredModel) -> None:
     needed = 1.2 * 4 * model.arch.parameters + 2**30  # in float32; one of the two models at a time
     available = psutil.virtual_memory().available
     if needed > available:
         raise RecipeError(
-            f"logits of {model.arch.parameters:,} parameters in float32 need about {needed / 2**30:.0f} GiB of memory,"
-            f" {available / 2**30:.0f} GiB are free: use --no-logits, or a machine with more"
+            f"logits of {model.arch.parameters:,} parameters in float32 need about"
+            f" {needed / 2**30:.0f} GiB of memory, {available / 2**30:.0f} GiB are free:"
+            " use --no-logits, or a machine with more"
         )
 
 
 def _bits(tensor: Tensor) -> Tensor:
+    # As whole numbers: a NaN equals nothing, and -0.0 equals 0.0.
     return tensor.contiguous().view(torch.int16 if tensor.dtype.itemsize == 2 else torch.int32)
 
 
-def _compare_logits(hf: Model, checkpoint: Model) -> Logits:
+def _compare_logits(hf: StoredModel, checkpoint: StoredModel) -> Logits:
     tokens = _tokens(hf)
     theirs = _logits_of_transformers(hf, tokens)
-    gc.collect()
+    gc.collect()  # the memory that was checked is that of one model at a time
     ours = _logits_of_megatron(checkpoint, tokens)
     return compare(theirs, ours)
 
@@ -136,7 +140,7 @@ def compare(theirs: list[Tensor], ours: list[Tensor]) -> Logits:
     return Logits(len(theirs), float(difference), LIMIT * float(largest))
 
 
-def _tokens(model: Model) -> list[Tensor]:
+def _tokens(model: StoredModel) -> list[Tensor]:
     """[T] int64 of each prompt; RecipeError where the folder has no tokenizer."""
     from transformers import AutoTokenizer
 
@@ -151,7 +155,7 @@ def _tokens(model: Model) -> list[Tensor]:
     return [torch.tensor(tokenizer.encode(prompt)[:longest]) for prompt in PROMPTS]
 
 
-def _logits_of_transformers(model: Model, tokens: list[Tensor]) -> list[Tensor]:
+def _logits_of_transformers(model: StoredModel, tokens: list[Tensor]) -> list[Tensor]:
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
@@ -163,6 +167,6 @@ def _logits_of_transformers(model: Model, tokens: list[Tensor]) -> list[Tensor]:
         return [loaded(sequence[None]).logits[0] for sequence in tokens]
 
 
-def _logits_of_megatron(model: Model, tokens: list[Tensor]) -> list[Tensor]:
+def _logits_of_megatron(model: StoredModel, tokens: list[Tensor]) -> list[Tensor]:
     with loaded(model) as megatron:
         return [(megatron.hidden(sequence) @ megatron.output_weight.T).cpu() for sequence in tokens]

@@ -21,7 +21,7 @@ from red_mcore.tracking.console import Watched
 if TYPE_CHECKING:
     import numpy as np
 
-    from red_mcore.convert.conversion import Model as StoredModel
+    from red_mcore.convert.conversion import StoredModel
     from red_mcore.rewards.verifier import Verifier
     from red_mcore.rollout.protocol import Engine
 

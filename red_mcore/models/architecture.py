@@ -7,7 +7,7 @@ What all families share is here; what is special to one is its file in ``familie
 from __future__ import annotations
 
 import json
-import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +22,15 @@ __all__ = ["SUPPORTED", "Architecture", "Experts", "Llama3Rope", "hf_config", "r
 SUPPORTED = tuple(FAMILIES)
 """``model_type`` values that the converter and the model builder know."""
 
-_READ = {
-    "model_type",
-    "architectures",
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "rms_norm_eps",
-    "tie_word_embeddings",
-    "max_position_embeddings",
-    "initializer_range",
-    "rope_theta",
-    "rope_parameters",
-    "rope_scaling",
-    "layer_types",
-}
 _NEEDED = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
+    *("vocab_size", "hidden_size", "intermediate_size"),
+    *("num_hidden_layers", "num_attention_heads"),
 )
+_READ = {
+    *("model_type", "architectures", *_NEEDED, "num_key_value_heads", "head_dim", "rms_norm_eps"),
+    *("tie_word_embeddings", "max_position_embeddings", "initializer_range"),
+    *("rope_theta", "rope_parameters", "rope_scaling", "layer_types"),
+}
 _WHOLE = {
     "vocab_size": 2**24,
     "hidden_size": 2**20,
@@ -64,12 +47,8 @@ _REAL = {"rms_norm_eps": 1.0, "initializer_range": 100.0, "rope_theta": 1e15}
 _MAY_BE_NULL = ("num_key_value_heads", "head_dim", "rope_theta", "sliding_window")
 """Fields whose null means that they are not there; switches may be null, too."""
 _MAY_DIFFER = {
-    *(
-        "max_position_embeddings",
-        "rope_theta",
-        "rope_scaling",
-        "rope_parameters",
-    ),  # longer contexts
+    # Longer contexts.
+    *("max_position_embeddings", "rope_theta", "rope_scaling", "rope_parameters"),
     *("sliding_window", "max_window_layers", "layer_types", "initializer_range", "architectures"),
 }
 """Fields that are read, and that ``model.config`` may have otherwise than the folder whose weights
@@ -89,89 +68,26 @@ _IMPLEMENTED = {
 where a family reads them."""
 _HARMLESS = {
     # Types, versions and names; what files were made with.
-    *(
-        "transformers_version",
-        "torch_dtype",
-        "dtype",
-        "tokenizer_class",
-        "is_llama_config",
-        "hf_device_map",
-    ),
+    *("transformers_version", "torch_dtype", "dtype", "tokenizer_class", "is_llama_config"),
+    "hf_device_map",
     # How a forward is run: the same numbers come out.
-    *(
-        "use_cache",
-        "attn_implementation",
-        "use_flash_attn",
-        "use_flash_attention",
-        "use_flash_attention_2",
-    ),
-    *(
-        "cache_implementation",
-        "gradient_checkpointing",
-        "torchscript",
-        "use_bfloat16",
-        "is_decoder",
-    ),
-    "chunk_size_feed_forward",
+    *("use_cache", "attn_implementation", "use_flash_attn", "use_flash_attention"),
+    *("use_flash_attention_2", "cache_implementation", "gradient_checkpointing", "torchscript"),
+    *("use_bfloat16", "is_decoder", "chunk_size_feed_forward"),
     "pretraining_tp",  # Products are computed in so many slices.
     # Of the tokenizer: the tokens that it adds, the length that it cuts at.
-    *(
-        "bos_token_id",
-        "eos_token_id",
-        "pad_token_id",
-        "unk_token_id",
-        "sep_token_id",
-        "decoder_start_token_id",
-    ),
-    *(
-        "model_max_length",
-        "tokenizer_model_max_length",
-        "max_sequence_length",
-        "max_seq_length",
-        "seq_length",
-    ),
+    *("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id"),
+    *("decoder_start_token_id", "model_max_length", "tokenizer_model_max_length"),
+    *("max_sequence_length", "max_seq_length", "seq_length"),
     # Of other heads than the one over the vocabulary, and of what a forward returns.
-    *(
-        "id2label",
-        "label2id",
-        "num_labels",
-        "problem_type",
-        "finetuning_task",
-        "task_specific_params",
-    ),
-    *(
-        "return_dict",
-        "output_attentions",
-        "output_hidden_states",
-        "output_scores",
-        "return_dict_in_generate",
-    ),
+    *("id2label", "label2id", "num_labels", "problem_type", "finetuning_task"),
+    *("task_specific_params", "return_dict", "output_attentions", "output_hidden_states"),
+    *("output_scores", "return_dict_in_generate"),
     # Of generation, which transformers 4 wrote here: sampling is the recipe's, or the protocol's.
-    *(
-        "do_sample",
-        "temperature",
-        "top_k",
-        "top_p",
-        "typical_p",
-        "num_beams",
-        "num_beam_groups",
-        "diversity_penalty",
-    ),
-    *(
-        "max_length",
-        "min_length",
-        "max_new_tokens",
-        "length_penalty",
-        "repetition_penalty",
-        "early_stopping",
-    ),
-    *(
-        "no_repeat_ngram_size",
-        "encoder_no_repeat_ngram_size",
-        "num_return_sequences",
-        "bad_words_ids",
-        "prefix",
-    ),
+    *("do_sample", "temperature", "top_k", "top_p", "typical_p", "num_beams", "num_beam_groups"),
+    *("diversity_penalty", "max_length", "min_length", "max_new_tokens", "length_penalty"),
+    *("repetition_penalty", "early_stopping", "no_repeat_ngram_size"),
+    *("encoder_no_repeat_ngram_size", "num_return_sequences", "bad_words_ids", "prefix"),
     *("forced_bos_token_id", "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens"),
     *("remove_invalid_values", "exponential_decay_length_penalty"),
     # Of training programs: noise and loss that are theirs.
@@ -208,8 +124,7 @@ def hf_config(model: Model) -> dict[str, Any]:
 
 def _refuse_contradiction(found: Config, model: Model, file: Path) -> None:
     known = _READ | _IMPLEMENTED.keys()
-    family = FAMILIES.get(str(found.get("model_type")))
-    if family is not None:
+    if family := FAMILIES.get(str(found.get("model_type"))):
         known |= family.fields
     for name, value in model.config.items():
         if name in known - _MAY_DIFFER and name in found and found[name] != value:
@@ -241,7 +156,8 @@ def read_architecture(config: Config, file: Path | None = None) -> Architecture:
     head_dim = config.get("head_dim") or hidden // heads
     if not config.get("head_dim") and hidden % heads:
         raise RecipeError(
-            f"hidden_size={hidden} is no multiple of num_attention_heads={heads}: use one, or a head_dim"
+            f"hidden_size={hidden} is no multiple of num_attention_heads={heads}:"
+            " use one, or a head_dim"
         )
     max_positions = config.get("max_position_embeddings", 32768)
     theta, scaling = _rope(config, max_positions)
@@ -267,9 +183,8 @@ def read_architecture(config: Config, file: Path | None = None) -> Architecture:
 
 def _check_values(config: Config, where: str) -> None:
     """RecipeError, by name, for a field of the wrong type or sign; ``where`` stands before it."""
-    family = FAMILIES.get(str(config.get("model_type")))
     sizes, switches = dict(_WHOLE), {"tie_word_embeddings"}
-    if family is not None:
+    if family := FAMILIES.get(str(config.get("model_type"))):
         sizes |= family.sizes
         switches |= {*family.switches}
 
@@ -328,8 +243,11 @@ def _refuse_unknown(config: Config, family: Family, file: Path | None) -> None:
         known |= {"auto_map"}  # a program of its own, but the class that is named has been checked
     for name, value in config.items():
         if value and name not in known and not name.startswith(_HARMLESS_BEGINNINGS):
-            override = f"model.config[{name}]" if "." in name else f"model.config.{name}"
-            fix = f"set '{override}=null'" if file is None else f"take it out of {file}"
+            fix = f"set 'model.config.{name}=null'"
+            if file is not None:
+                fix = f"take it out of {file}"
+            elif "." in name:
+                fix = f"set 'model.config[{name}]=null'"
             raise RecipeError(
                 f"{name} is not known for model_type '{family.model_type}' and may change the"
                 f" computation: if it does not, {fix}"
@@ -343,20 +261,19 @@ def _rope(config: Config, max_positions: int) -> tuple[float, Llama3Rope | None]
     if kind not in ("default", "llama3"):
         raise RecipeError(f"rope type '{kind}' is not supported; supported: default, llama3")
     known = {"rope_type", "type", "rope_theta"}
-    known |= {*_LLAMA3, "original_max_position_embeddings"} if kind == "llama3" else set()
-    if unknown := [
-        name for name, value in rope.items() if name not in known and value not in (None, 1.0)
-    ]:
-        raise RecipeError(
-            f"rope parameter {unknown[0]}={rope[unknown[0]]} is not supported with rope type '{kind}'"
-        )
-    for name, value in rope.items():  # numbers but for the type
-        is_number = (
-            isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-        )
-        if name not in ("rope_type", "type") and value is not None and not is_number:
+    if kind == "llama3":
+        known |= {*_LLAMA3, "original_max_position_embeddings"}
+    for name, value in rope.items():
+        if name not in known and value not in (None, 1.0):  # a factor of 1 changes nothing
             raise RecipeError(
-                f"rope parameter {name}={value} (rope_scaling or rope_parameters): want a number above 0"
+                f"rope parameter {name}={value} is not supported with rope type '{kind}'"
+            )
+    for name, value in rope.items():
+        is_number = value is None or _is_number(value, int | float, sys.float_info.max)
+        if name not in ("rope_type", "type") and not is_number:
+            raise RecipeError(
+                f"rope parameter {name}={value} (rope_scaling or rope_parameters):"
+                " want a number above 0"
             )
     theta = float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0)
     if kind == "default":
@@ -371,7 +288,7 @@ def _rope(config: Config, max_positions: int) -> tuple[float, Llama3Rope | None]
         )
     if not (factor >= 1 and 0 < low < high):
         raise RecipeError(
-            f"rope type 'llama3' has factor={factor:g}, low_freq_factor={low:g}, high_freq_factor={high:g}:"
-            " want a factor of 1 or more and 0 < low < high"
+            f"rope type 'llama3' has factor={factor:g}, low_freq_factor={low:g},"
+            f" high_freq_factor={high:g}: want a factor of 1 or more and 0 < low < high"
         )
     return theta, Llama3Rope(factor, low, high, original)

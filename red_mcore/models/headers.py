@@ -70,23 +70,26 @@ class HFHeaders:
         others = self._places.keys() - expected.keys() - same.keys()
         if unknown := sorted(name for name in others if not _BUFFERS.search(name)):
             raise RecipeError(
-                f"{self._folder} has tensor {unknown[0]} that the model does not know ({len(unknown)} in all): is its"
-                " config.json another model's?"
+                f"{self._folder} has tensor {unknown[0]} that the model does not know"
+                f" ({len(unknown)} in all): is its config.json another model's?"
             )
         self._check_same({name: other for name, other in same.items() if name in self._places})
         self._places = {name: self._places[name] for name in expected}
         for name, place in self._places.items():
             if place.shape != expected[name]:
                 raise RecipeError(
-                    f"{self._folder}: {name} has shape {place.shape}, config.json implies {expected[name]}"
+                    f"{self._folder}: {name} has shape {place.shape}, config.json implies"
+                    f" {expected[name]}"
                 )
             if place.dtype not in WIDTHS:
                 raise RecipeError(
-                    f"{self._folder}: {name} is of type {place.dtype}; supported: {', '.join(WIDTHS)}"
+                    f"{self._folder}: {name} is of type {place.dtype}; supported:"
+                    f" {', '.join(WIDTHS)}"
                 )
             if place.size != (size := math.prod(place.shape) * WIDTHS[place.dtype]):
                 raise RecipeError(
-                    f"{place.file}: {name} has {place.size} bytes and should have {size}: fetch it again"
+                    f"{place.file}: {name} has {place.size} bytes and should have {size}:"
+                    " fetch it again"
                 )
 
     def _check_same(self, same: dict[str, str]) -> None:
@@ -97,24 +100,25 @@ def _files(folder: Path) -> list[Path]:
     index, single = folder / INDEX, folder / "model.safetensors"
     if not index.is_file():
         if not single.is_file():
-            pickled = any(folder.glob("pytorch_model*.bin*"))
-            fix = (
-                f", but pytorch_model.bin, which is not read: AutoModelForCausalLM.from_pretrained({str(folder)!r})"
-                ".save_pretrained(FOLDER) of transformers writes the former"
-            )
-            raise RecipeError(
-                f"{folder} holds neither model.safetensors nor {INDEX}{fix if pickled else ''}"
-            )
+            fault = f"{folder} holds neither model.safetensors nor {INDEX}"
+            if any(folder.glob("pytorch_model*.bin*")):
+                fault += (
+                    ", but pytorch_model.bin, which is not read: AutoModelForCausalLM"
+                    f".from_pretrained({str(folder)!r}).save_pretrained(FOLDER)"
+                    " of transformers writes the former"
+                )
+            raise RecipeError(fault)
         return [single]
     try:
-        names = sorted({str(name) for name in json.loads(index.read_text())["weight_map"].values()})
+        names = sorted(set(map(str, json.loads(index.read_text())["weight_map"].values())))
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise RecipeError(
             f"{index} is no index of safetensors: want JSON with a weight_map"
         ) from None
     if lost := [name for name in names if not (folder / name).is_file()]:
         raise RecipeError(
-            f"{folder} lacks {lost[0]}, which {INDEX} names ({len(lost)} of {len(names)} files missing)"
+            f"{folder} lacks {lost[0]}, which {INDEX} names ({len(lost)} of {len(names)} files"
+            " missing)"
         )
     return [folder / name for name in names]
 
@@ -133,15 +137,14 @@ def _header(file: Path) -> dict[str, Place]:
                 raise ValueError("its header ends behind the file")
             header = json.loads(content.read(length))
         header.pop("__metadata__", None)
-        found = {
-            name: Place(
-                file, 8 + length + begin, end - begin, entry["dtype"], tuple(entry["shape"])
-            )
-            for name, entry in header.items()
-            for begin, end in [entry["data_offsets"]]
-        }
-        if any(place.begin < 8 + length or place.size < 0 for place in found.values()):
-            raise ValueError("a tensor lies outside of its data")
+        data = 8 + length  # from where offsets count
+        found: dict[str, Place] = {}
+        for name, entry in header.items():
+            begin, end = entry["data_offsets"]
+            place = Place(file, data + begin, end - begin, entry["dtype"], tuple(entry["shape"]))
+            if place.begin < data or place.size < 0:
+                raise ValueError("a tensor lies outside of its data")
+            found[name] = place
         end = max((place.begin + place.size for place in found.values()), default=0)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise RecipeError(f"{file} is no safetensors file: {error}") from None

@@ -27,8 +27,9 @@ def check_layers(model: Model, arch: Architecture | None, tensor: int) -> None:
     ``tensor``: ranks that split each layer.
     """
     if model.layers == "transformer_engine" or model.fp8 != "none":
-        field = f"model.fp8={model.fp8}" if model.fp8 != "none" else f"model.layers={model.layers}"
-        fix = "use fp8=none" if model.fp8 != "none" else "use layers=auto"
+        field, fix = f"model.layers={model.layers}", "use layers=auto"
+        if model.fp8 != "none":
+            field, fix = f"model.fp8={model.fp8}", "use fp8=none"
         wants = {
             "an NVIDIA GPU, and this machine has none": not has_gpu(),
             "Transformer Engine, which is not installed": not has_transformer_engine(),
@@ -53,5 +54,6 @@ def check_layers(model: Model, arch: Architecture | None, tensor: int) -> None:
     for name, width in widths.items():
         if width % multiple:
             raise RecipeError(
-                f"model.fp8={model.fp8}: {name} = {width} is no multiple of {multiple}: use fp8=none"
+                f"model.fp8={model.fp8}: {name} = {width} is no multiple of {multiple}:"
+                " use fp8=none"
             )

@@ -19,9 +19,14 @@ def rules(arch: Architecture) -> Iterator[Rule]:
 
 def hf_shapes(arch: Architecture) -> dict[str, Shape]:
     """Name -> shape of every tensor of the HF checkpoint; a tied output layer is not among them."""
-    return {name: shape for rule in rules(arch) for name, shape in rule.hf}
+    shapes: dict[str, Shape] = {}
+    for rule in rules(arch):
+        shapes.update(rule.hf)
+    return shapes
 
 
 def tied_names(arch: Architecture) -> dict[str, str]:
     """A tensor that files may hold a second time: its name -> that of its equal."""
-    return {"lm_head.weight": "model.embed_tokens.weight"} if arch.tied else {}
+    if not arch.tied:
+        return {}
+    return {"lm_head.weight": "model.embed_tokens.weight"}

@@ -7,7 +7,8 @@ import importlib.metadata
 import json
 from collections import Counter
 from itertools import chain
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from red_mcore.checkpoints import fingerprints
 from red_mcore.config.recipe import Data, Recipe, RecipeError
@@ -19,7 +20,7 @@ from red_mcore.samples.records import Problem
 from red_mcore.system import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from red_mcore.data.formats import Columns
     from red_mcore.megatron.ranks import Ranks
@@ -43,16 +44,16 @@ def take_in(
     """(training, held-out) problems that are ``usable``, the same on every rank; a collective."""
     from red_mcore.megatron import ranks
 
-    content = [
-        [p.id, p.text, p.gold, len(p.trace or "")] for p in (*loaded.training, *loaded.held_out)
-    ]
+    problems = (*loaded.training, *loaded.held_out)
+    content = [[p.id, p.text, p.gold, len(p.trace or "")] for p in problems]
     mine = fingerprints.digest(json.dumps(content))
     first = ranks.from_main(mine)
     with ranks.together():
         if mine != first:
             raise RecipeError(
-                f"rank {here.rank} has read other problems than rank 0: the sources ({_where(recipe)}) have to be the"
-                " same on every node, and a function has to give the same rows at every call"
+                f"rank {here.rank} has read other problems than rank 0:"
+                f" the sources ({_where(recipe)}) have to be the same on every node, and a"
+                " function has to give the same rows at every call"
             )
 
     def kept_here() -> set[int]:
@@ -60,9 +61,11 @@ def take_in(
         return usable(recipe, loaded, benchmarks, tokenizer, verifier, say)
 
     kept = ranks.on_main(here, kept_here)
-    return [p for p in loaded.training if p.id in kept], [
-        p for p in loaded.held_out if p.id in kept
-    ]
+    return _only(kept, loaded.training), _only(kept, loaded.held_out)
+
+
+def _only(ids: set[int], problems: Iterable[Problem]) -> list[Problem]:
+    return [problem for problem in problems if problem.id in ids]
 
 
 def usable(
@@ -98,9 +101,9 @@ def usable(
     training = [p for p in training if p.id not in bad]
     held_out = [p for p in held_out if p.id not in bad]
     if not training or not held_out:
-        of = "held-out problem" if training else "training problem"
+        of = "held-out" if training else "training"
         raise RecipeError(
-            f"data.path {where}: no {of} has a gold that can be used; see the warning above"
+            f"data.path {where}: no {of} problem has a gold that can be used; see the warning above"
         )
     notes += check_traces(recipe, tokenizer, training)
     for note in notes:
@@ -116,25 +119,32 @@ def _where(recipe: Recipe) -> str:
     return ", ".join(sources.paths(recipe.data)) or "null"
 
 
+def learns_from_traces(recipe: Recipe) -> bool:
+    """Whether traces join the groups, or are learnt from beside them."""
+    return bool(recipe.algorithm.traces or recipe.algorithm.needs_traces)
+
+
 def check_traces(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list[Note]:
     """How many problems have a trace that can be used, where the algorithm learns from traces; else
     [].
 
     RecipeError where none has.
     """
-    algorithm, limit = recipe.algorithm, recipe.rollout.max_response_tokens
-    if not (algorithm.traces or algorithm.needs_traces):
+    limit = recipe.rollout.max_response_tokens
+    if not learns_from_traces(recipe):
         return []
     faults = Counter(trace_faults(tokenizer, problems, limit, recipe.data))
     count = faults.pop(None, 0)
     why = ", ".join(f"{number} {fault}" for fault, number in faults.items())
     if not count:
         raise RecipeError(
-            f"{type(algorithm).__name__} learns from traces, but none of the {len(problems)} problems has one of at"
-            f" most rollout.max_response_tokens={limit} tokens ({why}): set data.trace_field, or raise the limit"
+            f"{type(recipe.algorithm).__name__} learns from traces, but none of the {len(problems)}"
+            f" problems has one of at most rollout.max_response_tokens={limit} tokens ({why}):"
+            " set data.trace_field, or raise the limit"
         )
-    rest = f"; of the others' traces {why}" if why else ""
-    line = f"{count} of {len(problems)} training problems have a trace that can be used{rest}"
+    line = f"{count} of {len(problems)} training problems have a trace that can be used"
+    if why:
+        line += f"; of the others' traces {why}"
     return [Note("usable_traces", count, line)]
 
 
@@ -191,38 +201,46 @@ def bad_golds(
     text = json.dumps(
         [importlib.metadata.version("math-verify"), [[p.id, p.gold, p.kind] for p in problems]]
     )
-    identity = fingerprints.digest(text)
-    try:
-        found = disk.read_object(file) or {}
-        if found.get("digest") != fingerprints.digest(json.dumps(found.get("rows"))):
-            if "digest" in found:  # an older version wrote none
-                raise disk.Damaged(f"{file} is damaged (its rows do not match their checksum)")
-            found = {}
-    except disk.Damaged as error:
-        say(f"red_mcore: warning: {error}: the golds are judged anew")
-        found = {}
-    if found.get("golds") != identity:
+    golds = fingerprints.digest(text)
+    rows = _judged_before(file, golds, say)
+    if rows is None:
         rows = []
         for p, fault in zip(problems, verifier.gold_faults(problems), strict=True):
             if fault:
                 rows.append({"id": p.id, "problem": p.text, "gold": p.gold, "fault": fault})
-        found = {"golds": identity, "digest": fingerprints.digest(json.dumps(rows)), "rows": rows}
+        found = {"golds": golds, "digest": fingerprints.digest(json.dumps(rows)), "rows": rows}
         disk.write_atomic(file, json.dumps(found, indent=1) + "\n")
-    rows = found["rows"]
-    if rows:
-        commonest = Counter(row["fault"] for row in rows).most_common(3)
-        faults = ", ".join(f"{count} {fault}" for fault, count in commonest)
-        share = len(rows) / len(problems)
+    if not rows:
+        return set()
+    commonest = Counter(row["fault"] for row in rows).most_common(3)
+    faults = ", ".join(f"{count} {fault}" for fault, count in commonest)
+    say(
+        f"red_mcore: warning: left out {len(rows)} of {len(problems)} problems whose gold"
+        f" cannot be used, listed in {file}: {faults}; the first: {rows[0]['gold'][:60]!r}"
+    )
+    if (share := len(rows) / len(problems)) > MANY:
         say(
-            f"red_mcore: warning: left out {len(rows)} of {len(problems)} problems whose gold cannot be used, listed in"
-            f" {file}: {faults}; the first: {rows[0]['gold'][:60]!r}"
+            f"red_mcore: warning: that is {share:.0%} of all golds: does data.gold_field="
+            f"{recipe.data.gold_field or 'null'} name the column of the answers?"
         )
-        if share > MANY:
-            say(
-                f"red_mcore: warning: that is {share:.0%} of all golds: does data.gold_field="
-                f"{recipe.data.gold_field or 'null'} name the column of the answers?"
-            )
     return {row["id"] for row in rows}
+
+
+def _judged_before(
+    file: Path, golds: str, say: Callable[[str], None]
+) -> list[dict[str, Any]] | None:
+    """The rows that an earlier start kept, where it judged the same golds; else None."""
+    try:
+        found = disk.read_object(file) or {}
+        is_whole = found.get("digest") == fingerprints.digest(json.dumps(found.get("rows")))
+        if not is_whole and "digest" in found:  # an older version wrote none
+            raise disk.Damaged(f"{file} is damaged (its rows do not match their checksum)")
+    except disk.Damaged as error:
+        say(f"red_mcore: warning: {error}: the golds are judged anew")
+        return None
+    if not is_whole or found.get("golds") != golds:
+        return None
+    return found["rows"]
 
 
 def load_benchmarks(
@@ -260,9 +278,13 @@ def fitting(
     fitting = [p for p in problems if len(encode_prompt(tokenizer, p, recipe.data)) <= limit]
     if not fitting:
         raise RecipeError(
-            f"rollout.max_prompt_tokens={limit}: none of the {len(problems)} {what} problems fits; raise it"
+            f"rollout.max_prompt_tokens={limit}: none of the {len(problems)} {what} problems fits;"
+            " raise it"
         )
     if left_out := len(problems) - len(fitting):
-        line = f"left out {left_out} of {len(problems)} {what} problems: longer than rollout.max_prompt_tokens={limit}"
+        line = (
+            f"left out {left_out} of {len(problems)} {what} problems:"
+            f" longer than rollout.max_prompt_tokens={limit}"
+        )
         notes.append(Note(f"{what.replace('-', '_')}_too_long", left_out, line))
     return fitting

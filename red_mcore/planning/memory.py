@@ -105,7 +105,9 @@ def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Me
     if recipe.model.dtype == "bfloat16":
         each += 4  # the weights in float32
     state = round(owned * each)
-    temporaries = 8 if on_gpu and not has_transformer_engine() else 4
+    temporaries = 4  # the weights before the step, in float32
+    if on_gpu and not has_transformer_engine():
+        temporaries += 4  # of torch's AdamW
     kept, again = _activations(recipe, arch, stage, on_gpu)
     found = Memory(
         process=0,
@@ -129,7 +131,8 @@ def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Me
         found = _with_teacher(found, recipe, teacher, stage, on_gpu)
     if stage == parallel.pipeline - 1:
         found = replace(found, logits=_logits(recipe, arch))
-    if not on_gpu:  # the programs are in the same memory, from which there is nowhere to offload to
+    if not on_gpu:
+        # The programs are in the same memory, from which there is nowhere to offload to.
         verifiers = recipe.reward.workers * VERIFIER_BYTES // recipe.rollout.tensor
         return replace(found, process=PROCESS_BYTES, verifiers=verifiers)
     if recipe.offload.optimizer:
@@ -180,8 +183,9 @@ class Room:
 def room(recipe: Recipe) -> Room | None:
     """What this machine has for the recipe's ranks; None where that cannot be told."""
     if devices.has_gpu():
-        size = devices.gpu_memory()
-        return None if size is None else Room(size, 1, "a GPU here")
+        if (size := devices.gpu_memory()) is None:
+            return None
+        return Room(size, 1, "a GPU here")
     here = devices.ranks_here(recipe.parallel.ranks)
     name = "this machine"
     if here > 1:
@@ -209,6 +213,7 @@ def check(recipe: Recipe, arch: Architecture, here: bool) -> None:
     if found is None or (not here and is_for_another_machine(recipe, arch)):
         return
     need = most_needing(recipe, arch, devices.has_gpu())
+    # The rollout's memory has no lengths in it; an update may fit once sequences are shorter.
     if need.rollout <= found.each:
         return
     gib, free = 2**30, found.each - need.resident
@@ -219,13 +224,15 @@ def check(recipe: Recipe, arch: Architecture, here: bool) -> None:
     field, (value, size, left) = max(wants.items(), key=lambda item: item[1][1])
     if left > 0:
         raise RecipeError(
-            f"{field}={value}: with it a rank needs {need.rollout / gib:.1f} GiB at least, and {found.name} has"
-            f" {found.bytes / gib:.1f} GiB: use {value * left // size} or less, or fewer ranks"
+            f"{field}={value}: with it a rank needs {need.rollout / gib:.1f} GiB at least, and"
+            f" {found.name} has {found.bytes / gib:.1f} GiB:"
+            f" use {value * left // size} or less, or fewer ranks"
         )
     raise RecipeError(
-        f"model: a rank needs {need.resident / gib:.1f} GiB for weights, gradients, optimizer and engine, and"
-        f" {found.name} has {found.bytes / gib:.1f} GiB: use a smaller model, model.dtype=bfloat16, or more ranks with"
-        " parallel.tensor or parallel.pipeline on more machines"
+        f"model: a rank needs {need.resident / gib:.1f} GiB for weights, gradients, optimizer and"
+        f" engine, and {found.name} has {found.bytes / gib:.1f} GiB:"
+        " use a smaller model, model.dtype=bfloat16, or more ranks with parallel.tensor or"
+        " parallel.pipeline on more machines"
     )
 
 
@@ -253,7 +260,7 @@ def parameters_per_rank(
         whole += a.experts.count * a.hidden_size  # the router
     layer = split // tensor + whole
     vocabulary = math.ceil(a.vocab_size / tensor) * a.hidden_size
-    stages = [a.layers // pipeline * layer for _ in range(pipeline)]
+    stages = [a.layers // pipeline * layer] * pipeline
     stages[0] += vocabulary
     stages[-1] += a.hidden_size
     if not a.tied or pipeline > 1:  # a tied output layer on another stage is a copy
@@ -269,16 +276,20 @@ def _experts_per_rank(a: Architecture, parallel: Parallel) -> int:
 
 
 def _activations(recipe: Recipe, a: Architecture, stage: int, on_gpu: bool) -> tuple[int, int]:
-    """(kept, recomputed)."""
+    """(kept, recomputed): bytes of ``Memory.activations`` and ``Memory.recomputed``."""
     parallel, size = recipe.parallel, BYTES[recipe.model.dtype]
     transformer_engine = uses_transformer_engine(recipe.model, a, on_gpu)
     # Of each entry of a norm its input is kept, in float32 but for Transformer Engine; on CPUs also
     # what the weight scales.
-    norm_bytes = 4 if on_gpu else 8
+    norm_bytes = 8
     if transformer_engine:
         norm_bytes = size
+    elif on_gpu:
+        norm_bytes = 4
     tensor, stages = parallel.tensor, parallel.pipeline
-    residual = tensor if parallel.sequence else 1
+    residual = 1  # ranks that the stream between the layers is split over
+    if parallel.sequence:
+        residual = tensor
     heads, groups = a.heads * a.head_dim / tensor, a.kv_groups * a.head_dim / tensor
 
     norm = (norm_bytes + size) * a.hidden_size / residual
@@ -343,8 +354,7 @@ def _tokens(recipe: Recipe) -> float:
     if recipe.base is not None:
         sequences = max(sequences, recipe.base.sequences_per_step)
     tokens = sequences * (rollout.max_prompt_tokens + rollout.max_response_tokens)
-    if (
-        algorithm.needs_traces or tokens > batch.tokens_per_micro_batch
-    ):  # lessons may have any number
+    # Lessons may have any number of tokens.
+    if algorithm.needs_traces or tokens > batch.tokens_per_micro_batch:
         tokens = batch.tokens_per_micro_batch
     return tokens / recipe.parallel.context

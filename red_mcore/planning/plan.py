@@ -13,7 +13,7 @@ from red_mcore.models.architecture import Architecture, hf_config, read_architec
 from red_mcore.models.layers import uses_transformer_engine
 from red_mcore.models.teacher import teacher_architecture
 from red_mcore.planning.memory import BYTES, Memory, most_needing, parameters_per_rank, room
-from red_mcore.system.devices import has_gpu
+from red_mcore.system import devices
 from red_mcore.tracking import database
 
 LONGEST_TABLE = 64
@@ -49,29 +49,30 @@ def describe(recipe: Recipe) -> str:
     """The rank layout, the batch arithmetic, the sizes and the places of a valid recipe, as
     text."""
     parallel, batch, rollout = recipe.parallel, recipe.batch, recipe.rollout
-    until, more = recipe.until, ""
+    until, begin = recipe.until, _start(recipe)
     if until is not None:
-        more = f", then until {until.generated_tokens:g} tokens and {until.train_seconds:g} s are spent"
+        budgets = f"{until.generated_tokens:g} tokens and {until.train_seconds:g} s"
+        begin += f", then until {budgets} are spent"
+    engines = parallel.ranks // rollout.tensor
     lines = [
-        f"{recipe.name}: {recipe.steps} steps of {type(recipe.algorithm).__name__} from {_start(recipe)}{more}",
+        f"{recipe.name}: {recipe.steps} steps of {type(recipe.algorithm).__name__} from {begin}",
         f"ranks: {_ranks(parallel)}",
         *_layout(parallel),
         f"batch: {_arithmetic(recipe)}",
         f"learning rate: {_rates(recipe)}",
-        f"sequence: up to {rollout.max_prompt_tokens} prompt + {rollout.max_response_tokens} response tokens",
-        f"engines: {parallel.ranks // rollout.tensor} x TP{rollout.tensor},"
-        f" {_shares(batch.prompts_per_step, parallel.ranks // rollout.tensor)} prompts each,"
+        f"sequence: up to {rollout.max_prompt_tokens} prompt + {rollout.max_response_tokens}"
+        " response tokens",
+        f"engines: {engines} x TP{rollout.tensor},"
+        f" {_either(*_share(batch.prompts_per_step, engines))} prompts each,"
         f" {rollout.kv_cache_mib} MiB of key-value cache per rank",
-        f"parameters: {_parameters(recipe)}",
         *_teacher(recipe),
-        *_memory(recipe),
-        *_checkpoints(recipe),
-        f"writes: {recipe.folder}/ (recipe.yaml, metrics.jsonl, summary.json, rollouts/, checkpoints/, model/)",
+        *_sizes(recipe),
+        f"writes: {recipe.folder}/ (recipe.yaml, metrics.jsonl, summary.json, rollouts/,"
+        " checkpoints/, model/)",
     ]
     if recipe.tracking.mlflow:
-        lines.append(
-            f"MLflow: {recipe.tracking.uri or database.of_folder(recipe.folder, Path(recipe.runs))}"
-        )
+        place = recipe.tracking.uri or database.of_folder(recipe.folder, Path(recipe.runs))
+        lines.append(f"MLflow: {place}")
     return redacted("\n".join(lines))
 
 
@@ -80,12 +81,17 @@ def _start(recipe: Recipe) -> str:
         return recipe.model.path
     if recipe.base is None:
         return "a model at random"
-    return f"a fresh model after {recipe.base.steps} base steps of {recipe.base.sequences_per_step} sequences"
+    return (
+        f"a fresh model after {recipe.base.steps} base steps of {recipe.base.sequences_per_step}"
+        " sequences"
+    )
 
 
 def _ranks(parallel: Parallel) -> str:
-    context = f" x {parallel.context} context" if parallel.context > 1 else ""
-    text = f"{parallel.ranks} = {parallel.tensor} tensor{context} x {parallel.data} data x {parallel.pipeline} pipeline"
+    text = f"{parallel.ranks} = {parallel.tensor} tensor"
+    if parallel.context > 1:
+        text += f" x {parallel.context} context"
+    text += f" x {parallel.data} data x {parallel.pipeline} pipeline"
     if parallel.virtual > 1:
         text += f" ({parallel.virtual} chunks of layers each)"
     if parallel.sequence:
@@ -105,8 +111,10 @@ def _layout(parallel: Parallel) -> list[str]:
     together = parallel.context * parallel.tensor
     for first in range(0, parallel.ranks, together):
         data, pipeline, *_ = coordinates(first, parallel)
-        ranks = f"{first}-{first + together - 1} ({shared})" if shared else f"{first}"
-        rows.append(f"  {pipeline:8d}  {data:4d}  {ranks}")
+        row = f"  {pipeline:8d}  {data:4d}  {first}"
+        if shared:
+            row += f"-{first + together - 1} ({shared})"
+        rows.append(row)
     if (count := len(rows) - 1) > LONGEST_TABLE:
         half = LONGEST_TABLE // 2
         return [*rows[: 1 + half], f"  ... {count - 2 * half} rows more", *rows[-half:]]
@@ -141,21 +149,29 @@ def _rates(recipe: Recipe) -> str:
     """Rate and length of each optimizer's schedule."""
     parts = []
     for name, (settings, updates) in recipe.algorithm.optimizers(recipe).items():
-        warmup = f", {settings.warmup_steps} of warm-up" if settings.warmup_steps else ""
-        parts.append(f"{name} {settings.lr:g} {settings.schedule} over {updates} updates{warmup}")
+        part = f"{name} {settings.lr:g} {settings.schedule} over {updates} updates"
+        if settings.warmup_steps:
+            part += f", {settings.warmup_steps} of warm-up"
+        parts.append(part)
     return "; ".join(parts)
 
 
-def _parameters(recipe: Recipe) -> str:
+def _sizes(recipe: Recipe) -> list[str]:
+    """Lines on parameters, layers, memory and checkpoints."""
     architecture = find_architecture(recipe)
     if architecture is None:
-        return f"known once {recipe.model.path} is fetched"
+        return [f"parameters: known once {recipe.model.path} is fetched"]
     parallel = recipe.parallel
     stages = parameters_per_rank(architecture, parallel.tensor, parallel.pipeline, parallel.expert)
     where = " / ".join(f"{n:,}" for n in stages)
     if len(stages) > 1:
         where += " (pipeline stages)"
-    return f"{architecture.parameters:,} in all, {where} per rank, {recipe.model.dtype}"
+    return [
+        f"parameters: {architecture.parameters:,} in all, {where} per rank, {recipe.model.dtype}",
+        layers(recipe.model, architecture, devices.has_gpu()),
+        *_memory(recipe, architecture),
+        _checkpoints(recipe, architecture),
+    ]
 
 
 def _teacher(recipe: Recipe) -> list[str]:
@@ -193,19 +209,16 @@ def layers(model: Model, architecture: Architecture, on_gpu: bool) -> str:
     return f"layers: Transformer Engine, FP8 with {model.fp8} scaling"
 
 
-def _memory(recipe: Recipe) -> list[str]:
+def _memory(recipe: Recipe, architecture: Architecture) -> list[str]:
     """Lines on the memory of the pipeline stage that needs the most."""
-    architecture = find_architecture(recipe)
-    if architecture is None:
-        return []
-    most = most_needing(recipe, architecture, has_gpu())
+    most = most_needing(recipe, architecture, devices.has_gpu())
     parts = []
     for field in fields(Memory):
         if size := getattr(most, field.name):
             parts.append(f"{field.name} {_mib(size)}")
     lines = [
-        layers(recipe.model, architecture, has_gpu()),
-        f"memory per rank on this machine: about {_mib(most.update)} in an update, {_mib(most.rollout)} in a rollout",
+        f"memory per rank on this machine: about {_mib(most.update)} in an update,"
+        f" {_mib(most.rollout)} in a rollout",
         "  " + ", ".join(parts),
     ]
     found = room(recipe)
@@ -214,10 +227,7 @@ def _memory(recipe: Recipe) -> list[str]:
     return lines
 
 
-def _checkpoints(recipe: Recipe) -> list[str]:
-    architecture = find_architecture(recipe)
-    if architecture is None:
-        return []
+def _checkpoints(recipe: Recipe, architecture: Architecture) -> str:
     # Of the optimizers: the weights in float32, and the moments of each.
     state = architecture.parameters * (4 + 8 * len(recipe.algorithm.optimizers(recipe)))
     whole = state + architecture.parameters * BYTES[recipe.model.dtype]
@@ -225,23 +235,24 @@ def _checkpoints(recipe: Recipe) -> list[str]:
     where = "one rank"
     if parts > 1:
         where += f" of each of {parts} parts of the model"
-    return [
-        f"checkpoints: about {_mib(whole)} each; {where} to save one, and every rank to load one, takes"
-        f" {_mib(state // parts)} or more of its host's memory"
-    ]
+    return (
+        f"checkpoints: about {_mib(whole)} each; {where} to save one, and every rank to load one,"
+        f" takes {_mib(state // parts)} or more of its host's memory"
+    )
 
 
 def _mib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+    if size >= 2**30:
+        return f"{size / 2**30:.1f} GiB"
+    return f"{size / 2**20:.0f} MiB"
 
 
 def _share(total: int, parts: int) -> tuple[int, int]:
+    """The smallest and the largest of the parts."""
     return total // parts, math.ceil(total / parts)
 
 
-def _shares(total: int, parts: int) -> str:
-    return _either(*_share(total, parts))
-
-
 def _either(smallest: int, largest: int) -> str:
-    return f"{largest}" if smallest == largest else f"{smallest} or {largest}"
+    if smallest == largest:
+        return f"{largest}"
+    return f"{smallest} or {largest}"

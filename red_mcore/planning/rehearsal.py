@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -35,10 +36,10 @@ LARGE = 50 * 2**20
 """Bytes of data above which only their beginning is read."""
 BEGINNING = 2000
 """Rows of it."""
-S = TypeVar("S", str, list[str])
-
 SHOWN_TEXT, SHOWN_TOKENS = 600, 60
 """The most characters and tokens of the prompt that is shown."""
+
+S = TypeVar("S", str, list[str])
 
 
 def see(file: str, overrides: Sequence[str]) -> list[str]:
@@ -56,7 +57,7 @@ def see(file: str, overrides: Sequence[str]) -> list[str]:
 
 
 def lines(recipe: Recipe) -> list[str]:
-    """The same, here."""
+    """``see`` in this process."""
     from red_mcore.data.tokenizer import load_tokenizer
 
     told: list[str] = []
@@ -73,7 +74,8 @@ def lines(recipe: Recipe) -> list[str]:
     architecture = find_architecture(recipe)
     if architecture is not None and len(tokenizer) > architecture.vocab_size:
         raise RecipeError(
-            f"model.config.vocab_size={architecture.vocab_size} does not hold the tokenizer's {len(tokenizer)} tokens"
+            f"model.config.vocab_size={architecture.vocab_size} does not hold the tokenizer's"
+            f" {len(tokenizer)} tokens"
         )
     if loaded is None:
         return told
@@ -89,13 +91,13 @@ def _load(data: Data, tell: Callable[[str], None]) -> Loaded | None:
         return None
     if (size := sum(_size(Path(path)) for path in paths)) > LARGE:
         if len(sources.paths(data)) > 1 or not files.is_file(paths[0]):
-            tell(
-                f"data: {', '.join(paths)}: {size >> 20} MiB in several files; read when a run starts"
-            )
+            told = f"{size >> 20} MiB in several files; read when a run starts"
+            tell(f"data: {', '.join(paths)}: {told}")
             return None
         problems = _beginning(data)
         tell(
-            f"data: {data.path} has {size >> 20} MiB; of its first {BEGINNING} rows {len(problems)} can be used"
+            f"data: {data.path} has {size >> 20} MiB; of its first {BEGINNING} rows"
+            f" {len(problems)} can be used"
         )
         return Loaded(problems, problems)
     if is_drawn := not sources.training(data):  # as many as are looked at are enough
@@ -114,11 +116,9 @@ def _load(data: Data, tell: Callable[[str], None]) -> Loaded | None:
 
 def _size(path: Path) -> int:
     """Bytes of a file, or of all in a folder."""
-    return (
-        path.stat().st_size
-        if path.is_file()
-        else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-    )
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def _beginning(data: Data) -> list[Problem]:
@@ -148,28 +148,28 @@ def _lengths(recipe: Recipe, tokenizer, loaded: Loaded) -> list[str]:
         counts = sorted(len(encode_prompt(tokenizer, problem, recipe.data)) for problem in some)
         if counts[0] > limit:
             raise RecipeError(
-                f"rollout.max_prompt_tokens={limit}: none of the {len(some)} {what} problems looked at fits, their"
-                f" prompts have {counts[0]} to {counts[-1]} tokens; raise it"
+                f"rollout.max_prompt_tokens={limit}: none of the {len(some)} {what} problems"
+                f" looked at fits, their prompts have {counts[0]} to {counts[-1]} tokens; raise it"
             )
-        beyond = sum(count > limit for count in counts)
-        told.append(
-            f"{what} prompts: {counts[0]} to {counts[-1]} tokens; {beyond or 'none'} of {len(some)} looked at"
-            f" {'is' if beyond == 1 else 'are'} longer than rollout.max_prompt_tokens={limit}"
-            + (", to be left out" if beyond else "")
+        beyond = len(counts) - bisect_right(counts, limit)
+        are = "is" if beyond == 1 else "are"
+        line = (
+            f"{what} prompts: {counts[0]} to {counts[-1]} tokens; {beyond or 'none'} of"
+            f" {len(some)} looked at {are} longer than rollout.max_prompt_tokens={limit}"
         )
-    if _learns_traces(recipe):
+        if beyond:
+            line += ", to be left out"
+        told.append(line)
+    if intake.learns_from_traces(recipe):
         with_trace = [problem for problem in loaded.training if problem.trace]
         some = _spread(with_trace, lambda problem: problem.trace or "") or loaded.training
         (note,) = intake.check_traces(recipe, tokenizer, some)
         line = note.line.replace("training problems", "looked at")
         told.append(
-            f"traces: {len(with_trace)} of {len(loaded.training)} training problems have one; {line}"
+            f"traces: {len(with_trace)} of {len(loaded.training)} training problems have one;"
+            f" {line}"
         )
     return told
-
-
-def _learns_traces(recipe: Recipe) -> bool:
-    return bool(recipe.algorithm.traces or recipe.algorithm.needs_traces)
 
 
 def _spread(problems: Sequence[Problem], text: Callable[[Problem], str]) -> list[Problem]:
@@ -188,21 +188,20 @@ def _example(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list[str
     pieces = [repr(tokenizer.decode([token], clean_up_tokenization_spaces=False)) for token in ids]
     text = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
     stops = stop_ids_of(tokenizer, Path(recipe.model.path or ""))
+    has_traces = intake.learns_from_traces(recipe)
+    about = example(tokenizer, problems[:BEGINNING], recipe.data, stops, has_traces)
     return [
         f"one prompt, {len(ids)} tokens: {_cut(repr(text), SHOWN_TEXT, ' ... ')}",
         f"  its tokens: {' '.join(_cut(pieces, SHOWN_TOKENS, ['...']))}",
-        *(
-            f"  {line}"
-            for line in example(
-                tokenizer, problems[:BEGINNING], recipe.data, stops, _learns_traces(recipe)
-            )
-        ),
+        *(f"  {line}" for line in about),
     ]
 
 
 def _cut(whole: S, most: int, mark: S) -> S:
     """``whole``, or its beginning and its end."""
-    return whole if len(whole) <= most else whole[: most // 2] + mark + whole[-(most // 2) :]
+    if len(whole) <= most:
+        return whole
+    return whole[: most // 2] + mark + whole[-(most // 2) :]
 
 
 def _leave_out_torch() -> None:

@@ -4,6 +4,7 @@ the policy's layout, its tokenizer. No torch."""
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from red_mcore.checkpoints import manifests
@@ -14,6 +15,7 @@ from red_mcore.models.headers import HFHeaders
 from red_mcore.models.layers import check_layers
 from red_mcore.models.rules import hf_shapes, tied_names
 from red_mcore.models.teacher import of_folder
+from red_mcore.planning import numbers
 
 
 def check(recipe: Recipe, policy: Architecture | None) -> None:
@@ -49,8 +51,11 @@ def check(recipe: Recipe, policy: Architecture | None) -> None:
 def check_shape(recipe: Recipe, teacher: Architecture, policy: Architecture | None) -> None:
     """RecipeError where the teacher's shape does not go with the policy's layout, lengths or
     vocabulary."""
+    # No engine has the teacher, so that it need not be split for one.
+    unsampled = replace(recipe, rollout=replace(recipe.rollout, tensor=1))
     try:
         check_layers(recipe.model, teacher, recipe.parallel.tensor)
+        numbers.check_layout(unsampled, teacher)
     except RecipeError as error:
         raise _of_teacher(error) from None
     if policy is not None and teacher.vocab_size < policy.vocab_size:

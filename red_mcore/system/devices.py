@@ -53,24 +53,26 @@ def gpu_memory() -> int | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     sizes = [int(line) for line in done.stdout.split() if line.isdigit()]
-    return min(sizes) * 2**20 if sizes else None
+    if not sizes:
+        return None
+    return min(sizes) * 2**20
 
 
 def ranks_here(ranks: int) -> int:
     """How many of a run's ranks this machine has: what a launcher has said, else all."""
-    told = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get(
-        "SLURM_STEP_TASKS_PER_NODE", ""
-    )  # such as 4(x2),3
-    found = re.match(r"\d+", told) if {"RANK", "SLURM_PROCID"} & os.environ.keys() else None
-    return min(ranks, int(found[0])) if found else ranks
+    told = ""
+    if {"RANK", "SLURM_PROCID"} & os.environ.keys():
+        told = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")  # such as 4(x2),3
+        told = os.environ.get("LOCAL_WORLD_SIZE") or told
+    if (found := re.match(r"\d+", told)) is None:
+        return ranks
+    return min(ranks, int(found[0]))
 
 
 def hands_jobs_on() -> bool:
     """Whether this is a login node of SLURM, from which runs start on other machines."""
-    is_set_up = any(
-        Path(place).is_file()
-        for place in (os.environ.get("SLURM_CONF", ""), "/etc/slurm/slurm.conf")
-    )
+    configured = (Path(os.environ.get("SLURM_CONF", "")), Path("/etc/slurm/slurm.conf"))
+    is_set_up = any(map(Path.is_file, configured))
     return is_set_up and "SLURM_JOB_ID" not in os.environ
 
 

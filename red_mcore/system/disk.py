@@ -51,12 +51,15 @@ def full(error: BaseException | None) -> str | None:
 def refusal(path: Path, size: int | None, error: BaseException) -> str:
     """The line on a file of ``size`` bytes (None: not known) that was not written."""
     if (what := full(error)) is None:
-        told = (
-            getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-        )
+        told = getattr(error, "strerror", None) or " ".join(str(error).split())
+        told = told or type(error).__name__
         return f"{path} cannot be written ({told}): mend that, then run the same command again"
-    bytes_ = "" if size is None else f" of {size:,} bytes"
-    return f"{what}: {path}{bytes_} was not written{_room(path)}: make room, then run the same command again"
+    file = f"{path}"
+    if size is not None:
+        file += f" of {size:,} bytes"
+    return (
+        f"{what}: {file} was not written{_room(path)}: make room, then run the same command again"
+    )
 
 
 @contextmanager
@@ -109,16 +112,18 @@ def write_atomic(path: Path, content: str | bytes, *, shared: bool = False) -> N
 
     ``shared``: other processes may be writing the same file.
     """
-    content = content.encode() if isinstance(content, str) else content
-    mark = f".{os.getpid()}" if shared else ""
-    with written(path, len(content), path.with_name(f".{path.name}{mark}.tmp")) as write:
+    content = _encoded(content)
+    name = f".{path.name}.tmp"
+    if shared:
+        name = f".{path.name}.{os.getpid()}.tmp"
+    with written(path, len(content), path.with_name(name)) as write:
         write(content)
 
 
 def append(path: Path, content: str | bytes) -> None:
     """Add ``content`` to the end of ``path``, on disk once this returns; all of it or, by an error,
     nothing."""
-    content = content.encode() if isinstance(content, str) else content
+    content = _encoded(content)
     with writing(path, len(content)):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:  # a buffer would be written at the end even so
@@ -133,12 +138,19 @@ def append(path: Path, content: str | bytes) -> None:
                 raise
 
 
+def _encoded(content: str | bytes) -> bytes:
+    if isinstance(content, str):
+        return content.encode()
+    return content
+
+
 def finite(row: dict[str, Any]) -> dict[str, Any]:
     """``row`` with None for what JSON has no number for: NaN and the infinities."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in row.items()
-    }
+    found = dict(row)
+    for key, value in row.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            found[key] = None
+    return found
 
 
 def line(row: dict[str, Any]) -> str:
@@ -147,10 +159,12 @@ def line(row: dict[str, Any]) -> str:
 
 
 def append_line(path: Path, row: dict[str, Any]) -> None:
+    """``append`` of a row, as a line of JSON."""
     append(path, line(row))
 
 
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """``write_atomic`` of rows, each a line of JSON."""
     write_atomic(path, "".join(map(line, rows)))
 
 
@@ -181,9 +195,8 @@ def read_rows(path: Path, fits: Callable[[Any], bool] = _is_object) -> tuple[lis
     Damaged where the file cannot be read at all.
     """
     try:
-        lines = path.read_bytes().split(
-            b"\n"
-        )  # bytes: the last line may be torn within a character
+        # Bytes, for the last line may be torn within a character.
+        lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return [], []
     except OSError as error:

@@ -68,9 +68,8 @@ def launch(
         "NCCL_SOCKET_IFNAME": loopback,
         "VLLM_HOST_IP": _LOOPBACK,
     }
-    os.environ.setdefault(
-        "OMP_NUM_THREADS", "1"
-    )  # as torchrun does; ranks and vLLM's workers share the cores
+    # As torchrun does: ranks and vLLM's workers share the cores.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     team = _Team(on_signal)
     try:
         team.start(multiprocessing.get_context("fork" if fork else "spawn"), work, arguments, ranks)
@@ -96,11 +95,9 @@ def launch(
         return INTERRUPTED
     if code == 0:
         return max(codes.values())
-    how = (
-        f"was killed by {signal.Signals(-code).name}"
-        if code < 0
-        else f"failed with exit code {code}"
-    )
+    how = f"failed with exit code {code}"
+    if code < 0:
+        how = f"was killed by {signal.Signals(-code).name}"
     print(f"red_mcore: error: rank {rank} {how}; the other ranks were stopped", file=sys.stderr)
     return FAILED
 
@@ -143,7 +140,9 @@ class _Team:
             left: dict[Any, int] = {
                 p.sentinel: rank for rank, p in enumerate(self._processes) if rank not in codes
             }
-            seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
+            seconds = None  # as long as it takes
+            if deadline is not None:
+                seconds = max(0.0, deadline - time.monotonic())
             ended = [left[sentinel] for sentinel in wait(list(left), seconds)]
             for rank in ended:
                 self._processes[rank].join()
@@ -153,9 +152,8 @@ class _Team:
             failed = {code for code in codes.values() if code not in _IN_GOOD_ORDER}
             if failed and deadline is None:
                 deadline = time.monotonic() + GRACE_SECONDS
-            if (
-                failed - {LEFT} and not stopped
-            ):  # who left does so because of another, which is about to end by itself
+            # Who left did so because of another, which is about to end by itself.
+            if failed - {LEFT} and not stopped:
                 stopped = True
                 self._send(signal.SIGTERM)
         return codes
@@ -174,10 +172,9 @@ class _Team:
             return
         self._send(number)
         message = f"red_mcore: {self._on_signal}; press Ctrl-C again to kill the run at once"
+        # Not by print, which is not safe where a signal may have cut into one.
         with suppress(OSError):  # whoever read it may be gone
-            os.write(
-                2, f"\n{message}\n".encode()
-            )  # print is not safe where a signal may have cut into one
+            os.write(2, f"\n{message}\n".encode())
 
     def _send(self, number: int) -> None:
         for process in self._processes:
@@ -226,9 +223,8 @@ def join() -> bool:
     environment = os.environ
     if "RANK" in environment and "WORLD_SIZE" in environment:
         return True
-    tasks = int(
-        environment.get("SLURM_STEP_NUM_TASKS", "1")
-    )  # of the step: a batch script's own shell has none
+    # Those of the step: a batch script's own shell has none.
+    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))
     if tasks == 1:
         return False
     job = int(environment["SLURM_JOB_ID"]) + 1000 * int(environment.get("SLURM_RESTART_COUNT", "0"))
@@ -244,8 +240,9 @@ def join() -> bool:
 
 def first_node(nodes: str) -> str:
     """First name of SLURM's compressed list: ``gpu[03-05,9],login1`` -> ``gpu03``."""
-    first = re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes)
-    return re.sub(r"\[(\w+)[^\]]*\]", r"\1", first[0] if first else nodes)
+    if first := re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes):
+        nodes = first[0]
+    return re.sub(r"\[(\w+)[^\]]*\]", r"\1", nodes)
 
 
 def check_world(ranks: int) -> None:
@@ -254,5 +251,6 @@ def check_world(ranks: int) -> None:
     world = int(os.environ["WORLD_SIZE"])
     if world != ranks:
         raise RecipeError(
-            f"parallel.ranks={ranks}, but the launcher started {world}: set parallel.ranks={world} or start {ranks}"
+            f"parallel.ranks={ranks}, but the launcher started {world}:"
+            f" set parallel.ranks={world} or start {ranks}"
         )

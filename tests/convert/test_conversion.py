@@ -1,4 +1,5 @@
-"""There and back, from runs' checkpoints, and what is refused; the ranks are those of tests/parallel."""
+"""There and back, from runs' checkpoints, and what is refused; the ranks are those of
+tests/parallel."""
 
 import filecmp
 import json
@@ -268,7 +269,8 @@ def _cut(folder):
         ),
         (
             lambda f: change_config(f, num_hidden_layers=3),
-            r"decoder\.layers\.self_attention\.linear_qkv\.layer_norm_weight has shape \(2, 64\), .* \(3, 64\)",
+            r"decoder\.layers\.self_attention\.linear_qkv\.layer_norm_weight has shape \(2, 64\),"
+            r" .* \(3, 64\)",
         ),
         (
             lambda f: change_config(f, vocab_size=264),
@@ -342,7 +344,8 @@ def test_logits_that_do_not_fit_are_told_before_anything_is_read(made, monkeypat
 @pytest.mark.parametrize("side", ["one", "other", "both"])
 @pytest.mark.parametrize("prompt", [0, 1])
 def test_logits_that_are_no_numbers_are_never_the_same(value, side, prompt):
-    """Whichever prompt they come in: Python's ``max`` would pass over the second's, and infinity allow anything."""
+    """Whichever prompt they come in: Python's ``max`` would pass over the second's, and infinity
+    allow anything."""
     logits = {
         name: [torch.randn(3, 5, generator=torch.Generator().manual_seed(0)) for _ in range(2)]
         for name in "ab"

@@ -1,4 +1,5 @@
-"""What loading says of a broken folder; the program under tests/parallel made the folders and tried."""
+"""What loading says of a broken folder; the program under tests/parallel made the folders and
+tried."""
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ NAME = r"model\.layers\.1\.mlp\.up_proj\.weight"
         ("missing", rf"broken-missing lacks tensor {NAME} \(1 missing in all\)"),
         (
             "unexpected",
-            r"broken-unexpected has tensor model\.layers\.2\.mlp\.up_proj\.weight that the model does not know",
+            r"broken-unexpected has tensor model\.layers\.2\.mlp\.up_proj\.weight that the model"
+            r" does not know",
         ),
         ("shape", rf"broken-shape: {NAME} has shape \(96, 63\), config\.json implies \(96, 64\)"),
         (

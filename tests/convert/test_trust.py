@@ -1,4 +1,5 @@
-"""A converted folder of somebody else's: nothing in it is run, and what is not as it was written is found."""
+"""A converted folder of somebody else's: nothing in it is run, and what is not as it was written is
+found."""
 
 import re
 import shutil
@@ -32,7 +33,7 @@ def converted(made, tmp_path) -> Path:
 
 
 def start(folder: Path) -> None:
-    """What validation and the first rank of a run do with ``model.path`` before anything is built."""
+    """What validation and a run's first rank do with ``model.path`` before anything is built."""
     manifests.check_converted(folder, checksums=False)
     hf.check_first(conversion.architecture_of(folder), folder)
 

@@ -15,7 +15,7 @@ from layout_updates import step
 
 from red_mcore.algorithms.base import losses_of
 from red_mcore.algorithms.sft import SFT
-from red_mcore.checkpoints import manifests, resume, saving
+from red_mcore.checkpoints import manifests, resume, saving, strategies
 from red_mcore.config.recipe import Checkpoint, Offload, RecipeError
 from red_mcore.samples.records import Group
 
@@ -103,13 +103,13 @@ def begun_and_held(layout: Layout, policy: WatchedPolicy, state: dict) -> Callab
 
     That tells whether the checkpoint counted before, and after its end was waited for.
     """
-    root, write, go_on = background_root(layout), saving._write, Event()
+    root, write, go_on = background_root(layout), strategies.write, Event()
 
     def held(*args) -> None:
         go_on.wait()
         write(*args)
 
-    with patch.object(saving, "_write", held):
+    with patch.object(strategies, "write", held):
         background = saver(root, asynchronous=True)
         background.save("main-2", policy, {"algorithm": state})
 
