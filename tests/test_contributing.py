@@ -1,4 +1,5 @@
-"""CONTRIBUTING.md: the files that its table names are there, and for two of its rows nothing else has to be touched."""
+"""CONTRIBUTING.md: the files that its table names are there, and for two of its rows nothing else
+has to be touched."""
 
 import re
 import sys
@@ -31,7 +32,14 @@ def rules(arch):
         yield parts.Rule(rule.megatron, names, rule.layer, rule.split, rule.merge, rule.expert)
 
 
-FAMILY = Family("toy", "ToyForCausalLM", shape, needed=("has_norms",), switches=("has_norms",), rules=rules)
+FAMILY = Family(
+    "toy",
+    "ToyForCausalLM",
+    shape,
+    needed=("has_norms",),
+    switches=("has_norms",),
+    rules=rules,
+)
 '''
 CONFIG = {
     "model_type": "toy",

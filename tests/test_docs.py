@@ -1,4 +1,5 @@
-"""The documentation: every file that it names is there, the drawings are right, the site builds without network."""
+"""The documentation: every file that it names is there, the drawings are right, the site builds
+without network."""
 
 import importlib.util
 import os

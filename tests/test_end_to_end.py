@@ -1,4 +1,5 @@
-"""Whole runs of ``recipes/red_tiny.py`` through the command line: real ranks, engines, verifier and tracker."""
+"""Whole runs of ``recipes/red_tiny.py`` through the command line: real ranks, engines, verifier and
+tracker."""
 
 from __future__ import annotations
 
@@ -96,7 +97,8 @@ def base_run(name: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def base(folder) -> str:
-    """A model with some skill, and the run of two data-parallel ranks that made it, with MLflow and a base stage."""
+    """A model with some skill, and the run of two data-parallel ranks that made it, with MLflow and
+    a base stage."""
     run(folder, *base_run("data2"))
     return f"model.path={folder}/data2/base"
 
@@ -167,7 +169,8 @@ def test_trainer_and_engine_agree_after_every_publication(folder, undisturbed):
 
 
 def test_first_step_is_the_same_under_another_layout(folder, converted, undisturbed):
-    """And from a converted checkpoint, which every rank reads its part of. For pipelines see tests/soak."""
+    """And from a converted checkpoint, which every rank reads its part of. For pipelines see
+    tests/soak."""
     name = "tensor2"
     run(folder, name, converted, *SMALL, f"steps={STEPS}", "parallel.tensor=2")
     first, other = undisturbed[0], rows(folder, name)[0]
@@ -187,7 +190,8 @@ def test_first_step_is_the_same_under_another_layout(folder, converted, undistur
 
 
 def set_back(folder: Path, name: str, copy: Path, tag: str) -> None:
-    """Make ``copy/name`` the run as a kill would have left it whose newest checkpoint was ``tag``."""
+    """Make ``copy/name`` the run as a kill would have left it whose newest checkpoint was
+    ``tag``."""
     shutil.copytree(folder / name, copy / name)
     checkpoints = copy / name / "checkpoints"
     tags = sorted((path.name for path in checkpoints.iterdir() if path.is_dir()), key=manifests.age)
@@ -228,14 +232,17 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(folder, base, tmp_path):
 
 
 def test_grade_school_problems_train_under_tensor_parallel(folder, tmp_path):
-    """The file format of GSM8K: problems with worked solutions, from a fresh model, whose accuracy is near zero."""
+    """The file format of GSM8K: problems with worked solutions, from a fresh model, whose accuracy
+    is near zero."""
     file = tmp_path / "gsm8k_train.jsonl"
     file.write_text(
         "".join(
             json.dumps(
                 {
-                    "question": f"Ann has {i} apples and buys {i + 2} more. How many apples has she now?",
-                    "answer": f"She has {i}+{i + 2}=<<{i}+{i + 2}={2 * i + 2}>>{2 * i + 2} apples.\n#### {2 * i + 2}",
+                    "question": f"Ann has {i} apples and buys {i + 2} more."
+                    " How many apples has she now?",
+                    "answer": f"It is {i}+{i + 2}=<<{i}+{i + 2}={2 * i + 2}>>{2 * i + 2} apples.\n"
+                    f"#### {2 * i + 2}",
                 }
             )
             + "\n"
@@ -270,7 +277,8 @@ def test_grade_school_problems_train_under_tensor_parallel(folder, tmp_path):
 def test_a_mixture_of_experts_over_two_ranks(folder):
     """Each publication reaches the engine's experts, too, which it packs in an order of its own.
 
-    The folder is of a start that never saved: another recipe under the same name must not train the model left there.
+    The folder is of a start that never saved: another recipe under the same name must not train the
+    model left there.
     """
     stale = folder / "experts" / "model"
     stale.mkdir(parents=True)
@@ -303,7 +311,8 @@ RELIFT = [
 
 
 def test_relift_goes_on_from_a_checkpoint_as_if_undisturbed(folder, base):
-    """A buffer of problems and a second optimizer have to come back, too. The second run is a copy of the first as a
+    """A buffer of problems and a second optimizer have to come back, too. The second run is a copy
+    of the first as a
     kill after its second step would have left it."""
     recipe, *overrides = RELIFT
     arguments = [base, *SMALL, *overrides]
@@ -354,7 +363,8 @@ def test_sft_goes_over_into_grpo_and_a_run_can_be_made_longer(folder, base):
 
 
 def test_branches_and_refills(folder, base):
-    """A base this weak solves few groups: most go on from a part of their trace, and some give way to fresh prompts."""
+    """A base this weak solves few groups: most go on from a part of their trace, and some give way
+    to fresh prompts."""
     run(
         folder,
         "bread",

@@ -114,7 +114,8 @@ def test_the_limit_holds_and_the_step_keeps_its_size():
     assert metrics["groups/refills"] == 3
 
 
-# What a refill replaces: verdict of the trace, of the rollouts -> which algorithms take the group as it is.
+# What a refill replaces: verdict of the trace, of the rollouts -> which algorithms take the group
+# as it is.
 VARYING = """
 trace rollouts     | RED LUFFY SRFT | SFT+GRPO CHORD RED-CoDA | HPT | GRPO DAPO ReLIFT BREAD
 right wrong,wrong  | stays          | goes                    | stays | goes

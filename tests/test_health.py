@@ -1,4 +1,5 @@
-"""Which runs are told to learn nothing, when, and in which words; on recipes and rows of metrics."""
+"""Which runs are told to learn nothing, when, and in which words; on recipes and rows of
+metrics."""
 
 from __future__ import annotations
 
@@ -74,7 +75,8 @@ UNPARSABLE = {"reward_correct": 0.0, "reward_wrong": 0.0, "reward_unparsable": 8
 
 
 class Watcher:
-    """Rows go in, as a run's steps; codes come out. The state is what a checkpoint would give back."""
+    """Rows go in, as a run's steps; codes come out. The state is what a checkpoint would give
+    back."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe, self.state, self.step = recipe, {}, 0
@@ -130,7 +132,8 @@ class Watcher:
         (
             {"optimizer": Optimizer(warmup_steps=100)},
             "warm_up_main",
-            "optimizer.warmup_steps=100 is no less than the 50 updates of steps=50: the learning rate gets no further"
+            "optimizer.warmup_steps=100 is no less than the 50 updates of steps=50:"
+            " the learning rate gets no further"
             " than 50% of optimizer.lr=2e-06",
         ),
         ({"optimizer": Optimizer(warmup_steps=50)}, "warm_up_main", "no further than 98%"),
@@ -196,7 +199,8 @@ def test_what_can_learn_is_not_told(changes):
         (
             IDLE,
             True,
-            "nothing was learnt: of the groups 100% have only wrong answers and 0% only right ones: use easier",
+            "nothing was learnt: of the groups 100% have only wrong answers and 0% only right ones:"
+            " use easier",
         ),
         (
             {"groups_teaching": 0.0, "groups_all_wrong": 0.0, "groups_all_right": 1.0},
@@ -259,8 +263,8 @@ def test_answers_that_nobody_can_judge():
     seen = Watcher(recipe(data=data))
     assert [seen.see(row(**UNPARSABLE)) for _ in range(3)] == [[], ["unparsable"], []]
     assert (
-        "in 3 of 3 steps all answers are unparsable: only the last \\boxed{...} counts and nothing asks for it: set"
-        in (seen.text("unparsable"))
+        "in 3 of 3 steps all answers are unparsable: only the last \\boxed{...} counts"
+        " and nothing asks for it: set" in (seen.text("unparsable"))
     )
     data.instruction = "Put it into \\boxed{}."
     seen.see(row(**UNPARSABLE))
@@ -352,8 +356,8 @@ def test_evaluations_are_told_at_once():
         ("AMC_unparsable", 0),
     ]
     assert (
-        "in 1 of 1 evaluations all held-out answers are cut off at rollout.max_response_tokens=8192: raise the"
-        in (found[0]["text"])
+        "in 1 of 1 evaluations all held-out answers are cut off at"
+        " rollout.max_response_tokens=8192: raise the" in (found[0]["text"])
     )
     assert (
         "all answers to AMC are unparsable: set evaluation.benchmarks.protocol.instruction"

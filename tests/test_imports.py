@@ -1,4 +1,5 @@
-"""Who imports whom: only downwards through the tiers, and each heavy library only where it belongs."""
+"""Who imports whom: only downwards through the tiers, and each heavy library only where it
+belongs."""
 
 import ast
 from pathlib import Path

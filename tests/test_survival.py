@@ -1,4 +1,5 @@
-"""One run without a reader or a terminal, in a folder of a hard name, whose side files are damaged before it goes on.
+"""One run without a reader or a terminal, in a folder of a hard name, whose side files are damaged
+before it goes on.
 
 It is one rank, as torchrun would start it, so that signals reach it as any launcher passes them on.
 """
@@ -142,7 +143,8 @@ def test_damaged_side_files_are_made_anew(folder):
         errors = (folder / "errors").read_text()
         assert process.returncode == 0, said + errors
     for name, told in {
-        "metrics.jsonl": f"is damaged or lacks rows: {len(lines)} rows are written anew from the checkpoint",
+        "metrics.jsonl": f"is damaged or lacks rows: {len(lines)} rows are written anew"
+        " from the checkpoint",
         "model/config.json": "has 1 bytes",
         "bad_golds.json": "is damaged",
         "identity.json": "is damaged",

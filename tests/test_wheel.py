@@ -49,7 +49,8 @@ def installed(wheel, tmp_path_factory) -> Path:
     pip = (sys.executable, "-m", "pip", "--python", place / "bin/python")
     run(*pip, "install", "--no-deps", "--no-index", "--quiet", wheel)
     (site,) = place.glob("lib/python*/site-packages")
-    # A path that is added so is searched last, and links in it are not followed: this checkout is not found.
+    # A path that is added so is searched last, and links in it are not followed: this checkout is
+    # not found.
     (site / "requirements.pth").write_text(sysconfig.get_path("purelib"))
     return place / "bin"
 

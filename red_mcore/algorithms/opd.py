@@ -5,7 +5,7 @@
 The policy p samples, the teacher q scores every token of it, and each token learns from its own
 score: no discount, no baseline, no reward. It is "On-Policy Distillation" (Thinking Machines Lab,
 2025), whose loss has the importance ratio rho = p / p_old and no clip. Distillation of language
-models on policy with this divergence was proposed as GKD (arXiv 2306.13649) and MiniLLM (arXiv
+models on policy with this divergence was proposed as GKD (arXiv 2306.13649) and as MiniLLM (arXiv
 2306.08543), which put the divergence itself, or a return with a baseline, in the place of A_t.
 
 Rewards are still given, and accuracy is still measured, but nothing is learnt from them. To learn

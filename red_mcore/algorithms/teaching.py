@@ -3,11 +3,11 @@
     A_t - c (log p_old,t - log q_t)
 
 with p_old the policy that sampled, q the teacher, both at the rollouts' temperature and of the
-token that was sampled. Over tokens drawn from p_old the part behind c estimates the reverse KL divergence
-KL(p_old || q) at each place, without a look at what follows (no discount), and the policy gradient
-of it is, in expectation, the gradient of that divergence: sum_v p_v log(p_v / q_v) has the gradient
-sum_v p_v log(p_v / q_v) grad log p_v. The form is that of "On-Policy Distillation" (Thinking
-Machines Lab, 2025). Traces, which the policy did not sample, have no such part.
+token that was sampled. Over tokens drawn from p_old the part behind c estimates the reverse KL
+divergence KL(p_old || q) at each place, without a look at what follows (no discount), and its
+policy gradient is, in expectation, the gradient of that divergence: sum_v p_v log(p_v / q_v) has
+the gradient sum_v p_v log(p_v / q_v) grad log p_v. The form is that of "On-Policy Distillation"
+(Thinking Machines Lab, 2025). Traces, which the policy did not sample, have no such part.
 """
 
 from __future__ import annotations

@@ -83,8 +83,8 @@ def _same_lists(gold: str, answer: str, is_set: bool, is_other_set: bool) -> boo
     # x=1, y=2 for (1,2), and the other way round.
     if vector and len(answers) > 1 and not answer.startswith(r"\{"):
         return _ordered(vector.components, shapes.components(answers))
-    is_point = other_vector is not None and other_vector.bracket == "("
-    if is_point and len(golds) > 1 and not gold.startswith(r"\{"):
+    is_list = len(golds) > 1 and not gold.startswith(r"\{")
+    if is_list and other_vector and other_vector.bracket == "(":
         return _ordered(shapes.components(golds), other_vector.components)
     if len(golds) != 1 or len(answers) != 1:
         return _matched(golds, answers, equal)

@@ -1,6 +1,8 @@
-"""One rank on one GPU: scores, updates, checkpoints and memory under each kind of layers; leaves OUT/gpu.pt.
+"""One rank on one GPU: scores, updates, checkpoints and memory under each kind of layers; leaves
+OUT/gpu.pt.
 
-gpu_program.py OUT. A check that fails leaves its error instead of its findings, so that the others are still made.
+gpu_program.py OUT. A check that fails leaves its error instead of its findings, so that the others
+are still made.
 """
 
 # ruff: noqa: E402 - the environment has to be set before torch and Megatron are imported
@@ -143,7 +145,8 @@ class Program:
         return found
 
     def check_checkpoints(self) -> dict:
-        """(saved under, loaded under) -> weights after loading and after one more update, beside the undisturbed."""
+        """(saved under, loaded under) -> weights after loading and after one more update, beside
+        the undisturbed."""
         found = {}
         last = "te" if "te" in self.kinds else "local"
         for kind in dict.fromkeys(("local", last)):
@@ -161,7 +164,8 @@ class Program:
         return found
 
     def check_offload(self) -> dict:
-        """kind -> (weights after two steps, bytes on the GPU afterwards) without and with offload."""
+        """kind -> (weights after two steps, bytes on the GPU afterwards) without and with
+        offload."""
         found = {}
         for kind in ("float32", *(k for k in ("local", "te") if k in self.kinds)):
             for offload in (Offload(), Offload(optimizer=True)):

@@ -1,4 +1,5 @@
-"""Layers on a GPU: against transformers in float32, the others against float32, and the estimates of memory."""
+"""Layers on a GPU: against transformers in float32, the others against float32, and the estimates
+of memory."""
 
 from pathlib import Path
 

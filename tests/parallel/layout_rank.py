@@ -116,7 +116,8 @@ class Layout:
         )
 
     def frozen(self, conf: dict, name: str, offload: Offload) -> WatchedPolicy:
-        """A model of its own shape that only scores, in the host's memory between its uses where it is offloaded."""
+        """A model of its own shape that only scores, in the host's memory between its uses where it
+        is offloaded."""
         return self._policy(conf, self.out / name, self.parallel, BUDGET, "float32", False, offload)
 
     def _policy(

@@ -2,9 +2,10 @@
 
 python tests/soak/accepted.py [--count 60] [--seed 0] [--folder FOLDER]
 
-Recipes of recipes/tiny with a few odd values each, as tests/test_fuzz.py has them; those that a dry run accepts make
-one whole run of one step. It has to end with exit code 0 and the metrics of that step. Values that only make the run
-longer (more rollouts than a minute allows) are passed over. A run takes about a minute on two cores.
+Recipes of recipes/tiny with a few odd values each, as tests/test_fuzz.py has them; those that a dry
+run accepts make one whole run of one step. It has to end with exit code 0 and the metrics of that
+step. Values that only make the run longer (more rollouts than a minute allows) are passed over. A
+run takes about a minute on two cores.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ KEPT = (
     "rollout.replay",
     "rollout.record",
 )
-"""Fields, and sections, that stay as they are: a run of another length, or of things that are not here."""
+"""Fields, and sections, that stay as they are: a run of another length, or of things that are not
+here."""
 MOST = {
     **dict.fromkeys(
         (
@@ -126,7 +128,8 @@ def is_short(recipe: Recipe) -> bool:
 
 
 def run(file: Path, overrides: list[str], folder: Path) -> str | None:
-    """What is wrong with the run's end; None where nothing is, or where files and tokenizer let the dry run refuse."""
+    """What is wrong with the run's end; None where nothing is, or where files and tokenizer let the
+    dry run refuse."""
     command = [
         sys.executable,
         "-m",

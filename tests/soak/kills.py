@@ -2,11 +2,12 @@
 
 python tests/soak/kills.py [--kills 20] [--seed 0] [--folder FOLDER] [--patience 300]
 
-A tiny run trains undisturbed and records its rollouts. The same run is then killed at random moments (SIGKILL for the
-launcher, with which the kernel ends its ranks): while it starts, while it makes steps, and while it saves, at once or
-in a thread. At the end a file of its newest checkpoint is damaged, too. Its weights and metrics have to be those of the
-undisturbed run, bit for bit. At last a copy of the undisturbed run is set back by some steps and goes on, with the
-recorded rollouts, tensor parallel and, after one more kill, pipeline parallel: the same to 1e-5.
+A tiny run trains undisturbed and records its rollouts. The same run is then killed at random
+moments (SIGKILL for the launcher, with which the kernel ends its ranks): while it starts, while it
+makes steps, and while it saves, at once or in a thread. At the end a file of its newest checkpoint
+is damaged, too. Its weights and metrics have to be those of the undisturbed run, bit for bit. At
+last a copy of the undisturbed run is set back by some steps and goes on, with the recorded
+rollouts, tensor parallel and, after one more kill, pipeline parallel: the same to 1e-5.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ RUN = [
     "checkpoint.every=1",
     "tracking.mlflow=false",
     "reward.timeout_seconds=600",  # whatever else the machine has to do, the same verdicts
-    # Rounding must not grow to more than it is: a smooth step of Adam's, and no ratio of small differences.
+    # Rounding must not grow to more than it is: a smooth step of Adam's, and no ratio of small
+    # differences.
     "optimizer.lr=1e-3",
     "optimizer.eps=1e-2",
     "algorithm.entropy_weight=false",
@@ -89,7 +91,8 @@ class Soak:
             while_saving += bool(left)
             tags = manifests.tags(self.checkpoints("killed"))
             self.say(
-                f"kill {i + 1} while {moment}: checkpoints {' '.join(tags) or 'none'}, left {' '.join(left)}"
+                f"kill {i + 1} while {moment}: checkpoints {' '.join(tags) or 'none'},"
+                f" left {' '.join(left)}"
             )
         assert while_saving, "no kill came while a checkpoint was written"
         self.say(f"damaged {self.damage()}")
@@ -109,7 +112,8 @@ class Soak:
         time.sleep(self._rng.uniform(0, 0.3))
 
     def saving(self, program: warm.Program) -> None:
-        """While a checkpoint is written: the run is stopped first, so that it stays so until the kill."""
+        """While a checkpoint is written: the run is stopped first, so that it stays so until the
+        kill."""
         while True:
             left = self.partials()
             self.wait(program, lambda left=left: self.partials() - left)
@@ -163,7 +167,8 @@ class Soak:
         assert 0 < apart < TOLERANCE, f"weights differ by {apart}"
         for row, wanted in zip(self.rows("layouts"), self.rows("undisturbed"), strict=True):
             for name, value in wanted.items():
-                # Evaluations are not replayed, packing is the layout's, and a checksum is of exact weights.
+                # Evaluations are not replayed, packing is the layout's, and a checksum is of exact
+                # weights.
                 if (
                     not name.startswith(("evaluation/", "packing/"))
                     and name != "publish/checksum_low32"
@@ -231,7 +236,8 @@ class Soak:
         return self.folder / name / NAME / "checkpoints"
 
     def partials(self) -> set[tuple[Path, int]]:
-        """Incomplete checkpoints, and when they changed last: an earlier kill's leftovers may be among them."""
+        """Incomplete checkpoints, and when they changed last: an earlier kill's leftovers may be
+        among them."""
         found = set()
         for path in self.checkpoints("killed").glob("*.partial/weights"):
             with suppress(FileNotFoundError):
