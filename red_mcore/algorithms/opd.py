@@ -9,8 +9,8 @@ models on policy with this divergence was proposed as GKD (arXiv 2306.13649) and
 2306.08543), which put the divergence itself, or a return with a baseline, in the place of A_t.
 
 Rewards are still given, and accuracy is still measured, but nothing is learnt from them. To learn
-from both, give any other algorithm a teacher: ``algorithm.teacher={path: FOLDER}`` adds the same A_t
-to its advantages (``teaching``).
+from both, give any other algorithm a teacher: ``algorithm.teacher={path: FOLDER}`` adds the same
+A_t to its advantages (``teaching``).
 """
 
 from __future__ import annotations
