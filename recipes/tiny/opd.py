@@ -7,7 +7,7 @@ The teacher is what ``recipes/red_tiny.py`` makes, which has to be there first:
     python -m red_mcore.run recipes/tiny/opd.py
 
 Another folder is ``algorithm.teacher.path=FOLDER``; a smaller student is
-``model.config.hidden_size=96``.
+``model.config.num_hidden_layers=1``.
 """
 
 from recipes.tiny.red import rates
