@@ -135,9 +135,7 @@ def check_grid(layout: Layout) -> dict:
             if layout.name == "one":
                 found["samples", kind, tied] = [s for g in kept for s in g.samples]
                 policy = layout.policy(tied)
-                with patch.object(
-                    packing, "bins", lambda samples, tokens: [[i] for i in range(len(samples))]
-                ):
+                with patch.object(packing, "bins", lambda samples, tokens: [[s] for s in samples]):
                     metrics, _ = grid_step(kind, policy, reference, groups_of(kind))
                 found[kind, tied, "unpacked"] = layout.left(metrics, policy)
     for kind in ("grpo", "sft"):  # a second data-parallel rank has no sample
