@@ -69,7 +69,7 @@ ALGORITHMS = {
     "CISPO": CISPO(),
     "REINFORCE++": ReinforcePlusPlus(),
     "OPD": OPD(teacher=Teacher("reference")),
-    "RED with a teacher": RED(constant=8.0, teacher=Teacher("reference", 0.5)),
+    "taught RED": RED(constant=8.0, teacher=Teacher("reference", 0.5)),
     "fading RED": FadingRED(first_lessons=2, lesson_traces=2, imitation=IMITATION[0]),
 }
 STATES = {
