@@ -11,13 +11,11 @@ from red_mcore.config.recipe import RecipeError
 from red_mcore.data import cells, files, formats, schema, sources
 from red_mcore.data.schema import Entry
 from red_mcore.preparation.settings import Source
-from red_mcore.samples.records import Trace
 
 BROKEN, NO_PROBLEM, NO_GOLD = "broken", "without problem", "without gold"
 """Reasons for which a row is no entry."""
 IDS = ("id", "uuid", "unique_id", "problem_id")
 DIFFICULTIES = ("difficulty", "level")
-FINISHES = "finish_reasons"
 OWN = frozenset(("id", "problem", "gold", "traces"))
 """Columns of the project's schema."""
 LOOKED_AT = 1000
@@ -55,7 +53,7 @@ def read(source: Source) -> Iterator[Found]:
         layout = None if own else formats.find(columns, data, source.path)
     used = None
     if layout is not None:
-        used = layout.used(frozenset((*IDS, *DIFFICULTIES, FINISHES)))
+        used = layout.used(frozenset((*IDS, *DIFFICULTIES)))
     for where, row in files.rows(data, used, broken=tell):
         yield from broken
         broken.clear()
@@ -89,12 +87,11 @@ def place_in(where: str) -> str:
 
 def _entry(layout: formats.Layout, row: files.Row, where: str, source: Source) -> Entry | str:
     """The entry of a row in a layout of others; the reason where it lacks problem or gold."""
-    content = formats.read(replace(layout, traces=()), row, where)
+    content = formats.read(layout, row, where)
     if content.text is None:
         return NO_PROBLEM
     if content.gold is None:
         return NO_GOLD
-    traces = _traces(layout, row, where)
     meta: dict[str, Any] = {}
     for name in DIFFICULTIES:
         level = cells.plain(formats.value(row, name))
@@ -103,10 +100,11 @@ def _entry(layout: formats.Layout, row: files.Row, where: str, source: Source) -
             break
     if content.system:
         meta["system"] = content.system
-    if traces:
-        meta["traces"] = [{"column": column} for column, _ in traces]
+    if content.traces:
+        meta["traces"] = [{"column": one.column} for one in content.traces]
     identity = _identity(row) or where.rpartition(" ")[2]
-    found = tuple(trace for _, trace in traces)
+    # Whatever a source's own marks say of them: they are judged anew.
+    found = tuple(replace(one.trace, verified=None) for one in content.traces)
     return Entry(f"{source.name}/{identity}", content.text, content.gold.text, found, meta)
 
 
@@ -116,44 +114,6 @@ def _identity(row: files.Row) -> str | None:
         if isinstance(cell, str | int) and not cells.missing(cell):
             return str(cell)
     return None
-
-
-def _traces(layout: formats.Layout, row: files.Row, where: str) -> list[tuple[str, Trace]]:
-    """(column, trace) of all columns that hold traces; of those that may be solutions or chats only
-    the first that has one, for they tell the same again."""
-    sure: list[tuple[str, Trace]] = []
-    for name in layout.traces:
-        is_sure = layout.is_trace_named or name.lower() in formats.TRACES
-        if is_sure or not sure:
-            found = _of_column(layout, row, name, where)
-            sure += found
-            if found and not is_sure:
-                break
-    return sure
-
-
-def _of_column(
-    layout: formats.Layout, row: files.Row, name: str, where: str
-) -> list[tuple[str, Trace]]:
-    """All of a list of solutions, whatever a source's own marks say of them: they are judged
-    anew."""
-    one = replace(layout, traces=(name,))
-    cell = cells.unspelled(cells.plain(formats.value(row, name)))
-    try:
-        several = isinstance(cell, list) and cells.turns(cell) is None
-    except cells.CellError as error:
-        raise RecipeError(f"{where}: column '{name}' {error}") from None
-    items = cell if several and isinstance(cell, list) else [cell]
-    reasons = cells.plain(formats.value(row, FINISHES))
-    if not isinstance(reasons, list) or len(reasons) != len(items):
-        reasons = [None] * len(items)
-    found = []
-    for item, reason in zip(items, reasons, strict=True):
-        text = formats.read(one, {**row, name: item}, where).trace
-        if text is not None:
-            finish = reason if isinstance(reason, str) else None
-            found.append((name, Trace(text, finish_reason=finish)))
-    return found
 
 
 def _with_origin(entry: Entry, source: Source, place: str) -> Entry:
