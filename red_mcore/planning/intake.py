@@ -106,6 +106,7 @@ def usable(
             f"data.path {where}: no {of} problem has a gold that can be used; see the warning above"
         )
     notes += check_traces(recipe, tokenizer, training)
+    notes += usable_held_out(recipe, tokenizer, held_out)
     for note in notes:
         say(f"data: {note.line}")
     counts = {"training": len(training), "held_out": len(held_out), "bad_golds": len(bad)}
@@ -146,6 +147,29 @@ def check_traces(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list
     if why:
         line += f"; of the others' traces {why}"
     return [Note("usable_traces", count, line)]
+
+
+def usable_held_out(recipe: Recipe, tokenizer, held_out: Sequence[Problem]) -> list[Note]:
+    """How many held-out traces the validation loss can be measured on; [] without validation.
+
+    RecipeError where there is none.
+    """
+    if recipe.validation is None:
+        return []
+    limit = recipe.rollout.max_response_tokens
+    faults = Counter(trace_faults(tokenizer, held_out, limit, recipe.data))
+    count = faults.pop(None, 0)
+    why = ", ".join(f"{number} {fault}" for fault, number in faults.items())
+    if not count:
+        raise RecipeError(
+            f"validation wants traces of held-out problems, but none of the {len(held_out)} has one"
+            f" that can be used ({why}): take held-out problems from data with traces"
+            " (data.held_out_path), or use validation=null"
+        )
+    line = f"{count} of {len(held_out)} held-out problems have a trace for the validation loss"
+    if why:
+        line += f"; of the others' traces {why}"
+    return [Note("usable_held_out_traces", count, line)]
 
 
 def trace_faults(

@@ -81,6 +81,9 @@ class Sample:
     """Sum of ``terms``."""
     terms: dict[str, float | None] = field(default_factory=dict)
     """The reward's weighted terms by name; None for a user's function that failed."""
+    trained: np.ndarray | None = None
+    """[T] bool: the tokens of the response that losses count, of a whole conversation those of the
+    assistant's turns; None for all."""
     policy_version: int = -1
     """Optimizer updates that the sampling engine's weights had seen; -1 for a trace."""
     advantage: float = 0.0
@@ -96,6 +99,11 @@ class Sample:
     @property
     def tokens(self) -> int:
         return len(self.prompt) + len(self.response)
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens of the response that losses count."""
+        return len(self.response) if self.trained is None else int(self.trained.sum())
 
 
 @dataclass
