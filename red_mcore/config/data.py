@@ -79,6 +79,10 @@ class Data:
     """Column of the right answer; None recognises the formats."""
     trace_field: str | None = None
     """Column of the teacher's trace; None recognises the formats."""
+    conversations: bool = False
+    """Chats may have several turns, and a system turn of their own, which stay: the problem is the
+    last user turn after all before it, and a method without rollouts learns every turn of the
+    assistant. Rows need no gold then; answers to such are counted as wrong."""
     problems: Problems | None = None
     """Use at most this many problems (arithmetic: make this many)."""
     held_out: Problems = 512

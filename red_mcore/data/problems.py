@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from red_mcore.config.recipe import Data, RecipeError
-from red_mcore.data import arithmetic, cells, duplicates, files, formats, sources
+from red_mcore.data import arithmetic, cells, conversations, duplicates, files, formats, sources
 from red_mcore.data.cursor import largest_due
 from red_mcore.data.duplicates import Note
-from red_mcore.samples.records import Problem
+from red_mcore.samples.records import Problem, Turns
 
 logger = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ def _from_the_ends(reads: Sequence[_Rows], data: Data) -> Iterator[int] | None:
 
 
 def _nothing_left(read: _Rows, part: Data, name: str, data: Data) -> None:
-    different = len({duplicates.key(problem.text) for problem in read.problems})
+    different = len({duplicates.key_of(problem) for problem in read.problems})
     if name == "data." and data.held_out_path is None:
         raise RecipeError(
             f"data.held_out={data.held_out} leaves nothing to train on: {part.path} has {different}"
@@ -225,7 +225,12 @@ def _read(data: Data, most: int | None = None, columns: formats.Columns = frozen
             is_whole = False
             break
         count += 1
+        history: Turns = ()
+        if data.conversations:
+            row, history = conversations.opened(row, layout.problem, where)
         text, gold, trace, system = formats.read(layout, row, where)
+        if data.conversations and gold is None and trace is not None:
+            gold = cells.Gold("")  # what is imitated needs none
         systems += system is not None
         if text is None:
             lost.add("problem", where)
@@ -233,7 +238,8 @@ def _read(data: Data, most: int | None = None, columns: formats.Columns = frozen
             lost.add("gold", where)
         else:
             more = formats.kept(row, columns, layout.columns, where)
-            found.append((Problem(len(found), text, gold.text, trace, columns=more), gold))
+            problem = Problem(len(found), text, gold.text, trace, columns=more, history=history)
+            found.append((problem, gold))
     if not count:
         _empty(data)
     # Where golds are marked, a sentence without mark is a solution that lacks its answer.

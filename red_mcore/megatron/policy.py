@@ -119,7 +119,7 @@ class Policy:
         """
         gaps = []
         for sample, logp, entropy in self._scored(groups):
-            sample.old_logp, sample.entropy = logp, _mean_of_trained(entropy, sample)
+            sample.old_logp, sample.entropy = logp, sample.mean(entropy)
             if sample.sampler_logp is not None:
                 gap = differences(logp, sample.sampler_logp)
                 gaps.append(Gap(float(gap.max()), float(gap.sum()), gap.size))
@@ -171,7 +171,7 @@ class Policy:
                 chosen.append(Group(group.problem, samples))
         if chosen:
             for sample, _, entropy in self._scored(chosen):
-                sample.entropy = _mean_of_trained(entropy, sample)
+                sample.entropy = sample.mean(entropy)
 
     # The update
 
@@ -398,10 +398,3 @@ class Policy:
             temperature=temperature,
             group=parallel_state.get_tensor_model_parallel_group(),
         )
-
-
-def _mean_of_trained(values: np.ndarray, sample: Sample) -> float:
-    """The mean over the response's tokens that losses count."""
-    if sample.trained is not None:
-        values = values[sample.trained]
-    return float(values.mean())

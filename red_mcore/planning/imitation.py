@@ -11,6 +11,12 @@ def check(recipe: Recipe) -> None:
     """RecipeError for epochs or a validation that do not go with the rest of the recipe."""
     if recipe.epochs is not None:
         _check_epochs(recipe, recipe.epochs)
+    for name in ("record", "replay"):
+        if recipe.data.conversations and getattr(recipe.rollout, name):
+            raise RecipeError(
+                f"rollout.{name} keeps no whole conversations: use data.conversations=false, or"
+                f" rollout.{name}=null"
+            )
     settings = recipe.validation
     if settings is None:
         return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from red_mcore.checkpoints import fingerprints
 from red_mcore.config.recipe import Data, Recipe, RecipeError
-from red_mcore.data import duplicates, sources
+from red_mcore.data import conversations, duplicates, sources
 from red_mcore.data.duplicates import Note
 from red_mcore.data.problems import Loaded
 from red_mcore.models.architecture import Architecture
@@ -45,7 +45,7 @@ def take_in(
     from red_mcore.megatron import ranks
 
     problems = (*loaded.training, *loaded.held_out)
-    content = [[p.id, p.text, p.gold, len(p.trace or "")] for p in problems]
+    content = [[p.id, p.history, p.text, p.gold, len(p.trace or "")] for p in problems]
     mine = fingerprints.digest(json.dumps(content))
     first = ranks.from_main(mine)
     with ranks.together():
@@ -97,6 +97,8 @@ def usable(
         judged = held_out
         if recipe.algorithm.rollouts:  # imitation asks for no gold
             judged = training + held_out
+        if recipe.data.conversations:  # whose rows need none
+            judged = [p for p in judged if p.gold]
         bad = bad_golds(recipe, verifier, judged, say)
     training = [p for p in training if p.id not in bad]
     held_out = [p for p in held_out if p.id not in bad]
@@ -106,6 +108,8 @@ def usable(
             f"data.path {where}: no {of} problem has a gold that can be used; see the warning above"
         )
     notes += check_traces(recipe, tokenizer, training)
+    learns_all = not recipe.algorithm.rollouts
+    notes += conversations.notes(tokenizer, training, recipe.data, learns_all)
     notes += usable_held_out(recipe, tokenizer, held_out)
     for note in notes:
         say(f"data: {note.line}")

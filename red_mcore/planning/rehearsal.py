@@ -22,11 +22,11 @@ from typing import TypeVar
 
 from red_mcore.config.loading import load
 from red_mcore.config.recipe import Data, Recipe, RecipeError
-from red_mcore.data import files, formats, sources
+from red_mcore.data import conversations, files, formats, sources
 from red_mcore.data.problems import ARITHMETIC_PROBLEMS, Loaded, read_problems
 from red_mcore.planning import intake
 from red_mcore.planning.plan import find_architecture
-from red_mcore.samples.records import Problem
+from red_mcore.samples.records import Problem, Turns
 from red_mcore.system.exit_codes import BAD_INPUT
 from red_mcore.tracking import addresses
 
@@ -125,9 +125,12 @@ def _beginning(data: Data) -> list[Problem]:
     layout = formats.find(files.columns(data, BEGINNING), data, sources.path(data))
     found: list[Problem] = []
     for where, cells in islice(files.rows(data, layout.used()), BEGINNING):
+        history: Turns = ()
+        if data.conversations:
+            cells, history = conversations.opened(cells, layout.problem, where)
         row = formats.read(layout, cells, where)
         if row.text is not None and row.gold is not None:
-            found.append(Problem(len(found), row.text, row.gold.text, row.trace))
+            found.append(Problem(len(found), row.text, row.gold.text, row.trace, history=history))
     if not found:
         raise RecipeError(
             f"data.path {data.path}: none of the first {BEGINNING} rows has a problem and a gold"
@@ -163,12 +166,16 @@ def _lengths(recipe: Recipe, tokenizer, loaded: Loaded) -> list[str]:
     if intake.learns_from_traces(recipe):
         with_trace = [problem for problem in loaded.training if problem.trace]
         some = _spread(with_trace, lambda problem: problem.trace or "") or loaded.training
+        learns_all = not recipe.algorithm.rollouts
+        about = conversations.notes(tokenizer, some, recipe.data, learns_all)
+        told += [note.line for note in about]
         (note,) = intake.check_traces(recipe, tokenizer, some)
         line = note.line.replace("training problems", "looked at")
         told.append(
             f"traces: {len(with_trace)} of {len(loaded.training)} training problems have one;"
             f" {line}"
         )
+    told += [note.line for note in intake.usable_held_out(recipe, tokenizer, loaded.held_out)]
     return told
 
 

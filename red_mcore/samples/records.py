@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+Turns = tuple[tuple[str, str], ...]
+"""(Role, text) of turns of a chat."""
 Kind = Literal["math", "choice"]
 """How answers are compared: as mathematics (or text), or as the letter of a choice."""
 
@@ -48,6 +50,8 @@ class Problem:
     kind: Kind = "math"
     source: int = 0
     """Which of a mixture's sources it is of."""
+    history: Turns = ()
+    """The turns that go before ``text``, where a row is a conversation."""
     columns: dict[str, Any] | None = field(default=None, hash=False)
     """Cells of the row, JSON-able, by column: those that a reward function asks for."""
 
@@ -104,6 +108,10 @@ class Sample:
     def trained_tokens(self) -> int:
         """Tokens of the response that losses count."""
         return len(self.response) if self.trained is None else int(self.trained.sum())
+
+    def mean(self, values: np.ndarray) -> float:
+        """The mean of ``values`` [T] over those tokens."""
+        return float((values if self.trained is None else values[self.trained]).mean())
 
 
 @dataclass

@@ -1,4 +1,5 @@
-"""Checkpoints: at their interval, at the best validation loss, at the end, and when a signal asks for one."""
+"""Checkpoints: at their interval, at the best validation loss, at the end, and when a signal asks
+for one."""
 
 from __future__ import annotations
 
