@@ -3,6 +3,7 @@ the same in each process."""
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -120,14 +121,23 @@ def groups_of(kind: str) -> list[Group]:
     return groups
 
 
+def tied_of(kind: str) -> tuple[bool, ...]:
+    """The models of an algorithm under a layout, by whether the head's weight is the embedding's:
+    that is a matter of the layout, not of the loss. RED has both, and the others have them in turn.
+    """
+    return (True, False) if kind == "red" else (list(GRID).index(kind) % 2 == 0,)
+
+
 def kept_of(kind: str) -> list[Group]:
     """The groups that it trains on."""
     return GRID[kind].compose(groups_of(kind), {}, 0)[0]
 
 
-def budget(groups: list[Group], count: int) -> int:
-    """The most tokens per micro-batch that make ``count`` micro-batches on one rank."""
-    samples = [s for g in groups for s in g.samples]
+@functools.cache
+def budget(kind: str, count: int) -> int:
+    """The most tokens per micro-batch that make ``count`` micro-batches of ``kept_of(kind)`` on one
+    rank."""
+    samples = [s for g in kept_of(kind) for s in g.samples]
     return next(
         b for b in range(sum(s.tokens for s in samples), 0, -1) if len(bins(samples, b)) == count
     )

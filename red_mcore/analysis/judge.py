@@ -170,8 +170,8 @@ def _judge(client: Any, judge: Judge, response: Response) -> tuple[Counts | None
         except openai.APITimeoutError:
             return None, f"no reply in {judge.timeout_seconds:g} s"
         except openai.APIConnectionError as error:
-            why = error.__cause__ or error
-            raise RecipeError(f"--judge-url {judge.url} cannot be reached: {why}") from None
+            cause = error.__cause__ or error
+            raise RecipeError(f"--judge-url {judge.url} cannot be reached: {cause}") from None
         except refused as error:
             why = f"{_line(error)}: check the address, --judge-model and OPENAI_API_KEY"
             raise RecipeError(f"--judge-url {judge.url}, model {judge.model}: {why}") from None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -42,7 +42,9 @@ class TokenScores:
     there."""
 
 
-Score = Callable[[Sequence[int], Sequence[int]], TokenScores]
+Ids = Sequence[int] | np.ndarray
+Dtype = Literal["float32", "bfloat16"]
+Score = Callable[[Ids, Ids], TokenScores]
 """(prompt ids [P], response ids [T]) -> scores [T]."""
 
 
@@ -50,7 +52,7 @@ Score = Callable[[Sequence[int], Sequence[int]], TokenScores]
 def scorer(
     model: StoredModel,
     *,
-    dtype: str = "float32",
+    dtype: Dtype = "float32",
     watch: Sequence[Sequence[int]] = (),
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Iterator[Score]:
@@ -69,7 +71,7 @@ def scorer(
         watched = [torch.tensor(list(ids), dtype=torch.long, device=weight.device) for ids in watch]
         chunk = max(1, chunk_bytes // (4 * len(weight)))  # tokens whose logits exist at a time
 
-        def score(prompt: Sequence[int], response: Sequence[int]) -> TokenScores:
+        def score(prompt: Ids, response: Ids) -> TokenScores:
             if reason := refusal(model.arch, prompt, response):
                 raise RecipeError(f"{model.folder}: {reason}")
             if not len(response):
@@ -95,7 +97,7 @@ def scorer(
         yield score
 
 
-def refusal(arch: Architecture, prompt: Sequence[int], response: Sequence[int]) -> str | None:
+def refusal(arch: Architecture, prompt: Ids, response: Ids) -> str | None:
     """Why the model cannot score the response, or None."""
     if not len(prompt):
         return "the prompt is empty, so nothing predicts the first token of the response"
@@ -157,7 +159,7 @@ class Cache:
             self._folder / "model.txt", f"{model.folder.resolve()}\n{dtype}\n", shared=True
         )
 
-    def get(self, prompt: Sequence[int], response: Sequence[int]) -> TokenScores | None:
+    def get(self, prompt: Ids, response: Ids) -> TokenScores | None:
         """None where it is not stored, or not whole."""
         try:
             with np.load(self._file(prompt, response), allow_pickle=False) as stored:
@@ -167,12 +169,12 @@ class Cache:
             return None
         return found if len(found.logp) == len(response) else None
 
-    def put(self, prompt: Sequence[int], response: Sequence[int], scores: TokenScores) -> None:
+    def put(self, prompt: Ids, response: Ids, scores: TokenScores) -> None:
         buffer, file = io.BytesIO(), self._file(prompt, response)
         np.savez(buffer, **vars(scores))
         disk.write_atomic(file, buffer.getvalue(), shared=True)
 
-    def _file(self, prompt: Sequence[int], response: Sequence[int]) -> Path:
+    def _file(self, prompt: Ids, response: Ids) -> Path:
         return self._folder / f"{_digest(_joined(prompt), _joined(response))}.npz"
 
 
@@ -186,7 +188,7 @@ def _identity(model: StoredModel) -> str:
     return "\n".join(parts)
 
 
-def _joined(ids: Sequence[int]) -> str:
+def _joined(ids: Ids) -> str:
     return ",".join(map(str, np.asarray(ids).tolist()))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from red_mcore.analysis.likelihood import Cache, TokenScores, longest, refusal, scorer
+from red_mcore.analysis.likelihood import Cache, Dtype, TokenScores, longest, refusal, scorer
 from red_mcore.config.recipe import RecipeError
 from red_mcore.data.seams import encode_chat, encode_words, response_text, stop_ids
 from red_mcore.samples.responses import Key, Response
@@ -87,7 +87,7 @@ def _check_spelling(sequences: Sequence[Tokenized], tokenizer: PreTrainedTokeniz
     stops = stop_ids(tokenizer)
     wrong = []
     for sequence in sequences:
-        text = response_text(tokenizer, sequence.token_ids, stops)
+        text = response_text(tokenizer, sequence.token_ids.tolist(), stops)
         if text.strip() != sequence.response.text.strip():
             wrong.append(sequence)
     if 2 * len(wrong) > len(sequences):
@@ -120,7 +120,7 @@ def score_all(
     watched: Sequence[Sequence[int]],
     cache: Path,
     *,
-    dtype: str,
+    dtype: Dtype,
     watch: Callable[[int, int], None],
 ) -> list[TokenScores | str]:
     """Scores of each sequence, stored in ``cache`` at once, or why it was left out; the model is

@@ -22,7 +22,7 @@ from red_mcore.tracking.console import Watched
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from red_mcore.analysis.likelihood import TokenScores
+    from red_mcore.analysis.likelihood import Dtype, TokenScores
 
 LEAST_OCCURRENCES = 5
 """A token generated less often has no place in the table of rank shifts."""
@@ -97,7 +97,7 @@ def score(
     *,
     instruction: str,
     limit: int | None,
-    dtype: str,
+    dtype: Dtype,
 ) -> dict[str, ScoredEvaluation]:
     """What the models say of at most ``limit`` responses, by the evaluation's name.
 
@@ -137,7 +137,7 @@ def _score_under(
     folder: Path,
     evaluations: Sequence[ScoredEvaluation],
     cache: Path,
-    dtype: str,
+    dtype: Dtype,
 ) -> None:
     """Add the scores under one model to the evaluations that ask for it."""
     jobs = [(one, one.own) for one in evaluations if one.model == folder]

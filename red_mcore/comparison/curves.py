@@ -99,16 +99,17 @@ class Curves:
         none follows.
         """
         names = ("pass1", "pass1_stderr", f"pass{self.samples}", "length_tokens", "truncated")
-        columns = [self.column(f"evaluation/{name}") for name in names]
+        table = np.array([self.column(f"evaluation/{name}") for name in names])
         spent = self.spending[axis]
         crossing = int(np.searchsorted(spent, budget))
         # Row 0 is the start, where nothing is spent: a budget of nothing is read along the line.
         if crossing > 0 and crossing in self.evaluated:
-            return Reading(*(float(column[crossing]) for column in columns))
+            return Reading(*table[:, crossing].tolist())
         place = spent[self.evaluated]
         note = "short" if budget > place[-1] * (1 + 1e-9) else ""  # sums of seconds are rounded
-        values = [float(np.interp(budget, place, column[self.evaluated])) for column in columns]
-        return Reading(*values, note)
+        values = [float(np.interp(budget, place, row[self.evaluated])) for row in table]
+        pass1, stderr, passk, length, truncated = values
+        return Reading(pass1, stderr, passk, length, truncated, note)
 
 
 def read_curves(folder: Path, samples: int) -> Curves:

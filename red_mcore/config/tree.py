@@ -23,8 +23,12 @@ _HIDDEN = {"${": "$\u2060{", "???": "?\u2060??"}
 """What is more than text to OmegaConf, a reference and a missing value, and how it gets past it: a
 word joiner within. A prompt may say ``${x}``, and no field refers to another."""
 
-hints_of = lru_cache(maxsize=512)(get_type_hints)
-"""The types of a class's fields, without what they say beside the type."""
+_hints = lru_cache(maxsize=512)(get_type_hints)
+
+
+def hints_of(section: Any) -> dict[str, Any]:
+    """The types of a class's fields, without what they say beside the type."""
+    return _hints(section)
 
 
 def tree(recipe: Any) -> dict[str, Any]:

@@ -123,9 +123,9 @@ def curve(
     with _panel(ylabel, xlabel, size) as (figure, axes):
         for x in marks:
             axes.axvline(x, 0, 0.05, color="#777777", lw=1, zorder=4)
-        for name, y in (levels or {}).items():
-            axes.axhline(y, color="#888888", lw=1, ls=":", zorder=2)
-            place = (0, y), (3, 2), ("axes fraction", "data"), "offset points"
+        for name, level in (levels or {}).items():
+            axes.axhline(level, color="#888888", lw=1, ls=":", zorder=2)
+            place = (0, level), (3, 2), ("axes fraction", "data"), "offset points"
             axes.annotate(_literal(name), *place, **_SMALL)
         for name, colour in palette(series, colours).items():
             x, y, half = _finite(*series[name], bands.get(name), positive=logy)
@@ -246,7 +246,7 @@ def bars(
             places = rows + (i - (len(groups) - 1) / 2) * thick
             drawn = axes.barh(places, values[rows], thick * 0.9, **look)
             for text in axes.bar_label(drawn, fmt=form, padding=3, **_SMALL):
-                text.set_va("center_baseline")
+                text.set_verticalalignment("center_baseline")
             axes.barh(0, 0, color=colour, label=_literal(name))  # the legend's, whatever is drawn
         axes.set_yticks(range(len(categories)), list(map(_literal, categories)))
         axes.set_ylim(len(categories) - 0.4, -0.6)
@@ -298,7 +298,7 @@ def _panel(
     xlabel: str,
     size: tuple[float, float],
     left: float = _LEFT,
-    style: Mapping[str, Any] | None = None,
+    style: Mapping[Any, Any] | None = None,
 ) -> Iterator[tuple[Figure, Axes]]:
     """(figure, axes) with the margins that all plots share."""
     with mpl.rc_context({**STYLE, **(style or {})}):

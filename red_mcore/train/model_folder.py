@@ -39,7 +39,7 @@ def _digests(folder: Path) -> dict[str, Any]:
     mark = folder / COMPLETE
     if not (mark.is_file() and mark.stat().st_size):
         return {}
-    found = disk.read_object(mark)
+    found = disk.read_object(mark) or {}
     if any(not isinstance(about, list) or len(about) != 2 for about in found.values()):
         raise disk.Damaged(f"{mark} is damaged")
     return found
@@ -60,8 +60,9 @@ def prepare_model(recipe: Recipe, here: Ranks) -> tuple[Path, Path]:
         on_main(here, lambda: _prepare(recipe, None, folder))
         return folder, folder
     if from_main(not Path(path).is_dir()):  # nodes may differ in what they see
-        on_main(here, lambda: fetch(recipe.model.path))
-        path = fetch(path)  # from the cache, or on another node that does not share it
+        name = path
+        on_main(here, lambda: fetch(name))
+        path = fetch(name)  # from the cache, or on another node that does not share it
     on_main(here, lambda: _prepare(recipe, path, folder))
     return Path(path), folder
 

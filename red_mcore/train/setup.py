@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from red_mcore.checkpoints import identity, manifests, resume
 from red_mcore.config.recipe import Model, Recipe
@@ -207,7 +207,7 @@ def read_data(
     learns_traces = bool(recipe.algorithm.traces or recipe.algorithm.needs_traces)
     for line in example(model.tokenizer, training, recipe.data, model.stop_ids, learns_traces):
         say(line)
-    if here.is_main:
+    if here.is_main and verifier:
         report_faults(verifier, benchmarks)
     return ProblemSets(training, held_out, benchmarks, longest)
 
@@ -323,7 +323,7 @@ def closing(run: Run) -> Iterator[None]:
     """A block at whose end the run's tracker, verifier and engine are closed."""
     from red_mcore.megatron import ranks
 
-    status = "FAILED"
+    status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
     try:
         yield
         status = "FINISHED"

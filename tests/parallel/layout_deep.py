@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from layout_rank import Layout
-from layout_samples import GRID, budget, kept_of, make_groups
+from layout_samples import GRID, budget, make_groups
 from layout_updates import BEFORE, step_in_one_pass
 
 from red_mcore.checkpoints import resume, saving
@@ -26,7 +26,7 @@ def check_deep(layout: Layout) -> dict:
 
     found = {}
     for count in (1, 4):
-        tokens = budget(kept_of("red"), count)
+        tokens = budget("red", count)
         policy, fresh, groups = (
             layout.policy(True, tokens, deep=True),
             layout.policy(True, tokens, deep=True),

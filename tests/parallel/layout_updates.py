@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from layout_rank import Layout, WatchedPolicy
-from layout_samples import COUNTS, GRID, LONGEST, MAIN, budget, groups_of, kept_of, make_groups
+from layout_samples import COUNTS, GRID, LONGEST, MAIN, budget, groups_of, make_groups, tied_of
 from megatron.core import parallel_state
 from torch.nn.modules.module import register_module_forward_hook
 
@@ -126,16 +126,16 @@ def check_grid(layout: Layout) -> dict:
         )
         found["start", tied] = reference.weights()
         for kind in GRID:
+            if layout.name != "one" and tied not in tied_of(kind):
+                continue
             for count in COUNTS if layout.name == "one" or kind == "red" else (4,):
-                policy = layout.policy(tied, budget(kept_of(kind), count))
+                policy = layout.policy(tied, budget(kind, count))
                 metrics, kept = grid_step(kind, policy, reference, groups_of(kind))
                 found[kind, tied, count] = layout.left(metrics, policy)
             if layout.name == "one":
                 found["samples", kind, tied] = [s for g in kept for s in g.samples]
                 policy = layout.policy(tied)
-                with patch.object(
-                    packing, "bins", lambda samples, tokens: [[i] for i in range(len(samples))]
-                ):
+                with patch.object(packing, "bins", lambda samples, tokens: [[s] for s in samples]):
                     metrics, _ = grid_step(kind, policy, reference, groups_of(kind))
                 found[kind, tied, "unpacked"] = layout.left(metrics, policy)
     for kind in ("grpo", "sft"):  # a second data-parallel rank has no sample
@@ -150,9 +150,7 @@ def check_updates(layout: Layout) -> dict:
     found = {}
     for tied in (True, False):
         for count in (1, 4, "apart"):
-            policy = layout.policy(
-                tied, LONGEST if count == "apart" else budget(kept_of("red"), count)
-            )
+            policy = layout.policy(tied, LONGEST if count == "apart" else budget("red", count))
             metrics = step_in_one_pass(GRID["red"], policy, make_groups(), dict(BEFORE))
             found["red in one pass", tied, count] = layout.left(metrics, policy)
             found["packing", count] = {
@@ -211,7 +209,7 @@ def check_recompute(layout: Layout) -> dict:
     """An update that computes activations again, and how often each of our modules ran in it."""
     found = {}
     for recompute in ("none", "selective", "full") if layout.ranks.world <= 2 else ():
-        policy = layout.policy(True, budget(kept_of("red"), 4), recompute=recompute)
+        policy = layout.policy(True, budget("red", 4), recompute=recompute)
         ran = Counter()
         hook = register_module_forward_hook(
             lambda module, *_, ran=ran: ran.update([type(module).__name__])

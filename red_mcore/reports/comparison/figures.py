@@ -122,7 +122,8 @@ class Figures:
 
     def _dot(self, panel: Axes, row: int, result: Result, axis: str) -> None:
         values = list(result.values(axis).values())
-        mean, half = np.mean(values), result.half(axis, over_seeds=self.results.over_seeds)
+        mean = float(np.mean(values))
+        half = result.half(axis, over_seeds=self.results.over_seeds)
         colour, marker, _ = self.shown.get(result.name, OTHER_DOTS)
         ends = [max(0, mean - half), min(1, mean + half)]  # no accuracy lies beyond
         panel.plot(ends, [row, row], color=colour, lw=1.5, zorder=2)

@@ -25,8 +25,8 @@ PHASES |= {"evaluate": GREY, "benchmark": DARK_GREY, "validate": PALE}
 """The parts of a step's time, and their colours; ``publish_engine`` is a part of ``publish``."""
 _UNREAD = ("evaluation/", "reward/", "time/", "publish/")
 """Prefixes of metrics that are not worth a panel in the last section."""
-_SHOWN_ELSEWHERE = ("rollout/generated_tokens", "rollout/reward_mean", "update/tokens")
-_SHOWN_ELSEWHERE += ("update/skipped", "groups/all_right", "groups/all_wrong", "red/weight_raw")
+_SHOWN_ELSEWHERE = {"rollout/generated_tokens", "rollout/reward_mean", "update/tokens"}
+_SHOWN_ELSEWHERE |= {"update/skipped", "groups/all_right", "groups/all_wrong", "red/weight_raw"}
 _MARKS_AT_THE_MOST = 30
 _LEAST_TO_SMOOTH = 30
 Lines = Mapping[str, str | Series]
@@ -76,7 +76,8 @@ class RunFigures:
             return None
         if smooth is None:
             smooth = _window(max(len(steps) for steps, _ in found.values()))
-        options = {"marks": self.marks, "caption": _caption(found, smooth)} | options
+        options.setdefault("marks", self.marks)
+        options.setdefault("caption", _caption(found, smooth))
         options["colours"] = plots.palette(asked, options.get("colours"))
         return plots.curve(found, title, smooth=smooth, **options)
 
