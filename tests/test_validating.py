@@ -1,4 +1,4 @@
-"""The course of the validation loss: the best, the patience, epochs, and what is kept and refused."""
+"""The course of the validation loss: the best, the patience, epochs, what is kept and refused."""
 
 import json
 from dataclasses import replace
@@ -37,14 +37,18 @@ def recipe(**settings) -> Recipe:
     return made
 
 
+def copied(state: State) -> State:
+    """The state as a checkpoint keeps it."""
+    return State(**json.loads(json.dumps(state.__dict__)))
+
+
 def courses(made: Recipe, state: State | None = None, first: int = 0) -> list[State]:
-    """The state after each measurement, taken through JSON as a checkpoint takes it."""
+    """The state after each measurement."""
     state, found = state or State(), []
     for step in range(first, len(LOSSES)):
         state.step = step
         validation.count(SimpleNamespace(recipe=made, state=state), LOSSES[step])
-        state = State(**json.loads(json.dumps(state.__dict__)))
-        found.append(state)
+        found.append(copied(state))
         if validation.stops(made, state):
             break
     return found
@@ -80,7 +84,7 @@ def test_the_best_step_and_the_patience():
 def test_a_resumed_run_decides_as_an_uninterrupted_one(at):
     made = recipe(patience=3, min_delta=0.15)
     whole = courses(made)
-    resumed = courses(made, State(**json.loads(json.dumps(whole[at].__dict__))), at + 1)
+    resumed = courses(made, copied(whole[at]), at + 1)
     assert [s.validation for s in resumed] == [s.validation for s in whole[at + 1 :]]
 
 
