@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from red_mcore.config.recipe import Recipe, Validation
+from red_mcore.megatron.ranks import from_main
 from red_mcore.samples.records import Group, Sample, samples_of
 from red_mcore.train.run import Run
 from red_mcore.train.state import State
@@ -100,7 +101,7 @@ def measure(run: Run, groups: list[Group]) -> dict[str, float]:
     samples = samples_of(groups)
     loss, tokens = cross_entropy(samples)
     return {
-        "validation/loss": loss,
+        "validation/loss": from_main(loss),  # by which all ranks decide alike
         "validation/traces": float(len(samples)),
         "validation/tokens": float(tokens),
     }
