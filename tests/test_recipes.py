@@ -23,7 +23,8 @@ PAPER, TINY, PRETRAINED = (
 def test_recipe(file, tmp_path):
     recipe = load(str(ROOT / file), [f"runs={tmp_path}"])
     validate(recipe)
-    assert f"{recipe.steps} steps of {type(recipe.algorithm).__name__}" in describe(recipe)
+    length = f"{recipe.steps} steps" if recipe.epochs is None else f"{recipe.epochs:g} epochs"
+    assert f"{length} of {type(recipe.algorithm).__name__}" in describe(recipe)
     for name, (settings, updates) in recipe.algorithm.optimizers(recipe).items():
         assert 0 <= settings.warmup_steps < updates, name
 
