@@ -23,7 +23,7 @@ SLOW = (
     # They start ranks, engines, or whole runs.
     *("gpu", "parallel", "parity", "rollout", "slurm", "soak", "tools", "tracking"),
     *("test_end_to_end.py", "test_launch.py", "test_run.py", "test_signals.py", "test_survival.py"),
-    *("test_streams.py", "test_your_model.py", "test_warm.py", "test_wheel.py"),
+    *("test_streams.py", "test_sft_run.py", "test_your_model.py", "test_warm.py", "test_wheel.py"),
     "test_distilling.py",
     # They make models, figures, or child processes by the dozen.
     *("analysis", "convert", "reporting", "test_fuzz.py", "test_identity.py", "test_rehearsal.py"),

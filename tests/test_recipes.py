@@ -25,7 +25,8 @@ def test_recipe(file, tmp_path):
     if recipe.algorithm.teacher is not None:  # which some run makes, or a hub has
         recipe.algorithm.teacher.path = "somebody/teacher"
     validate(recipe)
-    assert f"{recipe.steps} steps of {type(recipe.algorithm).__name__}" in describe(recipe)
+    length = f"{recipe.steps} steps" if recipe.epochs is None else f"{recipe.epochs:g} epochs"
+    assert f"{length} of {type(recipe.algorithm).__name__}" in describe(recipe)
     for name, (settings, updates) in recipe.algorithm.optimizers(recipe).items():
         assert 0 <= settings.warmup_steps < updates, name
 

@@ -21,6 +21,7 @@ from red_mcore.config.recipe import (
     RecipeError,
     Reward,
     Until,
+    Validation,
 )
 from red_mcore.config.tree import flatten, is_within
 
@@ -166,6 +167,7 @@ def test_a_name_that_only_begins_like_a_section_is_another():
 def test_what_a_run_may_change_when_it_goes_on(recipe):
     """What changes neither what is learnt nor how it is measured; the list is by hand."""
     recipe = replace(recipe, until=Until(), evaluation=asked(), hub=Hub(), base=Base())
+    recipe.validation = Validation()
     then = flatten(recipe)
     sections = ("until", "parallel", "offload", "hub", "tracking", "checkpoint", "imports")
     names = (
@@ -190,6 +192,8 @@ def test_what_a_run_may_change_when_it_goes_on(recipe):
         "evaluation.benchmarks.every",
     )
     names += ("evaluation.benchmarks.names", "evaluation.benchmarks.data")
+    of_validation = ("every", "patience", "min_delta", "keep_best", "export")
+    names += tuple(f"validation.{name}" for name in of_validation)
     free = {field for field in then if resume._may_differ(recipe, field, then, then)}
     assert free == {field for field in then if is_within(field, [*sections, *names])}
 

@@ -99,14 +99,14 @@ class GroupAlgorithm(Algorithm):
         tokens: Counter[str] = Counter()
         for sample in samples:
             for name in self.components(sample):
-                tokens[name] += len(sample.response)
+                tokens[name] += sample.trained_tokens
         for sample in samples:
             sample.coefficient = {}
             for name, aggregation in self.components(sample).items():
                 if aggregation == "token":
                     count: float = tokens[name]
                 elif aggregation == "sequence":
-                    count = len(sample.response) * sequences
+                    count = sample.trained_tokens * sequences
                 else:
                     assert self.constant is not None  # the recipe has filled it in
                     count = self.constant * sequences

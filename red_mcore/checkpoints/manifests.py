@@ -2,7 +2,8 @@
 
 ``checkpoints/`` has a folder ``STAGE-STEP`` for each checkpoint. One is whole if its manifest can
 be read and all files that the manifest lists are there as they were written. The newest whole one
-counts; the file ``latest``, with the tag that was saved last, is for people and scripts.
+counts; the file ``latest``, with the tag that was saved last, is for people and scripts, as is
+``best``, with that of the best validation loss.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ def age(tag: str) -> tuple[int, int]:
     """What checkpoints are ordered by: stage and step of ``base-000300`` or ``main-000002``."""
     stage, step = tag.split("-")
     return _STAGES.index(stage), int(step)
+
+
+def tag_of(stage: str, step: int) -> str:
+    """The name of the checkpoint after ``step`` of ``stage``."""
+    return f"{stage}-{step:06d}"
 
 
 def digests(root: Path, files: Iterable[Path]) -> dict[str, list]:
@@ -175,7 +181,18 @@ def kept(manifests: Sequence[dict[str, Any]], settings: Checkpoint) -> set[str]:
         if scores:
             best = max if settings.best == "highest" else min
             stay.add(best(scores, key=scores.__getitem__))
+    if (tag := best_of(manifests)) in names:
+        stay.add(tag)
     return stay
+
+
+def best_of(manifests: Sequence[dict[str, Any]]) -> str | None:
+    """Tag of the checkpoint with the best validation loss, as the newest of ``manifests`` knows it;
+    None where none is kept for that."""
+    validation = manifests[-1]["state"].get("validation") if manifests else None
+    if not validation or validation["kept_step"] is None:
+        return None
+    return tag_of("main", validation["kept_step"])
 
 
 def _scores(manifests: Sequence[dict[str, Any]], metric: str) -> dict[str, float]:

@@ -100,6 +100,8 @@ def _check_fields(recipe: Recipe, earlier: dict[str, Any], done: int) -> None:
             continue  # a default of a section that is off
         if then.get(field) == now.get(field) or _may_differ(recipe, field, earlier, now):
             continue
+        if field == "steps" and recipe.epochs is not None:
+            continue  # they follow from the epochs, which are compared, and the data
         if _is_class(field) and not _is_another(field, then, now):
             continue
         if field == "steps" and not schedules_that_differ(recipe, then["steps"]):
@@ -214,7 +216,15 @@ def finished(recipe: Recipe) -> dict[str, Any] | None:
         summary = _read_summary(recipe)
     except disk.Damaged:
         return None
-    if summary is None or summary["steps"] < recipe.steps:
+    if summary is None:
+        return None
+    patience = recipe.validation.patience if recipe.validation else 0
+    if summary.get("stopped_early") and 0 < patience <= summary["measurements_without_gain"]:
+        return summary
+    if recipe.epochs is not None:  # only the data tell their steps
+        is_done = summary.get("epochs") == recipe.epochs and not summary.get("stopped_early")
+        return summary if is_done else None
+    if summary["steps"] < recipe.steps:
         return None
     until = recipe.until
     if until is None or summary["steps"] >= until.most_steps:

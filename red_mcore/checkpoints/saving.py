@@ -167,6 +167,8 @@ class Saver:
                 with suppress(manifests.Broken):
                     readable.append(manifests.read(self._folder / other))
         kept = manifests.kept(readable, self._settings)
+        if (best := manifests.best_of(readable)) in kept:
+            disk.write_atomic(self._folder / "best", best)
         for other in manifests.tags(self._folder):
             if other not in kept:
                 self._remove(other)

@@ -246,6 +246,7 @@ def _checked(plan: Plan) -> Plan:
     for method in plan.all:
         if method.recipe.until is not None:
             raise RecipeError(f"{method.name}: until is set by the command, use until=null")
+        _check_length(method)
         _check_equal(plan.reference, method)
         _check_cut_anywhere(method, plan.steps)
         recipe = override(method.recipe, [f"runs={plan.out}"])
@@ -256,6 +257,18 @@ def _checked(plan: Plan) -> Plan:
     plan = replace(plan, methods=methods, reference=_evaluated_at(plan.steps, plan.reference))
     _check_earlier(plan)
     return plan
+
+
+def _check_length(method: Method) -> None:
+    """RecipeError where anything but the steps tells how long a run is."""
+    recipe = method.recipe
+    if recipe.epochs is not None:
+        raise RecipeError(f"{method.name}: runs are compared by steps: use epochs=null, and steps")
+    if recipe.validation is not None and recipe.validation.patience:
+        raise RecipeError(
+            f"{method.name}: validation.patience={recipe.validation.patience} may end a run before"
+            " the others: use validation.patience=0"
+        )
 
 
 def _check_equal(reference: Method, method: Method) -> None:

@@ -88,6 +88,10 @@ class Data:
     ``rollout.max_response_tokens``."""
     trace_sources: list[str] = field(default_factory=list)
     """Teachers of whom traces are used, as the data name them; empty for all."""
+    conversations: bool = False
+    """Chats may have several turns, and a system turn of their own, which stay: the problem is the
+    last user turn after all before it, and a method without rollouts learns every turn of the
+    assistant. Rows need no gold then; answers to such are counted as wrong."""
     problems: Problems | None = None
     """Use at most this many problems (arithmetic: make this many)."""
     held_out: Problems = 512

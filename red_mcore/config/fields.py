@@ -102,6 +102,7 @@ FINITE = Bound(-1.7e308, 1.7e308)
 Count = Annotated[int, Bound(1, _MANY)]
 Steps = Annotated[int, Bound(1, _MANY, unit="steps")]
 StepsOrNone = Annotated[int, Bound(0, _MANY, unit="steps")]
+Epochs = Annotated[float, Bound(0, 10**6, above=True, unit="epochs")]
 Problems = Annotated[int, Bound(1, _MANY, unit="problems")]
 Prompts = Annotated[int, Bound(1, 10**6, unit="prompts")]
 Traces = Annotated[int, Bound(1, 10**6, unit="traces")]

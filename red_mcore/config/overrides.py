@@ -78,6 +78,9 @@ def override(recipe: T, overrides: Sequence[str]) -> T:
     bare = _without_its_own(recipe, made)
     if bare != recipe:
         made = _changed(bare, overrides)
+    named = {text.partition("=")[0] for text in overrides}
+    if "steps" in named and "epochs" not in named:
+        made.epochs = None
     if getattr(made.algorithm, "constant", 0.0) is None:
         made.algorithm.constant = float(made.rollout.max_response_tokens)
     return made

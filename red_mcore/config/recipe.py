@@ -13,11 +13,28 @@ from typing import ClassVar
 from red_mcore.config.data import Arithmetic, Data, Source
 from red_mcore.config.errors import RecipeError
 from red_mcore.config.evaluation import Benchmarks, Evaluation, Protocol
-from red_mcore.config.fields import MayChange, Place, Prose, Seed, Steps, StepsOrNone
+from red_mcore.config.fields import (
+    Epochs,
+    MayBegin,
+    MayChange,
+    Place,
+    Prose,
+    Seed,
+    Steps,
+    StepsOrNone,
+)
 from red_mcore.config.model import Model, Offload, Parallel, Teacher
 from red_mcore.config.output import Hub, Tracking
 from red_mcore.config.reward import Format, Overlong, Repetition, Reward
-from red_mcore.config.training import Base, Batch, Checkpoint, Optimizer, Rollout, Until
+from red_mcore.config.training import (
+    Base,
+    Batch,
+    Checkpoint,
+    Optimizer,
+    Rollout,
+    Until,
+    Validation,
+)
 
 __all__ = [
     "Algorithm",
@@ -45,6 +62,7 @@ __all__ = [
     "Teacher",
     "Tracking",
     "Until",
+    "Validation",
 ]
 
 
@@ -94,6 +112,9 @@ class Recipe:
     steps: StepsOrNone = 500
     """Steps of the algorithm: sample, grade, score, weigh, update, publish; 0 trains the base
     alone."""
+    epochs: Epochs | None = None
+    """Passes over the training problems, in the place of ``steps``, of a method that samples no
+    rollouts; an override of ``steps`` alone does without it."""
     until: MayChange[Until | None] = None
     """Go on after ``steps``; the learning rates have to be constant."""
     patience: MayChange[Steps] = 10
@@ -120,6 +141,7 @@ class Recipe:
     checkpoint: MayChange[Checkpoint] = field(default_factory=Checkpoint)
     tracking: MayChange[Tracking] = field(default_factory=Tracking)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    validation: MayBegin[Validation | None] = None
     hub: MayChange[Hub | None] = None
 
     @property

@@ -13,6 +13,7 @@ from red_mcore.config.fields import (
     MayChange,
     Norm,
     Place,
+    Problems,
     Prompts,
     Ranks,
     Samples,
@@ -133,6 +134,26 @@ class Checkpoint:
     timeout_seconds: Annotated[float, Bound(1, 10**7, unit="seconds")] = 1800.0
     """A checkpoint that is not written after so long stops the run: later ones would be lost,
     too."""
+
+
+@dataclass
+class Validation:
+    """The loss on the held-out problems' traces while the run trains, what is kept of it, and when
+    it ends the run."""
+
+    every: MayChange[Steps] = 50
+    """Steps between measurements; the start and the last step are measured, too."""
+    traces: Problems | None = None
+    """Use at most this many held-out traces, the first; None is all."""
+    patience: MayChange[Annotated[int, Bound(0, 10**6, unit="measurements")]] = 0
+    """The run ends after so many measurements in turn without a gain; 0 never ends it early."""
+    min_delta: MayChange[Annotated[float, Bound(0, 1e3, unit="nats")]] = 0.0
+    """What a loss has to be below the lowest one to count as a gain: more than this."""
+    keep_best: MayChange[bool] = True
+    """A checkpoint is saved and kept where the loss is the lowest so far, ``checkpoints/best``
+    names it."""
+    export: MayChange[Literal["last", "best"]] = "last"
+    """Which weights are the run's result: those after the last step, or the kept best ones."""
 
 
 @dataclass

@@ -110,6 +110,11 @@ class Mixture:
         self._begins = [0, *accumulate(counts)]
         self._weights = weights
 
+    @property
+    def dealt(self) -> int:
+        """Indices of all sources already dealt."""
+        return sum(cursor.dealt for cursor in self._cursors)
+
     def next(self, k: int) -> list[int]:
         """The next ``k`` indices."""
         return [index for index, _ in self.deal(k)]

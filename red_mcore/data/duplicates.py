@@ -40,6 +40,11 @@ def key(text: str) -> str:
     return _IDLE_SPACE.sub("", " ".join(_LATEX_SPACE.sub(" ", text).split())).rstrip(" .?:")
 
 
+def key_of(problem: Problem) -> str:
+    """The same for the same problem after the same turns."""
+    return key("\n".join([*(text for _, text in problem.history), problem.text]))
+
+
 def split(
     problems: Sequence[Problem], held_out: int, order: Iterable[int] | None = None
 ) -> tuple[list[Problem], list[Problem], list[Note]]:
@@ -49,7 +54,7 @@ def split(
     ``order`` of places that is given. Training has none of them, whatever its gold, and of the same
     problem with the same gold the first; it gets the trace of a later one if it has none.
     """
-    keys = [key(problem.text) for problem in problems]
+    keys = [key_of(problem) for problem in problems]
     held: dict[str, Problem] = {}
     walked: set[int] = set()
     for place in reversed(range(len(problems))) if order is None else order:
@@ -73,8 +78,8 @@ def split_from(
     """
     held: dict[str, Problem] = {}
     for problem in own:
-        held.setdefault(key(problem.text), problem)
-    keys = [key(problem.text) for problem in problems]
+        held.setdefault(key_of(problem), problem)
+    keys = [key_of(problem) for problem in problems]
     training, notes = _without(held, problems, keys, range(len(problems)))
     notes += _told("held_out_repeats", len(own) - len(held), _HELD_OUT_ALREADY)
     used = list(held.values())[:held_out]
@@ -118,10 +123,10 @@ def _told(name: str, count: int, line: str) -> list[Note]:
 
 def apart(problems: Iterable[Problem], others: Iterable[Problem]) -> list[Problem]:
     """The ``problems`` that are none of ``others``."""
-    taken = {key(other.text) for other in others}
+    taken = {key_of(other) for other in others}
     if not taken:  # a key costs more than a look
         return list(problems)
-    return [problem for problem in problems if key(problem.text) not in taken]
+    return [problem for problem in problems if key_of(problem) not in taken]
 
 
 def _contradictions(problems: Sequence[Problem], keys: Sequence[str]) -> list[Note]:

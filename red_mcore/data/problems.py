@@ -11,10 +11,19 @@ from typing import Any, NoReturn
 import numpy as np
 
 from red_mcore.config.recipe import Data, RecipeError
-from red_mcore.data import arithmetic, cells, choosing, duplicates, files, formats, sources
+from red_mcore.data import (
+    arithmetic,
+    cells,
+    choosing,
+    conversations,
+    duplicates,
+    files,
+    formats,
+    sources,
+)
 from red_mcore.data.cursor import largest_due
 from red_mcore.data.duplicates import Note
-from red_mcore.samples.records import Problem
+from red_mcore.samples.records import Problem, Turns
 
 logger = logging.getLogger(__name__)
 
@@ -204,7 +213,7 @@ def _from_the_ends(reads: Sequence[_Rows], data: Data) -> Iterator[int] | None:
 
 
 def _nothing_left(read: _Rows, part: Data, name: str, data: Data) -> None:
-    different = len({duplicates.key(problem.text) for problem in read.problems})
+    different = len({duplicates.key_of(problem) for problem in read.problems})
     if name == "data." and data.held_out_path is None:
         raise RecipeError(
             f"data.held_out={data.held_out} leaves nothing to train on: {part.path} has {different}"
@@ -228,18 +237,22 @@ def _read(data: Data, most: int | None = None, columns: formats.Columns = frozen
             is_whole = False
             break
         count += 1
+        history: Turns = ()
+        if data.conversations:
+            row, history = conversations.opened(row, layout.problem, where)
         content = formats.read(layout, row, where)
+        gold = conversations.gold_of(content, data)
         systems += content.system is not None
         if content.text is None:
             lost.add("problem", where)
-        elif content.gold is None:
+        elif gold is None:
             lost.add("gold", where)
         else:
             if content.left:
                 unmarked[content.left] += 1
-            problem = choosing.problem_of(content, content.gold, len(found), data)
+            problem = choosing.problem_of(content, gold, len(found), data)
             more = formats.kept(row, columns, layout.columns, where)
-            found.append((replace(problem, columns=more), content.gold))
+            found.append((replace(problem, columns=more, history=history), gold))
     if not count:
         _empty(data)
     # Where golds are marked, a sentence without mark is a solution that lacks its answer.

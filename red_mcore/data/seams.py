@@ -21,134 +21,29 @@ would produce:
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from red_mcore.config.recipe import Data, RecipeError
 from red_mcore.data import opened_tags
-from red_mcore.data.template import refusal
-from red_mcore.samples.records import Problem
+from red_mcore.data.turns import render, turns
+from red_mcore.samples.records import Problem, Turns
 from red_mcore.system import disk
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-DOCUMENT_ENDS = ("<|im_end|>", "<|endoftext|>")
-"""End a response wherever the vocabulary has them: base models end with the latter, whatever their
-template says."""
-ENDS = (
-    *DOCUMENT_ENDS, "</s>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<eos>", "<|end_of_text|>",
-    "<|return|>", "<｜end▁of▁sentence｜>",
-)  # fmt: skip
-"""How models end their turns. At the end of a trace they are no words, whichever model wrote it."""
 GENERATION_CONFIG = "generation_config.json"
 
-_TAG = re.compile(r"<(/?)(\w+)>")
 _CUT = "\ufdd0"
 """Where a text is cut into pieces that are encoded apart; no character of any language."""
 _CONTEXT = 64
 """Tokens of a prompt's end that tell how a response goes on from it."""
 _SHOWN = 8
 """Tokens of a prompt's end that are shown."""
-_REPLY = "Understood"
-
-
-class Turns(NamedTuple):
-    """What tokenizer and template write around a response."""
-
-    end: int
-    """Token that ends an assistant's turn, and a trace."""
-    stops: frozenset[int]
-    """All that end a response, as far as tokenizer and template tell."""
-    padding: frozenset[int]
-    """The tokens that begin or pad a text."""
-    ends: tuple[str, ...]
-    """Texts that are dropped at the end of a trace."""
-    structure: re.Pattern[str]
-    """Tokens that only the template may write."""
-    space: str
-    """What the template puts between a prompt and its answer."""
-
-
-def turns(tokenizer: PreTrainedTokenizerBase) -> Turns:
-    """The turns of its template; RecipeError where nothing ends one, or none can be written."""
-    return _turns(tokenizer, tokenizer.chat_template)
-
-
-@lru_cache(maxsize=16)
-def _turns(tokenizer: PreTrainedTokenizerBase, template: str | None) -> Turns:
-    written = prompt = ""
-    if template is not None:
-        # What stands around a reply tells what a turn begins and ends with.
-        question, reply = {"role": "user", "content": "?"}, {"role": "assistant", "content": _REPLY}
-        prompt = _render(tokenizer, [question])
-        written = _render(tokenizer, [question, reply], generation=False)
-    before, _, after = written.rpartition(_REPLY)
-    vocabulary = tokenizer.get_vocab()
-    names = {name: getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad", "unk")}
-    own = _known(names.values())
-    # The template's end goes before the tokenizer's, which may be that of a whole document.
-    end = names["eos"]
-    for token in _added(tokenizer, after):
-        if token in own or not _is_tag(token, tokenizer, vocabulary):
-            end = token
-            break
-    if end is None:
-        raise RecipeError(
-            f"nothing ends a turn in {tokenizer.name_or_path}: its tokenizer has no eos_token, and"
-            " its chat template writes no special token after an answer: set eos_token in"
-            " tokenizer_config.json"
-        )
-    stops = _known([end, names["eos"], *map(vocabulary.get, DOCUMENT_ENDS)])
-    structure = own | stops
-    for token in _added(tokenizer, written):
-        if not _is_tag(token, tokenizer, vocabulary):
-            structure.add(token)
-    # A token of a single sign has no middle to be cut in.
-    words = filter(lambda word: len(word) > 1, _spelt(tokenizer, structure))
-    ends = {*ENDS, after.strip(), *_spelt(tokenizer, stops)} - {""}
-    space = ""
-    if before.startswith(prompt) and before[len(prompt) :].isspace():
-        space = before[len(prompt) :]
-    return Turns(
-        end=end,
-        stops=frozenset(stops),
-        padding=frozenset(_known([names["bos"], names["pad"]])),
-        ends=_longest_first(ends),
-        structure=re.compile("|".join(map(re.escape, _longest_first(words))) or "(?!)"),
-        space=space,
-    )
-
-
-def _spelt(tokenizer: PreTrainedTokenizerBase, tokens: Iterable[int]) -> set[str]:
-    return set(map(tokenizer.convert_ids_to_tokens, tokens))
-
-
-def _longest_first(texts: Iterable[str]) -> tuple[str, ...]:
-    """So that none is taken for its beginning."""
-    return tuple(sorted(texts, key=len, reverse=True))
-
-
-def _known(tokens: Iterable[int | None]) -> set[int]:
-    """The tokens that a tokenizer has."""
-    return {token for token in tokens if token is not None}
-
-
-def _added(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The tokens of a text that are no words: those that were added to the vocabulary."""
-    ids = tokenizer.encode(text, add_special_tokens=False)
-    return [token for token in ids if token in tokenizer.added_tokens_decoder]
-
-
-def _is_tag(token: int, tokenizer: PreTrainedTokenizerBase, vocabulary: Mapping[str, int]) -> bool:
-    """Whether it is one of a pair ``<x>`` and ``</x>``."""
-    found = _TAG.fullmatch(tokenizer.convert_ids_to_tokens(token))
-    return found is not None and {f"<{found[2]}>", f"</{found[2]}>"} <= vocabulary.keys()
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, problem: Problem, data: Data) -> np.ndarray:
@@ -159,6 +54,7 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, problem: Problem, data: Da
         data.instruction,
         data.system_prompt,
         arguments=data.template_arguments,
+        history=problem.history,
     )
 
 
@@ -169,22 +65,30 @@ def encode_chat(
     system_prompt: str | None,
     opening: str = "",
     arguments: Mapping[str, Any] | None = None,
+    history: Turns = (),
 ) -> np.ndarray:
     """[P] int32 token ids of the chat up to where the answer begins, or goes on after its
     ``opening``.
 
-    ``instruction`` follows the text on a line of its own. Where ``system_prompt`` is None no system
-    turn is given, and the chat template's own default, if it has one, applies. ``arguments`` are
-    the template's. A template that ends in ``opening`` has it already. RecipeError where the
-    template refuses the chat, or has closed the opening.
+    ``history`` goes before the text, and ``instruction`` follows it on a line of its own. Where
+    ``system_prompt`` is None no system turn is given but that of the history, and the chat
+    template's own default, if it has one, applies. ``arguments`` are the template's. A template
+    that ends in ``opening`` has it already. RecipeError where the template refuses the chat, or has
+    closed the opening.
     """
     text = _guarded(tokenizer, text)
     if instruction:
         text = f"{text}\n{instruction}"
-    messages = [{"role": "user", "content": text}]
+    messages = []
+    for role, said in history:
+        if role == "assistant":
+            said = said[: _end(tokenizer, said)]
+        if role != "system" or system_prompt is None:
+            messages.append({"role": role, "content": _guarded(tokenizer, said)})
+    messages.append({"role": "user", "content": text})
     if system_prompt is not None:
         messages.insert(0, {"role": "system", "content": system_prompt})
-    prompt = _render(tokenizer, messages, arguments)
+    prompt = render(tokenizer, messages, arguments)
     ids = _encode(tokenizer, prompt)
     if opening and not prompt.rstrip().endswith(opening.rstrip()):
         ids += _encode(tokenizer, opened_tags.going_on(opening, prompt), prompt)
@@ -341,20 +245,6 @@ def example(
     return lines
 
 
-def _render(
-    tokenizer: PreTrainedTokenizerBase,
-    messages: list[dict[str, str]],
-    arguments: Mapping[str, Any] | None = None,
-    generation: bool = True,
-) -> str:
-    try:
-        return tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=generation, **(arguments or {})
-        )
-    except Exception as error:  # a template is a program
-        raise RecipeError(refusal(tokenizer.name_or_path or "the tokenizer", error)) from None
-
-
 def _text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int] | np.ndarray) -> str:
     return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
@@ -385,14 +275,19 @@ def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 def _span(tokenizer: PreTrainedTokenizerBase, trace: str, before: str) -> tuple[int, int]:
     """Where a trace's words begin and end: behind the open tag, before what ends it."""
+    end = _end(tokenizer, trace)
+    return end - len(opened_tags.going_on(trace[:end], before)), end
+
+
+def _end(tokenizer: PreTrainedTokenizerBase, trace: str) -> int:
+    """Where the words of an assistant's turn end: before the texts of what ends it."""
     ends, end = turns(tokenizer).ends, len(trace)
     while True:
         kept = trace[:end].rstrip()
         found = next((text for text in ends if kept.endswith(text)), None)
         if found is None:
-            break
+            return end
         end = len(kept) - len(found)
-    return end - len(opened_tags.going_on(trace[:end], before)), end
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class OnePass:
             i = self._index.get(id(sample))
             if i is None:  # a late trace, scored ahead
                 continue
-            self._measured[ENTROPY, i] = float(entropies[entries].sum() / len(sample.response))
+            self._measured[ENTROPY, i] = float(entropies[entries].sum() / sample.trained_tokens)
             if sample.sampler_logp is not None:
                 gap = differences(logps[entries], sample.sampler_logp[tokens])
                 self._measured[LARGEST, i] = float(gap.max(initial=0.0))

@@ -263,12 +263,12 @@ def _build(
         # A token is predicted by the one before it: the first by the prompt's last.
         place = slice(at + len(sample.prompt) - 1, end - 1)
         places.append((sample, place))
-        response[place] = True
+        response[place] = trained = True if sample.trained is None else sample.trained
         for name in components:
-            coefficient[name][place] = sample.coefficient.get(name, 0.0)
+            coefficient[name][place] = sample.coefficient.get(name, 0.0) * trained
         for name, field in fields.items():
             field[place] = getattr(sample, name)
-        sizes.append(len(sample.response))
+        sizes.append(sample.trained_tokens)
         lengths.append(_padded(sample.tokens, unit))
         at += lengths[-1]
     if at < length:  # the padding is a sequence of its own: no other sequence sees it

@@ -118,7 +118,7 @@ class Policy:
         """
         gaps = []
         for sample, logp, entropy in self._scored(groups):
-            sample.old_logp, sample.entropy = logp, float(entropy.mean())
+            sample.old_logp, sample.entropy = logp, sample.mean(entropy)
             if sample.sampler_logp is not None:
                 gap = differences(logp, sample.sampler_logp)
                 gaps.append(Gap(float(gap.max()), float(gap.sum()), gap.size))
@@ -173,7 +173,7 @@ class Policy:
                 chosen.append(Group(group.problem, samples))
         if chosen:
             for sample, _, entropy in self._scored(chosen):
-                sample.entropy = float(entropy.mean())
+                sample.entropy = sample.mean(entropy)
 
     # The update
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from red_mcore.checkpoints import fingerprints
 from red_mcore.config.recipe import Data, Recipe, RecipeError
-from red_mcore.data import duplicates, sources
+from red_mcore.data import conversations, duplicates, sources
 from red_mcore.data.duplicates import Note
 from red_mcore.data.problems import Loaded
 from red_mcore.models.architecture import Architecture
@@ -47,7 +47,9 @@ def take_in(
 
     problems = (*loaded.training, *loaded.held_out)
     lengths = [[len(p.trace or ""), *(len(trace.text) for trace in p.traces)] for p in problems]
-    content = [[p.id, p.text, p.gold, n] for p, n in zip(problems, lengths, strict=True)]
+    content = []
+    for p, n in zip(problems, lengths, strict=True):
+        content.append([p.id, p.history, p.text, p.gold, n])
     mine = fingerprints.digest(json.dumps(content))
     first = ranks.from_main(mine)
     with ranks.together():
@@ -100,6 +102,8 @@ def usable(
         judged = held_out
         if recipe.algorithm.rollouts:  # imitation asks for no gold
             judged = training + held_out
+        if recipe.data.conversations:  # whose rows need none
+            judged = [p for p in judged if p.gold]
         bad = bad_golds(recipe, verifier, judged, say)
     training = [p for p in training if p.id not in bad]
     held_out = [p for p in held_out if p.id not in bad]
@@ -109,6 +113,9 @@ def usable(
             f"data.path {where}: no {of} problem has a gold that can be used; see the warning above"
         )
     notes += check_traces(recipe, tokenizer, training, able)
+    learns_all = not recipe.algorithm.rollouts
+    notes += conversations.notes(tokenizer, training, recipe.data, learns_all)
+    notes += usable_held_out(recipe, tokenizer, held_out)
     for note in notes:
         say(f"data: {note.line}")
     counts = {"training": len(training), "held_out": len(held_out), "bad_golds": len(bad)}
@@ -152,6 +159,29 @@ def check_traces(
     if why:
         line += f"; of the others' traces {why}"
     return [Note("usable_traces", count, line)]
+
+
+def usable_held_out(recipe: Recipe, tokenizer, held_out: Sequence[Problem]) -> list[Note]:
+    """How many held-out traces the validation loss can be measured on; [] without validation.
+
+    RecipeError where there is none.
+    """
+    if recipe.validation is None:
+        return []
+    limit = recipe.rollout.max_response_tokens
+    faults = Counter(trace_faults(tokenizer, held_out, limit, recipe.data))
+    count = faults.pop(None, 0)
+    why = ", ".join(f"{number} {fault}" for fault, number in faults.items())
+    if not count:
+        raise RecipeError(
+            f"validation wants traces of held-out problems, but none of the {len(held_out)} has one"
+            f" that can be used ({why}): take held-out problems from data with traces"
+            " (data.held_out_path), or use validation=null"
+        )
+    line = f"{count} of {len(held_out)} held-out problems have a trace for the validation loss"
+    if why:
+        line += f"; of the others' traces {why}"
+    return [Note("usable_held_out_traces", count, line)]
 
 
 def trace_faults(

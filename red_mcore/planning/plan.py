@@ -55,7 +55,7 @@ def describe(recipe: Recipe) -> str:
         begin += f", then until {budgets} are spent"
     engines = parallel.ranks // rollout.tensor
     lines = [
-        f"{recipe.name}: {recipe.steps} steps of {type(recipe.algorithm).__name__} from {begin}",
+        f"{recipe.name}: {_length(recipe)} of {type(recipe.algorithm).__name__} from {begin}",
         f"ranks: {_ranks(parallel)}",
         *_layout(parallel),
         f"batch: {_arithmetic(recipe)}",
@@ -74,6 +74,15 @@ def describe(recipe: Recipe) -> str:
         place = recipe.tracking.uri or database.of_folder(recipe.folder, Path(recipe.runs))
         lines.append(f"MLflow: {place}")
     return redacted("\n".join(lines))
+
+
+def _length(recipe: Recipe) -> str:
+    length = f"{recipe.steps} steps"
+    if recipe.epochs is not None:
+        length = f"{recipe.epochs:g} epochs"
+    if recipe.validation is not None and recipe.validation.patience:
+        length = f"at most {length}"
+    return length
 
 
 def _start(recipe: Recipe) -> str:
@@ -149,7 +158,8 @@ def _rates(recipe: Recipe) -> str:
     """Rate and length of each optimizer's schedule."""
     parts = []
     for name, (settings, updates) in recipe.algorithm.optimizers(recipe).items():
-        part = f"{name} {settings.lr:g} {settings.schedule} over {updates} updates"
+        of = f"{updates} updates" if recipe.epochs is None else "the updates of all epochs"
+        part = f"{name} {settings.lr:g} {settings.schedule} over {of}"
         if settings.warmup_steps:
             part += f", {settings.warmup_steps} of warm-up"
         parts.append(part)

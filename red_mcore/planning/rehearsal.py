@@ -22,11 +22,11 @@ from typing import TypeVar
 
 from red_mcore.config.loading import load
 from red_mcore.config.recipe import Data, Recipe, RecipeError
-from red_mcore.data import choosing, files, formats, sources
+from red_mcore.data import choosing, conversations, files, formats, sources
 from red_mcore.data.problems import ARITHMETIC_PROBLEMS, Loaded, read_problems
 from red_mcore.planning import intake, trace_use
 from red_mcore.planning.plan import find_architecture
-from red_mcore.samples.records import Problem
+from red_mcore.samples.records import Problem, Turns
 from red_mcore.system.exit_codes import BAD_INPUT
 from red_mcore.tracking import addresses
 
@@ -124,10 +124,15 @@ def _size(path: Path) -> int:
 def _beginning(data: Data) -> list[Problem]:
     layout = formats.find(files.columns(data, BEGINNING), data, sources.path(data))
     found: list[Problem] = []
-    for where, cells in islice(files.rows(data, layout.used()), BEGINNING):
-        row = formats.read(layout, cells, where)
-        if row.text is not None and row.gold is not None:
-            found.append(choosing.problem_of(row, row.gold, len(found), data))
+    for where, row in islice(files.rows(data, layout.used()), BEGINNING):
+        history: Turns = ()
+        if data.conversations:
+            row, history = conversations.opened(row, layout.problem, where)
+        content = formats.read(layout, row, where)
+        gold = conversations.gold_of(content, data)
+        if content.text is not None and gold is not None:
+            problem = choosing.problem_of(content, gold, len(found), data)
+            found.append(replace(problem, history=history))
     if not found:
         raise RecipeError(
             f"data.path {data.path}: none of the first {BEGINNING} rows has a problem and a gold"
@@ -165,6 +170,9 @@ def _lengths(recipe: Recipe, tokenizer, loaded: Loaded) -> list[str]:
         some = _spread(with_trace, lambda problem: problem.trace or "") or loaded.training
         places = trace_use.unfit(recipe, tokenizer, some).places
         some = [choosing.chosen(one, recipe.data, places.get(one.id, ())) for one in some]
+        learns_all = not recipe.algorithm.rollouts
+        about = conversations.notes(tokenizer, some, recipe.data, learns_all)
+        told += [note.line for note in about]
         (note,) = intake.check_traces(recipe, tokenizer, some)
         line = note.line.replace("training problems", "looked at")
         told.append(
@@ -172,6 +180,7 @@ def _lengths(recipe: Recipe, tokenizer, loaded: Loaded) -> list[str]:
             f" {line}"
         )
     told += [note.line for note in trace_use.unused(recipe, loaded.training)]
+    told += [note.line for note in intake.usable_held_out(recipe, tokenizer, loaded.held_out)]
     return told
 
 

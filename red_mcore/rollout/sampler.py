@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from red_mcore.config.recipe import Recipe
+from red_mcore.data import conversations
 from red_mcore.data.seams import encode_prompt, encode_trace, encode_words
 from red_mcore.megatron.ranks import together
 from red_mcore.rewards.terms import reward_terms
@@ -118,7 +119,13 @@ class Sampler:
         response = self._trace_tokens(problem)
         if response is None:
             return None
-        return Sample(prompt=self._prompt(problem), response=response, is_offline=True)
+        prompt, trained = self._prompt(problem), None
+        # What rollouts are compared with is the answer to their own prompt.
+        if problem.history and not self.recipe.algorithm.rollouts:
+            whole = conversations.encode(self.tokenizer, problem, self.recipe.data)
+            if whole is not None:
+                prompt, response, trained = whole
+        return Sample(prompt=prompt, response=response, trained=trained, is_offline=True)
 
     def _trace_tokens(self, problem: Problem) -> np.ndarray | None:
         return encode_trace(

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+Turns = tuple[tuple[str, str], ...]
+"""(Role, text) of turns of a chat."""
 Kind = Literal["math", "choice"]
 """How answers are compared: as mathematics (or text), or as the letter of a choice."""
 
@@ -50,6 +52,8 @@ class Problem:
     """Which of a mixture's sources it is of."""
     name: str | None = None
     """Its ``id`` in a file of the project's own schema."""
+    history: Turns = ()
+    """The turns that go before ``text``, where a row is a conversation."""
     columns: dict[str, Any] | None = field(default=None, hash=False)
     """Cells of the row, JSON-able, by column: those that a reward function asks for."""
 
@@ -83,6 +87,9 @@ class Sample:
     """Sum of ``terms``."""
     terms: dict[str, float | None] = field(default_factory=dict)
     """The reward's weighted terms by name; None for a user's function that failed."""
+    trained: np.ndarray | None = None
+    """[T] bool: the tokens of the response that losses count, of a whole conversation those of the
+    assistant's turns; None for all."""
     policy_version: int = -1
     """Optimizer updates that the sampling engine's weights had seen; -1 for a trace."""
     advantage: float = 0.0
@@ -100,6 +107,15 @@ class Sample:
     @property
     def tokens(self) -> int:
         return len(self.prompt) + len(self.response)
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens of the response that losses count."""
+        return len(self.response) if self.trained is None else int(self.trained.sum())
+
+    def mean(self, values: np.ndarray) -> float:
+        """The mean of ``values`` [T] over those tokens."""
+        return float((values if self.trained is None else values[self.trained]).mean())
 
 
 @dataclass

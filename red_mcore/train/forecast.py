@@ -52,7 +52,10 @@ def _warm_ups(recipe: Recipe) -> Iterator[tuple[str, str]]:
     most = 1.0
     if recipe.until and recipe.steps:
         most = recipe.until.most_steps / recipe.steps
-    for name, (settings, updates) in recipe.algorithm.optimizers(recipe).items():
+    optimizers = recipe.algorithm.optimizers(recipe)
+    if recipe.epochs is not None:  # only the data tell how many updates they are
+        optimizers = {}
+    for name, (settings, updates) in optimizers.items():
         field = section_of(name)
         if text := _warm_up(field, settings, math.floor(updates * most), f"steps={recipe.steps}"):
             yield f"warm_up_{name}", text
@@ -86,7 +89,7 @@ def _warm_up(field: str, settings: Optimizer, updates: int, of: str) -> str | No
 
 def _warm_up_of_algorithm(recipe: Recipe) -> Iterator[tuple[str, str]]:
     warmup = getattr(recipe.algorithm, "warmup_steps", 0)
-    if recipe.steps and not recipe.until and warmup >= recipe.steps:
+    if recipe.steps and not recipe.until and recipe.epochs is None and warmup >= recipe.steps:
         yield (
             "warm_up_of_algorithm",
             f"algorithm.warmup_steps={warmup} is no less than steps={recipe.steps}: use fewer, or"

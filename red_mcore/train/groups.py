@@ -11,6 +11,7 @@ from red_mcore.algorithms.base import GroupAlgorithm, Metrics
 from red_mcore.algorithms.mixins import Branching, JudgedTrace, PromptCount
 from red_mcore.config.recipe import Reward
 from red_mcore.data import choosing
+from red_mcore.planning.imitation import drawn_in
 from red_mcore.rewards import failures
 from red_mcore.rewards.verifier import NO_VERDICT
 from red_mcore.rollout.sampler import rollout_metrics
@@ -37,6 +38,9 @@ def collect(run: Run, algorithm: GroupAlgorithm) -> tuple[list[Group], list[Grou
     wanted = batch.prompts_per_step
     if isinstance(algorithm, PromptCount):
         wanted = algorithm.prompts(step, wanted)
+    if (epochs := run.recipe.epochs) is not None:  # the last step draws what is left of them
+        left = drawn_in(epochs, len(run.problems)) - run.cursor.dealt
+        wanted = min(wanted, left)
     drawn = _Drawn(run, algorithm)
     groups = drawn.sample(wanted, (SAMPLE, step))
     refills = 0

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from red_mcore.checkpoints import identity
+from red_mcore.checkpoints import identity, manifests
 from red_mcore.config.recipe import Optimizer, Recipe
 from red_mcore.config.tree import flatten
 from red_mcore.models.architecture import Architecture
@@ -131,7 +131,7 @@ class Run:
         """Keep a checkpoint of this moment; a collective."""
         self.state.cursor = self.cursor.state()
         state = {**asdict(self.state), "seconds": self.state.seconds + self.elapsed}
-        tag = f"{self.state.stage}-{self.state.step:06d}"
+        tag = manifests.tag_of(self.state.stage, self.state.step)
         copies = self.tracker.rows() | identity.copy(self.recipe.folder) if self.tracker else {}
         about = {"state": state, "recipe": flatten(self.recipe)}
         self.saver.save(tag, self.policy, about, copies)

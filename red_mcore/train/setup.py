@@ -13,7 +13,7 @@ from red_mcore.checkpoints import identity, manifests, resume
 from red_mcore.config.recipe import Model, Recipe
 from red_mcore.config.tree import to_yaml
 from red_mcore.models.architecture import Architecture
-from red_mcore.planning import checks, plan, trace_use
+from red_mcore.planning import checks, imitation, plan, trace_use
 from red_mcore.planning.intake import load_benchmarks, take_in
 from red_mcore.samples.records import Problem
 from red_mcore.system import disk, signals
@@ -75,6 +75,9 @@ def assemble(recipe: Recipe, here: Ranks, begin: float, say: Say) -> tuple[Run, 
     if here.rank % recipe.rollout.tensor == 0:  # an engine's leader, which alone has the answers
         verifier = Verifier(recipe.reward)  # its children import meanwhile
     data = read_data(recipe, here, model, opened, verifier, say)
+    recipe.steps = imitation.steps_of(recipe, len(data.training))
+    if recipe.epochs is not None:
+        say(f"epochs={recipe.epochs:g} of {len(data.training)} problems: {recipe.steps} steps")
     manifest, state = last_state(recipe, here, say)
     cursor = cursors.over(data.training, recipe.data, recipe.seed)
     if state.cursor:

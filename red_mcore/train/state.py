@@ -30,6 +30,8 @@ class State:
     """Step of the last evaluation."""
     benchmarked: int = -1
     """The same, of the benchmarks."""
+    validation: dict[str, Any] = field(default_factory=dict)
+    """What ``red_mcore.train.validation`` has measured so far."""
     seconds: float = 0.0
     """Time spent so far over all starts."""
     base_seconds: float = 0.0

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from red_mcore.algorithms.mixins import stage_of
 from red_mcore.config.recipe import Recipe
-from red_mcore.convert.hf import stream_weights
-from red_mcore.models.rules import hf_shapes
 from red_mcore.system.exit_codes import INTERRUPTED
 from red_mcore.train import health
 from red_mcore.train.base import train_base
@@ -14,6 +12,7 @@ from red_mcore.train.clock import Clock
 from red_mcore.train.groups import collect
 from red_mcore.train.hooks import Hook, all_hooks
 from red_mcore.train.hooks.budgets import done
+from red_mcore.train.publishing import publish
 from red_mcore.train.run import Run
 from red_mcore.train.setup import build
 from red_mcore.train.step import (
@@ -82,20 +81,3 @@ def learn(run: Run, step: Step) -> None:
     step.metrics |= speed(run, step)  # by the seconds that the clock now has
     with step.clock("teach"):
         teach(run, step)
-
-
-def publish(run: Run) -> dict[str, float]:
-    """The policy's weights into every engine; nothing to do where they have not changed."""
-    engine, state = run.sampler.engine, run.state
-    if engine.version == state.policy_version:
-        return {}
-    tensors = stream_weights(run.policy.model, run.arch)
-    publication = engine.publish(tensors, hf_shapes(run.arch), state.policy_version)
-    return {
-        "publish/version": publication.version,
-        "publish/tensors": publication.tensors,
-        "publish/bytes": publication.bytes,
-        "time/publish_engine_seconds": publication.seconds,
-        # Metrics are numbers: the low half of the digest, exact in a float.
-        "publish/checksum_low32": int(publication.checksum[8:], 16),
-    }

@@ -234,3 +234,16 @@ def test_a_log_prob_that_was_never_scored_is_absent_rather_than_zero():
     assert (
         "ref_logp" in packed([[scored], []], rank=1)[0].fields
     )  # an idle rank has nothing to miss
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_of_a_conversation_the_assistant_s_turns_alone_have_a_coefficient(ranks):
+    chat = sample(3, 9)
+    chat.trained = np.array([1, 1, 0, 0, 0, 1, 0, 1, 1], bool)
+    found = []
+    for rank in range(ranks):
+        (batch,) = packed([[chat, sample(2, 4, 50)]], context=(rank, ranks))
+        trained = batch.coefficient["rl"] != 0
+        assert set(batch.coefficient["rl"][trained].tolist()) == {0.25}
+        found += batch.targets[trained].tolist()
+    assert sorted(found) == [4, 5, 9, 11, 12, 52, 53, 54, 55]

@@ -12,6 +12,7 @@ from family_models import CASES
 from layout_samples import TEMPERATURE, make_groups
 
 from red_mcore.samples.records import Sample
+from red_mcore.train.validation import cross_entropy
 
 LAYOUTS = ["one", "dp2", "tp2", "tp2_sequence", "pp2", "cp2"]
 LIMIT = 1e-4
@@ -70,6 +71,18 @@ def gap(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
 def test_logprobs(layouts, layout, tied):
     folder = layouts.folder / ("tied" if tied else "untied")
     assert gap(layouts[layout]["scores"][tied]["old_logp"], logprobs(folder)) < LIMIT
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_validation_loss(layouts, layout):
+    """One mean over all tokens, by the policy's own log-probs."""
+    samples = [s for g in make_groups() for s in g.samples]
+    for sample, logp in zip(samples, layouts[layout]["scores"][True]["old_logp"], strict=True):
+        sample.old_logp = logp
+    expected = np.concatenate(logprobs(layouts.folder / "tied"))
+    loss, tokens = cross_entropy(samples)
+    assert tokens == len(expected)
+    assert loss == pytest.approx(-expected.mean(dtype=np.float64), abs=1e-5)
 
 
 @pytest.mark.parametrize(("layout", "name"), CASES)

@@ -21,7 +21,7 @@ LOSS_COLOURS = {"total": INK, "rl": BLUE, "offline": RED, "entropy": GREEN, "wro
 LOSS_COLOURS |= {"sft": ORANGE, "right": SKY}
 """The colours of the loss's components; rollouts and traces have theirs here too."""
 PHASES = {"sample": BLUE, "score": SKY, "update": GREEN, "teach": ORANGE, "publish": PINK}
-PHASES |= {"evaluate": GREY, "benchmark": DARK_GREY}
+PHASES |= {"evaluate": GREY, "benchmark": DARK_GREY, "validate": PALE}
 """The parts of a step's time, and their colours; ``publish_engine`` is a part of ``publish``."""
 _UNREAD = ("evaluation/", "reward/", "time/", "publish/")
 """Prefixes of metrics that are not worth a panel in the last section."""

@@ -90,6 +90,8 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether the summary is of all steps; it is not where the run was asked for more since."""
+        if self.summary and self.summary.get("stopped_early") and self._summed >= self._logged:
+            return True
         wanted = self.setting("steps")
         least = max(self._logged, wanted if isinstance(wanted, int) else 0)
         return self.summary is not None and self._summed >= least

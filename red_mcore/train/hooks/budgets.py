@@ -9,6 +9,7 @@ from red_mcore.megatron.ranks import from_main
 from red_mcore.train.hooks.hook import Hook
 from red_mcore.train.run import Run
 from red_mcore.train.step import Step
+from red_mcore.train.validation import stops
 
 
 class Budget(NamedTuple):
@@ -44,8 +45,10 @@ def unspent(run: Run) -> int:
 
 
 def done(run: Run) -> bool:
-    """Whether the run has done its steps, and spent what it has to."""
+    """Whether the run has done its steps, and spent what it has to, or its patience is over."""
     state, until = run.state, run.recipe.until
+    if stops(run.recipe, state):
+        return True
     if state.step < run.recipe.steps:
         return False
     if until is None or state.step >= until.most_steps:

@@ -21,6 +21,7 @@ from red_mcore.train.hooks.hook import Hook
 from red_mcore.train.hooks.kept_rollouts import row
 from red_mcore.train.run import Run
 from red_mcore.train.step import Step
+from red_mcore.train.validation import first_row
 
 SHOWN_EACH = 2
 """Responses to a held-out problem in a table."""
@@ -35,7 +36,7 @@ class Evaluating(Hook):
         state = run.state
         if state.before is None:
             state.before = state.after = evaluate_alone(run) | benchmark_alone(run)
-            run.log(state.before)
+            run.log(state.before | first_row(state))
 
     def after_step(self, run: Run, step: Step) -> None:
         state, settings, last = run.state, run.recipe.evaluation, done(run)

@@ -6,6 +6,7 @@ from red_mcore.convert import card
 from red_mcore.convert.hf import export_folder
 from red_mcore.train.hooks.hook import Hook
 from red_mcore.train.run import Run
+from red_mcore.train.validation import result_step
 
 
 class Export(Hook):
@@ -15,11 +16,12 @@ class Export(Hook):
         if run.stopping:
             return
         folder, state = run.recipe.folder, run.state
+        step = result_step(run.recipe, state)
         export_folder(
             run.policy.model,
             run.arch,
             run.model_folder,
             folder / "export",
             run.ranks.is_main,
-            texts=lambda: card.texts(folder, state.stage, state.step, state.after),
+            texts=lambda: card.texts(folder, state.stage, step, state.after),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from red_mcore.train import health
+from red_mcore.train import health, validation
 from red_mcore.train.hooks.hook import Hook
 from red_mcore.train.run import Run
 
@@ -52,15 +52,20 @@ def summarise(run: Run) -> dict[str, Any]:
     for name in run.benchmarks:
         summary[f"{name}_before"] = before.get(f"evaluation/{name}_mean")
         summary[f"{name}_after"] = after.get(f"evaluation/{name}_mean")
-    return summary | {
-        "steps": state.step,
-        "seconds": round(state.seconds + run.elapsed, 1),
-        "base_seconds": round(state.base_seconds, 1),
-        "generated_tokens": int(state.generated_tokens),
-        "train_seconds": state.train_seconds,
-        "export": str(recipe.folder / "export"),
-        "warnings": health.warnings(recipe, state.health),
-    }
+    return (
+        summary
+        | validation.summary(recipe, state)
+        | {
+            "steps": state.step,
+            "epochs": recipe.epochs,
+            "seconds": round(state.seconds + run.elapsed, 1),
+            "base_seconds": round(state.base_seconds, 1),
+            "generated_tokens": int(state.generated_tokens),
+            "train_seconds": state.train_seconds,
+            "export": str(recipe.folder / "export"),
+            "warnings": health.warnings(recipe, state.health),
+        }
+    )
 
 
 def sentence(run: Run, summary: dict[str, Any]) -> str:

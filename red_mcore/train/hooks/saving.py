@@ -1,4 +1,5 @@
-"""Checkpoints: at their interval, at the end, and when a signal asks for one."""
+"""Checkpoints: at their interval, at the best validation loss, at the end, and when a signal asks
+for one."""
 
 from __future__ import annotations
 
@@ -6,13 +7,15 @@ from red_mcore.train.hooks.budgets import done
 from red_mcore.train.hooks.hook import Hook
 from red_mcore.train.run import Run
 from red_mcore.train.step import Step
+from red_mcore.train.validation import is_best_now
 
 
 class Saving(Hook):
     """Lets the ranks agree on what signals asked for, and saves; the last files are waited for."""
 
     def after_step(self, run: Run, step: Step) -> None:
-        save_where_due(run, due=run.checkpoint_due() or done(run))
+        best = is_best_now(run.recipe, run.state)
+        save_where_due(run, due=run.checkpoint_due() or done(run) or best)
 
     def after_training(self, run: Run) -> None:
         run.saver.finish()
