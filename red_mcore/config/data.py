@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from red_mcore.config.fields import Bound, Fraction, Place, PositiveWeight, Problems, Prose, Seed
 
@@ -73,12 +73,21 @@ class Data:
     """Configuration of a hub data set that has several, e.g. ``main``."""
     problem_field: str | None = None
     """Column of the problem: a text, or a chat of one user turn; None recognises the formats in
-    ``red_mcore.data.formats``. Here and in the next two a dot goes into an object,
-    ``reward_model.ground_truth``."""
+    ``red_mcore.data.formats``. Here and in the next two a dot goes into an object and brackets into
+    a list: ``reward_model.ground_truth``, ``messages[1].content``."""
     gold_field: str | None = None
     """Column of the right answer; None recognises the formats."""
     trace_field: str | None = None
-    """Column of the teacher's trace; None recognises the formats."""
+    """Column of the teacher's trace; None recognises the formats. One trace that is named, such as
+    ``generations[0]``, is taken as it stands."""
+    trace_choice: Literal["first", "random", "shortest_verified", "longest"] = "first"
+    """Which of a problem's traces a step uses: the ``first`` that is marked right, else the first
+    of which nothing is known; a ``random`` one in each epoch (in lessons on traces alone, in each
+    lesson); the ``shortest_verified`` of those that are marked right; the ``longest``. None that is
+    known to be wrong or cut off is used, nor one that is longer than
+    ``rollout.max_response_tokens``."""
+    trace_sources: list[str] = field(default_factory=list)
+    """Teachers of whom traces are used, as the data name them; empty for all."""
     problems: Problems | None = None
     """Use at most this many problems (arithmetic: make this many)."""
     held_out: Problems = 512

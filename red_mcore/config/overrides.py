@@ -39,7 +39,7 @@ LONGEST_SHOWN = 80
 """Characters of a value that a message repeats."""
 _OF_ITS_DATA = (
     *("path", "mixture", "problems", "split", "subset"),
-    *("problem_field", "gold_field", "trace_field"),
+    *("problem_field", "gold_field", "trace_field", "trace_sources"),
     *("held_out_path", "held_out_split", "held_out_subset"),
 )
 """What a recipe says of its data that holds of no other."""

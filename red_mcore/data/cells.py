@@ -13,7 +13,6 @@ import decimal
 import json
 import math
 import re
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -167,14 +166,12 @@ def _meant(value: float) -> decimal.Decimal:
     return decimal.Decimal(digits)
 
 
-def trace(value: Any, marks: Sequence[Any] = ()) -> str | None:
+def trace(value: Any) -> str | None:
     """A teacher's response, None for an empty cell. CellError for what is neither text, chat nor a
     list of these.
 
     GSM8K's worked solution loses its calculator marks and has its gold in a box. Of a chat it is
-    the last turn, which has to be the assistant's. Of a list of solutions it is the first that
-    every one of ``marks`` (lists of booleans as long) calls right, and the first text where there
-    are no marks; where none is right there is no trace.
+    the last turn, which has to be the assistant's; of a list the first that is not empty.
     """
     value = unspelled(plain(value))
     if missing(value):
@@ -192,10 +189,7 @@ def trace(value: Any, marks: Sequence[Any] = ()) -> str | None:
         raise CellError(
             f"is {described(value)}, want text, a chat or a list of texts{_advice(value)}"
         )
-    for place, item in enumerate(value):
-        if all(mark[place] for mark in marks) and (found := trace(item)):
-            return found
-    return None
+    return next(filter(None, map(trace, value)), None)
 
 
 def turns(value: Any) -> list[Turn] | None:

@@ -52,14 +52,18 @@ class Cursor:
 
     def next(self, k: int) -> list[int]:
         """The next ``k`` indices; a batch may run over the end of an epoch into the next one."""
-        dealt: list[int] = []
+        return [index for index, _ in self.deal(k)]
+
+    def deal(self, k: int) -> list[tuple[int, int]]:
+        """``next``, each index with the epoch that it is dealt in."""
+        dealt: list[tuple[int, int]] = []
         while len(dealt) < k:
             if self.position == self.count:
                 self.epoch, self.position = self.epoch + 1, 0
                 self._order = self._shuffled(self.epoch)
             taken = self._order[self.position : self.position + k - len(dealt)]
             self.position += len(taken)
-            dealt += taken
+            dealt += [(index, self.epoch) for index in taken]
         return dealt
 
     def state(self) -> dict[str, Any]:
@@ -108,10 +112,15 @@ class Mixture:
 
     def next(self, k: int) -> list[int]:
         """The next ``k`` indices."""
+        return [index for index, _ in self.deal(k)]
+
+    def deal(self, k: int) -> list[tuple[int, int]]:
+        """``next``, each index with the epoch of its source."""
         found = []
         for _ in range(k):
             source = largest_due(self._weights, [cursor.dealt for cursor in self._cursors])
-            found.append(self._begins[source] + self._cursors[source].next(1)[0])
+            ((index, epoch),) = self._cursors[source].deal(1)
+            found.append((self._begins[source] + index, epoch))
         return found
 
     def state(self) -> dict[str, Any]:

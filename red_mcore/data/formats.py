@@ -9,30 +9,33 @@ without being told.
 - verl, DAPO, Skywork: prompt (turns), reward_model. The gold is ``reward_model.ground_truth``.
   There is no trace.
 - OpenR1 chats: the same, and target (turns). The trace is the last turn of ``target``.
-- OpenR1-Math: problem, answer, generations. The trace is the first of ``generations`` that is
-  marked right (``correctness_math_verify`` or ``_llama``) and complete.
-- NuminaMath: problem, solution, perhaps messages. It is read as MATH.
-- DeepMath: question, final_answer, r1_solution_1. The trace is the first of ``r1_solution_1`` to
-  ``3``.
+- OpenR1-Math: problem, answer, generations. The traces are ``generations``, marked by
+  ``correctness_math_verify`` (or ``_llama``), ``is_reasoning_complete`` and ``finish_reasons``.
+- NuminaMath, DeepScaleR: problem, solution, perhaps answer and messages. They are read as MATH.
+- DeepMath: question, final_answer, r1_solution_1. The traces are ``r1_solution_1`` to ``3``.
 - OpenMathReasoning: problem, expected_answer, generated_solution. The trace is
   ``generated_solution``.
 - s1K: question, solution, attempt, thinking_trajectories. The trace is both of the last two, the
-  thinking in ``<think>`` tags.
+  thinking in ``<think>`` tags. s1K-1.1 has two, of ``deepseek_*`` and of ``gemini_*``, each with a
+  grade.
+- LIMO: question, answer, solution. The trace is ``solution``.
+- OpenThoughts (metadata): problem, ground_truth_solution, deepseek_reasoning, deepseek_solution.
+  The trace is both of the last two, the reasoning in ``<think>`` tags.
 - chats, ShareGPT: messages or conversations. The trace is the assistant's turn, the gold its last
   box.
 - benchmarks: prompt or question, and answer. There is no trace.
 - OlympiadBench: question, final_answer (a list). There is no trace.
 - plain: problem, answer, perhaps trace.
+- the project's own (``schema.py``): id, problem, gold, traces, meta.
 
 The problem is in the first column of PROBLEM that is there, the gold in the first of GOLD or else
-of SOLUTIONS, the trace in the first of TRACES, SOLUTIONS or CHATS that has one, where that of
-SOLUTIONS is worked: its gold is marked, by a box or by ``####``. So is a gold column's own text.
-Capitals in the names do not matter. A solution without mark is a gold only where it can be an
-answer by itself (``red_mcore.data.cells.bare``).
+of SOLUTIONS. The traces are all of those in TRACES or, where these have none, the first of
+SOLUTIONS or CHATS that is one, where that of SOLUTIONS is worked: its gold is marked, by a box or
+by ``####``. So is a gold column's own text. Capitals in the names do not matter. A solution without
+mark is a gold only where it can be an answer by itself (``red_mcore.data.cells.bare``).
 
-``data.problem_field``, ``gold_field`` and ``trace_field`` go before all of this. A name with dots
-goes into objects and lists (``reward_model.ground_truth``, ``messages.1.content``), also into such
-that are kept as JSON.
+``data.problem_field``, ``gold_field`` and ``trace_field`` go before all of this. They may lead into
+objects and lists (``paths.py``).
 
 A problem given as turns is its one user turn. System turns, and a column ``system``, are left out.
 """
@@ -47,37 +50,14 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from red_mcore.config.recipe import Data, RecipeError
-from red_mcore.data import cells
+from red_mcore.data import cells, paths, traces
+from red_mcore.data.columns import BESIDE, CHATS, GOLD, PROBLEM, SCHEMA, SOLUTIONS, TRACES
 from red_mcore.data.files import Row
+from red_mcore.data.paths import value
+from red_mcore.samples.records import Trace
 
 T = TypeVar("T")
 
-CHATS = ("messages", "conversations", "conversation")
-PROBLEM = ("problem", "question", "prompt", "query", "instruction", "input", *CHATS)
-GOLD = (
-    "gt_answer", "answer", "final_answer", "expected_answer", "ground_truth", "ground_truth_answer",
-    "reference_answer", "correct_answer", "gold", "gold_answer", "reward_model.ground_truth", "gt",
-    "label", "answers", "extra_info.ground_truth", "extra_info.answer",
-)  # fmt: skip
-SOLUTIONS = ("solution", "ground_truth_solution", "target", "output", "response", "completion")
-"""Columns of worked solutions, some of which hold bare answers."""
-TRACES = (
-    "trace", "distill", "generations", "r1_solution_1", "r1_solution_2", "r1_solution_3",
-    "generated_solution", "deepseek_attempt", "attempt", "deepseek_solution",
-)  # fmt: skip
-RESPONSES = ("response", "completion")
-"""The SOLUTIONS that are a trace as they are, where the gold is in another column."""
-THOUGHTS = {
-    "attempt": "thinking_trajectories",
-    "deepseek_attempt": "deepseek_thinking_trajectory",
-    "deepseek_solution": "deepseek_reasoning",
-}
-"""Columns of the reasoning that belongs before a trace."""
-RIGHT = ("correctness_math_verify", "correctness_llama")
-"""Columns of marks, a boolean for each solution of a list: right where one of them says so."""
-COMPLETE = "is_reasoning_complete"
-_BESIDE = (*THOUGHTS.values(), *RIGHT, COMPLETE, "system", "input")
-"""Columns that ``read`` looks at whatever the layout."""
 FIELDS = ("problem_field", "gold_field", "trace_field")
 """The fields of ``Data`` by which a recipe names columns."""
 
@@ -86,14 +66,27 @@ Columns = frozenset[str] | None
 """Names of columns; None for all."""
 
 
+class Found(NamedTuple):
+    """A trace, and where it was."""
+
+    column: str
+    trace: Trace
+
+
 class Content(NamedTuple):
     """What a row holds; None for what it lacks."""
 
     text: str | None
     gold: cells.Gold | None
-    trace: str | None
+    traces: tuple[Found, ...]
+    """All of the row, right or not."""
     system: str | None
     """The system turn, which is no part of a problem."""
+    left: str | None
+    """A column whose worked solution is no trace, for it marks no answer, where there is no other
+    trace."""
+    name: str | None
+    """What a row of the project's own schema is called."""
 
 
 @dataclass(frozen=True)
@@ -103,18 +96,32 @@ class Layout:
     problem: str
     gold: str
     traces: tuple[str, ...]
-    """The first that has one."""
+    """All of TRACES; of the others, in order, the first that has one."""
     is_trace_named: bool
     """Whether the recipe names it: then it is taken as it stands."""
     columns: tuple[str, ...]
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the file is of the project's own schema."""
+        return {name.lower() for name in self.columns} >= set(SCHEMA)
+
+    @property
+    def passed_over(self) -> list[str]:
+        """The columns of traces that are not read, for the recipe names another."""
+        if not self.is_trace_named:
+            return []
+        named = {paths.column(name).lower() for name in self.traces}
+        known = set(TRACES) - named
+        return [name for name in self.columns if name.lower() in known]
 
     def used(self, columns: Columns = frozenset()) -> set[str] | None:
         """Top-level columns that ``read`` and ``kept`` look at; None for all."""
         if columns is None:
             return None
         wanted: set[str] = set()
-        for name in (self.problem, self.gold, *self.traces, *_BESIDE, *columns):
-            wanted |= {name.lower(), name.lower().partition(".")[0]}
+        for name in (self.problem, self.gold, *self.traces, *BESIDE, *columns):
+            wanted |= {name.lower(), paths.column(name.lower())}
         return {name for name in self.columns if name.lower() in wanted}
 
 
@@ -123,6 +130,8 @@ def find(columns: Sequence[str], data: Data, where: str) -> Layout:
     for field in FIELDS:
         name = getattr(data, field)
         if name is not None and not has(columns, name):
+            if (fault := paths.fault(name)) is not None:
+                raise RecipeError(f"{where}: data.{field}={name} {fault}")
             near = difflib.get_close_matches(name, columns, n=1)
             nearest = f"; nearest is '{near[0]}'" if near else ""
             raise RecipeError(
@@ -139,15 +148,16 @@ def find(columns: Sequence[str], data: Data, where: str) -> Layout:
         fields = " and ".join(f"data.{name}_field" for name in unknown)
         raise RecipeError(
             f"{where}: columns {_shown(columns)} are of no known format; set {fields} to where the"
-            f" {' and '.join(unknown)} are (a dot goes into an object: a.b)"
+            f" {' and '.join(unknown)} are (a dot goes into an object: a.b, brackets into a list:"
+            " a[0])"
         )
     if data.trace_field is not None:
         return Layout(problem, gold, (data.trace_field,), True, tuple(columns))
     candidates = (there.get(name, problem) for name in (*TRACES, *SOLUTIONS))
-    traces = [name for name in candidates if name != problem] + [gold]
+    found = [name for name in candidates if name != problem] + [gold]
     if chat is not None:
-        traces.append(chat)
-    return Layout(problem, gold, tuple(dict.fromkeys(traces)), False, tuple(columns))
+        found.append(chat)
+    return Layout(problem, gold, tuple(dict.fromkeys(found)), False, tuple(columns))
 
 
 def _shown(columns: Sequence[str]) -> str:
@@ -158,9 +168,10 @@ def _shown(columns: Sequence[str]) -> str:
 
 
 def has(columns: Sequence[str], name: str) -> bool:
-    """Whether ``columns`` have the one called ``name``, or the one that its first dot goes into."""
+    """Whether ``columns`` have the one called ``name``, or the one that its way begins at."""
     there = {column.lower() for column in columns}
-    return bool({name.lower(), name.lower().partition(".")[0]} & there)
+    is_way = paths.fault(name) is None and paths.column(name).lower() in there
+    return name.lower() in there or is_way
 
 
 def read(layout: Layout, row: Row, where: str) -> Content:
@@ -178,17 +189,21 @@ def read(layout: Layout, row: Row, where: str) -> Content:
     if layout.problem.lower() == "instruction" and text and (more := cell("input", cells.text)):
         text = f"{text}\n{more}"  # Alpaca
     gold = cell(layout.gold, partial(_gold, layout.gold))
-    trace = None
+    found: list[Found] = []
     for name in layout.traces:
-        trace = cell(name, partial(_trace, layout, row, name))
-        if trace is not None:
-            break
-    if trace is not None and not layout.is_trace_named and (thoughts := THOUGHTS.get(name.lower())):
-        trace = cells.think(cell(thoughts, cells.trace), trace)
+        is_sure = layout.is_trace_named or name.lower() in TRACES
+        if found and not is_sure:
+            break  # what may be a solution or a chat tells the same again
+        understand = partial(_traces, layout, row, name, where)
+        found += [Found(name, trace) for trace in cell(name, understand)]
+    left = None
+    if not found:
+        left = next((name for name in layout.traces if traces.is_left(row, name)), None)
     apart = value(row, "system")
     if not system and isinstance(apart, str) and apart.strip():
         system = apart
-    return Content(text, gold, trace, system)
+    own = value(row, "id") if layout.is_own else None
+    return Content(text, gold, tuple(found), system, left, own if isinstance(own, str) else None)
 
 
 def kept(row: Row, columns: Columns, there: Sequence[str], where: str) -> dict[str, Any] | None:
@@ -215,30 +230,6 @@ def kept(row: Row, columns: Columns, there: Sequence[str], where: str) -> dict[s
         else:
             found[name] = cell
     return found or None
-
-
-def value(row: Row, name: str) -> Any:
-    """The cell called ``name``, in any case, or what its dots lead to; None where nothing is."""
-    # A column's own name may have dots.
-    found = _member(row, name)
-    if found is not None or name in row or "." not in name:
-        return found
-    found = row
-    for part in name.split("."):
-        found = cells.unspelled(cells.plain(found))
-        if isinstance(found, dict):
-            found = _member(found, part)
-        elif isinstance(found, list) and part.isdigit() and int(part) < len(found):
-            found = found[int(part)]
-        else:
-            return None
-    return found
-
-
-def _member(row: Row, name: str) -> Any:
-    if name in row:
-        return row[name]
-    return next((row[key] for key in row if key.lower() == name.lower()), None)
 
 
 def _first(there: dict[str, str], names: Sequence[str]) -> str | None:
@@ -277,42 +268,6 @@ def _gold(column: str, cell: Any) -> cells.Gold | None:
     return None if gold and gold.is_sentence and is_solution else gold
 
 
-def _trace(layout: Layout, row: Row, column: str, cell: Any) -> str | None:
-    """The trace in the cell; where the recipe does not name it, only one that is sure to be one."""
-    found, name = cells.unspelled(cells.plain(cell)), column.lower()
-    chat = cells.turns(found)
-    if name in CHATS or (chat and not layout.is_trace_named):
-        return cells.trace(cell) if chat and chat[-1].role == "assistant" else None
-    is_sure = layout.is_trace_named or name in TRACES
-    if not is_sure and isinstance(found, str):
-        is_sure = _is_worked(name, found, column == layout.gold)
-    if not is_sure:
-        return None
-    if isinstance(found, list):
-        return cells.trace(cell, _marks(row, len(found)))
-    return cells.trace(cell)
-
-
-def _is_worked(name: str, text: str, is_gold: bool) -> bool:
-    if name in RESPONSES and not is_gold:
-        return True
-    gold = cells.gold(text)
-    if gold is None:
-        return False
-    return gold.is_worked or (name in SOLUTIONS and gold.text != text.strip())
-
-
-def _marks(row: Row, solutions: int) -> list[list[bool]]:
-    """Lists of marks, one for each solution: whether it is right, and whether it is complete."""
-    right = [mark for name in RIGHT if (mark := _mark(row, name, solutions))]
-    complete = _mark(row, COMPLETE, solutions)
-    marks = [complete] if complete else []
-    if right:
-        marks.append([any(mark[place] for mark in right) for place in range(solutions)])
-    return marks
-
-
-def _mark(row: Row, name: str, solutions: int) -> list[bool] | None:
-    """The column's marks of so many solutions; None where it has none."""
-    mark = cells.unspelled(cells.plain(value(row, name)))
-    return mark if isinstance(mark, list) and len(mark) == solutions else None
+def _traces(layout: Layout, row: Row, name: str, where: str, _: Any) -> list[Trace]:
+    is_gold = name == layout.gold
+    return traces.in_column(row, name, where, is_named=layout.is_trace_named, is_gold=is_gold)

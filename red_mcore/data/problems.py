@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from red_mcore.config.recipe import Data, RecipeError
-from red_mcore.data import arithmetic, cells, duplicates, files, formats, sources
+from red_mcore.data import arithmetic, cells, choosing, duplicates, files, formats, sources
 from red_mcore.data.cursor import largest_due
 from red_mcore.data.duplicates import Note
 from red_mcore.samples.records import Problem
@@ -176,6 +176,8 @@ def _split(reads: Sequence[_Rows], apart: _Rows | None, data: Data) -> Loaded:
             if len(reads) > 1:
                 note = note._replace(line=f"{part.path}: {note.line}")
             told.append(note)
+    choosing.check(used, data)
+    told += choosing.told(used, data)
     for note in apart.notes if apart else ():
         line = f"{data.held_out_path}: {note.line}"
         told.append(Note(f"held_out_{note.name}", note.count, line))
@@ -220,20 +222,24 @@ def _read(data: Data, most: int | None = None, columns: formats.Columns = frozen
     found: list[tuple[Problem, cells.Gold]] = []
     lost = _Lost(layout)
     count, is_whole, systems = 0, True, 0
+    unmarked: Counter[str] = Counter()
     for where, row in files.rows(data, layout.used(columns)):
         if count == most:
             is_whole = False
             break
         count += 1
-        text, gold, trace, system = formats.read(layout, row, where)
-        systems += system is not None
-        if text is None:
+        content = formats.read(layout, row, where)
+        systems += content.system is not None
+        if content.text is None:
             lost.add("problem", where)
-        elif gold is None:
+        elif content.gold is None:
             lost.add("gold", where)
         else:
+            if content.left:
+                unmarked[content.left] += 1
+            problem = choosing.problem_of(content, content.gold, len(found), data)
             more = formats.kept(row, columns, layout.columns, where)
-            found.append((Problem(len(found), text, gold.text, trace, columns=more), gold))
+            found.append((replace(problem, columns=more), content.gold))
     if not count:
         _empty(data)
     # Where golds are marked, a sentence without mark is a solution that lacks its answer.
@@ -253,7 +259,26 @@ def _read(data: Data, most: int | None = None, columns: formats.Columns = frozen
     if systems:
         line = f"left out the system turns of {systems} rows; data.system_prompt sets one for all"
         notes.append(Note("system_turns", systems, line))
+    notes += _ignored(layout, unmarked)
     return _Rows(problems, count, is_whole, notes)
+
+
+def _ignored(layout: formats.Layout, unmarked: Counter[str]) -> list[Note]:
+    """What is not taken of columns that may be traces. ``unmarked``: how many texts of which."""
+    notes = []
+    for name, count in unmarked.items():
+        line = (
+            f"{count} texts of the column '{name}' are no traces, for they mark no answer by"
+            f" \\boxed{{...}} or ####; data.trace_field={name} takes them all the same"
+        )
+        notes.append(Note("unmarked_solutions", count, line))
+    if others := layout.passed_over:
+        line = (
+            f"the traces of the columns {', '.join(others)} are not used, for"
+            f" data.trace_field={layout.traces[0]} names others"
+        )
+        notes.append(Note("columns_passed_over", len(others), line))
+    return notes
 
 
 class _Lost:

@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from red_mcore.config.loading import load
 from red_mcore.config.recipe import Data, Recipe, RecipeError
-from red_mcore.data import files, formats, sources
+from red_mcore.data import choosing, files, formats, sources
 from red_mcore.data.problems import ARITHMETIC_PROBLEMS, Loaded, read_problems
 from red_mcore.planning import intake
 from red_mcore.planning.plan import find_architecture
@@ -127,7 +127,7 @@ def _beginning(data: Data) -> list[Problem]:
     for where, cells in islice(files.rows(data, layout.used()), BEGINNING):
         row = formats.read(layout, cells, where)
         if row.text is not None and row.gold is not None:
-            found.append(Problem(len(found), row.text, row.gold.text, row.trace))
+            found.append(choosing.problem_of(row, row.gold, len(found), data))
     if not found:
         raise RecipeError(
             f"data.path {data.path}: none of the first {BEGINNING} rows has a problem and a gold"

@@ -43,11 +43,13 @@ class Problem:
     trace: str | None = None
     """The teacher's response that a step uses, ending in its answer; None where there is none."""
     traces: tuple[Trace, ...] = ()
-    """All that its row has, where rows have several: ``data.trace_choice`` makes one of them
-    ``trace``."""
+    """All that its row has, where ``trace`` does not say it all: ``data.trace_choice`` makes one of
+    them ``trace``."""
     kind: Kind = "math"
     source: int = 0
     """Which of a mixture's sources it is of."""
+    name: str | None = None
+    """Its ``id`` in a file of the project's own schema."""
     columns: dict[str, Any] | None = field(default=None, hash=False)
     """Cells of the row, JSON-able, by column: those that a reward function asks for."""
 

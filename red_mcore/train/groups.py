@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from red_mcore.algorithms.base import GroupAlgorithm, Metrics
 from red_mcore.algorithms.mixins import Branching, JudgedTrace, PromptCount
 from red_mcore.config.recipe import Reward
+from red_mcore.data import choosing
 from red_mcore.rewards import failures
 from red_mcore.rewards.verifier import NO_VERDICT
 from red_mcore.rollout.sampler import rollout_metrics
@@ -76,7 +77,8 @@ class _Drawn:
     def sample(self, wanted: int, key: tuple[int, ...]) -> list[Group]:
         """The groups of as many further prompts, branched where the algorithm wants it."""
         run, algorithm = self._run, self._algorithm
-        problems = [run.problems[i] for i in run.cursor.next(wanted)]
+        recipe = run.recipe
+        problems = choosing.deal(run.problems, run.cursor, wanted, recipe.data, recipe.seed)
         with_traces = algorithm.traces > 0
         groups = run.recording.groups(
             self._recorded_as(key),

@@ -14,6 +14,7 @@ from functools import partial
 
 from red_mcore.algorithms.base import GroupAlgorithm, Metrics, has_weights, losses_of
 from red_mcore.algorithms.mixins import Lessons, OnePassWeights, TrainingProblems, UpdateCount
+from red_mcore.data import choosing
 from red_mcore.megatron.ranks import any_rank
 from red_mcore.planning import plan
 from red_mcore.samples import guards
@@ -151,8 +152,12 @@ def teach(run: Run, step: Step) -> None:
     token_losses = losses_of(algorithm, state.algorithm, state.step)
     updates = []
     taught = tokens = 0
-    for lesson in algorithm.lessons(step.drawn, state.algorithm, state.step, training):
-        traces = run.sampler.traces(lesson.problems)
+    lessons = algorithm.lessons(step.drawn, state.algorithm, state.step, training)
+    for number, lesson in enumerate(lessons):
+        key = (run.recipe.seed, "lesson", state.step, number)
+        traces = run.sampler.traces(
+            [choosing.drawn(problem, run.recipe.data, *key) for problem in lesson.problems]
+        )
         if not traces:
             continue  # on all ranks: each of them has all problems
         taught += len(traces)

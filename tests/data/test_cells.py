@@ -129,13 +129,6 @@ def test_traces():
             cells.trace(cell)
 
 
-def test_of_several_solutions_the_first_that_every_mark_calls_right():
-    three = ["a", "b", "c"]
-    assert cells.trace(three, [[False, True, True]]) == "b"
-    assert cells.trace(three, [[False, True, True], [True, False, True]]) == "c"
-    assert cells.trace(three, [[None, False, False]]) is None
-
-
 def test_turns_of_every_spelling():
     plain = [cells.Turn("system", "s"), cells.Turn("user", "q"), cells.Turn("assistant", "a")]
     texts = [("system", "s"), ("user", "q"), ("assistant", "a")]

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from red_mcore.config.recipe import Data, RecipeError
-from red_mcore.data import files, formats
+from red_mcore.data import choosing, files, formats
+from red_mcore.samples.records import Problem
 
 
 def content(row, **fields):
@@ -18,7 +19,9 @@ def content(row, **fields):
         for name in (key, *(f"{key}.{sub}" for sub in subs(value)))
     ]
     found = formats.read(formats.find(columns, data, "x.jsonl"), row, "x.jsonl line 1")
-    return found.text, found.gold and found.gold.text, found.trace
+    traces = tuple(one.trace for one in found.traces)
+    problem = choosing.chosen(Problem(0, "", "", traces=traces), data)
+    return found.text, found.gold and found.gold.text, problem.trace
 
 
 def subs(value):
