@@ -20,7 +20,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def filter_(options: argparse.Namespace) -> int:
         chosen = filtering.choose(entry.traces, rules, nlls[place] if nlls else None)
         dropped += chosen.dropped
         if chosen.kept:
-            kept.append(replace(entry, traces=tuple(entry.traces[i] for i in chosen.kept)))
+            kept.append(filtering.kept(entry, chosen))
     if not kept:
         raise RecipeError(f"{options.data}: no trace keeps to the rules: {_shown(dropped)}")
     paths = sum(len(entry.traces) for entry in kept)

@@ -10,8 +10,10 @@ look like is known exactly, and there are as many as are wanted.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from red_mcore.config.recipe import Arithmetic
 from red_mcore.data import arithmetic, schema
@@ -25,6 +27,9 @@ HABITS = {
     "small": {"recheck": 0.1, "slip": 0.0, "leap": 0.0},
 }
 """Chances of each teacher's habits, as ``data.arithmetic`` has them."""
+WRONG = 0.1
+"""Share of the answers of ``unscreened`` that are wrong."""
+UNSCREENED, HELD_OUT_COUNT, SEED = 920, 512, 0
 TRAINING, HELD_OUT = "problems.jsonl", "held_out.jsonl"
 
 
@@ -54,3 +59,24 @@ def write(folder: Path, count: int, held_out: int, settings: Arithmetic, seed: i
     schema.write(folder / TRAINING, entries(drawn[held_out:], settings, seed))
     without = (Entry(str(p.id), p.text, p.gold) for p in drawn[:held_out])
     schema.write(folder / HELD_OUT, without)
+
+
+def unscreened() -> Iterator[dict[str, Any]]:
+    """Rows for ``data.path``: 920 problems, each with one trace of the long teacher as it comes,
+    right or wrong. The last step of a wrong one is wrong, and so is its answer."""
+    drawn = arithmetic.make_problems(Arithmetic(), HELD_OUT_COUNT + UNSCREENED, SEED)
+    for entry in entries(drawn[HELD_OUT_COUNT:], Arithmetic(), SEED):
+        trace = next(t for t in entry.traces if t.source == "long")
+        rng = random.Random(f"{SEED}/unscreened/{entry.problem}")
+        if rng.random() < WRONG:
+            wrong = str((int(entry.gold) + rng.randrange(1, arithmetic.BASE)) % arithmetic.BASE)
+            end = f"={entry.gold}\\boxed{{{entry.gold}}}"
+            text = trace.text.removesuffix(end) + end.replace(entry.gold, wrong)
+            trace = replace(trace, text=text, verified=False)
+        yield replace(entry, traces=(trace,)).row()
+
+
+def held_out() -> Iterator[dict[str, Any]]:
+    """Rows for ``data.held_out_path``: the held-out problems of the recipes of this task."""
+    for problem in arithmetic.make_problems(Arithmetic(), HELD_OUT_COUNT, SEED):
+        yield {"id": str(problem.id), "problem": problem.text, "gold": problem.gold}

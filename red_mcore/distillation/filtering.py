@@ -9,16 +9,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
 from red_mcore.config.recipe import RecipeError
+from red_mcore.data.schema import Entry
 from red_mcore.samples.records import Trace
 
 CONNECTIVES = ("because", "so", "therefore", "since", "thus", "then")
 WORD = r"[^\W_]+(?:['’][^\W_]+)*"
 """A run of letters and digits, apostrophes inside included."""
+META = "filter"
+"""The key of ``meta`` that has the verdicts on what was kept."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _ENDING = re.compile(r"([.!?}]|\$|\\\]|\\\))[\"'”’)\]*]*\s*\Z")
 """A full stop or its like, or the end of a box or of a formula."""
@@ -78,7 +82,7 @@ def words(text: str, word: str = WORD) -> list[str]:
 def repetition(items: Sequence[str]) -> float:
     """Share of the 2-grams that are there more often than once, each counted but for its first
     time: 1 - different ones / all; 0 where there is none."""
-    pairs = list(zip(items, items[1:], strict=False))
+    pairs = list(pairwise(items))
     return 1 - len(set(pairs)) / len(pairs) if pairs else 0.0
 
 
@@ -137,3 +141,15 @@ def choose(
     if len(able) > rules.most:
         dropped["most"] = len(able) - rules.most
     return Chosen(sorted(able[: rules.most]), dropped)
+
+
+def kept(entry: Entry, chosen: Chosen) -> Entry:
+    """The entry with what was chosen of its traces.
+
+    They are kept for how they reason, right or wrong: their verdicts move into ``meta``, for a step
+    does not learn from a trace that is known to be wrong.
+    """
+    traces = [entry.traces[place] for place in chosen.kept]
+    about = {"verdicts": [trace.verified for trace in traces]}
+    freed = tuple(replace(t, verified=t.verified or None) for t in traces)
+    return replace(entry, traces=freed, meta=entry.meta | {META: about})

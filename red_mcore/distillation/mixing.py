@@ -107,7 +107,7 @@ def _lot(entry: Entry, seed: int) -> str:
 def _check_known(entries: Sequence[Entry], teachers: Sequence[str]) -> None:
     known: Counter[str] = Counter()
     for entry in entries:
-        known.update({trace.source for trace in entry.traces if trace.source is not None})
+        known.update(trace.source for trace in entry.traces if trace.source is not None)
     for name in teachers:
         if name not in known:
             there = ", ".join(f"{other} ({count})" for other, count in known.most_common())
