@@ -9,6 +9,7 @@ look like is known exactly, and there are as many as are wanted.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -73,7 +74,7 @@ def unscreened() -> Iterator[dict[str, Any]]:
             end = f"={entry.gold}\\boxed{{{entry.gold}}}"
             text = trace.text.removesuffix(end) + end.replace(entry.gold, wrong)
             trace = replace(trace, text=text, verified=False)
-        yield replace(entry, traces=(trace,)).row()
+        yield json.loads(schema.line(replace(entry, traces=(trace,))))
 
 
 def held_out() -> Iterator[dict[str, Any]]:
