@@ -21,7 +21,7 @@ from red_mcore.data import arithmetic, schema
 from red_mcore.data.schema import Entry
 from red_mcore.samples.records import Problem, Trace
 
-HABITS = {
+HABITS: dict[str, dict[str, Any]] = {
     "long": {"recheck": 0.6, "slip": 0.1, "leap": 0.0},
     "short": {"recheck": 0.0, "slip": 0.0, "leap": 0.0},
     "large": {"recheck": 0.0, "slip": 0.0, "leap": 0.7},
