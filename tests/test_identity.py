@@ -31,7 +31,7 @@ from red_mcore.config.recipe import (
 from red_mcore.config.tree import flatten
 from red_mcore.data.problems import read_problems
 from red_mcore.data.tokenizer import build_tokenizer, load_tokenizer
-from red_mcore.samples.records import Problem
+from red_mcore.samples.records import Problem, Trace
 
 FIX = r"go on with the old \w+, choose another name=\.\.\., or delete the folder$"
 
@@ -494,6 +494,11 @@ def test_each_part_of_a_problem_counts():
         *(replace(problem, **{name: "other"}) for name in ("text", "gold", "trace", "kind")),
     ]
     rows += [replace(problem, id=4), replace(problem, trace=None), replace(problem, trace="")]
+    traces = (Trace("t"), Trace("u", "large", True, 3, "stop"))
+    rows += [replace(problem, traces=traces[:1]), replace(problem, traces=traces)]
+    for name in ("text", "source", "verified", "tokens", "finish_reason"):
+        rows.append(replace(problem, traces=(traces[0], replace(traces[1], **{name: None}))))
+    rows.append(replace(problem, traces=traces, columns={"a": 1}))
     assert len({json.dumps(row) for row in fingerprints.of_problems(rows)}) == len(rows)
     assert fingerprints.of_problems(
         [Problem(0, "\ud800", "1")]

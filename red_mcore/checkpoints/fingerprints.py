@@ -13,6 +13,7 @@ import inspect
 import json
 import textwrap
 from collections.abc import Iterable, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,10 @@ def digest(content: str | bytes) -> str:
 
 
 def of_problems(problems: Iterable[Problem]) -> list[list[Any]]:
-    """What is known of each problem: id, kind, digests of text, gold and trace (None without), and
-    the beginning of the text; then, of one that has columns for reward functions, a digest of
-    these."""
+    """What is known of each problem: id, kind, digests of text, gold and chosen trace (None
+    without), and the beginning of the text; then, of one that has columns for reward functions, a
+    digest of these, and of one that has several traces, in a list of its own, a digest of each with
+    all that is known of it."""
     return [_of_problem(problem) for problem in problems]
 
 
@@ -51,6 +53,8 @@ def _of_problem(p: Problem) -> list[Any]:
         row[4] = digest(p.trace)
     if p.columns is not None:
         row.append(digest(json.dumps(p.columns, sort_keys=True)))
+    if p.traces:
+        row.append([digest(json.dumps(astuple(trace))) for trace in p.traces])
     return row
 
 

@@ -318,7 +318,10 @@ def _of_rows(old: list[Any], new: list[Any]) -> str:
     differing = (
         name for name, before, after in zip(names, old, new, strict=False) if before != after
     )
-    name = next(differing, "cell in a column that a reward function asks for")
+    beside = "cell in a column that a reward function asks for"
+    if _traces(old) != _traces(new):
+        beside = "set of traces, or other marks on them"
+    name = next(differing, beside)
     if name in ("id", "kind"):
         place = names.index(name)
         return f"its {name} was {old[place]}, now it is {new[place]}"
@@ -327,6 +330,10 @@ def _of_rows(old: list[Any], new: list[Any]) -> str:
     if name == "text":
         name += " further on"
     return f"{old[5]!r} has another {name}"
+
+
+def _traces(row: list[Any]) -> list[Any]:
+    return [cell for cell in row if isinstance(cell, list)]
 
 
 def _around(text: str, other: str) -> str:

@@ -105,9 +105,7 @@ def _without(
         else:
             repeats += 1
             if training[same].trace is None:
-                training[same] = replace(
-                    training[same], trace=problem.trace, traces=problem.traces
-                )
+                training[same] = replace(training[same], trace=problem.trace, traces=problem.traces)
     return training, [
         *_told("held_out_in_training", in_training, _HELD_OUT_AS_WELL),
         *_told("training_repeats", repeats, _THERE_BEFORE),

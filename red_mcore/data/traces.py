@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from red_mcore.data import cells, schema
+from red_mcore.data import cells, paths, schema
 from red_mcore.data.columns import (
     CHATS,
     COMPLETE,
@@ -37,11 +37,11 @@ def in_column(row: Row, name: str, where: str, *, is_named: bool, is_gold: bool)
     if column == OWN and _are_of_schema(cell):
         found = []
         for number, item in enumerate(cell, start=1):
-            found.append(schema.trace(item, f"{where}: column '{name}': trace {number}"))
-        return [trace for trace in found if trace.text.strip()]
-    if is_named and column.startswith(OWN) and _is_of_schema(cell):
-        trace = schema.trace(cell, f"{where}: '{name}'")
-        return [Trace(trace.text, trace.source)] if trace.text.strip() else []
+            found += _of_schema(item, f"{where}: column '{name}': trace {number}")
+        return found
+    if is_named and paths.column(column) == OWN and _is_of_schema(cell):
+        named = _of_schema(cell, f"{where}: '{name}'")
+        return [Trace(trace.text, trace.source) for trace in named]
     chat = cells.turns(cell)
     if column in CHATS or (chat and not is_named):
         is_answered = chat is not None and chat[-1].role == "assistant"
@@ -79,6 +79,12 @@ def _is_of_schema(item: Any) -> bool:
 
 def _are_of_schema(cell: Any) -> bool:
     return isinstance(cell, list) and all(map(_is_of_schema, cell))
+
+
+def _of_schema(item: Any, where: str) -> list[Trace]:
+    """The trace in an object, none where it is empty."""
+    trace = schema.trace(item, where)
+    return [] if cells.text(trace.text) is None else [trace]
 
 
 def _thoughts(row: Row, column: str) -> str | None:

@@ -20,7 +20,7 @@ from red_mcore.samples.records import Problem
 from red_mcore.system import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from red_mcore.data.formats import Columns
     from red_mcore.megatron.ranks import Ranks
@@ -40,12 +40,14 @@ def take_in(
     verifier: Verifier | None,
     here: Ranks,
     say: Callable[[str], None],
+    able: Collection[int] = (),
 ) -> tuple[list[Problem], list[Problem]]:
     """(training, held-out) problems that are ``usable``, the same on every rank; a collective."""
     from red_mcore.megatron import ranks
 
     problems = (*loaded.training, *loaded.held_out)
-    content = [[p.id, p.text, p.gold, len(p.trace or "")] for p in problems]
+    lengths = [[len(p.trace or ""), *(len(trace.text) for trace in p.traces)] for p in problems]
+    content = [[p.id, p.text, p.gold, n] for p, n in zip(problems, lengths, strict=True)]
     mine = fingerprints.digest(json.dumps(content))
     first = ranks.from_main(mine)
     with ranks.together():
@@ -58,7 +60,7 @@ def take_in(
 
     def kept_here() -> set[int]:
         assert verifier is not None, "rank 0 has one"
-        return usable(recipe, loaded, benchmarks, tokenizer, verifier, say)
+        return usable(recipe, loaded, benchmarks, tokenizer, verifier, say, able)
 
     kept = ranks.on_main(here, kept_here)
     return _only(kept, loaded.training), _only(kept, loaded.held_out)
@@ -75,13 +77,14 @@ def usable(
     tokenizer,
     verifier: Verifier,
     say: Callable[[str], None],
+    able: Collection[int] = (),
 ) -> set[int]:
     """Ids of the problems that the run can use; the others are counted, told and noted in
     ``intake.json``.
 
     Left out are, beside what ``read_problems`` tells of, training problems that a benchmark asks,
     prompts that are too long and golds that no answer can equal. Raises RecipeError where nothing
-    is left.
+    is left. ``able`` as in ``check_traces``.
     """
     notes, where = list(loaded.notes), _where(recipe)
     training = duplicates.apart(loaded.training, chain.from_iterable(benchmarks.values()))
@@ -105,7 +108,7 @@ def usable(
         raise RecipeError(
             f"data.path {where}: no {of} problem has a gold that can be used; see the warning above"
         )
-    notes += check_traces(recipe, tokenizer, training)
+    notes += check_traces(recipe, tokenizer, training, able)
     for note in notes:
         say(f"data: {note.line}")
     counts = {"training": len(training), "held_out": len(held_out), "bad_golds": len(bad)}
@@ -124,17 +127,20 @@ def learns_from_traces(recipe: Recipe) -> bool:
     return bool(recipe.algorithm.traces or recipe.algorithm.needs_traces)
 
 
-def check_traces(recipe: Recipe, tokenizer, problems: Sequence[Problem]) -> list[Note]:
+def check_traces(
+    recipe: Recipe, tokenizer, problems: Sequence[Problem], able: Collection[int] = ()
+) -> list[Note]:
     """How many problems have a trace that can be used, where the algorithm learns from traces; else
     [].
 
-    RecipeError where none has.
+    RecipeError where none has. ``able``: ids of those whose trace was found to be of use before.
     """
     limit = recipe.rollout.max_response_tokens
     if not learns_from_traces(recipe):
         return []
-    faults = Counter(trace_faults(tokenizer, problems, limit, recipe.data))
-    count = faults.pop(None, 0)
+    unknown = [problem for problem in problems if problem.id not in able]
+    faults = Counter(trace_faults(tokenizer, unknown, limit, recipe.data))
+    count = faults.pop(None, 0) + len(problems) - len(unknown)
     why = ", ".join(f"{number} {fault}" for fault, number in faults.items())
     if not count:
         raise RecipeError(
@@ -207,7 +213,8 @@ def bad_golds(
         rows = []
         for p, fault in zip(problems, verifier.gold_faults(problems), strict=True):
             if fault:
-                rows.append({"id": p.id, "problem": p.text, "gold": p.gold, "fault": fault})
+                row = {"id": p.id, "problem": p.text, "gold": p.gold, "fault": fault}
+                rows.append(row if p.name is None else row | {"name": p.name})
         found = {"golds": golds, "digest": fingerprints.digest(json.dumps(rows)), "rows": rows}
         disk.write_atomic(file, json.dumps(found, indent=1) + "\n")
     if not rows:

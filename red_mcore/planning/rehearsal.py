@@ -24,7 +24,7 @@ from red_mcore.config.loading import load
 from red_mcore.config.recipe import Data, Recipe, RecipeError
 from red_mcore.data import choosing, files, formats, sources
 from red_mcore.data.problems import ARITHMETIC_PROBLEMS, Loaded, read_problems
-from red_mcore.planning import intake
+from red_mcore.planning import intake, trace_use
 from red_mcore.planning.plan import find_architecture
 from red_mcore.samples.records import Problem
 from red_mcore.system.exit_codes import BAD_INPUT
@@ -163,12 +163,15 @@ def _lengths(recipe: Recipe, tokenizer, loaded: Loaded) -> list[str]:
     if intake.learns_from_traces(recipe):
         with_trace = [problem for problem in loaded.training if problem.trace]
         some = _spread(with_trace, lambda problem: problem.trace or "") or loaded.training
+        places = trace_use.unfit(recipe, tokenizer, some).places
+        some = [choosing.chosen(one, recipe.data, places.get(one.id, ())) for one in some]
         (note,) = intake.check_traces(recipe, tokenizer, some)
         line = note.line.replace("training problems", "looked at")
         told.append(
             f"traces: {len(with_trace)} of {len(loaded.training)} training problems have one;"
             f" {line}"
         )
+    told += [note.line for note in trace_use.unused(recipe, loaded.training)]
     return told
 
 

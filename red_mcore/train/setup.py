@@ -13,7 +13,7 @@ from red_mcore.checkpoints import identity, manifests, resume
 from red_mcore.config.recipe import Model, Recipe
 from red_mcore.config.tree import to_yaml
 from red_mcore.models.architecture import Architecture
-from red_mcore.planning import checks, plan
+from red_mcore.planning import checks, plan, trace_use
 from red_mcore.planning.intake import load_benchmarks, take_in
 from red_mcore.samples.records import Problem
 from red_mcore.system import disk, signals
@@ -199,7 +199,10 @@ def read_data(
 
     ranks.on_main(here, try_out)
     ranks.on_main(here, claim)
-    training, held_out = take_in(recipe, loaded, benchmarks, model.tokenizer, verifier, here, say)
+    loaded, able = trace_use.settle(recipe, loaded, model.tokenizer, here)
+    training, held_out = take_in(
+        recipe, loaded, benchmarks, model.tokenizer, verifier, here, say, able
+    )
     ranks.on_main(here, lambda: identity.claim_used(recipe, training, held_out, begun))
     learns_traces = bool(recipe.algorithm.traces or recipe.algorithm.needs_traces)
     for line in example(model.tokenizer, training, recipe.data, model.stop_ids, learns_traces):
