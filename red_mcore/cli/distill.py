@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from red_mcore.distillation.teacher import Task, Teacher
 
 ADDRESSES = ("http://", "https://")
+OF_ADDRESSES: tuple[str, ...] = ("model", "requests_per_minute", "tokens_per_minute")
+OF_PROCESS: tuple[str, ...] = ("tensor", "dtype", "engine", "chat_template")
+"""Options that one kind of teacher takes alone."""
 FAILED = 1
 
 
@@ -53,6 +56,7 @@ def main(arguments: list[str]) -> int:
 
     try:
         common.check_positive(options, "tensor")
+        _check_kind(options, is_address)
         sampling = _sampling(options)
         job = run.Job(
             data=_data(options, sampling),
@@ -95,6 +99,16 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _check_kind(options: argparse.Namespace, is_address: bool) -> None:
+    """RecipeError for an option of the other kind of teacher."""
+    names, fix = OF_ADDRESSES, "is for an address (http://...): leave it out"
+    if is_address:
+        names, fix = OF_PROCESS, "is for a teacher in this process: give it to the server"
+    for name in names:
+        if getattr(options, name) is not None:
+            raise RecipeError(f"--{name.replace('_', '-')} {fix}")
+
+
 def _say(line: str) -> None:
     print(line, flush=True)
 
@@ -133,10 +147,6 @@ def _data(options: argparse.Namespace, sampling: Sampling) -> Data:
 def _address(options: argparse.Namespace, job: Any) -> Teacher:
     from red_mcore.distillation.address import Address
 
-    for name in ("tensor", "dtype", "engine", "chat_template"):
-        if getattr(options, name) is not None:
-            option = f"--{name.replace('_', '-')}"
-            raise RecipeError(f"{option} is for a teacher in this process: give it to the server")
     return Address(
         options.teacher,
         options.model,
@@ -151,10 +161,6 @@ def _address(options: argparse.Namespace, job: Any) -> Teacher:
 def _local(options: argparse.Namespace, job: Any, tasks: Sequence[Task]) -> Teacher:
     from red_mcore.distillation.local import Local
 
-    for name in ("model", "requests_per_minute", "tokens_per_minute"):
-        if getattr(options, name) is not None:
-            option = f"--{name.replace('_', '-')}"
-            raise RecipeError(f"{option} is for an address (http://...): leave it out")
     return Local(
         options.teacher,
         tasks,

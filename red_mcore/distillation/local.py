@@ -56,7 +56,11 @@ class Local:
             for task in tasks
         }
         self._sampling, self._concurrency = sampling, concurrency
-        self._settings = {"tensor": tensor, "dtype": dtype, "options": dict(options or {})}
+        self._settings: dict[str, Any] = {
+            "tensor": tensor,
+            "dtype": dtype,
+            "options": dict(options or {}),
+        }
         self._stops = seams.stop_ids_of(self._tokenizer, self._folder)
         self.name = self._folder.resolve().name if Path(name).is_dir() else name
         self.place = self.name

@@ -37,13 +37,7 @@ class Server:
         command += ["--max-num-batched-tokens", "4096", "--kv-cache-memory-bytes", 64 << 20]
         command += ["--host", "127.0.0.1", "--port", self.port, "--api-key", KEY]
         command += ["--generation-config", "vllm", "--disable-log-stats"]
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "VLLM_NO_USAGE_STATS": "1",
-            # The engine then is a fork of this warm program, and imports nothing again.
-            "VLLM_WORKER_MULTIPROCESSING_METHOD": "fork",
-        }
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "VLLM_NO_USAGE_STATS": "1"}
         self._program = warm.start(command, self._log, env=environment)
 
     def wait(self) -> None:

@@ -3,7 +3,7 @@
 python tests/soak/distill_kills.py [--kills 10] [--seed 0] [--folder FOLDER]
 
 A real server of vLLM answers on this machine. The tool asks it undisturbed; then once more, killed
-(SIGKILL) at random moments of its life: while it starts, asks, judges and writes; every third time
+(SIGKILL) at random moments of its life: while it starts, asks, judges and writes; every fifth time
 the server is killed as well, and started again. Set and manifest have to be the same bytes, no
 answer may be in the ledger twice, and none that was there may be gone.
 """
@@ -25,7 +25,7 @@ from bigrams import write_teacher  # noqa: E402
 from serving import Server, command, environment, keys, write_problems  # noqa: E402
 
 OPTIONS = ("--samples", 3, "--keep", "fill", "--count", 3, "--most", 9)
-PACE = ("--requests-per-minute", 150, "--concurrency", 6)
+PACE = ("--requests-per-minute", 200, "--concurrency", 6)
 """So that it lives long enough to be killed."""
 
 
@@ -58,8 +58,8 @@ def kill(count: int, rng: random.Random, folder: Path, data: Path, server: Serve
     ledger, before, kills = other / "ledger.jsonl", b"", 0
     while kills < count:
         program = warm.start(again, folder / "tool.log", env=environment())
-        end = time.monotonic() + rng.uniform(0, 6)
-        with_server = kills % 3 == 2
+        end = time.monotonic() + rng.uniform(0, 10)
+        with_server = kills % 5 == 2
         while time.monotonic() < end and program.poll() is None:
             time.sleep(0.01)
         ended = f"it came to its end after {kills} kills: lower PACE\n"
