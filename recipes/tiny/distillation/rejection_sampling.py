@@ -14,7 +14,7 @@ def chain(rounds: int) -> list[list[str]]:
     for number in range(1, rounds + 1):
         out, name = f"{{out}}/sampled{number}", f"round{number}"
         keep = ["--keep", "k_correct", "--samples", "8", "--count", "4", f"--seed={number}"]
-        found.append(imitation.sample(out, model, *keep, "problems=512"))
+        found.append(imitation.sample(out, model, *keep, "problems=256"))
         learn = ["data.trace_choice=random", "steps=50"]
         found.append(imitation.train(name, model, f"{out}/traces.jsonl", *learn))
         model = f"{{out}}/{name}/export"

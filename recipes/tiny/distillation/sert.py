@@ -19,7 +19,7 @@ CHAIN = [
         SELF,
         imitation.STUDENT,
         *("--source", "student", "--samples", "8", "--temperature", "0.8", "--top-p", "0.95"),
-        *("problems=512",),
+        *("problems=256",),
     ),
     ["traces", "filter", "--data", f"{SELF}/traces.jsonl", "--student", imitation.STUDENT]
     + ["--out", f"{SELF}/kept.jsonl", *RULES],
