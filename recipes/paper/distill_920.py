@@ -17,6 +17,8 @@ MATH-500; where the words of reflection are banned at decoding, about as good as
 the words. ``data.problems=100``, 250 and 500 behind ``data.path`` give the curve of sizes.
 """
 
+from typing import Any
+
 from recipes.red_1p5b import recipe as red_1p5b
 from red_mcore.algorithms.sft import SFT
 from red_mcore.recipe import (
@@ -46,6 +48,8 @@ QWEN25_32B = {
 }
 AIME = "gneubig/aime-1983-2024"
 """One row each, by year: the first 920 are those until 2023, about."""
+AIME24 = "HuggingFaceH4/aime_2024"
+HELD_OUT: dict[str, Any] = {"held_out": 30, "held_out_path": AIME24, "held_out_split": "train"}
 STEPS = 287  # 5 x 920 / 16
 LENGTH = ["--max-tokens", "16384", "--temperature", "0.6", "--top-p", "0.95"]
 BANNED = ["wait", "Wait", "maybe", "Maybe", "but", "But", "alternatively", "Alternatively"]
@@ -53,7 +57,7 @@ BANNED = ["wait", "Wait", "maybe", "Maybe", "but", "But", "alternatively", "Alte
 
 def sample(out: str, *more: str) -> list[str]:
     """The stage that samples the trained model on AIME24."""
-    model = ["--teacher", "{out}/paper_distill_920/export", "--data", "HuggingFaceH4/aime_2024"]
+    model = ["--teacher", "{out}/paper_distill_920/export", "--data", AIME24]
     return ["distill", *model, "--out", out, "--samples", "32", *LENGTH, *more]
 
 
@@ -61,8 +65,7 @@ CHAIN = [
     ["distill", "--teacher", "Qwen/QwQ-32B", "--tensor", "8", "--data", AIME, *LENGTH]
     + ["--out", "{out}/teacher", "problems=920"],
     ["run", "{recipe}", "runs={out}", "data.path={out}/teacher/traces.jsonl"]
-    + ["data.trace_field=traces[0].text", "data.held_out_path=HuggingFaceH4/aime_2024"]
-    + ["data.held_out_split=train", "data.held_out=30"],
+    + ["data.trace_field=traces[0].text", *(f"data.{n}={v}" for n, v in HELD_OUT.items())],
     sample("{out}/free", "--tensor", "8"),
     sample("{out}/banned", "--tensor", "8", *(f"--ban={word}" for word in BANNED)),
 ]
@@ -75,8 +78,8 @@ def recipe() -> Recipe:
     r.parallel = Parallel(ranks=32, tensor=8, sequence=True, recompute="full")
     r.algorithm = SFT()
     r.steps = STEPS
-    r.data = Data(path=AIME, problems=920, held_out=0)
-    r.batch = Batch(prompts_per_step=16, tokens_per_micro_batch=16384)
+    r.data = Data(path=AIME, problems=920, **HELD_OUT)
+    r.batch = Batch(prompts_per_step=16, tokens_per_micro_batch=17408)
     r.rollout.max_response_tokens = 16384
     r.optimizer = Optimizer(lr=1e-5, min_lr_ratio=0.0, warmup_steps=STEPS // 20, betas=(0.9, 0.95))
     r.reward = Reward(workers=2)

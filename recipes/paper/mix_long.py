@@ -49,7 +49,7 @@ def imitation(name: str, released: str, rows: int) -> Recipe:
     r.algorithm = SFT()
     r.data = Data(path=released, held_out=rows // 100)
     r.steps = 2 * (rows - rows // 100) // 8
-    r.batch = Batch(prompts_per_step=8, tokens_per_micro_batch=16384)
+    r.batch = Batch(prompts_per_step=8, tokens_per_micro_batch=17408)
     r.rollout.max_response_tokens = 16384
     r.optimizer = Optimizer(
         lr=1e-5, min_lr_ratio=0.0, warmup_steps=r.steps // 10, betas=(0.9, 0.95)

@@ -33,7 +33,8 @@ def held_out(out: str, *more: str) -> list[str]:
 
 CHAIN = [
     imitation.BASE,
-    ["run", "{recipe}", "name=distill_920", "runs={out}", f"model.path={imitation.STUDENT}"],
+    ["run", "{recipe}", "name=distill_920", "runs={out}", f"model.path={imitation.STUDENT}"]
+    + ["base=null"],
     held_out("{out}/free"),
     held_out("{out}/banned", "--ban", "w"),
 ]

@@ -39,7 +39,8 @@ def train(name: str, start: str, path: str, *more: str) -> list[str]:
     as the run {out}/``name``."""
     # A path comes before the fields that belong to it, and takes those of another away.
     data = [f"data.path={path}", "data.held_out_path={out}/data/held_out.jsonl"]
-    own = [f"name={name}", "runs={out}", f"model.path={start}", *data, *more]
+    model = [f"model.path={start}", "base=null"]
+    own = [f"name={name}", "runs={out}", *model, *data, *more]
     return ["run", "{recipe}", *own]
 
 
