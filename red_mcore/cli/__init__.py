@@ -21,6 +21,7 @@ COMMANDS = {
     "compare": "methods from one start, over seeds, in one report",
     "convert": "checkpoints to and from Hugging Face folders",
     "doctor": "what this machine has, and what to mend",
+    "prepare": "one verified set with a manifest, from any sources",
     "push": "upload an export to the Hugging Face hub",
 }
 _HELD = ("run", "compare", "evaluate", "chain")
