@@ -2,10 +2,12 @@
 
 import ast
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from red_mcore.cli import chain
 from red_mcore.config.loading import load
 from red_mcore.config.recipe import RecipeError
 from red_mcore.planning.checks import validate
@@ -14,7 +16,7 @@ from red_mcore.planning.plan import describe
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(path.relative_to(ROOT) for path in (ROOT / "recipes").rglob("*.py"))
 PAPER, TINY, PRETRAINED = (
-    {path.stem: path for path in RECIPES if path.parent.name == folder}
+    {path.stem: path for path in RECIPES if path.parts[1] == folder}
     for folder in ("paper", "tiny", "hf")
 )
 
@@ -63,12 +65,14 @@ def test_a_paper_recipe_says_where_its_settings_come_from_and_what_was_reported(
 
 
 def test_paper_recipes_that_share_a_model_do_not_change_it_for_each_other():
-    """Two papers train the model with its positions as they are; the others extend them."""
+    """Two papers train the model with its positions as they are, four others; the rest extend
+    them."""
     positions = {
         name: load(str(ROOT / path)).model.config["max_position_embeddings"]
         for name, path in PAPER.items()
     }
-    assert positions == dict.fromkeys(PAPER, 16384) | {"dft": 4096, "dr_grpo": 4096}
+    others = {"sert": 32768, "mix_long": 32768, "mix_large": 32768, "distill_920": 131072}
+    assert positions == dict.fromkeys(PAPER, 16384) | {"dft": 4096, "dr_grpo": 4096} | others
 
 
 @pytest.mark.parametrize("method", PRETRAINED)
@@ -86,6 +90,23 @@ def test_a_pretrained_model_is_not_trained_with_a_toy_s_settings(method):
     )
     if recipe.algorithm.aggregation == "constant":
         assert recipe.algorithm.constant == 300
+
+
+CHAINS = [path for path in RECIPES if "CHAIN" in (ROOT / path).read_text()]
+
+
+@pytest.mark.parametrize("file", CHAINS, ids=str)
+def test_every_stage_of_a_chain_is_a_command_line(file, tmp_path, monkeypatch):
+    """Of trainings the overrides fit the recipe; of the others the options are known."""
+    chained = chain.stages(ROOT / file, tmp_path, ["seed=7"])
+    assert {"distill", "traces"} & {words[0] for words in chained}
+    for command, *words in chained:
+        if command == "run":
+            assert load(words[0], words[1:]).seed == 7
+        else:
+            parser = import_module(f"red_mcore.cli.{command}")._parser()
+            parse = parser.parse_intermixed_args if command == "distill" else parser.parse_args
+            parse(words)
 
 
 def test_there_are_recipes_for_pretrained_models():

@@ -30,7 +30,7 @@ EQUAL = (
     "offload",
 )
 """Fields, and sections with all their fields, that all recipes of a comparison share."""
-MAY_DIFFER = ("evaluation.every", "rollout.logprob_gap_limit")
+MAY_DIFFER = ("evaluation.every", "rollout.logprob_gap_limit", "data.problems")
 """Fields among them that are free."""
 OURS = {
     "name": "give recipes of other names",

@@ -21,6 +21,7 @@ decoding never. Standard library only.
 from __future__ import annotations
 
 import random
+import re
 from functools import lru_cache
 
 from red_mcore.config.recipe import Arithmetic, RecipeError
@@ -47,6 +48,9 @@ CORPUS_RECHECK = 0.02
 """Share of corpus steps that are re-checked, so that the base model has seen ``w``."""
 CLOSING_TOKENS = 4
 """``\\boxed{``, the digit, ``}`` and the end-of-sequence token."""
+
+_STEP = re.compile(r"[a-v]([-+*@])(\d)")
+"""An operation in the text of a problem."""
 
 Chain = tuple[int, list[tuple[str, int]]]
 """Start digit and the operations (symbol, right operand)."""
@@ -109,6 +113,13 @@ def make_problems(settings: Arithmetic, count: int, seed: int) -> list[Problem]:
             gold, trace = str(_value(chain)), _teacher(chain, settings, rng)
             problems[text] = Problem(id=len(problems), text=text, gold=gold, trace=trace)
     return list(problems.values())
+
+
+def another_trace(problem: str, settings: Arithmetic, rng: random.Random) -> str:
+    """A trace of a teacher of these habits (``recheck``, ``slip``, ``leap``) for the text of a
+    problem that ``make_problems`` drew; always right."""
+    steps = [(symbol, int(operand)) for symbol, operand in _STEP.findall(problem)]
+    return _teacher((int(problem[0]), steps), settings, rng)
 
 
 def corpus(settings: Arithmetic, rng: random.Random) -> tuple[str, str]:

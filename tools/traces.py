@@ -1,0 +1,6 @@
+"""``red-mcore traces``, from a checkout."""
+
+if __name__ == "__main__":
+    from red_mcore.cli import main
+
+    main("traces")
