@@ -48,7 +48,7 @@ def of_problems(problems: Iterable[Problem]) -> list[list[Any]]:
 
 
 def _of_problem(p: Problem) -> list[Any]:
-    row = [p.id, p.kind, digest(p.text), digest(p.gold), None, p.text[:SHOWN]]
+    row: list[Any] = [p.id, p.kind, digest(p.text), digest(p.gold), None, p.text[:SHOWN]]
     if p.trace is not None:
         row[4] = digest(p.trace)
     if p.columns is not None:
