@@ -24,8 +24,10 @@ SLOW = (
     *("gpu", "parallel", "parity", "rollout", "slurm", "soak", "tools", "tracking"),
     *("test_end_to_end.py", "test_launch.py", "test_run.py", "test_signals.py", "test_survival.py"),
     *("test_streams.py", "test_your_model.py", "test_warm.py", "test_wheel.py"),
+    "test_distilling.py",
     # They make models, figures, or child processes by the dozen.
     *("analysis", "convert", "reporting", "test_fuzz.py", "test_identity.py", "test_rehearsal.py"),
+    *("test_killed.py", "test_prepare.py"),
     *("test_functions.py", "test_pool.py", "test_verifier.py", "test_grading.py", "megatron"),
     *(
         "test_model_folder.py",
@@ -136,7 +138,7 @@ def _run_layouts(folder: Path, over: threading.Event) -> Path:
 def _make_models(folder: Path) -> None:
     import torch
     from family_models import FAMILIES, make_family
-    from layout_samples import DEEP, SMALL, config
+    from layout_samples import DEEP, SMALL, TEACHER, config
 
     from red_mcore.convert.hf import make_fresh
     from red_mcore.data.tokenizer import build_tokenizer
@@ -149,6 +151,8 @@ def _make_models(folder: Path) -> None:
         config(True, hidden=SMALL), build_tokenizer(), folder / "small", seed=0, dtype=torch.float32
     )
     make_fresh(config(True, DEEP), build_tokenizer(), folder / "deep", seed=0, dtype=torch.float32)
+    teacher = config(False, *TEACHER)
+    make_fresh(teacher, build_tokenizer(), folder / "teacher", seed=1, dtype=torch.float32)
     for name in FAMILIES:
         make_family(name, folder / name)
 

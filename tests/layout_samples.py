@@ -11,10 +11,11 @@ import numpy as np
 from red_mcore.algorithms.grpo import GRPO
 from red_mcore.algorithms.gspo import GSPO
 from red_mcore.algorithms.luffy import LUFFY
+from red_mcore.algorithms.opd import OPD
 from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.sft import SFT
 from red_mcore.algorithms.srft import SRFT
-from red_mcore.config.recipe import Optimizer
+from red_mcore.config.recipe import Optimizer, Teacher
 from red_mcore.megatron.packing import bins
 from red_mcore.samples.records import Group, Problem, Sample
 
@@ -27,6 +28,8 @@ DEEP = 8
 """Layers of the model that is cut into eight chunks."""
 SMALL = 32
 """Width of the model that makes the many steps on unusual groups."""
+TEACHER = (DEEP, SMALL)
+"""Layers and width of the teacher."""
 LONGEST = 69
 """Tokens of the longest sample, a trace: where they are the budget,
 the other trace comes in a later micro-batch."""
@@ -38,6 +41,11 @@ GRID = {
     "sft": SFT(),
     "gspo": GSPO(aggregation="constant", constant=4.0, clip_low=0.02, clip_high=0.02),
 }
+DISTILLED = {
+    "alone": OPD(teacher=Teacher("teacher", 0.7)),
+    "added": RED(constant=8.0, teacher=Teacher("teacher", 0.7)),
+}
+"""Algorithms with a teacher, which is narrower and deeper than the policy."""
 # A large eps keeps Adam's step smooth: where a gradient is nearly zero,
 # rounding must not decide its sign.
 MAIN = Optimizer(lr=1e-2, eps=1e-3, warmup_steps=1, weight_decay=0.1), 6

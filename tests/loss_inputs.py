@@ -13,6 +13,7 @@ def loss_inputs(
     *,
     old_logp: Tensor | None = None,
     ref_logp: Tensor | None = None,
+    teacher_logp: Tensor | None = None,
     **fields: Tensor | float,
 ) -> LossInputs:
     """All tokens are those of one response; fields [T] or numbers,
@@ -34,5 +35,10 @@ def loss_inputs(
         lengths=torch.tensor([float(len(logp))]),
     )
     return LossInputs(
-        logp=logp, sequences=whole, scored_logp=old_logp, reference_logp=ref_logp, **tensors
+        logp=logp,
+        sequences=whole,
+        scored_logp=old_logp,
+        reference_logp=ref_logp,
+        teacher_logp=teacher_logp,
+        **tensors,
     )

@@ -20,6 +20,7 @@ from red_mcore.algorithms.gspo import GSPO
 from red_mcore.algorithms.hpt import HPT
 from red_mcore.algorithms.luffy import LUFFY
 from red_mcore.algorithms.mixins import stage_of
+from red_mcore.algorithms.opd import OPD
 from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.red_coda import REDCoDA
 from red_mcore.algorithms.reinforce_plus_plus import ReinforcePlusPlus
@@ -29,6 +30,7 @@ from red_mcore.algorithms.sft import SFT
 from red_mcore.algorithms.sft_grpo import SFTGRPO
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
 from red_mcore.algorithms.srft import SRFT
+from red_mcore.config.recipe import Teacher
 from red_mcore.samples.records import Group, Problem, Sample
 
 LONGEST = 64
@@ -66,6 +68,8 @@ ALGORITHMS = {
     "GSPO": GSPO(clip_low=0.05, clip_high=0.05),
     "CISPO": CISPO(),
     "REINFORCE++": ReinforcePlusPlus(),
+    "OPD": OPD(teacher=Teacher("reference")),
+    "taught RED": RED(constant=8.0, teacher=Teacher("reference", 0.5)),
     "fading RED": FadingRED(first_lessons=2, lesson_traces=2, imitation=IMITATION[0]),
 }
 STATES = {

@@ -412,9 +412,9 @@ def benchmarks(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def benchmarked(folder, benchmarks) -> Path:
-    """GRPO with a reference from the base stage, on two ranks, which evaluates benchmarks on its
-    way."""
+def benchmarked(folder, base, benchmarks) -> Path:
+    """GRPO with a reference from the base stage and a teacher of another run, on two ranks, which
+    evaluates benchmarks on its way."""
     asked = {"names": ["AIME24", "AMC23"], "data": str(benchmarks), "every": 1, "protocol": ASKED}
     run(
         folder,
@@ -424,6 +424,7 @@ def benchmarked(folder, benchmarks) -> Path:
         "base.sequences_per_step=48",
         "steps=2",
         "algorithm.kl_coefficient=0.01",
+        f"algorithm.teacher={{path: {folder}/data2/base, coefficient: 0.1}}",
         f"evaluation.benchmarks={json.dumps(asked)}",
         recipe="recipes/tiny/grpo.py",
     )
@@ -448,6 +449,16 @@ def test_benchmarks_are_evaluated_on_the_way(folder, benchmarked):
     assert ends["AMC23_after"] == found["AMC23"]["mean"]
     assert ends["AMC23_before"] == first["benchmarks"]["AMC23"]["mean"]
     assert (benchmarked / "rollouts/benchmarks-000002.jsonl").read_text().count("verdict") > 0
+
+
+def test_a_teacher_scores_every_step_and_belongs_to_the_run(folder, benchmarked):
+    """Two models from bases of their own: they differ by as much as both have learnt otherwise."""
+    assert all(0.01 < row["teacher/reverse_kl_nats"] < 10 for row in rows(folder, "grpo"))
+    path = f"{folder}/data2/base"
+    assert f"path: {path}" in (benchmarked / "recipe.yaml").read_text()
+    manifest = manifests.newest(benchmarked / "checkpoints")[0]
+    assert manifest["recipe"]["algorithm.teacher.path"] == path
+    assert json.loads((benchmarked / "identity.json").read_text())["teacher"]["weights"]
 
 
 def test_evaluated_alone_a_checkpoint_has_the_same_numbers_also_after_a_kill(

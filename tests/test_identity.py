@@ -3,6 +3,7 @@ code."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from red_mcore.algorithms.dft import DFT
+from red_mcore.algorithms.opd import OPD
 from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.relift import ReLIFT
 from red_mcore.algorithms.sft import SFT
@@ -27,6 +29,7 @@ from red_mcore.config.recipe import (
     Recipe,
     RecipeError,
     Reward,
+    Teacher,
 )
 from red_mcore.config.tree import flatten
 from red_mcore.data.problems import read_problems
@@ -88,6 +91,7 @@ def start(
     """What rank 0 does with the identity at a start; then a checkpoint of it. What was said."""
     said: list[str] = []
     problems = read_problems(recipe.data, recipe.data.seed, columns)
+    teacher = recipe.algorithm.teacher
     identity.claim(
         recipe,
         Path(recipe.model.path),
@@ -95,6 +99,7 @@ def start(
         benchmarks or {},
         resume.begun(recipe),
         said.append,
+        None if teacher is None else Path(teacher.path),
     )
     folder = resume.checkpoints(recipe) / "main-000002"
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,6 +129,24 @@ def test_the_same_goes_on(recipe):
     for _ in range(2):
         resume.check(recipe)
         assert start(recipe) == []
+
+
+def test_another_teacher(recipe, model, tmp_path):
+    """Of the same path with other weights or another shape, or of another path."""
+    folder = shutil.copytree(model, tmp_path / "teacher")
+    recipe.algorithm = OPD(teacher=Teacher(str(folder)))
+    for _ in range(2):
+        assert start(recipe) == []
+        resume.check(recipe)
+    other = shutil.copytree(folder, tmp_path / "other")
+    moved = replace(recipe, algorithm=OPD(teacher=Teacher(str(other))))
+    with pytest.raises(RecipeError, match=rf"algorithm\.teacher\.path={folder}, now it is {other}"):
+        resume.check(moved)
+    save_file({"weight": np.full(200_000, 7, np.float32)}, folder / "model-2.safetensors")
+    what = "another teacher under algorithm.teacher.path: "
+    refused(recipe, rf"{what}model-2\.safetensors has other weights")
+    (folder / "config.json").write_text('{"model_type": "qwen2", "rope_theta": 500}')
+    refused(recipe, rf"{what}config\.json had rope_theta=10000, now it is 500")
 
 
 def test_problems_that_can_no_longer_be_used_are_counted(recipe):

@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "red_mcore"
 TIERS = (
     ("run", "cli"),
-    ("train", "comparison", "reports"),
+    ("train", "comparison", "reports", "preparation"),
     ("planning",),
     (
         "algorithms",
@@ -17,6 +17,7 @@ TIERS = (
         "checkpoints",
         "convert",
         "data",
+        "distillation",
         "evaluation",
         "rewards",
         "rollout",

@@ -12,6 +12,7 @@ import torch
 from layout_samples import TEMPERATURE
 from loss_inputs import loss_inputs
 
+from red_mcore.algorithms.base import losses_of
 from red_mcore.samples.records import Sample
 
 
@@ -24,11 +25,11 @@ def token_losses(algorithm, sample: Sample, model) -> dict[str, torch.Tensor]:
     fields = {
         name: float(getattr(sample, name)) for name in ("advantage", "beta", "weight", "is_offline")
     }
-    scored = {name: getattr(sample, name) for name in ("old_logp", "ref_logp")}
+    scored = {name: getattr(sample, name) for name in ("old_logp", "ref_logp", "teacher_logp")}
     fields |= {name: torch.from_numpy(logp) for name, logp in scored.items() if logp is not None}
     logp = sampled[torch.arange(len(log_p)), torch.from_numpy(sample.response.astype(np.int64))]
     entropy = -(log_p.exp() * log_p).sum(-1)
-    return algorithm.token_losses(loss_inputs(logp, entropy=entropy, **fields), {}, 0)
+    return losses_of(algorithm, {}, 0)(loss_inputs(logp, entropy=entropy, **fields))
 
 
 def reference(

@@ -25,6 +25,9 @@ sets weights of traces alone (``mixins.OnePassWeights``), the update's own forwa
 its way: the losses of micro-batches of rollouts then come before ``weigh``, those of traces
 behind it.
 
+``token_losses`` is given advantages of tokens: where ``teacher`` is set, those of rollouts already
+have the teacher's part (``teaching``), whatever the algorithm.
+
 What a plan asks (``check``, ``optimizers``, ``uses_reference``) is in
 ``config.recipe.Algorithm``. What few algorithms need (traces in the groups, stages, branches,
 lessons, further optimizers) is in ``mixins``, one for each.
@@ -38,6 +41,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from red_mcore.algorithms import teaching
 from red_mcore.config.fields import Bound, FractionAboveZero, PositiveWeight
 from red_mcore.config.recipe import Algorithm, Recipe, RecipeError
 from red_mcore.losses import token
@@ -69,6 +73,10 @@ class GroupAlgorithm(Algorithm):
     """Tokens by which ``constant`` aggregation divides each sequence's sum. None in a recipe file
     stands for the most that a response may have, ``rollout.max_response_tokens`` (Dr.GRPO),
     whatever overrides make of it."""
+
+    def check(self, recipe: Recipe) -> None:
+        super().check(recipe)
+        teaching.check(self)
 
     # The four moments of a step
 
@@ -122,7 +130,8 @@ class GroupAlgorithm(Algorithm):
 
     def kept(self, groups: Groups) -> tuple[list[Group], Metrics]:
         """The groups that are trained on, once they have advantages, and how many they are."""
-        kept = [group for group in groups if self.trains_on(group)]
+        has_teacher = self.teacher is not None  # who says something about every token
+        kept = [group for group in groups if has_teacher or self.trains_on(group)]
         return kept, {"groups/kept": len(kept), "groups/dropped": len(groups) - len(kept)}
 
     def varies(self, group: Group) -> bool:
@@ -211,9 +220,12 @@ def losses_of(
     state: State,
     step: int,
 ) -> Callable[[LossInputs], ComponentLosses]:
-    """The ``token_losses`` of one step, as a policy's update calls them."""
+    """The ``token_losses`` of one step, as a policy's update calls them: with the teacher's part of
+    the advantages, if there is a teacher."""
 
     def losses(inputs: LossInputs) -> ComponentLosses:
+        if algorithm.teacher is not None:
+            inputs = teaching.with_teacher(inputs, algorithm.teacher.coefficient)
         return algorithm.token_losses(inputs, state, step)
 
     return losses

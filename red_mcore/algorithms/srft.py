@@ -30,6 +30,7 @@ from red_mcore.algorithms.base import Aggregation, ComponentLosses, Groups, Metr
 from red_mcore.algorithms.entropy_bonus import EntropyBonus
 from red_mcore.algorithms.mixins import JudgedTrace
 from red_mcore.config.fields import PositiveWeight, Weight
+from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.losses import token
 from red_mcore.losses.inputs import LossInputs
 from red_mcore.samples.records import Group, Sample, samples_of
@@ -51,6 +52,14 @@ class SRFT(JudgedTrace, EntropyBonus):
     gamma: PositiveWeight | None = None
     """Shaping p / (p + gamma) of the trace's reinforced probability; None takes p itself, as the
     paper does."""
+
+    def check(self, recipe: Recipe) -> None:
+        super().check(recipe)
+        if self.teacher is not None:
+            raise RecipeError(
+                "algorithm.teacher changes advantages, and the rollouts of SRFT have none: use"
+                " null, or another algorithm"
+            )
 
     def trains_on(self, group: Group) -> bool:
         """Every group: right and wrong rollouts train without an advantage."""

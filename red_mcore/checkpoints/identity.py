@@ -99,6 +99,9 @@ def check(recipe: Recipe) -> None:
     model, paths = recipe.model, sources.paths(recipe.data)
     is_known = model.path is None or Path(model.path).is_dir()
     found: dict[str, Any] = {"functions": fingerprints.of_functions(recipe.reward.paths)}
+    teacher = recipe.algorithm.teacher
+    if teacher is not None and teacher.path is not None and Path(teacher.path).is_dir():
+        found["teacher"] = fingerprints.of_model(Model(path=teacher.path))
     if is_known:
         found["model"] = fingerprints.of_model(model)
     _compare(recipe, then, found)
@@ -123,12 +126,13 @@ def claim(
     benchmarks: dict[str, str],
     begun: bool,
     say: Callable[[str], None],
+    teacher: Path | None = None,
 ) -> None:
     """Compare with the earlier starts of a run that has ``begun``, then keep what it is made of;
     for rank 0.
 
-    ``weights``: folder of the first weights; ``benchmarks``: a digest of each. RecipeError as in
-    ``check``.
+    ``weights``: folder of the first weights; ``benchmarks``: a digest of each; ``teacher``: folder
+    of the teacher, if there is one. RecipeError as in ``check``.
     """
     from red_mcore.data.tokenizer import load_tokenizer
 
@@ -146,6 +150,8 @@ def claim(
         "data": _summary(rows, len(loaded.training)),
         "benchmarks": benchmarks,
     }
+    if teacher is not None:
+        now["teacher"] = fingerprints.of_model(Model(path=str(teacher)))
     folder = recipe.folder
     then = read(folder) if begun else {}
     try:
@@ -234,6 +240,9 @@ def _compare(
         _refuse(
             folder, f"another model {where}: {_of_models(then['model'], now['model'])}", "model"
         )
+    if "teacher" in both:
+        what = _of_models(then["teacher"], now["teacher"])
+        _refuse(folder, f"another teacher under algorithm.teacher.path: {what}", "teacher")
     if "tokenizer" in both:
         _refuse(
             folder,

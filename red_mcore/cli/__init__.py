@@ -15,9 +15,11 @@ COMMANDS = {
     "report": "one page of a training run",
     "rollouts": "one page of a run's rollouts, steps side by side",
     "analyse": "how models reason, along recorded responses",
+    "distill": "traces of a teacher, verified on the way",
     "compare": "methods from one start, over seeds, in one report",
     "convert": "checkpoints to and from Hugging Face folders",
     "doctor": "what this machine has, and what to mend",
+    "prepare": "one verified set with a manifest, from any sources",
     "push": "upload an export to the Hugging Face hub",
 }
 _HELD = ("run", "compare", "evaluate")

@@ -125,10 +125,12 @@ def _import(recipe: Recipe) -> None:
     from red_mcore.rollout.environment import begin_imports, set_environment
 
     begin_imports()
-    names = filter(None, (recipe.model.path, *sources.paths(recipe.data)))
+    names = [recipe.model.path, *sources.paths(recipe.data)]
+    if recipe.algorithm.teacher is not None:
+        names.append(recipe.algorithm.teacher.path)
     benchmarks = recipe.evaluation.benchmarks
     # Offline only where nothing is fetched: the hub's client would not look for what it lacks.
-    is_local = all(Path(name).exists() for name in names)
+    is_local = all(Path(name).exists() for name in filter(None, names))
     set_environment(offline=is_local and (benchmarks is None or benchmarks.data is not None))
     import red_mcore.rollout.engine
     import red_mcore.train.trainer  # noqa: F401

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from red_mcore.config.fields import Bound, MayChange, Place, Prose, Ranks
+from red_mcore.config.fields import Bound, MayChange, Place, PositiveWeight, Prose, Ranks
 
 
 @dataclass
@@ -78,3 +78,18 @@ class Offload:
     checkpoints."""
     reference: bool = False
     """Weights of the reference, but while it scores."""
+    teacher: bool = False
+    """Weights of the teacher, but while it scores."""
+
+
+@dataclass
+class Teacher:
+    """A second model, frozen, that scores every token of the rollouts (on-policy distillation). It
+    has a shape of its own, but the policy's tokenizer and, over the ranks, the policy's layout."""
+
+    path: Place | None = None
+    """Folder (or hub name) of the teacher: config.json, safetensors and tokenizer, as
+    ``model.path``; a checkpoint that ``tools/convert.py`` made will do."""
+    coefficient: PositiveWeight = 1.0
+    """What is subtracted from the advantage of a rollout's token is this x (log-prob of the policy
+    that sampled it - log-prob of the teacher)."""

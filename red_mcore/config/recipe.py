@@ -14,7 +14,7 @@ from red_mcore.config.data import Arithmetic, Data, Source
 from red_mcore.config.errors import RecipeError
 from red_mcore.config.evaluation import Benchmarks, Evaluation, Protocol
 from red_mcore.config.fields import MayChange, Place, Prose, Seed, Steps, StepsOrNone
-from red_mcore.config.model import Model, Offload, Parallel
+from red_mcore.config.model import Model, Offload, Parallel, Teacher
 from red_mcore.config.output import Hub, Tracking
 from red_mcore.config.reward import Format, Overlong, Repetition, Reward
 from red_mcore.config.training import Base, Batch, Checkpoint, Optimizer, Rollout, Until
@@ -42,6 +42,7 @@ __all__ = [
     "Reward",
     "Rollout",
     "Source",
+    "Teacher",
     "Tracking",
     "Until",
 ]
@@ -57,8 +58,14 @@ class Algorithm:
     """Whether traces are needed beside those."""
     rollouts: ClassVar[bool] = True
     """Whether rollouts are sampled at all; imitation needs none."""
+    compares: ClassVar[bool] = True
+    """Whether the samples of a group are compared with one another, so that it needs two."""
     optimizer: ClassVar[str] = "main"
     """Which of its ``optimizers`` makes the step's updates."""
+
+    teacher: Teacher | None = None
+    """A model whose log-probs take part in the advantage of every token that was sampled; None is
+    off. With a teacher every group is trained on, also one whose rewards are all the same."""
 
     @property
     def uses_reference(self) -> bool:

@@ -19,7 +19,7 @@ import re
 import sys
 import traceback
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from red_mcore.config.recipe import Data, RecipeError
 from red_mcore.data import cells, sources
 
 Row = dict[str, Any]
+Broken = Callable[[str, RecipeError], object]
+"""Told of a row that cannot be read: (where, why)."""
 
 SUFFIXES = (
     ".jsonl", ".json", ".csv", ".tsv", ".parquet",
@@ -60,13 +62,28 @@ def is_function(path: str) -> bool:
     return all(map(str.isidentifier, (*module.split("."), name)))
 
 
-def rows(data: Data, only: Collection[str] | None = None) -> Iterator[tuple[str, Row]]:
+def rows(
+    data: Data, only: Collection[str] | None = None, broken: Broken | None = None
+) -> Iterator[tuple[str, Row]]:
     """(where, row) of each row of ``data.path``; ``where`` is for messages, e.g. ``train.jsonl line
     3``.
 
     ``only`` names the columns that are of use, where reading less is faster: a row may have others
-    all the same.
+    all the same. ``broken`` is told of a row that cannot be read, where the next one still can: one
+    that is no JSON or no object, or has more cells than there are columns. RecipeError where it is
+    None, and for files that are damaged as a whole.
     """
+    for where, row in _rows(data, only):
+        if not isinstance(row, RecipeError):
+            yield where, row
+        elif broken is None:
+            raise row
+        else:
+            broken(where, row)
+
+
+def _rows(data: Data, only: Collection[str] | None) -> Iterator[tuple[str, Row | RecipeError]]:
+    """The same, with what is wrong in the place of a broken row."""
     place = sources.path(data)
     if is_function(place):
         yield from _function_rows(place)
@@ -85,12 +102,12 @@ def rows(data: Data, only: Collection[str] | None = None) -> Iterator[tuple[str,
         yield from _json_rows(path, kind)
 
 
-def columns(data: Data, most: int | None = None) -> list[str]:
+def columns(data: Data, most: int | None = None, broken: Broken | None = None) -> list[str]:
     """Names of the columns of ``data.path`` in order, those of the first ``most`` rows where rows
     have their own.
 
     Fields of an object are there as well, with a dot: ``reward_model``,
-    ``reward_model.ground_truth``.
+    ``reward_model.ground_truth``. ``broken`` as in ``rows``.
     """
     place = sources.path(data)
     fields: dict[str, dict[str, None]] = {}  # whose keys are in order, and each there once
@@ -101,7 +118,7 @@ def columns(data: Data, most: int | None = None) -> list[str]:
             for field in file.schema_arrow:
                 fields[field.name] = dict.fromkeys(_names(field.type))
     else:
-        for _, row in islice(rows(data), most):
+        for _, row in islice(rows(data, broken=broken), most):
             _note(fields, row)
     found = []
     for name, inner in fields.items():
@@ -145,7 +162,7 @@ def is_file(path: str) -> bool:
     return False
 
 
-def _function_rows(path: str) -> Iterator[tuple[str, Row]]:
+def _function_rows(path: str) -> Iterator[tuple[str, Row | RecipeError]]:
     """The rows that a user's function gives; RecipeError, with the line, for what it raises."""
     module, _, name = path.partition(":")
     try:
@@ -172,21 +189,22 @@ def _raised(error: BaseException) -> str:
     return f"{type(error).__name__}: {message} ({Path(last.filename).name} line {last.lineno})"
 
 
-def _json_rows(path: Path, kind: str) -> Iterator[tuple[str, Row]]:
-    lines = _lines(path)
+def _json_rows(path: Path, kind: str) -> Iterator[tuple[str, Row | RecipeError]]:
+    lines = _any_lines(path)
     if kind == ".json":  # most are a list, but the hub has JSON lines under this name
-        first = next((line for line in lines if line[1].strip()), None)
-        if first is None or not first[1].lstrip().startswith("{") or not _is_json(first[1]):
+        first = next((line for _, line in _lines(path) if line.strip()), "")
+        if not first.lstrip().startswith("{") or not _is_json(first):
             yield from _json_list(path)
             return
-        lines = _lines(path)
     for number, line in lines:
-        if line.strip():
-            where = f"{path} line {number}"
-            yield where, _object(_parse(line, where), where)
+        where = f"{path} line {number}"
+        if isinstance(line, RecipeError):
+            yield where, line
+        elif line.strip():
+            yield where, _line_object(line, where)
 
 
-def _json_list(path: Path) -> Iterator[tuple[str, Row]]:
+def _json_list(path: Path) -> Iterator[tuple[str, Row | RecipeError]]:
     entries = _parse("".join(line for _, line in _lines(path)), str(path))
     if not isinstance(entries, list):
         raise RecipeError(
@@ -211,10 +229,17 @@ def _parse(text: str, where: str) -> Any:
         raise RecipeError(f"{where} is not JSON: {error}") from None
 
 
-def _object(entry: Any, where: str) -> Row:
-    if not isinstance(entry, dict):
-        raise RecipeError(f"{where}: want a JSON object with named columns, found {_type(entry)}")
-    return entry
+def _line_object(line: str, where: str) -> Row | RecipeError:
+    try:
+        return _object(_parse(line, where), where)
+    except RecipeError as error:
+        return error
+
+
+def _object(entry: Any, where: str) -> Row | RecipeError:
+    if isinstance(entry, dict):
+        return entry
+    return RecipeError(f"{where}: want a JSON object with named columns, found {_type(entry)}")
 
 
 def _type(value: Any) -> str:
@@ -222,7 +247,7 @@ def _type(value: Any) -> str:
     return names.get(type(value), type(value).__name__)
 
 
-def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
+def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row | RecipeError]]:
     """Every cell is text: ``007`` stays what was typed. An empty one is missing, or a null."""
     csv.field_size_limit(sys.maxsize)  # a trace may be longer than its default, 131072
     reader = csv.reader((line for _, line in _lines(path)), delimiter=delimiter, strict=True)
@@ -243,14 +268,22 @@ def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
                 raise RecipeError(f"{where}: there are two columns '{min(twice)}': rename one")
             continue
         if len(row) > len(names):
-            raise RecipeError(
-                f"{where}: {len(row)} cells for {len(names)} columns: {', '.join(names)}"
-            )
+            fault = f"{len(row)} cells for {len(names)} columns: {', '.join(names)}"
+            yield where, RecipeError(f"{where}: {fault}")
+            continue
         yield where, {names[i]: _NULLS.get(cell, cell) for i, cell in enumerate(row)}
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """(number from 1, line with its end); RecipeError for what is no text or no whole archive."""
+    for number, line in _any_lines(path):
+        if isinstance(line, RecipeError):
+            raise line
+        yield number, line
+
+
+def _any_lines(path: Path) -> Iterator[tuple[int, str | RecipeError]]:
+    """The same, with what is wrong in the place of a line whose bytes are no text."""
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         try:
             yield from enumerate(_decoded(file, path), start=1)
@@ -262,7 +295,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             ) from None
 
 
-def _decoded(file: Any, path: Path) -> Iterable[str]:
+def _decoded(file: Any, path: Path) -> Iterable[str | RecipeError]:
     begin = file.read(4)
     file.seek(0)
     encoding = next((name for mark, name in _MARKS.items() if begin.startswith(mark)), "utf-8")
@@ -273,10 +306,10 @@ def _decoded(file: Any, path: Path) -> Iterable[str]:
         try:
             yield line.decode(encoding if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise RecipeError(
+            yield RecipeError(
                 f"{path} line {number} is not UTF-8 (byte {line[error.start]:#x}): convert the"
                 " file, e.g. with iconv"
-            ) from None
+            )
 
 
 def _parquet(path: Path):

@@ -17,6 +17,10 @@ from red_mcore.config.recipe import Data, RecipeError
 from red_mcore.data import files
 from red_mcore.samples.records import Trace
 
+MANIFEST = "manifest.json"
+"""The file beside a prepared set that says where all of it comes from."""
+MANIFEST_FORMAT = "red-mcore set 1"
+"""What its ``format`` says; other programs call files so, too."""
 BATCH = 1024
 """The entries that a parquet file takes at once: traces are long, and memory is not."""
 

@@ -67,6 +67,7 @@ class LossInputs:
     entropy: Tensor
     """Full-vocabulary entropy of the policy as it is now, nats; has a gradient."""
     advantage: Tensor
+    """The sample's, as ``compose`` set it; with a teacher the token's own."""
     beta: Tensor
     weight: Tensor
     """The sample's, as ``compose`` and ``weigh`` set them."""
@@ -75,6 +76,8 @@ class LossInputs:
     sequences: Sequences
     scored_logp: Tensor | None = None
     reference_logp: Tensor | None = None
+    teacher_logp: Tensor | None = None
+    """Log-prob under the teacher, nats; None where nobody has scored it."""
 
     @property
     def old_logp(self) -> Tensor:

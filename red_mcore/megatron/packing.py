@@ -21,7 +21,7 @@ from red_mcore.megatron.attention import Packing, chunks_of, local_order
 from red_mcore.megatron.ranks import sum_over_context
 from red_mcore.samples.records import Group, Sample
 
-_TOKEN_FIELDS = ("old_logp", "ref_logp")
+_TOKEN_FIELDS = ("old_logp", "ref_logp", "teacher_logp")
 _SAMPLE_FIELDS = ("advantage", "beta", "weight", "is_offline")
 
 
@@ -51,8 +51,8 @@ class MicroBatch:
     """Component -> [T] float32: what multiplies its token loss, denominators included; 0 off the
     component's tokens."""
     fields: dict[str, Tensor]
-    """``advantage``, ``beta``, ``weight``, ``is_offline``, ``old_logp``, ``ref_logp``: [T] float32,
-    0 off responses.
+    """``advantage``, ``beta``, ``weight``, ``is_offline``, ``old_logp``, ``ref_logp``,
+    ``teacher_logp``: [T] float32, 0 off responses.
 
     A log-prob that not all samples have is left out, so that a loss which needs it fails instead of
     reading zeros.
@@ -76,6 +76,7 @@ class MicroBatch:
             sequences=self.sequences,
             scored_logp=fields.get("old_logp"),
             reference_logp=fields.get("ref_logp"),
+            teacher_logp=fields.get("teacher_logp"),
         )
 
     def refresh(self, name: str) -> None:

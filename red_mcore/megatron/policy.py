@@ -42,8 +42,7 @@ from red_mcore.samples.records import Group, Sample, samples_of
 
 
 class Policy:
-    """A GPTModel split over the ranks; trainable once ``start_optimizers`` was called, a frozen
-    reference otherwise."""
+    """A GPTModel split over the ranks; frozen until ``start_optimizers`` is called."""
 
     def __init__(self, recipe: Recipe, arch: Architecture, ranks: Ranks):
         self.arch, self.ranks = arch, ranks
@@ -127,15 +126,18 @@ class Policy:
         return engine_gap(gaps)
 
     def score_reference(self, groups: Sequence[Group]) -> None:
-        """Fill ``ref_logp`` of every sample, on every rank; called on the reference. Raises as
-        ``score`` does."""
-        weights: AbstractContextManager = nullcontext()
-        if self._offload.reference:
-            weights = read_on_device(list(self.model.parameters()))
-        with weights:
+        """Fill ``ref_logp`` of every sample, as ``score`` does; called on the reference."""
+        self._score_frozen(groups, "ref_logp", self._offload.reference)
+
+    def score_teacher(self, groups: Sequence[Group]) -> None:
+        """The same of ``teacher_logp``; called on the teacher."""
+        self._score_frozen(groups, "teacher_logp", self._offload.teacher)
+
+    def _score_frozen(self, groups: Sequence[Group], field: str, is_offloaded: bool) -> None:
+        with read_on_device(list(self.model.parameters()) if is_offloaded else []):
             for sample, logp, _ in self._scored(groups):
-                sample.ref_logp = logp
-        self._check(groups, ("ref_logp",))
+                setattr(sample, field, logp)
+        self._check(groups, (field,))
 
     def _scored(self, groups: Sequence[Group]) -> Iterator[tuple[Sample, np.ndarray, np.ndarray]]:
         """(sample, log-probs [T], entropies [T]) of every sample in order, on every rank."""
@@ -382,12 +384,10 @@ class Policy:
         run_schedule(self._ddp or list(self.model), batches, loss, forward_only=forward_only)
 
     def _logprobs(self, batch: MicroBatch, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probs, of rollouts at the temperature that they were sampled with and of traces at 1;
-        entropies at 1."""
+        """Log-probs, of rollouts at their temperature and of traces at 1; entropies at 1."""
         temperature = None
         if self.temperature != 1:
-            # A teacher's tokens were not drawn at the rollouts' temperature: what imitates them is
-            # at 1.
+            # A trace was not drawn at the rollouts' temperature: what imitates it is at 1.
             is_offline = batch.fields["is_offline"] > 0
             temperature = torch.where(is_offline, 1.0, self.temperature)
         return logprob_and_entropy(

@@ -18,7 +18,7 @@ from red_mcore.models.architecture import Architecture
 from red_mcore.models.headers import HFHeaders
 from red_mcore.models.layers import check_layers
 from red_mcore.models.rules import hf_shapes, tied_names
-from red_mcore.planning import memory, numbers
+from red_mcore.planning import memory, numbers, teachers
 from red_mcore.planning.plan import find_architecture
 from red_mcore.rewards import functions
 from red_mcore.samples.records import Problem
@@ -64,6 +64,7 @@ def _validate(recipe: Recipe, here: bool) -> None:
     _check_benchmarks(recipe, architecture)
     _check_functions(recipe)
     recipe.algorithm.check(recipe)
+    teachers.check(recipe, architecture)
     template.check_recipe(recipe, recipe.model)
     addresses.check(recipe.tracking)
     monitor.check(recipe.tracking.monitors)

@@ -10,6 +10,7 @@ from red_mcore.config.recipe import Parallel, Recipe, RecipeError
 from red_mcore.megatron.sizes import CHUNK_BYTES
 from red_mcore.models.architecture import Architecture
 from red_mcore.models.layers import uses_transformer_engine
+from red_mcore.models.teacher import teacher_architecture
 from red_mcore.system import devices
 from red_mcore.system.devices import has_transformer_engine
 
@@ -46,6 +47,8 @@ class Memory:
     0 if offloaded."""
     reference: int
     """Weights of the frozen policy that the algorithm compares with; 0 if offloaded."""
+    teacher: int
+    """Weights of the frozen teacher; 0 if offloaded."""
     activations: int
     """What the layers keep for the backward of full micro-batches, of all that are under way."""
     recomputed: int
@@ -58,7 +61,9 @@ class Memory:
     tell by how much it changed them, temporaries of torch's AdamW on GPUs (Transformer Engine's has
     none), and what is offloaded otherwise."""
     scoring: int
-    """The reference's weights while it scores, if they are offloaded otherwise."""
+    """What the reference or the teacher takes while it scores: its weights, if they are offloaded
+    otherwise, and of the teacher, which has a shape of its own, a layer's activations and
+    logits."""
     engine: int
     """vLLM's weights."""
     cache: int
@@ -83,6 +88,7 @@ class Memory:
             + self.gradients
             + self.optimizer
             + self.reference
+            + self.teacher
             + self.engine
         )
 
@@ -110,6 +116,7 @@ def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Me
         gradients=shared * 4,
         optimizer=state,
         reference=0,
+        teacher=0,
         activations=kept,
         recomputed=again,
         logits=0,
@@ -120,6 +127,8 @@ def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Me
     )
     if recipe.algorithm.uses_reference:
         found = replace(found, reference=shared * size)
+    if (teacher := teacher_architecture(recipe)) is not None:
+        found = _with_teacher(found, recipe, teacher, stage, on_gpu)
     if stage == parallel.pipeline - 1:
         found = replace(found, logits=_logits(recipe, arch))
     if not on_gpu:
@@ -129,8 +138,25 @@ def estimate(recipe: Recipe, arch: Architecture, stage: int, on_gpu: bool) -> Me
     if recipe.offload.optimizer:
         found = replace(found, optimizer=0, step=found.step + state)
     if recipe.offload.reference:
-        found = replace(found, reference=0, scoring=found.reference)
+        scoring = max(found.scoring, found.reference)
+        found = replace(found, reference=0, scoring=scoring)
     return found
+
+
+def _with_teacher(
+    memory: Memory, recipe: Recipe, teacher: Architecture, stage: int, on_gpu: bool
+) -> Memory:
+    parallel = recipe.parallel
+    parts = parameters_per_rank(teacher, parallel.tensor, parallel.pipeline, parallel.expert)
+    weights = parts[stage] * BYTES[recipe.model.dtype]
+    # Nothing is kept for a backward: one layer at a time.
+    alone = replace(recipe, parallel=replace(parallel, pipeline=1, virtual=1))
+    scoring = sum(_activations(alone, replace(teacher, layers=1), 0, on_gpu))
+    if stage == parallel.pipeline - 1:
+        scoring += _logits(recipe, teacher)
+    if on_gpu and recipe.offload.teacher:
+        return replace(memory, scoring=scoring + weights)
+    return replace(memory, teacher=weights, scoring=scoring)
 
 
 def most_needing(recipe: Recipe, arch: Architecture, on_gpu: bool) -> Memory:

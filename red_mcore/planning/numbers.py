@@ -36,11 +36,16 @@ def check(recipe: Recipe) -> None:
 
 
 def check_shape(recipe: Recipe, architecture: Architecture) -> None:
-    """RecipeError for numbers that a model of this shape forbids."""
+    """RecipeError for numbers that a policy of this shape forbids."""
+    check_layout(recipe, architecture)
+    _check_engine(recipe, architecture)
+
+
+def check_layout(recipe: Recipe, architecture: Architecture) -> None:
+    """The same of a model that only scores."""
     _check_parts(recipe, architecture)
     _check_lengths(recipe, architecture)
     _check_experts(recipe, architecture)
-    _check_engine(recipe, architecture)
 
 
 def check_until(recipe: Recipe) -> None:
@@ -119,7 +124,8 @@ def _check_batch(recipe: Recipe) -> None:
             f" batch.prompts_per_step={batch.prompts_per_step}, and an update takes whole groups:"
             f" use {batch.prompts_per_step} or fewer"
         )
-    if algorithm.rollouts and batch.samples_per_prompt + algorithm.traces < 2:
+    is_compared = algorithm.rollouts and algorithm.compares
+    if is_compared and batch.samples_per_prompt + algorithm.traces < 2:
         raise RecipeError(
             f"batch.samples_per_prompt={batch.samples_per_prompt} makes groups of 1, which"
             f" {type(algorithm).__name__} cannot compare: use 2 or more"

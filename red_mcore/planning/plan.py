@@ -11,6 +11,7 @@ from red_mcore.config.recipe import Model, Parallel, Recipe, RecipeError
 from red_mcore.config.redaction import redacted
 from red_mcore.models.architecture import Architecture, hf_config, read_architecture
 from red_mcore.models.layers import uses_transformer_engine
+from red_mcore.models.teacher import teacher_architecture
 from red_mcore.planning.memory import BYTES, Memory, most_needing, parameters_per_rank, room
 from red_mcore.system import devices
 from red_mcore.tracking import database
@@ -64,6 +65,7 @@ def describe(recipe: Recipe) -> str:
         f"engines: {engines} x TP{rollout.tensor},"
         f" {_either(*_share(batch.prompts_per_step, engines))} prompts each,"
         f" {rollout.kv_cache_mib} MiB of key-value cache per rank",
+        *_teacher(recipe),
         *_sizes(recipe),
         f"writes: {recipe.folder}/ (recipe.yaml, metrics.jsonl, summary.json, rollouts/,"
         " checkpoints/, model/)",
@@ -170,6 +172,19 @@ def _sizes(recipe: Recipe) -> list[str]:
         *_memory(recipe, architecture),
         _checkpoints(recipe, architecture),
     ]
+
+
+def _teacher(recipe: Recipe) -> list[str]:
+    """A line on the teacher, where there is one."""
+    teacher = recipe.algorithm.teacher
+    if teacher is None:
+        return []
+    size = "of a size that is known once it is fetched"
+    if (arch := teacher_architecture(recipe)) is not None:
+        parallel = recipe.parallel
+        parts = parameters_per_rank(arch, parallel.tensor, parallel.pipeline, parallel.expert)
+        size = f"{arch.parameters:,} parameters in all, {max(parts):,} per rank at most"
+    return [f"teacher: {teacher.path}, {size}, coefficient {teacher.coefficient:g}"]
 
 
 def training_flops(a: Architecture, length: int) -> float:

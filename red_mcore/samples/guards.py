@@ -25,6 +25,7 @@ _WORDS = {
     "sampler_logp": "the engine's log-prob",
     "old_logp": "the trainer's log-prob",
     "ref_logp": "the reference's log-prob",
+    "teacher_logp": "the teacher's log-prob",
     "entropy": "the trainer's entropy",
 }
 

@@ -92,6 +92,8 @@ class Sample:
     old_logp: np.ndarray | None = None
     """[T] float32 log-probs of the policy before this step's updates, nats."""
     ref_logp: np.ndarray | None = None
+    teacher_logp: np.ndarray | None = None
+    """[T] float32 log-probs of the frozen teacher, nats, at the temperature of ``old_logp``."""
     entropy: float = 0.0
     """Mean full-vocabulary entropy of the response's tokens before this step's updates, nats."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from red_mcore.config.recipe import RecipeError, Tracking
 from red_mcore.system import disk
-from red_mcore.tracking import database
+from red_mcore.tracking import database, datasets
 from red_mcore.tracking.monitor import Row, Status
 from red_mcore.tracking.outlet import reason
 
@@ -162,6 +162,8 @@ def _create(
     params = [Param(key, str(value)) for key, value in parameters.items()]
     for batch in _batches(params, _MOST_PARAMETERS):
         client.log_batch(run_id, params=batch)
+    if inputs := datasets.of_run(parameters):
+        client.log_inputs(run_id, inputs)
     return run_id
 
 

@@ -14,8 +14,9 @@ GREEDY = 0.05
 
 def faults(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """(Code, what is to be feared, why, and what to do)."""
-    yield from _constant_reward(recipe)
-    yield from _greedy(recipe)
+    if recipe.algorithm.teacher is None:  # who has something to say about any sample
+        yield from _constant_reward(recipe)
+        yield from _greedy(recipe)
     yield from _warm_ups(recipe)
     yield from _warm_up_of_algorithm(recipe)
     yield from _no_lesson(recipe)

@@ -51,6 +51,7 @@ class Run:
     cursor: Cursor | Mixture
     policy: Policy
     reference: Policy | None
+    teacher: Policy | None
     sampler: Sampler
     benchmarks: dict[str, list[Problem]]
     evaluator: Evaluator | None

@@ -20,6 +20,7 @@ from red_mcore.system import disk, signals
 from red_mcore.train.model_folder import prepare_model
 from red_mcore.train.run import Run, optimizers_of
 from red_mcore.train.state import State
+from red_mcore.train.teacher import OpenTeacher, build_teacher, open_teacher
 
 if TYPE_CHECKING:
     from red_mcore.megatron.policy import Policy
@@ -69,16 +70,21 @@ def assemble(recipe: Recipe, here: Ranks, begin: float, say: Say) -> tuple[Run, 
     from red_mcore.rollout.sampler import Sampler
 
     model = open_model(recipe, here)
+    opened = open_teacher(recipe, here, model.arch, model.tokenizer)
     verifier = None
     if here.rank % recipe.rollout.tensor == 0:  # an engine's leader, which alone has the answers
         verifier = Verifier(recipe.reward)  # its children import meanwhile
-    data = read_data(recipe, here, model, verifier, say)
+    data = read_data(recipe, here, model, opened, verifier, say)
     manifest, state = last_state(recipe, here, say)
     cursor = cursors.over(data.training, recipe.data, recipe.seed)
     if state.cursor:
         cursor.restore(state.cursor)
     say(f"{len(data.training)} problems, {len(data.held_out)} held out; building the policy")
     policy, reference = build_policies(recipe, here, model, manifest, state, say)
+    teacher = None
+    if opened is not None:
+        say(f"building the teacher, {opened.arch.parameters:,} parameters of {opened.weights}")
+        teacher = build_teacher(recipe, here, opened)
     say("starting the engines")
     # vLLM takes seconds to import: not before data and model are known to be good.
     from red_mcore.rollout.engine import VllmEngine
@@ -108,6 +114,7 @@ def assemble(recipe: Recipe, here: Ranks, begin: float, say: Say) -> tuple[Run, 
         cursor=cursor,
         policy=policy,
         reference=reference,
+        teacher=teacher,
         sampler=Sampler(recipe, model.tokenizer, engine, verifier),
         benchmarks=data.benchmarks,
         evaluator=evaluator,
@@ -172,7 +179,12 @@ class ProblemSets:
 
 
 def read_data(
-    recipe: Recipe, here: Ranks, model: OpenModel, verifier: Verifier | None, say: Say
+    recipe: Recipe,
+    here: Ranks,
+    model: OpenModel,
+    teacher: OpenTeacher | None,
+    verifier: Verifier | None,
+    say: Say,
 ) -> ProblemSets:
     """Read all problems, and keep those that can be used; a collective.
 
@@ -195,7 +207,8 @@ def read_data(
         functions.try_out(recipe.reward, lambda _: asked)
 
     def claim() -> None:
-        identity.claim(recipe, model.weights, loaded, digests(benchmarks), begun, say)
+        scores = None if teacher is None else teacher.weights
+        identity.claim(recipe, model.weights, loaded, digests(benchmarks), begun, say, scores)
 
     ranks.on_main(here, try_out)
     ranks.on_main(here, claim)

@@ -14,6 +14,7 @@ from functools import partial
 
 from red_mcore.algorithms.base import GroupAlgorithm, Metrics, has_weights, losses_of
 from red_mcore.algorithms.mixins import Lessons, OnePassWeights, TrainingProblems, UpdateCount
+from red_mcore.algorithms.teaching import reverse_kl
 from red_mcore.data import choosing
 from red_mcore.megatron.ranks import any_rank
 from red_mcore.planning import plan
@@ -53,7 +54,10 @@ def compose(run: Run, step: Step) -> None:
         raise RuntimeError(f"step {run.state.step + 1}: {found}; {guards.REFUSED}")
     kept, metrics = step.algorithm.compose(step.groups, run.state.algorithm, run.state.step)
     step.kept = without_masked(kept, run.recipe.reward)
-    step.metrics |= metrics | {"groups/teaching": sum(map(is_trained, step.kept))}
+    teaching = len(step.kept)
+    if step.algorithm.teacher is None:  # who has something to say about every group
+        teaching = sum(map(is_trained, step.kept))
+    step.metrics |= metrics | {"groups/teaching": teaching}
 
 
 def is_trained(group: Group) -> bool:
@@ -93,6 +97,9 @@ def score(run: Run, step: Step) -> None:
         return
     if run.reference is not None and step.algorithm.uses_reference:
         run.reference.score_reference(step.kept)
+    if run.teacher is not None and step.algorithm.teacher is not None:
+        run.teacher.score_teacher(step.kept)
+        step.metrics |= reverse_kl(step.kept)
     if not is_on_policy(run, step):
         step.metrics |= checked_gap(run, run.policy.score(step.kept))
 

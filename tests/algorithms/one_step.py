@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from loss_inputs import loss_inputs
 
-from red_mcore.algorithms.base import GroupAlgorithm
+from red_mcore.algorithms.base import GroupAlgorithm, losses_of
 from red_mcore.samples.records import Group, Problem, Sample
 
 DEMO = (0.9, 0.5, 0.01)
@@ -34,9 +34,10 @@ def seen(
     entropies=1.0,
     **fields,
 ) -> Seen:
-    """A response to which the policy gives ``p``,
-    and gave ``old`` (by default the same) before the step's updates."""
+    """A response to which the policy gives ``p``, and gave ``old`` (by default the same) before the
+    step's updates; to right ones a teacher gives more than that, to wrong ones less."""
     p = torch.tensor(p, dtype=torch.float64)
+    old_logp = (p if old is None else torch.tensor(old, dtype=torch.float64)).log().numpy()
     entropies = torch.as_tensor(entropies, dtype=torch.float64).expand(len(p))
     return Seen(
         prompt=np.zeros(3, np.int32),
@@ -44,7 +45,8 @@ def seen(
         accuracy=correct,
         reward=correct,
         entropy=float(entropies.mean()),
-        old_logp=(p if old is None else torch.tensor(old, dtype=torch.float64)).log().numpy(),
+        old_logp=old_logp,
+        teacher_logp=old_logp + (0.2 if correct else -0.3),
         logp=p.log().requires_grad_(),
         entropies=entropies.clone().requires_grad_(),
         **fields,
@@ -101,9 +103,14 @@ def one_step(
         scalars = {name: getattr(s, name) for name in ("advantage", "beta", "weight", "is_offline")}
         old = torch.from_numpy(s.old_logp)
         given = loss_inputs(
-            s.logp, old_logp=old, ref_logp=old - 0.1, entropy=s.entropies, **scalars
+            s.logp,
+            old_logp=old,
+            ref_logp=old - 0.1,
+            teacher_logp=torch.from_numpy(s.teacher_logp),
+            entropy=s.entropies,
+            **scalars,
         )
-        found = algorithm.token_losses(given, state, step)
+        found = losses_of(algorithm, state, step)(given)
         for name, coefficient in s.coefficient.items():
             part = (coefficient * found[name]).sum()
             losses[name] = losses.get(name, 0.0) + part.item()

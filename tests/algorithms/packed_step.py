@@ -10,7 +10,7 @@ import torch
 from one_step import Seen, group, seen
 from torch import Tensor
 
-from red_mcore.algorithms.base import GroupAlgorithm
+from red_mcore.algorithms.base import GroupAlgorithm, losses_of
 from red_mcore.megatron.packing import arrange, pack
 from red_mcore.samples.records import Group, samples_of
 
@@ -22,7 +22,7 @@ BUDGETS = (1000, 20, 12)
 def rollouts() -> list[Group]:
     """Three groups of rollouts with lengths of 1 to 8 and ratios within and beyond any clip;
     one of equal rewards."""
-    draw = torch.Generator().manual_seed(3)
+    draw, teacher = torch.Generator().manual_seed(3), torch.Generator().manual_seed(4)
     lengths = ((3, 1, 8, 5), (2, 2, 4, 7), (6, 1, 1, 3))
     rewards = ((1.0, 0.0, 0.0, 0.4), (1.0, 1.0, 0.0, -0.5), (0.0, 0.0, 0.0, 0.0))
     groups = []
@@ -35,6 +35,7 @@ def rollouts() -> list[Group]:
             ).clamp(0.01, 0.99)
             sample = seen(p.tolist(), float(reward > 0.5), old=old.tolist())
             sample.reward = reward
+            sample.teacher_logp = -3 * torch.rand(size, generator=teacher).numpy()
             samples.append(sample)
         groups.append(group(*samples))
     return groups
@@ -60,7 +61,7 @@ def packed_loss(
             place = (torch.from_numpy(entries),)
             logp = logp.index_put(place, sample.logp[torch.from_numpy(tokens)])
             entropy = entropy.index_put(place, sample.entropies[torch.from_numpy(tokens)])
-        found = algorithm.token_losses(batch.inputs(logp, entropy), {}, 0)
+        found = losses_of(algorithm, {}, 0)(batch.inputs(logp, entropy))
         for name in components:
             total = total + (batch.coefficient[name] * found[name]).sum()
     return total, len(batches)

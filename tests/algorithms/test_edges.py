@@ -21,6 +21,7 @@ from red_mcore.algorithms.gspo import GSPO
 from red_mcore.algorithms.hpt import HPT
 from red_mcore.algorithms.luffy import LUFFY
 from red_mcore.algorithms.mixins import stage_of
+from red_mcore.algorithms.opd import OPD
 from red_mcore.algorithms.red import RED
 from red_mcore.algorithms.red_coda import REDCoDA
 from red_mcore.algorithms.reinforce_plus_plus import ReinforcePlusPlus
@@ -30,6 +31,7 @@ from red_mcore.algorithms.sft import SFT
 from red_mcore.algorithms.sft_grpo import SFTGRPO
 from red_mcore.algorithms.sft_then_grpo import SFTThenGRPO
 from red_mcore.algorithms.srft import SRFT
+from red_mcore.config.recipe import Teacher
 from red_mcore.samples.records import Group
 
 STAGED = SFTThenGRPO(sft_steps=1)
@@ -59,6 +61,7 @@ ALGORITHMS = {
     "CISPO": CISPO(),
     "REINFORCE++": ReinforcePlusPlus(),
     "REINFORCE++-baseline": ReinforcePlusPlus(group_baseline=True),
+    "OPD": OPD(teacher=Teacher("folder")),
 }
 
 # What the trace and the two rollouts of a group are trained with, in this order:
@@ -113,6 +116,7 @@ CISPO        | .707 -.707  | dropped     | dropped
 
 REINFORCE++          | up down | dropped / down down | dropped / up up
 REINFORCE++-baseline | up down | dropped             | dropped
+OPD                  | up down | down down           | up up
 """
 
 

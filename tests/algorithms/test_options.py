@@ -13,7 +13,7 @@ from test_edges import ALGORITHMS
 
 from red_mcore.algorithms.base import GroupAlgorithm
 from red_mcore.algorithms.mixins import Lessons, PromptCount, TrainingProblems, stage_of
-from red_mcore.config.recipe import Batch, Model, Recipe, RecipeError
+from red_mcore.config.recipe import Batch, Model, Recipe, RecipeError, Teacher
 from red_mcore.samples.records import Group, Problem
 
 OTHER = {
@@ -60,6 +60,7 @@ OTHER = {
     "probe_prompts": [{"probe_prompts": 2}],
     "accuracy_ema": [{"accuracy_ema": 0.1}],
     "sft_steps": [{"sft_steps": 2}],
+    "teacher": [{"teacher": Teacher("folder", 0.4)}],
     "group_baseline": [{"group_baseline": True}, {"group_baseline": False}],
 }
 """Setting -> values that have to differ from the default in what they do;

@@ -27,6 +27,7 @@ import layout_memory
 import layout_parts
 import layout_poison
 import layout_shapes
+import layout_teacher
 import layout_updates
 import torch
 from layout_rank import Layout
@@ -62,9 +63,10 @@ def run(name: str, out: Path) -> None:
         layout_memory,
         layout_guards,
         layout_shapes,
+        layout_teacher,
     ]
     if layout.parallel.virtual > 1:
-        every = [layout_deep, layout_shapes]
+        every = [layout_deep, layout_shapes, layout_teacher]
     if layout.parallel.expert > 1:
         every = [layout_families, layout_shapes]
     if name in ("dp4", "dp8"):

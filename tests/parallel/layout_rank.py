@@ -115,6 +115,11 @@ class Layout:
             FAMILIES[name], self.out / name, parallel, BUDGET, "float32", True, Offload()
         )
 
+    def frozen(self, conf: dict, name: str, offload: Offload) -> WatchedPolicy:
+        """A model of its own shape that only scores, in the host's memory between its uses where it
+        is offloaded."""
+        return self._policy(conf, self.out / name, self.parallel, BUDGET, "float32", False, offload)
+
     def _policy(
         self,
         conf: dict,
@@ -136,7 +141,7 @@ class Layout:
         )
         policy = WatchedPolicy(recipe, read_architecture(conf), self.ranks)
         hf.load_weights(policy.model, policy.arch, folder)
-        if offload.reference:
+        if offload.reference or offload.teacher:
             to_host(policy.model.parameters())
         if trained:
             policy.start_optimizers({"main": MAIN, "imitation": IMITATION})

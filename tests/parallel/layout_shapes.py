@@ -72,6 +72,7 @@ class Steps:
             arch=self._policy.arch,
             policy=self._policy,
             reference=self._reference,
+            teacher=self._reference,
             sampler=Sampler(recipe, self._tokenizer, engine=None, verifier=None),
             problems=[g.problem for g in groups],
             state=State(algorithm=state_of(algorithm)),

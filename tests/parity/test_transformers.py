@@ -1,6 +1,7 @@
 """The policy on ranks against transformers on the same folder,
 before an update and after an export."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 from family_models import CASES
 from layout_samples import TEMPERATURE, make_groups
+
+from red_mcore.samples.records import Sample
 
 LAYOUTS = ["one", "dp2", "tp2", "tp2_sequence", "pp2", "cp2"]
 LIMIT = 1e-4
@@ -31,12 +34,21 @@ def logits(folder: Path, tokens) -> torch.Tensor:
 @cache
 def distributions(folder: Path, temperature: float = 1.0) -> list[np.ndarray]:
     """[T, V] log-probs at each place of each sample's response."""
-    found = []
-    for sample in (s for g in make_groups() for s in g.samples):
-        tokens = np.concatenate((sample.prompt, sample.response))
-        log_p = (logits(folder, tokens) / temperature).log_softmax(-1).numpy()
-        found.append(log_p[len(sample.prompt) - 1 : -1])
-    return found
+    return [distribution(s, folder, temperature) for g in make_groups() for s in g.samples]
+
+
+def distribution(sample: Sample, folder: Path, temperature: float) -> np.ndarray:
+    tokens = np.concatenate((sample.prompt, sample.response))
+    log_p = (logits(folder, tokens) / temperature).log_softmax(-1).numpy()
+    return log_p[len(sample.prompt) - 1 : -1]
+
+
+def logprobs_of(rollouts: Sequence[Sample], folder: Path) -> list[np.ndarray]:
+    """[T] of each rollout, at the temperature of the rollouts."""
+    return [
+        distribution(s, folder, TEMPERATURE)[np.arange(len(s.response)), s.response]
+        for s in rollouts
+    ]
 
 
 def logprobs(folder: Path) -> list[np.ndarray]:

@@ -1,0 +1,6 @@
+"""``red-mcore distill``, from a checkout."""
+
+if __name__ == "__main__":
+    from red_mcore.cli import main
+
+    main("distill")
