@@ -189,7 +189,7 @@ def kept(manifests: Sequence[dict[str, Any]], settings: Checkpoint) -> set[str]:
 def best_of(manifests: Sequence[dict[str, Any]]) -> str | None:
     """Tag of the checkpoint with the best validation loss, as the newest of ``manifests`` knows it;
     None where none is kept for that."""
-    validation = manifests[-1]["state"].get("validation") if manifests else None
+    validation = manifests[-1].get("state", {}).get("validation") if manifests else None
     if not validation or validation["kept_step"] is None:
         return None
     return tag_of("main", validation["kept_step"])
