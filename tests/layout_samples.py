@@ -143,9 +143,13 @@ def kept_of(kind: str) -> list[Group]:
 
 @functools.cache
 def budget(kind: str, count: int) -> int:
-    """The most tokens per micro-batch that make ``count`` micro-batches of ``kept_of(kind)`` on one
-    rank."""
-    samples = [s for g in kept_of(kind) for s in g.samples]
+    """``budget_of`` what the algorithm ``kind`` of the grid trains on."""
+    return budget_of(kept_of(kind), count)
+
+
+def budget_of(groups: list[Group], count: int) -> int:
+    """The most tokens per micro-batch that make ``count`` micro-batches on one rank."""
+    samples = [s for g in groups for s in g.samples]
     return next(
         b for b in range(sum(s.tokens for s in samples), 0, -1) if len(bins(samples, b)) == count
     )

@@ -20,7 +20,10 @@ from red_mcore.planning import plan
 from red_mcore.planning.checks import validate
 
 ROOT = Path(__file__).parent.parent
-RECIPES = sorted((ROOT / "recipes").rglob("*.py"))
+RECIPES = sorted(
+    file for file in (ROOT / "recipes").rglob("*.py") if file.parent.name != "distillation"
+)
+"""All but those whose data a function makes, in each dry run anew: they have no other fields."""
 PATIENCE_SECONDS = 60
 """After which a dry run hangs."""
 
@@ -190,7 +193,7 @@ def trials(file: Path, rng: random.Random):
             fields_here += [
                 (*leaf, (section,)) for leaf in leaves(on) if leaf[0].startswith(f"{name}.")
             ]
-    for name, hint, value, first in rng.sample(fields_here, round(0.8 * len(fields_here))):
+    for name, hint, value, first in rng.sample(fields_here, round(0.5 * len(fields_here))):
         change = f"{name}={rng.choice(values(hint, value))}"
         yield recipe, [*rng.sample(USUAL, rng.choice((0, 0, 1, 2))), *first, change]
     for name, *_ in rng.sample(fields_here, 3):  # misspelt, or without its section

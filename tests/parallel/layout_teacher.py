@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 from layout_rank import Layout, WatchedPolicy
-from layout_samples import COUNTS, DEEP, DISTILLED, TEACHER, budget, config, make_groups
+from layout_samples import COUNTS, DEEP, DISTILLED, TEACHER, budget_of, config, make_groups
 from layout_updates import BEFORE, step_in_one_pass
 
 from red_mcore.algorithms.base import losses_of
@@ -46,7 +46,7 @@ def check_teacher(layout: Layout) -> dict:
         depths = [2, DEEP]
     for depth in depths:
         for count in COUNTS if (layout.name, depth) == ("one", 2) else COUNTS[-1:]:
-            policy = layout.policy(depth == DEEP, budget(rollouts(), count), deep=depth == DEEP)
+            policy = layout.policy(depth == DEEP, budget_of(rollouts(), count), deep=depth == DEEP)
             metrics, kept = distil(policy, teacher)
             found["alone", depth, count] = layout.left(metrics, policy)
         found["samples", depth] = samples_of(kept)
