@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -25,8 +24,7 @@ from red_mcore.data import files, sources
 from red_mcore.data.problems import Loaded, read_problems
 from red_mcore.rewards import functions
 from red_mcore.samples.records import Problem
-from red_mcore.system import disk
-from red_mcore.system.exit_codes import BAD_INPUT
+from red_mcore.system import apart, disk
 
 FILE, PROBLEMS = "identity.json", "identity-problems.jsonl"
 
@@ -352,39 +350,21 @@ def _around(text: str, other: str) -> str:
 
 
 def _tokenizer_of(model: Model, arguments: dict[str, Any]) -> dict[str, Any] | None:
-    """Fingerprint of the tokenizer; None where only a rank can tell.
-
-    It is loaded by a process of its own, for what that imports reads its settings but once.
-    """
-    command = [
-        sys.executable,
-        "-m",
-        "red_mcore.checkpoints.identity",
-        json.dumps([asdict(model), arguments]),
-    ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-    )
-    if done.returncode == BAD_INPUT:
-        raise RecipeError(done.stderr.splitlines()[-1])
-    if done.returncode:
+    """Fingerprint of the tokenizer; None where only a rank can tell."""
+    settings = json.dumps([asdict(model), arguments])
+    try:
+        return apart.ask("red_mcore.checkpoints.identity", settings)
+    except apart.Unanswered:
         return None
-    return json.loads(done.stdout.splitlines()[-1])
 
 
-def _main(settings: str) -> int:
-    # Importing torch would take three quarters of the time, for nothing.
-    sys.modules["torch"] = None  # type: ignore[assignment]
+def _fingerprint(settings: str) -> dict[str, Any]:
+    apart.without_torch()
     from red_mcore.data.tokenizer import load_tokenizer
 
-    try:
-        model, arguments = json.loads(settings)
-        print(json.dumps(fingerprints.of_tokenizer(load_tokenizer(Model(**model), arguments))))
-    except RecipeError as error:
-        print(error, file=sys.stderr)
-        return BAD_INPUT
-    return 0
+    model, arguments = json.loads(settings)
+    return fingerprints.of_tokenizer(load_tokenizer(Model(**model), arguments))
 
 
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1]))
+    sys.exit(apart.answer(_fingerprint))

@@ -16,9 +16,6 @@ for each, on problems of its own, and names the best of each method.
 from __future__ import annotations
 
 import argparse
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +26,7 @@ from red_mcore.comparison.drive import drive
 from red_mcore.comparison.results import collect
 from red_mcore.config.recipe import RecipeError
 from red_mcore.config.redaction import guard_output
+from red_mcore.system import disk
 from red_mcore.system.exit_codes import FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
@@ -55,7 +53,8 @@ def main(arguments: list[str]) -> int:
             )
         seeds = list(range(options.first_seed, options.first_seed + options.seeds))
         plan = make(files, overrides, out, seeds, options.reference)
-        with _alone(out):
+        refusal = f"another comparison is at work in {out}: wait for it, or use another --out"
+        with disk.alone(out / ".lock", refusal):
             return _run(plan, kind, ["python", "tools/compare.py", *arguments], options.jobs)
     except RecipeError as error:
         return common.refuse("compare", error)
@@ -96,21 +95,6 @@ def _run(plan: planned.Plan, kind: str, command: list[str], jobs: int) -> int:
     if parent:
         parent.close(status)
     return _EXIT_CODES[status]
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """A block that has ``out`` to itself; RecipeError while another process works there."""
-    out.mkdir(parents=True, exist_ok=True)
-    # A lock and no file of its own making: the system lets go of it however this process ends.
-    with (out / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RecipeError(
-                f"another comparison is at work in {out}: wait for it, or use another --out"
-            ) from None
-        yield
 
 
 def _parser() -> argparse.ArgumentParser:

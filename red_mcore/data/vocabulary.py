@@ -6,13 +6,11 @@ Chat templates may differ: ids are scored, not texts.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 from red_mcore.config.recipe import Model, RecipeError
-from red_mcore.system.exit_codes import BAD_INPUT
+from red_mcore.system import apart
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -64,35 +62,24 @@ def check(ours: PreTrainedTokenizerBase, teacher: str) -> None:
 
 
 def check_apart(model: str | None, teacher: str) -> None:
-    """``check`` for two folders (``model`` None: the built-in tokenizer), in a process of its own.
-
-    transformers without torch is imported in a third of the time, and settings of the environment
-    that it reads but once are left to the ranks.
-    """
-    command = [sys.executable, "-m", "red_mcore.data.vocabulary", json.dumps([model, teacher])]
-    quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **quiet})
-    if done.returncode == BAD_INPUT:
-        raise RecipeError(done.stderr.splitlines()[-1])
-    if done.returncode:
+    """``check`` for two folders (``model`` None: the built-in tokenizer), in a process of its
+    own."""
+    try:
+        apart.ask("red_mcore.data.vocabulary", json.dumps([model, teacher]))
+    except apart.Unanswered as end:
         raise RecipeError(
             f"algorithm.teacher.path {teacher}: its tokenizer cannot be compared with the policy's:"
-            f" {done.stderr.rstrip().splitlines()[-1]}"
-        )
+            f" {end}"
+        ) from None
 
 
-def _main(settings: str) -> int:
-    sys.modules["torch"] = None  # type: ignore[assignment]
+def _check(settings: str) -> None:
+    apart.without_torch()
     from red_mcore.data.tokenizer import load_tokenizer
 
-    try:
-        model, teacher = json.loads(settings)
-        check(load_tokenizer(Model()) if model is None else load(model), teacher)
-    except RecipeError as error:
-        print(error, file=sys.stderr)
-        return BAD_INPUT
-    return 0
+    model, teacher = json.loads(settings)
+    check(load_tokenizer(Model()) if model is None else load(model), teacher)
 
 
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1]))
+    sys.exit(apart.answer(_check))

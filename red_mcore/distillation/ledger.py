@@ -13,11 +13,10 @@ start.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -71,15 +70,17 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         """Read what is there. RecipeError where another process has it, or a line is damaged."""
-        folder.mkdir(parents=True, exist_ok=True)
         self.file = folder / FILE
-        self._lock = Lock()
-        self._own = _only_one(folder / LOCK)
+        self._lock, self._own = Lock(), ExitStack()
+        refusal = (
+            f"{folder} is being written by another process: wait for it, or choose another --out"
+        )
+        self._own.enter_context(disk.alone(folder / LOCK, refusal))
         self.lines: dict[Key, Line] = {}
         self.tokens = self.prompt_tokens = 0
         """Of all answers."""
         self._size = 0
-        self._cut()
+        disk.cut_torn_line(self.file)
         self._read()
 
     def add(self, request: Request, answer: Answer) -> None:
@@ -133,7 +134,7 @@ class Ledger:
 
     def close(self) -> None:
         """Let another process have it."""
-        os.close(self._own)
+        self._own.close()
 
     def _append(self, rows: Sequence[dict[str, Any]]) -> int:
         """Add lines at the end, all or none; where the first begins."""
@@ -146,21 +147,6 @@ class Ledger:
         self.lines[key] = line
         self.tokens += line.tokens
         self.prompt_tokens += line.prompt_tokens
-
-    def _cut(self) -> None:
-        """Cut off a last line that has no end: the next one would become part of it."""
-        if not self.file.is_file():
-            return
-        with self.file.open("rb+") as file:
-            end = file.seek(0, os.SEEK_END)
-            whole, block = 0, 1 << 16
-            while end and not whole:
-                begin = max(0, end - block)
-                file.seek(begin)
-                whole = begin + file.read(end - begin).rfind(b"\n") + 1
-                whole = whole if whole > begin else 0
-                end = begin
-            file.truncate(whole)
 
     def _read(self) -> None:
         if not self.file.is_file():
@@ -202,23 +188,6 @@ def _fits(row: Any, kinds: dict[str, type]) -> bool:
     return isinstance(row, dict) and all(
         isinstance(row.get(name), kind) for name, kind in kinds.items()
     )
-
-
-def _only_one(place: Path) -> int:
-    """A descriptor that locks ``place`` until it is closed, or its process ends."""
-    descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        # A lock of the process, not of the descriptor: children that outlive a kill do not hold it.
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        os.close(descriptor)
-        raise RecipeError(
-            f"{place.parent} is being written by another process: wait for it, or choose another"
-            " --out"
-        ) from None
-    except OSError:  # a file system without locks
-        pass
-    return descriptor
 
 
 def _short(value: Any) -> str:

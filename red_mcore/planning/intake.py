@@ -20,7 +20,7 @@ from red_mcore.samples.records import Problem
 from red_mcore.system import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Container, Iterable, Sequence
 
     from red_mcore.data.formats import Columns
     from red_mcore.megatron.ranks import Ranks
@@ -135,20 +135,17 @@ def learns_from_traces(recipe: Recipe) -> bool:
 
 
 def check_traces(
-    recipe: Recipe, tokenizer, problems: Sequence[Problem], able: Collection[int] = ()
+    recipe: Recipe, tokenizer, problems: Sequence[Problem], able: Container[int] = ()
 ) -> list[Note]:
     """How many problems have a trace that can be used, where the algorithm learns from traces; else
     [].
 
     RecipeError where none has. ``able``: ids of those whose trace was found to be of use before.
     """
-    limit = recipe.rollout.max_response_tokens
     if not learns_from_traces(recipe):
         return []
-    unknown = [problem for problem in problems if problem.id not in able]
-    faults = Counter(trace_faults(tokenizer, unknown, limit, recipe.data))
-    count = faults.pop(None, 0) + len(problems) - len(unknown)
-    why = ", ".join(f"{number} {fault}" for fault, number in faults.items())
+    limit = recipe.rollout.max_response_tokens
+    count, why = _with_usable_trace(recipe, tokenizer, problems, able)
     if not count:
         raise RecipeError(
             f"{type(recipe.algorithm).__name__} learns from traces, but none of the {len(problems)}"
@@ -168,10 +165,7 @@ def usable_held_out(recipe: Recipe, tokenizer, held_out: Sequence[Problem]) -> l
     """
     if recipe.validation is None:
         return []
-    limit = recipe.rollout.max_response_tokens
-    faults = Counter(trace_faults(tokenizer, held_out, limit, recipe.data))
-    count = faults.pop(None, 0)
-    why = ", ".join(f"{number} {fault}" for fault, number in faults.items())
+    count, why = _with_usable_trace(recipe, tokenizer, held_out)
     if not count:
         raise RecipeError(
             f"validation wants traces of held-out problems, but none of the {len(held_out)} has one"
@@ -182,6 +176,17 @@ def usable_held_out(recipe: Recipe, tokenizer, held_out: Sequence[Problem]) -> l
     if why:
         line += f"; of the others' traces {why}"
     return [Note("usable_held_out_traces", count, line)]
+
+
+def _with_usable_trace(
+    recipe: Recipe, tokenizer, problems: Sequence[Problem], able: Container[int] = ()
+) -> tuple[int, str]:
+    """(number of problems whose trace can be used, why those of the others cannot)."""
+    unknown = [problem for problem in problems if problem.id not in able]
+    limit = recipe.rollout.max_response_tokens
+    faults = Counter(trace_faults(tokenizer, unknown, limit, recipe.data))
+    count = faults.pop(None, 0) + len(problems) - len(unknown)
+    return count, ", ".join(f"{number} {fault}" for fault, number in faults.items())
 
 
 def trace_faults(

@@ -9,9 +9,6 @@ any is.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -27,7 +24,7 @@ from red_mcore.data.problems import ARITHMETIC_PROBLEMS, Loaded, read_problems
 from red_mcore.planning import intake, trace_use
 from red_mcore.planning.plan import find_architecture
 from red_mcore.samples.records import Problem, Turns
-from red_mcore.system.exit_codes import BAD_INPUT
+from red_mcore.system import apart
 from red_mcore.tracking import addresses
 
 LOOKED_AT = 300
@@ -44,16 +41,10 @@ S = TypeVar("S", str, list[str])
 
 def see(file: str, overrides: Sequence[str]) -> list[str]:
     """Lines on what a run of the recipe would see; RecipeError where it could not use it."""
-    command = [sys.executable, "-m", "red_mcore.planning.rehearsal", file, *overrides]
-    quiet = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **quiet})
-    if done.returncode == BAD_INPUT:
-        raise RecipeError(done.stderr.splitlines()[-1])
-    if done.returncode:
-        raise RecipeError(
-            f"model and data cannot be looked at: {done.stderr.rstrip().splitlines()[-1]}"
-        )
-    return json.loads(done.stdout.splitlines()[-1])
+    try:
+        return apart.ask("red_mcore.planning.rehearsal", file, *overrides)
+    except apart.Unanswered as end:
+        raise RecipeError(f"model and data cannot be looked at: {end}") from None
 
 
 def lines(recipe: Recipe) -> list[str]:
@@ -216,27 +207,11 @@ def _cut(whole: S, most: int, mark: S) -> S:
     return whole[: most // 2] + mark + whole[-(most // 2) :]
 
 
-def _leave_out_torch() -> None:
-    """Lets transformers think, and remember, that there is no torch; what a recipe imports may have
-    it."""
-    if "torch" not in sys.modules:
-        sys.modules["torch"] = None  # type: ignore[assignment]
-        from transformers.utils import is_torch_available
-
-        is_torch_available()
-        del sys.modules["torch"]
-
-
-def _main(file: str, *overrides: str) -> int:
-    try:
-        recipe = load(file, overrides)
-        _leave_out_torch()
-        print(json.dumps(lines(recipe)))
-    except RecipeError as error:
-        print(error, file=sys.stderr)
-        return BAD_INPUT
-    return 0
+def _lines_of(file: str, *overrides: str) -> list[str]:
+    recipe = load(file, overrides)
+    apart.without_torch()
+    return lines(recipe)
 
 
 if __name__ == "__main__":
-    sys.exit(_main(*sys.argv[1:]))
+    sys.exit(apart.answer(_lines_of))

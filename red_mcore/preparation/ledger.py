@@ -22,13 +22,11 @@ class Ledger:
         self._file = file
         self._known: dict[str, Any] = {}
         head = disk.line({"made_by": dict(made_by)})
-        kept = _whole_lines(file)
-        if not kept.startswith(head.encode()):
+        disk.cut_torn_line(file)
+        rows, _ = disk.read_rows(file)
+        if rows[:1] != [json.loads(head)]:
             disk.write_atomic(file, head)
             return
-        # A kill may have torn the last line; what follows it would be lost with it.
-        if kept != file.read_bytes():
-            disk.write_atomic(file, kept)
         for row in disk.read_lines(file)[1:]:
             self._known[row["key"]] = row["value"]
 
@@ -45,8 +43,3 @@ class Ledger:
         lines = [json.dumps({"key": key, "value": value}) for key, value in values.items()]
         disk.append(self._file, "\n".join(lines) + "\n")
         self._known.update(values)
-
-
-def _whole_lines(file: Path) -> bytes:
-    content = file.read_bytes() if file.is_file() else b""
-    return content[: content.rfind(b"\n") + 1]

@@ -4,7 +4,6 @@ than the batch at hand."""
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -323,15 +322,8 @@ def _with_own_id(entry: Entry, ids: set[str]) -> Entry:
 def _alone(out: Path) -> Iterator[None]:
     """RecipeError where another process prepares into the same folder."""
     work = out / "work"
-    with disk.writing(out):
-        work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RecipeError(
-                f"--out {out}: another process prepares a set there: wait for it, or name another"
-            ) from None
+    refusal = f"--out {out}: another process prepares a set there: wait for it, or name another"
+    with disk.alone(work / "lock", refusal):
         try:
             yield
         finally:

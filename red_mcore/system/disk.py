@@ -10,6 +10,7 @@ bytes where the disk is full; nothing half-written stays. What is read back may 
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import math
 import os
@@ -136,6 +137,46 @@ def append(path: Path, content: str | bytes) -> None:
                 with suppress(OSError):
                     file.truncate(end)
                 raise
+
+
+def cut_torn_line(path: Path) -> None:
+    """Cut off a last line that a kill has left without its end: the next one would become part of
+    it."""
+    if not path.is_file():
+        return
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        whole, block = 0, 1 << 16
+        while end and not whole:
+            begin = max(0, end - block)
+            file.seek(begin)
+            whole = begin + file.read(end - begin).rfind(b"\n") + 1
+            if whole == begin:  # no line ends in this block
+                whole = 0
+            end = begin
+        file.truncate(whole)
+
+
+@contextmanager
+def alone(lock: Path, refusal: str) -> Iterator[None]:
+    """A block during which no other process has ``lock``, a file that is made where it is missing;
+    RecipeError with ``refusal`` while one has it.
+
+    The system lets go of it however this process ends. A file system without locks keeps nobody
+    out.
+    """
+    with writing(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a")
+    with file:
+        try:
+            # Of the process, not of the file: forks that outlive a kill do not hold it.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise RecipeError(refusal) from None
+        except OSError:
+            pass
+        yield
 
 
 def _encoded(content: str | bytes) -> bytes:

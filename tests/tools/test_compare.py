@@ -278,7 +278,17 @@ class TestRefusals(Refused):
 
     def test_another_comparison_in_the_folder(self, tmp_path):
         self.out.mkdir()
-        with compare._alone(self.out):
+        program = (
+            "import sys; from pathlib import Path; from red_mcore.system import disk\n"
+            "with disk.alone(Path(sys.argv[1]), ''): print(flush=True); sys.stdin.read()"
+        )
+        other = subprocess.Popen(
+            [sys.executable, "-c", program, self.out / ".lock"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        with other:
+            other.stdout.readline()
             assert "another comparison is at work" in self.line(TINY["red"], TINY["grpo"], *OFF)
 
 
