@@ -59,7 +59,8 @@ def test_every_page_is_in_the_navigation():
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    importlib.util.find_spec("mkdocs") is None, reason="the docs extra is not installed"
+    importlib.util.find_spec("mkdocs") is None,
+    reason="mkdocs is not installed: pip install -e '.[docs]', or make venv",
 )
 def test_the_site_needs_nothing_beside_itself(tmp_path):
     command = [
