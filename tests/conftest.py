@@ -1,6 +1,7 @@
 """What several folders of tests share. pytest puts this file's folder on sys.path,
 so that they find ``launching``."""
 
+import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -81,9 +82,10 @@ def background(request, tmp_path_factory) -> dict[str, Future]:
     beside them: the layouts, and ``prepare(folder, over)`` of each module whose tests ask for what
     it returns; ``over`` is set where nobody waits any more. From the start, where a test is going
     to ask; two at a time, for in the end nothing else is left that could use the cores on which one
-    of them waits."""
+    of them waits. They are nice: what they do runs on many cores at any time, the other tests come
+    one after the other."""
     items, over = request.session.items, threading.Event()
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2, initializer=os.nice, initargs=(10,)) as pool:
         jobs = {}
         if any("layouts" in item.fixturenames for item in items):
             folder = tmp_path_factory.mktemp("layouts")

@@ -420,7 +420,7 @@ def benchmarked(folder, base, benchmarks) -> Path:
         folder,
         "grpo",
         *SMALL[1:],
-        "base.steps=150",
+        "base.steps=100",
         "base.sequences_per_step=48",
         "steps=2",
         "algorithm.kl_coefficient=0.01",

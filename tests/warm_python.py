@@ -33,8 +33,10 @@ def ask(address: str, files: tuple[int, ...], **request) -> socket.socket:
     be asked twice.
 
     ``command``, ``cwd`` and ``environment`` as for subprocess; where given, ``umask``, and
-    ``parent``, the process that it is told to have been started by. It dies with the connection.
+    ``parent``, the process that it is told to have been started by. It is as nice as the thread
+    that asks, and dies with the connection.
     """
+    request["nice"] = os.getpriority(os.PRIO_PROCESS, 0)
     request["ignored"] = [
         number for number in PASSED_ON if signal.getsignal(number) == signal.SIG_IGN
     ]

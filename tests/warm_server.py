@@ -114,6 +114,7 @@ def _kill(pid: int) -> None:
 def become(request: dict, files: list[int]) -> list[str]:
     """Make this fork what a process of the real interpreter would be; its arguments."""
     os.setsid()
+    _be_nice(request["nice"])
     for number, file in enumerate(files):
         os.dup2(file, number)
     for file in files:
@@ -141,6 +142,13 @@ def become(request: dict, files: list[int]) -> list[str]:
     is_file = arguments[0] not in ("-m", "-c")
     sys.path[:0] = [str(Path(arguments[0]).resolve().parent) if is_file else request["cwd"], *own]
     return arguments
+
+
+def _be_nice(nice: int) -> None:
+    """Linux weighs sessions against one another, and within them processes."""
+    os.setpriority(os.PRIO_PROCESS, 0, nice)
+    with suppress(OSError):  # of a kernel without groups; or they may not be set so often
+        Path("/proc/self/autogroup").write_text(str(nice))
 
 
 def _has_parent(pid: int) -> None:

@@ -23,6 +23,11 @@ LESSON_SCALE = 0.5
 """Of the learning rate of imitation."""
 
 
+def saves(layout: Layout) -> bool:
+    """Whether checkpoints are tried here: where one way to split is at work, and changes files."""
+    return layout.ranks.world <= 2 and not layout.parallel.sequence
+
+
 def imitate(policy: WatchedPolicy) -> dict[str, float]:
     """One update on traces alone, with the optimizer that is kept for it."""
     groups, algorithm = make_groups(), SFT()
@@ -53,7 +58,7 @@ def check_two_optimizers(layout: Layout) -> list[tuple[str, Update]]:
 def check_continuation(layout: Layout) -> dict:
     """Two rounds of both optimizers, a checkpoint, two more;
     and the latter again after loading into a fresh policy."""
-    if layout.ranks.world > 2:
+    if not saves(layout):
         return {}
     found = {}
     for dtype in ("float32", "bfloat16"):
@@ -127,7 +132,7 @@ def begun_and_held(layout: Layout, policy: WatchedPolicy, state: dict) -> Callab
 def check_failing_writers(layout: Layout) -> dict[str, str]:
     """What the first and the last rank say where the last one's disk is full,
     and where it hangs."""
-    if layout.ranks.world > 2:
+    if not saves(layout):
         return {}
     found, policy, reached, hang = {}, layout.policy(False), Event(), Event()
     is_last = layout.ranks.rank == layout.ranks.world - 1
@@ -179,7 +184,7 @@ def continued(
 def check_offload(layout: Layout) -> Update | None:
     """Two rounds from the bfloat16 checkpoint, after optimizers
     in the host's memory were saved and loaded."""
-    if layout.ranks.world > 2:
+    if not saves(layout):
         return None
     root, offload = layout.out / f"checkpoints-{layout.name}-bfloat16", Offload(optimizer=True)
     policy, manifest = layout.policy(False, 260, "bfloat16", offload=offload), resume.latest(root)
@@ -205,7 +210,7 @@ def check_tied(layout: Layout) -> Update | None:
 
 def check_missing_optimizer(layout: Layout) -> str:
     """What is said of a checkpoint of a run that had one optimizer less."""
-    if layout.ranks.world > 2:
+    if not saves(layout):
         return ""
     root, policy = layout.out / f"checkpoints-{layout.name}-float32", layout.policy(False)
     manifest = resume.latest(root)

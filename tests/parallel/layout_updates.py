@@ -165,10 +165,21 @@ def check_updates(layout: Layout) -> dict:
         groups = make_groups()
         policy.score(groups)
         found["exported", tied] = [s.old_logp for g in groups for s in g.samples]
-    for kind in (SFTGRPO, HPT, CHORD, REDCoDA, DFT):
+    for kind in (REDCoDA, *((SFTGRPO, HPT, CHORD, DFT) if layout.ranks.world <= 2 else ())):
         policy = layout.policy(False)
         metrics = step(kind(constant=8.0), policy, make_groups(), {})
         found[kind.__name__, False, 4] = layout.left(metrics, policy)
+    policy = layout.policy(False)
+    found["ReLIFT", False, 4] = layout.left(lesson_step(policy, make_groups()), policy)
+    return found
+
+
+def check_settings(layout: Layout) -> dict:
+    """Updates with other data types, places and limits; the splits that matter to them are those of
+    two ranks, and one of them beside another."""
+    found = {}
+    if layout.ranks.world > 2 and layout.name != "tp2_pp2":
+        return found
     for dtype in ("bfloat16", "float32") if layout.name == "one" else ("bfloat16",):
         policy = layout.policy(False, dtype=dtype, usual=True)
         found[dtype] = layout.left(step(GRID["luffy"], policy, make_groups(), {}), policy)
@@ -183,8 +194,6 @@ def check_updates(layout: Layout) -> dict:
             layout.left(metrics, policy),
             policy.slots["main"].schedule.num_steps,
         )
-    policy = layout.policy(False)
-    found["ReLIFT", False, 4] = layout.left(lesson_step(policy, make_groups()), policy)
     return found
 
 

@@ -9,7 +9,7 @@ from poison import POISONS
 
 from red_mcore.checkpoints import manifests, resume
 
-LAYOUTS = ["one", "dp2", "tp2", "tp2_sequence", "pp2", "cp2"]
+LAYOUTS = ["one", "dp2", "tp2", "pp2", "cp2"]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
