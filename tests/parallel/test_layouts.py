@@ -138,7 +138,8 @@ def test_bfloat16(layouts, layout):
     """To a hundredth, with weights as models usually start with;
     with larger ones rounding weighs more."""
     one = layouts["one"]["settings"]
-    found, expected, exact = layouts[layout]["settings"]["bfloat16"], one["bfloat16"], one["float32"]
+    expected, exact = one["bfloat16"], one["float32"]
+    found = layouts[layout]["settings"]["bfloat16"]
     assert found.metrics == pytest.approx(expected.metrics, rel=0.01, abs=0.01)
     assert apart(found.weights, expected.weights) < 0.01
     assert apart(found.gradients, expected.gradients) < 0.01
