@@ -30,8 +30,17 @@ EQUAL = (
     "offload",
 )
 """Fields, and sections with all their fields, that all recipes of a comparison share."""
-MAY_DIFFER = ("evaluation.every", "rollout.logprob_gap_limit", "data.problems")
+MAY_DIFFER = (
+    "evaluation.every",
+    "rollout.logprob_gap_limit",
+    "data.problems",
+    "data.trace_choice",
+    "data.trace_sources",
+)
 """Fields among them that are free."""
+TRAINED_ON = ("data.path", "data.mixture", "data.trace_field")
+"""Free, too, in recipes with one ``data.held_out_path``: whose traces a method learns from, and how
+they were chosen and mixed, may be what is compared."""
 OURS = {
     "name": "give recipes of other names",
     "runs": "use --out",
@@ -271,10 +280,16 @@ def _check_length(method: Method) -> None:
         )
 
 
+def may_differ(reference: Recipe) -> tuple[str, ...]:
+    """Fields that the others need not share with the reference, though within ``EQUAL``."""
+    return MAY_DIFFER if reference.data.held_out_path is None else MAY_DIFFER + TRAINED_ON
+
+
 def _check_equal(reference: Method, method: Method) -> None:
     ours, theirs = flatten(reference.recipe), flatten(method.recipe)
+    free = may_differ(reference.recipe)
     for key in sorted(ours.keys() | theirs.keys()):
-        if ours.get(key) != theirs.get(key) and is_within(key, EQUAL) and key not in MAY_DIFFER:
+        if ours.get(key) != theirs.get(key) and is_within(key, EQUAL) and not is_within(key, free):
             raise RecipeError(
                 f"{key} is {ours.get(key)} in {reference.name} and {theirs.get(key)} in"
                 f" {method.name}: make it equal, methods are compared and not their settings"

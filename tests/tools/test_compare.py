@@ -207,6 +207,23 @@ class TestRefusals(Refused):
         change += "r.batch.samples_per_prompt = 5; r.steps += 9"
         plan.comparison([TINY["red"], written("other", change)], OFF, tmp_path / "out", [0], None)
 
+    def test_traces_may_differ_where_the_held_out_problems_cannot(self, written, tmp_path):
+        for name in ("problems", "mixed", "held_out"):
+            lines = [
+                json.dumps({"problem": f"{i} in {name}?", "answer": "1", "trace": "\\boxed{1}"})
+                for i in range(2)
+            ]
+            (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+        chosen = "r.data.trace_choice = 'longest'; r.data.trace_sources = ['large']"
+        plan.comparison([TINY["red"], written("chosen", chosen)], OFF, tmp_path / "out", [0], None)
+        files = [
+            written(name, f"r.data.path = {str(tmp_path / f'{name}.jsonl')!r}")
+            for name in ("problems", "mixed")
+        ]
+        own = f"data.held_out_path={tmp_path / 'held_out.jsonl'}"
+        plan.comparison(files, [*OFF, own, "data.held_out=1"], tmp_path / "out", [0], None)
+        assert "data.path is" in self.line(*files, "data.held_out=1")
+
     def test_every_method_is_evaluated_where_the_reference_ends(self, written, tmp_path):
         files = [
             TINY["red"],

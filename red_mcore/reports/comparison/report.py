@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from red_mcore.comparison.curves import AXES
-from red_mcore.comparison.plan import EQUAL, MAY_DIFFER, Plan, Run
+from red_mcore.comparison.plan import EQUAL, Plan, Run, may_differ
 from red_mcore.comparison.results import Results, as_json
 from red_mcore.config.redaction import redacted
 from red_mcore.reports.comparison import tables
@@ -75,7 +75,7 @@ def provenance(plan: Plan, command: list[str], jobs: int) -> dict[str, str]:
         "evaluation": f"{'/'.join(sorted(counts, key=int)) or 'no'} held-out problems"
         f" x {recipe.evaluation.samples} samples at temperature {recipe.evaluation.temperature:g}",
         "start": start,
-        "equal in all recipes": f"{equal} (free: {', '.join(MAY_DIFFER)}, and all else)",
+        "equal in all recipes": f"{equal} (free: {', '.join(may_differ(recipe))}, and all else)",
     }
 
 
