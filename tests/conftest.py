@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from small_model import QWEN2
 
+from red_mcore.rollout.environment import begin_imports, end_imports
+
 LAYOUTS = {
     1: ["one"],
     2: ["dp2", "pp2", "tp2", "tp2_sequence", "cp2", "ep2"],
@@ -40,6 +42,13 @@ SLOW = (
 )
 """Folders and files whose tests take minutes together;
 `make test-fast` does not even import them."""
+
+
+begin_imports()
+
+
+def pytest_collection_finish():
+    end_imports()
 
 
 def is_slow(path: Path) -> bool:

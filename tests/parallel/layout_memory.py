@@ -64,7 +64,7 @@ def of_an_update(layout: Layout, dtype: str, recompute: str):
     arch = read_architecture(CONFIG)
     policy = Policy(recipe, arch, layout.ranks)
     policy.start_optimizers({"main": MAIN})
-    groups = samples(layout.ranks.data)
+    groups = samples(layout.ranks.data * layout.ranks.pipeline)  # as many as are under way
     algorithm.aggregate(groups, 8, {}, 0)
     with Allocations() as allocations:
         policy.backward(groups, losses_of(algorithm, {}, 0), on_policy=True)

@@ -128,7 +128,7 @@ def check_grid(layout: Layout) -> dict:
         for kind in GRID:
             if layout.name != "one" and tied not in tied_of(kind):
                 continue
-            for count in COUNTS if layout.name == "one" or kind == "red" else (4,):
+            for count in COUNTS if layout.name == "one" or kind == "red" else (2,):
                 policy = layout.policy(tied, budget(kind, count))
                 metrics, kept = grid_step(kind, policy, reference, groups_of(kind))
                 found[kind, tied, count] = layout.left(metrics, policy)
@@ -166,11 +166,11 @@ def check_updates(layout: Layout) -> dict:
         policy.score(groups)
         found["exported", tied] = [s.old_logp for g in groups for s in g.samples]
     for kind in (REDCoDA, *((SFTGRPO, HPT, CHORD, DFT) if layout.ranks.world <= 2 else ())):
-        policy = layout.policy(False)
+        policy = layout.policy(False, 260)
         metrics = step(kind(constant=8.0), policy, make_groups(), {})
-        found[kind.__name__, False, 4] = layout.left(metrics, policy)
-    policy = layout.policy(False)
-    found["ReLIFT", False, 4] = layout.left(lesson_step(policy, make_groups()), policy)
+        found[kind.__name__, False, 2] = layout.left(metrics, policy)
+    policy = layout.policy(False, 260)
+    found["ReLIFT", False, 2] = layout.left(lesson_step(policy, make_groups()), policy)
     return found
 
 

@@ -29,14 +29,14 @@ SET = [*PAIRS, "tp2_pp2"]
 """Where data types, places and limits are tried."""
 TOLERANCE = 1e-5
 UPDATES = [
-    *((kind, tied, 4) for kind in GRID for tied in tied_of(kind)),
-    *(("red", tied, count) for tied in (True, False) for count in (1, 2)),
+    *((kind, tied, 2) for kind in GRID for tied in tied_of(kind)),
+    *(("red", tied, count) for tied in (True, False) for count in (1, 4)),
     ("grpo of one group", False, 1),
     ("sft of one group", False, 1),
 ]
-EVERYWHERE = [(name, False, 4) for name in ("REDCoDA", "ReLIFT")]
+EVERYWHERE = [(name, False, 2) for name in ("REDCoDA", "ReLIFT")]
 """Other updates, of which ranks meet in the middle, or which two optimizers make."""
-OTHERS = [*EVERYWHERE, *((name, False, 4) for name in ("SFTGRPO", "HPT", "CHORD", "DFT"))]
+OTHERS = [*EVERYWHERE, *((name, False, 2) for name in ("SFTGRPO", "HPT", "CHORD", "DFT"))]
 """They, and those that are tried where there is one split."""
 
 
