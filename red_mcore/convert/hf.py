@@ -18,7 +18,7 @@ from red_mcore.convert.stored import StoredWeights
 from red_mcore.convert.tensors import HFTensors
 from red_mcore.data.seams import write_stop_ids
 from red_mcore.megatron.ranks import together
-from red_mcore.models.architecture import Architecture
+from red_mcore.models.architecture import Architecture, fresh_fields
 from red_mcore.models.rules import Rule, hf_shapes, rules, tied_names
 
 
@@ -146,17 +146,14 @@ def make_fresh(
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # a bar for every saved file of a model this small
-    fields = {key: value for key, value in config.items() if key != "model_type"}
-    fields |= {
+    fields = fresh_fields(config) | {
         "pad_token_id": tokenizer.pad_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "bos_token_id": None,
     }
     with torch.random.fork_rng():  # the seed is the model's alone
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(
-            AutoConfig.for_model(config["model_type"], **fields), dtype=dtype
-        )
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**fields), dtype=dtype)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_stop_ids(tokenizer, folder)

@@ -17,7 +17,15 @@ from red_mcore.models.family import Config, Family
 from red_mcore.models.shape import Architecture, Experts, Llama3Rope
 from red_mcore.system import disk
 
-__all__ = ["SUPPORTED", "Architecture", "Experts", "Llama3Rope", "hf_config", "read_architecture"]
+__all__ = [
+    "SUPPORTED",
+    "Architecture",
+    "Experts",
+    "Llama3Rope",
+    "fresh_fields",
+    "hf_config",
+    "read_architecture",
+]
 
 SUPPORTED = tuple(FAMILIES)
 """``model_type`` values that the converter and the model builder know."""
@@ -179,6 +187,30 @@ def read_architecture(config: Config, file: Path | None = None) -> Architecture:
         "rope_scaling": scaling,
     }
     return Architecture(**{**usual, **family.shape(config)})
+
+
+def fresh_fields(config: Config) -> dict[str, Any]:
+    """The fields that transformers makes a model without a folder of: those that are read, each of
+    the type that it wants of them, and with what a null means in its place.
+
+    RecipeError as in ``read_architecture``.
+    """
+    arch, family = read_architecture(config), FAMILIES[config["model_type"]]
+    meant = dict.fromkeys(("tie_word_embeddings", *family.switches), False) | {
+        "num_key_value_heads": arch.kv_groups,
+        "head_dim": arch.head_dim,
+        "rope_theta": arch.rope_theta,
+    }
+    only = {name: value for name, value in _IMPLEMENTED.items() if name not in family.fields}
+    found = {}
+    for name, value in config.items():
+        if name in only:
+            found[name] = only[name]
+        elif name in _REAL and value is not None:
+            found[name] = float(value)
+        elif name in _READ | family.fields:
+            found[name] = meant.get(name) if value is None else value
+    return found
 
 
 def _check_values(config: Config, where: str) -> None:

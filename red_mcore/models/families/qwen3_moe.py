@@ -32,6 +32,11 @@ def experts(config: Config) -> Experts:
     per_token, normalized = config["num_experts_per_tok"], bool(config.get("norm_topk_prob"))
     if count is None:
         raise RecipeError("model configuration lacks num_experts")
+    if (other := config.get("num_local_experts", count)) != count:
+        raise RecipeError(
+            f"num_experts={count} and num_local_experts={other} are two names of one number:"
+            " take one out"
+        )
     if not 1 <= per_token <= count:
         raise RecipeError(
             f"num_experts_per_tok={per_token} does not fit num_experts={count}: use 1 to {count}"
