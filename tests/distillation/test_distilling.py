@@ -3,7 +3,6 @@
 import json
 import time
 
-import pytest
 import warm
 from bigrams import write_teacher
 from serving import KEY, PROBLEMS, Server, command, environment, keys, write_problems
@@ -13,21 +12,19 @@ SLOW = ("--requests-per-minute", 1500, "--concurrency", 6)
 """So that there is a middle."""
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("distilling")
+def prepare(folder, over):
+    """A folder of what the tool made: killed and undisturbed, of a server and in process."""
     write_teacher(folder / "bigrams")
     write_problems(folder / "sums.jsonl")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(place):
-    server = Server(place / "bigrams", place / "server.log")
+    server = Server(folder / "bigrams", folder / "server.log")
     server.start()
-    server.wait()
-    yield server
-    server.kill()
+    try:
+        server.wait()
+        kill_tool_and_server(folder, server)
+        sample_both_kinds(folder, server)
+    finally:
+        server.kill()
+    return folder
 
 
 def finish(*arguments):
@@ -47,7 +44,7 @@ def until(out, count, program):
         time.sleep(0.01)
 
 
-def test_the_set_is_the_same_however_often_tool_and_server_are_killed(place, server):
+def kill_tool_and_server(place, server):
     one, other = place / "one", place / "other"
     data = place / "sums.jsonl"
     told = finish(server.url, data, one, *FILL, "--answer-price", 2)
@@ -72,10 +69,14 @@ def test_the_set_is_the_same_however_often_tool_and_server_are_killed(place, ser
     server.start()
     assert program.wait() == 0, program.output()
     assert "trying again" in program.output()
+    assert (other / "ledger.jsonl").read_bytes().startswith(before[: before.rfind(b"\n") + 1])
+
+
+def test_the_set_is_the_same_however_often_tool_and_server_are_killed(prepared):
+    place, one, other = prepared, prepared / "one", prepared / "other"
     sampled = keys(other / "ledger.jsonl")
     assert len(set(sampled)) == len(sampled)
     assert set(sampled) == set(keys(one / "ledger.jsonl"))
-    assert (other / "ledger.jsonl").read_bytes().startswith(before[: before.rfind(b"\n") + 1])
     for name in ("traces.jsonl", "manifest.json"):
         assert (other / name).read_bytes() == (one / name).read_bytes()
     for file in place.rglob("*"):
@@ -125,14 +126,26 @@ def check_set(out):
     assert len(found) > PROBLEMS / 2
 
 
-def test_both_kinds_of_teacher_sample_the_same_and_keep_to_what_is_banned(place, server):
+def sample_both_kinds(place, server):
     data, options = place / "sums.jsonl", ("--samples", 4, "--ban", "w", "--suffix", "Box it.")
     server.wait()
     finish(server.url, data, place / "there", *options)
     told = finish(place / "bigrams", data, place / "here", *options, "--format", "parquet")
     assert "for bigrams, 4 answers each, of which it keeps all; 0 of 40" in told
+    # A second teacher's traces join those that are there; the key is asked for.
+    source = place / "there/traces.jsonl"
+    finish(place / "bigrams", source, place / "both", "--add", "--source", "second")
+    done = warm.run(
+        command(server.url, data, place / "locked"), env=environment() | {"OPENAI_API_KEY": ""}
+    )
+    assert done.returncode == 2
+    assert "the key in the environment variable OPENAI_API_KEY is not set" in done.stderr
+
+
+def test_both_kinds_of_teacher_sample_the_same_and_keep_to_what_is_banned(prepared):
     from red_mcore.data import schema
 
+    place = prepared
     entries = schema.read(place / "here/traces.parquet")
     here = [json.loads(schema.line(entry)) for entry in entries]
     assert len(here) == PROBLEMS
@@ -141,17 +154,9 @@ def test_both_kinds_of_teacher_sample_the_same_and_keep_to_what_is_banned(place,
         assert len(mine["traces"]) == 4
         assert not any("w" in trace["text"] for trace in mine["traces"])
         assert mine["meta"]["teachers"]["bigrams"]["banned"] == ["w"]
-    # A second teacher's traces join those that are there; the key is asked for.
-    source = place / "there/traces.jsonl"
-    finish(place / "bigrams", source, place / "both", "--add", "--source", "second")
     for before, row in zip(rows(place / "there"), rows(place / "both"), strict=True):
         assert row["id"] == before["id"]
         assert row["traces"][:-1] == before["traces"]
         assert row["traces"][-1]["source"] == "second"
         assert row["meta"]["teachers"].keys() == {"bigrams", "second"}
-    done = warm.run(
-        command(server.url, data, place / "locked"), env=environment() | {"OPENAI_API_KEY": ""}
-    )
-    assert done.returncode == 2
-    assert "the key in the environment variable OPENAI_API_KEY is not set" in done.stderr
     assert not (place / "locked/traces.jsonl").exists()

@@ -17,9 +17,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import ClassVar
 
-import psutil
 import pytest
-import warm
 
 from red_mcore import stats
 from red_mcore.checkpoints import identity, manifests, resume
@@ -888,69 +886,3 @@ def test_no_tool_imports_mlflow_itself():
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             assert not any(name.split(".")[0] == "mlflow" for name in names), file
-
-
-def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, capsys):
-    """Two methods for real: a base, the reference killed, the other until it has spent as much;
-    nothing done twice."""
-    out = tmp_path / "out"
-    small = [
-        "base.steps=30",
-        "base.sequences_per_step=48",
-        "steps=4",
-        "data.held_out=8",
-        "evaluation.samples=2",
-    ]
-    small += [
-        "evaluation.every=1",
-        "batch.prompts_per_step=8",
-        "parallel.ranks=1",
-        "reward.timeout_seconds=600",
-    ]
-    arguments = [TINY["red"], TINY["sft"], *small, "--seeds=1", f"--out={out}"]
-    command = ["tools/compare.py", *arguments]
-    first = warm.start(
-        [sys.executable, *command], tmp_path / "first"
-    )  # its legs are cold: for its own children to die
-    try:
-        while not (out / "seed0/red").exists():
-            assert first.poll() is None, (out / "seed0/base.log").read_text()
-            time.sleep(0.05)
-        below = psutil.Process(first.pid).children(recursive=True)
-    finally:
-        first.send_signal(signal.SIGKILL)
-        first.wait()
-    assert below
-    psutil.wait_procs(below)
-    assert not any(
-        process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in below
-    )
-
-    done = warm.run([warm.python(), *command])
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "base" not in done.stdout.replace(str(out), "")  # it was done
-    assert "done     seed 0  sft" in done.stdout
-    numbers = json.loads((out / "results.json").read_text())
-    sft = numbers["methods"]["sft"]
-    last = sft["evaluations"]["0"][-1]
-    assert last["steps"] > 4
-    assert last["seconds"] >= numbers["budgets"]["0"]["seconds"] or last["steps"] == 800
-    start = {name: method["evaluations"]["0"][0] for name, method in numbers["methods"].items()}
-    assert start["sft"] == start["red"]  # the same base
-    for name in ("red", "sft"):
-        assert name in (out / "report.html").read_text()
-
-    import mlflow
-
-    client = mlflow.tracking.MlflowClient(f"sqlite:///{out.parent}/mlruns.db")
-    runs = client.search_runs([client.get_experiment_by_name("comparison").experiment_id])
-    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    assert parent.info.status == "FINISHED"
-    assert {run.info.run_name for run in runs} == {"out", "base", "red", "sft"}
-    kept = out.parent / "mlartifacts" / parent.info.run_id / "artifacts"
-    assert {file.name for file in kept.iterdir()} >= {"report.html", "table.md"}
-
-    logs = {log: log.read_text() for log in out.glob("seed0/*.log")}
-    assert compare.main(arguments) == 0
-    assert "start" not in capsys.readouterr().out
-    assert logs == {log: log.read_text() for log in logs}
