@@ -50,9 +50,10 @@ KEPT = (
     "tracking.uri",
     "rollout.replay",
     "rollout.record",
+    "strict",
 )
-"""Fields, and sections, that stay as they are: a run of another length, or of things that are not
-here."""
+"""Fields, and sections, that stay as they are: a run of another length, of things that are not
+here, or that ends otherwise where a step teaches nothing."""
 MOST = {
     **dict.fromkeys(
         (
