@@ -18,8 +18,9 @@ from red_mcore.config.recipe import Recipe, RecipeError
 from red_mcore.config.redaction import guard_output
 from red_mcore.config.tree import to_yaml
 from red_mcore.data import sources
-from red_mcore.planning import plan, rehearsal
+from red_mcore.planning import plan
 from red_mcore.planning.checks import validate
+from red_mcore.planning.rehearsal import Rehearsal
 from red_mcore.system import launch, streams
 from red_mcore.system.devices import has_gpu
 from red_mcore.system.exit_codes import INTERRUPTED
@@ -41,15 +42,11 @@ def main(arguments: list[str]) -> int:
         if options.print_config:
             print(to_yaml(recipe), end="")
             return 0
-        # What can be refused is, before a rank starts: a mistake costs seconds. A dry run may be
-        # meant for a larger machine.
-        validate(recipe, here=not options.dry_run)
-        resume.check(recipe)
         if options.dry_run:
-            seen = rehearsal.see(options.recipe, options.overrides)
-            print(to_yaml(recipe))
-            print(_plan(recipe, seen))
-            return health.exit_code(recipe, health.of_recipe(recipe))
+            return _dry_run(recipe, options)
+        # What can be refused is, before a rank starts: a mistake costs seconds.
+        validate(recipe, here=True)
+        resume.check(recipe)
         if summary := resume.finished(recipe):
             print(json.dumps(summary, indent=2))
             print(
@@ -62,6 +59,16 @@ def main(arguments: list[str]) -> int:
         return common.refuse("red_mcore", error)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _dry_run(recipe: Recipe, options: argparse.Namespace) -> int:
+    with Rehearsal(options.recipe, options.overrides) as rehearsal:
+        validate(recipe)
+        resume.check(recipe)
+        seen = rehearsal.seen()
+    print(to_yaml(recipe))
+    print(_plan(recipe, seen))
+    return health.exit_code(recipe, health.of_recipe(recipe))
 
 
 def _start(recipe: Recipe, options: argparse.Namespace) -> int:

@@ -39,16 +39,29 @@ SHOWN_TEXT, SHOWN_TOKENS = 600, 60
 S = TypeVar("S", str, list[str])
 
 
-def see(file: str, overrides: Sequence[str]) -> list[str]:
-    """Lines on what a run of the recipe would see; RecipeError where it could not use it."""
-    try:
-        return apart.ask("red_mcore.planning.rehearsal", file, *overrides)
-    except apart.Unanswered as end:
-        raise RecipeError(f"model and data cannot be looked at: {end}") from None
+class Rehearsal:
+    """What a run of the recipe would see, which another process looks at meanwhile; with its
+    context that ends."""
+
+    def __init__(self, file: str, overrides: Sequence[str]) -> None:
+        self._asked = apart.Asked("red_mcore.planning.rehearsal", file, *overrides)
+
+    def seen(self) -> list[str]:
+        """Lines on it; RecipeError where the run could not use it."""
+        try:
+            return self._asked.answer()
+        except apart.Unanswered as end:
+            raise RecipeError(f"model and data cannot be looked at: {end}") from None
+
+    def __enter__(self) -> Rehearsal:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._asked.__exit__(*error)
 
 
 def lines(recipe: Recipe) -> list[str]:
-    """``see`` in this process."""
+    """The same in this process."""
     from red_mcore.data.tokenizer import load_tokenizer
 
     told: list[str] = []

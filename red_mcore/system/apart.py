@@ -28,18 +28,42 @@ class Unanswered(Exception):
     """The process has ended otherwise; its last line."""
 
 
+class Asked:
+    """``python -m module arguments``, which is at work from now on; with its context it ends."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **_SETTINGS},
+        )
+
+    def answer(self) -> Any:
+        """Its answer, once it is there. RecipeError where that raises one, Unanswered for any other
+        end."""
+        answers, errors = self._process.communicate()
+        said = (errors.rstrip().splitlines() or [""])[-1]
+        if self._process.returncode == BAD_INPUT:
+            raise RecipeError(said)
+        if code := self._process.returncode:
+            raise Unanswered(said or f"exit code {code}")
+        return json.loads(answers.splitlines()[-1])
+
+    def __enter__(self) -> Asked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._process:  # whose pipes are closed at the end
+            self._process.kill()
+
+
 def ask(module: str, *arguments: str) -> Any:
-    """What ``python -m module arguments`` answers. RecipeError where that raises one, Unanswered
-    for any other end."""
-    command = [sys.executable, "-m", module, *arguments]
-    environment = {**os.environ, **_SETTINGS}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    said = (done.stderr.rstrip().splitlines() or [""])[-1]
-    if done.returncode == BAD_INPUT:
-        raise RecipeError(said)
-    if done.returncode:
-        raise Unanswered(said or f"exit code {done.returncode}")
-    return json.loads(done.stdout.splitlines()[-1])
+    """What ``python -m module arguments`` answers; errors as of ``Asked.answer``."""
+    with Asked(module, *arguments) as asked:
+        return asked.answer()
 
 
 def answer(function: Callable[..., Any]) -> int:
