@@ -307,7 +307,7 @@ BAD = [
     ("model.config.rope_theta=-1", "model.config.rope_theta=-1: want a number above 0"),
     (
         "model.config.initializer_range=[1]",
-        "model.config.initializer_range=[1]: want a number above 0",
+        "model.config.initializer_range=[1]: want a number above 0, at most 0.5",
     ),
     (
         "model.config.tie_word_embeddings=2",
