@@ -42,15 +42,17 @@ def prepare(folder, over):
     assert not any(
         process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in below
     )
-    printed = []
-    for _ in ("killed", "done"):
-        done = warm.run([warm.python(), *command])
-        assert done.returncode == 0, done.stdout + done.stderr
-        printed.append(done.stdout)
-        if len(printed) == 1:
-            logs = {log: log.read_text() for log in out.glob("seed0/*.log")}
+    after_the_kill = finish(command)
+    logs = {log: log.read_text() for log in out.glob("seed0/*.log")}
+    once_more = finish(command)
     assert logs == {log: log.read_text() for log in logs}
-    return out, *printed
+    return out, after_the_kill, once_more
+
+
+def finish(command):
+    done = warm.run([warm.python(), *command])
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_killed_at_any_moment_the_same_command_goes_on(prepared):
