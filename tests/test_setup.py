@@ -15,6 +15,7 @@ pytestmark = pytest.mark.usefixtures("one_rank")
 @pytest.fixture
 def run():
     before = {number: signal.getsignal(number) for number in (*signals.STOP, signals.SAVE)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where nohup started the tests
     said: list[str] = []
     found = SimpleNamespace(asked=signals.Asked(), state=State(step=7), said=said, say=said.append)
     found.asked.heed()
