@@ -15,7 +15,7 @@ from red_mcore.tracking.mlflow_run import MlflowRun
 from red_mcore.tracking.monitor import Row, Status
 from red_mcore.tracking.outlet import Call, Outlet
 
-_NAME = re.compile(r"[a-z0-9_]+/[\w.-]+")
+_NAME = re.compile(r"[a-z0-9_]+/[\w.:-]+")
 
 
 class Tracker:

@@ -64,6 +64,7 @@ class Soak:
         self.folder, self.kills, self.patience = folder, kills, patience
         self.steps = 3 * kills + BACK
         self._rng = random.Random(seed)
+        self._suspended: list[psutil.Process] = []
 
     def __call__(self) -> None:
         """AssertionError where a run does not end as it has to."""
@@ -124,6 +125,7 @@ class Soak:
             ]
             self._each(running, psutil.Process.suspend)
             if self.partials() - left:
+                self._suspended = running
                 return
             self._each(running, psutil.Process.resume)
 
@@ -223,6 +225,10 @@ class Soak:
             finally:
                 program.kill()
                 program.wait()
+                # Those of other sessions end by the signal that their parent's death sends them,
+                # once they are awake.
+                self._each(self._suspended, psutil.Process.resume)
+                self._suspended = []
 
     def wait(self, program: warm.Program, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + self.patience

@@ -11,6 +11,7 @@ import warm
 from mlflow.tracking import MlflowClient
 
 from red_mcore.config.recipe import Algorithm, Model, Recipe, RecipeError
+from red_mcore.evaluation import benchmarks
 from red_mcore.system import disk
 from red_mcore.system.disk import read_lines, write_atomic
 from red_mcore.tracking import Tracker, database, outlet
@@ -311,6 +312,22 @@ def test_rows_are_strict_json(local, recipe):
 def test_a_name_that_mlflow_would_refuse_is_refused_at_once(local, name):
     with pytest.raises(ValueError, match="phase/quantity_unit"):
         local.log(1, {name: 1.0})
+
+
+def test_any_name_of_a_benchmark_is_one_of_metrics(recipe, tmp_path, monkeypatch):
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab/parts.py").write_text("sums = lambda: [{'problem': '1+1', 'gold': '2'}]")
+    monkeypatch.syspath_prepend(tmp_path)
+    names = ["MATH-500", "Olympiade_é-1.2", "lab.parts:sums"]
+    for name in names[:2]:
+        (tmp_path / f"{name}.jsonl").write_text('{"problem": "1+1", "gold": "2"}')
+    benchmarks.check(names, str(tmp_path))
+    metrics = {f"evaluation/{name}_mean": 0.5 for name in names}
+    tracker = Tracker(recipe, recipe.folder)
+    tracker.log(1, metrics)
+    tracker.close("FINISHED")
+    client = MlflowClient(tracking_uri=f"sqlite:///{recipe.runs}/mlruns.db")
+    assert client.get_run(tracker.run_id).data.metrics == metrics
 
 
 def test_a_table_is_kept_by_step(local, recipe):
