@@ -23,6 +23,7 @@ CHAIN = [
 
 def recipe() -> Recipe:
     r = opd()
+    r.name = "opd_to_its_teacher"
     r.steps = 200
     r.batch.samples_per_prompt = 8
     r.optimizer.lr = 4e-4
