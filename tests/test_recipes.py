@@ -109,5 +109,10 @@ def test_every_stage_of_a_chain_is_a_command_line(file, tmp_path, monkeypatch):
             parse(words)
 
 
+def test_chains_have_trainings_and_what_makes_their_data(tmp_path):
+    commands = {words[0] for file in CHAINS for words in chain.stages(ROOT / file, tmp_path, [])}
+    assert commands == {"run", "distill", "traces"}
+
+
 def test_there_are_recipes_for_pretrained_models():
     assert set(PRETRAINED) == {"sft", "grpo", "red", "sft_then_grpo", "opd"}

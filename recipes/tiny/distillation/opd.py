@@ -1,9 +1,9 @@
 """On-policy distillation until the student meets its teacher: RED makes the teacher of a base
 model, and the same base learns from it, token by token, on answers of its own.
 
-Twice the rollouts per prompt of ``recipes/tiny/opd.py``, and a rate that falls to zero: what a
-token is told is noisy (the teacher's log-prob less the student's, of the one token sampled), and
-with a constant rate the student ends where that noise and the pull of its teacher balance.
+Twice the steps and the rollouts per prompt of ``recipes/tiny/opd.py``, and a rate that falls to
+zero, since what a token is told is noisy: the teacher's log-prob less the student's, of the one
+token sampled.
 """
 
 from recipes.tiny.distillation.imitation import STUDENT
@@ -16,7 +16,7 @@ CHAIN = [
     # The base that the other recipes here start from too.
     ["run", "recipes/tiny/distillation/imitation.py", "name=student", "runs={out}", "steps=0"],
     ["run", "recipes/red_tiny.py", "name=teacher", *START],
-    ["run", "{recipe}", "name=opd", *START, "algorithm.teacher.path={out}/teacher/export"],
+    ["run", "{recipe}", *START, "algorithm.teacher.path={out}/teacher/export"],
 ]
 """``red-mcore chain``, from a checkout."""
 
